@@ -1,0 +1,75 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PROTO := api/v1/netplumb.proto
+IN_NAMESPACES := scripts/in-namespaces
+
+# $(call generate,DIR) writes the Python stubs of the proto below DIR.
+generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . \
+	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTO)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: debian .venv/.installed ## Install what is needed: Debian packages, and the locked Python packages into .venv
+
+.PHONY: debian
+debian:
+	@PYTHON="$(PYTHON)" scripts/setup-debian
+
+.venv/.installed: requirements.lock pyproject.toml | debian
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: run
+run: setup ## Run the demo in a sandbox
+	$(IN_NAMESPACES) $(BIN)/netplumb sandbox --demo
+
+.PHONY: test
+test: setup ## Run all checks and all tests
+	$(MAKE) check
+	$(IN_NAMESPACES) $(BIN)/python -m pytest -n 4
+
+.PHONY: check
+check: setup ## Lint, formatting, types, layers, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) proto-check
+
+.PHONY: format
+format: setup ## Format the code and apply the safe lint fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: proto
+proto: setup ## Generate the Python code of the gRPC contract
+	$(call generate,.)
+
+.PHONY: proto-check
+proto-check: setup ## Fail if the generated code is not that of the contract
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	$(call generate,"$$fresh") && \
+	for file in $$(cd "$$fresh" && find api -type f); do \
+		diff -u "$$file" "$$fresh/$$file" || { echo "$$file is out of date: run make proto" >&2; exit 1; }; \
+	done
+
+.PHONY: bench
+bench: setup ## Measure attach, detach and resync
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew into requirements.lock
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$(PYTHON) -m venv "$$tools" && "$$tools/bin/pip" install --quiet uv && \
+	"$$tools/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
+		--no-header --output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove what the other targets made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,208 @@
+"""What a client asks for, and what is kept of it.
+
+`AttachmentSpec` is the wish, word for word, as an RPC or a state file states it; every rule about a single wish is
+checked here and nowhere else. `Attachment` is the record that the store keeps: the wish and what was assigned to it.
+Both are frozen; a change is a new object.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_serializer, model_validator
+
+IPAddress = IPv4Address | IPv6Address
+
+WORKLOAD_ID_MAX_BYTES = 200
+IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
+NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
+MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
+MTU_MAX = 65535
+
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+
+
+class AttachmentKey(NamedTuple):
+    """What an attachment is known by. One workload may have several, one for each interface name."""
+
+    workload_id: str
+    if_name: str
+
+    def __str__(self) -> str:
+        return f"{self.workload_id}/{self.if_name}"
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
+def _workload_id(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    if (size := len(value.encode(errors="surrogatepass"))) > WORKLOAD_ID_MAX_BYTES:
+        raise ValueError(f"is {size} bytes long; at most {WORKLOAD_ID_MAX_BYTES} fit the mark on the link")
+    return _printable(value)
+
+
+def _if_name(value: str) -> str:
+    """The kernel's own rule (dev_valid_name) and two of ours: it would expand `%d`, and `lo` is taken everywhere."""
+    if not value:
+        raise ValueError("must not be empty")
+    if len(value.encode(errors="surrogatepass")) > IF_NAME_MAX_CHARS:
+        raise ValueError(f"{value!r} is longer than {IF_NAME_MAX_CHARS} bytes, the kernel's limit")
+    if value in {".", "..", "lo", "all", "default"}:
+        raise ValueError(f"{value!r} is not free to choose")
+    if bad := next((c for c in value if c in "/:%" or c.isspace() or not c.isprintable()), None):
+        raise ValueError(f"{value!r} must not contain {bad!r}")
+    return value
+
+
+def _absolute_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"{value!r} is not an absolute path")
+    if len(value) > 4095:
+        raise ValueError("is longer than the kernel's 4095 bytes for a path")
+    return _printable(value)
+
+
+def _netns_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", value):
+        raise ValueError(f"{value!r} must be letters, digits, dots, dashes and underscores, at most 200")
+    return value
+
+
+def _mac(value: str) -> str:
+    value = value.lower().replace("-", ":")
+    if not _MAC.match(value):
+        raise ValueError(f"{value!r} is not a MAC address such as 02:00:5e:10:00:01")
+    if int(value[:2], 16) & 1:
+        raise ValueError(f"{value!r} is a multicast address; an interface needs a unicast one")
+    if value == "00:00:00:00:00:00":
+        raise ValueError("all zeros is not an address of an interface")
+    return value
+
+
+def _assignable(value: IPAddress) -> IPAddress:
+    if value.is_unspecified or value.is_multicast or value.is_loopback:
+        raise ValueError(f"{value} cannot be an interface's address")
+    if value.is_link_local:
+        raise ValueError(f"{value} is link-local; the first hop uses that range")
+    if isinstance(value, IPv4Address) and int(value) >= 0xF000_0000:
+        raise ValueError(f"{value} is reserved (240.0.0.0/4)")
+    if isinstance(value, IPv6Address) and (value.scope_id or value.ipv4_mapped):
+        raise ValueError(f"{value} cannot be an interface's address")
+    return value
+
+
+WorkloadId = Annotated[str, AfterValidator(_workload_id)]
+IfName = Annotated[str, AfterValidator(_if_name)]
+AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
+NetnsName = Annotated[str, AfterValidator(_netns_name)]
+Mac = Annotated[str, AfterValidator(_mac)]
+AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable)]
+ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_printable)]
+LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)]
+
+
+class Model(BaseModel):
+    """Frozen, closed (an unknown field is an error), and strict about nothing that a person writes in YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetnsRef(Model):
+    """Which network namespace: a path, or the name of one below /run/netns that netplumb may create."""
+
+    path: AbsolutePath = Field(default="", validate_default=False, description="Path of a network namespace")
+    name: NetnsName = Field(default="", validate_default=False, description="Name of a namespace in /run/netns")
+    create: bool = Field(default=False, description="Make the named namespace, and remove it with the attachment")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if bool(self.path) == bool(self.name):
+            raise ValueError("give either a path or a name")
+        if self.create and not self.name:
+            raise ValueError("create: true needs a name, not a path")
+        return self
+
+    @property
+    def where(self) -> str:
+        """The path, whichever way the namespace was named."""
+        return self.path or f"{NETNS_DIR}/{self.name}"
+
+
+class AttachmentSpec(Model):
+    """One wish: give this interface, in this namespace, a network.
+
+    An address family without an address here gets one from the node's pools of that family, if there are any.
+    """
+
+    workload_id: WorkloadId = Field(description="The workload; with if_name the key. 1 to 200 bytes, printable")
+    netns: NetnsRef = Field(description="The workload's network namespace")
+    if_name: IfName = Field(default="eth0", description="The interface's name in the workload")
+    container_id: ContainerId = Field(default="", description="The runtime's id of the container (CNI_CONTAINERID)")
+    addresses: tuple[AssignableAddress, ...] = Field(
+        default=(), max_length=16, description="Static addresses, from a pool or outside all pools"
+    )
+    mac: Mac = Field(default="", validate_default=False, description="MAC address of the workload's interface")
+    mtu: int = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free-form labels")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.mtu and not MTU_MIN <= self.mtu <= MTU_MAX:
+            raise ValueError(f"mtu: {self.mtu} is not within {MTU_MIN} to {MTU_MAX}")
+        if len(set(self.addresses)) != len(self.addresses):
+            raise ValueError("addresses: the same address is given twice")
+        return self
+
+    @property
+    def key(self) -> AttachmentKey:
+        return AttachmentKey(self.workload_id, self.if_name)
+
+
+class DetachSpec(Model):
+    """The wish that an interface goes. An empty netns_path means the recorded namespace."""
+
+    workload_id: WorkloadId
+    if_name: IfName = "eth0"
+    netns_path: AbsolutePath = Field(default="", validate_default=False)
+    container_id: ContainerId = ""
+
+    @property
+    def key(self) -> AttachmentKey:
+        return AttachmentKey(self.workload_id, self.if_name)
+
+
+class Attachment(Model):
+    """One record of desired state: the wish, who holds it, and what was assigned to it.
+
+    `generation` grows when, and only when, the canonical wish changes. `netns_cookie` is the kernel's number for the
+    namespace meant (SO_NETNS_COOKIE), 0 while a state file's namespace is still missing. `node_addresses` are the
+    node's addresses that the workload's routes prefer, at most one a family; they are kept with the record so that an
+    attachment outlives the pool that it came from. A record that is `removing` has lost its wish and stays until the
+    kernel has let go of the interface, so that its addresses are not given out before.
+    """
+
+    spec: AttachmentSpec
+    source: str
+    generation: int = 1
+    addresses: tuple[IPAddress, ...] = ()
+    mac: str
+    node_addresses: tuple[IPAddress, ...] = ()
+    netns_cookie: int = 0
+    netns_created: bool = False
+    removing: bool = False
+
+    @field_serializer("addresses", "node_addresses")
+    def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:
+        return [str(address) for address in addresses]
+
+    @property
+    def key(self) -> AttachmentKey:
+        return self.spec.key

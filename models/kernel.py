@@ -1,0 +1,305 @@
+"""The kernel's objects as netplumb speaks of them: what rendering makes, observing reads and planning compares.
+
+Frozen, slotted dataclasses in canonical form: two objects that the kernel would treat as the same are equal here.
+IP and MAC addresses are packed bytes in network order. `key` is the identity that a desired and an observed object
+share; fields that do not take part in comparison (interface indexes) are learnt from the kernel and never desired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import Enum, IntEnum
+from ipaddress import ip_address
+from typing import ClassVar, TypeAlias
+
+RT_PROTOCOL = 78
+"""Our route protocol, free in iproute2's rt_protos; also our NDA_PROTOCOL on neighbours."""
+
+ADDRESS_PROTOCOL = 78
+"""Our IFA_PROTO on addresses (values from 4 on are free for user space, include/uapi/linux/if_addr.h)."""
+
+LINK_GROUP = 0x6E70
+"""Our link group ("np")."""
+
+FIRST_HOP_MAC = bytes.fromhex("029c52fe6d0a")
+FIRST_HOP_V4 = bytes((169, 254, 77, 1))
+FIRST_HOP_V6 = bytes.fromhex("fe80") + bytes(13) + b"\x01"
+
+RT_SCOPE_UNIVERSE = 0
+RT_SCOPE_LINK = 253
+RT_TABLE_MAIN = 254
+IPV6_METRIC = 1024  # what the kernel fills in for an IPv6 route without one (IP6_RT_PRIO_USER)
+
+ADDR_GEN_MODE_EUI64 = 0
+ADDR_GEN_MODE_NONE = 1
+
+
+class Scope(IntEnum):
+    """On which side an object lives. Steps on the node come before steps in the workload."""
+
+    NODE = 0
+    WORKLOAD = 1
+
+
+def ip_words(ip: bytes, prefix_len: int | None = None) -> str:
+    text = str(ip_address(ip))
+    if prefix_len is None:
+        return text
+    if prefix_len == 0:
+        return "default" if len(ip) == 4 else "default (IPv6)"
+    return f"{text}/{prefix_len}"
+
+
+def mac_words(mac: bytes | None) -> str:
+    return mac.hex(":") if mac else "any"
+
+
+def _protocol_words(protocol: int) -> str:
+    return "netplumb" if protocol == RT_PROTOCOL else str(protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface, without its administrative state (that is `LinkUp`, since it comes later in a plan).
+
+    None in a desired link means "whatever the kernel has". A veth's two ends are two links, each the other's `peer`.
+    """
+
+    rank: ClassVar[int] = 20
+
+    scope: Scope
+    name: str
+    kind: str = "veth"
+    mac: bytes | None = None
+    mtu: int | None = None
+    group: int | None = None
+    alias: str | None = None
+    addr_gen_mode: int | None = None
+    proxy_ndp: bool | None = None
+    peer: str | None = field(default=None, compare=False)
+    index: int = field(default=0, compare=False)
+    peer_index: int = field(default=0, compare=False)
+    peer_nsid: int = field(default=-1, compare=False)
+    ipv6_disabled: bool = field(default=False, compare=False)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (Link, self.scope, self.name)
+
+    def differences(self, observed: Link) -> tuple[str, ...]:
+        """Names of the fields that are desired and that `observed` does not have as desired."""
+        return tuple(
+            name
+            for name in ("name", "kind", "mac", "mtu", "group", "alias", "addr_gen_mode", "proxy_ndp")
+            if (wanted := getattr(self, name)) is not None and wanted != getattr(observed, name)
+        )
+
+    def __str__(self) -> str:
+        words = [f"link {self.name} {self.kind}"]
+        if self.peer:
+            words.append(f"peer {self.peer}")
+        if self.mac is not None:
+            words.append(f"address {mac_words(self.mac)}")
+        if self.mtu is not None:
+            words.append(f"mtu {self.mtu}")
+        if self.group is not None:
+            words.append(f"group {self.group}")
+        if self.alias is not None:
+            words.append(f"alias {self.alias!r}")
+        if self.addr_gen_mode == ADDR_GEN_MODE_NONE:
+            words.append("addrgenmode none")
+        if self.proxy_ndp:
+            words.append("proxy_ndp on")
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """That an interface is administratively up. Its guards and addresses come first, routes after it."""
+
+    rank: ClassVar[int] = 50
+
+    scope: Scope
+    link: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (LinkUp, self.scope, self.link)
+
+    def __str__(self) -> str:
+        return f"link {self.link} up"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    rank: ClassVar[int] = 40
+
+    scope: Scope
+    link: str
+    ip: bytes
+    prefix_len: int
+    rt_scope: int = RT_SCOPE_UNIVERSE
+    protocol: int = ADDRESS_PROTOCOL
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (Address, self.scope, self.link, self.ip, self.prefix_len)
+
+    def __str__(self) -> str:
+        return f"address {ip_words(self.ip, self.prefix_len)} dev {self.link} proto {_protocol_words(self.protocol)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour, or (with `proxy`) an address that the node answers for on that link."""
+
+    rank: ClassVar[int] = 60
+
+    scope: Scope
+    link: str
+    ip: bytes
+    mac: bytes | None = None
+    proxy: bool = False
+    protocol: int = RT_PROTOCOL
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (Neighbour, self.scope, self.link, self.ip, self.proxy)
+
+    def __str__(self) -> str:
+        what = f"proxy {ip_words(self.ip)}" if self.proxy else f"{ip_words(self.ip)} lladdr {mac_words(self.mac)}"
+        return f"neighbour {what} dev {self.link} proto {_protocol_words(self.protocol)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A unicast route of the main table. A foreign route to the same place differs in `protocol`, hence in its key."""
+
+    scope: Scope
+    dst: bytes
+    prefix_len: int
+    link: str
+    gateway: bytes | None = None
+    prefsrc: bytes | None = None
+    metric: int = 0
+    rt_scope: int = RT_SCOPE_UNIVERSE
+    protocol: int = RT_PROTOCOL
+
+    @property
+    def rank(self) -> int:
+        """A route through a gateway needs the on-link route to that gateway first."""
+        return 70 if self.gateway is None else 80
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (Route, self.scope, self.dst, self.prefix_len, self.metric, self.protocol)
+
+    def __str__(self) -> str:
+        words = [f"route {ip_words(self.dst, self.prefix_len)}"]
+        if self.gateway is not None:
+            words.append(f"via {ip_words(self.gateway)}")
+        words.append(f"dev {self.link} proto {_protocol_words(self.protocol)}")
+        if self.prefsrc is not None:
+            words.append(f"src {ip_words(self.prefsrc)}")
+        if self.metric and not (len(self.dst) == 16 and self.metric == IPV6_METRIC):
+            words.append(f"metric {self.metric}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A switch below /proc/sys, named with slashes (`net/ipv4/ip_forward`), its value as the file shows it."""
+
+    rank: ClassVar[int] = 10
+
+    scope: Scope
+    name: str
+    value: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (Sysctl, self.scope, self.name)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.name.replace('/', '.')} = {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    """A chain of our nftables table with all its rules, in order.
+
+    A rule is libnftables' own JSON expression list (libnftables-json(5)) as compact text with sorted keys and without
+    counter values, the form in which it is listed back. An empty `hook` means a regular chain.
+    """
+
+    rank: ClassVar[int] = 15
+
+    name: str
+    type: str = ""
+    hook: str = ""
+    priority: int = 0
+    policy: str = ""
+    rules: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (NftChain, self.name)
+
+    def __str__(self) -> str:
+        words = f"nft chain inet netplumb {self.name}"
+        if self.hook:
+            words += f" {{ type {self.type} hook {self.hook} priority {self.priority}; policy {self.policy}; }}"
+        return f"{words} with {len(self.rules)} rules"
+
+
+KernelObject: TypeAlias = Link | LinkUp | Address | Neighbour | Route | Sysctl | NftChain
+Key: TypeAlias = tuple[object, ...]
+
+
+def scope_of(thing: KernelObject) -> Scope:
+    return Scope.NODE if isinstance(thing, NftChain) else thing.scope
+
+
+def kind_of(thing: KernelObject) -> str:
+    """The word for a kind of object in counters and reports: `route`, `link`, `nft_chain`."""
+    name = type(thing).__name__
+    return {"LinkUp": "link_up", "NftChain": "nft_chain"}.get(name, name.lower())
+
+
+class Verb(Enum):
+    ADD = "+"
+    CHANGE = "~"
+    REMOVE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One difference to be made. `observed` is what the kernel holds in the object's place, None for an addition."""
+
+    verb: Verb
+    thing: KernelObject
+    observed: KernelObject | None = None
+
+    def __str__(self) -> str:
+        if self.verb is Verb.CHANGE and self.observed is not None:
+            return f"{self.verb.value} {self.thing} (was {self._was()})"
+        return f"{self.verb.value} {self.thing}"
+
+    def _was(self) -> str:
+        assert self.observed is not None
+        changed = [
+            f"{f.name} {_value_words(getattr(self.observed, f.name))}"
+            for f in fields(self.observed)
+            if f.compare
+            and getattr(self.thing, f.name) is not None
+            and getattr(self.thing, f.name) != getattr(self.observed, f.name)
+        ]
+        return ", ".join(changed) or "the same"
+
+
+def _value_words(value: object) -> str:
+    if isinstance(value, bytes):
+        return ip_words(value) if len(value) in (4, 16) else value.hex(":")
+    if isinstance(value, tuple):
+        return f"{len(value)} entries"
+    return repr(value) if isinstance(value, str) else str(value)

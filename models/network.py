@@ -1,0 +1,85 @@
+"""The node's side of desired state: pools, and the switches that hold for the whole node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from models.attachment import IPAddress, Model
+
+IPNetwork = IPv4Network | IPv6Network
+
+
+def _parse_prefix(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return ip_network(value)
+        except ValueError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
+def _usable(prefix: IPNetwork) -> IPNetwork:
+    longest = 30 if prefix.version == 4 else 126
+    if prefix.prefixlen > longest:
+        raise ValueError(f"{prefix} is too small: the node needs an address of its own, so /{longest} is the least")
+    if prefix.is_multicast or prefix.is_loopback or prefix.is_link_local or prefix.is_unspecified:
+        raise ValueError(f"{prefix} is not a range for workloads")
+    return prefix
+
+
+Prefix = Annotated[IPNetwork, BeforeValidator(_parse_prefix), AfterValidator(_usable)]
+
+
+class Pool(Model):
+    """A prefix from which workloads are given addresses. The first address is the node's own."""
+
+    cidr: Prefix = Field(description="The prefix, such as 10.99.0.0/24 or fd99::/64")
+    reserved: tuple[IPAddress, ...] = Field(default=(), description="Addresses never given out")
+
+    @model_validator(mode="after")
+    def _reserved_within(self) -> Self:
+        for address in self.reserved:
+            if address not in self.cidr:
+                raise ValueError(f"reserved: {address} is not within {self.cidr}")
+        return self
+
+    @property
+    def name(self) -> str:
+        return str(self.cidr)
+
+    @property
+    def node_address(self) -> IPAddress:
+        return ip_address(int(self.cidr.network_address) + 1)
+
+    @property
+    def version(self) -> int:
+        return self.cidr.version
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What rendering must know of the node: switches from the settings, and facts read from the kernel.
+
+    `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
+    which attachments of a removed pool still use. `ipv6` is False where the node has IPv6 switched off for new links.
+    """
+
+    node_addresses: tuple[IPAddress, ...] = ()
+    masquerade: bool = True
+    mtu: int = 1500
+    ipv6: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Families:
+    """Which address families can be rendered for one attachment."""
+
+    v4: bool = True
+    v6: bool = True
+
+    def has(self, address: IPAddress) -> bool:
+        return self.v4 if address.version == 4 else self.v6

@@ -1,0 +1,136 @@
+"""What netplumb says of itself: phases, conditions, generations, counters. Made by the loop, read by the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from models.attachment import Attachment, AttachmentKey
+
+
+class Phase(Enum):
+    """An attachment's state in one word."""
+
+    PENDING = "Pending"  # nothing failed, but something that it needs is missing, such as a state file's namespace
+    ATTACHED = "Attached"  # every object is in the kernel
+    RETRYING = "Retrying"  # a step failed and is tried again
+    FAILED = "Failed"  # no retry heals it while the wish stays as it is
+    DETACHING = "Detaching"  # the wish is gone, the kernel's objects are going
+    LOST = "Lost"  # an RPC's namespace is gone, and its interface with it
+    CONFLICT = "Conflict"  # another source holds the key; this wish waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One thing that is true or false of an attachment or of the node, as Kubernetes words it.
+
+    `last_transition` is in seconds since the epoch and moves when `status` changes, not when the message does.
+    """
+
+    type: str
+    status: bool
+    reason: str = ""
+    message: str = ""
+    last_transition: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentStatus:
+    phase: Phase = Phase.PENDING
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+    retries: int = 0
+    repairs: int = 0
+
+    def condition(self, type_: str) -> Condition | None:
+        return next((c for c in self.conditions if c.type == type_), None)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentView:
+    """An attachment and its status at one moment; what Get, List and Watch show.
+
+    `answered` are the assigned addresses less those of a family that is switched off, node or workload.
+    """
+
+    attachment: Attachment
+    status: AttachmentStatus
+
+    @property
+    def key(self) -> AttachmentKey:
+        return self.attachment.key
+
+    @property
+    def answered(self) -> tuple[bytes, ...]:
+        ipv6_off = (c := self.status.condition("IPv6Disabled")) is not None and c.status
+        return tuple(a.packed for a in self.attachment.addresses if not (ipv6_off and a.version == 6))
+
+
+class Change(Enum):
+    """What a Watch tells of one attachment."""
+
+    PRESENT = "present"  # part of the snapshot
+    SNAPSHOT_COMPLETE = "snapshot_complete"  # the mark after the last PRESENT
+    UPDATED = "updated"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    change: Change
+    view: AttachmentView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """One difference between desired and observed, in a network engineer's words; `verb` is `+`, `~` or `-`."""
+
+    key: AttachmentKey | None
+    verb: str
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Whether an attachment is as desired, and what differs if not."""
+
+    in_sync: bool
+    view: AttachmentView
+    differences: tuple[PlannedChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUsage:
+    name: str
+    held: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals since the daemon started; `repairs` counts repaired objects by kind."""
+
+    passes: int = 0
+    repairs: Mapping[str, int] = field(default_factory=dict)
+    retries: int = 0
+    resyncs: int = 0
+    events: int = 0
+    lost_events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The daemon as a whole. `queue_age_s` is how long the oldest marked key has waited, 0.0 when none does."""
+
+    ready: bool
+    version: str
+    started_at: float
+    conditions: tuple[Condition, ...]
+    pools: tuple[PoolUsage, ...]
+    phases: Mapping[str, int]
+    counters: Counters
+    queue_length: int = 0
+    queue_age_s: float = 0.0
+    last_slice_at: float = 0.0

@@ -1,0 +1,1 @@
+"""The only place that knows pyroute2 and libnftables: bytes in, models out."""
