@@ -65,13 +65,15 @@ class Node:
     """What rendering must know of the node: switches from the settings, and facts read from the kernel.
 
     `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
-    which attachments of a removed pool still use. `ipv6` is False where the node has IPv6 switched off for new links.
+    which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6` is
+    False where the node has IPv6 switched off for new links. `accept_ra_interfaces` listen to router advertisements.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
     masquerade: bool = True
     mtu: int = 1500
     ipv6: bool = True
+    accept_ra_interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""Names derived from an attachment's key. Deterministic, so that there is no table to lose."""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from hashlib import blake2b
+
+from models.attachment import AttachmentKey
+
+NODE_IF_PREFIX = "np"
+ALIAS_PREFIX = "netplumb:"
+
+
+def _digest(key: AttachmentKey, size: int, person: bytes) -> bytes:
+    return blake2b(f"{key.if_name}\0{key.workload_id}".encode(), digest_size=size, person=person).digest()
+
+
+def node_if_name(key: AttachmentKey) -> str:
+    """The node's end of the attachment: `np` and 12 characters, 60 bits of a digest of the key."""
+    return NODE_IF_PREFIX + b32encode(_digest(key, 8, b"if_name")).decode()[:12].lower()
+
+
+def workload_mac(key: AttachmentKey) -> str:
+    """The workload's MAC address: unicast, locally administered (IEEE 802, section 8.4)."""
+    octets = bytearray(_digest(key, 6, b"mac"))
+    octets[0] = octets[0] & 0xFC | 0x02
+    return octets.hex(":")
+
+
+def alias_of(key: AttachmentKey) -> str:
+    """The alias of the node's end, from which the key can be read back. An interface name holds no colon."""
+    return f"{ALIAS_PREFIX}{key.if_name}:{key.workload_id}"
+
+
+def key_of_alias(alias: str) -> AttachmentKey | None:
+    """The key in an alias, None if it is not one of ours."""
+    if not alias.startswith(ALIAS_PREFIX):
+        return None
+    if_name, colon, workload_id = alias.removeprefix(ALIAS_PREFIX).partition(":")
+    return AttachmentKey(workload_id, if_name) if colon and if_name and workload_id else None

@@ -1,0 +1,197 @@
+"""A channel to the kernel: one rtnetlink socket, bound for life to the namespace where it was opened.
+
+Requests go out several in one send, and the kernel carries them out in order before that send returns; their
+acknowledgements are then read together. A failed request does not stop those behind it.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from struct import unpack_from
+from typing import Self
+
+from models.errors import Retryable
+from reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
+
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP_INTR = 0x10
+NLM_F_CAPPED = 0x100
+NLM_F_ACK_TLVS = 0x200
+NLM_F_DUMP = 0x300
+NLMSGERR_ATTR_MSG = 1
+
+SO_NETNS_COOKIE = 71
+
+_REPLY_TIMEOUT_S = 10
+_RECEIVE_BYTES = 1 << 16
+# Acknowledgements wait in the socket's buffer while a send is carried out; this many fit the kernel's default.
+_REQUESTS_A_SEND = 64
+_DUMP_TRIES = 20
+
+# Port ids that are ours mark our own echoes on the listener. An id chosen by the kernel is the process id as its pid
+# namespace counts it, which a container's process may share, so each channel binds to one of its own.
+own_port_ids: set[int] = set()
+
+
+@dataclass(slots=True)
+class Reply:
+    """What the kernel said to one request: errno 0 or the error, its own words if any, and any message it sent."""
+
+    errno: int = 0
+    words: str = ""
+    parts: list[tuple[int, Buffer]] = field(default_factory=list)
+
+
+class Channel:
+    """Not safe for use by two threads at once."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self._port_id = secrets.randbits(31) | 1 << 30
+        try:
+            self._socket.bind((self._port_id, 0))
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+            self._socket.settimeout(_REPLY_TIMEOUT_S)
+        except OSError:
+            self._socket.close()
+            raise
+        own_port_ids.add(self._port_id)
+        self._sequence = 0
+
+    @property
+    def netns_cookie(self) -> int:
+        """The kernel's number of the namespace; unique until the next boot."""
+        return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
+
+    @property
+    def port_id(self) -> int:
+        return self._port_id
+
+    def transact(self, requests: Sequence[Request]) -> list[Reply]:
+        """Carries out the requests in order and returns a reply to each.
+
+        Raises Retryable when the kernel does not answer or the answer was lost.
+        """
+        replies: list[Reply] = []
+        for start in range(0, len(requests), _REQUESTS_A_SEND):
+            replies += self._transact(requests[start : start + _REQUESTS_A_SEND])
+        return replies
+
+    def _transact(self, requests: Sequence[Request]) -> list[Reply]:
+        first = self._send(requests, NLM_F_REQUEST | NLM_F_ACK)
+        replies = [Reply() for _ in requests]
+        waiting = len(replies)
+        while waiting:
+            for type_, flags, sequence, _, body in messages(self._receive()):
+                position = sequence - first
+                if not 0 <= position < len(replies):
+                    continue  # a late answer to a request that was given up
+                if type_ == NLMSG_ERROR:
+                    replies[position].errno, replies[position].words = _outcome(flags, body)
+                    waiting -= 1
+                else:
+                    replies[position].parts.append((type_, body))
+        return replies
+
+    def dump(self, type_: int, body: bytes) -> list[tuple[int, Buffer]]:
+        """All messages of one dump, consistent: one that the kernel marks as interrupted is repeated.
+
+        Raises Retryable when it never comes out consistent, is refused or is lost.
+        """
+        for _ in range(_DUMP_TRIES):
+            try:
+                found, interrupted = self._dump(Request(type_, NLM_F_DUMP, body))
+            except InterruptedDumpError:
+                continue
+            if not interrupted:
+                return found
+        raise Retryable(f"the kernel's dump was interrupted {_DUMP_TRIES} times in a row", reason="DumpInterrupted")
+
+    def _dump(self, request: Request) -> tuple[list[tuple[int, Buffer]], bool]:
+        expected = self._send([request], NLM_F_REQUEST)
+        found: list[tuple[int, Buffer]] = []
+        interrupted = False
+        while True:
+            for type_, flags, sequence, _, body in messages(self._receive()):
+                if sequence != expected:
+                    continue
+                interrupted |= bool(flags & NLM_F_DUMP_INTR)
+                if type_ in (NLMSG_DONE, NLMSG_ERROR):
+                    code, words = _outcome(flags, body)
+                    if code == errno.EINTR:
+                        raise InterruptedDumpError
+                    if code:
+                        raise Retryable(f"the kernel refused a dump: {errno.errorcode.get(code, code)} {words}", code=code)
+                    return found, interrupted
+                found.append((type_, body))
+
+    def _send(self, requests: Iterable[Request], flags: int) -> int:
+        """Sends all in one datagram and returns the first one's sequence number."""
+        first = self._sequence + 1
+        datagram = bytearray()
+        for request in requests:
+            self._sequence += 1
+            size = 16 + len(request.body)
+            datagram += HEADER.pack(size, request.type, request.flags | flags, self._sequence, self._port_id)
+            datagram += request.body
+        try:
+            self._socket.send(datagram)
+        except OSError as error:
+            raise _lost(error) from error
+        return first
+
+    def _receive(self) -> memoryview:
+        try:
+            return memoryview(self._socket.recv(_RECEIVE_BYTES))
+        except OSError as error:
+            raise _lost(error) from error
+
+    def close(self) -> None:
+        own_port_ids.discard(self._port_id)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class InterruptedDumpError(Exception):
+    """The kernel gave a dump up half-way (EINTR)."""
+
+
+def _lost(error: OSError) -> Retryable:
+    if isinstance(error, TimeoutError):
+        return Retryable(f"the kernel did not answer within {_REPLY_TIMEOUT_S} s", code=errno.ETIMEDOUT)
+    name = errno.errorcode.get(error.errno or 0, str(error.errno))
+    return Retryable(f"the conversation with the kernel broke: {name}", code=error.errno or 0)
+
+
+def _outcome(flags: int, body: Buffer) -> tuple[int, str]:
+    """errno and the kernel's own words (extended acknowledgement) of an NLMSG_ERROR or NLMSG_DONE."""
+    if len(body) < 4:
+        return 0, ""
+    (code,) = unpack_from("=i", body)
+    if not flags & NLM_F_ACK_TLVS:
+        return -code, ""
+    # The words follow the header of the request, or the whole request where the kernel did not cap it.
+    offset = 4
+    if len(body) >= 20:
+        (echoed,) = unpack_from("=I", body, 4)
+        offset = 20 if flags & NLM_F_CAPPED else 4 + ((echoed + 3) & ~3)
+    return -code, string(attributes(body, offset).get(NLMSGERR_ATTR_MSG))

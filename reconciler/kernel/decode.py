@@ -1,0 +1,125 @@
+"""rtnetlink messages to kernel objects, in canonical form. Messages that netplumb has no word for become None.
+
+Only the attributes that the models carry are read. Held equal to pyroute2's decoding by a test on the real kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import unpack_from
+
+from models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.wire import Buffer, attributes, string
+
+
+def _u32(value: Buffer | None, default: int = 0) -> int:
+    return int.from_bytes(value, "little") if value is not None else default
+
+
+def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
+    """A link, and whether it is administratively up."""
+    _, _, index, flags, _ = rt.IFINFOMSG.unpack_from(body)
+    found = attributes(body, rt.IFINFOMSG.size)
+    info = found.get(rt.IFLA_LINKINFO)
+    kind = string(attributes(info).get(rt.IFLA_INFO_KIND)) if info is not None else ""
+    addr_gen_mode, proxy_ndp, ipv6_disabled = _inet6(found.get(rt.IFLA_AF_SPEC))
+    mac = found.get(rt.IFLA_ADDRESS)
+    nsid = found.get(rt.IFLA_LINK_NETNSID)
+    observed = Link(
+        scope=scope,
+        name=string(found.get(rt.IFLA_IFNAME)),
+        kind=kind,
+        mac=bytes(mac) if mac is not None else None,
+        mtu=_u32(found.get(rt.IFLA_MTU)),
+        group=_u32(found.get(rt.IFLA_GROUP)),
+        alias=string(found.get(rt.IFLA_IFALIAS)),
+        addr_gen_mode=addr_gen_mode,
+        proxy_ndp=proxy_ndp,
+        index=index,
+        peer_index=_u32(found.get(rt.IFLA_LINK)),
+        peer_nsid=unpack_from("=i", nsid)[0] if nsid is not None else -1,
+        ipv6_disabled=ipv6_disabled,
+    )
+    return observed, bool(flags & rt.IFF_UP)
+
+
+def _inet6(af_spec: Buffer | None) -> tuple[int | None, bool, bool]:
+    """addr_gen_mode, proxy_ndp and disable_ipv6. A link without an inet6 part has IPv6 off: the kernel takes the part
+    away when the MTU falls below 1280, and leaves it out where IPv6 is not loaded."""
+    inet6 = attributes(af_spec).get(rt.AF_INET6) if af_spec is not None else None
+    if inet6 is None:
+        return None, False, True
+    found = attributes(inet6)
+    mode, conf = found.get(rt.IFLA_INET6_ADDR_GEN_MODE), found.get(rt.IFLA_INET6_CONF)
+    if conf is None:
+        return mode[0] if mode is not None else None, False, True
+    return (
+        mode[0] if mode is not None else None,
+        bool(_u32(conf[rt.DEVCONF_PROXY_NDP * 4 : rt.DEVCONF_PROXY_NDP * 4 + 4])),
+        bool(_u32(conf[rt.DEVCONF_DISABLE_IPV6 * 4 : rt.DEVCONF_DISABLE_IPV6 * 4 + 4])),
+    )
+
+
+def address(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Address | None:
+    _, prefix_len, _, rt_scope, index = rt.IFADDRMSG.unpack_from(body)
+    found = attributes(body, rt.IFADDRMSG.size)
+    # IPv4 has the address in IFA_LOCAL (IFA_ADDRESS is the far end of a point-to-point link), IPv6 in IFA_ADDRESS.
+    ip = found.get(rt.IFA_LOCAL, found.get(rt.IFA_ADDRESS))
+    name = names.get(index)
+    if ip is None or name is None:
+        return None
+    protocol = found.get(rt.IFA_PROTO)
+    return Address(
+        scope, name, bytes(ip), prefix_len, rt_scope if len(ip) == 4 else 0, protocol[0] if protocol is not None else 0
+    )
+
+
+def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
+    """A unicast route of the main table over one of the named interfaces."""
+    family, prefix_len, _, _, table, protocol, rt_scope, type_, flags = rt.RTMSG.unpack_from(body)
+    if table != rt.RT_TABLE_MAIN or type_ != rt.RTN_UNICAST or flags & rt.RTM_F_CLONED:
+        return None
+    found = attributes(body, rt.RTMSG.size)
+    oif = found.get(rt.RTA_OIF)
+    name = names.get(_u32(oif)) if oif is not None else None
+    if name is None:
+        return None
+    v4 = family == rt.AF_INET
+    dst, gateway, prefsrc = found.get(rt.RTA_DST), found.get(rt.RTA_GATEWAY), found.get(rt.RTA_PREFSRC)
+    return Route(
+        scope,
+        bytes(dst) if dst is not None else bytes(4 if v4 else 16),
+        prefix_len,
+        name,
+        bytes(gateway) if gateway is not None else None,
+        bytes(prefsrc) if prefsrc is not None else None,
+        _u32(found.get(rt.RTA_PRIORITY)),
+        rt_scope if v4 else 0,
+        protocol,
+    )
+
+
+def neighbour(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Neighbour | None:
+    """A permanent or proxy neighbour; what the kernel learnt by itself is none of netplumb's business."""
+    _, index, state, flags, _ = rt.NDMSG.unpack_from(body)
+    name = names.get(index)
+    proxy = bool(flags & rt.NTF_PROXY)
+    if name is None or not (proxy or state & rt.NUD_PERMANENT):
+        return None
+    found = attributes(body, rt.NDMSG.size)
+    ip, mac, protocol = found.get(rt.NDA_DST), found.get(rt.NDA_LLADDR), found.get(rt.NDA_PROTOCOL)
+    if ip is None:
+        return None
+    return Neighbour(
+        scope,
+        name,
+        bytes(ip),
+        None if proxy or mac is None else bytes(mac),
+        proxy,
+        protocol[0] if protocol is not None else 0,
+    )
+
+
+def up(observed: Link) -> LinkUp:
+    return LinkUp(observed.scope, observed.name)

@@ -1,0 +1,210 @@
+"""Kernel objects to rtnetlink requests: what adding, changing or removing one object takes.
+
+A step may take several requests; they belong into one send. Interface indexes are resolved by the caller, who learns
+them from the kernel: names may be taken over by others between a read and a write, indexes may not.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, pack
+
+from models.kernel import Address, Link, LinkUp, Neighbour, Route
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.wire import Request, attribute, text
+
+_U32 = Struct("=I")
+
+
+def _u32(type_: int, value: int) -> bytes:
+    return attribute(type_, _U32.pack(value))
+
+
+def link_header(index: int, flags: int = 0, change: int = 0) -> bytes:
+    return rt.IFINFOMSG.pack(rt.AF_UNSPEC, 0, index, flags, change)
+
+
+def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
+    """Makes a pair, one end here and one in another namespace, down on both ends.
+
+    Names and MACs go into the message that creates it: udev rewrites a MAC that was not given at creation. The kernel
+    acknowledges an alias in that message and ignores it, and refuses addr_gen_mode (EAFNOSUPPORT), so both follow in
+    a second one. The closing read tells the indexes and the namespace id.
+    """
+    peer = link_header(0) + text(rt.IFLA_IFNAME, workload_end.name)
+    if workload_end.mac is not None:
+        peer += attribute(rt.IFLA_ADDRESS, workload_end.mac)
+    if workload_end.mtu is not None:
+        peer += _u32(rt.IFLA_MTU, workload_end.mtu)
+    peer += _u32(rt.IFLA_NET_NS_FD, netns_fd)
+    info = text(rt.IFLA_INFO_KIND, "veth") + attribute(
+        rt.IFLA_INFO_DATA | rt.NLA_F_NESTED, attribute(rt.VETH_INFO_PEER | rt.NLA_F_NESTED, peer)
+    )
+    name = text(rt.IFLA_IFNAME, node.name)
+    body = link_header(0) + name
+    if node.mac is not None:
+        body += attribute(rt.IFLA_ADDRESS, node.mac)
+    if node.mtu is not None:
+        body += _u32(rt.IFLA_MTU, node.mtu)
+    if node.group is not None:
+        body += _u32(rt.IFLA_GROUP, node.group)
+    body += attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, info)
+    requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
+    if second := _alias_and_mode(node.alias, node.addr_gen_mode):
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
+    requests.append(get_link_by_name(node.name))
+    return requests
+
+
+def _alias_and_mode(alias: str | None, addr_gen_mode: int | None) -> bytes:
+    body = b""
+    if alias is not None:
+        body += text(rt.IFLA_IFALIAS, alias)
+    if addr_gen_mode is not None:
+        mode = attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes((addr_gen_mode,)))
+        body += attribute(rt.IFLA_AF_SPEC | rt.NLA_F_NESTED, attribute(rt.AF_INET6 | rt.NLA_F_NESTED, mode))
+    return body
+
+
+def change_link(desired: Link, observed: Link) -> list[Request]:
+    """Brings a link's attributes back, less proxy_ndp, which netlink cannot set.
+
+    A rename goes by way of down, which kernels before 6.2 insist on and which is in the same send; what that took
+    from the link is found by the read that follows every repair.
+    """
+    fields = desired.differences(observed)
+    index = observed.index
+    requests = []
+    if "name" in fields:
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index, 0, rt.IFF_UP)))
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + text(rt.IFLA_IFNAME, desired.name)))
+    body = b""
+    if "mac" in fields and desired.mac is not None:
+        body += attribute(rt.IFLA_ADDRESS, desired.mac)
+    if "mtu" in fields and desired.mtu is not None:
+        body += _u32(rt.IFLA_MTU, desired.mtu)
+    if "group" in fields and desired.group is not None:
+        body += _u32(rt.IFLA_GROUP, desired.group)
+    body += _alias_and_mode(
+        desired.alias if "alias" in fields else None, desired.addr_gen_mode if "addr_gen_mode" in fields else None
+    )
+    if body:
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))
+    return requests
+
+
+def delete_link(index: int) -> list[Request]:
+    return [Request(rt.RTM_DELLINK, 0, link_header(index))]
+
+
+def set_group(index: int, group: int) -> Request:
+    return Request(rt.RTM_NEWLINK, 0, link_header(index) + _u32(rt.IFLA_GROUP, group))
+
+
+def delete_group(group: int) -> Request:
+    """Deletes every link of the group in one go, whoever's they are."""
+    return Request(rt.RTM_DELLINK, 0, link_header(0) + _u32(rt.IFLA_GROUP, group))
+
+
+_SKIP_STATS = _u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
+
+
+def get_link_by_name(name: str) -> Request:
+    return Request(rt.RTM_GETLINK, 0, link_header(0) + text(rt.IFLA_IFNAME, name) + _SKIP_STATS)
+
+
+def get_link_by_index(index: int) -> Request:
+    return Request(rt.RTM_GETLINK, 0, link_header(index) + _SKIP_STATS)
+
+
+def dump_links() -> bytes:
+    return link_header(0) + _SKIP_STATS
+
+
+def set_up(_: LinkUp, index: int, *, up: bool = True) -> list[Request]:
+    return [Request(rt.RTM_NEWLINK, 0, link_header(index, rt.IFF_UP if up else 0, rt.IFF_UP))]
+
+
+def add_address(address: Address, index: int) -> list[Request]:
+    """No prefix route: a route of ours carries the same and is marked. No DAD: the address is ours alone."""
+    flags = rt.IFA_F_NOPREFIXROUTE | (rt.IFA_F_NODAD if len(address.ip) == 16 else 0)
+    return [Request(rt.RTM_NEWADDR, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, _address(address, index) + _u32(rt.IFA_FLAGS, flags))]
+
+
+def delete_address(address: Address, index: int) -> list[Request]:
+    return [Request(rt.RTM_DELADDR, 0, _address(address, index))]
+
+
+def _address(address: Address, index: int) -> bytes:
+    ip = address.ip
+    body = rt.IFADDRMSG.pack(rt.family_of(ip), address.prefix_len, 0, address.rt_scope, index)
+    body += attribute(rt.IFA_LOCAL, ip) + attribute(rt.IFA_ADDRESS, ip)
+    return body + attribute(rt.IFA_PROTO, bytes((address.protocol,)))
+
+
+def add_route(route: Route, index: int) -> list[Request]:
+    """Puts the route before any foreign one to the same place, which stays (what `ip route prepend` does)."""
+    return [Request(rt.RTM_NEWROUTE, rt.NLM_F_CREATE, _route(route, index))]
+
+
+def delete_route(route: Route, index: int) -> list[Request]:
+    return [Request(rt.RTM_DELROUTE, 0, _route(route, index))]
+
+
+def change_route(desired: Route, index: int, observed: Route, observed_index: int) -> list[Request]:
+    """Replaces our route. NLM_F_REPLACE would take the first route to that place, which may be foreign.
+
+    IPv4 has the new route before the old one goes. IPv6 would refuse two that differ in the source address alone
+    (EEXIST), so there the old one goes first, in the same send.
+    """
+    add, delete = add_route(desired, index), delete_route(observed, observed_index)
+    return add + delete if len(desired.dst) == 4 else delete + add
+
+
+def _route(route: Route, index: int) -> bytes:
+    family = rt.family_of(route.dst)
+    body = rt.RTMSG.pack(
+        family, route.prefix_len, 0, 0, rt.RT_TABLE_MAIN, route.protocol, route.rt_scope, rt.RTN_UNICAST, 0
+    )
+    if route.prefix_len:
+        body += attribute(rt.RTA_DST, route.dst)
+    if route.gateway is not None:
+        body += attribute(rt.RTA_GATEWAY, route.gateway)
+    body += _u32(rt.RTA_OIF, index)
+    if route.prefsrc is not None:
+        body += attribute(rt.RTA_PREFSRC, route.prefsrc)
+    if route.metric:
+        body += _u32(rt.RTA_PRIORITY, route.metric)
+    return body
+
+
+def add_neighbour(neighbour: Neighbour, index: int) -> list[Request]:
+    return [Request(rt.RTM_NEWNEIGH, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, _neighbour(neighbour, index))]
+
+
+def delete_neighbour(neighbour: Neighbour, index: int) -> list[Request]:
+    return [Request(rt.RTM_DELNEIGH, 0, _neighbour(neighbour, index))]
+
+
+def _neighbour(neighbour: Neighbour, index: int) -> bytes:
+    # NTF_ROUTER: the kernel's proxy answers with the router flag, without which a workload drops its default route.
+    flags = rt.NTF_PROXY | rt.NTF_ROUTER if neighbour.proxy else 0
+    state = 0 if neighbour.proxy else rt.NUD_PERMANENT
+    body = rt.NDMSG.pack(rt.family_of(neighbour.ip), index, state, flags, 0) + attribute(rt.NDA_DST, neighbour.ip)
+    if neighbour.mac is not None:
+        body += attribute(rt.NDA_LLADDR, neighbour.mac)
+    return body + attribute(rt.NDA_PROTOCOL, bytes((neighbour.protocol,)))
+
+
+def dump_addresses(index: int) -> bytes:
+    return rt.IFADDRMSG.pack(rt.AF_UNSPEC, 0, 0, 0, index)
+
+
+def dump_routes(family: int, *, index: int = 0, protocol: int = 0) -> bytes:
+    """Routes of the main table, filtered in the kernel by output interface and protocol where given."""
+    body = rt.RTMSG.pack(family, 0, 0, 0, rt.RT_TABLE_MAIN, protocol, 0, 0, 0)
+    return body + _u32(rt.RTA_OIF, index) if index else body
+
+
+def dump_neighbours(*, index: int = 0, proxy: bool = False) -> bytes:
+    body = rt.NDMSG.pack(rt.AF_UNSPEC, 0, 0, rt.NTF_PROXY if proxy else 0, 0)
+    return body + pack("=HHI", 8, rt.NDA_IFINDEX, index) if index else body

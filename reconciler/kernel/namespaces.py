@@ -1,0 +1,218 @@
+"""Network namespaces: opened once by path, checked on the descriptor, known by their cookie, never held between passes.
+
+A thread enters a namespace only to open a socket there and comes back at once (0.1 ms; a process would take 7 ms). A
+thread that cannot come back would do the next work in the wrong namespace, so it ends the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+from models.attachment import NETNS_DIR
+from models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
+from reconciler.kernel.channel import Channel
+from reconciler.kernel.encode import get_link_by_index, link_header
+from reconciler.kernel.rtnetlink import IFLA_IFALIAS, RTM_NEWLINK
+from reconciler.kernel.wire import Request, attributes, string, text
+
+CLONE_NEWNET = 0x40000000
+NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3), include/uapi/linux/nsfs.h
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_SHARED = 0x100000
+MNT_DETACH = 2
+LO_INDEX = 1
+
+_T = TypeVar("_T")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class NamespaceMissingError(Exception):
+    """There is nothing at the path."""
+
+
+class Namespace:
+    """A workload's network namespace, held open for one pass: its descriptor, and a channel opened in it."""
+
+    def __init__(self, fd: int, channel: Channel) -> None:
+        self.fd = fd
+        self.channel = channel
+        self.cookie = channel.netns_cookie
+
+    def close(self) -> None:
+        """Lets go of the namespace; a descriptor kept open would keep a dead one and its interfaces alive."""
+        self.channel.close()
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Namespaces:
+    """Opens, makes and removes workloads' namespaces, from the namespace in which it was made: the node's."""
+
+    def __init__(self) -> None:
+        self._node_fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        # Every namespace file lives on the kernel's one nsfs, so its device number tells a namespace file.
+        self._nsfs_device = os.fstat(self._node_fd).st_dev
+        with Channel() as channel:
+            self.node_cookie = channel.netns_cookie
+
+    def close(self) -> None:
+        os.close(self._node_fd)
+
+    def open(self, path: str) -> Namespace:
+        """Opens the namespace at `path`.
+
+        Raises NamespaceMissingError when there is nothing, NotANetworkNamespace when it is something else or the
+        node's own, Retryable or Terminal when it cannot be entered.
+        """
+        fd = self._open_checked(path)
+        try:
+            namespace = Namespace(fd, self._opened_inside(fd, Channel))
+        except BaseException:
+            os.close(fd)
+            raise
+        if namespace.cookie == self.node_cookie:
+            namespace.close()
+            raise NotANetworkNamespace(f"{path} is the node's own network namespace")
+        return namespace
+
+    def _open_checked(self, path: str) -> int:
+        """A readable descriptor. Checked on an O_PATH descriptor first: a plain open of a FIFO would block, one of a
+        device would act, and a path checked before it is opened could be another by then."""
+        try:
+            probe = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unreachable(path, error) from None
+        try:
+            found = os.fstat(probe)
+            if found.st_dev != self._nsfs_device or not stat.S_ISREG(found.st_mode):
+                raise NotANetworkNamespace(f"{path} is not a network namespace")
+            try:
+                fd = os.open(f"/proc/self/fd/{probe}", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise _unreachable(path, error) from None
+        finally:
+            os.close(probe)
+        if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
+            os.close(fd)
+            raise NotANetworkNamespace(f"{path} is a namespace, but not a network namespace")
+        return fd
+
+    def _opened_inside(self, fd: int, make: Callable[[], _T]) -> _T:
+        with self.inside(fd):
+            return make()
+
+    @contextmanager
+    def inside(self, fd: int) -> Iterator[None]:
+        """The calling thread is in the namespace of `fd`, for as short as can be."""
+        if _libc.setns(fd, CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise Terminal(f"cannot enter the network namespace: {errno_name(code)}", code=code, reason="NetnsDenied")
+        try:
+            yield
+        finally:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        if _libc.setns(self._node_fd, CLONE_NEWNET) != 0:
+            os.write(2, b"netplumb: a thread cannot return to the node's network namespace; ending the process\n")
+            os._exit(70)
+
+    def create(self, name: str, mark: str) -> int:
+        """Makes a named namespace as `ip netns add` does, and returns its cookie.
+
+        The mark is the alias of its loopback interface, set before the name appears, so that whether netplumb made a
+        namespace can be read from the namespace itself. Raises FileExistsError when the name is taken.
+        """
+        _share_netns_dir()
+        path = Path(NETNS_DIR, name)
+        with path.open("xb"):
+            pass
+        try:
+            return self._in_thread_of_its_own(lambda: _bind_new_namespace(path, mark))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _in_thread_of_its_own(self, work: Callable[[], _T]) -> _T:
+        """Runs the work in a thread that ends with it, since the thread stays in another namespace."""
+        results: list[_T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="make-netns")
+        thread.start()
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def mark_of(self, namespace: Namespace) -> str:
+        """The mark that `create` left on a namespace; empty on one that netplumb did not make."""
+        (reply,) = namespace.channel.transact([get_link_by_index(LO_INDEX)])
+        return string(attributes(reply.parts[0][1], 16).get(IFLA_IFALIAS)) if reply.parts else ""
+
+    def remove(self, name: str) -> None:
+        """Takes a named namespace away. The namespace itself goes when nothing uses it any more."""
+        path = os.fsencode(f"{NETNS_DIR}/{name}")
+        if _libc.umount2(path, MNT_DETACH) != 0 and (code := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
+            raise Retryable(f"cannot unmount {NETNS_DIR}/{name}: {errno_name(code)}", code=code)
+        Path(NETNS_DIR, name).unlink(missing_ok=True)
+
+
+def _bind_new_namespace(path: Path, mark: str) -> int:
+    if _libc.unshare(CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise Terminal(f"cannot make a network namespace: {errno_name(code)}", code=code)
+    with Channel() as channel:
+        replies = channel.transact([Request(RTM_NEWLINK, 0, link_header(LO_INDEX) + text(IFLA_IFALIAS, mark))])
+        if replies[0].errno:
+            raise Retryable(f"cannot mark the namespace: {errno_name(replies[0].errno)}", code=replies[0].errno)
+        cookie = channel.netns_cookie
+    if _libc.mount(b"/proc/thread-self/ns/net", os.fsencode(path), b"none", MS_BIND, None) != 0:
+        code = ctypes.get_errno()
+        raise Retryable(f"cannot bind the namespace to {path}: {errno_name(code)}", code=code)
+    return cookie
+
+
+def _share_netns_dir() -> None:
+    """Makes /run/netns a shared mount point, as `ip netns add` does, so that removing a name unmounts it everywhere."""
+    directory = Path(NETNS_DIR)
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    encoded = os.fsencode(directory)
+    if _libc.mount(b"", encoded, b"none", MS_SHARED | MS_REC, None) == 0:
+        return
+    if ctypes.get_errno() != errno.EINVAL:  # EINVAL: not a mount point yet
+        code = ctypes.get_errno()
+        raise Terminal(f"cannot share {directory}: {errno_name(code)}", code=code)
+    for flags in (MS_BIND | MS_REC, MS_SHARED | MS_REC):
+        if _libc.mount(encoded, encoded, b"none", flags, None) != 0:
+            code = ctypes.get_errno()
+            raise Terminal(f"cannot share {directory}: {errno_name(code)}", code=code)
+
+
+def _unreachable(path: str, error: OSError) -> Exception:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESRCH):
+        return NamespaceMissingError(f"{path} does not exist")
+    if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
+        return NotANetworkNamespace(f"{path} cannot be a network namespace: {errno_name(error.errno)}")
+    return Terminal(f"cannot open {path}: {errno_name(error.errno or 0)}", code=error.errno or 0, reason="NetnsDenied")

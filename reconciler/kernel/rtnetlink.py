@@ -1,0 +1,104 @@
+"""rtnetlink's vocabulary: message types, flags, attribute numbers and fixed headers that netplumb speaks.
+
+The numbers come from pyroute2 where it has them, so that a misread header file shows up as an import error or in the
+property test, and from the kernel's headers (named beside them) where it has not.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any
+
+from pyroute2.netlink import rtnl
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+RTM_NEWLINK: int = rtnl.RTM_NEWLINK
+RTM_DELLINK: int = rtnl.RTM_DELLINK
+RTM_GETLINK: int = rtnl.RTM_GETLINK
+RTM_NEWADDR: int = rtnl.RTM_NEWADDR
+RTM_DELADDR: int = rtnl.RTM_DELADDR
+RTM_GETADDR: int = rtnl.RTM_GETADDR
+RTM_NEWROUTE: int = rtnl.RTM_NEWROUTE
+RTM_DELROUTE: int = rtnl.RTM_DELROUTE
+RTM_GETROUTE: int = rtnl.RTM_GETROUTE
+RTM_NEWNEIGH: int = rtnl.RTM_NEWNEIGH
+RTM_DELNEIGH: int = rtnl.RTM_DELNEIGH
+RTM_GETNEIGH: int = rtnl.RTM_GETNEIGH
+RTM_NEWNETCONF: int = rtnl.RTM_NEWNETCONF
+RTM_DELNETCONF = 81  # include/uapi/linux/rtnetlink.h
+RTM_NEWNSID: int = rtnl.RTM_NEWNSID
+RTM_DELNSID: int = rtnl.RTM_DELNSID
+
+NLM_F_REPLACE = 0x100
+NLM_F_EXCL = 0x200
+NLM_F_CREATE = 0x400
+
+AF_UNSPEC = 0
+AF_INET = 2
+AF_INET6 = 10
+
+IFF_UP = 0x1
+
+
+def _numbers(message: type[Any], *names: str) -> tuple[int, ...]:
+    """Attribute numbers by name out of a pyroute2 message class."""
+    by_name = {entry[0]: number for number, entry in enumerate(message.nla_map)}
+    return tuple(by_name[name] for name in names)
+
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_AF_SPEC, IFLA_GROUP = _numbers(
+    ifinfmsg,
+    "IFLA_ADDRESS",
+    "IFLA_IFNAME",
+    "IFLA_MTU",
+    "IFLA_LINK",
+    "IFLA_LINKINFO",
+    "IFLA_IFALIAS",
+    "IFLA_AF_SPEC",
+    "IFLA_GROUP",
+)
+IFLA_NET_NS_FD, IFLA_EXT_MASK, IFLA_LINK_NETNSID = _numbers(
+    ifinfmsg, "IFLA_NET_NS_FD", "IFLA_EXT_MASK", "IFLA_LINK_NETNSID"
+)
+IFLA_INFO_KIND = 1
+IFLA_INFO_DATA = 2
+VETH_INFO_PEER = 1
+IFLA_INET6_CONF = 2
+IFLA_INET6_ADDR_GEN_MODE = 8
+DEVCONF_PROXY_NDP = 22  # enum in include/uapi/linux/ipv6.h
+DEVCONF_DISABLE_IPV6 = 26
+RTEXT_FILTER_SKIP_STATS = 1 << 3
+NLA_F_NESTED = 1 << 15
+
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = _numbers(
+    ifaddrmsg, "IFA_ADDRESS", "IFA_LOCAL", "IFA_FLAGS", "IFA_PROTO"
+)
+IFA_F_NODAD = 0x02
+IFA_F_PERMANENT = 0x80
+IFA_F_NOPREFIXROUTE = 0x200
+
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = _numbers(
+    rtmsg, "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PRIORITY", "RTA_PREFSRC"
+)
+RT_TABLE_MAIN = 254
+RTN_UNICAST = 1
+RTM_F_CLONED = 0x200
+
+NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_PROTOCOL = _numbers(
+    ndmsg, "NDA_DST", "NDA_LLADDR", "NDA_IFINDEX", "NDA_PROTOCOL"
+)
+NUD_PERMANENT = 0x80
+NTF_PROXY = 0x08
+NTF_ROUTER = 0x80
+
+IFINFOMSG = Struct("=BxHiII")  # family, type, index, flags, change
+IFADDRMSG = Struct("=BBBBI")  # family, prefix length, flags, scope, index
+RTMSG = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+NDMSG = Struct("=BxxxiHBB")  # family, index, state, flags, type
+
+
+def family_of(ip: bytes) -> int:
+    return AF_INET if len(ip) == 4 else AF_INET6

@@ -1,0 +1,221 @@
+"""What the kernel holds for one attachment, or for the node: read anew, never remembered.
+
+An attachment's objects are found by the names and marks that it should have. What was renamed is found by its index
+and held under the key of the link that it should be, so that a plan can name it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from errno import ENODEV
+from typing import TypeVar
+
+from models.attachment import AttachmentKey
+from models.errors import Retryable, errno_name
+from models.kernel import Address, Key, KernelObject, Link, LinkUp, Neighbour, Route, Scope
+from models.naming import alias_of, node_if_name
+from models.network import Families
+from reconciler.kernel import decode, encode
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.channel import Channel, Reply
+from reconciler.kernel.namespaces import LO_INDEX
+from reconciler.kernel.wire import Buffer, Request
+from reconciler.ownership import is_our_link
+
+
+_T = TypeVar("_T", Address, Route, Neighbour)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSnapshot:
+    """All that is ours on the node, read in one go and shared by the passes of one slice of a resync."""
+
+    links_by_alias: Mapping[str, tuple[Link, bool]]
+    links_by_name: Mapping[str, tuple[Link, bool]]
+    routes_by_index: Mapping[int, tuple[Route, ...]]
+    neighbours_by_index: Mapping[int, tuple[Neighbour, ...]]
+
+
+@dataclass(slots=True)
+class Observed:
+    """What was read for one attachment."""
+
+    objects: dict[Key, KernelObject] = field(default_factory=dict)
+    node_link: Link | None = None
+    workload_link: Link | None = None
+    families: Families = field(default_factory=Families)
+
+    def add(self, thing: KernelObject) -> None:
+        self.objects[thing.key] = thing
+
+
+def observe(
+    node: Channel,
+    workload: Channel | None,
+    key: AttachmentKey,
+    *,
+    hint_index: int = 0,
+    snapshot: NodeSnapshot | None = None,
+    node_ipv6: bool = True,
+) -> Observed:
+    """Reads one attachment. `workload` is None while its namespace cannot be reached. `hint_index` is where its link
+    on the node was last seen, to find a renamed one without reading them all.
+
+    Raises Retryable when the kernel does not answer.
+    """
+    observed = Observed()
+    name = node_if_name(key)
+    found = _node_link(node, key, name, hint_index, snapshot)
+    if found is not None:
+        link, up = found
+        observed.node_link = link
+        if up:
+            observed.add(LinkUp(Scope.NODE, name))
+        if snapshot is None:
+            _read_bound(node, observed, Scope.NODE, link.index, name)
+        else:
+            for thing in (*snapshot.routes_by_index.get(link.index, ()), *snapshot.neighbours_by_index.get(link.index, ())):
+                observed.add(_on(thing, name))
+    lo_ipv6 = True
+    if workload is not None:
+        lo_ipv6 = _observe_workload(workload, observed, key.if_name)
+    if observed.node_link is not None:
+        paired = observed.workload_link is not None and bool(observed.workload_link.peer)
+        observed.node_link = _paired(observed.node_link, key.if_name if paired else None)
+        observed.objects[(Link, Scope.NODE, name)] = observed.node_link
+    observed.families = Families(v6=_ipv6(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6))
+    return observed
+
+
+def _ipv6(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> bool:
+    """Whether IPv6 can be rendered. A link tells for itself; before there is one, the node's default and the
+    workload's loopback tell what it will be."""
+    node_on = not observed.node_link.ipv6_disabled if observed.node_link is not None else node_ipv6
+    link = observed.workload_link
+    workload_on = not link.ipv6_disabled if link is not None and link.peer else lo_ipv6
+    return node_on and workload_on
+
+
+def _node_link(
+    node: Channel, key: AttachmentKey, name: str, hint_index: int, snapshot: NodeSnapshot | None
+) -> tuple[Link, bool] | None:
+    alias = alias_of(key)
+    if snapshot is not None:
+        return snapshot.links_by_name.get(name) or snapshot.links_by_alias.get(alias)
+    requests = [encode.get_link_by_name(name)]
+    if hint_index:
+        requests.append(encode.get_link_by_index(hint_index))
+    by_name, *by_index = (_link(Scope.NODE, reply) for reply in node.transact(requests))
+    if by_name is not None:
+        return by_name
+    for renamed in by_index:
+        if renamed is not None and is_our_link(renamed[0]) and renamed[0].alias == alias:
+            return renamed
+    return None
+
+
+def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bool:
+    """Reads the workload's side into `observed`; returns whether its loopback has IPv6."""
+    requests = [encode.get_link_by_index(LO_INDEX), encode.get_link_by_name(if_name)]
+    node_link = observed.node_link
+    if node_link is not None and node_link.peer_index:
+        requests.append(encode.get_link_by_index(node_link.peer_index))
+    lo, named, *by_index = (_link(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
+    lo_ipv6 = True
+    if lo is not None:
+        lo_ipv6 = not lo[0].ipv6_disabled
+        if lo[1]:
+            observed.add(LinkUp(Scope.WORKLOAD, "lo"))
+    ours = next((f for f in by_index if f is not None and node_link is not None and _is_pair(node_link, f[0])), None)
+    found = ours or named
+    if found is None:
+        return lo_ipv6
+    link, up = found
+    if ours is not None and node_link is not None:
+        link = _paired(link, node_link.name)
+        if up:
+            observed.add(LinkUp(Scope.WORKLOAD, if_name))
+        _read_bound(workload, observed, Scope.WORKLOAD, link.index, if_name)
+    observed.workload_link = link
+    observed.objects[(Link, Scope.WORKLOAD, if_name)] = link
+    return lo_ipv6
+
+
+def _is_pair(node_link: Link, other: Link) -> bool:
+    """Each end of a veth carries the index of the other. A namespace other than the recorded one may by chance hold a
+    veth with those numbers, but it is not entered: its cookie was compared before."""
+    return other.kind == "veth" and node_link.peer_index == other.index and other.peer_index == node_link.index
+
+
+def _paired(link: Link, peer: str | None) -> Link:
+    return Link(
+        link.scope,
+        link.name,
+        link.kind,
+        link.mac,
+        link.mtu,
+        link.group,
+        link.alias,
+        link.addr_gen_mode,
+        link.proxy_ndp,
+        peer,
+        link.index,
+        link.peer_index,
+        link.peer_nsid,
+        link.ipv6_disabled,
+    )
+
+
+def _on(thing: Route | Neighbour, name: str) -> Route | Neighbour:
+    """The same object under the name that its link should have."""
+    if thing.link == name:
+        return thing
+    if isinstance(thing, Neighbour):
+        return Neighbour(thing.scope, name, thing.ip, thing.mac, thing.proxy, thing.protocol)
+    return Route(
+        thing.scope, thing.dst, thing.prefix_len, name, thing.gateway, thing.prefsrc, thing.metric, thing.rt_scope,
+        thing.protocol,
+    )  # fmt: skip
+
+
+def _link(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
+    if reply.errno == ENODEV:
+        return None
+    if reply.errno:
+        raise Retryable(f"cannot read a link: {errno_name(reply.errno)} {reply.words}".rstrip(), code=reply.errno)
+    return decode.link(scope, reply.parts[0][1])
+
+
+def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, name: str) -> None:
+    """Addresses, routes and neighbours of one interface."""
+    names = {index: name}
+    if scope is Scope.WORKLOAD:
+        for thing in read_addresses(channel, scope, names):
+            observed.add(thing)
+    for family in (rt.AF_INET, rt.AF_INET6):
+        for route in _read(channel, rt.RTM_GETROUTE, encode.dump_routes(family, index=index), decode.route, scope, names):
+            observed.add(route)
+    for proxy in (False, True):
+        if proxy and scope is Scope.WORKLOAD:
+            continue
+        body = encode.dump_neighbours(index=index, proxy=proxy)
+        for neighbour in _read(channel, rt.RTM_GETNEIGH, body, decode.neighbour, scope, names):
+            observed.add(neighbour)
+
+
+def read_addresses(channel: Channel, scope: Scope, names: Mapping[int, str]) -> Iterable[Address]:
+    """The addresses of the one named interface."""
+    (index,) = names
+    return _read(channel, rt.RTM_GETADDR, encode.dump_addresses(index), decode.address, scope, names)
+
+
+def _read(
+    channel: Channel,
+    type_: int,
+    body: bytes,
+    decoded: Callable[[Scope, Buffer, Mapping[int, str]], _T | None],
+    scope: Scope,
+    names: Mapping[int, str],
+) -> Iterable[_T]:
+    return [thing for _, message in channel.dump(type_, body) if (thing := decoded(scope, message, names)) is not None]

@@ -1,0 +1,50 @@
+"""PURE: is this object ours? Read from the marks on the object itself, never from memory.
+
+A delete ignores the mark of an address, so these are asked just before. A new kind of object comes with its rule here.
+"""
+
+from __future__ import annotations
+
+from models.kernel import (
+    ADDRESS_PROTOCOL,
+    LINK_GROUP,
+    RT_PROTOCOL,
+    Address,
+    KernelObject,
+    Link,
+    LinkUp,
+    Neighbour,
+    NftChain,
+    Route,
+    Scope,
+    Sysctl,
+)
+from models.naming import NODE_IF_PREFIX, key_of_alias
+
+
+def is_ours(thing: KernelObject) -> bool:
+    """Whether netplumb made the object, and so may change and remove it."""
+    match thing:
+        case Link():
+            return thing.scope is Scope.NODE and is_our_link(thing)
+        case Address():
+            return thing.protocol == ADDRESS_PROTOCOL
+        case Route() | Neighbour():
+            return thing.protocol == RT_PROTOCOL
+        case NftChain():
+            return True  # the whole table is ours
+        case Sysctl() | LinkUp():
+            return False  # switches of objects that others own too: set, never removed
+
+
+def is_our_link(link: Link) -> bool:
+    """A veth's end on the node is ours by any two of its three marks, so that none can be lost to damage alone:
+    the link group, the alias that carries the key, the prefix of the name."""
+    if link.kind != "veth":
+        return False
+    marks = (
+        link.group == LINK_GROUP,
+        key_of_alias(link.alias or "") is not None,
+        link.name.startswith(NODE_IF_PREFIX),
+    )
+    return sum(marks) >= 2

@@ -1,0 +1,42 @@
+"""PURE: the workload's side of an attachment: loopback, addresses, first hop and default routes.
+
+The route to the IPv4 first hop is a route of its own, not the onlink flag, which gVisor does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from models.attachment import Attachment
+from models.kernel import (
+    FIRST_HOP_MAC,
+    FIRST_HOP_V4,
+    FIRST_HOP_V6,
+    IPV6_METRIC,
+    RT_SCOPE_LINK,
+    Address,
+    KernelObject,
+    LinkUp,
+    Neighbour,
+    Route,
+    Scope,
+)
+from models.network import Families, Node
+
+
+def render_workload(attachment: Attachment, _: Node, families: Families) -> Iterator[KernelObject]:
+    name = attachment.spec.if_name
+    addresses = [address for address in attachment.addresses if families.has(address)]
+    yield LinkUp(Scope.WORKLOAD, "lo")
+    for address in addresses:
+        yield Address(Scope.WORKLOAD, name, address.packed, address.max_prefixlen)
+    yield LinkUp(Scope.WORKLOAD, name)
+    if (first_v4 := next((a.packed for a in addresses if a.version == 4), None)) is not None:
+        yield Neighbour(Scope.WORKLOAD, name, FIRST_HOP_V4, FIRST_HOP_MAC)
+        yield Route(Scope.WORKLOAD, FIRST_HOP_V4, 32, name, prefsrc=first_v4, rt_scope=RT_SCOPE_LINK)
+        yield Route(Scope.WORKLOAD, bytes(4), 0, name, gateway=FIRST_HOP_V4, prefsrc=first_v4)
+    if (first_v6 := next((a.packed for a in addresses if a.version == 6), None)) is not None:
+        yield Neighbour(Scope.WORKLOAD, name, FIRST_HOP_V6, FIRST_HOP_MAC)
+        yield Route(
+            Scope.WORKLOAD, bytes(16), 0, name, gateway=FIRST_HOP_V6, prefsrc=first_v6, metric=IPV6_METRIC
+        )
