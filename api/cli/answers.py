@@ -1,0 +1,80 @@
+"""Each answer of the daemon, printed as the user chose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+
+import grpc
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from api.cli import tables
+from api.cli.options import Format
+from api.cli.plain import Plain, plain, serialised
+from api.client import Client, ClientError
+from api.v1 import netplumb_pb2 as pb
+
+
+def attached(answer: pb.AttachResponse, output: Format) -> None:
+    addresses = plain(answer)["ip"]
+    _print(output, plain(answer), addresses)
+
+
+def attachment(answer: pb.Attachment, output: Format) -> None:
+    _print(output, plain(answer), [tables.attachment(answer)])
+
+
+def attachments(answer: Sequence[pb.Attachment], output: Format) -> None:
+    _print(output, [plain(it) for it in answer], [tables.attachments(answer)])
+
+
+def checked(answer: pb.CheckResponse, output: Format) -> None:
+    _print(output, plain(answer), tables.checked(answer))
+
+
+def all_checked(answer: Sequence[pb.CheckResponse], output: Format) -> None:
+    _print(output, [plain(it) for it in answer], [line for it in answer for line in tables.checked(it)])
+
+
+def planned(answer: pb.PlanResponse, output: Format) -> None:
+    lines = tables.changes(answer.changes) or [Text("nothing to change")]
+    _print(output, [plain(it) for it in answer.changes], lines)
+
+
+def status(answer: pb.StatusResponse, output: Format) -> None:
+    _print(output, plain(answer), tables.status(answer))
+
+
+def events(output: Format) -> Callable[[pb.WatchResponse], None]:
+    """What prints an event of a watch: a line, a JSON object on one line, or a YAML document."""
+    match output:
+        case Format.JSON:
+            return lambda event: typer.echo(json.dumps(plain(event), ensure_ascii=False))
+        case Format.YAML:
+            return lambda event: typer.echo("---\n" + serialised(plain(event), output), nl=False)
+        case Format.TABLE:
+            console = tables.console()
+            return lambda event: console.print(tables.event(event), soft_wrap=True)
+
+
+async def check_all(client: Client) -> list[pb.CheckResponse]:
+    """Check every attachment. One that was detached meanwhile is not missed."""
+    reports = []
+    async for found in client.list():
+        try:
+            reports.append(await client.check(found.workload_id, found.if_name))
+        except ClientError as error:
+            if error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+    return reports
+
+
+def _print(output: Format, data: Plain, for_people: Iterable[RenderableType]) -> None:
+    if output is not Format.TABLE:
+        typer.echo(serialised(data, output), nl=False)
+        return
+    console = tables.console()
+    for renderable in for_people:
+        console.print(renderable)

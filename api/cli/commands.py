@@ -1,0 +1,246 @@
+"""The commands `netplumb attach|detach|get|list|watch|check|plan|status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from api.cli import options
+from api.cli.exits import EPILOG
+from api.cli.options import (
+    Addresses,
+    ContainerId,
+    DetachNetns,
+    Format,
+    IfName,
+    Labels,
+    Mac,
+    Mtu,
+    Netns,
+    OptionalWorkload,
+    Output,
+    Socket,
+    Timeout,
+    Workload,
+)
+from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from api.v1 import netplumb_pb2 as pb
+
+
+def register(app: typer.Typer) -> None:
+    """Add the client commands to the application."""
+    for command in (attach, detach, get, list_, watch, check, status):
+        app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
+    plan_app = typer.Typer(invoke_without_command=True, epilog=EPILOG)
+    plan_app.callback()(plan)
+    plan_app.command("attach", epilog=EPILOG)(plan_attach)
+    plan_app.command("detach", epilog=EPILOG)(plan_detach)
+    app.add_typer(plan_app, name="plan")
+
+
+def attach(
+    workload: Workload,
+    netns: Netns,
+    if_name: IfName = DEFAULT_IF_NAME,
+    addresses: Addresses = None,
+    label: Labels = None,
+    mtu: Mtu = 0,
+    mac: Mac = "",
+    container_id: ContainerId = "",
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Give an interface in a network namespace its network. The same again changes nothing."""
+    from api.cli import answers
+    from api.cli.call import call
+
+    request = _attach_request(workload, netns, if_name, addresses, label, mtu, mac, container_id)
+    answers.attached(call(socket, timeout, lambda client: client.attach(request)), output)
+
+
+def detach(
+    workload: Workload,
+    netns: DetachNetns = "",
+    if_name: IfName = DEFAULT_IF_NAME,
+    container_id: ContainerId = "",
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Take an interface away. What is not there is as good as detached."""
+    from api.cli.call import call
+
+    request = _detach_request(workload, netns, if_name, container_id)
+    call(socket, timeout, lambda client: client.detach(request))
+
+
+def get(
+    workload: Workload,
+    if_name: IfName = DEFAULT_IF_NAME,
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show one attachment and its status."""
+    from api.cli import answers
+    from api.cli.call import call
+
+    answers.attachment(call(socket, timeout, lambda client: client.get(workload, if_name)), output)
+
+
+def list_(
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show all attachments."""
+    from api.cli import answers
+    from api.cli.call import call
+    from api.client import Client
+
+    async def ask(client: Client) -> list[pb.Attachment]:
+        return [attachment async for attachment in client.list()]
+
+    answers.attachments(call(socket, timeout, ask), output)
+
+
+def watch(
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show all attachments, then each change as it happens, until Ctrl-C."""
+    from contextlib import suppress
+
+    from api.cli import answers
+    from api.cli.call import call
+    from api.client import Client
+
+    async def follow(client: Client) -> None:
+        show = answers.events(output)
+        async for event in client.watch():
+            show(event)
+
+    with suppress(KeyboardInterrupt):
+        call(socket, timeout, follow)
+
+
+def check(
+    workload: OptionalWorkload = None,
+    if_name: IfName = DEFAULT_IF_NAME,
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Compare one attachment, or all, with the kernel. Exits 1 if any differs, and shows what."""
+    from api.cli import answers
+    from api.cli.call import call
+    from api.cli.exits import Exit
+
+    if workload is None:
+        reports = call(socket, timeout, answers.check_all)
+        answers.all_checked(reports, output)
+    else:
+        reports = [call(socket, timeout, lambda client: client.check(workload, if_name))]
+        answers.checked(reports[0], output)
+    if not all(report.in_sync for report in reports):
+        raise typer.Exit(Exit.FAILED)
+
+
+def plan(
+    context: typer.Context,
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show what the daemon would change in the kernel: now, or for an attach or a detach. Nothing is changed."""
+    if context.invoked_subcommand is None:
+        _show_plan(None, output, socket, timeout)
+
+
+def plan_attach(
+    workload: Workload,
+    netns: Netns,
+    if_name: IfName = DEFAULT_IF_NAME,
+    addresses: Addresses = None,
+    label: Labels = None,
+    mtu: Mtu = 0,
+    mac: Mac = "",
+    container_id: ContainerId = "",
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show what an attach would change. Takes what `netplumb attach` takes."""
+    request = _attach_request(workload, netns, if_name, addresses, label, mtu, mac, container_id)
+    _show_plan(request, output, socket, timeout)
+
+
+def plan_detach(
+    workload: Workload,
+    netns: DetachNetns = "",
+    if_name: IfName = DEFAULT_IF_NAME,
+    container_id: ContainerId = "",
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show what a detach would change. Takes what `netplumb detach` takes."""
+    _show_plan(_detach_request(workload, netns, if_name, container_id), output, socket, timeout)
+
+
+def status(
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show the daemon's state: readiness, pools, counters."""
+    from api.cli import answers
+    from api.cli.call import call
+
+    answers.status(call(socket, timeout, lambda client: client.status()), output)
+
+
+def _show_plan(
+    what_if: pb.AttachRequest | pb.DetachRequest | None, output: Format, socket: Socket, timeout: float
+) -> None:
+    from api.cli import answers
+    from api.cli.call import call
+
+    answers.planned(call(socket, timeout, lambda client: client.plan(what_if)), output)
+
+
+def _attach_request(
+    workload: str,
+    netns: str,
+    if_name: str,
+    addresses: list[str] | None,
+    label: list[str] | None,
+    mtu: int,
+    mac: str,
+    container_id: str,
+) -> pb.AttachRequest:
+    from api.v1 import netplumb_pb2 as pb
+
+    return pb.AttachRequest(
+        workload_id=workload,
+        netns=pb.NetNSAttachment(netns_path=options.netns_path(netns), if_name=if_name),
+        container_id=container_id,
+        labels=options.labels(label),
+        addresses=addresses,
+        mtu=mtu,
+        mac=mac,
+    )
+
+
+def _detach_request(workload: str, netns: str, if_name: str, container_id: str) -> pb.DetachRequest:
+    from api.v1 import netplumb_pb2 as pb
+
+    return pb.DetachRequest(
+        workload_id=workload,
+        netns=pb.NetNSAttachment(netns_path=options.netns_path(netns), if_name=if_name),
+        container_id=container_id,
+    )

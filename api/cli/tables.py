@@ -1,0 +1,154 @@
+"""Answers for people. Colour on a terminal only, without it when NO_COLOR is set; rich sees to both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from api.v1 import netplumb_pb2 as pb
+
+WIDE = 4096
+"""Columns when the output is not a terminal: a script's lines are not to be wrapped."""
+
+PHASE_STYLES = {"Attached": "green", "Pending": "yellow", "Retrying": "yellow", "Detaching": "yellow"}
+VERB_STYLES = {"+": "green", "-": "red", "~": "yellow"}
+
+
+def console() -> Console:
+    """Built anew for each command, since stdout is looked at when it is built."""
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
+
+
+def attachments(found: Iterable[pb.Attachment]) -> Table:
+    table = _table("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS")
+    for it in found:
+        table.add_row(
+            it.workload_id,
+            it.if_name,
+            _phase(it.phase),
+            " ".join(it.addresses),
+            it.source,
+            it.node_if_name,
+            it.netns_path,
+        )
+    return table
+
+
+def attachment(it: pb.Attachment) -> Table:
+    """Every field, and the conditions below."""
+    return _fields(
+        ("workload", it.workload_id),
+        ("interface", it.if_name),
+        ("phase", _phase(it.phase)),
+        ("addresses", " ".join(it.addresses)),
+        ("mac", it.mac),
+        ("mtu", str(it.mtu or "the node's")),
+        ("netns", it.netns_path),
+        ("node interface", it.node_if_name),
+        ("source", it.source),
+        ("container id", it.container_id),
+        ("labels", " ".join(f"{key}={value}" for key, value in sorted(it.labels.items()))),
+        ("generation", f"{it.generation}, observed {it.observed_generation}"),
+        ("retries", str(it.retries)),
+        ("repairs", str(it.repairs)),
+        *((f"condition {c.type}", condition(c)) for c in it.conditions),
+    )
+
+
+def status(answer: pb.StatusResponse) -> list[Table]:
+    counters = answer.counters
+    tables = [
+        _fields(
+            ("ready", Text("yes", "green") if answer.ready else Text("no", "red")),
+            ("version", answer.version),
+            ("started", _moment(answer.started_at)),
+            ("attachments", _counts(answer.phases.items())),
+            ("queue", f"{answer.queue_length} waiting, the oldest for {answer.queue_age_s:.3f} s"),
+            ("last slice", _moment(answer.last_slice_at)),
+            ("passes", str(counters.passes)),
+            ("repairs", _counts(counters.repairs.items())),
+            ("retries", str(counters.retries)),
+            ("resyncs", str(counters.resyncs)),
+            ("events", f"{counters.events}, lost {counters.lost_events} times"),
+            *((f"condition {c.type}", condition(c)) for c in answer.conditions),
+        )
+    ]
+    if answer.pools:
+        pools = _table("POOL", "HELD", "SIZE")
+        for pool in answer.pools:
+            pools.add_row(pool.name, str(pool.held), pool.size)
+        tables.append(pools)
+    return tables
+
+
+def changes(found: Sequence[pb.PlannedChange]) -> list[Text]:
+    """A diff, an object a line, under the attachment or the node that it belongs to."""
+    lines = []
+    for (workload_id, if_name), group in groupby(found, key=lambda it: (it.workload_id, it.if_name)):
+        lines.append(Text(f"{workload_id}/{if_name}:" if workload_id else "node:", "bold"))
+        lines.extend(Text(f"{it.verb} {it.words}", VERB_STYLES.get(it.verb, "")) for it in group)
+    return lines
+
+
+def checked(answer: pb.CheckResponse) -> list[Text]:
+    """One line if all is well, else the diff that would make it so."""
+    it = answer.attachment
+    if answer.in_sync:
+        return [Text.assemble(f"{it.workload_id}/{it.if_name}: ", ("in sync", "green"))]
+    return changes(answer.differences) or [
+        Text.assemble(f"{it.workload_id}/{it.if_name}: ", ("out of sync", "red"), f" ({it.phase})")
+    ]
+
+
+def event(answer: pb.WatchResponse) -> Text:
+    change = pb.WatchResponse.Change.Name(answer.change)
+    if answer.change == pb.WatchResponse.SNAPSHOT_COMPLETE:
+        return Text(change, "dim")
+    it = answer.attachment
+    return Text.assemble(
+        f"{change:<7} {it.workload_id}/{it.if_name} ", _phase(it.phase), *(f" {address}" for address in it.addresses)
+    )
+
+
+def condition(it: pb.Condition) -> str:
+    words = [str(it.status).lower()]
+    if it.reason:
+        words.append(it.reason)
+    if it.message:
+        words.append(f"({it.message})")
+    return " ".join([*words, f"since {_moment(it.last_transition)}"])
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _fields(*rows: tuple[str, str | Text]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _phase(phase: str) -> Text:
+    return Text(phase, PHASE_STYLES.get(phase, "red"))
+
+
+def _counts(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts)) or "0"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds") if seconds else "never"

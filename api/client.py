@@ -1,0 +1,157 @@
+"""A typed asyncio client for the daemon on this node.
+
+Every call may be repeated, so the client waits for a daemon that restarts, and asks again where the connection broke
+in the middle of a call, until its deadline. Requests and answers are the messages of `netplumb.v1`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from api.errors import ANSWERED
+from api.text import printable
+from api.unixsocket import grpc_address, why_unreachable
+from api.v1 import netplumb_pb2 as pb
+from api.v1 import netplumb_pb2_grpc as rpc
+
+ANSWER_MAX_BYTES = 256 << 20  # Plan answers in one message, and a node may hold thousands of attachments
+
+OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", ANSWER_MAX_BYTES),
+    # Otherwise clients in one process would share a connection, and its backoff.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class ClientError(Exception):
+    """A call failed. `code` is the gRPC status, `message` one line for a person."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Unreachable(ClientError):
+    """No daemon answered on the socket before the deadline (UNAVAILABLE)."""
+
+    def __init__(self, socket_path: Path, cause: OSError | None) -> None:
+        why = cause.strerror if cause else "the connection broke"
+        super().__init__(grpc.StatusCode.UNAVAILABLE, f"no daemon answers on {socket_path}: {why}")
+
+
+class Client:
+    """An asynchronous context manager; one connection, any number of calls at a time."""
+
+    def __init__(self, socket_path: Path = DEFAULT_SOCKET, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._socket_path = socket_path
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> Self:
+        self._channel = grpc.aio.insecure_channel(grpc_address(self._socket_path), options=OPTIONS)
+        self._stub = rpc.WorkloadNetworkingStub(self._channel)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def attach(self, request: pb.AttachRequest, timeout_s: float | None = None) -> pb.AttachResponse:
+        return await self._call(self._stub.Attach, request, timeout_s)
+
+    async def detach(self, request: pb.DetachRequest, timeout_s: float | None = None) -> None:
+        await self._call(self._stub.Detach, request, timeout_s)
+
+    async def get(self, workload_id: str, if_name: str = "") -> pb.Attachment:
+        request = pb.GetRequest(workload_id=workload_id, if_name=if_name)
+        return (await self._call(self._stub.Get, request)).attachment
+
+    async def list(self, page_size: int = 0) -> AsyncIterator[pb.Attachment]:
+        """Every attachment in the order of the keys, page by page."""
+        request = pb.ListRequest(page_size=page_size)
+        while True:
+            page = await self._call(self._stub.List, request)
+            for attachment in page.attachments:
+                yield attachment
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def watch(self) -> AsyncIterator[pb.WatchResponse]:
+        """A snapshot, the mark that it is complete, then changes; it ends with ClientError when the daemon does.
+
+        The timeout is for the connection, not for the stream.
+        """
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
+        except TimeoutError:
+            raise Unreachable(self._socket_path, why_unreachable(self._socket_path)) from None
+        call = self._stub.Watch(pb.WatchRequest())
+        try:
+            async for event in call:
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise self._in_words(error) from None
+        finally:
+            call.cancel()
+
+    async def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
+        return await self._call(self._stub.Check, pb.CheckRequest(workload_id=workload_id, if_name=if_name))
+
+    async def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
+        """What the daemon would change: for one wish, or for the whole node as desired now."""
+        request = pb.PlanRequest()
+        if isinstance(what_if, pb.AttachRequest):
+            request.attach.CopyFrom(what_if)
+        elif what_if is not None:
+            request.detach.CopyFrom(what_if)
+        return await self._call(self._stub.Plan, request)
+
+    async def status(self) -> pb.StatusResponse:
+        return await self._call(self._stub.Status, pb.StatusRequest())
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout_s: float | None = None,
+    ) -> Response:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + (self._timeout_s if timeout_s is None else timeout_s)
+        while True:
+            try:
+                return await method(request, timeout=deadline - clock(), wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                # wait_for_ready holds the next try back until there is a connection, so this does not spin.
+                broke = error.code() is grpc.StatusCode.UNAVAILABLE and not _is_answer(error)
+                if not broke or clock() >= deadline:
+                    raise self._in_words(error) from None
+
+    def _in_words(self, error: grpc.aio.AioRpcError) -> ClientError:
+        code = error.code()
+        if not _is_answer(error):
+            cause = why_unreachable(self._socket_path)
+            if code is grpc.StatusCode.UNAVAILABLE or (code is grpc.StatusCode.DEADLINE_EXCEEDED and cause):
+                return Unreachable(self._socket_path, cause)
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return ClientError(code, "the daemon did not answer in time")
+        return ClientError(code, printable(error.details() or code.name))
+
+
+def _is_answer(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the daemon ended the call, and not gRPC on its own."""
+    return ANSWERED in tuple(error.trailing_metadata())

@@ -1,0 +1,119 @@
+"""Where the server's unix socket lies: put there safely, found again by clients, taken away at the end.
+
+A socket that is bound at its final path can be connected to before its mode and group are set. So it is bound in a
+directory that only we may enter, gets mode and group there, and is then renamed to its path; a client connects to the
+inode, which stays the same. That two daemons start at the same time is for the lock on the data directory to prevent.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+from models.errors import NetplumbError
+
+PATH_MAX_BYTES = 107
+"""sun_path of struct sockaddr_un less the closing NUL, unix(7)."""
+
+PROBE_TIMEOUT_S = 1.0
+
+
+class SocketUnusable(NetplumbError):
+    """The server cannot listen at the path that it was given; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSocket:
+    """A socket at its path, recognised by its inode, which nobody else gets while the server listens."""
+
+    path: Path
+    device: int
+    inode: int
+
+    def withdraw(self) -> None:
+        """Remove the socket unless something else took its place."""
+        with suppress(FileNotFoundError):
+            found = self.path.lstat()
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                self.path.unlink()
+
+
+def grpc_address(path: Path) -> str:
+    """The path as gRPC's name syntax wants it: a URI, so that blanks and percent signs are escaped."""
+    return f"unix:{quote(str(path.absolute()))}"
+
+
+def why_unreachable(path: Path) -> OSError | None:
+    """What a connection to the socket fails with, None if something answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(os.fsencode(path))
+        except TimeoutError:  # a full backlog: somebody listens
+            return None
+        except OSError as error:
+            return error
+    return None
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A place beside `path`, closed to everyone else, in which to bind the socket that `publish` then moves there.
+
+    SocketUnusable if `path` is in use, is not a socket, or cannot be one.
+    """
+    _check_length(path)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _check_free(path)
+        with TemporaryDirectory(prefix=".", dir=path.parent) as directory:
+            place = Path(directory, "s")
+            _check_length(place)
+            yield place
+    except OSError as error:
+        raise SocketUnusable(f"{path}: {error.strerror}") from error
+
+
+def publish(place: Path, path: Path, mode: int, group: str | None) -> PublishedSocket:
+    """Give the bound socket its mode and group, then its path. A dead daemon's socket there is replaced."""
+    if group is not None:
+        os.chown(place, -1, _gid(group))
+    place.chmod(mode)
+    found = place.lstat()
+    place.rename(path)
+    return PublishedSocket(path, found.st_dev, found.st_ino)
+
+
+def _check_length(path: Path) -> None:
+    if len(os.fsencode(path)) > PATH_MAX_BYTES:
+        raise SocketUnusable(f"{path}: longer than the {PATH_MAX_BYTES} bytes that fit a socket's address")
+
+
+def _check_free(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SocketUnusable(f"{path}: is there already and is not a socket; it is left alone")
+    error = why_unreachable(path)
+    if error is None:
+        raise SocketUnusable(f"{path}: another daemon answers on it")
+    if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise error
+
+
+def _gid(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise SocketUnusable(f"there is no group {group!r} to give the socket to") from None

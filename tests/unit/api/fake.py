@@ -1,0 +1,126 @@
+"""Workloads without a kernel: what the servicer asks is recorded, what it is answered is set by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import ip_address
+
+from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
+from models.errors import NotFound
+from models.naming import workload_mac
+from models.status import (
+    AttachmentStatus,
+    AttachmentView,
+    Change,
+    CheckReport,
+    Condition,
+    Counters,
+    NodeStatus,
+    Phase,
+    PlannedChange,
+    PoolUsage,
+    WatchEvent,
+)
+
+NODE_STATUS = NodeStatus(
+    ready=True,
+    version="1.2.3",
+    started_at=1_700_000_000.0,
+    conditions=(Condition("Ready", True, "Converged", "", 1_700_000_000.0),),
+    pools=(PoolUsage("10.99.0.0/24", 2, 253), PoolUsage("fd99::/64", 2, 2**64 - 2)),
+    phases={"Attached": 2},
+    counters=Counters(passes=7, repairs={"route": 3}, retries=1, resyncs=2, events=40, lost_events=0),
+    queue_length=1,
+    queue_age_s=0.25,
+    last_slice_at=1_700_000_100.0,
+)
+
+
+def view(workload_id: str = "web-1", if_name: str = "eth0", phase: Phase = Phase.ATTACHED) -> AttachmentView:
+    netns = NetnsRef(path=f"/run/netns/{workload_id}")
+    spec = AttachmentSpec(workload_id=workload_id, netns=netns, if_name=if_name, labels={"app": "web"})
+    return view_of(spec, phase)
+
+
+def view_of(spec: AttachmentSpec, phase: Phase = Phase.ATTACHED) -> AttachmentView:
+    record = Attachment(
+        spec=spec,
+        source="rpc",
+        addresses=spec.addresses or (ip_address("10.99.0.2"), ip_address("fd99::2")),
+        mac=spec.mac or workload_mac(spec.key),
+    )
+    return AttachmentView(record, AttachmentStatus(phase=phase, observed_generation=1))
+
+
+class FakeWorkloads:
+    """`error`, where set, is raised by every method. `gate`, where set, is waited for by attach and detach."""
+
+    def __init__(self, *views: AttachmentView) -> None:
+        self.views = {it.key: it for it in views}
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.differences: tuple[PlannedChange, ...] = ()
+        self.timeout_s: float | None = None
+        self.asked: list[AttachmentSpec | DetachSpec | None] = []
+        self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
+        self.attaching = asyncio.Event()
+        self.unwatched = asyncio.Event()
+
+    def _raise(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def attach(self, spec: AttachmentSpec, timeout_s: float | None) -> AttachmentView:
+        self._raise()
+        self.asked.append(spec)
+        self.timeout_s = timeout_s
+        self.attaching.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        self.views[spec.key] = view_of(spec)
+        return self.views[spec.key]
+
+    async def detach(self, spec: DetachSpec, timeout_s: float | None) -> None:
+        self._raise()
+        self.asked.append(spec)
+        self.timeout_s = timeout_s
+        if self.gate is not None:
+            await self.gate.wait()
+        self.views.pop(spec.key, None)
+
+    def get(self, key: AttachmentKey) -> AttachmentView:
+        self._raise()
+        try:
+            return self.views[key]
+        except KeyError:
+            raise NotFound(f"there is no attachment {key}") from None
+
+    def list(self) -> Sequence[AttachmentView]:
+        self._raise()
+        return [self.views[key] for key in sorted(self.views)]
+
+    async def watch(self) -> AsyncIterator[WatchEvent]:
+        try:
+            self._raise()
+            for it in self.list():
+                yield WatchEvent(Change.PRESENT, it)
+            yield WatchEvent(Change.SNAPSHOT_COMPLETE)
+            while (event := await self.changes.get()) is not None:
+                yield event
+        finally:
+            self.unwatched.set()
+
+    async def check(self, key: AttachmentKey) -> CheckReport:
+        found = self.get(key)
+        mine = tuple(it for it in self.differences if it.key == key)
+        return CheckReport(in_sync=not mine, view=found, differences=mine)
+
+    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
+        self._raise()
+        self.asked.append(what_if)
+        return self.differences
+
+    def status(self) -> NodeStatus:
+        self._raise()
+        return NODE_STATUS

@@ -1,0 +1,297 @@
+"""The client commands against a server over fake workloads, which runs beside them in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import typer
+from ruamel.yaml import YAML
+from structlog.testing import capture_logs
+from typer.testing import CliRunner, Result
+
+from api.cli import options
+from api.cli.commands import register
+from api.cli.exits import Exit
+from api.server import serve
+from models import errors
+from models.attachment import NETNS_DIR, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
+from models.naming import node_if_name
+from models.status import Phase, PlannedChange
+from tests.unit.api.fake import FakeWorkloads, view
+
+DIFFERENCES = (
+    PlannedChange(None, "+", "sysctl", "sysctl net.ipv4.ip_forward = 1"),
+    PlannedChange(AttachmentKey("web-1", "eth0"), "-", "route", "route 10.99.0.2/32 dev np0 proto netplumb"),
+    PlannedChange(AttachmentKey("web-1", "eth0"), "~", "link", "link np0 veth (was mtu 1400)"),
+)
+NETPLUMB = "import typer; from api.cli.commands import register; app = typer.Typer(); register(app); app()"
+
+Netplumb = Callable[..., Result]
+
+
+@contextmanager
+def served(workloads: FakeWorkloads, socket_path: Path) -> Iterator[None]:
+    """A daemon's place is another process; a thread with its own loop is near enough."""
+    ready, done = Event(), Event()
+
+    async def run() -> None:
+        server = await serve(workloads, socket_path=socket_path, mode=0o600, group=None, healthy=lambda: True)
+        ready.set()
+        await asyncio.to_thread(done.wait)
+        await server.stop(0)
+
+    thread = Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.fixture
+def netplumb(workloads: FakeWorkloads, socket_path: Path) -> Iterator[Netplumb]:
+    app = typer.Typer()
+    register(app)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, arguments, env={"NETPLUMB_SOCKET": str(socket_path), "COLUMNS": "200"})
+
+    # The daemon's log would land in the command's output, as both are one process here.
+    with capture_logs(), served(workloads, socket_path):
+        yield run
+
+
+def test_attach_says_all_that_it_can(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    """Every flag reaches the daemon; the addresses are printed one a line."""
+    result = netplumb(
+        *("attach", "web-2", "--netns", "/run/netns/web-2", "--if-name", "net1", "--address", "10.0.0.5"),
+        *("--address", "fd00::5", "--label", "app=web", "--label", "a=b=c", "--mtu", "1400"),
+        *("--mac", "02:00:5e:10:00:01", "--container-id", "c1"),
+    )
+    assert (result.exit_code, result.stdout) == (0, "10.0.0.5\nfd00::5\n")
+    assert workloads.asked == [
+        AttachmentSpec.model_validate(
+            {
+                "workload_id": "web-2",
+                "netns": {"path": "/run/netns/web-2"},
+                "if_name": "net1",
+                "addresses": ["10.0.0.5", "fd00::5"],
+                "labels": {"app": "web", "a": "b=c"},
+                "mtu": 1400,
+                "mac": "02:00:5e:10:00:01",
+                "container_id": "c1",
+            }
+        )
+    ]
+
+
+def test_a_bare_namespace_name_is_one_of_ip_netns(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    assert netplumb("attach", "web-2", "--netns", "blue").exit_code == 0
+    assert isinstance(asked := workloads.asked[0], AttachmentSpec)
+    assert asked.netns == NetnsRef(path=f"{NETNS_DIR}/blue")
+    assert options.NETNS_DIR == NETNS_DIR
+
+
+def test_detach_is_silent(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    result = netplumb("detach", "web-1", "--container-id", "c1")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert workloads.asked == [DetachSpec(workload_id="web-1", container_id="c1")]
+
+
+def test_a_table_that_is_piped_has_neither_boxes_nor_colour(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    workloads.views = {it.key: it for it in (view("web-1"), view("w" * 200, phase=Phase.FAILED))}
+    lines = netplumb("list").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE", "INTERFACE", "NETNS"],
+        *(
+            [id_, "eth0", phase, "10.99.0.2", "fd99::2", "rpc", node_if_name(AttachmentKey(id_, "eth0")), path]
+            for id_, phase, path in (
+                ("web-1", "Attached", "/run/netns/web-1"),
+                ("w" * 200, "Failed", f"/run/netns/{'w' * 200}"),
+            )
+        ),
+    ]
+
+
+def test_list_as_json_has_the_names_of_the_proto(netplumb: Netplumb) -> None:
+    """Numbers are numbers, and fields that hold nothing are there all the same."""
+    (it,) = json.loads(netplumb("list", "-o", "json").stdout)
+    assert it["workload_id"] == "web-1"
+    assert it["addresses"] == ["10.99.0.2", "fd99::2"]
+    assert it["labels"] == {"app": "web"}
+    assert it["generation"] == 1
+    assert it["container_id"] == ""
+    assert it["conditions"] == []
+
+
+def test_attach_as_json_has_addresses_as_text(netplumb: Netplumb) -> None:
+    answer = json.loads(netplumb("attach", "web-2", "--netns", "blue", "-o", "json").stdout)
+    assert answer["ip"] == ["10.99.0.2", "fd99::2"]
+    assert answer["attachment"]["workload_id"] == "web-2"
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["get", "web-1"], ["check"], ["check", "web-1"], ["plan"], ["status"]], ids=" ".join
+)
+def test_yaml_and_json_say_the_same(netplumb: Netplumb, command: list[str]) -> None:
+    as_json, as_yaml = (netplumb(*command, "-o", output).stdout for output in ("json", "yaml"))
+    assert YAML(typ="safe", pure=True).load(as_yaml) == json.loads(as_json)
+
+
+def test_get_shows_every_field(netplumb: Netplumb) -> None:
+    text = netplumb("get", "web-1").stdout
+    for words in ("web-1", "eth0", "Attached", "10.99.0.2 fd99::2", "app=web", "1, observed 1"):
+        assert words in text
+
+
+def test_status_shows_pools_and_counters(netplumb: Netplumb) -> None:
+    text = netplumb("status").stdout
+    for words in ("1.2.3", "2 Attached", "3 route", "fd99::/64", str(2**64 - 2), "1 waiting, the oldest for 0.250 s"):
+        assert words in text
+
+
+def test_check_in_sync_exits_0(netplumb: Netplumb) -> None:
+    result = netplumb("check")
+    assert (result.exit_code, result.stdout) == (0, "web-1/eth0: in sync\n")
+
+
+@pytest.mark.parametrize("command", [["check"], ["check", "web-1"]], ids=" ".join)
+def test_check_out_of_sync_exits_1_and_shows_a_diff(
+    netplumb: Netplumb, workloads: FakeWorkloads, command: list[str]
+) -> None:
+    workloads.differences = DIFFERENCES
+    result = netplumb(*command)
+    assert (result.exit_code, result.stdout.splitlines()) == (
+        Exit.FAILED,
+        ["web-1/eth0:", "- route 10.99.0.2/32 dev np0 proto netplumb", "~ link np0 veth (was mtu 1400)"],
+    )
+
+
+def test_plan_shows_the_node_and_each_attachment_and_exits_0(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    assert netplumb("plan").stdout == "nothing to change\n"
+    workloads.differences = DIFFERENCES
+    result = netplumb("plan")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:3] == ["node:", "+ sysctl net.ipv4.ip_forward = 1", "web-1/eth0:"]
+
+
+def test_plan_for_an_attach_or_a_detach(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    assert netplumb("plan", "attach", "web-2", "--netns", "blue").exit_code == 0
+    assert netplumb("plan", "detach", "web-1").exit_code == 0
+    assert [(type(it), it and it.key.workload_id) for it in workloads.asked] == [
+        (AttachmentSpec, "web-2"),
+        (DetachSpec, "web-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (errors.InvalidRequest("mtu", "no"), Exit.USAGE),
+        (errors.NotReady("no"), Exit.UNAVAILABLE),
+        (errors.NotFound("no"), Exit.NOT_FOUND),
+        (errors.AlreadyHeld("no"), Exit.HELD),
+        (errors.NotConverged("no"), Exit.TIMEOUT),
+        (errors.PoolExhausted("no"), Exit.FAILED),
+        (RuntimeError("no"), Exit.FAILED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    netplumb: Netplumb, workloads: FakeWorkloads, error: Exception, exit_code: Exit
+) -> None:
+    workloads.error = error
+    result = netplumb("get", "web-1")
+    assert result.exit_code == exit_code
+    assert result.stdout == ""
+    assert result.stderr.startswith("netplumb: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--netns", "x", "--label", "app"], [], ["--netns", "x", "--mtu", "many"]])
+def test_wrong_usage_exits_2(netplumb: Netplumb, arguments: list[str]) -> None:
+    result = netplumb("attach", "web-2", *arguments)
+    assert result.exit_code == Exit.USAGE
+    assert "Traceback" not in result.stderr
+
+
+def test_no_daemon_exits_3(socket_path: Path) -> None:
+    app = typer.Typer()
+    register(app)
+    result = CliRunner().invoke(app, ["list", "--socket", str(socket_path), "--timeout", "0.05"])
+    assert result.exit_code == Exit.UNAVAILABLE
+    assert result.stderr == f"netplumb: no daemon answers on {socket_path}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["attach", "detach", "get", "list", "watch", "check", "plan", "status"])
+def test_every_help_tells_the_exit_codes(netplumb: Netplumb, command: str) -> None:
+    assert "Exit codes: 0 done" in netplumb(command, "--help").stdout
+
+
+async def _netplumb(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", NETPLUMB, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+
+
+async def test_help_loads_neither_grpc_nor_pydantic() -> None:
+    """It answers at once."""
+    code = (
+        "import sys, api.cli.commands as commands, typer; commands.register(typer.Typer());"
+        "print(sorted({'grpc', 'pydantic', 'google.protobuf'} & set(sys.modules)))"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    stdout, _ = await process.communicate()
+    assert stdout == b"[]\n"
+
+
+async def test_watch_prints_an_object_a_line_until_interrupted(server: object, socket_path: Path) -> None:
+    """Ctrl-C is how a watch ends, so it is no failure."""
+    process = await _netplumb("watch", "-o", "json", "--socket", str(socket_path), PYTHONUNBUFFERED="1")
+    assert process.stdout is not None
+    events: list[dict[str, Any]] = [json.loads(await process.stdout.readline()) for _ in range(2)]
+    assert [it["change"] for it in events] == ["PRESENT", "SNAPSHOT_COMPLETE"]
+    assert events[0]["attachment"]["workload_id"] == "web-1"
+    assert events[1]["attachment"] is None
+    process.send_signal(signal.SIGINT)
+    _, stderr = await process.communicate()
+    assert (process.returncode, stderr) == (0, b"")
+
+
+async def test_watch_prints_lines_as_they_come(server: object, socket_path: Path) -> None:
+    """Also into a pipe, without waiting for its buffer to fill."""
+    process = await _netplumb("watch", "--socket", str(socket_path))
+    assert process.stdout is not None
+    lines = [(await asyncio.wait_for(process.stdout.readline(), 20)).decode() for _ in range(2)]
+    assert lines == ["PRESENT web-1/eth0 Attached 10.99.0.2 fd99::2\n", "SNAPSHOT_COMPLETE\n"]
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+async def test_colour_follows_no_color(
+    workloads: FakeWorkloads, server: object, socket_path: Path, no_color: str, coloured: bool
+) -> None:
+    """On what passes for a terminal, unless NO_COLOR says otherwise."""
+    workloads.differences = DIFFERENCES
+    environment = {"FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": no_color}
+    process = await _netplumb("plan", "--socket", str(socket_path), **environment)
+    stdout, _ = await process.communicate()
+    assert (b"\x1b[32m+ sysctl" in stdout) is coloured
+    assert (b"\x1b[31m- route" in stdout) is coloured
