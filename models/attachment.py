@@ -185,8 +185,9 @@ class Attachment(Model):
     `generation` grows when, and only when, the canonical wish changes. `netns_cookie` is the kernel's number for the
     namespace meant (SO_NETNS_COOKIE), 0 while a state file's namespace is still missing. `node_addresses` are the
     node's addresses that the workload's routes prefer, at most one a family; they are kept with the record so that an
-    attachment outlives the pool that it came from. A record that is `removing` has lost its wish and stays until the
-    kernel has let go of the interface, so that its addresses are not given out before.
+    attachment outlives the pool that it came from. `releasing` are addresses that a later wish replaced and that the
+    kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
+    interface, so that its addresses are not given out before.
     """
 
     spec: AttachmentSpec
@@ -195,11 +196,12 @@ class Attachment(Model):
     addresses: tuple[IPAddress, ...] = ()
     mac: str
     node_addresses: tuple[IPAddress, ...] = ()
+    releasing: tuple[IPAddress, ...] = ()
     netns_cookie: int = 0
     netns_created: bool = False
     removing: bool = False
 
-    @field_serializer("addresses", "node_addresses")
+    @field_serializer("addresses", "node_addresses", "releasing")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:
         return [str(address) for address in addresses]
 

@@ -65,8 +65,8 @@ class Node:
     """What rendering must know of the node: switches from the settings, and facts read from the kernel.
 
     `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
-    which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6` is
-    False where the node has IPv6 switched off for new links. `accept_ra_interfaces` listen to router advertisements.
+    which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6`
+    is False where the node has IPv6 switched off for new links. `accept_ra_interfaces` listen to router advertisements.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()

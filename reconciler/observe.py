@@ -6,23 +6,23 @@ and held under the key of the link that it should be, so that a plan can name it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from errno import ENODEV
 from typing import TypeVar
 
 from models.attachment import AttachmentKey
 from models.errors import Retryable, errno_name
-from models.kernel import Address, Key, KernelObject, Link, LinkUp, Neighbour, Route, Scope
-from models.naming import alias_of, node_if_name
+from models.kernel import RT_PROTOCOL, Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope
+from models.naming import NODE_IF_PREFIX, alias_of, node_if_name
 from models.network import Families
 from reconciler.kernel import decode, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel, Reply
 from reconciler.kernel.namespaces import LO_INDEX
-from reconciler.kernel.wire import Buffer, Request
+from reconciler.kernel.wire import Buffer
 from reconciler.ownership import is_our_link
-
 
 _T = TypeVar("_T", Address, Route, Neighbour)
 
@@ -33,8 +33,8 @@ class NodeSnapshot:
 
     links_by_alias: Mapping[str, tuple[Link, bool]]
     links_by_name: Mapping[str, tuple[Link, bool]]
-    routes_by_index: Mapping[int, tuple[Route, ...]]
-    neighbours_by_index: Mapping[int, tuple[Neighbour, ...]]
+    routes_by_index: Mapping[int, Sequence[Route]]
+    neighbours_by_index: Mapping[int, Sequence[Neighbour]]
 
 
 @dataclass(slots=True)
@@ -75,14 +75,16 @@ def observe(
         if snapshot is None:
             _read_bound(node, observed, Scope.NODE, link.index, name)
         else:
-            for thing in (*snapshot.routes_by_index.get(link.index, ()), *snapshot.neighbours_by_index.get(link.index, ())):
-                observed.add(_on(thing, name))
+            for route in snapshot.routes_by_index.get(link.index, ()):
+                observed.add(replace(route, link=name))
+            for neighbour in snapshot.neighbours_by_index.get(link.index, ()):
+                observed.add(replace(neighbour, link=name))
     lo_ipv6 = True
     if workload is not None:
         lo_ipv6 = _observe_workload(workload, observed, key.if_name)
     if observed.node_link is not None:
         paired = observed.workload_link is not None and bool(observed.workload_link.peer)
-        observed.node_link = _paired(observed.node_link, key.if_name if paired else None)
+        observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)
         observed.objects[(Link, Scope.NODE, name)] = observed.node_link
     observed.families = Families(v6=_ipv6(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6))
     return observed
@@ -133,7 +135,7 @@ def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bo
         return lo_ipv6
     link, up = found
     if ours is not None and node_link is not None:
-        link = _paired(link, node_link.name)
+        link = replace(link, peer=node_link.name)
         if up:
             observed.add(LinkUp(Scope.WORKLOAD, if_name))
         _read_bound(workload, observed, Scope.WORKLOAD, link.index, if_name)
@@ -146,37 +148,6 @@ def _is_pair(node_link: Link, other: Link) -> bool:
     """Each end of a veth carries the index of the other. A namespace other than the recorded one may by chance hold a
     veth with those numbers, but it is not entered: its cookie was compared before."""
     return other.kind == "veth" and node_link.peer_index == other.index and other.peer_index == node_link.index
-
-
-def _paired(link: Link, peer: str | None) -> Link:
-    return Link(
-        link.scope,
-        link.name,
-        link.kind,
-        link.mac,
-        link.mtu,
-        link.group,
-        link.alias,
-        link.addr_gen_mode,
-        link.proxy_ndp,
-        peer,
-        link.index,
-        link.peer_index,
-        link.peer_nsid,
-        link.ipv6_disabled,
-    )
-
-
-def _on(thing: Route | Neighbour, name: str) -> Route | Neighbour:
-    """The same object under the name that its link should have."""
-    if thing.link == name:
-        return thing
-    if isinstance(thing, Neighbour):
-        return Neighbour(thing.scope, name, thing.ip, thing.mac, thing.proxy, thing.protocol)
-    return Route(
-        thing.scope, thing.dst, thing.prefix_len, name, thing.gateway, thing.prefsrc, thing.metric, thing.rt_scope,
-        thing.protocol,
-    )  # fmt: skip
 
 
 def _link(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
@@ -194,7 +165,8 @@ def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, 
         for thing in read_addresses(channel, scope, names):
             observed.add(thing)
     for family in (rt.AF_INET, rt.AF_INET6):
-        for route in _read(channel, rt.RTM_GETROUTE, encode.dump_routes(family, index=index), decode.route, scope, names):
+        body = encode.dump_routes(family, index=index)
+        for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
             observed.add(route)
     for proxy in (False, True):
         if proxy and scope is Scope.WORKLOAD:
@@ -219,3 +191,35 @@ def _read(
     names: Mapping[int, str],
 ) -> Iterable[_T]:
     return [thing for _, message in channel.dump(type_, body) if (thing := decoded(scope, message, names)) is not None]
+
+
+def snapshot(node: Channel) -> NodeSnapshot:
+    """Reads all that is ours on the node, for many passes at once; a pass would otherwise dump for itself.
+
+    Raises Retryable when the kernel does not answer or no consistent dump can be had.
+    """
+    names: dict[int, str] = {}
+    by_name: dict[str, tuple[Link, bool]] = {}
+    by_alias: dict[str, tuple[Link, bool]] = {}
+    for _, body in node.dump(rt.RTM_GETLINK, encode.dump_links()):
+        link, up = decode.link(Scope.NODE, body)
+        if not is_our_link(link):
+            # A foreign link under a name that an attachment needs must be seen, since it stands in the way.
+            if link.name.startswith(NODE_IF_PREFIX):
+                by_name[link.name] = link, up
+            continue
+        names[link.index] = link.name
+        by_name[link.name] = link, up
+        by_alias[link.alias or ""] = link, up
+    routes: dict[int, list[Route]] = defaultdict(list)
+    neighbours: dict[int, list[Neighbour]] = defaultdict(list)
+    indexes = {name: index for index, name in names.items()}
+    for family in (rt.AF_INET, rt.AF_INET6):
+        body = encode.dump_routes(family, protocol=RT_PROTOCOL)
+        for route in _read(node, rt.RTM_GETROUTE, body, decode.route, Scope.NODE, names):
+            routes[indexes[route.link]].append(route)
+    for proxy in (False, True):
+        body = encode.dump_neighbours(proxy=proxy)
+        for neighbour in _read(node, rt.RTM_GETNEIGH, body, decode.neighbour, Scope.NODE, names):
+            neighbours[indexes[neighbour.link]].append(neighbour)
+    return NodeSnapshot(by_alias, by_name, routes, neighbours)

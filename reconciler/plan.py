@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from models.kernel import Key, KernelObject, Link, Scope, Step, Verb, scope_of
+from models.kernel import KernelObject, Key, Link, Scope, Step, Verb, scope_of
 from models.naming import key_of_alias
 from reconciler.ownership import is_our_link, is_ours
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from struct import unpack_from
 from typing import Self
 
-from models.errors import Retryable
+from models.errors import Retryable, errno_name
 from reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
 
 SOL_NETLINK = 270
@@ -135,7 +135,7 @@ class Channel:
                     if code == errno.EINTR:
                         raise InterruptedDumpError
                     if code:
-                        raise Retryable(f"the kernel refused a dump: {errno.errorcode.get(code, code)} {words}", code=code)
+                        raise Retryable(f"the kernel refused a dump: {errno_name(code)} {words}".rstrip(), code=code)
                     return found, interrupted
                 found.append((type_, body))
 
@@ -178,8 +178,8 @@ class InterruptedDumpError(Exception):
 def _lost(error: OSError) -> Retryable:
     if isinstance(error, TimeoutError):
         return Retryable(f"the kernel did not answer within {_REPLY_TIMEOUT_S} s", code=errno.ETIMEDOUT)
-    name = errno.errorcode.get(error.errno or 0, str(error.errno))
-    return Retryable(f"the conversation with the kernel broke: {name}", code=error.errno or 0)
+    code = error.errno or 0
+    return Retryable(f"the conversation with the kernel broke: {errno_name(code)}", code=code)
 
 
 def _outcome(flags: int, body: Buffer) -> tuple[int, str]:

@@ -100,6 +100,15 @@ def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
     )
 
 
+def default_route_link(body: Buffer) -> int | None:
+    """The index of the interface that a default route of the main table goes through, None for any other route."""
+    _, prefix_len, _, _, table, _, _, type_, _ = rt.RTMSG.unpack_from(body)
+    if prefix_len or table != rt.RT_TABLE_MAIN or type_ != rt.RTN_UNICAST:
+        return None
+    oif = attributes(body, rt.RTMSG.size).get(rt.RTA_OIF)
+    return _u32(oif) if oif is not None else None
+
+
 def neighbour(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Neighbour | None:
     """A permanent or proxy neighbour; what the kernel learnt by itself is none of netplumb's business."""
     _, index, state, flags, _ = rt.NDMSG.unpack_from(body)

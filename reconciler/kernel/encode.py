@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from models.kernel import Address, Link, LinkUp, Neighbour, Route
+from models.kernel import Address, Link, Neighbour, Route
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.wire import Request, attribute, text
 
@@ -120,14 +120,15 @@ def dump_links() -> bytes:
     return link_header(0) + _SKIP_STATS
 
 
-def set_up(_: LinkUp, index: int, *, up: bool = True) -> list[Request]:
-    return [Request(rt.RTM_NEWLINK, 0, link_header(index, rt.IFF_UP if up else 0, rt.IFF_UP))]
+def set_up(index: int) -> list[Request]:
+    return [Request(rt.RTM_NEWLINK, 0, link_header(index, rt.IFF_UP, rt.IFF_UP))]
 
 
 def add_address(address: Address, index: int) -> list[Request]:
     """No prefix route: a route of ours carries the same and is marked. No DAD: the address is ours alone."""
     flags = rt.IFA_F_NOPREFIXROUTE | (rt.IFA_F_NODAD if len(address.ip) == 16 else 0)
-    return [Request(rt.RTM_NEWADDR, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, _address(address, index) + _u32(rt.IFA_FLAGS, flags))]
+    body = _address(address, index) + _u32(rt.IFA_FLAGS, flags)
+    return [Request(rt.RTM_NEWADDR, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, body)]
 
 
 def delete_address(address: Address, index: int) -> list[Request]:

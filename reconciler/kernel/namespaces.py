@@ -156,7 +156,7 @@ class Namespaces:
         def run() -> None:
             try:
                 results.append(work())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
+            except BaseException as error:
                 errors.append(error)
 
         thread = threading.Thread(target=run, name="make-netns")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from models.attachment import Attachment
-from models.kernel import KernelObject, Scope
+from models.kernel import KernelObject, Scope, scope_of
 from models.network import Families, Node
 from reconciler.render.firsthop import render_first_hop
 from reconciler.render.forwarding import render_forwarding
@@ -25,7 +25,7 @@ def render_attachment(
     things: Iterator[KernelObject] = chain.from_iterable(
         renderer(attachment, node, families) for renderer in ATTACHMENT_RENDERERS
     )
-    return things if reached else (thing for thing in things if thing.scope is not Scope.WORKLOAD)
+    return things if reached else (thing for thing in things if scope_of(thing) is not Scope.WORKLOAD)
 
 
 def render_node(node: Node) -> Iterator[KernelObject]:

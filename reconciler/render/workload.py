@@ -37,6 +37,4 @@ def render_workload(attachment: Attachment, _: Node, families: Families) -> Iter
         yield Route(Scope.WORKLOAD, bytes(4), 0, name, gateway=FIRST_HOP_V4, prefsrc=first_v4)
     if (first_v6 := next((a.packed for a in addresses if a.version == 6), None)) is not None:
         yield Neighbour(Scope.WORKLOAD, name, FIRST_HOP_V6, FIRST_HOP_MAC)
-        yield Route(
-            Scope.WORKLOAD, bytes(16), 0, name, gateway=FIRST_HOP_V6, prefsrc=first_v6, metric=IPV6_METRIC
-        )
+        yield Route(Scope.WORKLOAD, bytes(16), 0, name, gateway=FIRST_HOP_V6, prefsrc=first_v6, metric=IPV6_METRIC)

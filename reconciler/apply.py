@@ -1,0 +1,222 @@
+"""Runs a plan against the kernel and collects each step's error.
+
+Steps go out in order, in one send for each stretch that stays on one side, so that a new attachment costs three sends:
+the pair, the rest of the node's side, the workload's side. A step whose link could not be made is not tried; a step
+that finds its work done (EEXIST on an addition, "no such" on a removal) has succeeded.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from models.errors import Conflict, Retryable, StepError, Terminal, errno_name
+from models.kernel import Address, Link, LinkUp, Neighbour, NftChain, Route, Scope, Step, Sysctl, Verb, scope_of
+from reconciler.kernel import decode, encode, sysctls
+from reconciler.kernel.channel import Channel, Reply
+from reconciler.kernel.namespaces import LO_INDEX, Namespace
+from reconciler.kernel.wire import Request
+from reconciler.observe import Observed
+
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+_HEALS = frozenset(
+    {
+        errno.EBUSY,
+        errno.ENOBUFS,
+        errno.EINTR,
+        errno.ENOMEM,
+        errno.ENODEV,
+        errno.EAGAIN,
+        errno.ETIMEDOUT,
+        errno.ENETDOWN,
+        errno.ENOENT,
+        errno.ESRCH,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENOSPC,
+        errno.EINVAL,
+        errno.EACCES,
+        errno.EADDRNOTAVAIL,
+    }
+)
+"""Errnos behind which a passing state may lie: a link that went between read and write, IPv6 that was just switched
+off (EACCES, and EINVAL for a neighbour), memory."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of a plan. `links` are the links on the node that were made, as the kernel echoed them."""
+
+    errors: list[StepError] = field(default_factory=list)
+    made: Link | None = None
+    touched: set[tuple[Scope, int]] = field(default_factory=set)
+
+
+class _Run:
+    """One plan under way: the requests not sent yet, and the indexes known so far."""
+
+    def __init__(self, node: Channel, workload: Namespace | None, observed: Observed) -> None:
+        self._node = node
+        self._workload = workload
+        self._indexes: dict[tuple[Scope, str], int] = {
+            (Scope.NODE, "lo"): LO_INDEX,
+            (Scope.WORKLOAD, "lo"): LO_INDEX,
+        }
+        for key, thing in observed.objects.items():
+            if isinstance(thing, Link):
+                self._indexes[(thing.scope, str(key[2]))] = thing.index
+        self._pending: list[tuple[Step, list[Request]]] = []
+        self._pending_scope = Scope.NODE
+        self.applied = Applied()
+
+    def step(self, step: Step) -> None:
+        thing = step.thing
+        if isinstance(thing, Link) and step.verb is Verb.REMOVE:
+            self._queue(step, Scope.NODE, encode.delete_link(thing.index))
+            self.flush()
+            for scope, name in ((Scope.NODE, thing.name), (Scope.WORKLOAD, thing.peer)):
+                self._indexes.pop((scope, name or ""), None)
+        elif isinstance(thing, Sysctl):
+            self.flush()
+            self._attempt(step, lambda: sysctls.write(thing.name, thing.value))
+        elif isinstance(thing, NftChain):
+            raise TypeError("nftables steps go in one transaction, not one by one")
+        elif (requests := self._requests(step)) is not None:
+            self._queue(step, scope_of(thing), requests)
+
+    def create(self, step: Step, node: Link, workload_end: Link) -> None:
+        """Makes a pair, and learns the indexes of both ends from the kernel."""
+        self.flush()
+        if self._workload is None:
+            return
+        created, *set_, read = self._node.transact(encode.create_veth(node, workload_end, self._workload.fd))
+        if created.errno:
+            self._failed(step, created)
+            return
+        for reply in set_:
+            if reply.errno:
+                self._failed(step, reply)
+        if read.errno or not read.parts:
+            self.applied.errors.append(Retryable(f"{node.name} went as soon as it was made", subject=str(node)))
+            return
+        made, _ = decode.link(Scope.NODE, read.parts[0][1])
+        self.applied.made = made
+        self._indexes[(Scope.NODE, node.name)] = made.index
+        self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
+        if node.proxy_ndp:
+            self._attempt(step, lambda: sysctls.write(f"net/ipv6/conf/{node.name}/proxy_ndp", "1"))
+
+    def _requests(self, step: Step) -> list[Request] | None:
+        """What to send for one step; None when its link is not there, which is an error of its own already."""
+        thing, observed = step.thing, step.observed
+        if isinstance(thing, Link):
+            if not isinstance(observed, Link):
+                return None
+            if thing.proxy_ndp and not observed.proxy_ndp:
+                self._attempt(step, lambda: sysctls.write(f"net/ipv6/conf/{observed.name}/proxy_ndp", "1"))
+            return encode.change_link(thing, observed)
+        if not isinstance(thing, LinkUp | Address | Route | Neighbour):
+            return None
+        index = self._indexes.get((thing.scope, thing.link))
+        if index is None:
+            return None
+        self.applied.touched.add((thing.scope, index))
+        match thing, step.verb:
+            case LinkUp(), _:
+                return encode.set_up(index)
+            case Address(), Verb.REMOVE:
+                return encode.delete_address(thing, index)
+            case Address(), _:
+                return encode.add_address(thing, index)
+            case Neighbour(), Verb.REMOVE:
+                return encode.delete_neighbour(thing, index)
+            case Neighbour(), _:
+                return encode.add_neighbour(thing, index)
+            case Route(), Verb.REMOVE:
+                return encode.delete_route(thing, index)
+            case Route(), Verb.CHANGE if isinstance(observed, Route):
+                was = self._indexes.get((observed.scope, observed.link), index)
+                return encode.change_route(thing, index, observed, was)
+            case Route(), _:
+                return encode.add_route(thing, index)
+
+    def _queue(self, step: Step, scope: Scope, requests: list[Request]) -> None:
+        if scope is not self._pending_scope:
+            self.flush()
+            self._pending_scope = scope
+        self._pending.append((step, requests))
+
+    def flush(self) -> None:
+        """Sends what is pending and maps the replies back to their steps."""
+        pending, self._pending = self._pending, []
+        if self._pending_scope is Scope.NODE:
+            channel = self._node
+        elif self._workload is not None:
+            channel = self._workload.channel
+        else:
+            return
+        if not pending:
+            return
+        replies = iter(channel.transact([request for _, requests in pending for request in requests]))
+        for step, requests in pending:
+            for reply in [next(replies) for _ in requests]:
+                if reply.errno and not _is_done(step, reply.errno):
+                    self._failed(step, reply)
+                    break
+
+    def _attempt(self, step: Step, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except StepError as error:
+            error.subject = error.subject or str(step)
+            self.applied.errors.append(error)
+
+    def _failed(self, step: Step, reply: Reply) -> None:
+        self.applied.errors.append(step_error(step, reply.errno, reply.words))
+
+
+def apply(steps: Iterable[Step], node: Channel, workload: Namespace | None, observed: Observed) -> Applied:
+    """Carries out an attachment's steps. Raises Retryable when the kernel does not answer at all."""
+    ordered: Sequence[Step] = list(steps)
+    run = _Run(node, workload, observed)
+    ends = {
+        step.thing.peer: step.thing
+        for step in ordered
+        if isinstance(step.thing, Link) and step.verb is Verb.ADD and step.thing.scope is Scope.WORKLOAD
+    }
+    for step in ordered:
+        thing = step.thing
+        if isinstance(thing, Link) and step.verb is Verb.ADD:
+            # The workload's end comes into being with the node's.
+            if thing.scope is Scope.NODE and (end := ends.get(thing.name)) is not None:
+                run.create(step, thing, end)
+        else:
+            run.step(step)
+    run.flush()
+    return run.applied
+
+
+def _is_done(step: Step, code: int) -> bool:
+    """Whether the kernel's refusal says that there is nothing left to do."""
+    if step.verb is Verb.REMOVE:
+        return code in _GONE
+    if isinstance(step.thing, Route):
+        # A change of a route is an addition and a removal; the half that is done already is no failure.
+        return code == errno.EEXIST or (step.verb is Verb.CHANGE and code in _GONE)
+    return False
+
+
+def step_error(step: Step, code: int, words: str) -> StepError:
+    """The kernel's refusal of a step as an error of ours, with all that its reader needs."""
+    message = f"{step}: {errno_name(code)}" + (f" ({words})" if words else "")
+    subject = str(step.thing)
+    if isinstance(step.thing, Link) and code == errno.EEXIST:
+        return Conflict(
+            f"{message}: an interface named {step.thing.peer or step.thing.name} is in the workload's namespace, "
+            f"or one named {step.thing.name} on the node; remove or rename it",
+            subject=subject,
+            code=code,
+        )
+    kind = Retryable if code in _HEALS else Terminal
+    return kind(message, subject=subject, code=code, reason=f"{type(step.thing).__name__}Failed")

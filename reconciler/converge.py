@@ -1,0 +1,199 @@
+"""One pass over one attachment: open its namespace, observe, render, plan, apply, and read back what was repaired.
+
+The same function serves an Attach, a repair, a resync and a start, on whichever thread has a kernel to give it. It
+writes to the kernel alone; what came of it is returned, and the loop makes status of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Protocol
+
+from models.attachment import Attachment, AttachmentKey
+from models.errors import Conflict, NotANetworkNamespace, StepError
+from models.kernel import KernelObject, Link, Scope, Step
+from models.naming import alias_of
+from models.network import Families, Node
+from reconciler.apply import Applied
+from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
+from reconciler.observe import NodeSnapshot, Observed
+from reconciler.plan import Plan, plan
+from reconciler.render import render_attachment
+
+_ROUNDS = 4  # a first try, what it changed under itself, and a read back; a tool that undoes each step is left to later
+
+
+class Kernel(Protocol):
+    """What a pass needs of the kernel; linux.py has the real one, the tests a fake held to it by contract."""
+
+    def open(self, path: str) -> Namespace: ...
+    def create(self, name: str, mark: str) -> None: ...
+    def mark_of(self, namespace: Namespace) -> str: ...
+    def observe(
+        self,
+        key: AttachmentKey,
+        namespace: Namespace | None,
+        *,
+        hint_index: int,
+        snapshot: NodeSnapshot | None,
+        node_ipv6: bool,
+    ) -> Observed: ...
+    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied: ...
+
+
+class Reach(Enum):
+    """What became of the namespace at the wish's path."""
+
+    OPEN = "open"
+    MISSING = "missing"  # nothing is at the path
+    OTHER = "other"  # a namespace that is not the one meant
+    WRONG = "wrong"  # something that is no network namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace."""
+
+    attachment: Attachment
+    node: Node
+    hint_index: int = 0
+    snapshot: NodeSnapshot | None = None
+    may_block: bool = True
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one pass came to. `deferred` means that nothing was changed, since it needs a thread that may block."""
+
+    key: AttachmentKey
+    generation: int
+    reach: Reach = Reach.OPEN
+    reach_message: str = ""
+    netns_cookie: int = 0
+    netns_created: bool = False
+    families: Families = field(default_factory=Families)
+    node_link: Link | None = None
+    workload_link: Link | None = None
+    applied: list[Step] = field(default_factory=list)
+    errors: list[StepError] = field(default_factory=list)
+    desired: list[KernelObject] = field(default_factory=list)
+    deferred: bool = False
+
+    @property
+    def attached(self) -> bool:
+        return not self.errors and not self.deferred and self.node_link is not None and self.reach is Reach.OPEN
+
+
+def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
+    """Makes the kernel agree with one attachment. A namespace that was `handed` over is closed here."""
+    attachment = work.attachment
+    outcome = Outcome(attachment.key, attachment.generation, netns_created=attachment.netns_created)
+    namespace = handed
+    try:
+        if namespace is None:
+            namespace = _open(work, kernel, outcome)
+        if namespace is not None:
+            outcome.netns_cookie = namespace.cookie
+        if not outcome.deferred:
+            _converge(work, kernel, namespace, outcome)
+    except StepError as error:
+        outcome.errors.append(error)
+    finally:
+        if namespace is not None:
+            namespace.close()
+    return outcome
+
+
+def _open(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
+    """The namespace that the wish means, if it is there. A state file means whatever is at the path; an RPC meant one
+    namespace, and a stranger's at the same path is not touched."""
+    attachment = work.attachment
+    netns = attachment.spec.netns
+    try:
+        namespace = kernel.open(netns.where)
+    except NamespaceMissingError as error:
+        outcome.reach, outcome.reach_message = Reach.MISSING, str(error)
+        if not netns.create:
+            return None
+        if not work.may_block:
+            outcome.deferred = True
+            return None
+        return _create(work, kernel, outcome)
+    except NotANetworkNamespace as error:
+        outcome.reach, outcome.reach_message = Reach.WRONG, str(error)
+        return None
+    if not attachment.source.startswith("file/") and namespace.cookie != attachment.netns_cookie:
+        namespace.close()
+        outcome.reach = Reach.OTHER
+        outcome.reach_message = f"{netns.where} is another namespace than the one that was attached"
+        return None
+    if netns.create:
+        outcome.netns_created = kernel.mark_of(namespace) == alias_of(attachment.key)
+    return namespace
+
+
+def _create(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
+    netns = work.attachment.spec.netns
+    kernel.create(netns.name, alias_of(work.attachment.key))
+    namespace = kernel.open(netns.where)
+    outcome.reach, outcome.reach_message, outcome.netns_created = Reach.OPEN, "", True
+    return namespace
+
+
+def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: Outcome) -> None:
+    attachment = work.attachment
+    snapshot = work.snapshot
+    for _ in range(_ROUNDS):
+        observed, made = observe_and_plan(work, kernel, namespace, snapshot, outcome)
+        if made is None:
+            return
+        if made.conflicts:
+            outcome.errors = [Conflict(message, subject=str(attachment.key)) for message in made.conflicts]
+            return
+        if not made.steps:
+            outcome.errors.clear()
+            return
+        if made.remakes_link and not work.may_block:
+            outcome.deferred = True
+            return
+        applied = kernel.apply(made.steps, namespace, observed)
+        outcome.applied += made.steps
+        outcome.errors = applied.errors
+        if applied.made is not None and not applied.errors:
+            # A new pair has just been filled by a plan that started from nothing; there is no older state to read back.
+            outcome.node_link = applied.made
+            outcome.workload_link = None
+            return
+        snapshot = None
+
+
+def observe_and_plan(
+    work: Work, kernel: Kernel, namespace: Namespace | None, snapshot: NodeSnapshot | None, outcome: Outcome
+) -> tuple[Observed, Plan | None]:
+    """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left."""
+    observed = kernel.observe(
+        work.attachment.key,
+        namespace,
+        hint_index=work.hint_index,
+        snapshot=snapshot,
+        node_ipv6=work.node.ipv6,
+    )
+    outcome.families = observed.families
+    outcome.node_link = observed.node_link
+    outcome.workload_link = observed.workload_link
+    if namespace is None and observed.node_link is None:
+        return observed, None
+    desired: Iterable[KernelObject] = render_attachment(
+        work.attachment, work.node, observed.families, reached=namespace is not None
+    )
+    outcome.desired = list(desired)
+    if namespace is None:
+        # The other end cannot be seen, which does not mean that it is lost.
+        outcome.desired = [_unpaired(thing) for thing in outcome.desired]
+    return observed, plan(outcome.desired, observed.objects)
+
+
+def _unpaired(thing: KernelObject) -> KernelObject:
+    return replace(thing, peer=None) if isinstance(thing, Link) and thing.scope is Scope.NODE else thing

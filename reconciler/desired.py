@@ -1,0 +1,265 @@
+"""Desired state in memory, and the rules by which sources change it.
+
+Each source owns its partition. A key belongs to one source at a time: the first holder keeps it, the claim of another
+file waits and takes over when the first lets go. Every change is durable before it is seen here, and marks its key for
+the loop; nothing here touches the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, IPAddress
+from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal
+from models.naming import workload_mac
+from models.network import Pool
+from reconciler.ipam import FREED_KEPT, Allocator
+from reconciler.store import Change, Store
+
+RPC = "rpc"
+_TRIM_EVERY = 4096
+
+
+class Desired:
+    """What everyone wants. `mark` is called with each key whose wish changed."""
+
+    def __init__(self, store: Store, pools: Sequence[Pool], mark: Callable[[AttachmentKey], None]) -> None:
+        contents = store.load()
+        self._store = store
+        self._mark = mark
+        self._attachments = contents.attachments
+        self._claims = contents.claims
+        self.blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
+        self._allocator = Allocator()
+        for attachment in self._attachments.values():
+            self._allocator.hold(attachment.key, (*attachment.addresses, *attachment.releasing))
+        self._freed = {pool.name: [a for a in contents.freed if a in pool.cidr] for pool in pools}
+        self._allocator.configure(pools, contents.cursors, self._freed)
+        self._releases = 0
+
+    @property
+    def attachments(self) -> Mapping[AttachmentKey, Attachment]:
+        return self._attachments
+
+    @property
+    def allocator(self) -> Allocator:
+        return self._allocator
+
+    def configure(self, pools: Sequence[Pool]) -> None:
+        """Takes other pools for what comes; what is attached keeps its addresses."""
+        self._allocator.configure(pools, {}, {})
+        self._settle()
+
+    def node_addresses(self) -> tuple[IPAddress, ...]:
+        """The node's own addresses: of the pools, and of removed pools that attachments still use."""
+        found = {pool.node_address: None for pool in self._allocator.pools}
+        for attachment in self._attachments.values():
+            found.update(dict.fromkeys(attachment.node_addresses))
+        return tuple(found)
+
+    def attach(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC) -> Attachment:
+        """Records a wish and returns the record. The same wish again changes nothing.
+
+        Raises AlreadyHeld, PoolExhausted, NotReady, InvalidRequest or StoreUnwritable; then nothing has changed.
+        """
+        before = self._attachments.get(spec.key)
+        if before is not None and before.source != source and not before.removing:
+            raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
+        after = self._assigned(spec, source, netns_cookie, before)
+        if before is not None and after == before:
+            return before
+        self._put(after)
+        return after
+
+    def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
+        """The record that the wish makes: what it states, what it keeps of `before`, what the pools give."""
+        addresses: list[IPAddress] = []
+        for version in (4, 6):
+            static = [a for a in spec.addresses if a.version == version]
+            for address in static:
+                self._allocator.check_static(address, spec.key)
+            kept = [a for a in before.addresses if a.version == version] if before is not None else []
+            if static or kept:
+                addresses += static or kept
+            elif (picked := self._allocator.pick(version)) is not None:
+                addresses.append(picked)
+        if not addresses:
+            raise NotReady(
+                "no address can be given: no pool is configured and the attachment states none; "
+                "give the daemon --pool, or the attachment addresses"
+            )
+        kept_mac = before.mac if before is not None else workload_mac(spec.key)
+        sources = {a.version: n for a in reversed(addresses) if (n := self._allocator.node_address(a)) is not None}
+        if before is not None:
+            # What was given stays while its pool is away: the node keeps the address that the workload's routes prefer.
+            for address in before.node_addresses:
+                sources.setdefault(address.version, address)
+        held = set(addresses)
+        gone = [a for a in (*before.addresses, *before.releasing) if a not in held] if before is not None else []
+        after = Attachment(
+            spec=spec,
+            source=source,
+            generation=before.generation if before is not None else 1,
+            addresses=tuple(addresses),
+            mac=spec.mac or kept_mac,
+            node_addresses=tuple(sources[version] for version in sorted(sources)),
+            releasing=tuple(dict.fromkeys(gone)),
+            netns_cookie=netns_cookie,
+            netns_created=before.netns_created if before is not None else False,
+        )
+        if before is not None and not _same_wish(before, after):
+            return after.model_copy(update={"generation": before.generation + 1})
+        return before if before is not None else after
+
+    def _put(self, after: Attachment) -> None:
+        new = [a for a in after.addresses if self._allocator.holder(a) is None]
+        self._store.commit(Change(put=(after,), taken=new, cursors=tuple(self._allocator.cursors()) if new else ()))
+        self._attachments[after.key] = after
+        self._allocator.hold(after.key, new)
+        self._mark(after.key)
+
+    def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
+        """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
+        Detach for an older sandbox. `path_cookie` is that of the namespace at the given path, 0 if there is none.
+
+        Raises HeldBySource when a state file declares the attachment, StoreUnwritable when nothing could be changed.
+        """
+        record = self._attachments.get(spec.key)
+        if record is None or not _means(spec, path_cookie, record):
+            return None
+        if record.removing:
+            return record
+        if record.source.startswith("file/"):
+            raise HeldBySource(
+                f"attachment {spec.key} is declared by {record.source}; remove it from that file instead"
+            )
+        return self.withdraw(spec.key)
+
+    def withdraw(self, key: AttachmentKey) -> Attachment | None:
+        """The holder's wish goes: to the next claim if one waits, else the attachment is removed."""
+        record = self._attachments.get(key)
+        if record is None or record.removing:
+            return record
+        for source, claims in self._claims.items():
+            if source != record.source and (spec := claims.get(key)) is not None:
+                self._hand_over(record, source, spec)
+                return None
+        removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
+        self._store.commit(Change(put=(removing,)))
+        self._attachments[key] = removing
+        self._mark(key)
+        return removing
+
+    def _hand_over(self, record: Attachment, source: str, spec: AttachmentSpec) -> None:
+        cookie = record.netns_cookie if spec.netns == record.spec.netns else 0
+        after = self._assigned(spec, source, cookie, record)
+        self._put(after)
+        self.blocked.pop((source, record.key), None)
+
+    def forget(self, key: AttachmentKey) -> None:
+        """The kernel has let go of a removing attachment: its addresses may be given out again."""
+        record = self._attachments.get(key)
+        if record is None or not record.removing:
+            return
+        addresses = (*record.addresses, *record.releasing)
+        self._store.commit(Change(delete=(key,), freed=addresses))
+        del self._attachments[key]
+        self._release(addresses)
+
+    def converged(self, key: AttachmentKey, generation: int) -> None:
+        """The kernel holds this generation: what earlier ones held may be given out again."""
+        record = self._attachments.get(key)
+        if record is None or not record.releasing or record.generation != generation:
+            return
+        after = record.model_copy(update={"releasing": ()})
+        self._store.commit(Change(put=(after,), freed=record.releasing))
+        self._attachments[key] = after
+        self._release(record.releasing)
+
+    def _release(self, addresses: Sequence[IPAddress]) -> None:
+        self._allocator.release(addresses)
+        self._releases += 1
+        if self._releases % _TRIM_EVERY == 0:
+            self._store.trim_freed(FREED_KEPT * max(1, len(self._allocator.pools)))
+        self._settle()
+
+    def placed(self, key: AttachmentKey, netns_cookie: int, *, created: bool) -> Attachment:
+        """Records which namespace a state file's path turned out to be."""
+        record = self._attachments[key]
+        if record.netns_cookie == netns_cookie and record.netns_created == created:
+            return record
+        after = record.model_copy(update={"netns_cookie": netns_cookie, "netns_created": created})
+        self._store.commit(Change(put=(after,)))
+        self._attachments[key] = after
+        return after
+
+    # State files: each is a source, its claims are what it declared last without a mistake.
+
+    def declared_sources(self) -> Collection[str]:
+        return tuple(self._claims)
+
+    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+        """Replaces a file's partition. What cannot be had now (a key or an address of another) waits for it."""
+        before, after = self._claims.get(source, {}), {spec.key: spec for spec in specs}
+        self._store.commit(Change(claims={source: after}))
+        if after:
+            self._claims[source] = after
+        else:
+            self._claims.pop(source, None)
+        for key in before:
+            if key not in after:
+                self.blocked.pop((source, key), None)
+                record = self._attachments.get(key)
+                if record is not None and record.source == source:
+                    self.withdraw(key)
+                self._mark(key)
+        for spec in specs:
+            self._claim(source, spec)
+
+    def _claim(self, source: str, spec: AttachmentSpec) -> None:
+        key = spec.key
+        record = self._attachments.get(key)
+        cookie = record.netns_cookie if record is not None and record.spec.netns == spec.netns else 0
+        try:
+            self.attach(spec, cookie, source)
+        except Refusal as error:
+            self.blocked[(source, key)] = error
+            self._mark(key)
+        else:
+            self.blocked.pop((source, key), None)
+
+    def _settle(self) -> None:
+        """Tries what had to wait; something was let go or pools changed."""
+        for source, key in tuple(self.blocked):
+            if (spec := self._claims.get(source, {}).get(key)) is not None:
+                self._claim(source, spec)
+
+    def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
+        for (source, key), error in self.blocked.items():
+            if (spec := self._claims.get(source, {}).get(key)) is not None:
+                yield source, spec, error
+
+    def record_sysctl(self, name: str, value: str) -> None:
+        self._store.record_sysctl(name, value)
+
+
+def _same_wish(before: Attachment, after: Attachment) -> bool:
+    """Whether two records ask for the same. A state file's wish is a path, whichever namespace is there."""
+    return (
+        not before.removing
+        and before.spec.model_copy(update={"addresses": (), "mac": ""})
+        == after.spec.model_copy(update={"addresses": (), "mac": ""})
+        and before.source == after.source
+        and before.addresses == after.addresses
+        and before.mac == after.mac
+        and (before.netns_cookie == after.netns_cookie or after.source.startswith("file/"))
+    )
+
+
+def _means(spec: DetachSpec, path_cookie: int, record: Attachment) -> bool:
+    """Whether a Detach means this attachment, or is the late echo of one for an older sandbox."""
+    if spec.container_id and record.spec.container_id:
+        return spec.container_id == record.spec.container_id
+    if not spec.netns_path or spec.netns_path == record.spec.netns.where:
+        return True
+    return bool(path_cookie) and path_cookie == record.netns_cookie

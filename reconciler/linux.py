@@ -1,0 +1,219 @@
+"""The real kernel, as a pass needs it: one rtnetlink channel on the node, namespaces, sysctls and nftables.
+
+One instance serves one thread at a time; each thread of the daemon has its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.attachment import AttachmentKey
+from models.errors import Retryable, StepError, errno_name
+from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, NftChain, Scope, Step, Sysctl
+from models.naming import NODE_IF_PREFIX, alias_of, node_if_name
+from reconciler.apply import Applied, apply
+from reconciler.kernel import decode, encode, sysctls
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.channel import Channel
+from reconciler.kernel.namespaces import LO_INDEX, Namespace, Namespaces
+from reconciler.kernel.nftables import Nftables
+from reconciler.observe import NodeSnapshot, Observed, observe, read_addresses
+from reconciler.observe import snapshot as take_snapshot
+from reconciler.ownership import is_our_link
+
+_DEFAULT_MTU = 1500
+_CONF_V6 = Path("/proc/sys/net/ipv6/conf")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What rendering must know of the node and only the kernel can tell."""
+
+    mtu: int
+    ipv6: bool
+    accept_ra_interfaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A link to remove: by the key in its alias, or an orphan by its index."""
+
+    key: AttachmentKey
+    hint_index: int = 0
+
+
+class LinuxKernel:
+    """Raises Retryable from any method when the kernel does not answer."""
+
+    def __init__(self) -> None:
+        self._node = Channel()
+        self._namespaces = Namespaces()
+        self._nftables = Nftables()
+
+    @property
+    def node_cookie(self) -> int:
+        return self._namespaces.node_cookie
+
+    def close(self) -> None:
+        self._node.close()
+        self._namespaces.close()
+        self._nftables.close()
+
+    # Attachments.
+
+    def open(self, path: str) -> Namespace:
+        return self._namespaces.open(path)
+
+    def create(self, name: str, mark: str) -> None:
+        self._namespaces.create(name, mark)
+
+    def remove_namespace(self, name: str) -> None:
+        self._namespaces.remove(name)
+
+    def mark_of(self, namespace: Namespace) -> str:
+        return self._namespaces.mark_of(namespace)
+
+    def observe(
+        self,
+        key: AttachmentKey,
+        namespace: Namespace | None,
+        *,
+        hint_index: int = 0,
+        snapshot: NodeSnapshot | None = None,
+        node_ipv6: bool = True,
+    ) -> Observed:
+        return observe(
+            self._node,
+            namespace.channel if namespace is not None else None,
+            key,
+            hint_index=hint_index,
+            snapshot=snapshot,
+            node_ipv6=node_ipv6,
+        )
+
+    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
+        return apply(steps, self._node, namespace, observed)
+
+    def snapshot(self) -> NodeSnapshot:
+        return take_snapshot(self._node)
+
+    def remove_links(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, StepError | None]:
+        """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
+        group deleted in one message. Returns what failed, by key; a link that is not there has been removed."""
+        results: dict[AttachmentKey, StepError | None] = {}
+        indexes: dict[AttachmentKey, int] = {}
+        try:
+            for thing in doomed:
+                results[thing.key] = None
+                if (index := self._index_of(thing)) is not None:
+                    indexes[thing.key] = index
+            if len(indexes) > 1 and self._remove_group(tuple(indexes.values())):
+                return results
+            for key, index in indexes.items():
+                (reply,) = self._node.transact(encode.delete_link(index))
+                if reply.errno not in (0, errno.ENODEV):
+                    results[key] = Retryable(
+                        f"- link {node_if_name(key)}: {errno_name(reply.errno)} {reply.words}".rstrip(),
+                        subject=f"link {node_if_name(key)}",
+                        code=reply.errno,
+                        reason="RemovalFailed",
+                    )
+        except Retryable as error:
+            return {thing.key: error for thing in doomed}
+        return results
+
+    def _index_of(self, doomed: Doomed) -> int | None:
+        """The index of our link with this key, read just before it is removed."""
+        requests = [encode.get_link_by_name(node_if_name(doomed.key))]
+        if doomed.hint_index:
+            requests.append(encode.get_link_by_index(doomed.hint_index))
+        for reply in self._node.transact(requests):
+            if reply.parts:
+                link, _ = decode.link(Scope.NODE, reply.parts[0][1])
+                if is_our_link(link) and link.alias in (alias_of(doomed.key), ""):
+                    return link.index
+        return None
+
+    def _remove_group(self, indexes: Sequence[int]) -> bool:
+        """A random group has no foreign members, so no dump of all links is needed to make sure of that."""
+        group = secrets.randbits(31) | 1 << 30
+        requests = [encode.set_group(index, group) for index in indexes]
+        *_, deleted = self._node.transact([*requests, encode.delete_group(group)])
+        return deleted.errno in (0, errno.ENODEV)
+
+    # The node.
+
+    def facts(self) -> NodeFacts:
+        """Reads the uplink's MTU, whether new links have IPv6, and who listens to router advertisements."""
+        switches = (sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") for which in ("all", "default"))
+        listening = tuple(
+            sorted(
+                path.name
+                for path in (_CONF_V6.iterdir() if _CONF_V6.is_dir() else ())
+                if path.name not in ("all", "default", "lo") and not path.name.startswith(NODE_IF_PREFIX)
+                if sysctls.read(f"net/ipv6/conf/{path.name}/accept_ra") == "1"
+            )
+        )
+        return NodeFacts(self._uplink_mtu(), all(switch == "0" for switch in switches), listening)
+
+    def _uplink_mtu(self) -> int:
+        """The MTU of the interface that carries the default route, IPv4's first; 1500 where there is none."""
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for index in self._default_route_links(family):
+                (reply,) = self._node.transact([encode.get_link_by_index(index)])
+                if reply.parts:
+                    return decode.link(Scope.NODE, reply.parts[0][1])[0].mtu or _DEFAULT_MTU
+        return _DEFAULT_MTU
+
+    def _default_route_links(self, family: int) -> Iterable[int]:
+        for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family)):
+            if (index := decode.default_route_link(body)) is not None:
+                yield index
+
+    def foreign_prefixes(self) -> Iterable[tuple[bytes, int, str]]:
+        """Destinations of the node's routes that are not ours, less default routes: (ip, prefix length, interface)."""
+        links = (decode.link(Scope.NODE, body)[0] for _, body in self._node.dump(rt.RTM_GETLINK, encode.dump_links()))
+        names = {link.index: link.name for link in links}
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family)):
+                route = decode.route(Scope.NODE, body, names)
+                if route is not None and route.prefix_len and route.protocol != RT_PROTOCOL:
+                    yield route.dst, route.prefix_len, route.link
+
+    def observe_node(self, switches: Iterable[Sysctl]) -> Mapping[Key, KernelObject]:
+        """What the node holds of the switches asked for, of loopback addresses and of our nftables table."""
+        observed: dict[Key, KernelObject] = {}
+        for switch in switches:
+            if (value := sysctls.read(switch.name)) is not None:
+                observed[switch.key] = Sysctl(Scope.NODE, switch.name, value)
+        (reply,) = self._node.transact([encode.get_link_by_index(LO_INDEX)])
+        if reply.parts and decode.link(Scope.NODE, reply.parts[0][1])[1]:
+            up = LinkUp(Scope.NODE, "lo")
+            observed[up.key] = up
+        for address in read_addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
+            observed[address.key] = address
+        for chain in self._nftables.observe():
+            observed[chain.key] = chain
+        return observed
+
+    def apply_node(self, steps: Sequence[Step]) -> list[StepError]:
+        """Carries out node-wide steps; all nftables steps are one transaction."""
+        errors: list[StepError] = []
+        chains = [step for step in steps if isinstance(step.thing, NftChain)]
+        if chains:
+            try:
+                self._nftables.apply(chains)
+            except StepError as error:
+                errors.append(error)
+        rest = [step for step in steps if not isinstance(step.thing, NftChain)]
+        return errors + apply(rest, self._node, None, Observed()).errors
+
+    def delete_table(self) -> None:
+        self._nftables.delete_table()
+
+    def write_sysctl(self, name: str, value: str) -> None:
+        sysctls.write(name, value)
