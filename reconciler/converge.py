@@ -169,6 +169,22 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         snapshot = None
 
 
+def preview(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Step, ...]:
+    """The steps that a pass would take now. Changes nothing; a namespace that is yet to be made shows as nothing."""
+    work = Work(attachment, node, may_block=False)
+    outcome = Outcome(attachment.key, attachment.generation)
+    namespace = _open(work, kernel, outcome)
+    try:
+        if attachment.removing:
+            observed = kernel.observe(attachment.key, namespace, hint_index=0, snapshot=None, node_ipv6=node.ipv6)
+            return plan((), observed.objects).steps
+        _, made = observe_and_plan(work, kernel, namespace, None, outcome)
+        return made.steps if made is not None else ()
+    finally:
+        if namespace is not None:
+            namespace.close()
+
+
 def observe_and_plan(
     work: Work, kernel: Kernel, namespace: Namespace | None, snapshot: NodeSnapshot | None, outcome: Outcome
 ) -> tuple[Observed, Plan | None]:

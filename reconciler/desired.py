@@ -62,14 +62,17 @@ class Desired:
 
         Raises AlreadyHeld, PoolExhausted, NotReady, InvalidRequest or StoreUnwritable; then nothing has changed.
         """
+        after = self.preview(spec, netns_cookie, source)
+        if after is not self._attachments.get(spec.key):
+            self._put(after)
+        return after
+
+    def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC) -> Attachment:
+        """The record that `attach` would make, with the same refusals. Nothing is recorded."""
         before = self._attachments.get(spec.key)
         if before is not None and before.source != source and not before.removing:
             raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
-        after = self._assigned(spec, source, netns_cookie, before)
-        if before is not None and after == before:
-            return before
-        self._put(after)
-        return after
+        return self._assigned(spec, source, netns_cookie, before)
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
         """The record that the wish makes: what it states, what it keeps of `before`, what the pools give."""

@@ -36,6 +36,11 @@ class NodeSnapshot:
     routes_by_index: Mapping[int, Sequence[Route]]
     neighbours_by_index: Mapping[int, Sequence[Neighbour]]
 
+    @property
+    def ours(self) -> Iterable[tuple[Link, bool]]:
+        """Our links, whoever wants them."""
+        return (found for found in self.links_by_name.values() if is_our_link(found[0]))
+
 
 @dataclass(slots=True)
 class Observed:

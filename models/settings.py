@@ -1,0 +1,142 @@
+"""Every setting of the daemon: its unit in its name, its default, its bounds. No I/O: where a value came from is the
+business of `reconciler.configuration`.
+
+Values are accepted as text too, since a settings file, a variable and a flag all hold text. A dump in JSON mode can be
+validated again and gives the same settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from models.attachment import MTU_MAX, MTU_MIN, Model
+from models.network import Pool
+
+SOCKET_PATH_MAX_BYTES = 107  # sun_path less the closing NUL, unix(7)
+_MODE_MAX = 0o777
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _not_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("must not be empty")  # Path("") would be the working directory
+    return value
+
+
+def _printable_path(value: Path) -> Path:
+    if not str(value).isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
+def _socket_path(value: Path) -> Path:
+    if (size := len(bytes(value))) > SOCKET_PATH_MAX_BYTES:
+        raise ValueError(f"is {size} bytes long; a unix socket's path holds at most {SOCKET_PATH_MAX_BYTES}")
+    return value
+
+
+def _mode_of_text(value: object) -> object:
+    """Text is octal, as `chmod` reads it: "660", "0660" and "0o660" are the same mode."""
+    if not isinstance(value, str):
+        return value
+    digits = value.removeprefix("0o")
+    if not 3 <= len(digits) <= 4 or set(digits) - set("01234567"):
+        raise ValueError(f"{value!r} is not an octal mode such as 0660")
+    return int(digits, 8)
+
+
+def _mode_as_text(value: int) -> str:
+    return f"{value:04o}"
+
+
+def _mtu(value: int) -> int:
+    if value and not MTU_MIN <= value <= MTU_MAX:
+        raise ValueError(f"must be 0 or {MTU_MIN} to {MTU_MAX}")
+    return value
+
+
+def _pool_of_prefix(value: object) -> object:
+    return {"cidr": value} if isinstance(value, str) else value
+
+
+def _pool_as_text(pool: Pool) -> str | Mapping[str, Any]:
+    if not pool.reserved:
+        return pool.name
+    return {"cidr": pool.name, "reserved": [str(address) for address in pool.reserved]}
+
+
+def _apart(pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
+    for one, other in combinations(pools, 2):
+        if one.cidr == other.cidr:
+            raise ValueError(f"{one.name} is given twice")
+        if one.cidr.overlaps(other.cidr):
+            raise ValueError(f"{one.name} overlaps {other.name}; pools must not share addresses")
+    return pools
+
+
+_Path = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_printable_path)]
+_SocketPath = Annotated[_Path, AfterValidator(_socket_path)]
+_Mode = Annotated[
+    int,
+    Field(ge=0, le=_MODE_MAX),
+    BeforeValidator(_mode_of_text, json_schema_input_type=int | str),
+    PlainSerializer(_mode_as_text, when_used="json"),
+]
+_Mtu = Annotated[int, AfterValidator(_mtu)]
+_Pool = Annotated[
+    Pool,
+    BeforeValidator(_pool_of_prefix, json_schema_input_type=str | Pool),
+    PlainSerializer(_pool_as_text, when_used="json"),
+]
+_Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(Model):
+    """The daemon's settings. Every default is usable, but there is no default pool."""
+
+    socket: _SocketPath = Field(
+        default=Path("/run/netplumb/workloadnet.sock"), description="The unix socket that gRPC is served on"
+    )
+    socket_mode: _Mode = Field(default=0o660, description="The socket's mode, octal text such as 0660")
+    socket_group: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="The group that owns the socket; the daemon's own without one"
+    )
+    data_dir: _Path = Field(
+        default=Path("/run/netplumb"), description="Directory of the durable store; its content is scoped to the boot"
+    )
+    state_files: _Path | None = Field(
+        default=None, description="Directory of state files, watched for changes; none are read without one"
+    )
+    pools: _Pools = Field(
+        default=(),
+        description="Prefixes that workloads are given addresses from, in order, one address per family. "
+        "A prefix such as 10.99.0.0/24, or {cidr, reserved} with the addresses that are never given out",
+    )
+    resync_s: _Seconds = Field(default=30.0, description="Seconds between full comparisons with the kernel")
+    masquerade: bool = Field(default=True, description="Masquerade what workloads send to outside the node")
+    mtu: _Mtu = Field(default=0, description="MTU of workloads' interfaces, 1280 to 65535; 0 takes the uplink's")
+    attach_timeout_s: _Seconds = Field(default=30.0, description="Seconds that a call without a deadline may take")
+    netns_gone_grace_s: _Seconds = Field(
+        default=300.0,
+        description="Seconds that the addresses of an RPC's attachment are kept after its namespace went away",
+    )
+    log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")

@@ -1,0 +1,210 @@
+"""The composition root: the one file that wires sources, loop and API together, and their life from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from ipaddress import ip_network
+from pathlib import Path
+
+import structlog
+from watchfiles import awatch
+
+from api.server import serve
+from models.attachment import NETNS_DIR
+from models.errors import NetplumbError
+from models.network import Pool
+from models.settings import Settings
+from models.status import Phase
+from reconciler.desired import Desired
+from reconciler.kernel.listener import Listener
+from reconciler.kernel.nftevents import NftListener
+from reconciler.kernel.requirements import check_kernel
+from reconciler.linux import LinuxKernel
+from reconciler.loop import Loop
+from reconciler.nodewide import NodeWide
+from reconciler.sdnotify import Notifier
+from reconciler.sources.declared import DeclaredFiles
+from reconciler.sources.files import StateFiles
+from reconciler.sources.rpc import RpcSource
+from reconciler.statuses import Statuses
+from reconciler.store import Store, boot_id
+
+STOP_GRACE_S = 2.0
+HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
+_HEARTBEAT_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(NetplumbError):
+    """The daemon cannot start; the message says why and what to do."""
+
+
+async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
+    """Serves until SIGTERM or SIGINT, and leaves the workloads' network as it is. SIGHUP takes settings from `reload`.
+
+    Raises NetplumbError when it cannot start.
+    """
+    check_kernel()
+    async with AsyncExitStack() as stack:
+        kernels = [LinuxKernel() for _ in range(4)]
+        for each in kernels:
+            stack.callback(each.close)
+        kernel, worker, remover, reader = kernels
+        _refuse_overlap(settings.pools, kernel)
+        store = Store(settings.data_dir, f"{boot_id()}/{kernel.node_cookie}")
+        stack.callback(store.close)
+        if store.set_aside is not None:
+            log.warning("a store that cannot be used here was set aside", kept_as=str(store.set_aside))
+        daemon = _Daemon(settings, store, kernel, worker, remover, reader)
+        await daemon.serve(stack, reload)
+
+
+def _refuse_overlap(pools: tuple[Pool, ...], kernel: LinuxKernel) -> None:
+    """A pool that overlaps a network the node reaches otherwise would cut that network off."""
+    for ip, prefix_len, link in kernel.foreign_prefixes():
+        network = ip_network((ip, prefix_len), strict=False)
+        for pool in pools:
+            if pool.cidr.version == network.version and pool.cidr.overlaps(network):
+                raise StartError(
+                    f"pool {pool.name} overlaps the node's route {network} dev {link}; choose another prefix"
+                )
+
+
+class _Daemon:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        kernel: LinuxKernel,
+        worker: LinuxKernel,
+        remover: LinuxKernel,
+        reader: LinuxKernel,
+    ) -> None:
+        self._settings = settings
+        self._kernel = kernel
+        self._listener = Listener()
+        self._nft_listener = NftListener()
+        self._desired = Desired(store, settings.pools, lambda key: self._loop.wish_changed(key))
+        self._statuses = Statuses(self._desired)
+        self._nodewide = NodeWide(
+            masquerade=settings.masquerade,
+            mtu=settings.mtu,
+            node_addresses=self._desired.node_addresses,
+            record_sysctl=store.record_sysctl,
+        )
+        self._loop = Loop(
+            self._desired,
+            self._statuses,
+            self._nodewide,
+            self._listener,
+            kernel,
+            worker,
+            remover,
+            resync_s=settings.resync_s,
+            netns_gone_grace_s=settings.netns_gone_grace_s,
+        )
+        self._declared = DeclaredFiles(self._desired, self._sources_loaded)
+        self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
+        self._rpc = RpcSource(
+            self._desired,
+            self._statuses,
+            self._loop,
+            self._nodewide,
+            kernel,
+            reader,
+            version=version("netplumb"),
+            timeout_s=settings.attach_timeout_s,
+            source_conditions=self._declared.conditions,
+        )
+
+    def _sources_loaded(self) -> None:
+        self._loop.sources_loaded = True
+        self._loop.resync()
+
+    async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
+        events = asyncio.get_running_loop()
+        stack.callback(self._listener.close)
+        stack.callback(self._nft_listener.close)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            events.add_signal_handler(number, stop.set)
+        events.add_signal_handler(signal.SIGHUP, self._reload, reload)
+        events.add_reader(self._nft_listener.fileno(), self._hear_nftables)
+        stack.callback(events.remove_reader, self._nft_listener.fileno())
+        notifier = Notifier.from_environment()
+        tasks = [events.create_task(self._loop.run()), events.create_task(self._watch_namespaces())]
+        if self._files is not None:
+            tasks.append(events.create_task(self._files.run()))
+        else:
+            self._sources_loaded()
+        tasks.append(events.create_task(self._beat(notifier)))
+        server = await serve(
+            self._rpc,
+            socket_path=self._settings.socket,
+            mode=self._settings.socket_mode,
+            group=self._settings.socket_group,
+            healthy=self._healthy,
+        )
+        log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.name for p in self._settings.pools])
+        notifier.ready()
+        stopped = events.create_task(stop.wait())
+        try:
+            # A task that ends by itself has failed, and a daemon without it must not look alive.
+            done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            notifier.stopping()
+            await server.stop(STOP_GRACE_S)
+            for task in (stopped, *tasks):
+                task.cancel()
+            await asyncio.gather(stopped, *tasks, return_exceptions=True)
+        for task in done - {stopped}:
+            task.result()
+        log.info("netplumb stopped; what is attached stays attached")
+
+    def _healthy(self) -> bool:
+        return self._nodewide.ready and time.time() - self._loop.last_slice_at < HEALTHY_WITHIN_S
+
+    async def _beat(self, notifier: Notifier) -> None:
+        """Wakes an idle loop now and then, so that its last slice tells whether it still turns."""
+        while True:
+            if time.time() - self._loop.last_slice_at < HEALTHY_WITHIN_S:
+                notifier.alive()
+            self._loop.beat()
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    def _hear_nftables(self) -> None:
+        if self._nft_listener.drain():
+            self._loop.mark_node()
+
+    async def _watch_namespaces(self) -> None:
+        """A namespace that a state file waits for may have appeared."""
+        directory = Path(NETNS_DIR)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
+            for attachment in self._desired.attachments.values():
+                if self._statuses.get(attachment.key).phase is not Phase.ATTACHED:
+                    self._loop.mark(attachment.key)
+
+    def _reload(self, reload: Callable[[], Settings]) -> None:
+        """Takes new settings for what can change while running; a mistake in them changes nothing."""
+        try:
+            settings = reload()
+            _refuse_overlap(settings.pools, self._kernel)
+        except NetplumbError as error:
+            log.error("settings were not reloaded", cause=str(error))
+            return
+        self._settings = settings
+        self._nodewide.masquerade, self._nodewide.mtu = settings.masquerade, settings.mtu
+        self._loop.resync_s, self._loop.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
+        self._rpc.timeout_s = settings.attach_timeout_s
+        self._desired.configure(settings.pools)
+        if self._files is not None:
+            self._files.wake()
+        self._loop.resync()
+        log.info("settings reloaded", pools=[pool.name for pool in settings.pools])

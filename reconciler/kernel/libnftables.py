@@ -1,0 +1,81 @@
+"""libnftables in the process, through ctypes: its JSON interface (libnftables-json(5)), and nothing more of it.
+
+A context belongs to the network namespace in which it was made. Starting the `nft` command instead would cost 2 ms a
+transaction where this costs 0.1.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from models.errors import Retryable, StepError, Terminal, errno_name
+
+_NFT_CTX_OUTPUT_JSON = 1 << 4
+_PASSING = frozenset({errno.EBUSY, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOENT, errno.EEXIST})
+
+
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL("libnftables.so.1")
+    except OSError as error:
+        raise Terminal(f"libnftables.so.1 cannot be loaded ({error}); on Debian install libnftables1") from None
+    library.nft_ctx_new.restype = ctypes.c_void_p
+    library.nft_ctx_new.argtypes = [ctypes.c_uint32]
+    library.nft_ctx_get_output_buffer.restype = ctypes.c_char_p
+    library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
+    for name in ("nft_ctx_free", "nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        getattr(library, name).argtypes = [ctypes.c_void_p]
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).argtypes = [ctypes.c_void_p]
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    return library
+
+
+class Libnftables:
+    """One context; not safe for use by two threads at once."""
+
+    def __init__(self) -> None:
+        self._library = _library()
+        self._context = self._library.nft_ctx_new(0)
+        if not self._context:
+            raise Retryable("libnftables has no memory for a context", code=errno.ENOMEM)
+        self._library.nft_ctx_buffer_output(self._context)
+        self._library.nft_ctx_buffer_error(self._context)
+        self._library.nft_ctx_output_set_flags(self._context, _NFT_CTX_OUTPUT_JSON)
+
+    def run(self, commands: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Carries out the commands as one transaction, and returns the objects that they listed.
+
+        Raises Retryable or Terminal with what the kernel said; then nothing was changed.
+        """
+        payload = json.dumps({"nftables": commands}).encode()
+        failed = self._library.nft_run_cmd_from_buffer(self._context, payload)
+        output = self._library.nft_ctx_get_output_buffer(self._context) or b""
+        words = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
+        if failed:
+            raise _failure(words)
+        listed: list[dict[str, Any]] = json.loads(output)["nftables"] if output.strip() else []
+        return listed
+
+    def close(self) -> None:
+        if self._context:
+            self._library.nft_ctx_free(self._context)
+            self._context = None
+
+
+_CODES = {os.strerror(code): code for code in errno.errorcode}
+
+
+def _failure(words: str) -> StepError:
+    """libnftables tells an errno only by its text, at the end of the first line."""
+    line = words.strip().splitlines()[0] if words.strip() else "libnftables failed without a word"
+    code = next((code for text, code in _CODES.items() if line.endswith(text)), 0)
+    name = f"{errno_name(code)}: " if code else ""
+    kind = Retryable if code in _PASSING else Terminal
+    return kind(f"nftables: {name}{line}", subject="table inet netplumb", code=code, reason="NftablesFailed")

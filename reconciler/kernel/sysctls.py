@@ -1,0 +1,50 @@
+"""Switches below /proc/sys, of the calling thread's network namespace."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from models.errors import Retryable, Terminal, errno_name
+
+_ROOT = "/proc/sys/"
+_REMEDIES = {
+    errno.EROFS: "/proc/sys is read-only here; give netplumb a writable one",
+    errno.EACCES: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
+    errno.EPERM: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
+}
+
+
+def read(name: str) -> str | None:
+    """The value as the file shows it; None where this kernel, or this interface, has no such switch."""
+    try:
+        fd = os.open(_ROOT + name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _failed(name, error) from None
+    try:
+        return os.read(fd, 4096).decode().strip()
+    finally:
+        os.close(fd)
+
+
+def write(name: str, value: str) -> None:
+    """Sets a switch. Raises Retryable when it is not there now, Terminal when it may not be set."""
+    try:
+        fd = os.open(_ROOT + name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _failed(name, error) from None
+
+
+def _failed(name: str, error: OSError) -> Retryable | Terminal:
+    code = error.errno or 0
+    subject = f"sysctl {name.replace('/', '.')}"
+    message = f"{subject}: {errno_name(code)}"
+    if (remedy := _REMEDIES.get(code)) is not None:
+        return Terminal(f"{message}; {remedy}", subject=subject, code=code, reason="SysctlFailed")
+    return Retryable(message, subject=subject, code=code, reason="SysctlFailed")

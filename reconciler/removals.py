@@ -1,0 +1,60 @@
+"""Removals, off the event loop. The kernel waits 14 to 24 ms to remove one link and hardly longer for many, so what
+comes in while one removal is under way goes together in the next; additions meanwhile wait at most for one batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from models.attachment import AttachmentKey
+from models.errors import StepError
+from reconciler.linux import Doomed
+
+BATCH = 32
+LINGER_S = 0.0015
+
+
+class LinkRemover(Protocol):
+    def remove_links(self, doomed: Sequence[Doomed]) -> Mapping[AttachmentKey, StepError | None]: ...
+
+
+class Removals:
+    """Collects doomed links and removes them in batches in a thread of its own. `removed` is called on the event loop
+    with what came of each."""
+
+    def __init__(self, kernel: LinkRemover, removed: Callable[[AttachmentKey, StepError | None], None]) -> None:
+        self._kernel = kernel
+        self._removed = removed
+        self._doomed: dict[AttachmentKey, Doomed] = {}
+        self._under_way: set[AttachmentKey] = set()
+        self._wake = asyncio.Event()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="removals")
+
+    def add(self, doomed: Doomed) -> None:
+        if doomed.key not in self._under_way:
+            self._doomed[doomed.key] = doomed
+            self._wake.set()
+
+    def holds(self, key: AttachmentKey) -> bool:
+        return key in self._doomed or key in self._under_way
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._wake.wait()
+                if len(self._doomed) < BATCH:
+                    await asyncio.sleep(LINGER_S)
+                self._wake.clear()
+                while self._doomed:
+                    batch = [self._doomed.pop(key) for key in list(self._doomed)[:BATCH]]
+                    self._under_way = {doomed.key for doomed in batch}
+                    results = await loop.run_in_executor(self._executor, self._kernel.remove_links, batch)
+                    self._under_way = set()
+                    for key, error in results.items():
+                        self._removed(key, error)
+        finally:
+            self._executor.shutdown(wait=True)

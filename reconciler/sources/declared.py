@@ -1,0 +1,46 @@
+"""What state files declare, on its way into desired state, and what is wrong with which file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import structlog
+
+from models.attachment import AttachmentSpec
+from models.status import Condition
+from reconciler.desired import Desired
+
+log = structlog.get_logger(__name__)
+
+
+class DeclaredFiles:
+    """`first_loaded` is called once, when every file has been read for the first time."""
+
+    def __init__(self, desired: Desired, first_loaded: Callable[[], None]) -> None:
+        self._desired = desired
+        self._first_loaded = first_loaded
+        self._broken: dict[str, str] = {}
+
+    def declared_sources(self) -> Collection[str]:
+        return self._desired.declared_sources()
+
+    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+        self._desired.declare(source, specs)
+
+    def broken(self, source: str, message: str) -> None:
+        """A file cannot be used as it is; its last good content stays in force. An empty message: it can be again."""
+        if message:
+            if self._broken.get(source) != message:
+                log.warning("a state file keeps its last good content", source=source, cause=message)
+            self._broken[source] = message
+        else:
+            self._broken.pop(source, None)
+
+    def loaded(self) -> None:
+        self._first_loaded()
+
+    def conditions(self) -> tuple[Condition, ...]:
+        return tuple(
+            Condition("StateFileBroken", status=True, reason="Unreadable", message=f"{source}: {message}")
+            for source, message in sorted(self._broken.items())
+        )

@@ -1,0 +1,133 @@
+"""What a directory of state files holds at one moment, read in a thread. Nothing here blocks on what a file is.
+
+The directory is opened once a look and its files are opened below that descriptor, so that a look sees one directory
+even while a path is swapped. What a file is gets checked on a descriptor that cannot read (O_PATH): a FIFO, a device
+or a file elsewhere is never opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeAlias
+
+from models.attachment import AttachmentSpec
+from reconciler.documents import MAX_BYTES
+from reconciler.sources.statefile import StateFileError, parse
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+Signature: TypeAlias = tuple[int, ...]
+"""Tells whether a file may have changed, without reading it: what stat says, or the errno."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The names of the state files, and the signature of each. `directory` is the device and inode."""
+
+    directory: Signature
+    files: Mapping[str, Signature]
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """What a file says: its wishes, or why it cannot be taken. Unreadable files have no digest."""
+
+    digest: bytes | None
+    specs: tuple[AttachmentSpec, ...] = ()
+    problem: str = ""
+
+
+def listing(directory: Path) -> Listing:
+    """Raises OSError if the directory cannot be read."""
+    with _opened(directory) as fd:
+        files = {name: _signature(name, fd) for name in _names(fd)}
+        return Listing(_identity(os.fstat(fd)), files)
+
+
+def contents(directory: Path, known: Mapping[str, bytes]) -> Mapping[str, FileContent]:
+    """What the state files say, less those whose digest is as known. Raises OSError if the directory can't be read."""
+    found = {}
+    with _opened(directory) as fd:
+        for name in sorted(_names(fd)):
+            content = _content(name, fd, known.get(name))
+            if content is not None:
+                found[name] = content
+    return found
+
+
+def is_state_file(name: str) -> bool:
+    """By its name. Editors' files are none: they start with a dot, or end in `~`, `.swp`, `.tmp`, `#` or nothing."""
+    return name.endswith(SUFFIXES) and not name.startswith((".", "#"))
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _names(directory_fd: int) -> list[str]:
+    with os.scandir(directory_fd) as entries:
+        return [entry.name for entry in entries if is_state_file(entry.name)]
+
+
+def _signature(name: str, directory_fd: int) -> Signature:
+    try:
+        it = os.stat(name, dir_fd=directory_fd)
+    except OSError as error:
+        return (error.errno or 0,)
+    return (*_identity(it), it.st_size, it.st_mtime_ns, it.st_ctime_ns)
+
+
+def _identity(it: os.stat_result) -> Signature:
+    return (it.st_dev, it.st_ino)
+
+
+def _content(name: str, directory_fd: int, known: bytes | None) -> FileContent | None:
+    """None if the content is as known."""
+    if not name.isprintable():
+        return FileContent(None, problem=f"{name!r}: a file's name must hold printable characters only")
+    try:
+        data = _read(name, directory_fd)
+    except OSError as error:
+        return FileContent(None, problem=f"{name}: {error.strerror}")
+    digest = blake2b(data, digest_size=16).digest()
+    if digest == known:
+        return None
+    try:
+        return FileContent(digest, parse(name, data))
+    except StateFileError as error:
+        return FileContent(digest, problem=str(error))
+
+
+def _read(name: str, directory_fd: int) -> bytes:
+    """One byte more than is allowed, at most. OSError's text says why it cannot be read."""
+    fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(0, "is a directory" if stat.S_ISDIR(mode) else "is not a regular file")
+        if not _opened_path(fd).startswith(_opened_path(directory_fd).rstrip("/") + "/"):
+            raise OSError(0, "leads out of the directory of state files")
+        with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(fd)
+
+
+def _opened_path(fd: int) -> str:
+    """The path that the descriptor was opened at, with every symlink resolved, as the kernel knows it."""
+    return str(Path(f"/proc/self/fd/{fd}").readlink())
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,0 +1,207 @@
+"""The source of desired state that people write: a directory of state files, watched.
+
+Each file is a source of its own, `file/<name>`, and replaces only its own partition. Events carry no decisions:
+whatever happens only causes a new look at the whole directory, and what follows from a look depends on what it saw.
+
+What is promised:
+- A file that cannot be read or parsed keeps its last good content and says why. So does one that never rests.
+- A look counts only once nothing has moved for a moment: a file that is just being written, or a rename caught in the
+  middle, is never taken for a removal.
+- A directory that is missing or unreadable removes nothing.
+- What is new is declared before what vanished is removed, so that a renamed file keeps its attachments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from watchfiles import WatchfilesRustInternalError, awatch
+
+from models.attachment import AttachmentKey, AttachmentSpec
+from models.errors import NetplumbError
+from reconciler.sources import directory as directories
+from reconciler.sources.directory import FileContent, Listing
+
+SOURCE_PREFIX = "file/"
+SETTLE_S = 0.05
+POLL_S = 2.0
+_LOOKS = 20  # a second of restlessness, then the files at rest are taken without the others
+_WATCH_STEP_MS = 20
+_WATCH_DEBOUNCE_MS = 100
+
+
+class Desired(Protocol):
+    """What a state file's content goes to."""
+
+    def declared_sources(self) -> Collection[str]:
+        """The sources `file/<name>` that anything is known of, also from before a restart."""
+
+    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+        """Replaces the source's partition; without specs, removes it."""
+
+    def broken(self, source: str, message: str) -> None:
+        """The source keeps its last good content, and why; an empty message takes that back."""
+
+    def loaded(self) -> None:
+        """Every file has been looked at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look saw. `restless` files changed while it was taken; `complete` is whether the names did not."""
+
+    listing: Listing
+    contents: Mapping[str, FileContent]
+    restless: frozenset[str]
+    complete: bool
+
+
+class StateFiles:
+    """Keeps `desired` as the directory says. `run` is the whole of it; `scan` is one round."""
+
+    def __init__(self, directory: Path, desired: Desired) -> None:
+        self._directory = directory
+        self._desired = desired
+        self._digests: dict[str, bytes] = {}
+        self._keys: dict[str, frozenset[AttachmentKey]] = {}
+        self._broken: dict[str, str] = {}
+        self._loaded = False
+        self._unfinished = False
+        self._listing: Listing | None = None
+        self._woken = asyncio.Event()
+        self._watch_ended = asyncio.Event()
+
+    def wake(self) -> None:
+        """Causes a look, soon."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Loads the files, then follows their changes until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch())
+            tasks.create_task(self._poll())
+            while True:
+                self._woken.clear()
+                await self.scan()
+                await self._woken.wait()
+
+    async def scan(self) -> None:
+        """Takes one look at the directory and declares what it says."""
+        try:
+            look = await self._settled_look()
+        except OSError as error:
+            self._listing = None
+            self._tell(SOURCE_PREFIX, f"{self._directory}: {error.strerror}")
+            return
+        if self._listing is not None and self._listing.directory != look.listing.directory:
+            self._watch_ended.set()
+        self._listing = look.listing
+        self._tell(SOURCE_PREFIX, "")
+        self._unfinished = bool(look.restless) or not look.complete
+        for name in self._in_order(look):
+            self._take(name, look.contents[name])
+        for name in look.restless:
+            self._tell(SOURCE_PREFIX + name, f"{name}: is being written to without a pause")
+        if look.complete:
+            self._remove_vanished(look.listing)
+            if not self._loaded:
+                self._loaded = True
+                self._desired.loaded()
+
+    async def _settled_look(self) -> _Look:
+        """A look during which, and for a moment before which, nothing moved; or the best of several."""
+        after = await asyncio.to_thread(directories.listing, self._directory)
+        for _ in range(_LOOKS):
+            before = after
+            await asyncio.sleep(SETTLE_S)
+            contents = await asyncio.to_thread(directories.contents, self._directory, self._digests)
+            after = await asyncio.to_thread(directories.listing, self._directory)
+            if before == after:
+                break
+        restless = frozenset(name for name, seen in after.files.items() if before.files.get(name) != seen)
+        rested = {name: it for name, it in contents.items() if name in after.files and name not in restless}
+        complete = before.directory == after.directory and before.files.keys() == after.files.keys()
+        return _Look(after, rested, restless, complete)
+
+    def _in_order(self, look: _Look) -> list[str]:
+        """Files that take over what another file of this look gives up come first: the key then changes hands."""
+        given_up = set()
+        for name, content in look.contents.items():
+            if not content.problem:
+                given_up |= self._keys.get(name, frozenset()) - {spec.key for spec in content.specs}
+        return sorted(look.contents, key=lambda name: given_up.isdisjoint(s.key for s in look.contents[name].specs))
+
+    def _take(self, name: str, content: FileContent) -> None:
+        source = SOURCE_PREFIX + name
+        if not content.problem and not self._declare(source, content.specs):
+            return
+        self._tell(source, content.problem)
+        if content.digest is None:
+            # Once it can be read again it must be taken, even if it says what it said before.
+            self._digests.pop(name, None)
+        else:
+            self._digests[name] = content.digest
+        if not content.problem:
+            self._keys[name] = frozenset(spec.key for spec in content.specs)
+
+    def _remove_vanished(self, listing: Listing) -> None:
+        declared = set(self._desired.declared_sources())
+        known = declared | {SOURCE_PREFIX + name for name in self._digests} | self._broken.keys()
+        for source in sorted(known - {SOURCE_PREFIX + name for name in listing.files} - {SOURCE_PREFIX}):
+            if source in declared and not self._declare(source, ()):
+                continue
+            name = source.removeprefix(SOURCE_PREFIX)
+            self._digests.pop(name, None)
+            self._keys.pop(name, None)
+            self._tell(source, "")
+
+    def _declare(self, source: str, specs: Sequence[AttachmentSpec]) -> bool:
+        """Whether it was taken. What desired state could not take is tried again with the next poll."""
+        try:
+            self._desired.declare(source, specs)
+        except NetplumbError as error:
+            self._tell(source, str(error))
+            self._unfinished = True
+            return False
+        return True
+
+    def _tell(self, source: str, message: str) -> None:
+        if self._broken.get(source, "") == message:
+            return
+        if message:
+            self._broken[source] = message
+        else:
+            del self._broken[source]
+        self._desired.broken(source, message)
+
+    async def _watch(self) -> None:
+        """Wakes on what inotify tells. What it does not tell, or if it cannot watch, the poll finds."""
+        while True:
+            self._watch_ended.clear()
+            with suppress(OSError, WatchfilesRustInternalError):
+                async for _ in awatch(
+                    self._directory,
+                    watch_filter=None,
+                    recursive=False,
+                    step=_WATCH_STEP_MS,
+                    debounce=_WATCH_DEBOUNCE_MS,
+                    stop_event=self._watch_ended,
+                ):
+                    self.wake()
+            await asyncio.sleep(POLL_S)
+
+    async def _poll(self) -> None:
+        """Finds what inotify does not tell: a directory that appears or is swapped by a symlink above or below it."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                listing = await asyncio.to_thread(directories.listing, self._directory)
+            except OSError:
+                listing = None
+            if self._unfinished or listing != self._listing:
+                self.wake()

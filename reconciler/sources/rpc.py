@@ -1,0 +1,190 @@
+"""The source behind the gRPC service: Attach and Detach write desired state and wait; the rest reads.
+
+It implements the protocol that the API declares, without knowing the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from models.errors import NotANetworkNamespace, NotFound, NotReady, StepError
+from models.kernel import Step, kind_of
+from models.status import (
+    AttachmentView,
+    CheckReport,
+    Condition,
+    Counters,
+    NodeStatus,
+    PlannedChange,
+    WatchEvent,
+)
+from reconciler.converge import preview
+from reconciler.desired import Desired
+from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
+from reconciler.linux import LinuxKernel
+from reconciler.loop import Loop
+from reconciler.nodewide import NodeWide
+from reconciler.statuses import Statuses
+
+
+class RpcSource:
+    """`reader` is a kernel of its own: Check and Plan read it in a thread, beside the loop."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        statuses: Statuses,
+        loop: Loop,
+        nodewide: NodeWide,
+        kernel: LinuxKernel,
+        reader: LinuxKernel,
+        *,
+        version: str,
+        timeout_s: float,
+        source_conditions: Callable[[], tuple[Condition, ...]],
+    ) -> None:
+        self._desired = desired
+        self._statuses = statuses
+        self._loop = loop
+        self._nodewide = nodewide
+        self._kernel = kernel
+        self._reader = reader
+        self._reading = asyncio.Lock()
+        self._version = version
+        self.timeout_s = timeout_s
+        self._source_conditions = source_conditions
+        self._started_at = time.time()
+
+    async def attach(self, spec: AttachmentSpec, timeout_s: float | None) -> AttachmentView:
+        """Records the wish and waits until the kernel agrees.
+
+        Raises a Refusal, and then nothing was recorded, or what the pass failed with. A wish that failed for good
+        before it was ever fulfilled is taken back, so that it holds no address.
+        """
+        if not self._desired.allocator.pools:
+            raise NotReady("no pool is configured; start the daemon with --pool CIDR")
+        namespace = self._open(spec.netns.where)
+        try:
+            attachment = self._desired.attach(spec, namespace.cookie)
+        except BaseException:
+            namespace.close()
+            raise
+        self._loop.hand_over(spec.key, namespace)
+        try:
+            await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
+        except StepError:
+            if self._is_new(attachment):
+                self._desired.withdraw(spec.key)
+            raise
+        return self._statuses.view(attachment)
+
+    def _open(self, path: str) -> Namespace:
+        try:
+            return self._kernel.open(path)
+        except NamespaceMissingError:
+            raise NotANetworkNamespace(f"{path} is not a network namespace: nothing is there") from None
+
+    def _is_new(self, attachment: Attachment) -> bool:
+        record = self._desired.attachments.get(attachment.key)
+        was_attached = self._statuses.get(attachment.key).observed_generation
+        return record is not None and record.generation == attachment.generation and not was_attached
+
+    async def detach(self, spec: DetachSpec, timeout_s: float | None) -> None:
+        """Withdraws the wish and waits until the interface is gone and its addresses are free."""
+        attachment = self._desired.detach(spec, self._cookie_of(spec))
+        if attachment is not None:
+            await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
+
+    def _cookie_of(self, spec: DetachSpec) -> int:
+        """The namespace at the path that a Detach names, where the path alone does not tell what it means."""
+        record = self._desired.attachments.get(spec.key)
+        if record is None or not spec.netns_path or spec.netns_path == record.spec.netns.where:
+            return 0
+        try:
+            with self._kernel.open(spec.netns_path) as namespace:
+                return namespace.cookie
+        except (NamespaceMissingError, NotANetworkNamespace, StepError):
+            return 0
+
+    def get(self, key: AttachmentKey) -> AttachmentView:
+        return self._statuses.view(self._record(key))
+
+    def _record(self, key: AttachmentKey) -> Attachment:
+        record = self._desired.attachments.get(key)
+        if record is None:
+            raise NotFound(f"no attachment {key}")
+        return record
+
+    def list(self) -> Sequence[AttachmentView]:
+        return self._statuses.views()
+
+    def watch(self) -> AsyncIterator[WatchEvent]:
+        return self._statuses.watch()
+
+    async def check(self, key: AttachmentKey) -> CheckReport:
+        """Reads the kernel and compares; changes nothing."""
+        record = self._record(key)
+        differences = await self._in_reader(lambda: self._differences(record))
+        view = self._statuses.view(record)
+        return CheckReport(not differences and not record.removing, view, tuple(differences))
+
+    def _differences(self, record: Attachment) -> list[PlannedChange]:
+        return [_change(record.key, step) for step in preview(record, self._nodewide.node, self._reader)]
+
+    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
+        """What one wish, or the loop as it stands, would change in the kernel."""
+        if isinstance(what_if, AttachmentSpec):
+            with self._open(what_if.netns.where) as namespace:
+                wished = self._desired.preview(what_if, namespace.cookie)
+            return await self._in_reader(lambda: self._differences(wished))
+        if isinstance(what_if, DetachSpec):
+            record = self._desired.attachments.get(what_if.key)
+            if record is None:
+                return ()
+            gone = record.model_copy(update={"removing": True})
+            return await self._in_reader(lambda: self._differences(gone))
+        records = sorted(self._desired.attachments.values(), key=lambda record: record.key)
+        return await self._in_reader(lambda: self._all_differences(records))
+
+    def _all_differences(self, records: Sequence[Attachment]) -> list[PlannedChange]:
+        node = [_change(None, step) for step in self._nodewide.plan(self._reader).steps]
+        return node + [change for record in records for change in self._differences(record)]
+
+    async def _in_reader(self, read: Callable[[], list[PlannedChange]]) -> list[PlannedChange]:
+        async with self._reading:
+            return await asyncio.to_thread(read)
+
+    def status(self) -> NodeStatus:
+        """Raises NotReady while there are no pools."""
+        if not self._desired.allocator.pools:
+            raise NotReady("no pool is configured; start the daemon with --pool CIDR")
+        return self.node_status()
+
+    def node_status(self) -> NodeStatus:
+        tally = self._loop.tally
+        node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
+        if self._nodewide.cause:
+            node = replace(node, reason="NodeFailed")
+        return NodeStatus(
+            ready=self._nodewide.ready,
+            version=self._version,
+            started_at=self._started_at,
+            conditions=(node, *self._source_conditions()),
+            pools=self._desired.allocator.usage(),
+            phases=self._statuses.phases(),
+            counters=Counters(
+                tally.passes, dict(tally.repairs), tally.retries, tally.resyncs, tally.events, tally.lost_events
+            ),
+            queue_length=len(self._loop.queue),
+            queue_age_s=self._loop.queue.age_s(),
+            last_slice_at=self._loop.last_slice_at,
+        )
+
+
+def _change(key: AttachmentKey | None, step: Step) -> PlannedChange:
+    words = str(step).removeprefix(f"{step.verb.value} ")
+    return PlannedChange(key, step.verb.value, kind_of(step.thing), words)

@@ -1,0 +1,111 @@
+"""The status of every attachment, and those who watch it.
+
+The loop writes here; RPCs read. A watcher holds up nobody: what it has not read yet is kept as the latest view of each
+attachment, so a slow one skips states but misses no last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+from models.attachment import Attachment, AttachmentKey
+from models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, WatchEvent
+from reconciler.desired import Desired
+
+_UNKNOWN = AttachmentStatus()
+
+
+class Statuses:
+    def __init__(self, desired: Desired) -> None:
+        self._desired = desired
+        self._statuses: dict[AttachmentKey, AttachmentStatus] = {}
+        self._watchers: set[_Watcher] = set()
+
+    def get(self, key: AttachmentKey) -> AttachmentStatus:
+        return self._statuses.get(key, _UNKNOWN)
+
+    def view(self, attachment: Attachment) -> AttachmentView:
+        return AttachmentView(attachment, self.get(attachment.key))
+
+    def set(self, attachment: Attachment, status: AttachmentStatus) -> None:
+        """Publishes a status. A condition that stays as it was keeps the time of its last transition."""
+        before = self._statuses.get(attachment.key)
+        if before is not None:
+            status = replace(status, conditions=_timed(status.conditions, before.conditions))
+            if before == status and not self._watchers:
+                return
+        else:
+            status = replace(status, conditions=_timed(status.conditions, ()))
+        self._statuses[attachment.key] = status
+        self._tell(WatchEvent(Change.UPDATED, AttachmentView(attachment, status)))
+
+    def removed(self, attachment: Attachment) -> None:
+        status = self._statuses.pop(attachment.key, _UNKNOWN)
+        self._tell(WatchEvent(Change.REMOVED, AttachmentView(attachment, status)))
+
+    def _tell(self, event: WatchEvent) -> None:
+        for watcher in self._watchers:
+            watcher.tell(event)
+
+    def views(self) -> list[AttachmentView]:
+        """Every attachment, and every state file's claim that waits for a key or an address, in the order of keys."""
+        views = [self.view(attachment) for attachment in self._desired.attachments.values()]
+        for source, spec, error in self._desired.waiting_claims():
+            reason = type(error).__name__
+            conditions = (Condition("Ready", status=False, reason=reason, message=str(error)),)
+            held = spec.key in self._desired.attachments
+            phase = Phase.CONFLICT if held else Phase.FAILED
+            claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
+            views.append(AttachmentView(claim, AttachmentStatus(phase, conditions=conditions)))
+        views.sort(key=lambda view: view.key)
+        return views
+
+    def phases(self) -> Mapping[str, int]:
+        return Counter(view.status.phase.value for view in self.views())
+
+    async def watch(self) -> AsyncIterator[WatchEvent]:
+        """A snapshot, the mark that it is complete, then changes, without end."""
+        watcher = _Watcher()
+        self._watchers.add(watcher)
+        try:
+            for view in self.views():
+                yield WatchEvent(Change.PRESENT, view)
+            yield WatchEvent(Change.SNAPSHOT_COMPLETE)
+            while True:
+                for event in await watcher.told():
+                    yield event
+        finally:
+            self._watchers.discard(watcher)
+
+
+class _Watcher:
+    """What one watcher has not read yet: the latest event of each attachment."""
+
+    def __init__(self) -> None:
+        self._pending: dict[AttachmentKey, WatchEvent] = {}
+        self._wake = asyncio.Event()
+
+    def tell(self, event: WatchEvent) -> None:
+        assert event.view is not None
+        self._pending[event.view.key] = event
+        self._wake.set()
+
+    async def told(self) -> list[WatchEvent]:
+        await self._wake.wait()
+        self._wake.clear()
+        events, self._pending = list(self._pending.values()), {}
+        return events
+
+
+def _timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    earlier = {condition.type: condition for condition in before}
+    timed = []
+    for condition in conditions:
+        was = earlier.get(condition.type)
+        since = was.last_transition if was is not None and was.status == condition.status else time.time()
+        timed.append(replace(condition, last_transition=since))
+    return tuple(timed)
