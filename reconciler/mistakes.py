@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -106,16 +106,13 @@ def _wrong(detail: ErrorDetails, model: type[BaseModel], data: object) -> Wrong:
     return Wrong(path, reason)
 
 
-def _written(loc: Path, data: object) -> Path:
+def _written(loc: Path, data: Any) -> Path:
     """The part of pydantic's location that the writer wrote: without the branches of a union."""
     path: list[str | int] = []
     for part in loc:
-        if (isinstance(data, dict) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
-            data = data[part]
-        else:
+        if not (part in data if isinstance(data, dict) else isinstance(data, list)):
             break
+        data = data[part]
         path.append(part)
     return tuple(path)
 

@@ -169,6 +169,12 @@ class Store:
         with self._transaction() as database:
             database.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, value))
 
+    def erase(self) -> None:
+        """Forgets everything, what was recorded of switches included."""
+        with self._transaction() as database:
+            for table in ("attachment", "claim", "cursor", "freed", "sysctl"):
+                database.execute(f"DELETE FROM {table}")
+
     def trim_freed(self, keep: int) -> None:
         """Forgets all but the newest freed addresses."""
         with self._transaction() as database:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from watchfiles import WatchfilesRustInternalError, awatch
+from watchfiles import Change, awatch
 
 from models.attachment import AttachmentKey, AttachmentSpec
 from models.errors import NetplumbError
@@ -65,7 +65,7 @@ class StateFiles:
     """Keeps `desired` as the directory says. `run` is the whole of it; `scan` is one round."""
 
     def __init__(self, directory: Path, desired: Desired) -> None:
-        self._directory = directory
+        self._directory = directory.absolute()  # so that what watchfiles tells of can be compared with it
         self._desired = desired
         self._digests: dict[str, bytes] = {}
         self._keys: dict[str, frozenset[AttachmentKey]] = {}
@@ -96,6 +96,7 @@ class StateFiles:
             look = await self._settled_look()
         except OSError as error:
             self._listing = None
+            self._watch_ended.set()
             self._tell(SOURCE_PREFIX, f"{self._directory}: {error.strerror}")
             return
         if self._listing is not None and self._listing.directory != look.listing.directory:
@@ -106,7 +107,8 @@ class StateFiles:
         for name in self._in_order(look):
             self._take(name, look.contents[name])
         for name in look.restless:
-            self._tell(SOURCE_PREFIX + name, f"{name}: is being written to without a pause")
+            self._digests.pop(name, None)
+            self._tell(_source(name), f"{name}: is being written to without a pause")
         if look.complete:
             self._remove_vanished(look.listing)
             if not self._loaded:
@@ -130,14 +132,14 @@ class StateFiles:
 
     def _in_order(self, look: _Look) -> list[str]:
         """Files that take over what another file of this look gives up come first: the key then changes hands."""
-        given_up = set()
+        given_up: set[AttachmentKey] = set()
         for name, content in look.contents.items():
             if not content.problem:
                 given_up |= self._keys.get(name, frozenset()) - {spec.key for spec in content.specs}
         return sorted(look.contents, key=lambda name: given_up.isdisjoint(s.key for s in look.contents[name].specs))
 
     def _take(self, name: str, content: FileContent) -> None:
-        source = SOURCE_PREFIX + name
+        source = _source(name)
         if not content.problem and not self._declare(source, content.specs):
             return
         self._tell(source, content.problem)
@@ -151,8 +153,8 @@ class StateFiles:
 
     def _remove_vanished(self, listing: Listing) -> None:
         declared = set(self._desired.declared_sources())
-        known = declared | {SOURCE_PREFIX + name for name in self._digests} | self._broken.keys()
-        for source in sorted(known - {SOURCE_PREFIX + name for name in listing.files} - {SOURCE_PREFIX}):
+        known = declared | {_source(name) for name in self._digests} | self._broken.keys()
+        for source in sorted(known - {_source(name) for name in listing.files} - {SOURCE_PREFIX}):
             if source in declared and not self._declare(source, ()):
                 continue
             name = source.removeprefix(SOURCE_PREFIX)
@@ -183,8 +185,8 @@ class StateFiles:
         """Wakes on what inotify tells. What it does not tell, or if it cannot watch, the poll finds."""
         while True:
             self._watch_ended.clear()
-            with suppress(OSError, WatchfilesRustInternalError):
-                async for _ in awatch(
+            with suppress(OSError, RuntimeError):  # the latter is how watchfiles tells of trouble within
+                async for changes in awatch(
                     self._directory,
                     watch_filter=None,
                     recursive=False,
@@ -193,6 +195,8 @@ class StateFiles:
                     stop_event=self._watch_ended,
                 ):
                     self.wake()
+                    if (Change.deleted, str(self._directory)) in changes:
+                        break  # what is made anew at the path may have the same inode number
             await asyncio.sleep(POLL_S)
 
     async def _poll(self) -> None:
@@ -205,3 +209,8 @@ class StateFiles:
                 listing = None
             if self._unfinished or listing != self._listing:
                 self.wake()
+
+
+def _source(name: str) -> str:
+    """A name that does not print, which is refused, is told of in a form that does."""
+    return SOURCE_PREFIX + (name if name.isprintable() else repr(name))

@@ -53,7 +53,7 @@ class RpcSource:
         self._nodewide = nodewide
         self._kernel = kernel
         self._reader = reader
-        self._reading = asyncio.Lock()
+        self._reading = asyncio.Lock()  # the reader serves one thread at a time
         self._version = version
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
@@ -89,9 +89,11 @@ class RpcSource:
             raise NotANetworkNamespace(f"{path} is not a network namespace: nothing is there") from None
 
     def _is_new(self, attachment: Attachment) -> bool:
+        """Whether this wish is still the last one, and no wish for its key was ever fulfilled."""
         record = self._desired.attachments.get(attachment.key)
-        was_attached = self._statuses.get(attachment.key).observed_generation
-        return record is not None and record.generation == attachment.generation and not was_attached
+        if record is None or record.generation != attachment.generation:
+            return False
+        return not self._statuses.get(attachment.key).observed_generation
 
     async def detach(self, spec: DetachSpec, timeout_s: float | None) -> None:
         """Withdraws the wish and waits until the interface is gone and its addresses are free."""
@@ -118,12 +120,6 @@ class RpcSource:
         if record is None:
             raise NotFound(f"no attachment {key}")
         return record
-
-    def list(self) -> Sequence[AttachmentView]:
-        return self._statuses.views()
-
-    def watch(self) -> AsyncIterator[WatchEvent]:
-        return self._statuses.watch()
 
     async def check(self, key: AttachmentKey) -> CheckReport:
         """Reads the kernel and compares; changes nothing."""
@@ -183,6 +179,12 @@ class RpcSource:
             queue_age_s=self._loop.queue.age_s(),
             last_slice_at=self._loop.last_slice_at,
         )
+
+    def watch(self) -> AsyncIterator[WatchEvent]:
+        return self._statuses.watch()
+
+    def list(self) -> Sequence[AttachmentView]:
+        return self._statuses.views()
 
 
 def _change(key: AttachmentKey | None, step: Step) -> PlannedChange:

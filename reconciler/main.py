@@ -1,0 +1,138 @@
+"""The command `netplumb`: the API's client commands, and the daemon, its settings, the purge and the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli import commands
+from reconciler import configcli
+from reconciler.configcli import (
+    Config,
+    DataDirFlag,
+    LogFormatFlag,
+    LogLevelFlag,
+    MasqueradeFlag,
+    MtuFlag,
+    PoolFlag,
+    ResyncFlag,
+    SocketFlag,
+    StateFilesFlag,
+    given,
+    load_or_exit,
+)
+
+if TYPE_CHECKING:
+    from models.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Give workloads their network, and keep it true. Declare it over gRPC or in state files; one loop makes the "
+    "kernel agree.",
+)
+commands.register(app)
+configcli.register(app)
+
+
+@app.command()
+def daemon(
+    config: Config = None,
+    socket: SocketFlag = None,
+    data_dir: DataDirFlag = None,
+    state_files: StateFilesFlag = None,
+    pool: PoolFlag = None,
+    resync_s: ResyncFlag = None,
+    masquerade: MasqueradeFlag = None,
+    mtu: MtuFlag = None,
+    log_format: LogFormatFlag = None,
+    log_level: LogLevelFlag = None,
+) -> None:
+    """Run the daemon in this network namespace, the node. Needs root, or a user namespace of its own.
+
+    SIGTERM stops it and leaves what is attached attached; SIGHUP reads the settings again.
+    """
+    flags = given(
+        socket=socket,
+        data_dir=data_dir,
+        state_files=state_files,
+        pool=pool,
+        resync_s=resync_s,
+        masquerade=masquerade,
+        mtu=mtu,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    settings = load_or_exit(flags, config).settings
+
+    from models.errors import NetplumbError
+    from reconciler import configuration
+    from reconciler import daemon as composition
+    from reconciler.logs import configure
+
+    configure(settings.log_format, settings.log_level)
+
+    def reload() -> Settings:
+        return configuration.load(flags, config, os.environ).settings
+
+    try:
+        asyncio.run(composition.run(settings, reload))
+    except NetplumbError as error:
+        fail(str(error))
+
+
+@app.command()
+def purge(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data_dir: DataDirFlag = None,
+    config: Config = None,
+) -> None:
+    """Remove all that is netplumb's from this node, after showing what. The daemon must not run.
+
+    Workloads lose their network. Switches that netplumb set get the values that they had before.
+    """
+    settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
+
+    from models.errors import NetplumbError
+    from reconciler.purge import Purge
+
+    try:
+        with Purge(settings.data_dir) as purge:
+            steps = purge.plan()
+            if not steps:
+                typer.echo("Nothing of netplumb's is here.")
+                return
+            for step in steps:
+                typer.echo(step)
+            if not yes and not typer.confirm(f"Carry out these {len(steps)} changes?"):
+                raise typer.Exit(1)
+            purge.apply()
+    except NetplumbError as error:
+        fail(str(error))
+
+
+@app.command()
+def sandbox(
+    demo: Annotated[bool, typer.Option("--demo", help="Show attach, pings, damage and repair.")] = False,
+    state_files: Annotated[Path | None, typer.Option(help="State files; the examples without it.")] = None,
+) -> None:
+    """Run the daemon in a network namespace that plays the node, so that this machine's network is left alone."""
+    from reconciler import sandbox as sandboxes
+
+    sys.exit(sandboxes.run(demo=demo, state_files=state_files))
+
+
+def fail(message: str) -> None:
+    """One readable line for each mistake, and exit 1."""
+    for line in message.splitlines():
+        typer.echo(f"netplumb: {line}", err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,66 @@
+"""Takes all that is netplumb's off a node: links, loopback addresses, the nftables table, namespaces that it made, the
+store. What is ours is read from the kernel's own marks, so that it works without a store too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from models.attachment import AttachmentKey
+from models.errors import StepError
+from models.kernel import Address, Link, NftChain, Scope, Step, Sysctl, Verb
+from models.naming import key_of_alias
+from reconciler.linux import Doomed, LinuxKernel
+from reconciler.ownership import is_ours
+from reconciler.store import Contents, Store, boot_id
+
+
+class Purge:
+    """Holds the data directory's lock, so that no daemon runs. Raises StoreUnusableError when one does."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._kernel = LinuxKernel()
+        self._store = Store(data_dir, f"{boot_id()}/{self._kernel.node_cookie}")
+        self._contents: Contents = self._store.load()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+        self._kernel.close()
+
+    def plan(self) -> list[Step]:
+        """What would go, and which switches would get back the value that they had before netplumb."""
+        steps = [Step(Verb.REMOVE, link) for link, _ in self._kernel.snapshot().ours]
+        switches = [Sysctl(Scope.NODE, name, value) for name, value in self._contents.sysctls.items()]
+        observed = self._kernel.observe_node(switches)
+        steps += (
+            Step(Verb.REMOVE, thing)
+            for thing in observed.values()
+            if isinstance(thing, Address | NftChain) and is_ours(thing)
+        )
+        steps += (
+            Step(Verb.CHANGE, switch, there)
+            for switch in switches
+            if (there := observed.get(switch.key)) is not None and there != switch
+        )
+        return steps
+
+    def apply(self) -> None:
+        """Carries the plan out. Raises the first StepError; what was done by then stays done, and may be repeated."""
+        steps = self.plan()
+        doomed = [
+            Doomed(key_of_alias(step.thing.alias or "") or AttachmentKey(step.thing.name, ""), step.thing.index)
+            for step in steps
+            if isinstance(step.thing, Link)
+        ]
+        errors: list[StepError] = [e for e in self._kernel.remove_links(doomed).values() if e is not None]
+        for attachment in self._contents.attachments.values():
+            if attachment.netns_created:
+                self._kernel.remove_namespace(attachment.spec.netns.name)
+        self._kernel.delete_table()
+        errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Sysctl)])
+        self._store.erase()
+        if errors:
+            raise errors[0]
