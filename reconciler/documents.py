@@ -35,6 +35,7 @@ MAX_DEPTH = 16
 Path: TypeAlias = tuple[str | int, ...]
 """Where a value stands within its document: keys of mappings and indexes of sequences."""
 
+_SHOWN_CHARS = 200
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
@@ -78,6 +79,13 @@ class _Stop(Exception):
         self.mistake = Mistake(line, message)
 
 
+def shown(text: str) -> str:
+    """The text as it may stand in one line: quoted if it does not print, and cut if it is long."""
+    if len(text) > _SHOWN_CHARS:
+        text = text[:_SHOWN_CHARS] + "…"
+    return text if text and text.isprintable() else repr(text)
+
+
 def read(content: bytes) -> Reading:
     """The documents in the file. Documents without content, such as a file of comments, are left out."""
     reading = Reading()
@@ -109,9 +117,10 @@ def _events(text: str) -> Iterator[Event]:
             yield event
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _Stop(mark.line + 1 if mark else line, " ".join(filter(None, (error.context, error.problem)))) from None
+        words = " ".join(filter(None, (error.context, error.problem)))
+        raise _Stop(mark.line + 1 if mark else line, shown(words)) from None
     except YAMLError as error:
-        raise _Stop(line, str(error).partition("\n")[0]) from None
+        raise _Stop(line, shown(str(error).partition("\n")[0])) from None
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError, AssertionError, NotImplementedError):
         # ruamel's scanner trips over some nonsense instead of refusing it, such as "\UFFFFFFFF".
         raise _Stop(line, "is not valid YAML") from None
@@ -143,7 +152,7 @@ class _Composer:
         self._refuse_indirection(event)
         match event:
             case ScalarEvent():
-                return None if event.style is None and event.value in _NULLS else event.value
+                return None if event.style is None and event.value in _NULLS else _text(event)
             case SequenceStartEvent():
                 return self._sequence(path)
             case MappingStartEvent():
@@ -165,10 +174,10 @@ class _Composer:
             if not isinstance(event, ScalarEvent):
                 raise _Stop(_line(event), "a key must be text")
             self._refuse_indirection(event)
-            key = event.value
+            key = _text(event)
             here = (*path, key)
             if key in values:
-                self._mistake(event, f"{key!r} is given twice, first in line {self._document.lines[here]}")
+                self._mistake(event, f"{shown(key)} is given twice, first in line {self._document.lines[here]}")
             else:
                 self._document.lines[here] = _line(event)
             values[key] = self._value(next(self._events), here)
@@ -177,14 +186,22 @@ class _Composer:
     def _refuse_indirection(self, event: Event) -> None:
         """What is written is what is meant: nothing is copied from elsewhere, and no tag changes a type."""
         if isinstance(event, AliasEvent):
-            self._mistake(event, f"aliases are not supported: *{event.anchor}")
+            self._mistake(event, f"aliases are not supported: *{shown(event.anchor)}")
         elif isinstance(event, NodeEvent) and event.anchor is not None:
-            self._mistake(event, f"anchors are not supported: &{event.anchor}")
+            self._mistake(event, f"anchors are not supported: &{shown(event.anchor)}")
         if (tag := getattr(event, "tag", None)) is not None:
-            self._mistake(event, f"tags are not supported: {tag}")
+            self._mistake(event, f"tags are not supported: {shown(str(tag))}")
 
     def _mistake(self, event: Event, message: str) -> None:
         self._reading.mistakes.append(Mistake(_line(event), message))
+
+
+def _text(event: ScalarEvent) -> str:
+    """JSON escapes a character beyond U+FFFF as two surrogates (RFC 8259, section 7), which YAML leaves apart."""
+    value: str = event.value
+    if event.style != '"':
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _line(event: Event) -> int:

@@ -104,13 +104,9 @@ class LinuxKernel:
     def remove_links(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, StepError | None]:
         """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
         group deleted in one message. Returns what failed, by key; a link that is not there has been removed."""
-        results: dict[AttachmentKey, StepError | None] = {}
-        indexes: dict[AttachmentKey, int] = {}
+        results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
         try:
-            for thing in doomed:
-                results[thing.key] = None
-                if (index := self._index_of(thing)) is not None:
-                    indexes[thing.key] = index
+            indexes = self._indexes_of(doomed)
             if len(indexes) > 1 and self._remove_group(tuple(indexes.values())):
                 return results
             for key, index in indexes.items():
@@ -126,17 +122,17 @@ class LinuxKernel:
             return {thing.key: error for thing in doomed}
         return results
 
-    def _index_of(self, doomed: Doomed) -> int | None:
-        """The index of our link with this key, read just before it is removed."""
-        requests = [encode.get_link_by_name(node_if_name(doomed.key))]
-        if doomed.hint_index:
-            requests.append(encode.get_link_by_index(doomed.hint_index))
-        for reply in self._node.transact(requests):
-            if reply.parts:
+    def _indexes_of(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, int]:
+        """The indexes of our links with these keys, read just before they are removed."""
+        asked = [(thing.key, encode.get_link_by_name(node_if_name(thing.key))) for thing in doomed]
+        asked += [(thing.key, encode.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
+        indexes: dict[AttachmentKey, int] = {}
+        for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
+            if key not in indexes and reply.parts:
                 link, _ = decode.link(Scope.NODE, reply.parts[0][1])
-                if is_our_link(link) and link.alias in (alias_of(doomed.key), ""):
-                    return link.index
-        return None
+                if is_our_link(link) and link.alias in (alias_of(key), ""):
+                    indexes[key] = link.index
+        return indexes
 
     def _remove_group(self, indexes: Sequence[int]) -> bool:
         """A random group has no foreign members, so no dump of all links is needed to make sure of that."""

@@ -141,7 +141,7 @@ class Loop:
         self._just_applied.clear()
         self.tally.events += heard.events
         for key in heard.keys:
-            if key in self._desired.attachments:
+            if (record := self._desired.attachments.get(key)) is not None and not record.removing:
                 self.mark(key)
         if heard.node:
             self.mark_node()

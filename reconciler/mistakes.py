@@ -11,9 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from reconciler.documents import Path
-
-_SHOWN_CHARS = 200
+from reconciler.documents import Path, shown
 
 _WORDS = {
     "missing": "is missing",
@@ -73,16 +71,9 @@ def dotted(path: Path) -> str:
     return text
 
 
-def shown(text: str) -> str:
-    """The text as it may stand in one line: quoted if it does not print, and cut if it is long."""
-    if len(text) > _SHOWN_CHARS:
-        text = text[:_SHOWN_CHARS] + "…"
-    return text if text and text.isprintable() else repr(text)
-
-
 def unknown(name: str, known: Iterable[str]) -> str:
     """Why a name is refused, with the known one that may be meant."""
-    close = get_close_matches(name[:_SHOWN_CHARS], list(known), n=1)
+    close = get_close_matches(shown(name), list(known), n=1)
     return f"is unknown; did you mean {close[0]}?" if close else "is unknown"
 
 
@@ -110,7 +101,7 @@ def _written(loc: Path, data: Any) -> Path:
     """The part of pydantic's location that the writer wrote: without the branches of a union."""
     path: list[str | int] = []
     for part in loc:
-        if not (part in data if isinstance(data, dict) else isinstance(data, list)):
+        if not (part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)):
             break
         data = data[part]
         path.append(part)

@@ -5,6 +5,7 @@ comes in while one removal is under way goes together in the next; additions mea
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -15,6 +16,7 @@ from reconciler.linux import Doomed
 
 BATCH = 32
 LINGER_S = 0.0015
+LINGER_MOST_S = 0.012
 
 
 class LinkRemover(Protocol):
@@ -41,15 +43,23 @@ class Removals:
     def holds(self, key: AttachmentKey) -> bool:
         return key in self._doomed or key in self._under_way
 
+    async def _linger(self) -> None:
+        """Waits as long as more keeps coming: clients whose removals ended together come back one after another, and
+        half of them taken at once would make two waits of one."""
+        ends = time.monotonic() + LINGER_MOST_S
+        waiting = 0
+        while waiting < len(self._doomed) < BATCH and time.monotonic() < ends:
+            waiting = len(self._doomed)
+            await asyncio.sleep(LINGER_S)
+
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._wake.wait()
-                if len(self._doomed) < BATCH:
-                    await asyncio.sleep(LINGER_S)
                 self._wake.clear()
                 while self._doomed:
+                    await self._linger()
                     batch = [self._doomed.pop(key) for key in list(self._doomed)[:BATCH]]
                     self._under_way = {doomed.key for doomed in batch}
                     results = await loop.run_in_executor(self._executor, self._kernel.remove_links, batch)

@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from struct import unpack_from
 from typing import Self
 
@@ -40,9 +41,15 @@ _RECEIVE_BYTES = 1 << 16
 _REQUESTS_A_SEND = 64
 _DUMP_TRIES = 20
 
-# Port ids that are ours mark our own echoes on the listener. An id chosen by the kernel is the process id as its pid
-# namespace counts it, which a container's process may share, so each channel binds to one of its own.
-own_port_ids: set[int] = set()
+# A port id tells our own echoes on the listener, also after its channel was closed. One chosen by the kernel would be
+# the process id as its pid namespace counts it, which a container's process may share; so ours are a random block.
+_OWN_PORT_IDS = (secrets.randbits(14) | 1 << 14) << 16
+_port_numbers = count()
+
+
+def is_own_port_id(port_id: int) -> bool:
+    """Whether a netlink message came from, or was caused by, a channel of this process."""
+    return port_id & ~0xFFFF == _OWN_PORT_IDS
 
 
 @dataclass(slots=True)
@@ -59,7 +66,7 @@ class Channel:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._port_id = secrets.randbits(31) | 1 << 30
+        self._port_id = _OWN_PORT_IDS | next(_port_numbers) & 0xFFFF
         try:
             self._socket.bind((self._port_id, 0))
             self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
@@ -69,17 +76,12 @@ class Channel:
         except OSError:
             self._socket.close()
             raise
-        own_port_ids.add(self._port_id)
         self._sequence = 0
 
     @property
     def netns_cookie(self) -> int:
         """The kernel's number of the namespace; unique until the next boot."""
         return int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
-
-    @property
-    def port_id(self) -> int:
-        return self._port_id
 
     def transact(self, requests: Sequence[Request]) -> list[Reply]:
         """Carries out the requests in order and returns a reply to each.
@@ -161,7 +163,6 @@ class Channel:
             raise _lost(error) from error
 
     def close(self) -> None:
-        own_port_ids.discard(self._port_id)
         self._socket.close()
 
     def __enter__(self) -> Self:

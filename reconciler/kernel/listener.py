@@ -17,7 +17,7 @@ from models.errors import Terminal, errno_name
 from models.kernel import Link, Scope
 from reconciler.kernel import decode
 from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import SOL_NETLINK, own_port_ids
+from reconciler.kernel.channel import SOL_NETLINK, is_own_port_id
 from reconciler.kernel.wire import Buffer, attributes, messages
 
 NETLINK_ADD_MEMBERSHIP = 1
@@ -131,7 +131,7 @@ class Listener:
             nsid = int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else NODE_NSID
             for type_, flags, _, port_id, body in messages(data):
                 subject = _SUBJECTS.get(type_)
-                if subject is not None and port_id not in own_port_ids:
+                if subject is not None and not is_own_port_id(port_id):
                     yield _event(subject, type_, flags, nsid, body, by_kernel=port_id == 0)
 
 

@@ -30,7 +30,7 @@ def check_kernel() -> None:
         raise KernelLacksError(f"rtnetlink with strict checking (Linux 4.20) is missing: {error.strerror}") from None
     with channel:
         try:
-            channel.netns_cookie
+            _ = channel.netns_cookie
         except OSError as error:
             raise KernelLacksError(f"SO_NETNS_COOKIE (Linux 5.14) is missing: {error.strerror}") from None
         _check_address_protocol(channel)

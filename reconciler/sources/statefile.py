@@ -11,8 +11,8 @@ from models.attachment import AttachmentKey, AttachmentSpec
 from models.errors import NetplumbError
 from models.statefile import AttachmentDocument
 from reconciler import documents
-from reconciler.documents import Mistake
-from reconciler.mistakes import shown, wrongs
+from reconciler.documents import Mistake, shown
+from reconciler.mistakes import wrongs
 
 _TOLD = 20
 """Mistakes in one message; a file of thousands is wrong in one way a thousand times."""

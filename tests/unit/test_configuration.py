@@ -90,7 +90,7 @@ def test_every_mistake_is_a_line_that_says_where(file: Path) -> None:
     ("text", "mistake"),
     [
         ("a: [", ":1: while parsing a flow node expected the node content, but found '<stream end>'"),
-        ("resync_s: 1\nresync_s: 2\n", ":2: 'resync_s' is given twice, first in line 1"),
+        ("resync_s: 1\nresync_s: 2\n", ":2: resync_s is given twice, first in line 1"),
         ("resync_s: 1\n---\nmtu: 0\n", ":3: a second document; settings are a single one"),
         ("- resync_s\n", ":1: must be a mapping of settings"),
     ],
