@@ -185,7 +185,7 @@ class _Daemon:
     async def _watch_namespaces(self) -> None:
         """A namespace that a state file waits for may have appeared."""
         directory = Path(NETNS_DIR)
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
         async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
             for attachment in self._desired.attachments.values():
                 if self._statuses.get(attachment.key).phase is not Phase.ATTACHED:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from models.attachment import Attachment, AttachmentKey
-from models.errors import NotConverged, Retryable, StepError, StoreUnwritable
+from models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from models.kernel import Link, Scope, kind_of
 from models.naming import key_of_alias, node_if_name
 from models.status import AttachmentStatus, Condition, Phase
@@ -248,7 +248,7 @@ class Loop:
             if handed is not None:
                 handed.close()
             return
-        outcome = converge(self._work(attachment, may_block=False), self._kernel, handed)
+        outcome = _guarded(self._work(attachment, may_block=False), self._kernel, handed)
         if outcome.deferred:
             self._deferred[key] = None
             self._wake_thread.set()
@@ -308,7 +308,7 @@ class Loop:
         return keys
 
     def _converge_all(self, works: list[Work]) -> list[Outcome]:
-        return [converge(work, self._worker) for work in works]
+        return [_guarded(work, self._worker) for work in works]
 
     async def _snapshot(self) -> NodeSnapshot | None:
         try:
@@ -379,7 +379,7 @@ class Loop:
         elif status.phase is Phase.FAILED:
             self._waiters.failed(outcome.key, outcome.generation, worst_of(outcome.errors))
         elif status.phase is Phase.LOST:
-            gone = StepError(f"{outcome.key}: {outcome.reach_message}", reason="NetnsGone")
+            gone = Terminal(f"{outcome.key}: {outcome.reach_message}", reason="NetnsGone")
             self._waiters.failed(outcome.key, outcome.generation, gone)
 
     def _schedule(self, attachment: Attachment, outcome: Outcome, status: AttachmentStatus) -> None:
@@ -451,6 +451,17 @@ class Loop:
             handle.cancel()
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)
+
+
+def _guarded(work: Work, kernel: LinuxKernel, handed: Namespace | None = None) -> Outcome:
+    """A pass that a mistake of ours ends fails its attachment, not the loop, and is tried again as any other."""
+    try:
+        return converge(work, kernel, handed)
+    except Exception as error:
+        key = work.attachment.key
+        log.exception("a pass ended in an unexpected error", attachment=str(key))
+        failure = Retryable(f"internal error: {type(error).__name__}; see the daemon's log", reason="InternalError")
+        return Outcome(key, work.attachment.generation, errors=[failure])
 
 
 def _backoff_s(retries: int, most_s: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from models.attachment import IPAddress
-from models.errors import StepError
+from models.errors import Retryable, StepError, StoreUnwritable
 from models.kernel import KernelObject, Step, Sysctl, kind_of
 from models.network import Node
 from reconciler.linux import LinuxKernel
@@ -69,6 +69,8 @@ class NodeWide:
                 repaired = [kind_of(step.thing) for step in steps]
         except StepError as error:
             errors = [error]
+        except StoreUnwritable as error:
+            errors = [Retryable(str(error), reason="StoreUnwritable")]
         if errors:
             self.failures += 1
             self.cause = str(worst_of(errors))

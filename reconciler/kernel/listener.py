@@ -55,6 +55,8 @@ _SUBJECTS = {
     rt.RTM_DELNSID: Subject.NSID,
 }
 _DELETIONS = frozenset({rt.RTM_DELLINK, rt.RTM_DELADDR, rt.RTM_DELROUTE, rt.RTM_DELNEIGH, rt.RTM_DELNSID})
+# What the kernel adds by itself follows from what is there already, and is most of what one attach causes.
+_ADDITIONS_THAT_FOLLOW = frozenset({rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_NEWNEIGH})
 NETNSA_NSID = 1
 NETCONFA_IFINDEX = 1
 
@@ -130,6 +132,8 @@ class Listener:
                 continue
             nsid = int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else NODE_NSID
             for type_, flags, _, port_id, body in messages(data):
+                if port_id == 0 and type_ in _ADDITIONS_THAT_FOLLOW:
+                    continue
                 subject = _SUBJECTS.get(type_)
                 if subject is not None and not is_own_port_id(port_id):
                     yield _event(subject, type_, flags, nsid, body, by_kernel=port_id == 0)

@@ -1,0 +1,99 @@
+"""The stage: network namespaces that play a node and a host outside it, in a mount namespace of their own.
+
+`enter` moves the calling thread onto the node, so it comes before any other thread is started. Nothing here needs to
+be taken down: the namespaces, their names in /run/netns and the veth between them go with the last process on stage.
+The outside host knows no way back to the pools, so that it answers only to what was masqueraded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+
+from models.attachment import NETNS_DIR
+from models.errors import NetplumbError, errno_name
+
+CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h; os.unshare comes with Python 3.12
+CLONE_NEWNET = 0x40000000
+
+OUTSIDE = "outside"
+OUTSIDE_ADDRESSES = ("192.0.2.2", "2001:db8::2")
+UPLINK = "uplink"
+
+_COMMAND_TIMEOUT_S = 20
+
+_PLAY = f"""
+ip link set lo up
+ip netns add {OUTSIDE}
+ip link add {UPLINK} type veth peer name eth0 netns {OUTSIDE}
+ip address add 192.0.2.1/24 dev {UPLINK}
+ip address add 2001:db8::1/64 dev {UPLINK} nodad
+ip -n {OUTSIDE} address add 192.0.2.2/24 dev eth0
+ip -n {OUTSIDE} address add 2001:db8::2/64 dev eth0 nodad
+ip -n {OUTSIDE} link set eth0 up
+ip link set {UPLINK} up
+ip route add default via 192.0.2.2
+ip -6 route add default via 2001:db8::2
+"""
+
+
+class SandboxError(NetplumbError):
+    """The sandbox cannot do or did not see what it should; the message is for a person."""
+
+
+def enter() -> None:
+    """Makes the stage and goes onto its node. The machine's own network and mounts are left alone."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
+        raise SandboxError(
+            f"cannot make namespaces: {errno_name(ctypes.get_errno())}; "
+            "run it as root, or as `unshare -Urnm` does: scripts/in-namespaces netplumb sandbox"
+        )
+    command("mount", "--make-rprivate", "/")
+    command("mount", "-t", "tmpfs", "-o", "mode=0755", "netplumb-sandbox", "/run")
+    for line in _PLAY.strip().splitlines():
+        command(*line.split())
+
+
+def add_namespace(name: str) -> Path:
+    """A named namespace, as somebody else than netplumb would make one."""
+    command("ip", "netns", "add", name)
+    return Path(NETNS_DIR, name)
+
+
+def leftovers() -> list[str]:
+    """What is on the node beside what `enter` put there: interfaces, nftables tables, rules and routes of netplumb."""
+    links = [name for _, name in os_links() if name not in ("lo", UPLINK)]
+    tables = command("nft", "list", "tables").splitlines()
+    return [*(f"interface {name}" for name in links), *tables]
+
+
+def os_links() -> list[tuple[int, str]]:
+    """The interfaces of the node."""
+    import socket
+
+    return socket.if_nameindex()
+
+
+def command(*words: str) -> str:
+    """Runs a command on the node and returns what it printed. Raises SandboxError with the last line of its complaint."""
+    try:
+        ran = subprocess.run(
+            words, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, env=environment(), check=False
+        )
+    except FileNotFoundError:
+        raise SandboxError(f"the command {words[0]!r} is missing; `make setup` installs it") from None
+    except subprocess.TimeoutExpired:
+        raise SandboxError(f"{' '.join(words)}: did not end within {_COMMAND_TIMEOUT_S} s") from None
+    if ran.returncode != 0:
+        complaint = (ran.stderr or ran.stdout).strip().splitlines() or [f"exit {ran.returncode}"]
+        raise SandboxError(f"{' '.join(words)}: {complaint[-1]}")
+    return ran.stdout
+
+
+def environment() -> dict[str, str]:
+    """Without settings meant for another daemon, and with the directories of administrators' commands, which the PATH
+    of an ordinary user lacks on Debian."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("NETPLUMB_")}
+    return kept | {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
