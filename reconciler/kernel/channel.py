@@ -43,13 +43,9 @@ _DUMP_TRIES = 20
 
 # A port id tells our own echoes on the listener, also after its channel was closed. One chosen by the kernel would be
 # the process id as its pid namespace counts it, which a container's process may share; so ours are a random block.
-_OWN_PORT_IDS = (secrets.randbits(14) | 1 << 14) << 16
+OWN_PORT_IDS = (secrets.randbits(14) | 1 << 14) << 16
+OWN_PORT_IDS_MASK = 0xFFFF0000
 _port_numbers = count()
-
-
-def is_own_port_id(port_id: int) -> bool:
-    """Whether a netlink message came from, or was caused by, a channel of this process."""
-    return port_id & ~0xFFFF == _OWN_PORT_IDS
 
 
 @dataclass(slots=True)
@@ -66,7 +62,7 @@ class Channel:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._port_id = _OWN_PORT_IDS | next(_port_numbers) & 0xFFFF
+        self._port_id = OWN_PORT_IDS | next(_port_numbers) & 0xFFFF
         try:
             self._socket.bind((self._port_id, 0))
             self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
@@ -136,6 +132,8 @@ class Channel:
                     code, words = _outcome(flags, body)
                     if code == errno.EINTR:
                         raise InterruptedDumpError
+                    if code == errno.ENOENT:
+                        return [], False  # a routing table that has never had a route does not exist yet
                     if code:
                         raise Retryable(f"the kernel refused a dump: {errno_name(code)} {words}".rstrip(), code=code)
                     return found, interrupted

@@ -17,7 +17,8 @@ from models.errors import Terminal, errno_name
 from models.kernel import Link, Scope
 from reconciler.kernel import decode
 from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import SOL_NETLINK, is_own_port_id
+from reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
+from reconciler.kernel.socketfilter import attach_filter, echo_filter
 from reconciler.kernel.wire import Buffer, attributes, messages
 
 NETLINK_ADD_MEMBERSHIP = 1
@@ -55,8 +56,8 @@ _SUBJECTS = {
     rt.RTM_DELNSID: Subject.NSID,
 }
 _DELETIONS = frozenset({rt.RTM_DELLINK, rt.RTM_DELADDR, rt.RTM_DELROUTE, rt.RTM_DELNEIGH, rt.RTM_DELNSID})
-# What the kernel adds by itself follows from what is there already, and is most of what one attach causes.
-_ADDITIONS_THAT_FOLLOW = frozenset({rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_NEWNEIGH})
+# What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
+_CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
 NETNSA_NSID = 1
 NETCONFA_IFINDEX = 1
 
@@ -94,6 +95,7 @@ class Listener:
         self._socket = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
         try:
             self._grow_buffer()
+            attach_filter(self._socket, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES))
             self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
             self._socket.bind((0, 0))
             for group in _GROUPS:
@@ -117,8 +119,7 @@ class Listener:
         self._socket.close()
 
     def drain(self, most: int) -> Iterator[Event | None]:
-        """What was heard, at most so many datagrams, less what our own requests caused under their port id. None
-        stands for lost messages (ENOBUFS)."""
+        """What was heard, at most so many datagrams. None stands for lost messages (ENOBUFS)."""
         receive = self._socket.recvmsg
         for _ in range(most):
             try:
@@ -132,10 +133,7 @@ class Listener:
                 continue
             nsid = int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else NODE_NSID
             for type_, flags, _, port_id, body in messages(data):
-                if port_id == 0 and type_ in _ADDITIONS_THAT_FOLLOW:
-                    continue
-                subject = _SUBJECTS.get(type_)
-                if subject is not None and not is_own_port_id(port_id):
+                if (subject := _SUBJECTS.get(type_)) is not None:
                     yield _event(subject, type_, flags, nsid, body, by_kernel=port_id == 0)
 
 

@@ -18,25 +18,34 @@ from models.errors import NetplumbError, errno_name
 CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h; os.unshare comes with Python 3.12
 CLONE_NEWNET = 0x40000000
 
+GUEST = "guest-1"
+"""A namespace that somebody else than netplumb made, for a workload to be attached."""
+
 OUTSIDE = "outside"
 OUTSIDE_ADDRESSES = ("192.0.2.2", "2001:db8::2")
 UPLINK = "uplink"
 
 _COMMAND_TIMEOUT_S = 20
 
+# addrgenmode none: no link-local addresses that come late and make the node look different. It cannot be said when the
+# pair is made (EAFNOSUPPORT).
 _PLAY = f"""
 ip link set lo up
+ip netns add {GUEST}
 ip netns add {OUTSIDE}
 ip link add {UPLINK} type veth peer name eth0 netns {OUTSIDE}
-ip address add 192.0.2.1/24 dev {UPLINK}
-ip address add 2001:db8::1/64 dev {UPLINK} nodad
+ip link set {UPLINK} addrgenmode none
+ip -n {OUTSIDE} link set eth0 addrgenmode none up
+ip link set {UPLINK} up
 ip -n {OUTSIDE} address add 192.0.2.2/24 dev eth0
 ip -n {OUTSIDE} address add 2001:db8::2/64 dev eth0 nodad
-ip -n {OUTSIDE} link set eth0 up
-ip link set {UPLINK} up
+ip address add 192.0.2.1/24 dev {UPLINK}
+ip address add 2001:db8::1/64 dev {UPLINK} nodad
 ip route add default via 192.0.2.2
 ip -6 route add default via 2001:db8::2
 """
+
+_LOOKS = ("ip -brief address", "ip route", "ip -6 route", "nft list ruleset")
 
 
 class SandboxError(NetplumbError):
@@ -56,28 +65,18 @@ def enter() -> None:
         command(*line.split())
 
 
-def add_namespace(name: str) -> Path:
-    """A named namespace, as somebody else than netplumb would make one."""
-    command("ip", "netns", "add", name)
-    return Path(NETNS_DIR, name)
-
-
-def leftovers() -> list[str]:
-    """What is on the node beside what `enter` put there: interfaces, nftables tables, rules and routes of netplumb."""
-    links = [name for _, name in os_links() if name not in ("lo", UPLINK)]
-    tables = command("nft", "list", "tables").splitlines()
-    return [*(f"interface {name}" for name in links), *tables]
-
-
-def os_links() -> list[tuple[int, str]]:
-    """The interfaces of the node."""
-    import socket
-
-    return socket.if_nameindex()
+def node_state() -> list[str]:
+    """What is on the node, in lines to compare: equal before netplumb came and after it was purged."""
+    switches = (Path("/proc/sys/net", name) for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"))
+    return [
+        *(line for words in _LOOKS for line in command(*words.split()).splitlines()),
+        *(f"{switch}: {switch.read_text().strip()}" for switch in switches),
+        *(f"namespace {path.name}" for path in sorted(Path(NETNS_DIR).iterdir())),
+    ]
 
 
 def command(*words: str) -> str:
-    """Runs a command on the node and returns what it printed. Raises SandboxError with the last line of its complaint."""
+    """Runs a command on the node and returns what it printed. Raises SandboxError with its complaint."""
     try:
         ran = subprocess.run(
             words, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, env=environment(), check=False
@@ -88,7 +87,7 @@ def command(*words: str) -> str:
         raise SandboxError(f"{' '.join(words)}: did not end within {_COMMAND_TIMEOUT_S} s") from None
     if ran.returncode != 0:
         complaint = (ran.stderr or ran.stdout).strip().splitlines() or [f"exit {ran.returncode}"]
-        raise SandboxError(f"{' '.join(words)}: {complaint[-1]}")
+        raise SandboxError(f"{' '.join(words)}: {'; '.join(complaint)}")
     return ran.stdout
 
 

@@ -1,0 +1,112 @@
+"""`netplumb sandbox`: the daemon on a stage of namespaces, so that the machine's own network is left alone.
+
+Whatever ends it — the proof's end, Ctrl-C, SIGTERM, a failure — nothing of it stays: the daemon is stopped and its node
+purged, the namespaces go with the process, and so does the directory with the daemon's files. Only SIGKILL leaves that
+directory behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import NetplumbError
+from reconciler.sandbox import demo as demonstration
+from reconciler.sandbox.child import NETPLUMB, POOLS, Daemon
+from reconciler.sandbox.proof import Proof
+from reconciler.sandbox.stage import OUTSIDE_ADDRESSES, SandboxError, enter, node_state
+
+INTERRUPTED = 130  # what a shell makes of SIGINT
+
+
+def run(*, demo: bool, state_files: Path | None) -> int:
+    """Runs until Ctrl-C; a demo without a terminal ends with its proof. The exit code: 0, or 1 with what failed said."""
+    proof = Proof()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    code = 0
+    try:
+        enter()
+        with _directory() as directory:
+            try:
+                _live(directory, state_files, demo, proof)
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+    except NetplumbError as error:
+        proof.fail(str(error))
+    if proof.failures:
+        proof.chapter("What failed")
+        for failure in proof.failures:
+            proof.note(failure)
+        return 1
+    return code
+
+
+def _live(directory: Path, state_files: Path | None, demo: bool, proof: Proof) -> None:
+    """From the daemon's start to the purge. Raises KeyboardInterrupt only if it comes before there is nothing to wait
+    for but itself."""
+    before = node_state()
+    daemon = Daemon(directory, state_files)
+    proof.note("A namespace plays the node; this machine's own network is left alone.")
+    proof.note(f"The pools are {' and '.join(POOLS)}. A host outside, {' and '.join(OUTSIDE_ADDRESSES)}, has no route")
+    proof.note("back to them.")
+    try:
+        with daemon:
+            proof.claim("the daemon is ready", daemon.wait_ready)
+            if demo and not proof.failures:
+                demonstration.show(daemon, proof)
+            if not proof.failures and (proof.on_terminal or not demo):
+                _stay(daemon, proof)
+    finally:
+        # What follows is short and bounded, and a second Ctrl-C must not cut it off.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        proof.chapter("Leaving")
+        proof.claim("netplumb is purged, and the node is as it was", lambda: _purge(daemon, before))
+
+
+def _stay(daemon: Daemon, proof: Proof) -> None:
+    proof.chapter("It stays up until Ctrl-C. From another terminal, try")
+    proof.show(
+        f"  export NETPLUMB_SOCKET={daemon.socket}\n"
+        f"  {NETPLUMB} list\n"
+        f"  {NETPLUMB} watch\n"
+        f"  $EDITOR {daemon.state_files}/*.yaml\n"
+        f"and on the node itself\n"
+        f"  {_entrance()} ip route\n"
+        f"  {_entrance()} nft list table inet netplumb"
+    )
+    try:
+        daemon.wait_for_end()
+    except KeyboardInterrupt:
+        proof.note("")
+
+
+def _entrance() -> str:
+    """What a command on the node starts with, from a terminal that is not in the sandbox's namespaces."""
+    mapped = int(Path("/proc/self/uid_map").read_text().split()[2])
+    user = "--user --preserve-credentials " if mapped == 1 else ""  # the user namespace of scripts/in-namespaces
+    return f"nsenter --target {os.getpid()} {user}--mount --net --"
+
+
+def _purge(daemon: Daemon, before: list[str]) -> None:
+    daemon.purge()
+    after = node_state()
+    missing = [f"- {line}" for line in before if line not in after]
+    left = [f"+ {line}" for line in after if line not in before]
+    if missing or left:
+        raise SandboxError("; ".join(missing + left))
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """For the daemon's files. Not below /run, which is the stage's own: its socket can be reached from outside."""
+    parent = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(
+        prefix="netplumb-sandbox-", dir="/tmp" if Path("/run") in Path(parent).parents else parent
+    ) as name:
+        yield Path(name)

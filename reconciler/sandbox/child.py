@@ -1,0 +1,120 @@
+"""The daemon as a child process on the stage: started with its files in one directory, asked over gRPC, stopped, purged.
+
+It dies with its parent, however that ends. It has a session of its own, so that a Ctrl-C at the terminal reaches the
+sandbox alone, which then stops it in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+import grpc
+
+from api.client import Client, ClientError
+from reconciler.sandbox.stage import SandboxError, command, environment
+
+POOLS = ("10.213.0.0/24", "fd13::/64")
+EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
+NETPLUMB = Path(sys.executable).with_name("netplumb")
+
+_START_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 10.0
+_ASK_TIMEOUT_S = 10.0
+_LOG_LINES = 12
+
+Answer = TypeVar("Answer")
+
+
+class Daemon:
+    """Leaves no process behind when the `with` block ends."""
+
+    def __init__(self, directory: Path, state_files: Path | None) -> None:
+        self.socket = directory / "netplumb.sock"
+        self.state_files = state_files.resolve() if state_files else directory / "state-files"
+        self._data_dir = directory / "data"
+        self._config = directory / "netplumb.yaml"
+        self._log = directory / "daemon.log"
+        if state_files is None:
+            _copy_examples(self.state_files)
+        elif not self.state_files.is_dir():
+            raise SandboxError(f"{state_files} is not a directory")
+
+    def __enter__(self) -> Self:
+        settings = {
+            "socket": str(self.socket),
+            "data_dir": str(self._data_dir),
+            "state_files": str(self.state_files),
+            "pools": POOLS,
+        }
+        self._config.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
+        words = ("setpriv", "--pdeathsig", "KILL", str(NETPLUMB), "daemon", "--config", str(self._config))
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait_ready(self) -> None:
+        """Until it serves and what the whole node needs is in the kernel. Raises SandboxError, with its log."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            try:
+                if self.ask(lambda client: client.status(), timeout_s=0.5).ready:
+                    return
+            except ClientError as error:
+                if error.code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    raise
+            time.sleep(0.01)
+        raise SandboxError(f"the daemon does not get ready; it said:\n{self.last_words()}")
+
+    def ask(self, question: Callable[[Client], Awaitable[Answer]], timeout_s: float = _ASK_TIMEOUT_S) -> Answer:
+        """One conversation over its socket. Raises ClientError."""
+
+        async def converse() -> Answer:
+            async with Client(self.socket, timeout_s) as client:
+                return await question(client)
+
+        return asyncio.run(converse())
+
+    def wait_for_end(self) -> None:
+        """Returns never while all is well. Raises SandboxError when the daemon ends by itself."""
+        code = self._process.wait()
+        raise SandboxError(f"the daemon ended by itself with exit code {code}; it said:\n{self.last_words()}")
+
+    def stop(self) -> None:
+        """Stops it as an init system would, then by force."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise SandboxError(f"the daemon did not stop within {_STOP_TIMEOUT_S:.0f} s of SIGTERM") from None
+
+    def purge(self) -> None:
+        """Takes all that is netplumb's off the node; the daemon must have stopped."""
+        command(str(NETPLUMB), "purge", "--yes", "--config", str(self._config))
+
+    def last_words(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+
+
+def _copy_examples(directory: Path) -> None:
+    """A copy, which may be edited while the sandbox runs."""
+    try:
+        shutil.copytree(EXAMPLES, directory)
+    except FileNotFoundError:
+        raise SandboxError(f"the examples are not in {EXAMPLES}; give state files with --state-files") from None

@@ -1,0 +1,132 @@
+"""What is true, asked of the kernel and not of the daemon: pings, and how long something stayed broken.
+
+A repair is timed by reading the kernel over and over, from before the damage until all is back as it was. The time
+runs from the first reading that misses something to the first complete one; the longest pause between two readings
+tells how far off it can be.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from models.kernel import Address, Route, Scope
+from reconciler.kernel import decode, encode
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.channel import Channel
+from reconciler.kernel.namespaces import Namespaces
+from reconciler.kernel.nftables import Nftables
+from reconciler.ownership import is_ours
+from reconciler.sandbox.stage import SandboxError, command
+
+_PAUSE_S = 0.0002
+_PATIENCE_S = 15.0
+_FAMILIES = (rt.AF_INET, rt.AF_INET6)
+
+Reading: TypeAlias = frozenset[object]
+Read: TypeAlias = Callable[[], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What was missing, how long, and how exact that is."""
+
+    lost: tuple[str, ...]
+    took_s: float
+    resolution_s: float
+
+    def __str__(self) -> str:
+        return f"back after {self.took_s * 1e3:.1f} ms (within {self.resolution_s * 1e3:.1f} ms)"
+
+
+def ping(netns: Path, address: str) -> str:
+    """One echo from within a namespace; how long it took. Raises SandboxError without an answer."""
+    words = ("nsenter", f"--net={netns}", "ping", "-n", "-c1", "-W2", address)
+    try:
+        said = command(*words)
+    except SandboxError:
+        raise SandboxError("no answer") from None
+    took = re.search(r"time=(\S+ \S+)", said)
+    return took[1] if took else "answered"
+
+
+def repair(read: Read, damage: Callable[[], object]) -> Repair:
+    """Does the damage and waits until all that was there is back. Raises SandboxError if it does not come back."""
+    before = read()
+    lost: Reading = frozenset()
+    broken_at = resolution = 0.0
+    with ThreadPoolExecutor(1) as beside:
+        damaging = beside.submit(damage)
+        last = time.perf_counter()
+        deadline = last + _PATIENCE_S
+        while True:
+            done = damaging.done()  # asked before the reading, which then shows what comes after the damage
+            missing = before - read()
+            now = time.perf_counter()
+            resolution = max(resolution, now - last)
+            last = now
+            lost |= missing
+            if missing and not broken_at:
+                broken_at = now
+            if done and not missing:
+                break
+            if now > deadline:
+                raise SandboxError(f"not repaired within {_PATIENCE_S:.0f} s: {', '.join(sorted(map(str, missing)))}")
+            time.sleep(_PAUSE_S)
+        damaging.result()
+    if not lost:
+        raise SandboxError(f"no damage was seen; it was repaired within {resolution * 1e3:.1f} ms, or never done")
+    return Repair(tuple(sorted(map(str, lost))), now - broken_at, resolution)
+
+
+@contextmanager
+def node_routes(link: str) -> Iterator[Read]:
+    """Reads netplumb's routes over one interface of the node."""
+    index = socket.if_nametoindex(link)
+    with Channel() as channel:
+        yield lambda: _routes(channel, index, link)
+
+
+@contextmanager
+def network_of(netns: Path, link: str) -> Iterator[Read]:
+    """Reads netplumb's addresses and routes on an interface of a workload. Its namespace is held open meanwhile."""
+    namespaces = Namespaces()
+    try:
+        with namespaces.open(str(netns)) as namespace:
+            with namespaces.inside(namespace.fd):
+                index = socket.if_nametoindex(link)
+            channel = namespace.channel
+            yield lambda: _addresses(channel, index, link) | _routes(channel, index, link)
+    finally:
+        namespaces.close()
+
+
+@contextmanager
+def nftables_table() -> Iterator[Read]:
+    """Reads netplumb's chains on the node, rules included."""
+    nftables = Nftables()
+    try:
+        yield lambda: frozenset(nftables.observe())
+    finally:
+        nftables.close()
+
+
+def _addresses(channel: Channel, index: int, link: str) -> Reading:
+    dump = channel.dump(rt.RTM_GETADDR, encode.dump_addresses(index))
+    return _ours(decode.address(Scope.WORKLOAD, body, {index: link}) for _, body in dump)
+
+
+def _routes(channel: Channel, index: int, link: str) -> Reading:
+    dumps = (channel.dump(rt.RTM_GETROUTE, encode.dump_routes(family, index=index)) for family in _FAMILIES)
+    return _ours(decode.route(Scope.WORKLOAD, body, {index: link}) for dump in dumps for _, body in dump)
+
+
+def _ours(found: Iterable[Address | Route | None]) -> Reading:
+    return frozenset(it for it in found if it is not None and is_ours(it))
