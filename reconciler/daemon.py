@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from ipaddress import ip_network
@@ -56,21 +56,22 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         for each in kernels:
             stack.callback(each.close)
         kernel, worker, remover, reader = kernels
-        _refuse_overlap(settings.pools, kernel)
         store = Store(settings.data_dir, f"{boot_id()}/{kernel.node_cookie}")
         stack.callback(store.close)
+        _refuse_overlap(settings.pools, store.used_pools(), kernel)
         if store.set_aside is not None:
             log.warning("a store that cannot be used here was set aside", kept_as=str(store.set_aside))
         daemon = _Daemon(settings, store, kernel, worker, remover, reader)
         await daemon.serve(stack, reload)
 
 
-def _refuse_overlap(pools: tuple[Pool, ...], kernel: LinuxKernel) -> None:
-    """A pool that overlaps a network the node reaches otherwise would cut that network off."""
+def _refuse_overlap(pools: tuple[Pool, ...], used: Collection[str], kernel: LinuxKernel) -> None:
+    """A pool that overlaps a network the node reaches otherwise would cut that network off. One that addresses were
+    given from is not asked about again: a foreign route that came later must not keep a restart from its repairs."""
     for ip, prefix_len, link in kernel.foreign_prefixes():
         network = ip_network((ip, prefix_len), strict=False)
         for pool in pools:
-            if pool.cidr.version == network.version and pool.cidr.overlaps(network):
+            if pool.name not in used and pool.cidr.version == network.version and pool.cidr.overlaps(network):
                 raise StartError(
                     f"pool {pool.name} overlaps the node's route {network} dev {link}; choose another prefix"
                 )
@@ -87,6 +88,7 @@ class _Daemon:
         reader: LinuxKernel,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._kernel = kernel
         self._listener = Listener()
         self._nft_listener = NftListener()
@@ -195,7 +197,7 @@ class _Daemon:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""
         try:
             settings = reload()
-            _refuse_overlap(settings.pools, self._kernel)
+            _refuse_overlap(settings.pools, self._store.used_pools(), self._kernel)
         except NetplumbError as error:
             log.error("settings were not reloaded", cause=str(error))
             return

@@ -116,7 +116,8 @@ class Desired:
 
     def _put(self, after: Attachment) -> None:
         new = [a for a in after.addresses if self._allocator.holder(a) is None]
-        self._store.commit(Change(put=(after,), taken=new, cursors=tuple(self._allocator.cursors()) if new else ()))
+        taken = [a for a in new if self._allocator.is_freed(a)]
+        self._store.commit(Change(put=(after,), taken=taken, cursors=tuple(self._allocator.cursors()) if new else ()))
         self._attachments[after.key] = after
         self._allocator.hold(after.key, new)
         self._mark(after.key)

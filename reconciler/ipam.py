@@ -26,6 +26,7 @@ class _PoolState:
     """A pool with what is known of it. Addresses are integers, since thousands of them are compared and counted."""
 
     pool: Pool
+    name: str
     first: int
     last: int
     reserved: frozenset[int]
@@ -41,7 +42,7 @@ class _PoolState:
         inside = cursor is not None and first <= cursor <= last + 1
         kept = {int(a): None for a in freed if a in pool.cidr}
         reserved = frozenset(int(a) for a in pool.reserved)
-        return cls(pool, first, last, reserved, cursor if inside and cursor is not None else first, kept)
+        return cls(pool, pool.name, first, last, reserved, cursor if inside and cursor is not None else first, kept)
 
     @property
     def size(self) -> int:
@@ -168,9 +169,14 @@ class Allocator:
     def _state_of(self, address: IPAddress) -> _PoolState | None:
         return next((s for s in self._pools if address.version == s.pool.version and address in s.pool.cidr), None)
 
+    def is_freed(self, address: IPAddress) -> bool:
+        """Whether the address is in a list of freed ones."""
+        state = self._state_of(address)
+        return state is not None and int(address) in state.freed
+
     def cursors(self) -> Iterator[tuple[str, int]]:
         """Where each pool's walk stands, to be stored."""
-        return ((state.pool.name, state.cursor) for state in self._pools)
+        return ((state.name, state.cursor) for state in self._pools)
 
     def usage(self) -> tuple[PoolUsage, ...]:
         return tuple(PoolUsage(state.pool.name, state.held, state.size) for state in self._pools)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from models.attachment import AttachmentKey
+from models.attachment import Attachment, AttachmentKey
 from models.errors import StepError
 from models.kernel import Address, Link, NftChain, Scope, Step, Sysctl, Verb
 from models.naming import key_of_alias
@@ -30,8 +30,15 @@ class Purge:
         self._store.close()
         self._kernel.close()
 
-    def plan(self) -> list[Step]:
-        """What would go, and which switches would get back the value that they had before netplumb."""
+    def plan(self) -> list[str]:
+        """What would go, and which switches would get back the value that they had before netplumb, in words."""
+        namespaces = [f"- netns {attachment.spec.netns.name}" for attachment in self._with_made_namespaces()]
+        return [str(step) for step in self._steps()] + namespaces
+
+    def _with_made_namespaces(self) -> list[Attachment]:
+        return [attachment for attachment in self._contents.attachments.values() if attachment.netns_created]
+
+    def _steps(self) -> list[Step]:
         steps = [Step(Verb.REMOVE, link) for link, _ in self._kernel.snapshot().ours]
         switches = [Sysctl(Scope.NODE, name, value) for name, value in self._contents.sysctls.items()]
         observed = self._kernel.observe_node(switches)
@@ -49,16 +56,15 @@ class Purge:
 
     def apply(self) -> None:
         """Carries the plan out. Raises the first StepError; what was done by then stays done, and may be repeated."""
-        steps = self.plan()
+        steps = self._steps()
         doomed = [
             Doomed(key_of_alias(step.thing.alias or "") or AttachmentKey(step.thing.name, ""), step.thing.index)
             for step in steps
             if isinstance(step.thing, Link)
         ]
         errors: list[StepError] = [e for e in self._kernel.remove_links(doomed).values() if e is not None]
-        for attachment in self._contents.attachments.values():
-            if attachment.netns_created:
-                self._kernel.remove_namespace(attachment.spec.netns.name)
+        for attachment in self._with_made_namespaces():
+            self._kernel.remove_namespace(attachment.spec.netns.name)
         self._kernel.delete_table()
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Sysctl)])
         self._store.erase()

@@ -143,6 +143,10 @@ class Store:
             raise StoreUnusableError(f"{self._path} cannot be read: {error}") from None
         return contents
 
+    def used_pools(self) -> frozenset[str]:
+        """The names of the pools that addresses were given from since this store was made."""
+        return frozenset(pool for (pool,) in self._database.execute("SELECT pool FROM cursor"))
+
     def commit(self, change: Change) -> None:
         """Writes a change, all or nothing. Raises StoreUnwritable, and then nothing has changed."""
         with self._transaction() as database:

@@ -1,8 +1,8 @@
 """What is true, asked of the kernel and not of the daemon: pings, and how long something stayed broken.
 
 A repair is timed by reading the kernel over and over, from before the damage until all is back as it was. The time
-runs from the first reading that misses something to the first complete one; the longest pause between two readings
-tells how far off it can be.
+runs from the first reading that misses something to the first complete one; the pauses before these two tell how far
+off it can be.
 """
 
 from __future__ import annotations
@@ -36,14 +36,19 @@ Read: TypeAlias = Callable[[], Reading]
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was missing, how long, and how exact that is."""
+    """What was seen missing, how long, and how far off that may be.
+
+    Nothing is seen missing where the repair fits between two readings; then it took less than `inexact_s`.
+    """
 
     lost: tuple[str, ...]
     took_s: float
-    resolution_s: float
+    inexact_s: float
 
     def __str__(self) -> str:
-        return f"back after {self.took_s * 1e3:.1f} ms (within {self.resolution_s * 1e3:.1f} ms)"
+        if not self.lost:
+            return f"back within {self.inexact_s * 1e3:.1f} ms, between two looks"
+        return f"back after {self.took_s * 1e3:.1f} ms (± {self.inexact_s * 1e3:.1f})"
 
 
 def ping(netns: Path, address: str) -> str:
@@ -58,32 +63,38 @@ def ping(netns: Path, address: str) -> str:
 
 
 def repair(read: Read, damage: Callable[[], object]) -> Repair:
-    """Does the damage and waits until all that was there is back. Raises SandboxError if it does not come back."""
+    """Does the damage and waits until all that was there is back.
+
+    Raises SandboxError if there was nothing to damage, or if it does not come back; and what the damage raises.
+    """
     before = read()
+    if not before:
+        raise SandboxError("there is nothing to break")
     lost: Reading = frozenset()
-    broken_at = resolution = 0.0
+    broken_at: float | None = None
+    longest_gap = gap_at_break = 0.0
     with ThreadPoolExecutor(1) as beside:
-        damaging = beside.submit(damage)
         last = time.perf_counter()
         deadline = last + _PATIENCE_S
+        damaging = beside.submit(damage)
         while True:
             done = damaging.done()  # asked before the reading, which then shows what comes after the damage
             missing = before - read()
             now = time.perf_counter()
-            resolution = max(resolution, now - last)
-            last = now
+            gap, last = now - last, now
+            longest_gap = max(longest_gap, gap)
+            if missing and broken_at is None:
+                broken_at, gap_at_break = now, gap
             lost |= missing
-            if missing and not broken_at:
-                broken_at = now
             if done and not missing:
+                damaging.result()
                 break
             if now > deadline:
                 raise SandboxError(f"not repaired within {_PATIENCE_S:.0f} s: {', '.join(sorted(map(str, missing)))}")
             time.sleep(_PAUSE_S)
-        damaging.result()
-    if not lost:
-        raise SandboxError(f"no damage was seen; it was repaired within {resolution * 1e3:.1f} ms, or never done")
-    return Repair(tuple(sorted(map(str, lost))), now - broken_at, resolution)
+    if broken_at is None:
+        return Repair((), 0.0, longest_gap)
+    return Repair(tuple(sorted(map(str, lost))), now - broken_at, max(gap_at_break, gap))
 
 
 @contextmanager

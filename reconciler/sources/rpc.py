@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
-from models.errors import NotANetworkNamespace, NotFound, NotReady, StepError
+from models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError
 from models.kernel import Step, kind_of
 from models.status import (
     AttachmentView,
@@ -77,8 +78,9 @@ class RpcSource:
         try:
             await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
         except StepError:
-            if self._is_new(attachment):
-                self._desired.withdraw(spec.key)
+            if self._is_new(attachment) and (removing := self._desired.withdraw(spec.key)) is not None:
+                with suppress(NetplumbError):  # what failed first is what the client is told
+                    await self._loop.reached(removing, self.timeout_s)  # its addresses are free for the next one
             raise
         return self._statuses.view(attachment)
 
