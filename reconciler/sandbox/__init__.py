@@ -24,7 +24,7 @@ INTERRUPTED = 130  # what a shell makes of SIGINT
 
 
 def run(*, demo: bool, state_files: Path | None) -> int:
-    """Runs until Ctrl-C; a demo without a terminal ends with its proof. The exit code: 0, or 1 with what failed said."""
+    """Runs until Ctrl-C; a demo without a terminal ends with its proof. The exit code: 0, or 1 after what failed."""
     proof = Proof()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

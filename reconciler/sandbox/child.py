@@ -1,4 +1,4 @@
-"""The daemon as a child process on the stage: started with its files in one directory, asked over gRPC, stopped, purged.
+"""The daemon as a child on the stage: started with its files in one directory, asked over gRPC, stopped, purged.
 
 It dies with its parent, however that ends. It has a session of its own, so that a Ctrl-C at the terminal reaches the
 sandbox alone, which then stops it in order.

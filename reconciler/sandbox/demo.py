@@ -1,4 +1,4 @@
-"""The demo: workloads get a network, lose a piece of it, and get it back. Every claim is checked, and a ping is a ping."""
+"""The demo: workloads get a network, lose a piece of it, and get it back. What is said is shown first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.naming import node_if_name
 from reconciler.sandbox import evidence
 from reconciler.sandbox.child import Daemon
 from reconciler.sandbox.proof import Proof
-from reconciler.sandbox.stage import GUEST, OUTSIDE_ADDRESSES, SandboxError, command
+from reconciler.sandbox.stage import GUEST, OUTSIDE_ADDRESSES, SandboxError
 from reconciler.sources import directory
 
 IF_NAME = "eth0"
@@ -128,7 +128,7 @@ def _damages(victim: pb.Attachment, proof: Proof) -> None:
 
 def _damage(words: Sequence[str], read: evidence.Read, proof: Proof) -> None:
     def done_and_repaired() -> str:
-        repair = evidence.repair(read, lambda: command(*words))
+        repair = evidence.repair(read, words)
         for lost in repair.lost:
             proof.show(Text(f"      - {lost}", "red"))
         return str(repair)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import Namespaces
 from reconciler.kernel.nftables import Nftables
 from reconciler.ownership import is_ours
-from reconciler.sandbox.stage import SandboxError, command
+from reconciler.sandbox.stage import SandboxError, command, outcome, start
 
 _PAUSE_S = 0.0002
 _PATIENCE_S = 15.0
@@ -62,10 +61,10 @@ def ping(netns: Path, address: str) -> str:
     return took[1] if took else "answered"
 
 
-def repair(read: Read, damage: Callable[[], object]) -> Repair:
-    """Does the damage and waits until all that was there is back.
+def repair(read: Read, damage: Sequence[str]) -> Repair:
+    """Runs the command that does the damage and waits until all that was there is back.
 
-    Raises SandboxError if there was nothing to damage, or if it does not come back; and what the damage raises.
+    Raises SandboxError if there was nothing to damage, the command fails, or it does not come back.
     """
     before = read()
     if not before:
@@ -73,25 +72,24 @@ def repair(read: Read, damage: Callable[[], object]) -> Repair:
     lost: Reading = frozenset()
     broken_at: float | None = None
     longest_gap = gap_at_break = 0.0
-    with ThreadPoolExecutor(1) as beside:
-        last = time.perf_counter()
-        deadline = last + _PATIENCE_S
-        damaging = beside.submit(damage)
-        while True:
-            done = damaging.done()  # asked before the reading, which then shows what comes after the damage
-            missing = before - read()
-            now = time.perf_counter()
-            gap, last = now - last, now
-            longest_gap = max(longest_gap, gap)
-            if missing and broken_at is None:
-                broken_at, gap_at_break = now, gap
-            lost |= missing
-            if done and not missing:
-                damaging.result()
-                break
-            if now > deadline:
-                raise SandboxError(f"not repaired within {_PATIENCE_S:.0f} s: {', '.join(sorted(map(str, missing)))}")
-            time.sleep(_PAUSE_S)
+    damaging = start(damage)
+    last = time.perf_counter()
+    deadline = last + _PATIENCE_S
+    while True:
+        done = damaging.poll() is not None  # asked before the reading, which then shows what comes after the damage
+        missing = before - read()
+        now = time.perf_counter()
+        gap, last = now - last, now
+        longest_gap = max(longest_gap, gap)
+        if missing and broken_at is None:
+            broken_at, gap_at_break = now, gap
+        lost |= missing
+        if (done and not missing) or now > deadline:
+            break
+        time.sleep(_PAUSE_S)
+    outcome(damage, damaging)
+    if missing:
+        raise SandboxError(f"not repaired within {_PATIENCE_S:.0f} s: {', '.join(sorted(map(str, missing)))}")
     if broken_at is None:
         return Repair((), 0.0, longest_gap)
     return Repair(tuple(sorted(map(str, lost))), now - broken_at, max(gap_at_break, gap))

@@ -1,4 +1,4 @@
-"""A list of claims, each told as it is shown true or false. Lines without colour or motion where there is no terminal."""
+"""A list of claims, each told as it turns out. Where there is no terminal: plain lines, without colour or motion."""
 
 from __future__ import annotations
 

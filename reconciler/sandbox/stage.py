@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.attachment import NETNS_DIR
@@ -77,18 +79,37 @@ def node_state() -> list[str]:
 
 def command(*words: str) -> str:
     """Runs a command on the node and returns what it printed. Raises SandboxError with its complaint."""
+    return outcome(words, start(words))
+
+
+def start(words: Sequence[str]) -> subprocess.Popen[str]:
+    """Starts a command on the node; `outcome` must follow."""
     try:
-        ran = subprocess.run(
-            words, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, env=environment(), check=False
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
     except FileNotFoundError:
         raise SandboxError(f"the command {words[0]!r} is missing; `make setup` installs it") from None
-    except subprocess.TimeoutExpired:
-        raise SandboxError(f"{' '.join(words)}: did not end within {_COMMAND_TIMEOUT_S} s") from None
-    if ran.returncode != 0:
-        complaint = (ran.stderr or ran.stdout).strip().splitlines() or [f"exit {ran.returncode}"]
-        raise SandboxError(f"{' '.join(words)}: {'; '.join(complaint)}")
-    return ran.stdout
+
+
+def outcome(words: Sequence[str], started: subprocess.Popen[str]) -> str:
+    """Waits for a command's end and returns what it printed. Raises SandboxError with its complaint."""
+    with started:
+        try:
+            printed, complaint = started.communicate(timeout=_COMMAND_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise SandboxError(f"{shlex.join(words)}: did not end within {_COMMAND_TIMEOUT_S} s") from None
+        finally:
+            started.kill()
+    if started.returncode != 0:
+        lines = (complaint or printed).strip().splitlines() or [f"exit code {started.returncode}"]
+        raise SandboxError(f"{shlex.join(words)}: {'; '.join(lines)}")
+    return printed
 
 
 def environment() -> dict[str, str]:
