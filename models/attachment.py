@@ -21,6 +21,7 @@ NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-ne
 MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
 MTU_MAX = 65535
 
+NOT_GIVEN = ""  # what proto3 has for a field that was left out; a stored wish says it too
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
 
@@ -62,6 +63,8 @@ def _if_name(value: str) -> str:
 
 
 def _absolute_path(value: str) -> str:
+    if value == NOT_GIVEN:
+        return value
     if not value.startswith("/"):
         raise ValueError(f"{value!r} is not an absolute path")
     if len(value) > 4095:
@@ -70,12 +73,16 @@ def _absolute_path(value: str) -> str:
 
 
 def _netns_name(value: str) -> str:
+    if value == NOT_GIVEN:
+        return value
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", value):
         raise ValueError(f"{value!r} must be letters, digits, dots, dashes and underscores, at most 200")
     return value
 
 
 def _mac(value: str) -> str:
+    if value == NOT_GIVEN:
+        return value
     value = value.lower().replace("-", ":")
     if not _MAC.match(value):
         raise ValueError(f"{value!r} is not a MAC address such as 02:00:5e:10:00:01")
@@ -118,8 +125,8 @@ class Model(BaseModel):
 class NetnsRef(Model):
     """Which network namespace: a path, or the name of one below /run/netns that netplumb may create."""
 
-    path: AbsolutePath = Field(default="", validate_default=False, description="Path of a network namespace")
-    name: NetnsName = Field(default="", validate_default=False, description="Name of a namespace in /run/netns")
+    path: AbsolutePath = Field(default="", description="Path of a network namespace")
+    name: NetnsName = Field(default="", description="Name of a namespace in /run/netns")
     create: bool = Field(default=False, description="Make the named namespace, and remove it with the attachment")
 
     @model_validator(mode="after")
@@ -149,7 +156,7 @@ class AttachmentSpec(Model):
     addresses: tuple[AssignableAddress, ...] = Field(
         default=(), max_length=16, description="Static addresses, from a pool or outside all pools"
     )
-    mac: Mac = Field(default="", validate_default=False, description="MAC address of the workload's interface")
+    mac: Mac = Field(default="", description="MAC address of the workload's interface")
     mtu: int = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free-form labels")
 
@@ -171,7 +178,7 @@ class DetachSpec(Model):
 
     workload_id: WorkloadId
     if_name: IfName = "eth0"
-    netns_path: AbsolutePath = Field(default="", validate_default=False)
+    netns_path: AbsolutePath = Field(default="")
     container_id: ContainerId = ""
 
     @property

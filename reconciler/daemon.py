@@ -23,7 +23,7 @@ from models.status import Phase
 from reconciler.desired import Desired
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.nftevents import NftListener
-from reconciler.kernel.requirements import check_kernel
+from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.nodewide import NodeWide
@@ -58,6 +58,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         kernel, worker, remover, reader = kernels
         store = Store(settings.data_dir, f"{boot_id()}/{kernel.node_cookie}")
         stack.callback(store.close)
+        check_address_marks()
         _refuse_overlap(settings.pools, store.used_pools(), kernel)
         if store.set_aside is not None:
             log.warning("a store that cannot be used here was set aside", kept_as=str(store.set_aside))

@@ -227,12 +227,15 @@ class Loop:
     def _converge_node(self) -> None:
         before = self._nodewide.node
         was_ready = self._nodewide.ready
-        self.tally.repairs.update(self._nodewide.converge(self._kernel))
+        repaired = self._nodewide.converge(self._kernel)
+        self.tally.repairs.update(repaired)
         self.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
             asyncio.get_running_loop().call_later(after_s, self.mark_node)
-        if self._nodewide.node != before or self._nodewide.ready != was_ready:
+        # Routes that preferred an address of the node went with it, and no event told of that.
+        lost_routes = "address" in repaired or "link_up" in repaired
+        if lost_routes or self._nodewide.node != before or self._nodewide.ready != was_ready:
             for key in self._desired.attachments:
                 self.mark(key, Urgency.RESYNC)
 

@@ -140,7 +140,8 @@ class Store:
             contents.freed = [ip_address(address) for (address,) in rows]
             contents.sysctls = dict(self._database.execute("SELECT name, value FROM sysctl"))
         except (sqlite3.Error, ValidationError, ValueError) as error:
-            raise StoreUnusableError(f"{self._path} cannot be read: {error}") from None
+            why = str(error).splitlines()[0]
+            raise StoreUnusableError(f"{self._path} cannot be read: {why}") from None
         return contents
 
     def used_pools(self) -> frozenset[str]:
@@ -148,18 +149,21 @@ class Store:
         return frozenset(pool for (pool,) in self._database.execute("SELECT pool FROM cursor"))
 
     def commit(self, change: Change) -> None:
-        """Writes a change, all or nothing. Raises StoreUnwritable, and then nothing has changed."""
+        """Writes a change, all or nothing. Raises StoreUnwritable, and then nothing has changed.
+
+        Defaults are left out: some, such as an empty name, are no values that could be read back.
+        """
         with self._transaction() as database:
             for attachment in change.put:
                 database.execute(
                     "INSERT OR REPLACE INTO attachment VALUES (?, ?, ?)",
-                    (*attachment.key, attachment.model_dump_json()),
+                    (*attachment.key, attachment.model_dump_json(exclude_defaults=True)),
                 )
             for key in change.delete:
                 database.execute("DELETE FROM attachment WHERE workload_id = ? AND if_name = ?", key)
             for source, claims in change.claims.items():
                 database.execute("DELETE FROM claim WHERE source = ?", (source,))
-                rows = [(source, *key, spec.model_dump_json()) for key, spec in claims.items()]
+                rows = [(source, *key, spec.model_dump_json(exclude_defaults=True)) for key, spec in claims.items()]
                 database.executemany("INSERT INTO claim VALUES (?, ?, ?, ?)", rows)
             for address in change.taken:
                 database.execute("DELETE FROM freed WHERE address = ?", (str(address),))

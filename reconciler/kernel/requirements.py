@@ -33,11 +33,16 @@ def check_kernel() -> None:
             _ = channel.netns_cookie
         except OSError as error:
             raise KernelLacksError(f"SO_NETNS_COOKIE (Linux 5.14) is missing: {error.strerror}") from None
-        _check_address_protocol(channel)
 
 
-def _check_address_protocol(channel: Channel) -> None:
-    """IFA_PROTO (Linux 5.18) marks addresses as ours; an older kernel takes it and forgets it."""
+def check_address_marks() -> None:
+    """IFA_PROTO (Linux 5.18) marks addresses as ours; an older kernel takes it and forgets it. To be asked where no
+    other daemon runs, which would take the probe for a leftover of its own. Raises KernelLacksError."""
+    with Channel() as channel:
+        _check_address_marks(channel)
+
+
+def _check_address_marks(channel: Channel) -> None:
     probe = Address(Scope.NODE, "lo", PROBE, 32)
     (added,) = channel.transact(encode.add_address(probe, LO_INDEX))
     if added.errno == errno.EPERM:

@@ -1,0 +1,109 @@
+"""A node, what is outside it, workloads, and the real daemon. Names are free to repeat: each test process has a /run
+of its own, and runs one test at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import pytest
+
+from api.client import Client
+from tests import namespaces
+from tests.e2e.daemons import Daemon
+from tests.e2e.hosts import Host, temporary
+
+NODE_V4, NODE_V6 = "192.0.2.1", "2001:db8::1"
+OUTSIDE_V4, OUTSIDE_V6 = "192.0.2.2", "2001:db8::2"
+UPLINK = "up0"
+
+MakeHost = Callable[[str], Host]
+
+
+class StartDaemon(Protocol):
+    async def __call__(self, *, pools: tuple[str, ...] = ..., flags: str = ...) -> Daemon: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_run() -> None:
+    """Puts this test process into a mount namespace of its own, with an empty /run."""
+    namespaces.unshare_run()
+
+
+@pytest.fixture
+def outside() -> Iterator[Host]:
+    """A host beyond the node's uplink, which knows no route to any workload."""
+    with temporary("outside") as host:
+        host.ip("link set lo up")
+        yield host
+
+
+@pytest.fixture
+def node(outside: Host) -> Iterator[Host]:
+    """A namespace that plays the node, with an uplink and default routes to the outside."""
+    with temporary("node") as host:
+        host.ip("link set lo up")
+        host.ip(f"link add {UPLINK} type veth peer name eth0 netns outside")
+        for end, link, addresses in (
+            (host, UPLINK, (f"{NODE_V4}/24", f"{NODE_V6}/64")),
+            (outside, "eth0", (f"{OUTSIDE_V4}/24", f"{OUTSIDE_V6}/64")),
+        ):
+            end.ip(f"link set {link} up")
+            for address in addresses:
+                end.ip(f"address add {address} dev {link}" + (" nodad" if ":" in address else ""))
+        host.ip(f"route add default via {OUTSIDE_V4}")
+        host.ip(f"-6 route add default via {OUTSIDE_V6}")
+        yield host
+
+
+@pytest.fixture
+def make_host() -> Iterator[MakeHost]:
+    """Makes namespaces for workloads, and removes them."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(temporary(name))
+
+
+@pytest.fixture
+def web(make_host: MakeHost) -> Host:
+    return make_host("web")
+
+
+@pytest.fixture
+def db(make_host: MakeHost) -> Host:
+    return make_host("db")
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Short enough for a socket's path, which pytest's own need not be."""
+    with TemporaryDirectory(prefix="np-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def start_daemon(node: Host, directory: Path) -> Iterator[StartDaemon]:
+    """Starts daemons on the node, each with a directory of its own."""
+    daemons: list[Daemon] = []
+
+    async def start(*, pools: tuple[str, ...] = ("10.213.0.0/24", "fd13::/64"), flags: str = "") -> Daemon:
+        daemon = Daemon(node, directory / str(len(daemons)), pools=pools, flags=flags)
+        daemons.append(daemon)
+        return await daemon.start()
+
+    yield start
+    for daemon in daemons:
+        daemon.end()
+
+
+@pytest.fixture
+async def daemon(start_daemon: StartDaemon) -> Daemon:
+    return await start_daemon()
+
+
+@pytest.fixture
+async def client(daemon: Daemon) -> AsyncIterator[Client]:
+    async with daemon.client() as client:
+        yield client

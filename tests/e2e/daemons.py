@@ -1,0 +1,160 @@
+"""The real daemon as a process of its own, in the node's namespace and under the rights that its unit gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from api.client import Client, ClientError, Unreachable
+from tests.e2e.hosts import Host
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "config" / "netplumb.service"
+COMMAND = Path(sys.executable).with_name("netplumb")
+
+POOLS = ("10.213.0.0/24", "fd13::/64")
+RESYNC_NEVER_S = 3600  # so that what is repaired is repaired because of an event
+READY_WITHIN_S = 20.0
+STOP_WITHIN_S = 10.0
+LOG_TAIL_LINES = 60
+
+
+@cache
+def unit_rights() -> tuple[str, ...]:
+    """The capabilities of the unit's bounding set, as setpriv names them."""
+    line = next(line for line in UNIT.read_text().splitlines() if line.startswith("CapabilityBoundingSet="))
+    names = line.partition("=")[2].split()
+    assert names
+    return tuple(name.removeprefix("CAP_").lower() for name in names)
+
+
+def under_unit_rights(*words: str) -> list[str]:
+    """The words of a program as they are run with no rights but the unit's."""
+    rights = ",".join(["-all", *(f"+{name}" for name in unit_rights())])
+    return ["setpriv", "--no-new-privs", f"--bounding-set={rights}", f"--inh-caps={rights}", "--", *words]
+
+
+class Daemon:
+    """One daemon and where it keeps its things; it may die and be started again any number of times."""
+
+    def __init__(self, node: Host, directory: Path, *, pools: tuple[str, ...] = POOLS, flags: str = "") -> None:
+        self.node = node
+        self.directory = directory
+        self.socket = directory / "net.sock"
+        self.data_dir = directory / "data"
+        self.state_files = directory / "state"
+        self.config = directory / "netplumb.yaml"
+        self.log = directory / "daemon.log"
+        self.state_files.mkdir(parents=True, exist_ok=True)
+        self._flags = flags.split()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.configure(pools=pools)
+
+    def configure(
+        self, *, pools: tuple[str, ...] = POOLS, masquerade: bool = True, netns_gone_grace_s: int = 300
+    ) -> None:
+        """Writes the settings file, which the daemon reads when it starts or is told to."""
+        self.config.write_text(
+            f"pools: [{', '.join(f'{pool!r}' for pool in pools)}]\n"
+            f"masquerade: {'true' if masquerade else 'false'}\n"
+            f"netns_gone_grace_s: {netns_gone_grace_s}\n"
+            f"resync_s: {RESYNC_NEVER_S}\n"
+        )
+
+    def words(self) -> list[str]:
+        """The command that starts it."""
+        own = (
+            f"--config={self.config} --socket={self.socket} --data-dir={self.data_dir} "
+            f"--state-files={self.state_files} --log-format=json --log-level=debug"
+        )
+        return self.node.command(*under_unit_rights(str(COMMAND), "daemon", *own.split(), *self._flags))
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the daemon was not started"
+        return self._process
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def client(self, timeout_s: float = 10.0) -> Client:
+        return Client(self.socket, timeout_s)
+
+    async def start(self) -> Self:
+        self._spawn()
+        await self._ready()
+        return self
+
+    def _spawn(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    async def _ready(self) -> None:
+        ends = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < ends:
+            if not self.running:
+                raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.logged()}")
+            if self.socket.exists() and await self._answers():
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the daemon is not ready after {READY_WITHIN_S} s:\n{self.logged()}")
+
+    async def _answers(self) -> bool:
+        try:
+            async with self.client(timeout_s=1.0) as client:
+                return (await client.status()).ready
+        except Unreachable:
+            return False
+        except ClientError as error:
+            return error.code is grpc.StatusCode.UNAVAILABLE  # it answers, and has no pools
+
+    def kill9(self) -> None:
+        """Ends it without giving it a chance to clean up."""
+        self.process.kill()
+        self.process.wait(STOP_WITHIN_S)
+
+    def terminate(self) -> int:
+        """Ends it politely, and returns its exit status."""
+        self.process.terminate()
+        return self.process.wait(STOP_WITHIN_S)
+
+    async def restart(self) -> None:
+        self.terminate()
+        await self.start()
+
+    def reload(self) -> None:
+        os.kill(self.process.pid, signal.SIGHUP)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command `netplumb` on the node, with the rights and the settings of the daemon."""
+        line = self.node.command(*under_unit_rights(str(COMMAND), *words))
+        return subprocess.run(line, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+
+    def purge(self, *, answer: str) -> subprocess.CompletedProcess[str]:
+        """Runs the purge; `answer` is what is said to its question."""
+        words = (str(COMMAND), "purge", f"--data-dir={self.data_dir}")
+        line = self.node.command(*under_unit_rights(*words))
+        return subprocess.run(line, input=answer, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+
+    def logged(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def end(self) -> None:
+        """Ends it, whatever state it is in, and shows what it logged; pytest prints that for a failed test."""
+        if self.running:
+            try:
+                self.terminate()
+            except subprocess.TimeoutExpired:
+                self.kill9()
+                raise AssertionError(f"the daemon did not stop within {STOP_WITHIN_S} s:\n{self.logged()}") from None
+        print(*self.logged().splitlines()[-LOG_TAIL_LINES:], sep="\n")

@@ -1,0 +1,235 @@
+"""Damage of every kind, on the node and in a workload, is repaired because of the kernel's events alone: the daemon of
+these tests resyncs once an hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from api.client import Client
+from models.attachment import AttachmentKey
+from models.naming import alias_of, node_if_name
+from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6
+from tests.e2e.hosts import Host
+from tests.e2e.waiting import comes_true
+from tests.e2e.wishes import attach, v4, v6
+
+KEY = AttachmentKey("web", "eth0")
+NAME = node_if_name(KEY)
+FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+REPAIRED_WITHIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An attached workload, to be damaged."""
+
+    node: Host
+    web: Host
+    v4: str
+    v6: str
+
+    @property
+    def words(self) -> dict[str, str]:
+        return {"v4": self.v4, "v6": self.v6, "np": NAME}
+
+    def look(self) -> dict[str, object]:
+        """All that may be damaged, without what a remade object may have anew: its index, its place in a list."""
+        both = (self.node, self.web)
+        return {
+            "links": [_link_look(self.node, NAME), _link_look(self.web, "eth0"), "UP" in self.web.link("lo")["flags"]],
+            "addresses": [self.node.addresses("lo"), self.web.addresses("eth0")],
+            "routes": sorted(str(_stable(route)) for host in both for route in host.routes()),
+            "neighbours": sorted(str(entry) for host in both for entry in host.ip("neighbour show nud permanent")),
+            "proxies": self.node.proxy_neighbours(),
+            "table": sorted(self.node.run("nft -s list table inet netplumb").splitlines()),
+            "forwarding": [self.node.sysctl(name) for name in FORWARDING],
+        }
+
+
+def _link_look(host: Host, name: str) -> list[object]:
+    link = host.link(name)
+    fields = [link.get(field) for field in ("address", "mtu", "group", "ifalias", "inet6_addr_gen_mode")]
+    return [*fields, "UP" in link["flags"]]
+
+
+def _stable(route: dict[str, object]) -> list[tuple[str, object]]:
+    return sorted((key, value) for key, value in route.items() if key not in ("flags", "pref"))
+
+
+@pytest.fixture
+async def scene(client: Client, node: Host, web: Host) -> Scene:
+    answer = await client.attach(attach(web, labels={"app": "web"}))
+    return Scene(node, web, v4(answer), v6(answer))
+
+
+async def _is_repaired(client: Client, scene: Scene, damage: Callable[[], object]) -> None:
+    """Damages, and waits until the daemon, the kernel's own tools and traffic say that all is as before."""
+    before = scene.look()
+    damage()
+
+    async def whole() -> bool:
+        try:
+            return scene.look() == before and (await client.check("web")).in_sync
+        except (AssertionError, KeyError):
+            return False  # something that is looked at is not there
+
+    if not await comes_true(whole, within_s=REPAIRED_WITHIN_S):
+        assert [change.words for change in (await client.check("web")).differences] == []
+        assert scene.look() == before
+    assert scene.node.ping(scene.v4)
+    assert scene.node.ping(scene.v6)
+    assert scene.web.ping(OUTSIDE_V4)
+    assert scene.web.ping(OUTSIDE_V6)
+
+
+ON_THE_NODE = {
+    "link deleted": "link delete {np}",
+    "link down": "link set {np} down",
+    "link renamed": "link set {np} name stray0",
+    "link's MAC": "link set {np} address 02:00:00:00:00:01",
+    "link's MTU": "link set {np} mtu 1300",
+    "link's MTU below IPv6": "link set {np} mtu 600",
+    "link's alias": "link set {np} alias something",
+    "link's alias gone": "link set {np} alias ''",
+    "link's group": "link set {np} group 7",
+    "link's generation of addresses": "link set {np} addrgenmode eui64",
+    "host route": "-4 route delete {v4}",
+    "IPv6 host route": "-6 route delete {v6}",
+    "host route replaced": "route replace {v4} dev up0 proto static",
+    "IPv6 host route replaced": "-6 route replace {v6} dev up0 proto static metric 16",
+    "host route flushed": "-4 route flush proto 78",
+    "neighbour": "neighbour delete {v4} dev {np}",
+    "IPv6 neighbour": "neighbour delete {v6} dev {np}",
+    "neighbour changed": "neighbour replace {v4} lladdr 02:00:00:00:00:02 dev {np} nud permanent",
+    "neighbour not permanent": "neighbour replace {v6} lladdr 02:00:00:00:00:02 dev {np} nud stale",
+    "neighbours flushed": "neighbour flush dev {np} nud permanent",
+    "proxy neighbour": "neighbour delete proxy fe80::1 dev {np}",
+    "first hop": "address delete 169.254.77.1/32 dev lo",
+    "node's address": "address delete 10.213.0.1/32 dev lo",
+    "node's IPv6 address": "address delete fd13::1/128 dev lo",
+    "loopback flushed": "-4 address flush dev lo",
+    "loopback down": "link set lo down",
+}
+
+
+@pytest.mark.parametrize("command", ON_THE_NODE.values(), ids=ON_THE_NODE)
+async def test_damage_on_the_node_is_repaired(client: Client, scene: Scene, command: str) -> None:
+    """Whatever `ip` takes from the node comes back within two seconds."""
+    await _is_repaired(client, scene, lambda: scene.node.ip(command.format(**scene.words)))
+
+
+IN_THE_WORKLOAD = {
+    "link deleted": "link delete eth0",
+    "link down": "link set eth0 down",
+    "link's MAC": "link set eth0 address 02:00:00:00:00:03",
+    "link's MTU": "link set eth0 mtu 1300",
+    "address": "address delete {v4}/32 dev eth0",
+    "IPv6 address": "address delete {v6}/128 dev eth0",
+    "addresses flushed": "address flush dev eth0",
+    "default route": "-4 route delete default",
+    "IPv6 default route": "-6 route delete default",
+    "default route replaced": "-4 route replace default dev lo",
+    "first hop's route": "-4 route delete 169.254.77.1",
+    "routes flushed": "-4 route flush table main",
+    "neighbour": "neighbour delete 169.254.77.1 dev eth0",
+    "IPv6 neighbour": "neighbour delete fe80::1 dev eth0",
+    "neighbour changed": "neighbour replace fe80::1 lladdr 02:00:00:00:00:02 dev eth0 nud permanent",
+    "loopback down": "link set lo down",
+}
+
+
+@pytest.mark.parametrize("command", IN_THE_WORKLOAD.values(), ids=IN_THE_WORKLOAD)
+async def test_damage_in_the_workload_is_repaired(client: Client, scene: Scene, command: str) -> None:
+    """Whatever `ip` takes from the workload comes back within two seconds, heard without holding it open."""
+    await _is_repaired(client, scene, lambda: scene.web.ip(command.format(**scene.words)))
+
+
+async def test_a_renamed_interface_gets_its_name_back(client: Client, scene: Scene) -> None:
+    """The workload's interface is called as was asked for, whatever somebody renamed it to."""
+
+    def rename() -> None:
+        scene.web.ip("link set eth0 down")
+        scene.web.ip("link set eth0 name other")
+        scene.web.ip("link set other up")
+
+    await _is_repaired(client, scene, rename)
+    assert "other" not in scene.web.links()
+
+
+async def test_an_interface_moved_to_another_namespace_is_made_anew(client: Client, scene: Scene, db: Host) -> None:
+    """A workload whose interface was taken elsewhere gets one again."""
+    await _is_repaired(client, scene, lambda: scene.web.ip("link set eth0 netns db"))
+
+
+NFTABLES = {
+    "ruleset flushed": "nft flush ruleset",
+    "table deleted": "nft delete table inet netplumb",
+    "chain flushed": "nft flush chain inet netplumb postrouting",
+    "chain deleted": "nft delete chain inet netplumb postrouting",
+    "rule added": "nft add rule inet netplumb postrouting counter drop",
+    "chain added": "nft add chain inet netplumb stray",
+}
+
+
+@pytest.mark.parametrize("command", NFTABLES.values(), ids=NFTABLES)
+async def test_damage_to_the_table_is_repaired(client: Client, scene: Scene, command: str) -> None:
+    """The table `inet netplumb` is as it was, whatever was done to it or to the whole ruleset."""
+    await _is_repaired(client, scene, lambda: scene.node.run(command))
+
+
+async def test_one_rule_deleted_is_repaired(client: Client, scene: Scene) -> None:
+    """A single missing rule is put back."""
+    listed = scene.node.run("nft -a list chain inet netplumb postrouting")
+    handle = next(line for line in listed.splitlines() if "masquerade" in line).rpartition("handle ")[2]
+    await _is_repaired(
+        client, scene, lambda: scene.node.run(f"nft delete rule inet netplumb postrouting handle {handle}")
+    )
+
+
+@pytest.mark.parametrize("name", FORWARDING)
+async def test_forwarding_switched_off_is_switched_on(client: Client, scene: Scene, name: str) -> None:
+    """The node forwards again after somebody switched that off."""
+    await _is_repaired(client, scene, lambda: scene.node.set_sysctl(name, "0"))
+
+
+async def test_repairs_are_counted(client: Client, scene: Scene) -> None:
+    """Status and the attachment tell how many objects were repaired, by kind."""
+    await _is_repaired(client, scene, lambda: scene.node.ip(f"-4 route delete {scene.v4}"))
+    assert (await client.status()).counters.repairs["route"] >= 1
+    assert (await client.get("web")).repairs >= 1
+
+
+async def test_what_is_not_ours_is_left_alone(client: Client, scene: Scene) -> None:
+    """Foreign links, addresses, routes, neighbours and tables, on the node and in the workload, outlive repairs."""
+    node, web = scene.node, scene.web
+    node.ip("link add np-foreign type veth peer name other")
+    node.ip("address add 198.51.100.1/24 dev np-foreign")
+    node.ip("link set np-foreign up")
+    node.ip("address add 198.51.100.77/32 dev lo")
+    node.ip("route add 203.0.113.0/24 dev up0 proto static")
+    node.run("nft add table inet theirs")
+    node.run("nft add chain inet theirs mine")
+    web.ip("address add 198.51.100.2/24 dev eth0")
+    web.ip("address add fd00:f::2/64 dev eth0 nodad")
+    web.ip("route add 203.0.113.0/24 via 169.254.77.1 dev eth0")
+    web.ip("neighbour add 198.51.100.3 lladdr 02:00:00:00:00:04 dev eth0 nud permanent")
+    await _is_repaired(client, scene, lambda: node.ip(f"-4 route delete {scene.v4}"))
+    await _is_repaired(client, scene, lambda: web.ip("-4 route delete default"))
+    await _is_repaired(client, scene, lambda: node.ip("address delete 169.254.77.1/32 dev lo"))
+    await _is_repaired(client, scene, lambda: node.run("nft delete table inet netplumb"))
+    assert node.addresses("np-foreign") == {"198.51.100.1/24"}
+    assert "198.51.100.77/32" in node.addresses("lo")
+    assert node.route("203.0.113.0/24") is not None
+    assert "table inet theirs" in node.ruleset()
+    assert {"198.51.100.2/24", "fd00:f::2/64"} <= web.addresses("eth0")
+    assert web.route("203.0.113.0/24") is not None
+    assert "198.51.100.3" in web.neighbours("eth0")
+
+
+async def test_the_alias_of_a_repaired_link_carries_the_key(client: Client, scene: Scene) -> None:
+    """The marks by which ownership is read are repaired too, one at a time."""
+    await _is_repaired(client, scene, lambda: scene.node.ip(f"link set {NAME} alias x"))
+    assert scene.node.link(NAME)["ifalias"] == alias_of(KEY)
