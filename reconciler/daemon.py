@@ -27,6 +27,7 @@ from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.nodewide import NodeWide
+from reconciler.results import Results
 from reconciler.sdnotify import Notifier
 from reconciler.sources.declared import DeclaredFiles
 from reconciler.sources.files import StateFiles
@@ -101,16 +102,22 @@ class _Daemon:
             node_addresses=self._desired.node_addresses,
             record_sysctl=store.record_sysctl,
         )
-        self._loop = Loop(
+        self._results = Results(
             self._desired,
             self._statuses,
+            lambda key, urgency: self._loop.mark(key, urgency),
+            remover.remove_namespace,
+            netns_gone_grace_s=settings.netns_gone_grace_s,
+        )
+        self._loop = Loop(
+            self._desired,
+            self._results,
             self._nodewide,
             self._listener,
             kernel,
             worker,
             remover,
             resync_s=settings.resync_s,
-            netns_gone_grace_s=settings.netns_gone_grace_s,
         )
         self._declared = DeclaredFiles(self._desired, self._sources_loaded)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
@@ -118,6 +125,7 @@ class _Daemon:
             self._desired,
             self._statuses,
             self._loop,
+            self._results.tally,
             self._nodewide,
             kernel,
             reader,
@@ -204,7 +212,7 @@ class _Daemon:
             return
         self._settings = settings
         self._nodewide.masquerade, self._nodewide.mtu = settings.masquerade, settings.mtu
-        self._loop.resync_s, self._loop.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
+        self._loop.resync_s, self._results.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
         self._rpc.timeout_s = settings.attach_timeout_s
         self._desired.configure(settings.pools)
         if self._files is not None:

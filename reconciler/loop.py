@@ -11,53 +11,32 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import structlog
 
 from models.attachment import Attachment, AttachmentKey
-from models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
-from models.kernel import Link, Scope, kind_of
+from models.errors import Retryable, StepError
 from models.naming import key_of_alias, node_if_name
-from models.status import AttachmentStatus, Condition, Phase
-from reconciler.converge import Outcome, Reach, Work, converge
+from reconciler.converge import Outcome, Work, converge
 from reconciler.desired import Desired
-from reconciler.hearing import Hint, Hints, hear
+from reconciler.hearing import hear
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.namespaces import Namespace
 from reconciler.linux import Doomed, LinuxKernel
 from reconciler.nodewide import NodeWide
 from reconciler.observe import NodeSnapshot
-from reconciler.outcomes import status_of, worst_of
 from reconciler.queue import Queue, Urgency
 from reconciler.removals import Removals
-from reconciler.statuses import Statuses
-from reconciler.waiters import Waiters
+from reconciler.results import Results
 
 SLICE_S = 0.004
 RESYNC_SLICE_KEYS = 64
 SNAPSHOT_FROM_KEYS = 4  # from so many keys on, one read of the whole node is cheaper than one for each
-BACKOFF_FIRST_S = 0.05
-BACKOFF_MOST_S = 30.0
-PENDING_MOST_S = 2.0
 LOST_EVENTS_RESYNC_S = 1.0  # losses come in bursts; one more full read after a burst answers them all
 _DRAIN_DATAGRAMS = 4096
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Totals since the start."""
-
-    passes: int = 0
-    retries: int = 0
-    resyncs: int = 0
-    events: int = 0
-    lost_events: int = 0
-    repairs: Counter[str] = field(default_factory=Counter)
 
 
 class Loop:
@@ -66,7 +45,7 @@ class Loop:
     def __init__(
         self,
         desired: Desired,
-        statuses: Statuses,
+        results: Results,
         nodewide: NodeWide,
         listener: Listener,
         kernel: LinuxKernel,
@@ -74,23 +53,17 @@ class Loop:
         remover: LinuxKernel,
         *,
         resync_s: float,
-        netns_gone_grace_s: float,
     ) -> None:
         self._desired = desired
-        self._statuses = statuses
+        self._results = results
         self._nodewide = nodewide
         self._listener = listener
         self._kernel = kernel
         self._worker = worker
-        self._remover = remover
         self.resync_s = resync_s
-        self.netns_gone_grace_s = netns_gone_grace_s
         self.sources_loaded = False
-        self.tally = Tally()
         self.last_slice_at = time.time()
         self.queue = Queue(time.monotonic)
-        self._hints = Hints()
-        self._waiters = Waiters()
         self._removals = Removals(remover, self._removed)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
         self._wake = asyncio.Event()
@@ -98,8 +71,6 @@ class Loop:
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._busy: set[AttachmentKey] = set()
         self._deferred: dict[AttachmentKey, None] = {}
-        self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
-        self._gone_since: dict[AttachmentKey, float] = {}
         self._just_applied: set[AttachmentKey] = set()
         self._node_marked = True
         self._orphans_due = False
@@ -121,14 +92,12 @@ class Loop:
 
     def wish_changed(self, key: AttachmentKey) -> None:
         """A source changed its mind about this key."""
-        record = self._desired.attachments.get(key)
-        if record is not None:
-            self._waiters.supersede(key, record.generation)
+        self._results.wish_changed(key)
         self.mark(key, Urgency.RPC)
 
     def resync(self) -> None:
         """Marks everything to be read anew."""
-        self.tally.resyncs += 1
+        self._results.tally.resyncs += 1
         self._orphans_due = True
         self.mark_node()
         for key in self._desired.attachments:
@@ -137,16 +106,16 @@ class Loop:
 
     def hear(self) -> None:
         """Reads what the kernel told, and marks what it touches."""
-        heard = hear(self._listener.drain(_DRAIN_DATAGRAMS), self._hints, self._just_applied)
+        heard = hear(self._listener.drain(_DRAIN_DATAGRAMS), self._results.hints, self._just_applied)
         self._just_applied.clear()
-        self.tally.events += heard.events
+        self._results.tally.events += heard.events
         for key in heard.keys:
             if (record := self._desired.attachments.get(key)) is not None and not record.removing:
                 self.mark(key)
         if heard.node:
             self.mark_node()
         if heard.lost:
-            self.tally.lost_events += 1
+            self._results.tally.lost_events += 1
             if self._loss_timer is None:
                 self.resync()
                 self._loss_timer = asyncio.get_running_loop().call_later(LOST_EVENTS_RESYNC_S, self._after_loss)
@@ -169,18 +138,7 @@ class Loop:
         Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
         """
         self.mark(attachment.key, Urgency.RPC)
-        try:
-            await self._waiters.wait(attachment.key, attachment.generation, timeout_s)
-        except TimeoutError:
-            raise NotConverged(self._why_not(attachment, timeout_s)) from None
-
-    def _why_not(self, attachment: Attachment, timeout_s: float) -> str:
-        what = "detached" if attachment.removing else "attached"
-        ready = self._statuses.get(attachment.key).condition("Ready")
-        cause = (
-            ready.message if ready is not None and ready.message else self._nodewide.cause or "its turn did not come"
-        )
-        return f"{attachment.key} is not {what} after {timeout_s:.1f} s, netplumb keeps trying: {cause}"
+        await self._results.reached(attachment, timeout_s, lambda: self._nodewide.cause)
 
     # The loop itself.
 
@@ -228,8 +186,8 @@ class Loop:
         before = self._nodewide.node
         was_ready = self._nodewide.ready
         repaired = self._nodewide.converge(self._kernel)
-        self.tally.repairs.update(repaired)
-        self.tally.passes += 1
+        self._results.tally.repairs.update(repaired)
+        self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
             asyncio.get_running_loop().call_later(after_s, self.mark_node)
@@ -240,7 +198,7 @@ class Loop:
                 self.mark(key, Urgency.RESYNC)
 
     def _work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
-        hint = self._hints.get(attachment.key)
+        hint = self._results.hints.get(attachment.key)
         index = hint.index if hint is not None else 0
         return Work(attachment, self._nodewide.node, index, snapshot, may_block)
 
@@ -257,7 +215,7 @@ class Loop:
             self._wake_thread.set()
         else:
             self._just_applied.add(key)
-            self._finish(outcome)
+            self._results.finish(outcome)
 
     def _prepared(self, key: AttachmentKey) -> Attachment | None:
         """The attachment to converge; None when there is nothing to converge, or it is on another way."""
@@ -272,7 +230,7 @@ class Loop:
         if not self._nodewide.ready:
             # Guards must be in place before any link comes up.
             error = Retryable(f"the node is not ready: {self._nodewide.cause}", reason="NodeNotReady")
-            self._finish(Outcome(key, attachment.generation, errors=[error]))
+            self._results.finish(Outcome(key, attachment.generation, errors=[error]))
             return None
         return attachment
 
@@ -296,7 +254,7 @@ class Loop:
                 outcomes = await loop.run_in_executor(self._thread, self._converge_all, works)
                 self._busy.difference_update(outcome.key for outcome in outcomes)
                 for outcome in outcomes:
-                    self._finish(outcome)
+                    self._results.finish(outcome)
                 self.last_slice_at = time.time()
                 self._wake.set()  # who was marked while busy
             if self.sources_loaded and self._orphans_due:
@@ -331,129 +289,17 @@ class Loop:
                 log.info("removing an orphan", link=link.name, alias=link.alias)
                 self._removals.add(Doomed(key or AttachmentKey(link.name, ""), link.index))
 
-    # What came of it.
-
-    def _finish(self, outcome: Outcome) -> None:
-        key = outcome.key
-        attachment = self._desired.attachments.get(key)
-        if attachment is None or attachment.removing or attachment.generation != outcome.generation:
-            self.mark(key, Urgency.RPC)  # the wish changed under the pass
-            return
-        before = self._statuses.get(key)
-        self.tally.passes += 1
-        repaired = 0
-        if before.observed_generation == attachment.generation and not outcome.errors:
-            repaired = len(outcome.applied)
-            self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
-        try:
-            if outcome.netns_cookie:
-                attachment = self._desired.placed(key, outcome.netns_cookie, created=outcome.netns_created)
-            if outcome.attached:
-                self._desired.converged(key, outcome.generation)
-        except StoreUnwritable as error:
-            log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
-        self._learn(attachment, outcome)
-        status = status_of(attachment, outcome, before, repaired=repaired, pool_removed=self._outside_pools(attachment))
-        self._statuses.set(attachment, status)
-        self._answer(outcome, status)
-        self._schedule(attachment, outcome, status)
-
-    def _outside_pools(self, attachment: Attachment) -> tuple[str, ...]:
-        allocator = self._desired.allocator
-        return tuple(
-            str(address)
-            for address in attachment.addresses
-            if address not in attachment.spec.addresses and allocator.pool_of(address) is None
-        )
-
-    def _learn(self, attachment: Attachment, outcome: Outcome) -> None:
-        link = outcome.node_link
-        if link is None:
-            self._hints.forget(attachment.key)
-            return
-        ends = {thing.scope: thing for thing in outcome.desired if isinstance(thing, Link)}
-        if Scope.NODE in ends:
-            hint = Hint(ends[Scope.NODE], ends.get(Scope.WORKLOAD), link.index, link.peer_index, link.peer_nsid)
-            self._hints.learn(attachment.key, hint, tuple(a.packed for a in attachment.addresses))
-
-    def _answer(self, outcome: Outcome, status: AttachmentStatus) -> None:
-        if outcome.attached:
-            self._waiters.reached(outcome.key, outcome.generation)
-        elif status.phase is Phase.FAILED:
-            self._waiters.failed(outcome.key, outcome.generation, worst_of(outcome.errors))
-        elif status.phase is Phase.LOST:
-            gone = Terminal(f"{outcome.key}: {outcome.reach_message}", reason="NetnsGone")
-            self._waiters.failed(outcome.key, outcome.generation, gone)
-
-    def _schedule(self, attachment: Attachment, outcome: Outcome, status: AttachmentStatus) -> None:
-        """Plans the next look at what is not as desired."""
-        key = attachment.key
-        if status.phase is not Phase.LOST:
-            self._gone_since.pop(key, None)
-        if status.phase is Phase.ATTACHED:
-            if (handle := self._retries.pop(key, None)) is not None:
-                handle.cancel()
-            return
-        if outcome.errors:
-            self.tally.retries += 1
-            hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
-            self._retry(key, hint_s or _backoff_s(status.retries, BACKOFF_MOST_S))
-        elif status.phase is Phase.PENDING:
-            self._retry(key, PENDING_MOST_S)
-        elif status.phase is Phase.LOST:
-            since = self._gone_since.setdefault(key, time.monotonic())
-            left_s = since + self.netns_gone_grace_s - time.monotonic()
-            if left_s > 0:
-                self._retry(key, left_s)
-            elif outcome.reach is not Reach.OPEN:
-                log.info("detaching what lost its namespace", attachment=str(key))
-                self._desired.withdraw(key)
-
-    def _retry(self, key: AttachmentKey, after_s: float) -> None:
-        if (handle := self._retries.pop(key, None)) is not None:
-            handle.cancel()
-        self._retries[key] = asyncio.get_running_loop().call_later(after_s, self.mark, key)
-
     # Removal.
 
     def _remove(self, attachment: Attachment) -> None:
-        key = attachment.key
-        status = self._statuses.get(key)
-        if status.phase is not Phase.DETACHING:
-            conditions = (Condition("Ready", status=False, reason="Detaching"),)
-            self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, status.observed_generation, conditions))
-        hint = self._hints.get(key)
-        self._removals.add(Doomed(key, hint.index if hint is not None else 0))
+        self._results.detaching(attachment)
+        hint = self._results.hints.get(attachment.key)
+        self._removals.add(Doomed(attachment.key, hint.index if hint is not None else 0))
 
     def _removed(self, key: AttachmentKey, error: StepError | None) -> None:
-        """The kernel has let go of a link, or has not. Runs on the event loop."""
-        attachment = self._desired.attachments.get(key)
+        """The kernel has let go of a link, or has not. Called on the event loop."""
         self.last_slice_at = time.time()
-        if attachment is None:
-            return
-        if not attachment.removing:
-            self.mark(key, Urgency.RPC)
-            return
-        try:
-            if error is None and attachment.netns_created:
-                self._remover.remove_namespace(attachment.spec.netns.name)
-            if error is None:
-                self._desired.forget(key)
-        except (StepError, StoreUnwritable) as failure:
-            error = failure if isinstance(failure, StepError) else Retryable(str(failure), reason="StoreUnwritable")
-        if error is not None:
-            retries = self._statuses.get(key).retries + 1
-            conditions = (Condition("Ready", status=False, reason=error.reason, message=str(error)),)
-            self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, 0, conditions, retries))
-            self.tally.retries += 1
-            self._retry(key, _backoff_s(retries, BACKOFF_MOST_S))
-            return
-        self._hints.forget(key)
-        self._gone_since.pop(key, None)
-        if (handle := self._retries.pop(key, None)) is not None:
-            handle.cancel()
-        self._statuses.removed(attachment)
-        self._waiters.reached(key, attachment.generation)
+        self._results.removed(key, error)
 
 
 def _guarded(work: Work, kernel: LinuxKernel, handed: Namespace | None = None) -> Outcome:
@@ -465,9 +311,3 @@ def _guarded(work: Work, kernel: LinuxKernel, handed: Namespace | None = None) -
         log.exception("a pass ended in an unexpected error", attachment=str(key))
         failure = Retryable(f"internal error: {type(error).__name__}; see the daemon's log", reason="InternalError")
         return Outcome(key, work.attachment.generation, errors=[failure])
-
-
-def _backoff_s(retries: int, most_s: float) -> float:
-    """Doubles from the first try on, up to a bound; jitter keeps those that failed together from retrying together."""
-    doubled = BACKOFF_FIRST_S * float(2 ** min(max(retries - 1, 0), 16))
-    return min(doubled, most_s) * random.uniform(0.75, 1.25)

@@ -29,6 +29,7 @@ from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.nodewide import NodeWide
+from reconciler.results import Tally
 from reconciler.statuses import Statuses
 
 
@@ -40,6 +41,7 @@ class RpcSource:
         desired: Desired,
         statuses: Statuses,
         loop: Loop,
+        tally: Tally,
         nodewide: NodeWide,
         kernel: LinuxKernel,
         reader: LinuxKernel,
@@ -51,6 +53,7 @@ class RpcSource:
         self._desired = desired
         self._statuses = statuses
         self._loop = loop
+        self._tally = tally
         self._nodewide = nodewide
         self._kernel = kernel
         self._reader = reader
@@ -163,7 +166,7 @@ class RpcSource:
         return self.node_status()
 
     def node_status(self) -> NodeStatus:
-        tally = self._loop.tally
+        tally = self._tally
         node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
         if self._nodewide.cause:
             node = replace(node, reason="NodeFailed")

@@ -1,0 +1,217 @@
+"""What came of a pass: made into status, told to those who wait, and tried again where it must be.
+
+Runs on the event loop's thread, after the pass, whichever thread that ran on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from models.attachment import Attachment, AttachmentKey
+from models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
+from models.kernel import Link, Scope, kind_of
+from models.status import AttachmentStatus, Condition, Phase
+from reconciler.converge import Outcome
+from reconciler.desired import Desired
+from reconciler.hearing import Hint, Hints
+from reconciler.outcomes import status_of, worst_of
+from reconciler.queue import Urgency
+from reconciler.statuses import Statuses
+from reconciler.waiters import Waiters
+
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MOST_S = 30.0
+PENDING_MOST_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Totals since the start."""
+
+    passes: int = 0
+    retries: int = 0
+    resyncs: int = 0
+    events: int = 0
+    lost_events: int = 0
+    repairs: Counter[str] = field(default_factory=Counter)
+
+
+class Results:
+    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away that netplumb made."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        statuses: Statuses,
+        mark: Callable[[AttachmentKey, Urgency], None],
+        remove_namespace: Callable[[str], None],
+        *,
+        netns_gone_grace_s: float,
+    ) -> None:
+        self._desired = desired
+        self._statuses = statuses
+        self._mark = mark
+        self._remove_namespace = remove_namespace
+        self.netns_gone_grace_s = netns_gone_grace_s
+        self.tally = Tally()
+        self.hints = Hints()
+        self._waiters = Waiters()
+        self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
+        self._gone_since: dict[AttachmentKey, float] = {}
+
+    # Those who wait.
+
+    async def reached(self, attachment: Attachment, timeout_s: float, node_cause: Callable[[], str]) -> None:
+        """Waits until this generation is in the kernel, or gone from it if it is removing.
+
+        Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
+        """
+        try:
+            await self._waiters.wait(attachment.key, attachment.generation, timeout_s)
+        except TimeoutError:
+            what = "detached" if attachment.removing else "attached"
+            ready = self._statuses.get(attachment.key).condition("Ready")
+            cause = (ready.message if ready is not None else "") or node_cause() or "its turn did not come"
+            message = f"{attachment.key} is not {what} after {timeout_s:.1f} s, netplumb keeps trying: {cause}"
+            raise NotConverged(message) from None
+
+    def wish_changed(self, key: AttachmentKey) -> None:
+        """Whoever waits for an older wish of this key waits for nothing."""
+        if (record := self._desired.attachments.get(key)) is not None:
+            self._waiters.supersede(key, record.generation)
+
+    # What came of a pass.
+
+    def finish(self, outcome: Outcome) -> None:
+        key = outcome.key
+        attachment = self._desired.attachments.get(key)
+        if attachment is None or attachment.removing or attachment.generation != outcome.generation:
+            self._mark(key, Urgency.RPC)  # the wish changed under the pass
+            return
+        before = self._statuses.get(key)
+        self.tally.passes += 1
+        repaired = 0
+        if before.observed_generation == attachment.generation and not outcome.errors:
+            repaired = len(outcome.applied)
+            self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
+        try:
+            if outcome.netns_cookie:
+                attachment = self._desired.placed(key, outcome.netns_cookie, created=outcome.netns_created)
+            if outcome.attached:
+                self._desired.converged(key, outcome.generation)
+        except StoreUnwritable as error:
+            log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
+        self._learn(attachment, outcome)
+        status = status_of(attachment, outcome, before, repaired=repaired, pool_removed=self._outside_pools(attachment))
+        self._statuses.set(attachment, status)
+        self._answer(outcome, status)
+        self._schedule(attachment, outcome, status)
+
+    def _outside_pools(self, attachment: Attachment) -> tuple[str, ...]:
+        allocator = self._desired.allocator
+        return tuple(
+            str(address)
+            for address in attachment.addresses
+            if address not in attachment.spec.addresses and allocator.pool_of(address) is None
+        )
+
+    def _learn(self, attachment: Attachment, outcome: Outcome) -> None:
+        link = outcome.node_link
+        if link is None:
+            self.hints.forget(attachment.key)
+            return
+        ends = {thing.scope: thing for thing in outcome.desired if isinstance(thing, Link)}
+        if Scope.NODE in ends:
+            hint = Hint(ends[Scope.NODE], ends.get(Scope.WORKLOAD), link.index, link.peer_index, link.peer_nsid)
+            self.hints.learn(attachment.key, hint, tuple(a.packed for a in attachment.addresses))
+
+    def _answer(self, outcome: Outcome, status: AttachmentStatus) -> None:
+        if outcome.attached:
+            self._waiters.reached(outcome.key, outcome.generation)
+        elif status.phase is Phase.FAILED:
+            self._waiters.failed(outcome.key, outcome.generation, worst_of(outcome.errors))
+        elif status.phase is Phase.LOST:
+            gone = Terminal(f"{outcome.key}: {outcome.reach_message}", reason="NetnsGone")
+            self._waiters.failed(outcome.key, outcome.generation, gone)
+
+    def _schedule(self, attachment: Attachment, outcome: Outcome, status: AttachmentStatus) -> None:
+        """Plans the next look at what is not as desired."""
+        key = attachment.key
+        if status.phase is not Phase.LOST:
+            self._gone_since.pop(key, None)
+        if status.phase is Phase.ATTACHED:
+            if (handle := self._retries.pop(key, None)) is not None:
+                handle.cancel()
+            return
+        if outcome.errors:
+            self.tally.retries += 1
+            hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
+            self._retry(key, hint_s or _backoff_s(status.retries, BACKOFF_MOST_S))
+        elif status.phase is Phase.PENDING:
+            self._retry(key, PENDING_MOST_S)
+        elif status.phase is Phase.LOST:
+            since = self._gone_since.setdefault(key, time.monotonic())
+            left_s = since + self.netns_gone_grace_s - time.monotonic()
+            if left_s > 0:
+                self._retry(key, left_s)
+            else:
+                log.info("detaching what lost its namespace", attachment=str(key))
+                self._desired.withdraw(key)
+
+    def _retry(self, key: AttachmentKey, after_s: float) -> None:
+        if (handle := self._retries.pop(key, None)) is not None:
+            handle.cancel()
+        self._retries[key] = asyncio.get_running_loop().call_later(after_s, self._mark, key, Urgency.EVENT)
+
+    # What came of a removal.
+
+    def detaching(self, attachment: Attachment) -> None:
+        """Its removal begins."""
+        status = self._statuses.get(attachment.key)
+        if status.phase is not Phase.DETACHING:
+            conditions = (Condition("Ready", status=False, reason="Detaching"),)
+            self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, status.observed_generation, conditions))
+
+    def removed(self, key: AttachmentKey, error: StepError | None) -> None:
+        """The kernel has let go of a link, or has not. Runs on the event loop."""
+        attachment = self._desired.attachments.get(key)
+        if attachment is None:
+            return
+        if not attachment.removing:
+            self._mark(key, Urgency.RPC)
+            return
+        try:
+            if error is None and attachment.netns_created:
+                self._remove_namespace(attachment.spec.netns.name)
+            if error is None:
+                self._desired.forget(key)
+        except (StepError, StoreUnwritable) as failure:
+            error = failure if isinstance(failure, StepError) else Retryable(str(failure), reason="StoreUnwritable")
+        if error is not None:
+            retries = self._statuses.get(key).retries + 1
+            conditions = (Condition("Ready", status=False, reason=error.reason, message=str(error)),)
+            self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, 0, conditions, retries))
+            self.tally.retries += 1
+            self._retry(key, _backoff_s(retries, BACKOFF_MOST_S))
+            return
+        self.hints.forget(key)
+        self._gone_since.pop(key, None)
+        if (handle := self._retries.pop(key, None)) is not None:
+            handle.cancel()
+        self._statuses.removed(attachment)
+        self._waiters.reached(key, attachment.generation)
+
+
+def _backoff_s(retries: int, most_s: float) -> float:
+    """Doubles from the first try on, up to a bound; jitter keeps those that failed together from retrying together."""
+    doubled = BACKOFF_FIRST_S * float(2 ** min(max(retries - 1, 0), 16))
+    return min(doubled, most_s) * random.uniform(0.75, 1.25)
