@@ -53,8 +53,8 @@ def load(flags: Mapping[str, object], config: Path | None, environ: Mapping[str,
     `flags` holds the settings given on the command line by name. `config` names a file that must be there; without
     it, the default file is read if it is there.
     """
-    document = _document(config)
     file = config or DEFAULT_CONFIG
+    document, refused = _document(file, required=config is not None)
     given = {}
     if isinstance(document.data, dict):
         for name, value in document.data.items():
@@ -66,31 +66,31 @@ def load(flags: Mapping[str, object], config: Path | None, environ: Mapping[str,
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        found = list(wrongs(error, Settings, data))
-        lines = {_line(wrong, given, file, document): None for wrong in found}
-        raise ConfigurationError(list(lines)) from None
+        lines = {_line(wrong, given, file, document): None for wrong in wrongs(error, Settings, data)}
+        raise ConfigurationError([*refused, *lines]) from None
+    if refused:
+        raise ConfigurationError(refused)
     origins = {name: given[name].origin if name in given else DEFAULT_ORIGIN for name in Settings.model_fields}
     return Configuration(settings, origins)
 
 
-def _document(config: Path | None) -> documents.Document:
-    file = config or DEFAULT_CONFIG
+def _document(file: Path, *, required: bool) -> tuple[documents.Document, list[str]]:
+    """What the file says, or an empty document and why it is refused as a whole."""
+    nothing = documents.Document(0)
     try:
-        reading = documents.read(file.read_bytes())
-    except FileNotFoundError as error:
-        if config is None:
-            return documents.Document(0)
-        raise ConfigurationError([f"{file}: {error.strerror}"]) from None
+        with file.open("rb") as opened:
+            reading = documents.read(opened.read(documents.MAX_BYTES + 1))
     except OSError as error:
-        raise ConfigurationError([f"{file}: {error.strerror}"]) from None
+        absent = isinstance(error, FileNotFoundError) and not required
+        return nothing, [] if absent else [f"{file}: {error.strerror}"]
     mistakes = reading.mistakes
     if not mistakes and len(reading.documents) > 1:
         mistakes = [documents.Mistake(reading.documents[1].line, "a second document; settings are a single one")]
     if not mistakes and reading.documents and not isinstance(reading.documents[0].data, dict):
         mistakes = [documents.Mistake(reading.documents[0].line, "must be a mapping of settings")]
     if mistakes:
-        raise ConfigurationError([mistake.located(str(file)) for mistake in mistakes])
-    return reading.documents[0] if reading.documents else documents.Document(0)
+        return nothing, [mistake.located(str(file)) for mistake in mistakes]
+    return (reading.documents[0] if reading.documents else nothing), []
 
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
@@ -110,7 +110,7 @@ def _flag(name: str, value: object) -> str:
 
 
 def _line(wrong: Wrong, given: Mapping[str, _Given], file: Path, document: documents.Document) -> str:
-    it = given[str(wrong.path[0])]
-    if it.names_setting:
+    # Without a path it is the mapping that is wrong, by a key that is no text; only the file can hold one.
+    if wrong.path and (it := given[str(wrong.path[0])]).names_setting:
         return f"{it.origin}: {wrong.reason}"
     return documents.Mistake(document.line_of(wrong.path), str(wrong)).located(str(file))

@@ -52,5 +52,6 @@ class Queue:
 
     def age_s(self) -> float:
         """How long the oldest marked key has waited, in seconds."""
-        oldest = [since for marked in self._marked for since in list(marked.values())[:1]]
-        return self._clock() - min(oldest) if oldest else 0.0
+        # All are looked at: one that moved to the more urgent waits at the end there, with the time of its first mark.
+        oldest = min((since for marked in self._marked for since in marked.values()), default=None)
+        return self._clock() - oldest if oldest is not None else 0.0

@@ -77,7 +77,11 @@ class Store:
             os.close(self._lock)
             raise StoreUnusableError(f"another netplumb daemon uses the data directory {data_dir}") from None
         self.set_aside: Path | None = None
-        self._database = self._open(node)
+        try:
+            self._database = self._open(node)
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def _open(self, node: str) -> sqlite3.Connection:
         if self._path.exists() and (why := self._unusable(node)):

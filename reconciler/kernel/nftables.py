@@ -50,7 +50,7 @@ class Nftables:
                 if type_ == _NFT_MSG_NEWGEN:
                     return int.from_bytes(attributes(body, 4)[_NFTA_GEN_ID], "big")
         except OSError as error:
-            raise Retryable(f"nftables does not answer: {error.strerror}", code=error.errno or 0) from None
+            raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
         raise Retryable("nftables does not tell its generation", reason="NftablesFailed")
 
     def observe(self) -> Sequence[NftChain]:
@@ -92,11 +92,7 @@ class Nftables:
 
     def apply(self, steps: Sequence[Step]) -> None:
         """Carries out chain steps in one transaction, all or nothing. Raises StepError."""
-        commands: list[Mapping[str, Any]] = [{"add": {"table": {"family": FAMILY, "name": TABLE}}}]
-        for step in steps:
-            if isinstance(step.thing, NftChain):
-                commands += _commands(step, step.thing)
-        self._nft.run(commands)
+        self._nft.run([{"add": {"table": {"family": FAMILY, "name": TABLE}}}, *_commands(steps)])
 
     def delete_table(self) -> None:
         """Removes the table and all in it; a missing one is fine."""
@@ -104,19 +100,40 @@ class Nftables:
         self._nft.run([{"add": table}, {"delete": table}])
 
 
-def _commands(step: Step, chain: NftChain) -> Iterator[Mapping[str, Any]]:
-    named = {"family": FAMILY, "table": TABLE, "name": chain.name}
-    observed = step.observed
-    if step.verb is Verb.REMOVE or (isinstance(observed, NftChain) and _base(observed) != _base(chain)):
-        yield {"flush": {"chain": named}}
-        yield {"delete": {"chain": named}}
-        if step.verb is Verb.REMOVE:
-            return
-    base = {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
-    yield {"add": {"chain": named | (base if chain.hook else {})}}
-    yield {"flush": {"chain": named}}
-    for rule in chain.rules:
-        yield {"add": {"rule": {"family": FAMILY, "table": TABLE, "chain": chain.name, **json.loads(rule)}}}
+def _commands(steps: Sequence[Step]) -> Iterator[Mapping[str, Any]]:
+    """The steps as commands, in an order that does not depend on theirs.
+
+    Rules may jump from chain to chain: the kernel refuses a rule whose target is not there yet (ENOENT) and to delete
+    a chain that a rule still names (EBUSY). So chains come first, rules last, and all that go are emptied before any is
+    deleted. What is there already may be added again, so a chain that vanished since it was observed is made anew.
+    """
+    wanted, gone = [], []
+    for step in steps:
+        if isinstance(chain := step.thing, NftChain):
+            if step.verb is not Verb.REMOVE:
+                wanted.append(chain)
+            if step.verb is Verb.REMOVE or (
+                isinstance(step.observed, NftChain) and _base(step.observed) != _base(chain)
+            ):
+                gone.append(chain)
+    kept = [chain for chain in wanted if chain not in gone]
+    yield from ({"add": {"chain": _declaration(chain)}} for chain in kept)
+    yield from ({"flush": {"chain": _name(chain)}} for chain in (*kept, *gone))
+    yield from ({"delete": {"chain": _name(chain)}} for chain in gone)
+    yield from ({"add": {"chain": _declaration(chain)}} for chain in wanted if chain in gone)
+    for chain in wanted:
+        for rule in chain.rules:
+            yield {"add": {"rule": {"family": FAMILY, "table": TABLE, "chain": chain.name, **json.loads(rule)}}}
+
+
+def _name(chain: NftChain) -> dict[str, Any]:
+    return {"family": FAMILY, "table": TABLE, "name": chain.name}
+
+
+def _declaration(chain: NftChain) -> dict[str, Any]:
+    if not chain.hook:
+        return _name(chain)
+    return _name(chain) | {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
 
 
 def _base(chain: NftChain) -> tuple[str, str, int, str]:

@@ -13,6 +13,8 @@ NFNLGRP_NFTABLES = 7
 
 
 class NftListener:
+    """Hears the network namespace in which it was made. Never blocks; what was heard is counted, not read."""
+
     def __init__(self) -> None:
         flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_NETLINK, flags, NETLINK_NETFILTER)

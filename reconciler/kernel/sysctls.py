@@ -1,4 +1,7 @@
-"""Switches below /proc/sys, of the calling thread's network namespace."""
+"""Switches below /proc/sys/net, of the calling thread's network namespace.
+
+Names come from renderers and from the store; one that leads elsewhere in /proc is refused all the same.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from models.errors import Retryable, Terminal, errno_name
 
 _ROOT = "/proc/sys/"
 _REMEDIES = {
+    errno.EINVAL: "this kernel does not take that value",
     errno.EROFS: "/proc/sys is read-only here; give netplumb a writable one",
     errno.EACCES: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
     errno.EPERM: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
@@ -17,22 +21,24 @@ _REMEDIES = {
 
 def read(name: str) -> str | None:
     """The value as the file shows it; None where this kernel, or this interface, has no such switch."""
+    path = _path(name)
     try:
-        fd = os.open(_ROOT + name, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, 4096).decode().strip()
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _failed(name, error) from None
-    try:
-        return os.read(fd, 4096).decode().strip()
-    finally:
-        os.close(fd)
 
 
 def write(name: str, value: str) -> None:
     """Sets a switch. Raises Retryable when it is not there now, Terminal when it may not be set."""
+    path = _path(name)
     try:
-        fd = os.open(_ROOT + name, os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, value.encode())
         finally:
@@ -41,10 +47,19 @@ def write(name: str, value: str) -> None:
         raise _failed(name, error) from None
 
 
+def _path(name: str) -> str:
+    # Compared part by part: an interface may be called `a..b`.
+    if not name.startswith("net/") or ".." in name.split("/"):
+        raise Terminal(f"{name!r} is not a network sysctl", subject=f"sysctl {name}", reason="SysctlFailed")
+    return _ROOT + name
+
+
 def _failed(name: str, error: OSError) -> Retryable | Terminal:
     code = error.errno or 0
     subject = f"sysctl {name.replace('/', '.')}"
     message = f"{subject}: {errno_name(code)}"
+    if code == errno.ENOENT:
+        message += "; its interface is gone, or this kernel lacks the switch"
     if (remedy := _REMEDIES.get(code)) is not None:
         return Terminal(f"{message}; {remedy}", subject=subject, code=code, reason="SysctlFailed")
     return Retryable(message, subject=subject, code=code, reason="SysctlFailed")

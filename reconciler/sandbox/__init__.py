@@ -22,11 +22,14 @@ from reconciler.sandbox.stage import OUTSIDE_ADDRESSES, SandboxError, enter, nod
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 
+# SIGINT too: a shell script starts its background jobs deaf to it.
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def run(*, demo: bool, state_files: Path | None) -> int:
     """Runs until Ctrl-C; a demo without a terminal ends with its proof. The exit code: 0, or 1 after what failed."""
     proof = Proof()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDS:
         signal.signal(number, signal.default_int_handler)
     code = 0
     try:
@@ -63,7 +66,7 @@ def _live(directory: Path, state_files: Path | None, demo: bool, proof: Proof) -
                 _stay(daemon, proof)
     finally:
         # What follows is short and bounded, and a second Ctrl-C must not cut it off.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _ENDS:
             signal.signal(number, signal.SIG_IGN)
         proof.chapter("Leaving")
         proof.claim("netplumb is purged, and the node is as it was", lambda: _purge(daemon, before))

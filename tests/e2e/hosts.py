@@ -126,13 +126,24 @@ def temporary(name: str) -> Iterator[Host]:
         host.remove()
 
 
-def kernel_state(*hosts: Host) -> Listing:
-    """Every link, address, route and neighbour, with its index: equal only where nothing was made anew."""
-    found: Listing = []
+LINK_FIELDS = ("ifindex", "ifname", "address", "mtu", "group", "ifalias", "flags", "link_index", "link_netnsid")
+ADDRESS_FIELDS = ("local", "prefixlen", "scope")
+
+
+def kernel_state(*hosts: Host) -> set[str]:
+    """Every link, address, route and permanent neighbour, with the link's index: equal only where nothing was made
+    anew. Left out is what changes by itself, such as whether an address is tentative."""
+    found: set[str] = set()
     for host in hosts:
-        for line in ("address", "-4 route show table all", "-6 route show table all"):
-            found += host.ip(line)
-        # Of the neighbours, those that somebody set: others come and go with traffic.
-        found += host.ip("neighbour show nud permanent")
-        found += host.ip("neighbour show proxy")
+        entries: Listing = []
+        for link in host.ip("address"):
+            entries.append({field: link.get(field) for field in LINK_FIELDS})
+            for info in link["addr_info"]:
+                entries.append({"ifindex": link["ifindex"]} | {field: info[field] for field in ADDRESS_FIELDS})
+        for line in ("-4 route show table all", "-6 route show table all"):
+            # What the kernel derives from an address comes late for those that it gives by itself.
+            entries += [route for route in host.ip(line) if route["protocol"] != "kernel"]
+        for line in ("neighbour show nud permanent", "neighbour show proxy"):
+            entries += host.ip(line)
+        found.update(f"{host.name}: {json.dumps(entry, sort_keys=True)}" for entry in entries)
     return found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import subprocess
 from pathlib import Path
 
 import grpc
@@ -63,15 +63,16 @@ async def test_another_kind_of_namespace_is_refused(client: Client) -> None:
 
 async def test_a_namespace_is_found_by_the_path_of_a_process(client: Client, web: Host) -> None:
     """The path /proc/PID/ns/net of a process in the workload, which needs CAP_SYS_PTRACE, is as good as a name."""
-    with subprocess.Popen(web.command("sleep", "60")) as sleeper:
-        try:
-            path = f"/proc/{sleeper.pid}/ns/net"
-            await until(lambda: Path(path).samefile(web.path), "the process is in the workload's namespace")
-            answer = await client.attach(attach(path, "web"))
-            assert answer.attachment.phase == "Attached"
-            assert "eth0" in web.links()
-        finally:
-            sleeper.kill()
+    sleeper = await asyncio.create_subprocess_exec(*web.command("sleep", "60"))
+    try:
+        path = f"/proc/{sleeper.pid}/ns/net"
+        await until(lambda: Path(path).samefile(web.path), "the process is in the workload's namespace")
+        answer = await client.attach(attach(path, "web"))
+        assert answer.attachment.phase == "Attached"
+        assert "eth0" in web.links()
+    finally:
+        sleeper.kill()
+        await sleeper.wait()
 
 
 async def test_another_interface_of_that_name_is_left_alone(client: Client, node: Host, web: Host) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from api.client import Client
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
@@ -76,10 +76,7 @@ async def test_killed_and_started_again_loses_no_packet(daemon: Daemon, node: Ho
     assert kernel_state(node, web, db) == before
 
 
-async def _all_attached(client: object, count: int) -> bool:
-    from api.client import Client
-
-    assert isinstance(client, Client)
+async def _all_attached(client: Client, count: int) -> bool:
     found = [attachment async for attachment in client.list()]
     return len(found) == count and all(attachment.phase == "Attached" for attachment in found)
 
@@ -146,10 +143,11 @@ async def test_an_orphan_is_removed_at_start(daemon: Daemon, node: Host, web: Ho
     """A link of ours that no one wants any more goes; what is wanted and what is foreign stays."""
     async with daemon.client() as client:
         await client.attach(attach(web))
+    daemon.terminate()
     node.ip("link add npaaaaaaaaaaaa group 28272 type veth peer name eth0 netns db")
     node.ip("link set npaaaaaaaaaaaa alias netplumb:eth0:orphan")
     node.ip("link add npbbbbbbbbbbbb type veth peer name foreign")
-    await daemon.restart()
+    await daemon.start()
     await until(lambda: "npaaaaaaaaaaaa" not in node.links(), "the orphan goes")
     assert {"npbbbbbbbbbbbb", "foreign"} <= node.links().keys()
     assert "eth0" in web.links()
@@ -206,7 +204,3 @@ async def test_no_daemon_is_told_as_such(daemon: Daemon) -> None:
     async with daemon.client(timeout_s=0.5) as client:
         with refused(grpc.StatusCode.UNAVAILABLE, str(daemon.socket)):
             await client.status()
-
-
-def _stopped(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None

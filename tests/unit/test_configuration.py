@@ -93,11 +93,24 @@ def test_every_mistake_is_a_line_that_says_where(file: Path) -> None:
         ("resync_s: 1\nresync_s: 2\n", ":2: resync_s is given twice, first in line 1"),
         ("resync_s: 1\n---\nmtu: 0\n", ":3: a second document; settings are a single one"),
         ("- resync_s\n", ":1: must be a mapping of settings"),
+        ('"\\uD800": x\n', ":1: must be text that UTF-8 can hold"),
     ],
 )
 def test_a_file_of_the_wrong_shape_is_refused(file: Path, text: str, mistake: str) -> None:
     file.write_text(text)
     assert refused(file) == [f"{file}{mistake}"]
+
+
+def test_a_refused_file_hides_no_mistake_elsewhere(file: Path) -> None:
+    file.write_text("resync_s: 1\nresync_s: 2\n")
+    assert refused(file, NETPLUMB_MTU="7") == [
+        f"{file}:2: resync_s is given twice, first in line 1",
+        "NETPLUMB_MTU: must be 0 or 1280 to 65535",
+    ]
+
+
+def test_a_file_without_end_is_refused() -> None:
+    assert refused(Path("/dev/zero")) == ["/dev/zero: is larger than 1048576 bytes"]
 
 
 def test_a_named_file_must_be_there(file: Path) -> None:

@@ -1,0 +1,32 @@
+"""Namespaces as new between two rounds: an attachment sets the loopback up and leaves it so; each shall find it down,
+as in a namespace that was just made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from reconciler.kernel.encode import link_header
+from reconciler.kernel.namespaces import LO_INDEX
+from reconciler.kernel.rtnetlink import IFF_UP, RTM_NEWLINK
+from reconciler.kernel.wire import Request
+from tests.bench.wires import assemble, carry_out, opened
+from tests.e2e.hosts import Host
+
+DOWN = assemble([Request(RTM_NEWLINK, 0, link_header(LO_INDEX, 0, IFF_UP))])
+
+
+@contextmanager
+def loopbacks(workloads: Sequence[Host]) -> Iterator[Callable[[], None]]:
+    """What sets them all down, over sockets opened here."""
+    with ExitStack() as stack:
+        wires = []
+        for workload in workloads:
+            with workload.enter():
+                wires.append(stack.enter_context(opened()))
+
+        def down() -> None:
+            for wire in wires:
+                carry_out(wire, DOWN)
+
+        yield down

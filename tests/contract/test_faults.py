@@ -1,0 +1,89 @@
+"""The loop's promise on the fake kernel: whatever one step or one read meets, another pass makes it good."""
+
+from __future__ import annotations
+
+from errno import EBUSY, EEXIST, EINVAL, ENOBUFS, ENODEV, ENOMEM, EOPNOTSUPP, EPERM
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import Retryable
+from tests.contract.damages import DAMAGES, Damage, inflict
+from tests.contract.worlds import FakeWorld, World, attached, fake_world, passed, planned, wish
+
+errnos = st.sampled_from((EBUSY, EEXIST, EINVAL, ENOBUFS, ENODEV, ENOMEM, EOPNOTSUPP, EPERM))
+STEPS = 24
+PASSES_MOST = 3
+
+
+@pytest.fixture
+def world() -> None:
+    """Not both worlds: the real kernel meets no faults to order."""
+
+
+def converges(world: FakeWorld, *, passes: int = PASSES_MOST) -> bool:
+    attachment = wish(world)
+    for _ in range(passes):
+        if passed(world, attachment).attached and not planned(world, attachment):
+            return True
+    return False
+
+
+@given(st.integers(0, STEPS), errnos)
+def test_a_fault_of_any_step_of_an_attach_is_made_good(position: int, code: int) -> None:
+    """A fresh attach that fails in any one step comes true in a pass after it."""
+    with fake_world() as world:
+        world.place("w")
+        world.kernel.faults = {position: code}
+        assert converges(world)
+
+
+@given(st.sampled_from(DAMAGES), st.integers(0, STEPS), errnos)
+def test_a_fault_of_any_step_of_a_repair_is_made_good(damage: Damage, position: int, code: int) -> None:
+    """A repair that fails in any one step comes true in a pass after it."""
+    with fake_world() as world:
+        attached(world)
+        inflict(world, damage)
+        world.kernel.faults = {world.kernel.steps_tried + position: code}
+        assert converges(world)
+
+
+@given(st.dictionaries(st.integers(0, 2 * STEPS), errnos, max_size=6))
+def test_any_faults_are_made_good_once_they_end(faults: dict[int, int]) -> None:
+    """However many steps fail, passes go on until all is there."""
+    with fake_world() as world:
+        world.place("w")
+        world.kernel.faults = dict(faults)
+        assert converges(world, passes=len(faults) + PASSES_MOST)
+
+
+@given(st.lists(st.sampled_from(DAMAGES), max_size=5))
+def test_any_damages_together_are_repaired(damages: list[Damage]) -> None:
+    """Damages that come together are repaired together."""
+    with fake_world() as world:
+        attached(world)
+        for damage in damages:
+            _inflict_if_possible(world, damage)
+        assert converges(world)
+
+
+def _inflict_if_possible(world: World, damage: Damage) -> None:
+    """What a former damage took away cannot be damaged again."""
+    try:
+        inflict(world, damage)
+    except KeyError:
+        return
+
+
+def test_a_read_that_fails_fails_the_pass_and_changes_nothing() -> None:
+    """Without a complete read nothing is planned; the next pass goes on."""
+    with fake_world() as world:
+        attachment = attached(world)
+        inflict(world, DAMAGES[1])
+        tried = world.kernel.steps_tried
+        world.kernel.read_faults = [Retryable("the kernel did not answer")]
+        outcome = passed(world, attachment)
+        assert [str(error) for error in outcome.errors] == ["the kernel did not answer"]
+        assert world.kernel.steps_tried == tried
+        assert passed(world, attachment).attached
