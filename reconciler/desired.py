@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, IPAddress
-from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal
+from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal, StoreUnwritable
 from models.naming import workload_mac
 from models.network import Pool
 from reconciler.ipam import FREED_KEPT, Allocator
@@ -146,8 +146,14 @@ class Desired:
             return record
         for source, claims in self._claims.items():
             if source != record.source and (spec := claims.get(key)) is not None:
-                self._hand_over(record, source, spec)
-                return None
+                try:
+                    self._hand_over(record, source, spec)
+                except StoreUnwritable:
+                    raise
+                except Refusal as error:  # such as an address of a third one; this claim goes on waiting
+                    self.blocked[(source, key)] = error
+                else:
+                    return None
         removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
         self._store.commit(Change(put=(removing,)))
         self._attachments[key] = removing

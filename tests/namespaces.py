@@ -14,6 +14,8 @@ from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
+MS_RDONLY = 0x1
+MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
@@ -50,6 +52,17 @@ def unshare_run() -> None:
     _checked(_libc.unshare(CLONE_NEWNS), "unshare the mount namespace")
     mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
     mount("tmpfs", Path("/run"), "tmpfs", 0)
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """The directory cannot be written to in this mount namespace."""
+    mount(str(path), path, "none", MS_BIND)
+    try:
+        mount("none", path, "none", MS_REMOUNT | MS_BIND | MS_RDONLY)
+        yield
+    finally:
+        unmount(path)
 
 
 @contextmanager

@@ -35,10 +35,9 @@ def run(*, demo: bool, state_files: Path | None) -> int:
     try:
         enter()
         with _directory() as directory:
-            try:
-                _live(directory, state_files, demo, proof)
-            except KeyboardInterrupt:
-                code = INTERRUPTED
+            _live(Daemon(directory, state_files), demo, proof)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except NetplumbError as error:
         proof.fail(str(error))
     if proof.failures:
@@ -49,25 +48,25 @@ def run(*, demo: bool, state_files: Path | None) -> int:
     return code
 
 
-def _live(directory: Path, state_files: Path | None, demo: bool, proof: Proof) -> None:
-    """From the daemon's start to the purge. Raises KeyboardInterrupt only if it comes before there is nothing to wait
-    for but itself."""
+def _live(daemon: Daemon, demo: bool, proof: Proof) -> None:
+    """From the daemon's start to the purge. A KeyboardInterrupt comes through if it cuts a proof short."""
     before = node_state()
-    daemon = Daemon(directory, state_files)
     proof.note("A namespace plays the node; this machine's own network is left alone.")
-    proof.note(f"The pools are {' and '.join(POOLS)}. A host outside, {' and '.join(OUTSIDE_ADDRESSES)}, has no route")
-    proof.note("back to them.")
+    proof.note(f"The pools are {' and '.join(POOLS)}.")
+    proof.note(f"A host outside, {' and '.join(OUTSIDE_ADDRESSES)}, has no route back to them.")
     try:
         with daemon:
-            proof.claim("the daemon is ready", daemon.wait_ready)
-            if demo and not proof.failures:
-                demonstration.show(daemon, proof)
-            if not proof.failures and (proof.on_terminal or not demo):
-                _stay(daemon, proof)
+            try:
+                proof.claim("the daemon is ready", daemon.wait_ready)
+                if demo and not proof.failures:
+                    demonstration.show(daemon, proof)
+                if not proof.failures and (proof.on_terminal or not demo):
+                    _stay(daemon, proof)
+            finally:
+                # What follows is short and bounded, and a second Ctrl-C must not cut it off.
+                for number in _ENDS:
+                    signal.signal(number, signal.SIG_IGN)
     finally:
-        # What follows is short and bounded, and a second Ctrl-C must not cut it off.
-        for number in _ENDS:
-            signal.signal(number, signal.SIG_IGN)
         proof.chapter("Leaving")
         proof.claim("netplumb is purged, and the node is as it was", lambda: _purge(daemon, before))
 

@@ -56,10 +56,13 @@ class Daemon:
         }
         self._config.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
         words = ("setpriv", "--pdeathsig", "KILL", str(NETPLUMB), "daemon", "--config", str(self._config))
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
-            )
+        try:
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
+                )
+        except FileNotFoundError:
+            raise SandboxError("the command 'setpriv' is missing; `make setup` installs it") from None
         return self
 
     def __exit__(self, *_: object) -> None:

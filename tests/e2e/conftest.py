@@ -13,7 +13,7 @@ import pytest
 
 from api.client import Client
 from tests import namespaces
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import POOLS, Daemon
 from tests.e2e.hosts import Host, temporary
 
 NODE_V4, NODE_V6 = "192.0.2.1", "2001:db8::1"
@@ -24,7 +24,7 @@ MakeHost = Callable[[str], Host]
 
 
 class StartDaemon(Protocol):
-    async def __call__(self, *, pools: tuple[str, ...] = ..., flags: str = ...) -> Daemon: ...
+    async def __call__(self, *, pools: tuple[str, ...] = ..., flags: str = ..., ready: bool = ...) -> Daemon: ...
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,10 +88,10 @@ def start_daemon(node: Host, directory: Path) -> Iterator[StartDaemon]:
     """Starts daemons on the node, each with a directory of its own."""
     daemons: list[Daemon] = []
 
-    async def start(*, pools: tuple[str, ...] = ("10.213.0.0/24", "fd13::/64"), flags: str = "") -> Daemon:
+    async def start(*, pools: tuple[str, ...] = POOLS, flags: str = "", ready: bool = True) -> Daemon:
         daemon = Daemon(node, directory / str(len(daemons)), pools=pools, flags=flags)
         daemons.append(daemon)
-        return await daemon.start()
+        return await daemon.start(ready=ready)
 
     yield start
     for daemon in daemons:

@@ -90,29 +90,30 @@ class Daemon:
     def client(self, timeout_s: float = 10.0) -> Client:
         return Client(self.socket, timeout_s)
 
-    async def start(self) -> Self:
+    async def start(self, *, ready: bool = True) -> Self:
+        """Starts it and waits until it answers, and is ready unless it cannot be."""
         self._spawn()
-        await self._ready()
+        await self._ready(ready)
         return self
 
     def _spawn(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    async def _ready(self) -> None:
+    async def _ready(self, ready: bool) -> None:
         ends = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends:
             if not self.running:
                 raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.logged()}")
-            if self.socket.exists() and await self._answers():
+            if self.socket.exists() and await self._answers(ready):
                 return
             await asyncio.sleep(0.02)
         raise AssertionError(f"the daemon is not ready after {READY_WITHIN_S} s:\n{self.logged()}")
 
-    async def _answers(self) -> bool:
+    async def _answers(self, ready: bool) -> bool:
         try:
             async with self.client(timeout_s=1.0) as client:
-                return (await client.status()).ready
+                return (await client.status()).ready or not ready
         except Unreachable:
             return False
         except ClientError as error:

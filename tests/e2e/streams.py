@@ -86,6 +86,11 @@ class TcpStream:
             assert not thread.is_alive()
         self._receiver.close()
 
+    def moves_on(self) -> Callable[[], bool]:
+        """Whether anything more than by now has been received, to be asked later."""
+        by_now = self.received
+        return lambda: self.received > by_now
+
     def _guarded(self, run: Callable[[], None]) -> None:
         try:
             run()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import select
 import subprocess
@@ -259,3 +260,14 @@ def test_words_that_libnftables_does_not_understand_are_terminal() -> None:
     """No repetition heals a command that is wrong in itself, and the error quotes what libnftables said."""
     with closing(Libnftables()) as library, pytest.raises(Terminal, match="Unknown object"):
         library.run([{"add": {"nonsense": {}}}])
+
+
+def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs netplumb where libnftables is not installed is told what to install."""
+
+    def missing(name: str) -> ctypes.CDLL:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    with pytest.raises(Terminal, match="libnftables1"):
+        Libnftables()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -130,14 +130,15 @@ def test_no_failed_change_shows_in_memory(bench: Bench) -> None:
     before, usage = dict(desired.attachments), desired.allocator.usage()
     bench.marked.clear()
     bench.break_store()
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: desired.detach(DetachSpec(workload_id="web"), 0),
         lambda: desired.forget(DB),
         lambda: desired.converged(WEB, 2),
         lambda: desired.placed(WEB, 9, created=True),
         lambda: desired.declare("file/a", [wish("new")]),
         lambda: desired.attach(wish(mtu=1400), 7),
-    ):
+    )
+    for change in changes:
         with pytest.raises(StoreUnwritable):
             change()
     assert desired.attachments == before
@@ -367,6 +368,21 @@ def test_a_claim_that_found_no_pool_is_met_when_one_comes(tmp_path: Path) -> Non
     bench.desired.configure(pools("10.0.0.0/24"))
     assert texts(record(bench.desired)) == ["10.0.0.2"]
     bench.store.close()
+
+
+def test_a_claim_that_cannot_take_over_does_not_hold_a_detach_up(desired: Desired) -> None:
+    """A waiting file that asks for an address of a third attachment goes on waiting; the key is let go all the same."""
+    desired.attach(wish("db", addresses=["10.0.0.5"]), 8)
+    desired.attach(wish(), 7)
+    desired.declare("file/a", [wish(addresses=["10.0.0.5"])])
+    desired.declare("file/b", [wish(mtu=1400)])
+    assert desired.detach(DetachSpec(workload_id="web"), 0) is None
+    assert record(desired).source == "file/b"
+    desired.declare("file/b", [])
+    assert record(desired).removing
+    desired.forget(WEB)
+    ((source, _, error),) = desired.waiting_claims()
+    assert (source, "db/eth0" in str(error)) == ("file/a", True)
 
 
 def test_an_unchanged_file_changes_nothing(bench: Bench) -> None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler.sources import directory as directories
 from reconciler.sources import files
+from reconciler.sources.directory import FileContent
 from reconciler.sources.files import StateFiles
 from tests.unit.recorder import Recorder, document, replace, running, swap, until
 
@@ -170,20 +174,17 @@ class TestScan:
         file.write_text(document("first"))
         source = StateFiles(directory, desired)
         await source.scan()
-        writing = True
+        (directory / "calm.yaml").write_text(document("calm"))
+        look = directories.contents
 
-        def write() -> None:
-            while writing:
-                file.write_text(document("other"))
-                file.write_text("")
+        def look_beside_a_writer(*arguments: Any) -> Mapping[str, FileContent]:
+            with file.open("a") as log:
+                log.write("---\n" + document("other"))
+            return look(*arguments)
 
-        writer = asyncio.create_task(asyncio.to_thread(write))
-        try:
-            (directory / "calm.yaml").write_text(document("calm"))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(directories, "contents", look_beside_a_writer)
             await source.scan()
-        finally:
-            writing = False
-            await writer
         assert desired.partitions == {"file/log.yaml": ["first"], "file/calm.yaml": ["calm"]}
         assert desired.problems == {"file/log.yaml": "log.yaml: is being written to without a pause"}
         file.write_text(document("first"))

@@ -24,7 +24,7 @@ def spec(workload_id: str) -> AttachmentSpec:
 def desired(tmp_path: Path) -> Iterator[Desired]:
     store = Store(tmp_path, "node")
     pools = [Pool.model_validate({"cidr": "10.0.0.0/24"})]
-    yield Desired(store, pools, lambda key: None)
+    yield Desired(store, pools, set[AttachmentKey]().add)
     store.close()
 
 
