@@ -194,7 +194,16 @@ def apply(steps: Iterable[Step], node: Channel, workload: Namespace | None, obse
         else:
             run.step(step)
     run.flush()
+    if run.applied.made is not None:
+        _carry_at_once(node, run.applied.made)
     return run.applied
+
+
+def _carry_at_once(node: Channel, made: Link) -> None:
+    """Makes the end that came up first carry packets now. It got its carrier when the other end came up, and would
+    drop what it is given until the kernel's link watch has its turn, milliseconds later; since Linux 6.8 a read of
+    the link does not answer before that is done."""
+    node.transact([encode.get_link_by_index(made.index)])
 
 
 def _is_done(step: Step, code: int) -> bool:

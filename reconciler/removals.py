@@ -15,8 +15,8 @@ from models.errors import StepError
 from reconciler.linux import Doomed
 
 BATCH = 32
-LINGER_S = 0.0015
-LINGER_MOST_S = 0.012
+LINGER_S = 0.012
+LINGER_STEP_S = 0.001
 
 
 class LinkRemover(Protocol):
@@ -43,24 +43,24 @@ class Removals:
     def holds(self, key: AttachmentKey) -> bool:
         return key in self._doomed or key in self._under_way
 
-    async def _linger(self) -> None:
-        """Waits as long as more keeps coming: clients whose removals ended together come back one after another, and
-        half of them taken at once would make two waits of one."""
-        ends = time.monotonic() + LINGER_MOST_S
-        waiting = 0
-        while waiting < len(self._doomed) < BATCH and time.monotonic() < ends:
-            waiting = len(self._doomed)
-            await asyncio.sleep(LINGER_S)
+    async def _linger(self, expected: int) -> None:
+        """Waits a moment for as many as went the last time: clients whose removals ended together come back one after
+        another, and half of them taken at once would make two waits of one."""
+        ends = time.monotonic() + LINGER_S
+        while len(self._doomed) < min(expected, BATCH) and time.monotonic() < ends:
+            await asyncio.sleep(LINGER_STEP_S)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        expected = 1
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._doomed:
-                    await self._linger()
+                    await self._linger(expected)
                     batch = [self._doomed.pop(key) for key in list(self._doomed)[:BATCH]]
+                    expected = len(batch)
                     self._under_way = {doomed.key for doomed in batch}
                     results = await loop.run_in_executor(self._executor, self._kernel.remove_links, batch)
                     self._under_way = set()

@@ -19,6 +19,7 @@ MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
+MS_SHARED = 0x100000
 MNT_DETACH = 2
 
 NETNS_DIR = Path("/run/netns")
@@ -48,10 +49,14 @@ def unshare_net() -> None:
 
 
 def unshare_run() -> None:
-    """Puts the calling thread into a new mount namespace with an empty /run, which nobody else sees."""
+    """Puts the calling thread into a new mount namespace, with a /run that nobody else sees and that holds no named
+    network namespace. Where those are kept is a shared mount, as the first `ip netns add` makes it."""
     _checked(_libc.unshare(CLONE_NEWNS), "unshare the mount namespace")
     mount("none", Path("/"), "", MS_REC | MS_PRIVATE)
     mount("tmpfs", Path("/run"), "tmpfs", 0)
+    NETNS_DIR.mkdir()
+    mount(str(NETNS_DIR), NETNS_DIR, "none", MS_BIND)
+    mount("none", NETNS_DIR, "none", MS_SHARED)
 
 
 @contextmanager

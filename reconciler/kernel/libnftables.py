@@ -59,7 +59,7 @@ class Libnftables:
         output = self._library.nft_ctx_get_output_buffer(self._context) or b""
         words = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
         if failed:
-            raise _failure(words)
+            raise _told(words)
         listed: list[dict[str, Any]] = json.loads(output)["nftables"] if output.strip() else []
         return listed
 
@@ -72,10 +72,15 @@ class Libnftables:
 _CODES = {os.strerror(code): code for code in errno.errorcode}
 
 
-def _failure(words: str) -> StepError:
+def failure(code: int, words: str) -> StepError:
+    """What to raise for an errno from nf_tables: Retryable where another attempt, or another reading, may heal it."""
+    name = f"{errno_name(code)}: " if code else ""
+    kind = Retryable if code in _PASSING else Terminal
+    return kind(f"nftables: {name}{words}", subject="table inet netplumb", code=code, reason="NftablesFailed")
+
+
+def _told(words: str) -> StepError:
     """libnftables tells an errno only by its text, at the end of the first line."""
     line = words.strip().splitlines()[0] if words.strip() else "libnftables failed without a word"
     code = next((code for text, code in _CODES.items() if line.endswith(text)), 0)
-    name = f"{errno_name(code)}: " if code else ""
-    kind = Retryable if code in _PASSING else Terminal
-    return kind(f"nftables: {name}{line}", subject="table inet netplumb", code=code, reason="NftablesFailed")
+    return failure(code, line)

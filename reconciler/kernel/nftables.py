@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from struct import pack
 from typing import Any
@@ -16,14 +17,24 @@ from typing import Any
 from models.errors import Retryable, StepError
 from models.kernel import NftChain, Step, Verb
 from models.nft import canonical_rule
-from reconciler.kernel.libnftables import Libnftables
-from reconciler.kernel.wire import HEADER, attributes, messages
+from reconciler.kernel.channel import NLM_F_REQUEST, NLMSG_ERROR
+from reconciler.kernel.libnftables import Libnftables, failure
+from reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
 
 NETLINK_NETFILTER = 12
 FAMILY, TABLE = "inet", "netplumb"
+_TABLE: Mapping[str, Any] = {"table": {"family": FAMILY, "name": TABLE}}
+
+# NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
+_NFT_MSG_NEWTABLE = 10 << 8 | 0
+_NFT_MSG_GETTABLE = 10 << 8 | 1
 _NFT_MSG_NEWGEN = 10 << 8 | 15
-_NFT_MSG_GETGEN = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
+_NFT_MSG_GETGEN = 10 << 8 | 16
+_NFTA_TABLE_NAME = 1
+_NFTA_TABLE_FLAGS = 2
 _NFTA_GEN_ID = 1
+_NFPROTO_INET = 1
+_OURS = frozenset({"metainfo", "table", "chain", "rule"})
 _READS = 5
 
 
@@ -36,68 +47,108 @@ class Nftables:
         self._socket.settimeout(5)
         self._read_at: int | None = None
         self._chains: Sequence[NftChain] = ()
+        self._spoilt = False
 
     def close(self) -> None:
         self._nft.close()
         self._socket.close()
 
     def generation(self) -> int:
-        """The kernel's number of the ruleset as it is now."""
-        request = pack("=BBH", 0, 0, 0)  # struct nfgenmsg
+        """The kernel's number of the ruleset as it is now. Raises StepError, for example without CAP_NET_ADMIN."""
+        told = self._ask(_NFT_MSG_GETGEN, _NFT_MSG_NEWGEN, b"", "the generation of its ruleset")
+        return int.from_bytes(told[_NFTA_GEN_ID], "big")
+
+    def _flags(self) -> int | None:
+        """The table's flags; None when the table is missing."""
+        name = text(_NFTA_TABLE_NAME, TABLE)
         try:
-            self._socket.send(HEADER.pack(16 + len(request), _NFT_MSG_GETGEN, 1, 0, 0) + request)
-            for type_, _, _, _, body in messages(self._socket.recv(8192)):
-                if type_ == _NFT_MSG_NEWGEN:
-                    return int.from_bytes(attributes(body, 4)[_NFTA_GEN_ID], "big")
+            told = self._ask(_NFT_MSG_GETTABLE, _NFT_MSG_NEWTABLE, name, "the flags of the table")
+        except StepError as error:
+            if error.code == errno.ENOENT:
+                return None
+            raise
+        return int.from_bytes(told.get(_NFTA_TABLE_FLAGS, b""), "big")
+
+    def _ask(self, request: int, answer: int, body: bytes, what: str) -> dict[int, Buffer]:
+        """The attributes of the kernel's one answer. Raises StepError."""
+        payload = pack("=BBH", _NFPROTO_INET, 0, 0) + body  # struct nfgenmsg
+        try:
+            self._socket.send(HEADER.pack(16 + len(payload), request, NLM_F_REQUEST, 0, 0) + payload)
+            for type_, _, _, _, told in messages(self._socket.recv(8192)):
+                if type_ == answer:
+                    return attributes(told, 4)
+                if type_ == NLMSG_ERROR:
+                    code = -int.from_bytes(told[:4], sys.byteorder, signed=True)
+                    raise failure(code, f"the kernel does not tell {what}")
         except OSError as error:
             raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
-        raise Retryable("nftables does not tell its generation", reason="NftablesFailed")
+        raise Retryable(f"nftables does not tell {what}", reason="NftablesFailed")
 
     def observe(self) -> Sequence[NftChain]:
-        """The table's chains in canonical form; none when the table is missing."""
+        """The table's chains in canonical form; none when the table is missing.
+
+        None either when it holds what we never make, such as a flag, a set or a map: the next `apply` makes it anew.
+        """
         for _ in range(_READS):
             before = self.generation()
             if before == self._read_at:
                 break
-            chains = tuple(self._list())
+            chains = self._read()
             if self.generation() == before:  # else somebody wrote while it was read, and it may be of two halves
-                self._chains, self._read_at = chains, before
+                self._chains, self._spoilt, self._read_at = chains or (), chains is None, before
                 break
         else:
             raise Retryable("the nftables ruleset changes faster than it can be read", reason="NftablesBusy")
         return self._chains
 
-    def _list(self) -> Iterator[NftChain]:
+    def _read(self) -> Sequence[NftChain] | None:
+        """The table's chains, None where it holds what we never make.
+
+        Flags are asked for apart: a dormant table lists as usual yet does nothing, and libnftables 1.0.6 prints the
+        JSON of a table with flags from memory that is not its own.
+        """
+        if flags := self._flags():
+            return None
         try:
-            listed = self._nft.run([{"list": {"table": {"family": FAMILY, "name": TABLE}}}])
+            listed = self._nft.run([{"list": _TABLE}]) if flags is not None else []
         except StepError as error:
             if error.code == errno.ENOENT:
-                return
+                return ()
             raise
-        rules: dict[str, list[str]] = {}
-        for thing in listed:
-            if (rule := thing.get("rule")) is not None:
-                rules.setdefault(rule["chain"], []).append(canonical_rule(rule["expr"], rule.get("comment")))
-        for thing in listed:
-            if (chain := thing.get("chain")) is not None:
-                name = chain["name"]
-                yield NftChain(
-                    name,
-                    chain.get("type", ""),
-                    chain.get("hook", ""),
-                    chain.get("prio", 0),
-                    chain.get("policy", ""),
-                    tuple(rules.get(name, ())),
-                )
+        return tuple(_chains(listed)) if all(_OURS.issuperset(thing) for thing in listed) else None
 
     def apply(self, steps: Sequence[Step]) -> None:
-        """Carries out chain steps in one transaction, all or nothing. Raises StepError."""
-        self._nft.run([{"add": {"table": {"family": FAMILY, "name": TABLE}}}, *_commands(steps)])
+        """Carries out chain steps in one transaction, all or nothing. Raises StepError.
+
+        A spoilt table goes in the same transaction. Since it was observed as empty, the steps bring all that is wanted.
+        The kernel would refuse new chains in the transaction that wakes a dormant table, and to delete a chain that a
+        map names.
+        """
+        anew = [{"add": _TABLE}, {"delete": _TABLE}] if self._spoilt else []
+        self._nft.run([*anew, {"add": _TABLE}, *_commands(steps)])
+        self._spoilt = False
 
     def delete_table(self) -> None:
         """Removes the table and all in it; a missing one is fine."""
-        table = {"table": {"family": FAMILY, "name": TABLE}}
-        self._nft.run([{"add": table}, {"delete": table}])
+        self._nft.run([{"add": _TABLE}, {"delete": _TABLE}])
+
+
+def _chains(listed: Sequence[Mapping[str, Any]]) -> Iterator[NftChain]:
+    rules: dict[str, list[str]] = {}
+    for thing in listed:
+        if (rule := thing.get("rule")) is not None:
+            rules.setdefault(rule["chain"], []).append(canonical_rule(rule["expr"], rule.get("comment")))
+    for thing in listed:
+        if (chain := thing.get("chain")) is not None:
+            name = chain["name"]
+            yield NftChain(
+                name,
+                chain.get("type", ""),
+                chain.get("hook", ""),
+                chain.get("prio", 0),
+                chain.get("policy", ""),
+                tuple(rules.get(name, ())),
+            )
 
 
 def _commands(steps: Sequence[Step]) -> Iterator[Mapping[str, Any]]:

@@ -103,6 +103,9 @@ def _content(name: str, directory_fd: int, known: bytes | None) -> FileContent |
     digest = blake2b(data, digest_size=16).digest()
     if digest == known:
         return None
+    if not data:
+        # A shell that writes a file empties it first, which must not detach what the file is about to say again.
+        return FileContent(digest, problem=f"{name}: is empty; remove the file to detach what it declared")
     try:
         return FileContent(digest, parse(name, data))
     except StateFileError as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from models.kernel import Address, LinkUp, Neighbour, Route, Scope
 from models.naming import node_if_name
-from tests.contract.fake import Bound, Side
-from tests.contract.worlds import ADDRESSES, FakeWorld, LinuxWorld, World, wish
+from tests.contract.fake import Bound, KernelRefusal, Side
+from tests.contract.worlds import ADDRESSES, FakeWorld, LinuxWorld, World, attached, fake_world, wish
 
 OTHER_MAC = "02:00:00:00:00:77"
 V4, V6 = ADDRESSES
@@ -49,12 +49,12 @@ def _removed(world: FakeWorld, side: Side, link: str) -> None:
     world.kernel.remove_link(side, side.links[link].index)
 
 
-def _down(_: FakeWorld, side: Side, link: str) -> None:
-    side.set_down(link)
+def _down(world: FakeWorld, side: Side, link: str) -> None:
+    world.kernel.set_down(side, link)
 
 
-def _off_and_on(_: FakeWorld, side: Side, link: str) -> None:
-    side.set_down(link)
+def _off_and_on(world: FakeWorld, side: Side, link: str) -> None:
+    world.kernel.set_down(side, link)
     side.add(LinkUp(side.scope, link))
 
 
@@ -62,14 +62,14 @@ def _lo_down(_: FakeWorld, side: Side, link: str) -> None:
     side.set_down("lo")
 
 
-def _renamed(_: FakeWorld, side: Side, link: str) -> None:
-    side.set_down(link)
+def _renamed(world: FakeWorld, side: Side, link: str) -> None:
+    world.kernel.set_down(side, link)
     side.rename(link, "renamed0")
 
 
 def _changed(**fields: Any) -> Callable[[FakeWorld, Side, str], None]:
     def change(_: FakeWorld, side: Side, link: str) -> None:
-        side.links[link] = replace(side.links[link], **fields)
+        side.change(link, **fields)
 
     return change
 
@@ -93,8 +93,11 @@ def _is(kind: type[Bound], size: int, **fields: object) -> Callable[[Bound], boo
 
 
 def _other_neighbour(_: FakeWorld, side: Side, link: str) -> None:
-    neighbour = Neighbour(side.scope, link, V4.packed, bytes.fromhex(OTHER_MAC.replace(":", "")), protocol=0)
-    side.bound[neighbour.key] = neighbour
+    """The kernel keeps the mark of a neighbour that is replaced; a fresh one has none."""
+    neighbour = Neighbour(side.scope, link, V4.packed, _MAC, protocol=0)
+    before = side.bound.get(neighbour.key)
+    protocol = before.protocol if isinstance(before, Neighbour) else 0
+    side.add(replace(neighbour, protocol=protocol))
 
 
 def _unmarked(_: FakeWorld, side: Side, link: str) -> None:
@@ -178,3 +181,18 @@ DAMAGES = (
         _off_and_on,
     ),
 )
+
+
+def is_possible(damages: Sequence[Damage]) -> bool:
+    """Whether the damages can be done one after the other, as far as can be told beforehand: what one took away cannot
+    be damaged again, and only one of the marks by which a link is known as ours is taken from it."""
+    with fake_world() as world:
+        attached(world)
+        try:
+            for damage in damages:
+                inflict(world, damage)
+        except (KeyError, KernelRefusal):
+            return False
+    names = {damage.name for damage in damages if damage.scope is NODE}
+    gone = [damage for damage in damages[:-1] if damage.takes]
+    return not names >= {"group changed", "alias changed"} and not gone

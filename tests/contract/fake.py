@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from errno import EACCES, EEXIST, EINVAL, ENETDOWN, ENETUNREACH, ENODEV
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from models.attachment import NETNS_DIR, AttachmentKey
 from models.errors import NotANetworkNamespace, StepError
@@ -62,6 +63,17 @@ class Side:
         """Routes, neighbours and IPv6 addresses go; IPv4 addresses stay."""
         self.drop(t for t in self.on(name) if not (isinstance(t, Address) and len(t.ip) == 4))
 
+    def lose_carrier(self, name: str) -> None:
+        """What follows from the other end going down: proxy neighbours go, permanent ones stay."""
+        self.drop(t for t in self.on(name) if isinstance(t, Neighbour) and t.proxy)
+
+    def change(self, name: str, **fields: Any) -> None:
+        """A link with another MAC loses its neighbours."""
+        before = self.links[name]
+        self.links[name] = replace(before, **fields)
+        if self.links[name].mac != before.mac:
+            self.drop(t for t in self.on(name) if isinstance(t, Neighbour) and not t.proxy)
+
     def rename(self, name: str, new: str) -> None:
         things = self.on(name)
         self.drop(things)
@@ -75,8 +87,11 @@ class Side:
         self.drop(thing for thing in self.bound.values() if not isinstance(thing, LinkUp) and _is_v6(thing))
 
     def delete_address(self, address: Address) -> None:
-        """An IPv4 route goes with the address that it prefers; an IPv6 one loses the preference."""
+        """An IPv4 route goes with the address that it prefers, an IPv6 one loses the preference; with a link's last
+        IPv4 address all that is IPv4 on that link goes."""
         self.drop([address])
+        if len(address.ip) == 4 and not any(isinstance(t, Address) and len(t.ip) == 4 for t in self.on(address.link)):
+            self.drop(t for t in self.on(address.link) if not isinstance(t, LinkUp) and not _is_v6(t))
         for route in [t for t in self.bound.values() if isinstance(t, Route) and t.prefsrc == address.ip]:
             self.drop([route])
             if len(address.ip) == 16:
@@ -283,7 +298,7 @@ class FakeKernel:
                 indexes.pop((Scope.NODE, thing.name), None)
                 indexes.pop((Scope.WORKLOAD, thing.peer or ""), None)
             elif isinstance(step.observed, Link):
-                _change(side, thing, step.observed)
+                self._change(side, thing, step.observed)
             return
         if not isinstance(thing, Bound):
             raise TypeError(f"no part of an attachment: {thing}")
@@ -306,6 +321,24 @@ class FakeKernel:
         self.node.links[node.name] = made
         workload.links[end.name] = _new(end, peer_index, index, ipv6_off=workload.ipv6_off)
         return made
+
+    def _change(self, side: Side, wanted: Link, observed: Link) -> None:
+        there = side.by_index(observed.index)
+        if there is None:
+            raise KernelRefusal(ENODEV)
+        fields = {name: getattr(wanted, name) for name in wanted.differences(observed)}
+        if (name := fields.pop("name", there.name)) != there.name:
+            self.set_down(side, there.name)
+            side.rename(there.name, name)
+        side.change(name, **fields)
+
+    def set_down(self, side: Side, name: str) -> None:
+        """Takes an interface down, and with it the carrier of the other end."""
+        side.set_down(name)
+        if (other := self._other_end(side.links[name])) is not None:
+            far, index = other
+            if (link := far.by_index(index)) is not None:
+                far.lose_carrier(link.name)
 
     def _other_end(self, link: Link) -> tuple[Side, int] | None:
         for side in (self.node, *(side for side in self.paths.values() if side is not None)):
@@ -357,18 +390,6 @@ def _new(wanted: Link, index: int, peer_index: int, *, ipv6_off: bool) -> Link:
         peer_index=peer_index,
         ipv6_disabled=ipv6_off,
     )
-
-
-def _change(side: Side, wanted: Link, observed: Link) -> None:
-    there = side.by_index(observed.index)
-    if there is None:
-        raise KernelRefusal(ENODEV)
-    differing: dict[str, object] = {name: getattr(wanted, name) for name in wanted.differences(observed)}
-    if (new := differing.pop("name", None)) is not None:
-        side.set_down(there.name)
-        side.rename(there.name, str(new))
-        there = side.links[str(new)]
-    side.links[there.name] = replace(there, **differing)  # type: ignore[arg-type]
 
 
 def objects(side: Side) -> set[KernelObject]:

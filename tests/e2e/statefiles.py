@@ -13,9 +13,7 @@ def document(
     workload_id: str, netns: Host | str, *, addresses: Sequence[str] = (), app: str = "", create: bool = False
 ) -> str:
     """One document; a name is that of a namespace that may be created."""
-    where = (
-        f"{{path: {netns.path}}}" if isinstance(netns, Host) else f"{{name: {netns}, create: {str(create).lower()}}}"
-    )
+    where = f"path: {netns.path}" if isinstance(netns, Host) else f"name: {netns}, create: {str(create).lower()}"
     lines = ["kind: Attachment", f"workload_id: {workload_id}", f"netns: {{{where}}}"]
     if addresses:
         lines.append(f"addresses: [{', '.join(addresses)}]")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from models.kernel import LINK_GROUP, Address, Link, Scope
-from reconciler.kernel import encode
+from models.kernel import LINK_GROUP, Address, Scope
+from reconciler.kernel import decode, encode
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.listener import NODE_NSID, Event, Listener, Subject
 from reconciler.kernel.namespaces import Namespaces
@@ -53,9 +53,13 @@ def heard(listener: Listener, wanted: Callable[[Event], bool]) -> list[Event]:
     return events
 
 
+def first(listener: Listener, wanted: Callable[[Event], bool]) -> Event:
+    return next(filter(wanted, heard(listener, wanted)))
+
+
 def fence(listener: Listener) -> list[Event]:
     """All that is heard before a change that a process makes last: what was not heard by then never is."""
-    ip("link add fence type dummy")
+    ip("link add fence type veth peer name ecnef")
     return heard(listener, lambda event: event.subject is Subject.LINK and b"fence\0" in bytes(event.body))
 
 
@@ -66,21 +70,21 @@ def test_the_nodes_changes_are_heard(listener: Listener) -> None:
     assert (event.nsid, event.deleted, event.by_kernel) == (NODE_NSID, False, False)
 
 
-def test_a_workloads_changes_are_heard_with_its_number(listener: Listener, web: Path) -> None:
+def test_a_workloads_changes_are_heard_with_its_number(listener: Listener) -> None:
     """What happens inside a namespace with a veth to the node is heard under the number that the node has for it."""
     with Channel() as channel:
         (reply,) = channel.transact([encode.get_link_by_name("np0")])
+    number = decode.link(Scope.NODE, reply.parts[0][1])[0].peer_nsid
     ip("-n web address add 192.0.2.2/32 dev eth0")
-    events = heard(listener, lambda event: event.subject is Subject.ADDRESS and event.nsid != NODE_NSID)
-    assert reply.parts
-    assert events[-1].nsid >= 0
+    events = heard(listener, lambda event: event.subject is Subject.ADDRESS)
+    assert [event.nsid for event in events if event.subject is Subject.ADDRESS] == [number]
+    assert number != NODE_NSID
 
 
 def test_a_workloads_link_is_read_from_its_event(listener: Listener) -> None:
     """An event of a link carries the link, so that it can be compared without a read."""
     ip("-n web link set eth0 mtu 1400")
-    events = heard(listener, lambda event: event.subject is Subject.LINK and event.nsid != NODE_NSID)
-    link = events[-1].link()
+    link = first(listener, lambda event: event.subject is Subject.LINK and event.nsid != NODE_NSID).link()
     assert (link.scope, link.name, link.mtu) == (Scope.WORKLOAD, "eth0", 1400)
 
 
@@ -108,26 +112,25 @@ def test_our_own_requests_in_a_workload_are_not_heard(listener: Listener, web: P
     assert not [event for event in fence(listener) if event.subject is Subject.ADDRESS]
 
 
-def test_links_that_we_change_are_heard_as_the_kernels(listener: Listener) -> None:
-    """A link's event carries no sender, so a change of ours is heard too, and told by how the link looks."""
-    observed = Link(Scope.NODE, "np0")
+def test_links_that_we_change_are_heard_by_how_they_look(listener: Listener) -> None:
+    """A link's event carries no sender, so a change of ours is heard too, with the link as it is now."""
+    ip("link set np0 up")
     with Channel() as channel:
         (reply,) = channel.transact([encode.get_link_by_name("np0")])
         index = int.from_bytes(reply.parts[0][1][4:8], "little")
         channel.transact([encode.set_group(index, LINK_GROUP)])
-    events = heard(listener, lambda event: event.subject is Subject.LINK and event.index == index)
-    assert events[-1].link().group == LINK_GROUP
-    assert events[-1].link().name == observed.name
+    ours = [event for event in fence(listener) if event.subject is Subject.LINK and event.index == index]
+    assert ours[-1].by_kernel
+    assert (ours[-1].link().name, ours[-1].link().group) == ("np0", LINK_GROUP)
 
 
 def test_a_namespace_that_goes_is_heard_with_its_number(listener: Listener) -> None:
     """When a workload's namespace ends, the node hears the number that it had."""
     ip("-n web link set eth0 mtu 1400")
-    before = heard(listener, lambda event: event.subject is Subject.LINK and event.nsid != NODE_NSID)
+    number = first(listener, lambda event: event.subject is Subject.LINK and event.nsid != NODE_NSID).nsid
     namespaces.remove("web")
-    gone = heard(listener, lambda event: event.subject is Subject.NSID)
-    assert gone[-1].deleted
-    assert gone[-1].index == before[-1].nsid
+    gone = first(listener, lambda event: event.subject is Subject.NSID)
+    assert (gone.deleted, gone.index) == (True, number)
 
 
 def test_a_forwarding_switch_is_heard(listener: Listener) -> None:

@@ -14,7 +14,17 @@ from reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
 
+MS_SHARED = 0x100000
 OWN = "/proc/thread-self/ns/net"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_directory(own_run: None) -> None:
+    """The directory of namespaces is a shared mount point before any is made in it, as `ip netns add` leaves it."""
+    directory = namespaces.NETNS_DIR
+    directory.mkdir(exist_ok=True)
+    namespaces.mount(str(directory), directory, "none", namespaces.MS_BIND | namespaces.MS_REC)
+    namespaces.mount("none", directory, "none", MS_SHARED | namespaces.MS_REC)
 
 
 @pytest.fixture
@@ -26,6 +36,10 @@ def opener(node: NodeNamespace) -> Iterator[Namespaces]:
 
 def inode(path: str | Path) -> int:
     return Path(path).stat().st_ino
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_a_workloads_namespace_is_opened_and_the_thread_comes_back(opener: Namespaces, node: NodeNamespace) -> None:
@@ -41,12 +55,12 @@ def test_a_workloads_namespace_is_opened_and_the_thread_comes_back(opener: Names
 def test_a_closed_namespace_leaves_no_descriptor(opener: Namespaces, node: NodeNamespace) -> None:
     """A namespace held open would keep a dead one alive, so opening and refusing both leave nothing behind."""
     path = node.netns("web")
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     opener.open(str(path)).close()
     for refused in ("/proc/self/ns/net", "/proc/self/ns/mnt", "/dev/null"):
         with pytest.raises(NotANetworkNamespace):
             opener.open(refused)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_the_nodes_own_namespace_is_refused(opener: Namespaces) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import select
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -34,6 +35,13 @@ def nft(script: str) -> str:
     done = subprocess.run(["nft", "-f", "-"], input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def add_foreign_chains() -> None:
+    """A large ruleset, in parts: without root's rights over the machine one message holds no more (EMSGSIZE)."""
+    for first in range(0, FOREIGN_CHAINS, 500):
+        chains = (f"chain c{n} {{ counter accept; }};" for n in range(first, first + 500))
+        nft(f"table inet theirs {{ {' '.join(chains)} }}")
 
 
 def jump(target: str) -> str:
@@ -90,6 +98,11 @@ DRIFTS = {
     "hook changed": "delete table inet netplumb; table inet netplumb { chain postrouting {"
     " type nat hook prerouting priority -100; }; }",
     "made regular": "delete table inet netplumb; table inet netplumb { chain postrouting { counter; }; }",
+    "made dormant": "add table inet netplumb { flags dormant; }",
+    "made dormant and emptied": "delete table inet netplumb; add table inet netplumb { flags dormant; }",
+    "map to a chain added": "table inet netplumb { chain c { };"
+    " map m { type ipv4_addr : verdict; elements = { 192.0.2.1 : jump c }; }; }",
+    "set added": "table inet netplumb { set s { type ipv4_addr; }; }",
     "chains added": "table inet netplumb { chain b { }; chain a { jump b; }; chain c { jump a; jump b; }; }",
 }
 
@@ -230,7 +243,7 @@ def test_a_context_stays_in_the_namespace_it_was_made_in(node: NodeNamespace, nf
 
 def test_thousands_of_foreign_chains_do_no_harm(nftables: Nftables) -> None:
     """Beside a large ruleset the table is read and healed as ever."""
-    nft("table inet theirs {" + "".join(f"chain c{n} {{ counter accept; }};" for n in range(FOREIGN_CHAINS)) + "}")
+    add_foreign_chains()
     bring(nftables, wanted())
     assert nftables.observe() == wanted()
     nft("flush chain inet netplumb postrouting")
@@ -251,7 +264,7 @@ def test_a_changed_ruleset_is_heard_once(nftables: Nftables) -> None:
 def test_lost_messages_are_heard_as_a_change(nftables: Nftables) -> None:
     """More changes than the socket's buffer holds still come through as one, and do not raise."""
     with closing(NftListener()) as listener:
-        nft("table inet theirs {" + "".join(f"chain c{n} {{ }};" for n in range(FOREIGN_CHAINS)) + "}")
+        add_foreign_chains()
         assert listener.drain()
         assert not listener.drain()
 
@@ -271,3 +284,11 @@ def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(Terminal, match="libnftables1"):
         Libnftables()
+
+
+def test_without_the_right_the_error_says_so_by_name() -> None:
+    """Asking the generation is the first thing that fails without CAP_NET_ADMIN, and no retry heals that."""
+    probe = "from reconciler.kernel.nftables import Nftables; Nftables().generation()"
+    words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--", sys.executable, "-c", probe]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "Terminal: nftables: EPERM" in done.stderr

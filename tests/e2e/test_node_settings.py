@@ -1,0 +1,186 @@
+"""Settings: taken anew at SIGHUP, refused when they are wrong, and the purge that takes everything away again."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.client import Client
+from tests import namespaces
+from tests.e2e import asks
+from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost
+from tests.e2e.daemons import Daemon
+from tests.e2e.hosts import Host
+from tests.e2e.statefiles import declare, document
+from tests.e2e.waiting import until
+from tests.e2e.wishes import attach, condition, texts, v4
+
+FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+ACCEPT_RA = f"net/ipv6/conf/{UPLINK}/accept_ra"
+
+
+async def test_reloaded_pools_are_for_new_attachments(
+    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+) -> None:
+    """After SIGHUP new attachments have the new pools' addresses; older ones keep theirs, and a condition says so."""
+    first = await client.attach(attach(web))
+    daemon.configure(pools=("10.214.0.0/24", "fd14::/64"))
+    daemon.reload()
+
+    async def reloaded() -> bool:
+        return [pool.name for pool in (await client.status()).pools] == ["10.214.0.0/24", "fd14::/64"]
+
+    await until(reloaded, "the new pools are told")
+    second = await client.attach(attach(db))
+    assert v4(second).startswith("10.214.0.")
+
+    async def told() -> bool:
+        removed = condition(await client.get("web"), "PoolRemoved")
+        return removed is not None and v4(first) in removed.message
+
+    await until(told, "the condition tells of the removed pool")
+    assert condition(await client.get("db"), "PoolRemoved") is None
+    assert list((await client.get("web")).addresses) == list(texts(first))
+    assert {"10.213.0.1/32", "10.214.0.1/32"} <= node.addresses("lo")
+    for source, target in ((web, v4(second)), (db, v4(first)), (node, v4(first)), (node, v4(second))):
+        assert source.ping(target)
+
+
+async def test_masquerading_is_switched_at_once(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+    """SIGHUP turns masquerading off and on for everyone who is attached."""
+    await client.attach(attach(web))
+    assert web.ping(OUTSIDE_V4)
+    for masquerade in (False, True):
+        daemon.configure(masquerade=masquerade)
+        daemon.reload()
+        await until(lambda wanted=masquerade: ("masquerade" in node.ruleset()) is wanted, "the rule is as set")
+    assert web.ping(OUTSIDE_V4)
+
+
+async def test_a_mistake_in_reloaded_settings_changes_nothing(daemon: Daemon, client: Client, web: Host) -> None:
+    """Settings that are wrong at SIGHUP are logged, and those from before stay in force."""
+    daemon.config.write_text("pools: [nonsense]\n")
+    daemon.reload()
+    await until(lambda: "not reloaded" in daemon.logged(), "the mistake is logged")
+    assert [pool.name for pool in (await client.status()).pools] == ["10.213.0.0/24", "fd13::/64"]
+    assert (await client.attach(attach(web))).attachment.phase == "Attached"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--pool", "nonsense"], ["nonsense"]),
+        (["--pool", "10.0.0.0/8", "--pool", "10.1.0.0/16"], ["10.1.0.0/16", "overlaps"]),
+        (["--mtu", "100"], ["mtu", "1280"]),
+        (["--resync-s", "-1"], ["resync-s"]),
+        (["--log-format", "prose"], ["prose"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+async def test_wrong_settings_are_told_in_one_line_each(
+    node: Host, daemon: Daemon, flags: list[str], words: list[str]
+) -> None:
+    """A daemon with a wrong setting exits with 2 and a line that names it."""
+    done = daemon.command("daemon", *flags)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+async def test_every_mistake_of_a_settings_file_has_its_line(daemon: Daemon) -> None:
+    """Three mistakes in a file are three lines, and exit 2."""
+    daemon.config.write_text("pools: [nonsense]\nresync: 3\nmtu: 7\n")
+    done = daemon.command("daemon", f"--config={daemon.config}")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3, done.stderr
+    for name in ("pools", "resync", "mtu"):
+        assert any(name in line for line in lines)
+
+
+async def test_a_pool_that_overlaps_a_route_of_the_node_is_refused(daemon: Daemon, node: Host) -> None:
+    """A pool that would cut off a network of the node is refused, naming the route and its interface."""
+    daemon.terminate()
+    node.ip(f"route add 10.213.0.128/25 dev {UPLINK}")
+    done = daemon.command("daemon", f"--config={daemon.config}", f"--data-dir={daemon.data_dir}")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    for word in ("10.213.0.0/24", "10.213.0.128/25", UPLINK):
+        assert word in line
+
+
+async def test_purge_removes_all_of_ours_and_only_ours(
+    daemon: Daemon, client: Client, node: Host, web: Host, make_host: MakeHost
+) -> None:
+    """The purge shows what it will do, does nothing when told no, and then leaves only what is not ours."""
+    node.run("nft add table inet theirs")
+    node.ip("link add np-foreign type veth peer name other")
+    node.ip("address add 198.51.100.77/32 dev lo")
+    node.ip(f"route add 203.0.113.0/24 dev {UPLINK}")
+    await client.attach(attach(web))
+    declare(daemon, "made.yaml", document("made", "made", create=True))
+    made = Host("made")
+
+    async def attached() -> bool:
+        return (await client.status()).phases.get("Attached", 0) == 2
+
+    await until(attached, "both are attached")
+    daemon.terminate()
+
+    shown = daemon.purge(answer="n\n")
+    assert shown.returncode == 1
+    for word in ("- link np", "- address 10.213.0.1/32", "- address 169.254.77.1/32", "ip_forward", "netplumb"):
+        assert word in shown.stdout, shown.stdout
+    assert "eth0" in web.links()
+
+    done = daemon.purge(answer="y\n")
+    assert done.returncode == 0, done.stderr
+    assert node.links().keys() == {"lo", UPLINK, "np-foreign", "other"}
+    assert node.addresses("lo") == {"127.0.0.1/8", "::1/128", "198.51.100.77/32"}
+    assert not [route for route in node.routes() if route["protocol"] == "78"]
+    assert node.route("203.0.113.0/24") is not None
+    assert "netplumb" not in node.ruleset()
+    assert "table inet theirs" in node.ruleset()
+    assert [node.sysctl(name) for name in FORWARDING] == ["0", "0"]
+    assert "eth0" not in web.links()
+    assert made.path not in map(str, namespaces.NETNS_DIR.iterdir())
+    assert "Nothing" in daemon.purge(answer="").stdout
+
+
+async def test_purge_is_refused_while_a_daemon_runs(daemon: Daemon, client: Client, web: Host) -> None:
+    """A purge beside a running daemon, which would undo it, exits with 1 and changes nothing."""
+    await client.attach(attach(web))
+    done = daemon.purge(answer="y\n")
+    assert done.returncode == 1
+    assert "another netplumb daemon" in done.stderr
+    assert "eth0" in web.links()
+
+
+async def test_a_route_learnt_from_router_advertisements_stays(
+    daemon: Daemon, node: Host, outside: Host, web: Host
+) -> None:
+    """A default route that the node learnt from a real advertisement outlives the start of the daemon, which turns
+    forwarding on; the purge gives the switch back its value."""
+    daemon.terminate()
+    daemon.purge(answer="y\n")
+    node.ip("-6 route delete default")
+    assert node.sysctl(ACCEPT_RA) == "1"
+    asks.advertise_router(outside, "eth0")
+    await until(lambda: _learnt(node), "the node learns a default route")
+    await daemon.start()
+    assert node.sysctl(ACCEPT_RA) == "2"
+    assert node.sysctl("net/ipv6/conf/all/forwarding") == "1"
+    assert _learnt(node)
+    async with daemon.client() as client:
+        await client.attach(attach(web))
+    assert web.ping("2001:db8::2")
+    asks.advertise_router(outside, "eth0", lifetime_s=0)
+    await until(lambda: not _learnt(node), "advertisements are still heard")
+    daemon.terminate()
+    assert daemon.purge(answer="y\n").returncode == 0
+    assert node.sysctl(ACCEPT_RA) == "1"
+
+
+def _learnt(node: Host) -> bool:
+    default = node.default_route(6)
+    return default is not None and default["protocol"] == "ra"
