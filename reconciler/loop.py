@@ -33,6 +33,7 @@ from reconciler.results import Results
 SLICE_S = 0.004
 RESYNC_SLICE_KEYS = 64
 SNAPSHOT_FROM_KEYS = 4  # from so many keys on, one read of the whole node is cheaper than one for each
+GATHER_EVENTS_S = 0.001
 LOST_EVENTS_RESYNC_S = 1.0  # losses come in bursts; one more full read after a burst answers them all
 _DRAIN_DATAGRAMS = 4096
 
@@ -75,6 +76,7 @@ class Loop:
         self._node_marked = True
         self._orphans_due = False
         self._loss_timer: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.TimerHandle | None = None
 
     # What wakes it.
 
@@ -103,6 +105,19 @@ class Loop:
         for key in self._desired.attachments:
             self.queue.mark(key, Urgency.RESYNC)
         self._wake_thread.set()
+
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._told)
+
+    def _told(self) -> None:
+        """The kernel tells of one change in several messages; a moment later they are read together."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener.fileno())
+        self._gathering = loop.call_later(GATHER_EVENTS_S, self._hear_gathered)
+
+    def _hear_gathered(self) -> None:
+        self.hear()
+        self._listen()
 
     def hear(self) -> None:
         """Reads what the kernel told, and marks what it touches."""
@@ -144,8 +159,7 @@ class Loop:
 
     async def run(self) -> None:
         """Runs until cancelled; what runs in a thread then is let finish, so that no step is cut in half."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._listener.fileno(), self.hear)
+        self._listen()
         self.resync()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -158,7 +172,9 @@ class Loop:
                     self._slice()
                     await asyncio.sleep(0)  # RPCs and timers have their turn between slices
         finally:
-            loop.remove_reader(self._listener.fileno())
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            if self._gathering is not None:
+                self._gathering.cancel()
             self._thread.shutdown(wait=True)
 
     async def _resync_periodically(self) -> None:

@@ -5,9 +5,9 @@ comes in while one removal is under way goes together in the next; additions mea
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol
 
 from models.attachment import AttachmentKey
@@ -16,7 +16,6 @@ from reconciler.linux import Doomed
 
 BATCH = 32
 LINGER_S = 0.012
-LINGER_STEP_S = 0.001
 
 
 class LinkRemover(Protocol):
@@ -46,9 +45,11 @@ class Removals:
     async def _linger(self, expected: int) -> None:
         """Waits a moment for as many as went the last time: clients whose removals ended together come back one after
         another, and half of them taken at once would make two waits of one."""
-        ends = time.monotonic() + LINGER_S
-        while len(self._doomed) < min(expected, BATCH) and time.monotonic() < ends:
-            await asyncio.sleep(LINGER_STEP_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while len(self._doomed) < min(expected, BATCH):
+                    self._wake.clear()
+                    await self._wake.wait()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()

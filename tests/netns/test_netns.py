@@ -14,17 +14,7 @@ from reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
 
-MS_SHARED = 0x100000
 OWN = "/proc/thread-self/ns/net"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def shared_directory(own_run: None) -> None:
-    """The directory of namespaces is a shared mount point before any is made in it, as `ip netns add` leaves it."""
-    directory = namespaces.NETNS_DIR
-    directory.mkdir(exist_ok=True)
-    namespaces.mount(str(directory), directory, "none", namespaces.MS_BIND | namespaces.MS_REC)
-    namespaces.mount("none", directory, "none", MS_SHARED | namespaces.MS_REC)
 
 
 @pytest.fixture
