@@ -15,6 +15,7 @@ def canonical_rule(expressions: Sequence[Any], comment: str | None = None) -> st
 
 
 def _without_counts(expression: Any) -> Any:
-    if isinstance(expression, dict) and "counter" in expression:
+    # A counter with a name is an object that the rule refers to, and no count.
+    if isinstance(expression, dict) and "counter" in expression and not isinstance(expression["counter"], str):
         return {"counter": None}
     return expression

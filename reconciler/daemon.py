@@ -140,6 +140,7 @@ class _Daemon:
 
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
         events = asyncio.get_running_loop()
+        self._desired.resume()
         stack.callback(self._listener.close)
         stack.callback(self._nft_listener.close)
         stop = asyncio.Event()

@@ -8,6 +8,7 @@ the loop; nothing here touches the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, IPAddress
 from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal, StoreUnwritable
@@ -232,6 +233,8 @@ class Desired:
         cookie = record.netns_cookie if record is not None and record.spec.netns == spec.netns else 0
         try:
             self.attach(spec, cookie, source)
+        except StoreUnwritable:
+            raise  # whoever declares tries again; this is no claim that waits for another to let go
         except Refusal as error:
             self.blocked[(source, key)] = error
             self._mark(key)
@@ -242,7 +245,16 @@ class Desired:
         """Tries what had to wait; something was let go or pools changed."""
         for source, key in tuple(self.blocked):
             if (spec := self._claims.get(source, {}).get(key)) is not None:
-                self._claim(source, spec)
+                with suppress(StoreUnwritable):
+                    self._claim(source, spec)
+
+    def resume(self) -> None:
+        """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
+        for source, claims in self._claims.items():
+            for key, spec in claims.items():
+                record = self._attachments.get(key)
+                if record is None or record.source != source:
+                    self._claim(source, spec)
 
     def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
         for (source, key), error in self.blocked.items():

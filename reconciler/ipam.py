@@ -153,13 +153,6 @@ class Allocator:
                 if len(state.freed) > FREED_KEPT:
                     del state.freed[next(iter(state.freed))]
 
-    def give_back(self, addresses: Iterable[IPAddress]) -> None:
-        """Undoes a hold that never reached the kernel: the address may be the next one given."""
-        for address, state in self._let_go(addresses):
-            # At or past the cursor the walk comes by it anyway.
-            if int(address) < state.cursor:
-                state.freed = {int(address): None, **state.freed}
-
     def _let_go(self, addresses: Iterable[IPAddress]) -> Iterator[tuple[IPAddress, _PoolState]]:
         for address in addresses:
             if self._holders.pop(address, None) is not None and (state := self._state_of(address)) is not None:

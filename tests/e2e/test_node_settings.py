@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from api.client import Client
@@ -52,8 +54,12 @@ async def test_masquerading_is_switched_at_once(daemon: Daemon, client: Client, 
     for masquerade in (False, True):
         daemon.configure(masquerade=masquerade)
         daemon.reload()
-        await until(lambda wanted=masquerade: ("masquerade" in node.ruleset()) is wanted, "the rule is as set")
+        await until(partial(_masquerades, node, masquerade), "the rule is as set")
     assert web.ping(OUTSIDE_V4)
+
+
+def _masquerades(node: Host, wanted: bool) -> bool:
+    return ("masquerade" in node.ruleset()) is wanted
 
 
 async def test_a_mistake_in_reloaded_settings_changes_nothing(daemon: Daemon, client: Client, web: Host) -> None:

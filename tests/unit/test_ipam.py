@@ -98,15 +98,6 @@ def test_a_look_uses_up_nothing() -> None:
     assert from_.usage() == before
 
 
-def test_a_hold_that_came_to_nothing_is_given_next() -> None:
-    """An address given back never reached the kernel, so it comes before those that rest."""
-    from_ = allocator(pool("10.0.0.0/29"))
-    every(from_)
-    from_.release([ip_address("10.0.0.5")])
-    from_.give_back([ip_address("10.0.0.3")])
-    assert every(from_) == ["10.0.0.3", "10.0.0.5"]
-
-
 def test_a_full_pool_is_refused_with_its_name() -> None:
     """Who is refused reads which pools are full."""
     from_ = allocator(pool("10.0.0.0/30"), pool("10.0.1.0/30"))
