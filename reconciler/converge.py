@@ -96,6 +96,8 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
             namespace = _open(work, kernel, outcome)
         if namespace is not None:
             outcome.netns_cookie = namespace.cookie
+            if attachment.spec.netns.create:
+                outcome.netns_created = kernel.mark_of(namespace) == alias_of(attachment.key)
         if not outcome.deferred:
             _converge(work, kernel, namespace, outcome)
     except StepError as error:
@@ -129,8 +131,6 @@ def _open(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
         outcome.reach = Reach.OTHER
         outcome.reach_message = f"{netns.where} is another namespace than the one that was attached"
         return None
-    if netns.create:
-        outcome.netns_created = kernel.mark_of(namespace) == alias_of(attachment.key)
     return namespace
 
 
@@ -138,7 +138,7 @@ def _create(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
     netns = work.attachment.spec.netns
     kernel.create(netns.name, alias_of(work.attachment.key))
     namespace = kernel.open(netns.where)
-    outcome.reach, outcome.reach_message, outcome.netns_created = Reach.OPEN, "", True
+    outcome.reach, outcome.reach_message = Reach.OPEN, ""
     return namespace
 
 

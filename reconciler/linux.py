@@ -14,7 +14,7 @@ from pathlib import Path
 from models.attachment import AttachmentKey
 from models.errors import Retryable, StepError, errno_name
 from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, NftChain, Scope, Step, Sysctl
-from models.naming import NODE_IF_PREFIX, alias_of, node_if_name
+from models.naming import NODE_IF_PREFIX, key_of_alias, node_if_name
 from reconciler.apply import Applied, apply
 from reconciler.kernel import decode, encode, sysctls
 from reconciler.kernel import rtnetlink as rt
@@ -130,7 +130,8 @@ class LinuxKernel:
         for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
             if key not in indexes and reply.parts:
                 link, _ = decode.link(Scope.NODE, reply.parts[0][1])
-                if is_our_link(link) and link.alias in (alias_of(key), ""):
+                # An alias that names nobody was damaged; the other two marks tell that the link is ours.
+                if is_our_link(link) and key_of_alias(link.alias or "") in (None, key):
                     indexes[key] = link.index
         return indexes
 

@@ -41,9 +41,9 @@ def plan(desired: Iterable[KernelObject], observed: Mapping[Key, KernelObject]) 
     if conflicts:
         return Plan(conflicts=conflicts)
     doomed = _doomed_links(wanted, observed)
-    gone_with_them = {(link.scope, link.name) for link in doomed} | {
-        (Scope.WORKLOAD, link.peer) for link in doomed if link.peer
-    }
+    gone_with_them = {(Scope.WORKLOAD, link.peer) for link in doomed.values() if link.peer}
+    for key, link in doomed.items():
+        gone_with_them |= {(link.scope, link.name), (link.scope, str(key[2]))}  # what is on it is held as the key says
     additions: list[Step] = []
     for key, thing in wanted.items():
         there = observed.get(key)
@@ -56,7 +56,7 @@ def plan(desired: Iterable[KernelObject], observed: Mapping[Key, KernelObject]) 
         for key, there in observed.items()
         if key not in wanted and is_ours(there) and _place(there) not in gone_with_them
     ]
-    removals += (Step(Verb.REMOVE, link) for link in doomed)
+    removals += (Step(Verb.REMOVE, link) for link in doomed.values())
     removals.sort(key=_order, reverse=True)
     additions.sort(key=_order)
     return Plan((*removals, *additions))
@@ -72,14 +72,14 @@ def _differs(thing: KernelObject, there: KernelObject) -> bool:
     return thing != there
 
 
-def _doomed_links(wanted: Mapping[Key, KernelObject], observed: Mapping[Key, KernelObject]) -> list[Link]:
+def _doomed_links(wanted: Mapping[Key, KernelObject], observed: Mapping[Key, KernelObject]) -> dict[Key, Link]:
     """Our links on the node that nobody wants, or whose other end is not in the workload that wants it."""
-    doomed = []
+    doomed = {}
     for key, there in observed.items():
         if isinstance(there, Link) and is_ours(there):
             thing = wanted.get(key)
             if not isinstance(thing, Link) or (thing.peer and not there.peer):
-                doomed.append(there)
+                doomed[key] = there
     return doomed
 
 

@@ -70,6 +70,11 @@ def _renamed(world: FakeWorld, side: Side, link: str) -> None:
     side.rename(link, "renamed0")
 
 
+def _renamed_and_up(world: FakeWorld, side: Side, link: str) -> None:
+    _renamed(world, side, link)
+    side.add(LinkUp(side.scope, "renamed0"))
+
+
 def _changed(**fields: Any) -> Callable[[FakeWorld, Side, str], None]:
     def change(_: FakeWorld, side: Side, link: str) -> None:
         side.change(link, **fields)
@@ -195,6 +200,19 @@ DAMAGES = (
         _off_and_on,
     ),
 )
+
+
+NODE_LINK_RENAMED = Damage(
+    "link renamed",
+    NODE,
+    ("link set {link} down", "link set {link} name renamed0", "link set renamed0 up"),
+    _renamed_and_up,
+)
+"""Apart from the others, since it is only found by one who knows where the link was."""
+
+
+def named(name: str, scope: Scope = NODE) -> Damage:
+    return next(damage for damage in (*DAMAGES, NODE_LINK_RENAMED) if (damage.name, damage.scope) == (name, scope))
 
 
 def is_possible(damages: Sequence[Damage]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from models.attachment import NETNS_DIR, AttachmentKey
 from models.errors import NotANetworkNamespace, StepError
 from models.kernel import Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope, Step, Verb, scope_of
-from models.naming import alias_of, node_if_name
+from models.naming import alias_of, key_of_alias, node_if_name
 from models.network import Families
 from reconciler.apply import Applied, step_error
 from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
@@ -146,7 +146,8 @@ class FakeNamespace(Namespace):
 
 class FakeKernel:
     """Implements what a pass needs of a kernel. `faults` are errnos by the number of the step, counted from 0 over all
-    plans; `refuse_reads` makes that many reads fail first."""
+    plans; `read_faults` are what the
+    next reads raise."""
 
     def __init__(self) -> None:
         self._cookies = iter(range(4096, 1 << 20))
@@ -189,9 +190,14 @@ class FakeKernel:
         self.place(path, mark=mark)
 
     def mark_of(self, namespace: Namespace) -> str:
+        self._meet_read_fault()
         return _side(namespace).mark
 
     # Reading.
+
+    def _meet_read_fault(self) -> None:
+        if self.read_faults:
+            raise self.read_faults.pop(0)
 
     def observe(
         self,
@@ -202,8 +208,7 @@ class FakeKernel:
         snapshot: NodeSnapshot | None = None,  # noqa: ARG002 - each read is anew here
         node_ipv6: bool = True,
     ) -> Observed:
-        if self.read_faults:
-            raise self.read_faults.pop(0)
+        self._meet_read_fault()
         observed = Observed()
         name = node_if_name(key)
         found = self._node_link(name, key, hint_index)
@@ -361,7 +366,7 @@ class FakeKernel:
     def remove_links(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, StepError | None]:
         for thing in doomed:
             link = self._node_link(node_if_name(thing.key), thing.key, thing.hint_index)
-            if link is not None and is_our_link(link) and link.alias in (alias_of(thing.key), ""):
+            if link is not None and is_our_link(link) and key_of_alias(link.alias or "") in (None, thing.key):
                 self.remove_link(self.node, link.index)
         return dict.fromkeys(thing.key for thing in doomed)
 

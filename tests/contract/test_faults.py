@@ -7,9 +7,11 @@ from errno import EBUSY, EEXIST, EINVAL, ENOBUFS, ENODEV, ENOMEM, EOPNOTSUPP, EP
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from models.attachment import NetnsRef
 from models.errors import Retryable
+from models.naming import node_if_name
 from tests.contract.damages import DAMAGES, Damage, inflict, is_possible
-from tests.contract.worlds import FakeWorld, attached, fake_world, passed, planned, wish
+from tests.contract.worlds import FakeWorld, attached, cookie_of, fake_world, passed, path_of, planned, wish
 
 errnos = st.sampled_from((EBUSY, EEXIST, EINVAL, ENOBUFS, ENODEV, ENOMEM, EOPNOTSUPP, EPERM))
 STEPS = 24
@@ -71,3 +73,29 @@ def test_a_read_that_fails_fails_the_pass_and_changes_nothing() -> None:
         assert [str(error) for error in outcome.errors] == ["the kernel did not answer"]
         assert world.kernel.steps_tried == tried
         assert passed(world, attachment).attached
+
+
+def test_a_namespace_is_closed_when_its_mark_cannot_be_read() -> None:
+    """A read that fails between opening a namespace and the pass leaves no descriptor open, which would keep a dead
+    namespace alive."""
+    with fake_world() as world:
+        world.place("w")
+        attachment = wish(world, NetnsRef(name="w", create=True), source="file/a.yaml")
+        world.kernel.read_faults = [Retryable("the kernel did not answer")]
+        assert [str(error) for error in passed(world, attachment).errors] == ["the kernel did not answer"]
+        assert not world.kernel.still_open
+
+
+def test_a_link_renamed_while_up_is_made_anew_elsewhere_whole() -> None:
+    """Linux 6.2 and later rename a link that is up, with all that is on it: what was seen under the new name goes with
+    the link, and is planned anew."""
+    with fake_world() as world:
+        attachment = attached(world)
+        name = node_if_name(attachment.key)
+        index = world.kernel.node.links[name].index
+        world.kernel.node.rename(name, "renamed0")
+        world.place("w2")
+        spec = attachment.spec.model_copy(update={"netns": NetnsRef(path=path_of("w2"))})
+        moved = attachment.model_copy(update={"spec": spec, "netns_cookie": cookie_of(world, path_of("w2"))})
+        assert passed(world, moved, hint_index=index).attached
+        assert planned(world, moved) == []

@@ -15,6 +15,7 @@ from reconciler.converge import Reach, Work, converge
 from reconciler.linux import Doomed
 from reconciler.ownership import is_ours
 from reconciler.render import render_attachment
+from tests.contract.damages import inflict, named
 from tests.contract.worlds import NODE, World, cookie_of, mark_of, passed, path_of, planned, seen, wish
 
 
@@ -281,6 +282,34 @@ def test_a_path_that_is_gone_keeps_the_nodes_side_in_repair(world: World) -> Non
     assert outcome.errors == []
     assert outcome.node_link is not None
     assert outcome.applied == []
+
+
+@pytest.mark.usefixtures("workload")
+def test_a_link_whose_alias_was_overwritten_is_removed(world: World) -> None:
+    """Two of a link's three marks are enough to remove it, as they are to keep it."""
+    attachment = wish(world)
+    passed(world, attachment)
+    inflict(world, named("alias changed"))
+    assert world.kernel.remove_links([Doomed(attachment.key)]) == {attachment.key: None}
+    assert not any(isinstance(thing, Link) for thing in seen(world, attachment))
+
+
+@pytest.mark.usefixtures("workload")
+def test_a_renamed_link_is_made_anew_elsewhere_whole(world: World) -> None:
+    """A wish that moves on while its link has another name gets every object in the new place, in one pass."""
+    attachment = wish(world)
+    index = _index(passed(world, attachment).node_link)
+    inflict(world, named("link renamed", Scope.NODE))
+    world.place("w2")
+    moved = attachment.model_copy(
+        update={
+            "spec": attachment.spec.model_copy(update={"netns": NetnsRef(path=path_of("w2"))}),
+            "netns_cookie": cookie_of(world, path_of("w2")),
+        }
+    )
+    outcome = passed(world, moved, hint_index=index)
+    assert outcome.errors == []
+    assert planned(world, moved) == []
 
 
 def _index(link: Link | None) -> int:

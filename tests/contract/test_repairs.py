@@ -6,7 +6,7 @@ import pytest
 
 from models.kernel import Address, Link, Route, Scope
 from models.naming import node_if_name
-from tests.contract.damages import DAMAGES, Damage, inflict
+from tests.contract.damages import DAMAGES, NODE_LINK_RENAMED, Damage, inflict, named
 from tests.contract.worlds import FakeWorld, LinuxWorld, World, attached, passed, planned, seen, wish
 
 
@@ -31,13 +31,7 @@ def test_a_renamed_node_link_is_found_by_where_it_was(world: World) -> None:
     link = passed(world, attachment).node_link
     assert link is not None
     name = node_if_name(attachment.key)
-    if isinstance(world, FakeWorld):
-        world.kernel.node.set_down(name)
-        world.kernel.node.rename(name, "renamed0")
-    else:
-        assert isinstance(world, LinuxWorld)
-        world.node.ip(f"link set {name} down")
-        world.node.ip(f"link set {name} name renamed0")
+    inflict(world, NODE_LINK_RENAMED)
     outcome = passed(world, attachment, hint_index=link.index, may_block=False)
     assert outcome.errors == []
     assert not outcome.deferred
@@ -61,7 +55,7 @@ def test_what_is_foreign_beside_ours_stays(world: World) -> None:
         host.ip("address add 192.0.2.7/32 dev eth0")
         host.ip("route add 198.51.100.0/24 dev eth0 proto static")
     assert planned(world, attachment) == []
-    inflict(world, next(damage for damage in DAMAGES if damage.name == "IPv4 default route gone"))
+    inflict(world, named("IPv4 default route gone", Scope.WORKLOAD))
     assert passed(world, attachment).errors == []
     assert {address, route} <= seen(world, attachment)
 
