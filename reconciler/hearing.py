@@ -2,9 +2,9 @@
 missing without harm, since what they mark is read anew and a resync reads all.
 
 Our own work causes some 18 events an attachment; those of links and of what the kernel derives carry no sender.
-Two rules keep them from costing a second pass. A link event that shows the link as it is desired marks nothing. And in
-the drain that follows a pass at once, what the kernel did by itself on the links of that pass is taken for its echo,
-unless a link went down after it had come up.
+The listener's socket filter drops what is surely an echo or a mere consequence. Of the rest, a link event that shows
+the link as it is desired marks nothing; and in the drain that follows a pass at once, a link that was down is taken for
+one that the pass brought up, unless it went down after it had come up.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             _hear_foreign_route(event, hints, heard)
         elif event.subject is Subject.LINK:
             _hear_link(event, place, key, hints, heard, last_link, just_applied)
-        elif key is not None and _marks(event, applied=key in just_applied):
+        elif key is not None and _marks(event):
             heard.keys.add(key)
     for place, event in last_link.items():
         key = hints.at(place)
@@ -138,11 +138,10 @@ def _marks_node(event: Event) -> bool:
     return event.deleted or not event.by_kernel or (event.subject is Subject.LINK and not event.up)
 
 
-def _marks(event: Event, *, applied: bool) -> bool:
-    if not event.by_kernel:
-        return True
-    # What the kernel adds by itself follows from what is there; what it takes away may be missed.
-    return event.deleted and event.subject in (Subject.ADDRESS, Subject.ROUTE) and not applied
+def _marks(event: Event) -> bool:
+    """What the kernel does by itself follows from a change that has its own event, but for an address that it takes
+    away, as it does where IPv6 is switched off."""
+    return not event.by_kernel or (event.deleted and event.subject is Subject.ADDRESS)
 
 
 def _hear_foreign_route(event: Event, hints: Hints, heard: Heard) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.attachment import AttachmentKey
-from models.errors import Retryable, StepError, errno_name
+from models.attachment import NETNS_DIR, AttachmentKey
+from models.errors import Conflict, Retryable, StepError, errno_name
 from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, NftChain, Scope, Step, Sysctl
 from models.naming import NODE_IF_PREFIX, key_of_alias, node_if_name
 from reconciler.apply import Applied, apply
@@ -69,7 +69,15 @@ class LinuxKernel:
         return self._namespaces.open(path)
 
     def create(self, name: str, mark: str) -> None:
-        self._namespaces.create(name, mark)
+        """Raises Conflict when the name is taken, by a link that leads nowhere for one; Retryable when it cannot be."""
+        path = f"{NETNS_DIR}/{name}"
+        try:
+            self._namespaces.create(name, mark)
+        except FileExistsError:
+            raise Conflict(f"{path} is there and is not a network namespace; remove it", subject=path) from None
+        except OSError as error:
+            code = error.errno or 0
+            raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
     def remove_namespace(self, name: str) -> None:
         self._namespaces.remove(name)

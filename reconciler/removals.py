@@ -43,7 +43,7 @@ class Removals:
         return key in self._doomed or key in self._under_way
 
     async def _linger(self, expected: int) -> None:
-        """Waits a moment for as many as went the last time: clients whose removals ended together come back one after
+        """Waits a moment for as many as there were the last time: clients whose removals ended together come back one after
         another, and half of them taken at once would make two waits of one."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
@@ -61,10 +61,10 @@ class Removals:
                 while self._doomed:
                     await self._linger(expected)
                     batch = [self._doomed.pop(key) for key in list(self._doomed)[:BATCH]]
-                    expected = len(batch)
                     self._under_way = {doomed.key for doomed in batch}
                     results = await loop.run_in_executor(self._executor, self._kernel.remove_links, batch)
                     self._under_way = set()
+                    expected = len(batch) + len(self._doomed)
                     for key, error in results.items():
                         self._removed(key, error)
         finally:

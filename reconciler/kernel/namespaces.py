@@ -174,7 +174,10 @@ class Namespaces:
     def remove(self, name: str) -> None:
         """Takes a named namespace away. The namespace itself goes when nothing uses it any more."""
         path = os.fsencode(f"{NETNS_DIR}/{name}")
-        if _libc.umount2(path, MNT_DETACH) != 0 and (code := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
+        # A name that was there before its directory became a mount point is mounted twice.
+        while _libc.umount2(path, MNT_DETACH) == 0:
+            pass
+        if (code := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
             raise Retryable(f"cannot unmount {NETNS_DIR}/{name}: {errno_name(code)}", code=code)
         Path(NETNS_DIR, name).unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from models.attachment import NETNS_DIR, AttachmentKey
-from models.errors import NotANetworkNamespace, StepError
+from models.errors import Conflict, NotANetworkNamespace, StepError
 from models.kernel import Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope, Step, Verb, scope_of
 from models.naming import alias_of, key_of_alias, node_if_name
 from models.network import Families
@@ -154,6 +154,7 @@ class FakeKernel:
         self._indexes = iter(range(2, 1 << 20))
         self.node = Side(Scope.NODE, next(self._cookies))
         self.paths: dict[str, Side | None] = {}
+        self.dangling: set[str] = set()
         self.faults: dict[int, int] = {}
         self.read_faults: list[StepError] = []
         self.steps_tried = 0
@@ -185,8 +186,8 @@ class FakeKernel:
 
     def create(self, name: str, mark: str) -> None:
         path = f"{NETNS_DIR}/{name}"
-        if path in self.paths:
-            raise FileExistsError(path)
+        if path in self.paths or path in self.dangling:
+            raise Conflict(f"{path} is there and is not a network namespace")
         self.place(path, mark=mark)
 
     def mark_of(self, namespace: Namespace) -> str:

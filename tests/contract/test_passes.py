@@ -200,6 +200,14 @@ def test_a_namespace_that_was_there_is_not_taken_for_made(world: World) -> None:
     assert not outcome.netns_created
 
 
+def test_a_name_that_cannot_be_made_is_a_conflict(world: World) -> None:
+    """A link that leads nowhere stands where the namespace must be made: that is told, and it is not touched."""
+    world.place_dangling("w")
+    outcome = passed(world, wish(world, NetnsRef(name="w", create=True), source="file/a.yaml"))
+    assert [type(error) for error in outcome.errors] == [Conflict]
+    assert path_of("w") in str(outcome.errors[0])
+
+
 def test_making_a_namespace_waits_for_a_thread_that_may_block(world: World) -> None:
     """A pass that must not block makes no namespace, and says that it is to be done elsewhere."""
     attachment = wish(world, NetnsRef(name="w", create=True), source="file/a.yaml")

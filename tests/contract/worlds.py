@@ -37,6 +37,7 @@ class World(Protocol):
     def displace(self, name: str) -> None: ...
     def place_file(self, name: str) -> None: ...
     def place_node(self, name: str) -> None: ...
+    def place_dangling(self, name: str) -> None: ...
     def add_foreign_link(self, scope: Scope, name: str) -> None: ...
     def switch_ipv6_off(self, name: str) -> None: ...
 
@@ -62,6 +63,9 @@ class FakeWorld:
 
     def place_file(self, name: str) -> None:
         self.kernel.paths[path_of(name)] = None
+
+    def place_dangling(self, name: str) -> None:
+        self.kernel.dangling.add(path_of(name))
 
     def place_node(self, name: str) -> None:
         self.kernel.paths[path_of(name)] = self.kernel.node
@@ -99,8 +103,14 @@ class LinuxWorld:
         self._stack.callback(path.unlink)
 
     def place_node(self, name: str) -> None:
+        self._link(name, self.node.path)
+
+    def place_dangling(self, name: str) -> None:
+        self._link(name, "/nowhere")
+
+    def _link(self, name: str, target: str) -> None:
         path = Path(path_of(name))
-        path.symlink_to(self.node.path)
+        path.symlink_to(target)
         self._stack.callback(path.unlink)
 
     def add_foreign_link(self, scope: Scope, name: str) -> None:
