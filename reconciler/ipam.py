@@ -121,17 +121,22 @@ class Allocator:
         raise PoolExhausted(f"no free IPv{version} address is left in {names}; detach something or add a pool")
 
     def _next(self, state: _PoolState) -> int | None:
-        number = state.cursor
-        while number <= state.last:
-            if number not in state.freed and self._is_free(state, number):
-                return number
-            number += 1
-            state.cursor = number  # what was passed over is held, reserved or in the list of freed ones
+        if (number := self._walk(state)) is not None:
+            return number
         for number in state.freed:
             if self._is_free(state, number):
                 return number
         if state.held < state.size:
-            return next((n for n in range(state.first, state.last + 1) if self._is_free(state, n)), None)
+            state.cursor = state.first  # some were dropped from the list; the next picks go on from what is found now
+            return self._walk(state)
+        return None
+
+    def _walk(self, state: _PoolState) -> int | None:
+        """What was passed over is held, reserved or in the list of freed ones."""
+        while state.cursor <= state.last:
+            if state.cursor not in state.freed and self._is_free(state, state.cursor):
+                return state.cursor
+            state.cursor += 1
         return None
 
     def _is_free(self, state: _PoolState, number: int) -> bool:

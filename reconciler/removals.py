@@ -43,8 +43,8 @@ class Removals:
         return key in self._doomed or key in self._under_way
 
     async def _linger(self, expected: int) -> None:
-        """Waits a moment for as many as there were the last time: clients whose removals ended together come back one after
-        another, and half of them taken at once would make two waits of one."""
+        """Waits a moment for as many as there were the last time: clients whose removals ended together come back one
+        after another, and half of them taken at once would make two waits of one."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while len(self._doomed) < min(expected, BATCH):

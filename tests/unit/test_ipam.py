@@ -16,6 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from models.attachment import AttachmentKey, IPAddress
 from models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
 from models.network import Pool
+from reconciler import ipam
 from reconciler.ipam import Allocator
 
 KEY, OTHER = AttachmentKey("web", "eth0"), AttachmentKey("db", "eth0")
@@ -194,6 +195,17 @@ def test_a_full_pool_costs_no_walk() -> None:
     assert lines_of(lambda: take(from_)) < 100
     with pytest.raises(PoolExhausted):
         lines_of(lambda: from_.pick(4))
+
+
+def test_what_fell_off_the_list_of_freed_addresses_is_found_again_by_one_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More freed addresses than are remembered are all given again, and the pool is not walked for each."""
+    monkeypatch.setattr(ipam, "FREED_KEPT", 10)
+    from_ = allocator(pool("10.0.0.0/22"))
+    addresses = every(from_)
+    from_.release([ip_address(address) for address in addresses[-200:]])
+    walked = lines_of(lambda: every(from_))
+    assert walked < 200 * 100
+    assert {from_.holder(ip_address(address)) for address in addresses} == {KEY}
 
 
 POOLS = (pool("10.0.0.0/29", "10.0.0.3"), pool("10.0.1.0/30"), pool("fd00::/125"))
