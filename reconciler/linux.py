@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.attachment import NETNS_DIR, AttachmentKey
-from models.errors import Conflict, Retryable, StepError, errno_name
+from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
 from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, NftChain, Scope, Step, Sysctl
 from models.naming import NODE_IF_PREFIX, key_of_alias, node_if_name
 from reconciler.apply import Applied, apply
 from reconciler.kernel import decode, encode, sysctls
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
-from reconciler.kernel.namespaces import LO_INDEX, Namespace, Namespaces
+from reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from reconciler.kernel.nftables import Nftables
 from reconciler.observe import NodeSnapshot, Observed, observe, read_addresses
 from reconciler.observe import snapshot as take_snapshot
@@ -79,8 +79,15 @@ class LinuxKernel:
             code = error.errno or 0
             raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
-    def remove_namespace(self, name: str) -> None:
-        self._namespaces.remove(name)
+    def remove_namespace(self, name: str, cookie: int) -> None:
+        """Removes a named namespace, if the name still means the one with this cookie."""
+        try:
+            with self.open(f"{NETNS_DIR}/{name}") as namespace:
+                meant = namespace.cookie == cookie
+        except (NamespaceMissingError, NotANetworkNamespace):
+            return
+        if meant:
+            self._namespaces.remove(name)
 
     def mark_of(self, namespace: Namespace) -> str:
         return self._namespaces.mark_of(namespace)

@@ -74,6 +74,7 @@ class Loop:
         self._deferred: dict[AttachmentKey, None] = {}
         self._just_applied: set[AttachmentKey] = set()
         self._node_marked = True
+        self._node_retry: asyncio.TimerHandle | None = None
         self._orphans_due = False
         self._loss_timer: asyncio.TimerHandle | None = None
         self._gathering: asyncio.TimerHandle | None = None
@@ -206,7 +207,9 @@ class Loop:
         self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-            asyncio.get_running_loop().call_later(after_s, self.mark_node)
+            if self._node_retry is not None:
+                self._node_retry.cancel()
+            self._node_retry = asyncio.get_running_loop().call_later(after_s, self.mark_node)
         # Routes that preferred an address of the node went with it, and no event told of that.
         lost_routes = "address" in repaired or "link_up" in repaired
         if lost_routes or self._nodewide.node != before or self._nodewide.ready != was_ready:
@@ -258,17 +261,13 @@ class Loop:
             await self._wake_thread.wait()
             self._wake_thread.clear()
             while keys := self._take_for_thread():
-                snapshot = None
-                if len(keys) >= SNAPSHOT_FROM_KEYS:
-                    snapshot = await self._snapshot()
-                works = [
-                    self._work(attachment, may_block=True, snapshot=snapshot)
-                    for key in keys
-                    if (attachment := self._prepared(key)) is not None
-                ]
-                self._busy.update(work.attachment.key for work in works)
+                attachments = [found for key in keys if (found := self._prepared(key)) is not None]
+                # Busy from before the read on: a pass of another thread between the two would make it untrue.
+                self._busy = {attachment.key for attachment in attachments}
+                snapshot = await self._snapshot() if len(attachments) >= SNAPSHOT_FROM_KEYS else None
+                works = [self._work(each, may_block=True, snapshot=snapshot) for each in attachments]
                 outcomes = await loop.run_in_executor(self._thread, self._converge_all, works)
-                self._busy.difference_update(outcome.key for outcome in outcomes)
+                self._busy = set()
                 for outcome in outcomes:
                     self._results.finish(outcome)
                 self.last_slice_at = time.time()

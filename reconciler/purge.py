@@ -64,7 +64,7 @@ class Purge:
         ]
         errors: list[StepError] = [e for e in self._kernel.remove_links(doomed).values() if e is not None]
         for attachment in self._with_made_namespaces():
-            self._kernel.remove_namespace(attachment.spec.netns.name)
+            self._kernel.remove_namespace(attachment.spec.netns.name, attachment.netns_cookie)
         self._kernel.delete_table()
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Sysctl)])
         self._store.erase()

@@ -53,7 +53,7 @@ class Results:
         desired: Desired,
         statuses: Statuses,
         mark: Callable[[AttachmentKey, Urgency], None],
-        remove_namespace: Callable[[str], None],
+        remove_namespace: Callable[[str, int], None],
         *,
         netns_gone_grace_s: float,
     ) -> None:
@@ -164,8 +164,15 @@ class Results:
             if left_s > 0:
                 self._retry(key, left_s)
             else:
-                log.info("detaching what lost its namespace", attachment=str(key))
-                self._desired.withdraw(key)
+                self._withdraw_lost(key)
+
+    def _withdraw_lost(self, key: AttachmentKey) -> None:
+        log.info("detaching what lost its namespace", attachment=str(key))
+        try:
+            self._desired.withdraw(key)
+        except StoreUnwritable as error:
+            log.warning("it stays attached for now", attachment=str(key), cause=str(error))
+            self._retry(key, BACKOFF_MOST_S)
 
     def _retry(self, key: AttachmentKey, after_s: float) -> None:
         if (handle := self._retries.pop(key, None)) is not None:
@@ -191,7 +198,7 @@ class Results:
             return
         try:
             if error is None and attachment.netns_created:
-                self._remove_namespace(attachment.spec.netns.name)
+                self._remove_namespace(attachment.spec.netns.name, attachment.netns_cookie)
             if error is None:
                 self._desired.forget(key)
         except (StepError, StoreUnwritable) as failure:

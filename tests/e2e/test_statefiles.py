@@ -123,6 +123,21 @@ async def test_a_namespace_that_netplumb_made_is_removed_after_a_restart(daemon:
     assert not (namespaces.NETNS_DIR / "made").exists()
 
 
+async def test_a_namespace_that_somebody_made_anew_is_not_removed(daemon: Daemon, client: Client) -> None:
+    """A namespace that took the place of the one netplumb made is another's, whatever its name."""
+    path = declare(daemon, "made.yaml", document("made", "made", create=True))
+    await until(lambda: _attached(client, "made"), "attached")
+    daemon.kill9()
+    path.unlink()
+    another = Host("made")
+    another.remake()
+    await daemon.start()
+    async with daemon.client() as later:
+        await until(lambda: _gone(later, "made"), "detached")
+    assert (namespaces.NETNS_DIR / "made").exists()
+    another.remove()
+
+
 async def test_a_namespace_that_was_there_is_not_removed(daemon: Daemon, client: Client, web: Host) -> None:
     """`create: true` for a namespace that exists uses it and never removes it."""
     path = declare(daemon, "web.yaml", document("web", "web", create=True))
