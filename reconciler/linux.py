@@ -226,6 +226,3 @@ class LinuxKernel:
 
     def delete_table(self) -> None:
         self._nftables.delete_table()
-
-    def write_sysctl(self, name: str, value: str) -> None:
-        sysctls.write(name, value)
