@@ -261,9 +261,6 @@ class Desired:
             if (spec := self._claims.get(source, {}).get(key)) is not None:
                 yield source, spec, error
 
-    def record_sysctl(self, name: str, value: str) -> None:
-        self._store.record_sysctl(name, value)
-
 
 def _same_wish(before: Attachment, after: Attachment) -> bool:
     """Whether two records ask for the same. A state file's wish is a path, whichever namespace is there."""
