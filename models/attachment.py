@@ -17,6 +17,7 @@ IPAddress = IPv4Address | IPv6Address
 
 WORKLOAD_ID_MAX_BYTES = 200
 IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
+FILE_SOURCE_PREFIX = "file/"
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
 MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
 MTU_MAX = 65535
@@ -215,3 +216,8 @@ class Attachment(Model):
     @property
     def key(self) -> AttachmentKey:
         return self.spec.key
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether a state file holds it. Such a wish means a path; an RPC's means one namespace."""
+        return self.source.startswith(FILE_SOURCE_PREFIX)

@@ -8,7 +8,7 @@ that finds its work done (EEXIST on an addition, "no such" on a removal) has suc
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import Conflict, Retryable, StepError, Terminal, errno_name
@@ -46,11 +46,10 @@ off (EACCES, and EINVAL for a neighbour), memory."""
 
 @dataclass(slots=True)
 class Applied:
-    """What came of a plan. `links` are the links on the node that were made, as the kernel echoed them."""
+    """What came of a plan. `made` is the node's end of a pair that was made, as read back."""
 
     errors: list[StepError] = field(default_factory=list)
     made: Link | None = None
-    touched: set[tuple[Scope, int]] = field(default_factory=set)
 
 
 class _Run:
@@ -79,7 +78,7 @@ class _Run:
                 self._indexes.pop((scope, name or ""), None)
         elif isinstance(thing, Sysctl):
             self.flush()
-            self._attempt(step, lambda: sysctls.write(thing.name, thing.value))
+            self._write(step, thing.name, thing.value)
         elif isinstance(thing, NftChain):
             raise TypeError("nftables steps go in one transaction, not one by one")
         elif (requests := self._requests(step)) is not None:
@@ -105,7 +104,7 @@ class _Run:
         self._indexes[(Scope.NODE, node.name)] = made.index
         self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
         if node.proxy_ndp:
-            self._attempt(step, lambda: sysctls.write(f"net/ipv6/conf/{node.name}/proxy_ndp", "1"))
+            self._write(step, _proxy_ndp(node.name), "1")
 
     def _requests(self, step: Step) -> list[Request] | None:
         """What to send for one step; None when its link is not there, which is an error of its own already."""
@@ -114,14 +113,13 @@ class _Run:
             if not isinstance(observed, Link):
                 return None
             if thing.proxy_ndp and not observed.proxy_ndp:
-                self._attempt(step, lambda: sysctls.write(f"net/ipv6/conf/{observed.name}/proxy_ndp", "1"))
+                self._write(step, _proxy_ndp(observed.name), "1")
             return encode.change_link(thing, observed)
         if not isinstance(thing, LinkUp | Address | Route | Neighbour):
             return None
         index = self._indexes.get((thing.scope, thing.link))
         if index is None:
             return None
-        self.applied.touched.add((thing.scope, index))
         match thing, step.verb:
             case LinkUp(), _:
                 return encode.set_up(index)
@@ -165,15 +163,19 @@ class _Run:
                     self._failed(step, reply)
                     break
 
-    def _attempt(self, step: Step, work: Callable[[], None]) -> None:
+    def _write(self, step: Step, switch: str, value: str) -> None:
         try:
-            work()
+            sysctls.write(switch, value)
         except StepError as error:
             error.subject = error.subject or str(step)
             self.applied.errors.append(error)
 
     def _failed(self, step: Step, reply: Reply) -> None:
         self.applied.errors.append(step_error(step, reply.errno, reply.words))
+
+
+def _proxy_ndp(if_name: str) -> str:
+    return f"net/ipv6/conf/{if_name}/proxy_ndp"
 
 
 def apply(steps: Iterable[Step], node: Channel, workload: Namespace | None, observed: Observed) -> Applied:

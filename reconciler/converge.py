@@ -75,7 +75,6 @@ class Outcome:
     netns_created: bool = False
     families: Families = field(default_factory=Families)
     node_link: Link | None = None
-    workload_link: Link | None = None
     applied: list[Step] = field(default_factory=list)
     errors: list[StepError] = field(default_factory=list)
     desired: list[KernelObject] = field(default_factory=list)
@@ -126,7 +125,7 @@ def _open(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
     except NotANetworkNamespace as error:
         outcome.reach, outcome.reach_message = Reach.WRONG, str(error)
         return None
-    if not attachment.source.startswith("file/") and namespace.cookie != attachment.netns_cookie:
+    if not attachment.is_declared and namespace.cookie != attachment.netns_cookie:
         namespace.close()
         outcome.reach = Reach.OTHER
         outcome.reach_message = f"{netns.where} is another namespace than the one that was attached"
@@ -164,7 +163,6 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         if applied.made is not None and not applied.errors:
             # A new pair has just been filled by a plan that started from nothing; there is no older state to read back.
             outcome.node_link = applied.made
-            outcome.workload_link = None
             return
         snapshot = None
 
@@ -198,7 +196,6 @@ def observe_and_plan(
     )
     outcome.families = observed.families
     outcome.node_link = observed.node_link
-    outcome.workload_link = observed.workload_link
     if namespace is None and observed.node_link is None:
         return observed, None
     desired: Iterable[KernelObject] = render_attachment(

@@ -134,7 +134,7 @@ class Desired:
             return None
         if record.removing:
             return record
-        if record.source.startswith("file/"):
+        if record.is_declared:
             raise HeldBySource(
                 f"attachment {spec.key} is declared by {record.source}; remove it from that file instead"
             )
@@ -271,7 +271,7 @@ def _same_wish(before: Attachment, after: Attachment) -> bool:
         and before.source == after.source
         and before.addresses == after.addresses
         and before.mac == after.mac
-        and (before.netns_cookie == after.netns_cookie or after.source.startswith("file/"))
+        and (before.netns_cookie == after.netns_cookie or after.is_declared)
     )
 
 

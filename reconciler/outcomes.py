@@ -15,7 +15,7 @@ def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
         return Phase.RETRYING
     if outcome.node_link is not None:
         return Phase.ATTACHED
-    return Phase.PENDING if attachment.source.startswith("file/") else Phase.LOST
+    return Phase.PENDING if attachment.is_declared else Phase.LOST
 
 
 def status_of(

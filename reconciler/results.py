@@ -149,13 +149,12 @@ class Results:
         if status.phase is not Phase.LOST:
             self._gone_since.pop(key, None)
         if status.phase is Phase.ATTACHED:
-            if (handle := self._retries.pop(key, None)) is not None:
-                handle.cancel()
+            self._cancel_retry(key)
             return
         if outcome.errors:
             self.tally.retries += 1
             hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
-            self._retry(key, hint_s or _backoff_s(status.retries, BACKOFF_MOST_S))
+            self._retry(key, hint_s or _backoff_s(status.retries))
         elif status.phase is Phase.PENDING:
             self._retry(key, PENDING_MOST_S)
         elif status.phase is Phase.LOST:
@@ -175,9 +174,12 @@ class Results:
             self._retry(key, BACKOFF_MOST_S)
 
     def _retry(self, key: AttachmentKey, after_s: float) -> None:
+        self._cancel_retry(key)
+        self._retries[key] = asyncio.get_running_loop().call_later(after_s, self._mark, key, Urgency.EVENT)
+
+    def _cancel_retry(self, key: AttachmentKey) -> None:
         if (handle := self._retries.pop(key, None)) is not None:
             handle.cancel()
-        self._retries[key] = asyncio.get_running_loop().call_later(after_s, self._mark, key, Urgency.EVENT)
 
     # What came of a removal.
 
@@ -208,17 +210,16 @@ class Results:
             conditions = (Condition("Ready", status=False, reason=error.reason, message=str(error)),)
             self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, 0, conditions, retries))
             self.tally.retries += 1
-            self._retry(key, _backoff_s(retries, BACKOFF_MOST_S))
+            self._retry(key, _backoff_s(retries))
             return
         self.hints.forget(key)
         self._gone_since.pop(key, None)
-        if (handle := self._retries.pop(key, None)) is not None:
-            handle.cancel()
+        self._cancel_retry(key)
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)
 
 
-def _backoff_s(retries: int, most_s: float) -> float:
+def _backoff_s(retries: int) -> float:
     """Doubles from the first try on, up to a bound; jitter keeps those that failed together from retrying together."""
     doubled = BACKOFF_FIRST_S * float(2 ** min(max(retries - 1, 0), 16))
-    return min(doubled, most_s) * random.uniform(0.75, 1.25)
+    return min(doubled, BACKOFF_MOST_S) * random.uniform(0.75, 1.25)

@@ -22,12 +22,11 @@ from typing import Protocol
 
 from watchfiles import Change, awatch
 
-from models.attachment import AttachmentKey, AttachmentSpec
+from models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
 from models.errors import NetplumbError
 from reconciler.sources import directory as directories
 from reconciler.sources.directory import FileContent, Listing
 
-SOURCE_PREFIX = "file/"
 SETTLE_S = 0.05
 POLL_S = 2.0
 _LOOKS = 20  # a second of restlessness, then the files at rest are taken without the others
@@ -97,12 +96,12 @@ class StateFiles:
         except OSError as error:
             self._listing = None
             self._watch_ended.set()
-            self._tell(SOURCE_PREFIX, f"{self._directory}: {error.strerror}")
+            self._tell(FILE_SOURCE_PREFIX, f"{self._directory}: {error.strerror}")
             return
         if self._listing is not None and self._listing.directory != look.listing.directory:
             self._watch_ended.set()
         self._listing = look.listing
-        self._tell(SOURCE_PREFIX, "")
+        self._tell(FILE_SOURCE_PREFIX, "")
         self._unfinished = bool(look.restless) or not look.complete
         for name in self._in_order(look):
             self._take(name, look.contents[name])
@@ -154,10 +153,10 @@ class StateFiles:
     def _remove_vanished(self, listing: Listing) -> None:
         declared = set(self._desired.declared_sources())
         known = declared | {_source(name) for name in self._digests} | self._broken.keys()
-        for source in sorted(known - {_source(name) for name in listing.files} - {SOURCE_PREFIX}):
+        for source in sorted(known - {_source(name) for name in listing.files} - {FILE_SOURCE_PREFIX}):
             if source in declared and not self._declare(source, ()):
                 continue
-            name = source.removeprefix(SOURCE_PREFIX)
+            name = source.removeprefix(FILE_SOURCE_PREFIX)
             self._digests.pop(name, None)
             self._keys.pop(name, None)
             self._tell(source, "")
@@ -213,4 +212,4 @@ class StateFiles:
 
 def _source(name: str) -> str:
     """A name that does not print, which is refused, is told of in a form that does."""
-    return SOURCE_PREFIX + (name if name.isprintable() else repr(name))
+    return FILE_SOURCE_PREFIX + (name if name.isprintable() else repr(name))
