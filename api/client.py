@@ -7,7 +7,7 @@ in the middle of a call, until its deadline. Requests and answers are the messag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -120,6 +120,12 @@ class Client:
         elif what_if is not None:
             request.detach.CopyFrom(what_if)
         return await self._call(self._stub.Plan, request)
+
+    async def gc(self, alive: Iterable[tuple[str, str]], source: str = "") -> Sequence[pb.Attachment]:
+        """Detaches what the source (empty: rpc) holds, less those (container_id, if_name) that are alive."""
+        interfaces = [pb.GCRequest.Interface(container_id=container, if_name=name) for container, name in alive]
+        request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces))
+        return (await self._call(self._stub.GC, request)).removed
 
     async def status(self) -> pb.StatusResponse:
         return await self._call(self._stub.Status, pb.StatusRequest())

@@ -14,9 +14,13 @@ from pydantic import ValidationError
 from api.defaults import DEFAULT_IF_NAME
 from api.text import printable
 from api.v1 import netplumb_pb2 as pb
-from models.attachment import AttachmentKey, AttachmentSpec, DetachSpec, IPAddress
+from models.attachment import CNI_SOURCE_PREFIX, RPC_SOURCE, AttachmentKey, AttachmentSpec, DetachSpec
+from models.bandwidth import NO_LIMITS, Bandwidth
+from models.base import IPAddress
 from models.errors import InvalidRequest
 from models.naming import node_if_name
+from models.ports import PortMapping
+from models.routing import Dns
 from models.status import AttachmentView, Change, CheckReport, Condition, NodeStatus, PlannedChange, WatchEvent
 
 # The validators themselves: model_validate would add a Python frame to each call.
@@ -28,6 +32,10 @@ _PROTO_NAMES = {
     "netns_path": "netns.netns_path",
     "if_name": "netns.if_name",
 }
+
+_NO_DNS = Dns()
+_MAPS = frozenset({"labels", "sysctls", "annotations"})
+_NESTED_FIELDS = frozenset({*PortMapping.model_fields, *Bandwidth.model_fields, *Dns.model_fields, "dst", "gw"})
 
 _CHANGES = {
     Change.PRESENT: pb.WatchResponse.PRESENT,
@@ -55,6 +63,25 @@ def attachment_spec(request: pb.AttachRequest) -> AttachmentSpec:
         wish["mac"] = request.mac
     if request.labels:
         wish["labels"] = dict(request.labels)
+    if request.port_mappings:
+        wish["port_mappings"] = [_port_mapping(n, mapping) for n, mapping in enumerate(request.port_mappings)]
+    if request.HasField("bandwidth"):
+        wish["bandwidth"] = {name: getattr(request.bandwidth, name) for name in Bandwidth.model_fields}
+    if request.HasField("dns"):
+        dns = request.dns
+        servers = _addresses(dns.servers, "dns.servers")
+        wish["dns"] = {"servers": servers, "searches": tuple(dns.searches), "options": tuple(dns.options)}
+    if request.routes:
+        wish["routes"] = [_route(n, route) for n, route in enumerate(request.routes)]
+    if request.pool:
+        wish["pool"] = request.pool
+    if request.sysctls:
+        wish["sysctls"] = dict(request.sysctls)
+    if request.annotations:
+        wish["annotations"] = dict(request.annotations)
+    for switch in ("default_route", "isolate_node", "isolate_workloads"):
+        if request.HasField(switch):
+            wish[switch] = getattr(request, switch)
     try:
         spec: AttachmentSpec = _validate_attachment(wish)
     except ValidationError as error:
@@ -96,6 +123,21 @@ def attachment_key(request: pb.GetRequest | pb.CheckRequest) -> AttachmentKey:
     return AttachmentKey(request.workload_id, request.if_name or DEFAULT_IF_NAME)
 
 
+def gc_request(request: pb.GCRequest) -> tuple[str, frozenset[AttachmentKey]]:
+    """Whose attachments are collected, and the (container_id, if_name) that live. A missing list is a mistake."""
+    if not request.HasField("alive"):
+        raise InvalidRequest("alive", "is missing; an empty list detaches all, so it must be said")
+    source = request.source or RPC_SOURCE
+    if source != RPC_SOURCE and not source.startswith(CNI_SOURCE_PREFIX):
+        raise InvalidRequest("source", f"{source[:300]!r} is neither rpc nor cni/<network>")
+    alive = request.alive.interfaces
+    return source, frozenset(AttachmentKey(it.container_id, it.if_name or DEFAULT_IF_NAME) for it in alive)
+
+
+def gc_response(removed: Iterable[AttachmentView]) -> pb.GCResponse:
+    return pb.GCResponse(removed=[attachment(view) for view in removed])
+
+
 def attach_response(view: AttachmentView) -> pb.AttachResponse:
     return pb.AttachResponse(ip=view.answered, attachment=attachment(view))
 
@@ -120,7 +162,22 @@ def attachment(view: AttachmentView) -> pb.Attachment:
         retries=status.retries,
         repairs=status.repairs,
         node_if_name=node_if_name(spec.key),
+        port_mappings=[port_mapping(mapping) for mapping in spec.port_mappings],
+        bandwidth=bandwidth(view.bandwidth) if spec.bandwidth != NO_LIMITS else None,
+        dns=_dns(spec.dns) if spec.dns != _NO_DNS else None,
+        routes=[pb.Route(dst=str(route.dst), gw=str(route.gw or "")) for route in spec.routes],
+        pool=spec.pool,
+        sysctls={name.replace("/", "."): value for name, value in spec.sysctls.items()},
+        default_route=view.default_route,
+        isolate_node=view.isolate_node,
+        isolate_workloads=view.isolate_workloads,
+        annotations={key: printable(value) for key, value in spec.annotations.items()},
+        gateways=view.gateways,
     )
+
+
+def _dns(dns: Dns) -> pb.DNS:
+    return pb.DNS(servers=[str(server) for server in dns.servers], searches=dns.searches, options=dns.options)
 
 
 def check_response(report: CheckReport) -> pb.CheckResponse:
@@ -191,15 +248,53 @@ def _planned_changes(changes: Iterable[PlannedChange]) -> list[pb.PlannedChange]
     ]
 
 
-def _addresses(texts: Iterable[str]) -> tuple[IPAddress, ...]:
+def _addresses(texts: Iterable[str], field: str = "addresses") -> tuple[IPAddress, ...]:
+    return tuple(_address(text, f"{field}[{position}]") for position, text in enumerate(texts))
+
+
+def _address(text: str, field: str) -> IPAddress:
     """Parsed here and not by pydantic, which would report a wrong one twice, once for each family."""
-    addresses = []
-    for position, text in enumerate(texts):
-        try:
-            addresses.append(ip_address(text))
-        except ValueError:
-            raise InvalidRequest(f"addresses[{position}]", f"{text!r} is not an IPv4 or IPv6 address") from None
-    return tuple(addresses)
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise InvalidRequest(field, f"{text!r} is not an IPv4 or IPv6 address") from None
+
+
+def _port_mapping(position: int, mapping: pb.PortMapping) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "host_port": mapping.host_port,
+        "container_port": mapping.container_port,
+        "host_port_end": mapping.host_port_end,
+    }
+    if mapping.protocol:
+        fields["protocol"] = mapping.protocol.lower()
+    if mapping.host_ip:
+        fields["host_ip"] = _address(mapping.host_ip, f"port_mappings[{position}].host_ip")
+    return fields
+
+
+def _route(position: int, route: pb.Route) -> dict[str, object]:
+    gw = _address(route.gw, f"routes[{position}].gw") if route.gw else None
+    return {"dst": route.dst, "gw": gw}
+
+
+def port_mapping(mapping: PortMapping) -> pb.PortMapping:
+    return pb.PortMapping(
+        host_port=mapping.host_port,
+        container_port=mapping.container_port,
+        protocol=mapping.protocol.value,
+        host_ip=str(mapping.host_ip) if mapping.host_ip is not None else "",
+        host_port_end=mapping.host_port_end,
+    )
+
+
+def bandwidth(limits: Bandwidth) -> pb.Bandwidth:
+    return pb.Bandwidth(
+        ingress_rate=limits.ingress_rate,
+        ingress_burst=limits.ingress_burst,
+        egress_rate=limits.egress_rate,
+        egress_burst=limits.egress_burst,
+    )
 
 
 def _in_proto_words(error: ValidationError) -> InvalidRequest:
@@ -225,8 +320,11 @@ def _in_proto_words(error: ValidationError) -> InvalidRequest:
 def _field(location: tuple[int | str, ...]) -> str:
     name, *inner = location
     words = _PROTO_NAMES.get(str(name), str(name))
-    if name == "labels" and inner:
+    if name in _MAPS and inner:
         return f"{words}[{inner[0]!r}]"
-    if inner and isinstance(inner[0], int):
-        return f"{words}[{inner[0]}]"
+    for part in inner:
+        if isinstance(part, int):
+            words += f"[{part}]"
+        elif part in _NESTED_FIELDS:  # the rest of the location names types, in pydantic's words
+            words += f".{part}"
     return words

@@ -120,6 +120,11 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
     async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:  # noqa: ARG002
         return convert.plan_response(await self._workloads.plan(convert.what_if(request)))
 
+    @_answered
+    async def GC(self, request: pb.GCRequest, context: Context) -> pb.GCResponse:
+        source, alive = convert.gc_request(request)
+        return convert.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
+
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:  # noqa: ARG002
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._watches.add(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from typing import Protocol
 
 from models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
@@ -38,6 +38,11 @@ class Workloads(Protocol):
 
     async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
         """What would change in the kernel, for the whole node or for one wish. Nothing is changed."""
+        ...
+
+    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+        """Detach what the source holds and does not name as alive, by container id (the workload's id where there is
+        none) and interface. Returns what was detached, when its interfaces are gone from the kernel."""
         ...
 
     def status(self) -> NodeStatus:

@@ -11,12 +11,18 @@ import re
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_serializer, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
-IPAddress = IPv4Address | IPv6Address
+from models.bandwidth import Bandwidth
+from models.base import IPAddress, Model, printable
+from models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from models.ports import PortMappings
+from models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 
 WORKLOAD_ID_MAX_BYTES = 200
 IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
+RPC_SOURCE = "rpc"
+CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
 MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
@@ -36,18 +42,12 @@ class AttachmentKey(NamedTuple):
         return f"{self.workload_id}/{self.if_name}"
 
 
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must hold printable characters only")
-    return value
-
-
 def _workload_id(value: str) -> str:
     if not value:
         raise ValueError("must not be empty")
     if (size := len(value.encode(errors="surrogatepass"))) > WORKLOAD_ID_MAX_BYTES:
         raise ValueError(f"is {size} bytes long; at most {WORKLOAD_ID_MAX_BYTES} fit the mark on the link")
-    return _printable(value)
+    return printable(value)
 
 
 def _if_name(value: str) -> str:
@@ -70,7 +70,7 @@ def _absolute_path(value: str) -> str:
         raise ValueError(f"{value!r} is not an absolute path")
     if len(value) > 4095:
         raise ValueError("is longer than the kernel's 4095 bytes for a path")
-    return _printable(value)
+    return printable(value)
 
 
 def _netns_name(value: str) -> str:
@@ -112,15 +112,18 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
 NetnsName = Annotated[str, AfterValidator(_netns_name)]
 Mac = Annotated[str, AfterValidator(_mac)]
 AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable)]
-ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_printable)]
-LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)]
+ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(printable)]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(printable)]
+LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)]
 
 
-class Model(BaseModel):
-    """Frozen, closed (an unknown field is an error), and strict about nothing that a person writes in YAML."""
+def _pool_name(value: str) -> str:
+    if value != NOT_GIVEN and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}", value):
+        raise ValueError(f"{value[:100]!r} must be letters, digits, dots, dashes, colons and slashes, at most 63")
+    return value
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+PoolName = Annotated[str, AfterValidator(_pool_name)]
 
 
 class NetnsRef(Model):
@@ -160,6 +163,22 @@ class AttachmentSpec(Model):
     mac: Mac = Field(default="", description="MAC address of the workload's interface")
     mtu: int = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free-form labels")
+    port_mappings: PortMappings = Field(default=(), description="Ports of the node that lead to the workload")
+    bandwidth: Bandwidth = Field(default=Bandwidth(), description="Limits of what it receives and sends")
+    dns: Dns = Field(default=Dns(), description="Carried through to the answer")
+    routes: tuple[ExtraRoute, ...] = Field(default=(), max_length=256, description="Routes beside the default route")
+    pool: PoolName = Field(default="", description="Name of the pools to take addresses from; empty: labels choose")
+    sysctls: dict[SysctlName, SysctlValue] = Field(
+        default_factory=dict, max_length=64, description="Kernel parameters of the workload's network namespace"
+    )
+    default_route: bool | None = Field(
+        default=None, description="Whether it holds the default route; unset: the workload's first interface does"
+    )
+    isolate_node: bool | None = Field(default=None, description="Keep it from the node's services; unset: the node's")
+    isolate_workloads: bool | None = Field(
+        default=None, description="Keep it from other workloads; false opens it to all; unset: the node's setting"
+    )
+    annotations: dict[LabelKey, str] = Field(default_factory=dict, description="What the runtime knows of it")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -167,6 +186,14 @@ class AttachmentSpec(Model):
             raise ValueError(f"mtu: {self.mtu} is not within {MTU_MIN} to {MTU_MAX}")
         if len(set(self.addresses)) != len(self.addresses):
             raise ValueError("addresses: the same address is given twice")
+        for route in self.routes:
+            if route.gw is not None and route.gw.packed not in (FIRST_HOP_V4, FIRST_HOP_V6):
+                raise ValueError(
+                    f"routes: {route}: a workload's only gateway is the node, {ip_words(FIRST_HOP_V4)} or "
+                    f"{ip_words(FIRST_HOP_V6)}; leave gw out"
+                )
+        if len({route.dst for route in self.routes}) != len(self.routes):
+            raise ValueError("routes: the same destination is given twice")
         return self
 
     @property

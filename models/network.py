@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from models.attachment import IPAddress, Model
-
-IPNetwork = IPv4Network | IPv6Network
-
-
-def _parse_prefix(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return ip_network(value)
-        except ValueError as error:
-            raise ValueError(str(error)) from None
-    return value
+from models.attachment import LabelKey, LabelValue, PoolName
+from models.base import IPAddress, IPNetwork, Model
+from models.routing import parse_prefix
 
 
 def _usable(prefix: IPNetwork) -> IPNetwork:
@@ -31,13 +23,19 @@ def _usable(prefix: IPNetwork) -> IPNetwork:
     return prefix
 
 
-Prefix = Annotated[IPNetwork, BeforeValidator(_parse_prefix), AfterValidator(_usable)]
+Prefix = Annotated[IPNetwork, BeforeValidator(parse_prefix), AfterValidator(_usable)]
 
 
 class Pool(Model):
-    """A prefix from which workloads are given addresses. The first address is the node's own."""
+    """A prefix from which workloads are given addresses. The first address is the node's own.
+
+    Pools may share a name: an attachment that names it gets an address of each family from them. A pool with labels
+    serves, unnamed, only attachments that carry all of these labels; and those take from such pools alone.
+    """
 
     cidr: Prefix = Field(description="The prefix, such as 10.99.0.0/24 or fd99::/64")
+    name: PoolName = Field(default="", description="What attachments call it; its prefix without one")
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Which attachments it is for")
     reserved: tuple[IPAddress, ...] = Field(default=(), description="Addresses never given out")
 
     @model_validator(mode="after")
@@ -48,8 +46,18 @@ class Pool(Model):
         return self
 
     @property
-    def name(self) -> str:
+    def prefix(self) -> str:
+        """The prefix as text: what the pool is known by, as no two overlap."""
         return str(self.cidr)
+
+    def __hash__(self) -> int:
+        return hash(self.cidr)  # labels are a mapping, and no two pools overlap
+
+    def is_called(self, name: str) -> bool:
+        return name in (self.name, self.prefix)
+
+    def is_for(self, labels: Mapping[str, str]) -> bool:
+        return self.labels.items() <= labels.items()
 
     @property
     def node_address(self) -> IPAddress:

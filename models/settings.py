@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
-from models.attachment import MTU_MAX, MTU_MIN, Model
+from models.attachment import MTU_MAX, MTU_MIN
+from models.base import Model
 from models.network import Pool
 
 SOCKET_PATH_MAX_BYTES = 107  # sun_path less the closing NUL, unix(7)
@@ -77,17 +78,16 @@ def _pool_of_prefix(value: object) -> object:
 
 
 def _pool_as_text(pool: Pool) -> str | Mapping[str, Any]:
-    if not pool.reserved:
-        return pool.name
-    return {"cidr": pool.name, "reserved": [str(address) for address in pool.reserved]}
+    fields = pool.model_dump(mode="json", exclude_defaults=True) | {"cidr": pool.prefix}
+    return pool.prefix if len(fields) == 1 else fields
 
 
 def _apart(pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
     for one, other in combinations(pools, 2):
         if one.cidr == other.cidr:
-            raise ValueError(f"{one.name} is given twice")
+            raise ValueError(f"{one.prefix} is given twice")
         if one.cidr.overlaps(other.cidr):
-            raise ValueError(f"{one.name} overlaps {other.name}; pools must not share addresses")
+            raise ValueError(f"{one.prefix} overlaps {other.prefix}; pools must not share addresses")
     return pools
 
 
@@ -107,6 +107,27 @@ _Pool = Annotated[
 ]
 _Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _of_csv(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+_Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=253)], ...],
+    BeforeValidator(_of_csv, json_schema_input_type=str | tuple[str, ...]),
+]
+
+WORKLOAD_SYSCTLS = (
+    "net.core.somaxconn",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_*",
+    "net.ipv4.udp_*",
+)
+"""What touches nothing but the workload's own sockets."""
 
 
 class Settings(Model):
@@ -133,6 +154,19 @@ class Settings(Model):
     resync_s: _Seconds = Field(default=30.0, description="Seconds between full comparisons with the kernel")
     masquerade: bool = Field(default=True, description="Masquerade what workloads send to outside the node")
     mtu: _Mtu = Field(default=0, description="MTU of workloads' interfaces, 1280 to 65535; 0 takes the uplink's")
+    isolate_node: bool = Field(
+        default=False, description="Keep workloads from the node's own services, unless an attachment says otherwise"
+    )
+    isolate_workloads: bool = Field(
+        default=False, description="Keep workloads from each other, unless an attachment says otherwise"
+    )
+    workload_sysctls: _Patterns = Field(
+        default=WORKLOAD_SYSCTLS,
+        description="Kernel parameters that an attachment may set in its workload; * stands for any part of a name",
+    )
+    annotation_keys: _Patterns = Field(
+        default=(), description="Annotations of a workload that are kept with its attachment; * stands for any part"
+    )
     attach_timeout_s: _Seconds = Field(default=30.0, description="Seconds that a call without a deadline may take")
     netns_gone_grace_s: _Seconds = Field(
         default=300.0,

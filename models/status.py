@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from models.attachment import Attachment, AttachmentKey
+from models.bandwidth import NO_LIMITS, Bandwidth
+from models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
 
 
 class Phase(Enum):
@@ -51,11 +53,17 @@ class AttachmentStatus:
 class AttachmentView:
     """An attachment and its status at one moment; what Get, List and Watch show.
 
-    `answered` are the assigned addresses less those of a family that is switched off, node or workload.
+    `answered` are the assigned addresses less those of a family that is switched off, node or workload. `bandwidth`
+    are the limits in force; `default_route`, `isolate_node` and `isolate_workloads` what holds when the wish, the
+    workload's other interfaces and the daemon's settings are taken together.
     """
 
     attachment: Attachment
     status: AttachmentStatus
+    bandwidth: Bandwidth = NO_LIMITS
+    default_route: bool = True
+    isolate_node: bool = False
+    isolate_workloads: bool = False
 
     @property
     def key(self) -> AttachmentKey:
@@ -65,6 +73,12 @@ class AttachmentView:
     def answered(self) -> tuple[bytes, ...]:
         ipv6_off = (c := self.status.condition("IPv6Disabled")) is not None and c.status
         return tuple(a.packed for a in self.attachment.addresses if not (ipv6_off and a.version == 6))
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The first hop of each family that has an address."""
+        lengths = {len(address) for address in self.answered}
+        return tuple(ip_words(hop) for hop in (FIRST_HOP_V4, FIRST_HOP_V6) if len(hop) in lengths)
 
 
 class Change(Enum):

@@ -73,9 +73,9 @@ def _refuse_overlap(pools: tuple[Pool, ...], used: Collection[str], kernel: Linu
     for ip, prefix_len, link in kernel.foreign_prefixes():
         network = ip_network((ip, prefix_len), strict=False)
         for pool in pools:
-            if pool.name not in used and pool.cidr.version == network.version and pool.cidr.overlaps(network):
+            if pool.prefix not in used and pool.cidr.version == network.version and pool.cidr.overlaps(network):
                 raise StartError(
-                    f"pool {pool.name} overlaps the node's route {network} dev {link}; choose another prefix"
+                    f"pool {pool.prefix} overlaps the node's route {network} dev {link}; choose another prefix"
                 )
 
 
@@ -219,4 +219,4 @@ class _Daemon:
         if self._files is not None:
             self._files.wake()
         self._loop.resync()
-        log.info("settings reloaded", pools=[pool.name for pool in settings.pools])
+        log.info("settings reloaded", pools=[pool.prefix for pool in settings.pools])

@@ -7,17 +7,17 @@ the loop; nothing here touches the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, IPAddress
+from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from models.base import IPAddress
 from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal, StoreUnwritable
 from models.naming import workload_mac
 from models.network import Pool
 from reconciler.ipam import FREED_KEPT, Allocator
 from reconciler.store import Change, Store
 
-RPC = "rpc"
 _TRIM_EVERY = 4096
 
 
@@ -34,7 +34,7 @@ class Desired:
         self._allocator = Allocator()
         for attachment in self._attachments.values():
             self._allocator.hold(attachment.key, (*attachment.addresses, *attachment.releasing))
-        self._freed = {pool.name: [a for a in contents.freed if a in pool.cidr] for pool in pools}
+        self._freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in pools}
         self._allocator.configure(pools, contents.cursors, self._freed)
         self._releases = 0
 
@@ -58,7 +58,7 @@ class Desired:
             found.update(dict.fromkeys(attachment.node_addresses))
         return tuple(found)
 
-    def attach(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC) -> Attachment:
+    def attach(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
         """Records a wish and returns the record. The same wish again changes nothing.
 
         Raises AlreadyHeld, PoolExhausted, NotReady, InvalidRequest or StoreUnwritable; then nothing has changed.
@@ -68,7 +68,7 @@ class Desired:
             self._put(after)
         return after
 
-    def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC) -> Attachment:
+    def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
         """The record that `attach` would make, with the same refusals. Nothing is recorded."""
         before = self._attachments.get(spec.key)
         if before is not None and before.source != source and not before.removing:
@@ -166,6 +166,16 @@ class Desired:
         after = self._assigned(spec, source, cookie, record)
         self._put(after)
         self.blocked.pop((source, record.key), None)
+
+    def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
+        """What the source holds and does not name as alive, by container id (the workload's where there is none)."""
+        return [
+            record
+            for record in self._attachments.values()
+            if record.source == source
+            and not record.removing
+            and AttachmentKey(record.spec.container_id or record.spec.workload_id, record.spec.if_name) not in alive
+        ]
 
     def forget(self, key: AttachmentKey) -> None:
         """The kernel has let go of a removing attachment: its addresses may be given out again."""

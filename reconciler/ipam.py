@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from models.attachment import AttachmentKey, IPAddress
+from models.attachment import AttachmentKey
+from models.base import IPAddress
 from models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
 from models.network import Pool
 from models.status import PoolUsage
@@ -42,7 +43,7 @@ class _PoolState:
         inside = cursor is not None and first <= cursor <= last + 1
         kept = {int(a): None for a in freed if a in pool.cidr}
         reserved = frozenset(int(a) for a in pool.reserved)
-        return cls(pool, pool.name, first, last, reserved, cursor if inside and cursor is not None else first, kept)
+        return cls(pool, pool.prefix, first, last, reserved, cursor if inside and cursor is not None else first, kept)
 
     @property
     def size(self) -> int:
@@ -64,11 +65,11 @@ class Allocator:
         self, pools: Iterable[Pool], cursors: Mapping[str, int], freed: Mapping[str, Iterable[IPAddress]]
     ) -> None:
         """Takes other pools; what is held stays held, and a pool that stays goes on where it was."""
-        known = {state.pool.name: state for state in self._pools}
+        known = {state.pool.prefix: state for state in self._pools}
         self._pools = []
         for pool in pools:
-            state = _PoolState.of(pool, cursors.get(pool.name), freed.get(pool.name, ()))
-            if (before := known.get(pool.name)) is not None:
+            state = _PoolState.of(pool, cursors.get(pool.prefix), freed.get(pool.prefix, ()))
+            if (before := known.get(pool.prefix)) is not None:
                 state.cursor, state.freed = before.cursor, before.freed
             state.held = sum(a.version == pool.version and a in pool.cidr for a in self._holders)
             self._pools.append(state)
@@ -98,13 +99,13 @@ class Allocator:
         if pool is None:
             return
         if address == pool.node_address:
-            raise InvalidRequest("addresses", f"{address} is the node's own address in pool {pool.name}")
+            raise InvalidRequest("addresses", f"{address} is the node's own address in pool {pool.prefix}")
         if address in (pool.cidr.network_address, pool.cidr.broadcast_address) and pool.version == 4:
-            raise InvalidRequest("addresses", f"{address} is the network or broadcast address of pool {pool.name}")
+            raise InvalidRequest("addresses", f"{address} is the network or broadcast address of pool {pool.prefix}")
         if address == pool.cidr.network_address:
-            raise InvalidRequest("addresses", f"{address} is the subnet-router anycast address of pool {pool.name}")
+            raise InvalidRequest("addresses", f"{address} is the subnet-router anycast address of pool {pool.prefix}")
         if address in pool.reserved:
-            raise InvalidRequest("addresses", f"{address} is reserved in pool {pool.name}")
+            raise InvalidRequest("addresses", f"{address} is reserved in pool {pool.prefix}")
 
     def pick(self, version: int) -> IPAddress | None:
         """The next free address of the pools of one family, in their order; None if there are no such pools.
@@ -117,7 +118,7 @@ class Allocator:
                 return _address(number, version)
         if not states:
             return None
-        names = ", ".join(state.pool.name for state in states)
+        names = ", ".join(state.pool.prefix for state in states)
         raise PoolExhausted(f"no free IPv{version} address is left in {names}; detach something or add a pool")
 
     def _next(self, state: _PoolState) -> int | None:
@@ -177,7 +178,7 @@ class Allocator:
         return ((state.name, state.cursor) for state in self._pools)
 
     def usage(self) -> tuple[PoolUsage, ...]:
-        return tuple(PoolUsage(state.pool.name, state.held, state.size) for state in self._pools)
+        return tuple(PoolUsage(state.pool.prefix, state.held, state.size) for state in self._pools)
 
 
 def _address(number: int, version: int) -> IPAddress:

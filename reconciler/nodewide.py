@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from models.attachment import IPAddress
+from models.base import IPAddress
 from models.errors import Retryable, StepError, StoreUnwritable
 from models.kernel import KernelObject, Step, Sysctl, kind_of
 from models.network import Node

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec, IPAddress
+from models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from models.base import IPAddress
 from models.errors import NetplumbError, StoreUnwritable
 
 SCHEMA = 1

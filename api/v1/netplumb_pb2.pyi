@@ -81,6 +81,46 @@ class AttachRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SysctlsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     WORKLOAD_ID_FIELD_NUMBER: _builtins.int
     NETNS_FIELD_NUMBER: _builtins.int
     CONTAINER_ID_FIELD_NUMBER: _builtins.int
@@ -88,6 +128,16 @@ class AttachRequest(_message.Message):
     ADDRESSES_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
+    PORT_MAPPINGS_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
+    DNS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    SYSCTLS_FIELD_NUMBER: _builtins.int
+    DEFAULT_ROUTE_FIELD_NUMBER: _builtins.int
+    ISOLATE_NODE_FIELD_NUMBER: _builtins.int
+    ISOLATE_WORKLOADS_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload, for example a pod's UID. 1 to 200 bytes, printable. With if_name the key of the attachment."""
     container_id: _builtins.str
@@ -98,6 +148,18 @@ class AttachRequest(_message.Message):
     """MTU of both ends, 1280 to 65535. 0 takes the node's."""
     mac: _builtins.str
     """MAC address of the workload's interface, such as 02:00:5e:10:00:01. Empty keeps the assigned one."""
+    pool: _builtins.str
+    """Name of the pools to take addresses from. Empty lets the labels choose."""
+    default_route: _builtins.bool
+    """Whether this interface holds the workload's default route. Left out: the first of its interfaces by name does,
+    unless another asks for it.
+    """
+    isolate_node: _builtins.bool
+    """Whether the workload is kept from the node's own services. Left out: as the daemon's setting says."""
+    isolate_workloads: _builtins.bool
+    """Whether the workload is kept from other workloads; false opens it to all of them, isolated ones too. Left out: as
+    the daemon's setting says.
+    """
     @_builtins.property
     def netns(self) -> Global___NetNSAttachment:
         """Where the interface goes."""
@@ -112,6 +174,30 @@ class AttachRequest(_message.Message):
         pools of that family.
         """
 
+    @_builtins.property
+    def port_mappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortMapping]:
+        """Ports of the node that lead to the workload, at most 1024."""
+
+    @_builtins.property
+    def bandwidth(self) -> Global___Bandwidth:
+        """Limits of what the workload receives and sends. Left out: none."""
+
+    @_builtins.property
+    def dns(self) -> Global___DNS:
+        """Carried through to the answer; netplumb resolves nothing."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """Routes in the workload beside the default route, at most 256."""
+
+    @_builtins.property
+    def sysctls(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Kernel parameters of the workload's network namespace, such as net.ipv4.tcp_keepalive_time, from an allow list."""
+
+    @_builtins.property
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the runtime knows of the workload. Kept are the keys that the daemon's settings allow; the rest is ignored."""
+
     def __init__(
         self,
         *,
@@ -122,14 +208,163 @@ class AttachRequest(_message.Message):
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         mtu: _builtins.int = ...,
         mac: _builtins.str = ...,
+        port_mappings: _abc.Iterable[Global___PortMapping] | None = ...,
+        bandwidth: Global___Bandwidth | None = ...,
+        dns: Global___DNS | None = ...,
+        routes: _abc.Iterable[Global___Route] | None = ...,
+        pool: _builtins.str = ...,
+        sysctls: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        default_route: _builtins.bool | None = ...,
+        isolate_node: _builtins.bool | None = ...,
+        isolate_workloads: _builtins.bool | None = ...,
+        annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["netns", b"netns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "bandwidth", b"bandwidth", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "netns", b"netns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "container_id", b"container_id", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns", b"netns", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns", b"netns", "pool", b"pool", "port_mappings", b"port_mappings", "routes", b"routes", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default_route: _TypeAlias = _typing.Literal["default_route"]  # noqa: Y015
+    _WhichOneofArgType__default_route: _TypeAlias = _typing.Literal["_default_route", b"_default_route"]  # noqa: Y015
+    _WhichOneofReturnType__isolate_node: _TypeAlias = _typing.Literal["isolate_node"]  # noqa: Y015
+    _WhichOneofArgType__isolate_node: _TypeAlias = _typing.Literal["_isolate_node", b"_isolate_node"]  # noqa: Y015
+    _WhichOneofReturnType__isolate_workloads: _TypeAlias = _typing.Literal["isolate_workloads"]  # noqa: Y015
+    _WhichOneofArgType__isolate_workloads: _TypeAlias = _typing.Literal["_isolate_workloads", b"_isolate_workloads"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_route) -> _WhichOneofReturnType__default_route | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__isolate_node) -> _WhichOneofReturnType__isolate_node | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__isolate_workloads) -> _WhichOneofReturnType__isolate_workloads | None: ...
+
+Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class PortMapping(_message.Message):
+    """A port of the node, or a range of them, that leads to the workload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_PORT_FIELD_NUMBER: _builtins.int
+    CONTAINER_PORT_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    HOST_IP_FIELD_NUMBER: _builtins.int
+    HOST_PORT_END_FIELD_NUMBER: _builtins.int
+    host_port: _builtins.int
+    """The node's port, 1 to 65535; the first one of a range."""
+    container_port: _builtins.int
+    """The workload's port, 1 to 65535; of a range, the port that the first one leads to, the others follow in order."""
+    protocol: _builtins.str
+    """tcp, udp or sctp. Empty means tcp."""
+    host_ip: _builtins.str
+    """The node's address that the port is mapped at; empty, 0.0.0.0 or :: mean every one (of that family)."""
+    host_port_end: _builtins.int
+    """The last port of a range; 0 means host_port alone."""
+    def __init__(
+        self,
+        *,
+        host_port: _builtins.int = ...,
+        container_port: _builtins.int = ...,
+        protocol: _builtins.str = ...,
+        host_ip: _builtins.str = ...,
+        host_port_end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container_port", b"container_port", "host_ip", b"host_ip", "host_port", b"host_port", "host_port_end", b"host_port_end", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+Global___PortMapping: _TypeAlias = PortMapping  # noqa: Y015
+
+@_typing.final
+class Bandwidth(_message.Message):
+    """Rates in bits per second and bursts in bits, seen from the workload: ingress is what it receives. A rate of 0 means
+    no limit, a burst of 0 the daemon's choice. A burst above 100 ms of the rate is capped.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGRESS_RATE_FIELD_NUMBER: _builtins.int
+    INGRESS_BURST_FIELD_NUMBER: _builtins.int
+    EGRESS_RATE_FIELD_NUMBER: _builtins.int
+    EGRESS_BURST_FIELD_NUMBER: _builtins.int
+    ingress_rate: _builtins.int
+    ingress_burst: _builtins.int
+    egress_rate: _builtins.int
+    egress_burst: _builtins.int
+    def __init__(
+        self,
+        *,
+        ingress_rate: _builtins.int = ...,
+        ingress_burst: _builtins.int = ...,
+        egress_rate: _builtins.int = ...,
+        egress_burst: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress_burst", b"egress_burst", "egress_rate", b"egress_rate", "ingress_burst", b"ingress_burst", "ingress_rate", b"ingress_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Bandwidth: _TypeAlias = Bandwidth  # noqa: Y015
+
+@_typing.final
+class DNS(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVERS_FIELD_NUMBER: _builtins.int
+    SEARCHES_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def servers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses of name servers."""
+
+    @_builtins.property
+    def searches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Search domains."""
+
+    @_builtins.property
+    def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Options of resolv.conf(5)."""
+
+    def __init__(
+        self,
+        *,
+        servers: _abc.Iterable[_builtins.str] | None = ...,
+        searches: _abc.Iterable[_builtins.str] | None = ...,
+        options: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "searches", b"searches", "servers", b"servers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DNS: _TypeAlias = DNS  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DST_FIELD_NUMBER: _builtins.int
+    GW_FIELD_NUMBER: _builtins.int
+    dst: _builtins.str
+    """The destination prefix, such as 192.0.2.0/24."""
+    gw: _builtins.str
+    """The gateway; empty means the node."""
+    def __init__(
+        self,
+        *,
+        dst: _builtins.str = ...,
+        gw: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dst", b"dst", "gw", b"gw"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
 
 @_typing.final
 class AttachResponse(_message.Message):
@@ -457,6 +692,46 @@ class Attachment(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SysctlsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class AnnotationsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     WORKLOAD_ID_FIELD_NUMBER: _builtins.int
     IF_NAME_FIELD_NUMBER: _builtins.int
     NETNS_PATH_FIELD_NUMBER: _builtins.int
@@ -473,6 +748,17 @@ class Attachment(_message.Message):
     RETRIES_FIELD_NUMBER: _builtins.int
     REPAIRS_FIELD_NUMBER: _builtins.int
     NODE_IF_NAME_FIELD_NUMBER: _builtins.int
+    PORT_MAPPINGS_FIELD_NUMBER: _builtins.int
+    BANDWIDTH_FIELD_NUMBER: _builtins.int
+    DNS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    SYSCTLS_FIELD_NUMBER: _builtins.int
+    DEFAULT_ROUTE_FIELD_NUMBER: _builtins.int
+    ISOLATE_NODE_FIELD_NUMBER: _builtins.int
+    ISOLATE_WORKLOADS_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    GATEWAYS_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload."""
     if_name: _builtins.str
@@ -499,6 +785,14 @@ class Attachment(_message.Message):
     """Objects repaired since the daemon started."""
     node_if_name: _builtins.str
     """Name of the interface's end on the node."""
+    pool: _builtins.str
+    """Name of the pools that was asked for."""
+    default_route: _builtins.bool
+    """Whether the interface holds the workload's default route."""
+    isolate_node: _builtins.bool
+    """Whether the workload is kept from the node's own services."""
+    isolate_workloads: _builtins.bool
+    """Whether the workload is kept from other workloads."""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The workload's addresses as text."""
@@ -510,6 +804,34 @@ class Attachment(_message.Message):
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """What is true or false of it."""
+
+    @_builtins.property
+    def port_mappings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PortMapping]:
+        """Ports of the node that lead to the workload."""
+
+    @_builtins.property
+    def bandwidth(self) -> Global___Bandwidth:
+        """The limits in force, their bursts as capped."""
+
+    @_builtins.property
+    def dns(self) -> Global___DNS:
+        """As it was asked for."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """Extra routes in the workload."""
+
+    @_builtins.property
+    def sysctls(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Kernel parameters that were asked for."""
+
+    @_builtins.property
+    def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The annotations that were kept."""
+
+    @_builtins.property
+    def gateways(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first hops of the workload's default routes, one a family that it has an address of."""
 
     def __init__(
         self,
@@ -530,10 +852,21 @@ class Attachment(_message.Message):
         retries: _builtins.int = ...,
         repairs: _builtins.int = ...,
         node_if_name: _builtins.str = ...,
+        port_mappings: _abc.Iterable[Global___PortMapping] | None = ...,
+        bandwidth: Global___Bandwidth | None = ...,
+        dns: Global___DNS | None = ...,
+        routes: _abc.Iterable[Global___Route] | None = ...,
+        pool: _builtins.str = ...,
+        sysctls: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        default_route: _builtins.bool = ...,
+        isolate_node: _builtins.bool = ...,
+        isolate_workloads: _builtins.bool = ...,
+        annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        gateways: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "dns", b"dns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "conditions", b"conditions", "container_id", b"container_id", "generation", b"generation", "if_name", b"if_name", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "repairs", b"repairs", "retries", b"retries", "source", b"source", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -751,6 +1084,96 @@ class WatchResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class GCRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Alive(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        INTERFACES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def interfaces(self) -> _containers.RepeatedCompositeFieldContainer[Global___GCRequest.Interface]: ...
+        def __init__(
+            self,
+            *,
+            interfaces: _abc.Iterable[Global___GCRequest.Interface] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["interfaces", b"interfaces"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Interface(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONTAINER_ID_FIELD_NUMBER: _builtins.int
+        IF_NAME_FIELD_NUMBER: _builtins.int
+        container_id: _builtins.str
+        """The runtime's id of the container, as it was given to Attach; the workload's id where none was."""
+        if_name: _builtins.str
+        """The interface; empty means eth0."""
+        def __init__(
+            self,
+            *,
+            container_id: _builtins.str = ...,
+            if_name: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["container_id", b"container_id", "if_name", b"if_name"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Whose attachments are meant: rpc (also the meaning of empty) or cni/<network>. A state file's are what the file
+    says, and cannot be collected.
+    """
+    @_builtins.property
+    def alive(self) -> Global___GCRequest.Alive:
+        """Those that live. Left out is an error, an empty list is not: it detaches all."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        alive: Global___GCRequest.Alive | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GCRequest: _TypeAlias = GCRequest  # noqa: Y015
+
+@_typing.final
+class GCResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """What was detached."""
+
+    def __init__(
+        self,
+        *,
+        removed: _abc.Iterable[Global___Attachment] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GCResponse: _TypeAlias = GCResponse  # noqa: Y015
 
 @_typing.final
 class PlanRequest(_message.Message):

@@ -74,6 +74,11 @@ class WorkloadNetworkingStub:
                 request_serializer=api_dot_v1_dot_netplumb__pb2.PlanRequest.SerializeToString,
                 response_deserializer=api_dot_v1_dot_netplumb__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.GC = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/GC',
+                request_serializer=api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
+                response_deserializer=api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
+                _registered_method=True)
 
 
 class WorkloadNetworkingServicer:
@@ -140,6 +145,14 @@ class WorkloadNetworkingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GC(self, request, context):
+        """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
+        gone from the kernel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkloadNetworkingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -182,6 +195,11 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=api_dot_v1_dot_netplumb__pb2.PlanRequest.FromString,
                     response_serializer=api_dot_v1_dot_netplumb__pb2.PlanResponse.SerializeToString,
+            ),
+            'GC': grpc.unary_unary_rpc_method_handler(
+                    servicer.GC,
+                    request_deserializer=api_dot_v1_dot_netplumb__pb2.GCRequest.FromString,
+                    response_serializer=api_dot_v1_dot_netplumb__pb2.GCResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -400,6 +418,33 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/Plan',
             api_dot_v1_dot_netplumb__pb2.PlanRequest.SerializeToString,
             api_dot_v1_dot_netplumb__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GC(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/GC',
+            api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
+            api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,10 @@ class WorkloadNetworkingStub:
     """
     Plan: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.PlanRequest, _netplumb_pb2.PlanResponse]
     """Plan tells what the loop would change in the kernel. Nothing is changed."""
+    GC: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.GCRequest, _netplumb_pb2.GCResponse]
+    """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
+    gone from the kernel.
+    """
 
 @_typing.type_check_only
 class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
@@ -95,6 +99,10 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     """
     Plan: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.PlanRequest, _netplumb_pb2.PlanResponse]  # type: ignore[assignment]
     """Plan tells what the loop would change in the kernel. Nothing is changed."""
+    GC: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.GCRequest, _netplumb_pb2.GCResponse]  # type: ignore[assignment]
+    """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
+    gone from the kernel.
+    """
 
 class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -168,5 +176,15 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_netplumb_pb2.PlanResponse, _abc.Awaitable[_netplumb_pb2.PlanResponse]]:
         """Plan tells what the loop would change in the kernel. Nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def GC(
+        self,
+        request: _netplumb_pb2.GCRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.GCResponse, _abc.Awaitable[_netplumb_pb2.GCResponse]]:
+        """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
+        gone from the kernel.
+        """
 
 def add_WorkloadNetworkingServicer_to_server(servicer: WorkloadNetworkingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 
@@ -105,6 +105,17 @@ class RpcSource:
         attachment = self._desired.detach(spec, self._cookie_of(spec))
         if attachment is not None:
             await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
+
+    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+        """Withdraws what the source holds and does not name as alive, and waits until its interfaces are gone."""
+        going = [
+            (self._statuses.view(record), removing)
+            for record in self._desired.garbage(source, alive)
+            if (removing := self._desired.withdraw(record.key)) is not None
+        ]
+        within_s = self.timeout_s if timeout_s is None else timeout_s
+        await asyncio.gather(*(self._loop.reached(removing, within_s) for _, removing in going))
+        return [view for view, _ in going]
 
     def _cookie_of(self, spec: DetachSpec) -> int:
         """The namespace at the path that a Detach names, where the path alone does not tell what it means."""

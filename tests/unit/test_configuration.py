@@ -58,7 +58,7 @@ def test_the_default_file_is_read_if_it_is_there(tmp_path: Path) -> None:
 
 def test_pools_in_a_variable_are_separated_by_commas() -> None:
     loaded = load({}, None, {"NETPLUMB_POOLS": "10.213.0.0/24, fd13::/64"})
-    assert [pool.name for pool in loaded.settings.pools] == ["10.213.0.0/24", "fd13::/64"]
+    assert [pool.prefix for pool in loaded.settings.pools] == ["10.213.0.0/24", "fd13::/64"]
 
 
 def test_an_empty_or_unknown_variable_is_let_be() -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from models.attachment import AttachmentKey, IPAddress
+from models.attachment import AttachmentKey
+from models.base import IPAddress
 from models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
 from models.network import Pool
 from reconciler import ipam

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from ipaddress import ip_address
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
@@ -61,6 +61,7 @@ class FakeWorkloads:
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.differences: tuple[PlannedChange, ...] = ()
+        self.collected: tuple[str, Set[AttachmentKey]] | None = None
         self.timeout_s: float | None = None
         self.asked: list[AttachmentSpec | DetachSpec | None] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
@@ -120,6 +121,15 @@ class FakeWorkloads:
         self._raise()
         self.asked.append(what_if)
         return self.differences
+
+    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+        self._raise()
+        self.collected = (source, alive)
+        self.timeout_s = timeout_s
+        gone = [it for key, it in self.views.items() if it.attachment.source == source and key not in alive]
+        for it in gone:
+            del self.views[it.key]
+        return gone
 
     def status(self) -> NodeStatus:
         self._raise()

@@ -1,0 +1,23 @@
+"""What every model from outside shares: it is frozen and closed, and its text is printable."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from pydantic import BaseModel, ConfigDict
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+class Model(BaseModel):
+    """Frozen, closed (an unknown field is an error), and strict about nothing that a person writes in YAML."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def printable(value: str) -> str:
+    """For validators: control characters would reach logs, terminals and the names of kernel objects."""
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value

@@ -1,0 +1,80 @@
+"""What a workload is told of names and ways beside its default route: DNS, extra routes, kernel parameters."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_serializer, model_validator
+
+from models.base import IPAddress, IPNetwork, Model, printable
+
+_SEARCH_MAX = 32  # glibc takes any number since 2.26; musl reads 256 characters
+_SYSCTL = re.compile(r"net(?:/[A-Za-z0-9_:.@-]+)+\Z")
+
+
+def parse_prefix(value: object) -> object:
+    """Text as a prefix; host bits that are set are a mistake, not something to mask away."""
+    if isinstance(value, str):
+        try:
+            return ip_network(value)
+        except ValueError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
+_Word = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$"), AfterValidator(printable)]
+
+
+class Dns(Model):
+    """Carried through to whoever writes the workload's resolv.conf(5); netplumb resolves nothing."""
+
+    servers: tuple[IPAddress, ...] = Field(default=(), max_length=16, description="Addresses of name servers")
+    searches: tuple[_Word, ...] = Field(default=(), max_length=_SEARCH_MAX, description="Search domains")
+    options: tuple[_Word, ...] = Field(default=(), max_length=_SEARCH_MAX, description="Options of resolv.conf")
+
+    @field_serializer("servers")
+    def _as_text(self, servers: tuple[IPAddress, ...]) -> list[str]:
+        return [str(server) for server in servers]
+
+
+class ExtraRoute(Model):
+    """A destination that the workload reaches through this interface. Every way out of it leads to the node, so that is
+    the only gateway there can be."""
+
+    dst: Annotated[IPNetwork, BeforeValidator(parse_prefix)] = Field(description="The prefix, such as 192.0.2.0/24")
+    gw: IPAddress | None = Field(default=None, description="The gateway: the node's first hop, as without it")
+
+    @model_validator(mode="after")
+    def _one_family(self) -> Self:
+        if self.gw is not None and self.gw.version != self.dst.version:
+            raise ValueError(f"gw: {self.gw} is of another family than {self.dst}")
+        if self.dst.is_multicast or self.dst.is_loopback or self.dst.is_link_local:
+            raise ValueError(f"dst: {self.dst} cannot be routed")
+        if self.dst.prefixlen == 0:
+            raise ValueError(f"dst: {self.dst} is the default route; default_route decides about that")
+        return self
+
+    @field_serializer("dst", "gw")
+    def _as_text(self, value: IPNetwork | IPAddress | None) -> str | None:
+        return None if value is None else str(value)
+
+    def __str__(self) -> str:
+        return str(self.dst) if self.gw is None else f"{self.dst} via {self.gw}"
+
+
+def _sysctl_name(value: str) -> str:
+    """With slashes, as below /proc/sys. Dots separate too where there is no slash, as sysctl(8) reads it."""
+    name = value if "/" in value else value.replace(".", "/")
+    if not _SYSCTL.match(name) or any(part in (".", "..") for part in name.split("/")):
+        raise ValueError(
+            f"{value[:100]!r} is not a kernel parameter of a network namespace, such as net.core.somaxconn"
+        )
+    return name
+
+
+SysctlName = Annotated[str, AfterValidator(_sysctl_name)]
+SysctlValue = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True), AfterValidator(printable)
+]
