@@ -222,7 +222,8 @@ class Attachment(Model):
     node's addresses that the workload's routes prefer, at most one a family; they are kept with the record so that an
     attachment outlives the pool that it came from. `releasing` are addresses that a later wish replaced and that the
     kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
-    interface, so that its addresses are not given out before.
+    interface, so that its addresses are not given out before. `default_route` says whether, of the workload's
+    interfaces, it is this one that holds the default route.
     """
 
     spec: AttachmentSpec
@@ -235,6 +236,7 @@ class Attachment(Model):
     netns_cookie: int = 0
     netns_created: bool = False
     removing: bool = False
+    default_route: bool = True
 
     @field_serializer("addresses", "node_addresses", "releasing")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:

@@ -12,6 +12,9 @@ from enum import Enum, IntEnum
 from ipaddress import ip_address
 from typing import ClassVar, TypeAlias
 
+from models.nft import NftChain, NftElement, NftSet
+from models.tc import IngressQdisc, Redirect, Tbf
+
 RT_PROTOCOL = 78
 """Our route protocol, free in iproute2's rt_protos; also our NDA_PROTOCOL on neighbours."""
 
@@ -28,6 +31,10 @@ FIRST_HOP_V6 = bytes.fromhex("fe80") + bytes(13) + b"\x01"
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RT_TABLE_MAIN = 254
+RT_TABLE_LOCAL = 255
+RTN_UNICAST = 1
+RTN_LOCAL = 2
+LOCALHOST_ROUTE_METRIC = 10  # behind the kernel's own route to ::1, which has metric 0
 IPV6_METRIC = 1024  # what the kernel fills in for an IPv6 route without one (IP6_RT_PRIO_USER)
 
 ADDR_GEN_MODE_EUI64 = 0
@@ -76,11 +83,13 @@ class Link:
     alias: str | None = None
     addr_gen_mode: int | None = None
     proxy_ndp: bool | None = None
+    route_localnet: bool | None = None
     peer: str | None = field(default=None, compare=False)
     index: int = field(default=0, compare=False)
     peer_index: int = field(default=0, compare=False)
     peer_nsid: int = field(default=-1, compare=False)
     ipv6_disabled: bool = field(default=False, compare=False)
+    qdisc: str = field(default="", compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -90,7 +99,7 @@ class Link:
         """Names of the fields that are desired and that `observed` does not have as desired."""
         return tuple(
             name
-            for name in ("name", "kind", "mac", "mtu", "group", "alias", "addr_gen_mode", "proxy_ndp")
+            for name in ("name", "kind", "mac", "mtu", "group", "alias", "addr_gen_mode", "proxy_ndp", "route_localnet")
             if (wanted := getattr(self, name)) is not None and wanted != getattr(observed, name)
         )
 
@@ -110,6 +119,8 @@ class Link:
             words.append("addrgenmode none")
         if self.proxy_ndp:
             words.append("proxy_ndp on")
+        if self.route_localnet:
+            words.append("route_localnet on")
         return " ".join(words)
 
 
@@ -173,7 +184,8 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A unicast route of the main table. A foreign route to the same place differs in `protocol`, hence in its key."""
+    """A route of the main table, or a local one over a link that is not the loopback. A foreign route to the same
+    place differs in `protocol`, hence in its key."""
 
     scope: Scope
     dst: bytes
@@ -184,6 +196,8 @@ class Route:
     metric: int = 0
     rt_scope: int = RT_SCOPE_UNIVERSE
     protocol: int = RT_PROTOCOL
+    table: int = RT_TABLE_MAIN
+    type: int = RTN_UNICAST
 
     @property
     def rank(self) -> int:
@@ -192,10 +206,16 @@ class Route:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return (Route, self.scope, self.dst, self.prefix_len, self.metric, self.protocol)
+        return (Route, self.scope, self.dst, self.prefix_len, self.metric, self.protocol, self.table, self._sharing)
+
+    @property
+    def _sharing(self) -> str:
+        """The way to the node's ::1 goes over each link that needs it; any other destination is one link's alone."""
+        return self.link if self.table == RT_TABLE_LOCAL else ""
 
     def __str__(self) -> str:
-        words = [f"route {ip_words(self.dst, self.prefix_len)}"]
+        local = "local " if self.type == RTN_LOCAL else ""
+        words = [f"route {local}{ip_words(self.dst, self.prefix_len)}"]
         if self.gateway is not None:
             words.append(f"via {ip_words(self.gateway)}")
         words.append(f"dev {self.link} proto {_protocol_words(self.protocol)}")
@@ -224,46 +244,42 @@ class Sysctl:
         return f"sysctl {self.name.replace('/', '.')} = {self.value}"
 
 
-@dataclass(frozen=True, slots=True)
-class NftChain:
-    """A chain of our nftables table with all its rules, in order.
-
-    A rule is libnftables' own JSON expression list (libnftables-json(5)) as compact text with sorted keys and without
-    counter values, the form in which it is listed back. An empty `hook` means a regular chain.
-    """
-
-    rank: ClassVar[int] = 15
-
-    name: str
-    type: str = ""
-    hook: str = ""
-    priority: int = 0
-    policy: str = ""
-    rules: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        return (NftChain, self.name)
-
-    def __str__(self) -> str:
-        words = f"nft chain inet netplumb {self.name}"
-        if self.hook:
-            words += f" {{ type {self.type} hook {self.hook} priority {self.priority}; policy {self.policy}; }}"
-        return f"{words} with {len(self.rules)} rules"
-
-
-KernelObject: TypeAlias = Link | LinkUp | Address | Neighbour | Route | Sysctl | NftChain
+KernelObject: TypeAlias = (
+    Link
+    | LinkUp
+    | Address
+    | Neighbour
+    | Route
+    | Sysctl
+    | Tbf
+    | IngressQdisc
+    | Redirect
+    | NftSet
+    | NftChain
+    | NftElement
+)
 Key: TypeAlias = tuple[object, ...]
 
 
 def scope_of(thing: KernelObject) -> Scope:
-    return Scope.NODE if isinstance(thing, NftChain) else thing.scope
+    """What has no scope of its own is on the node."""
+    return getattr(thing, "scope", Scope.NODE)
+
+
+_KINDS = {
+    "LinkUp": "link_up",
+    "NftSet": "nft_set",
+    "NftChain": "nft_chain",
+    "NftElement": "nft_element",
+    "Tbf": "qdisc",
+    "IngressQdisc": "qdisc",
+    "Redirect": "filter",
+}
 
 
 def kind_of(thing: KernelObject) -> str:
     """The word for a kind of object in counters and reports: `route`, `link`, `nft_chain`."""
-    name = type(thing).__name__
-    return {"LinkUp": "link_up", "NftChain": "nft_chain"}.get(name, name.lower())
+    return _KINDS.get(type(thing).__name__, type(thing).__name__.lower())
 
 
 class Verb(Enum):

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from models.attachment import AttachmentKey
 
 NODE_IF_PREFIX = "np"
+IFB_PREFIX = "nq"
 ALIAS_PREFIX = "netplumb:"
 
 
@@ -18,6 +19,11 @@ def _digest(key: AttachmentKey, size: int, person: bytes) -> bytes:
 def node_if_name(key: AttachmentKey) -> str:
     """The node's end of the attachment: `np` and 12 characters, 60 bits of a digest of the key."""
     return NODE_IF_PREFIX + b32encode(_digest(key, 8, b"if_name")).decode()[:12].lower()
+
+
+def ifb_name(key: AttachmentKey) -> str:
+    """The link that shapes what the workload sends: as the node's end, but `nq`."""
+    return IFB_PREFIX + node_if_name(key).removeprefix(NODE_IF_PREFIX)
 
 
 def workload_mac(key: AttachmentKey) -> str:

@@ -81,6 +81,8 @@ class Node:
     masquerade: bool = True
     mtu: int = 1500
     ipv6: bool = True
+    isolate_node: bool = False
+    isolate_workloads: bool = False
     accept_ra_interfaces: tuple[str, ...] = ()
 
 

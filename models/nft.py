@@ -1,10 +1,119 @@
-"""The canonical text of an nftables rule, shared by what renders rules and what reads them back."""
+"""The objects of our nftables table, `inet netplumb`, and the canonical text of a rule.
+
+The sets and maps that the table has are fixed, and are `TABLE_SETS`; what varies are its rules and its elements. An
+element that belongs to an attachment carries the name of that attachment's link on the node as its comment, so that
+its owner can be read from it.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+Match = tuple[str | int, ...]
+"""What an element of a set matches: one value for each part of the set's type."""
+
+
+@dataclass(frozen=True, slots=True)
+class NftSet:
+    """A set, or with a `value_type` a map, without its elements. Types are named as nft(8) names them."""
+
+    rank: ClassVar[int] = 14
+
+    name: str
+    types: tuple[str, ...]
+    value_type: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (NftSet, self.name)
+
+    def __str__(self) -> str:
+        kind = f" : {self.value_type}" if self.value_type else ""
+        return (
+            f"nft {'map' if self.value_type else 'set'} inet netplumb {self.name} {{ {' . '.join(self.types)}{kind} }}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    """A chain of our nftables table with all its rules, in order.
+
+    A rule is libnftables' own JSON expression list (libnftables-json(5)) as compact text with sorted keys and without
+    counter values, the form in which it is listed back. An empty `hook` means a regular chain.
+    """
+
+    rank: ClassVar[int] = 15
+
+    name: str
+    type: str = ""
+    hook: str = ""
+    priority: int = 0
+    policy: str = ""
+    rules: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (NftChain, self.name)
+
+    def __str__(self) -> str:
+        words = f"nft chain inet netplumb {self.name}"
+        if self.hook:
+            words += f" {{ type {self.type} hook {self.hook} priority {self.priority}; policy {self.policy}; }}"
+        return f"{words} with {len(self.rules)} rules"
+
+
+@dataclass(frozen=True, slots=True)
+class NftElement:
+    """An element of a set, or with a `value` of a map. `owner` is a link on the node."""
+
+    rank: ClassVar[int] = 16
+
+    set: str
+    match: Match
+    value: str | int | None = None
+    owner: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (NftElement, self.set, self.match)
+
+    def __str__(self) -> str:
+        value = f" : {self.value}" if self.value is not None else ""
+        return f"nft element inet netplumb {self.set} {{ {' . '.join(map(str, self.match))}{value} }}"
+
+
+def port_sets(version: int, *, at_one_address: bool) -> tuple[NftSet, NftSet]:
+    """Where a port of the node leads, at every address of the node or at one: the maps to the workload's address and
+    to its port. They are two, since libnftables' JSON cannot declare a map to both."""
+    address = f"ipv{version}_addr"
+    types: tuple[str, ...]
+    if at_one_address:
+        types, name = (address, "inet_proto", "inet_service"), f"port_at{version}"
+    else:
+        types, name = ("inet_proto", "inet_service"), f"port{version}"
+    return NftSet(f"{name}_address", types, address), NftSet(f"{name}_port", types, "inet_service")
+
+
+def hairpin_set(version: int) -> NftSet:
+    """Pairs of one address twice: workloads that ports of the node lead to, and so may lead back to."""
+    address = f"ipv{version}_addr"
+    return NftSet(f"hairpin{version}", (address, address))
+
+
+NODE_CLOSED = NftSet("node_closed", ("ifname",))
+NODE_OPEN = NftSet("node_open", ("ifname",))
+WORKLOADS_CLOSED = NftSet("workloads_closed", ("ifname",))
+WORKLOADS_OPEN = NftSet("workloads_open", ("ifname",))
+"""Links of workloads that are kept from the node or from other workloads, or are not, whatever the node's setting."""
+
+TABLE_SETS = (
+    *(it for version in (4, 6) for at_one in (False, True) for it in port_sets(version, at_one_address=at_one)),
+    *(hairpin_set(version) for version in (4, 6)),
+    *(NODE_CLOSED, NODE_OPEN, WORKLOADS_CLOSED, WORKLOADS_OPEN),
+)
 
 
 def canonical_rule(expressions: Sequence[Any], comment: str | None = None) -> str:

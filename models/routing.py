@@ -75,6 +75,12 @@ def _sysctl_name(value: str) -> str:
 
 
 SysctlName = Annotated[str, AfterValidator(_sysctl_name)]
+
+
+def _sysctl_value(value: str) -> str:
+    return " ".join(printable(value.replace("\t", " ")).split())
+
+
 SysctlValue = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True), AfterValidator(printable)
+    str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True), AfterValidator(_sysctl_value)
 ]

@@ -8,12 +8,14 @@ that finds its work done (EEXIST on an addition, "no such" on a removal) has suc
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from models.errors import Conflict, Retryable, StepError, Terminal, errno_name
-from models.kernel import Address, Link, LinkUp, Neighbour, NftChain, Route, Scope, Step, Sysctl, Verb, scope_of
-from reconciler.kernel import decode, encode, sysctls
+from models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope, Step, Sysctl, Verb, scope_of
+from models.nft import NftChain, NftElement, NftSet
+from models.tc import IngressQdisc, Redirect, Tbf
+from reconciler.kernel import decode, encode, tc
 from reconciler.kernel.channel import Channel, Reply
 from reconciler.kernel.namespaces import LO_INDEX, Namespace
 from reconciler.kernel.wire import Request
@@ -55,9 +57,12 @@ class Applied:
 class _Run:
     """One plan under way: the requests not sent yet, and the indexes known so far."""
 
-    def __init__(self, node: Channel, workload: Namespace | None, observed: Observed) -> None:
+    def __init__(
+        self, node: Channel, workload: Namespace | None, observed: Observed, write: Callable[[Sysctl], None]
+    ) -> None:
         self._node = node
         self._workload = workload
+        self._write_sysctl = write
         self._indexes: dict[tuple[Scope, str], int] = {
             (Scope.NODE, "lo"): LO_INDEX,
             (Scope.WORKLOAD, "lo"): LO_INDEX,
@@ -78,8 +83,8 @@ class _Run:
                 self._indexes.pop((scope, name or ""), None)
         elif isinstance(thing, Sysctl):
             self.flush()
-            self._write(step, thing.name, thing.value)
-        elif isinstance(thing, NftChain):
+            self._write(step, thing)
+        elif isinstance(thing, NftSet | NftChain | NftElement):
             raise TypeError("nftables steps go in one transaction, not one by one")
         elif (requests := self._requests(step)) is not None:
             self._queue(step, scope_of(thing), requests)
@@ -104,7 +109,17 @@ class _Run:
         self._indexes[(Scope.NODE, node.name)] = made.index
         self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
         if node.proxy_ndp:
-            self._write(step, _proxy_ndp(node.name), "1")
+            self._write(step, _proxy_ndp(node.name))
+
+    def create_ifb(self, step: Step, link: Link) -> None:
+        self.flush()
+        *made, read = self._node.transact(encode.create_ifb(link))
+        for reply in made:
+            if reply.errno:
+                self._failed(step, reply)
+                return
+        if read.parts:
+            self._indexes[(Scope.NODE, link.name)] = decode.link(Scope.NODE, read.parts[0][1])[0].index
 
     def _requests(self, step: Step) -> list[Request] | None:
         """What to send for one step; None when its link is not there, which is an error of its own already."""
@@ -113,13 +128,15 @@ class _Run:
             if not isinstance(observed, Link):
                 return None
             if thing.proxy_ndp and not observed.proxy_ndp:
-                self._write(step, _proxy_ndp(observed.name), "1")
+                self._write(step, _proxy_ndp(observed.name))
             return encode.change_link(thing, observed)
-        if not isinstance(thing, LinkUp | Address | Route | Neighbour):
+        if not isinstance(thing, LinkUp | Address | Route | Neighbour | Tbf | IngressQdisc | Redirect):
             return None
-        index = self._indexes.get((thing.scope, thing.link))
+        index = self._indexes.get((scope_of(thing), thing.link))
         if index is None:
             return None
+        if isinstance(thing, Tbf | IngressQdisc | Redirect):
+            return self._shaping_requests(step, thing, index)
         match thing, step.verb:
             case LinkUp(), _:
                 return encode.set_up(index)
@@ -138,6 +155,21 @@ class _Run:
                 return encode.change_route(thing, index, observed, was)
             case Route(), _:
                 return encode.add_route(thing, index)
+
+    def _shaping_requests(self, step: Step, thing: Tbf | IngressQdisc | Redirect, index: int) -> list[Request] | None:
+        gone = step.verb is Verb.REMOVE
+        match thing:
+            case Tbf():
+                return tc.delete_tbf(thing, index) if gone else tc.set_tbf(thing, index)
+            case IngressQdisc():
+                return tc.delete_ingress(index) if gone else tc.add_ingress(index)
+            case Redirect() if gone:
+                return tc.delete_redirect(index)
+            case Redirect():
+                if (to_index := self._indexes.get((Scope.NODE, thing.to))) is None:
+                    return None
+                added = tc.add_redirect(index, to_index)
+                return tc.delete_redirect(index) + added if step.verb is Verb.CHANGE else added
 
     def _queue(self, step: Step, scope: Scope, requests: list[Request]) -> None:
         if scope is not self._pending_scope:
@@ -163,9 +195,9 @@ class _Run:
                     self._failed(step, reply)
                     break
 
-    def _write(self, step: Step, switch: str, value: str) -> None:
+    def _write(self, step: Step, sysctl: Sysctl) -> None:
         try:
-            sysctls.write(switch, value)
+            self._write_sysctl(sysctl)
         except StepError as error:
             error.subject = error.subject or str(step)
             self.applied.errors.append(error)
@@ -174,14 +206,23 @@ class _Run:
         self.applied.errors.append(step_error(step, reply.errno, reply.words))
 
 
-def _proxy_ndp(if_name: str) -> str:
-    return f"net/ipv6/conf/{if_name}/proxy_ndp"
+def _proxy_ndp(if_name: str) -> Sysctl:
+    return Sysctl(Scope.NODE, f"net/ipv6/conf/{if_name}/proxy_ndp", "1")
 
 
-def apply(steps: Iterable[Step], node: Channel, workload: Namespace | None, observed: Observed) -> Applied:
-    """Carries out an attachment's steps. Raises Retryable when the kernel does not answer at all."""
+def apply(
+    steps: Iterable[Step],
+    node: Channel,
+    workload: Namespace | None,
+    observed: Observed,
+    write: Callable[[Sysctl], None],
+) -> Applied:
+    """Carries out an attachment's steps, less those of the nftables table. `write` sets a switch on its side.
+
+    Raises Retryable when the kernel does not answer at all.
+    """
     ordered: Sequence[Step] = list(steps)
-    run = _Run(node, workload, observed)
+    run = _Run(node, workload, observed, write)
     ends = {
         step.thing.peer: step.thing
         for step in ordered
@@ -191,7 +232,9 @@ def apply(steps: Iterable[Step], node: Channel, workload: Namespace | None, obse
         thing = step.thing
         if isinstance(thing, Link) and step.verb is Verb.ADD:
             # The workload's end comes into being with the node's.
-            if thing.scope is Scope.NODE and (end := ends.get(thing.name)) is not None:
+            if thing.kind == "ifb":
+                run.create_ifb(step, thing)
+            elif thing.scope is Scope.NODE and (end := ends.get(thing.name)) is not None:
                 run.create(step, thing, end)
         else:
             run.step(step)
@@ -215,7 +258,9 @@ def _is_done(step: Step, code: int) -> bool:
     if isinstance(step.thing, Route):
         # A change of a route is an addition and a removal; the half that is done already is no failure.
         return code == errno.EEXIST or (step.verb is Verb.CHANGE and code in _GONE)
-    return False
+    if isinstance(step.thing, Redirect):
+        return step.verb is Verb.CHANGE and code in _GONE
+    return isinstance(step.thing, IngressQdisc) and code == errno.EEXIST
 
 
 def step_error(step: Step, code: int, words: str) -> StepError:

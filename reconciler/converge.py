@@ -33,7 +33,7 @@ class Kernel(Protocol):
     def mark_of(self, namespace: Namespace) -> str: ...
     def observe(
         self,
-        key: AttachmentKey,
+        attachment: Attachment,
         namespace: Namespace | None,
         *,
         hint_index: int,
@@ -174,7 +174,7 @@ def preview(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Step, .
     namespace = _open(work, kernel, outcome)
     try:
         if attachment.removing:
-            observed = kernel.observe(attachment.key, namespace, hint_index=0, snapshot=None, node_ipv6=node.ipv6)
+            observed = kernel.observe(attachment, namespace, hint_index=0, snapshot=None, node_ipv6=node.ipv6)
             return plan((), observed.objects).steps
         _, made = observe_and_plan(work, kernel, namespace, None, outcome)
         return made.steps if made is not None else ()
@@ -186,9 +186,10 @@ def preview(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Step, .
 def observe_and_plan(
     work: Work, kernel: Kernel, namespace: Namespace | None, snapshot: NodeSnapshot | None, outcome: Outcome
 ) -> tuple[Observed, Plan | None]:
-    """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left."""
+    """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
+    where the link is gone with the namespace, what it leaves behind goes too."""
     observed = kernel.observe(
-        work.attachment.key,
+        work.attachment,
         namespace,
         hint_index=work.hint_index,
         snapshot=snapshot,
@@ -197,7 +198,7 @@ def observe_and_plan(
     outcome.families = observed.families
     outcome.node_link = observed.node_link
     if namespace is None and observed.node_link is None:
-        return observed, None
+        return observed, plan((), observed.objects) if observed.objects else None
     desired: Iterable[KernelObject] = render_attachment(
         work.attachment, work.node, observed.families, reached=namespace is not None
     )

@@ -22,6 +22,7 @@ from models.settings import Settings
 from models.status import Phase
 from reconciler.desired import Desired
 from reconciler.kernel.listener import Listener
+from reconciler.kernel.nftables import Nftables
 from reconciler.kernel.nftevents import NftListener
 from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
@@ -53,7 +54,9 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     """
     check_kernel()
     async with AsyncExitStack() as stack:
-        kernels = [LinuxKernel() for _ in range(4)]
+        nftables = Nftables()
+        stack.callback(nftables.close)
+        kernels = [LinuxKernel(nftables) for _ in range(4)]
         for each in kernels:
             stack.callback(each.close)
         kernel, worker, remover, reader = kernels
@@ -63,7 +66,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         _refuse_overlap(settings.pools, store.used_pools(), kernel)
         if store.set_aside is not None:
             log.warning("a store that cannot be used here was set aside", kept_as=str(store.set_aside))
-        daemon = _Daemon(settings, store, kernel, worker, remover, reader)
+        daemon = _Daemon(settings, store, nftables, kernel, worker, remover, reader)
         await daemon.serve(stack, reload)
 
 
@@ -84,6 +87,7 @@ class _Daemon:
         self,
         settings: Settings,
         store: Store,
+        nftables: Nftables,
         kernel: LinuxKernel,
         worker: LinuxKernel,
         remover: LinuxKernel,
@@ -93,13 +97,14 @@ class _Daemon:
         self._store = store
         self._kernel = kernel
         self._listener = Listener()
+        self._nftables = nftables
         self._nft_listener = NftListener()
-        self._desired = Desired(store, settings.pools, lambda key: self._loop.wish_changed(key))
-        self._statuses = Statuses(self._desired)
+        self._desired = Desired(store, settings, lambda key: self._loop.wish_changed(key))
+        self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
-            masquerade=settings.masquerade,
-            mtu=settings.mtu,
+            settings=settings,
             node_addresses=self._desired.node_addresses,
+            elements=lambda: self._results.elements(),
             record_sysctl=store.record_sysctl,
         )
         self._results = Results(
@@ -135,7 +140,7 @@ class _Daemon:
         )
 
     def _sources_loaded(self) -> None:
-        self._loop.sources_loaded = True
+        self._loop.sources_loaded = self._nodewide.may_remove = True
         self._loop.resync()
 
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
@@ -163,7 +168,7 @@ class _Daemon:
             group=self._settings.socket_group,
             healthy=self._healthy,
         )
-        log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.name for p in self._settings.pools])
+        log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools])
         notifier.ready()
         stopped = events.create_task(stop.wait())
         try:
@@ -191,7 +196,9 @@ class _Daemon:
             await asyncio.sleep(_HEARTBEAT_S)
 
     def _hear_nftables(self) -> None:
-        if self._nft_listener.drain():
+        """Marks the node unless all that was heard of are commits of ours, or of others to other tables."""
+        heard = self._nft_listener.drain()
+        if heard.lost or not self._nftables.told(heard.commits):
             self._loop.mark_node()
 
     async def _watch_namespaces(self) -> None:
@@ -212,10 +219,10 @@ class _Daemon:
             log.error("settings were not reloaded", cause=str(error))
             return
         self._settings = settings
-        self._nodewide.masquerade, self._nodewide.mtu = settings.masquerade, settings.mtu
+        self._nodewide.settings = settings
         self._loop.resync_s, self._results.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
         self._rpc.timeout_s = settings.attach_timeout_s
-        self._desired.configure(settings.pools)
+        self._desired.configure(settings)
         if self._files is not None:
             self._files.wake()
         self._loop.resync()

@@ -7,6 +7,7 @@ the loop; nothing here touches the kernel.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 
@@ -14,8 +15,10 @@ from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentS
 from models.base import IPAddress
 from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal, StoreUnwritable
 from models.naming import workload_mac
-from models.network import Pool
+from models.settings import Settings
+from reconciler.claims import PortHolders, default_route_holder
 from reconciler.ipam import FREED_KEPT, Allocator
+from reconciler.policy import admitted
 from reconciler.store import Change, Store
 
 _TRIM_EVERY = 4096
@@ -24,18 +27,24 @@ _TRIM_EVERY = 4096
 class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed."""
 
-    def __init__(self, store: Store, pools: Sequence[Pool], mark: Callable[[AttachmentKey], None]) -> None:
+    def __init__(self, store: Store, settings: Settings, mark: Callable[[AttachmentKey], None]) -> None:
         contents = store.load()
         self._store = store
+        self._settings = settings
         self._mark = mark
         self._attachments = contents.attachments
         self._claims = contents.claims
         self.blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
         self._allocator = Allocator()
+        self._ports = PortHolders()
+        self._interfaces: defaultdict[str, set[AttachmentKey]] = defaultdict(set)
         for attachment in self._attachments.values():
             self._allocator.hold(attachment.key, (*attachment.addresses, *attachment.releasing))
-        self._freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in pools}
-        self._allocator.configure(pools, contents.cursors, self._freed)
+            self._interfaces[attachment.key.workload_id].add(attachment.key)
+            if not attachment.removing:
+                self._ports.hold(attachment.spec.port_mappings, attachment.key)
+        freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in settings.pools}
+        self._allocator.configure(settings.pools, contents.cursors, freed)
         self._releases = 0
 
     @property
@@ -46,9 +55,10 @@ class Desired:
     def allocator(self) -> Allocator:
         return self._allocator
 
-    def configure(self, pools: Sequence[Pool]) -> None:
-        """Takes other pools for what comes; what is attached keeps its addresses."""
-        self._allocator.configure(pools, {}, {})
+    def configure(self, settings: Settings) -> None:
+        """Takes other settings for what comes; what is attached keeps its addresses."""
+        self._settings = settings
+        self._allocator.configure(settings.pools, {}, {})
         self._settle()
 
     def node_addresses(self) -> tuple[IPAddress, ...]:
@@ -70,6 +80,7 @@ class Desired:
 
     def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
         """The record that `attach` would make, with the same refusals. Nothing is recorded."""
+        spec = admitted(spec, self._settings)
         before = self._attachments.get(spec.key)
         if before is not None and before.source != source and not before.removing:
             raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
@@ -77,15 +88,16 @@ class Desired:
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
         """The record that the wish makes: what it states, what it keeps of `before`, what the pools give."""
+        self._ports.check(spec.port_mappings, spec.key)
         addresses: list[IPAddress] = []
         for version in (4, 6):
             static = [a for a in spec.addresses if a.version == version]
             for address in static:
                 self._allocator.check_static(address, spec.key)
-            kept = [a for a in before.addresses if a.version == version] if before is not None else []
+            kept = [a for a in _kept(spec, before) if a.version == version]
             if static or kept:
                 addresses += static or kept
-            elif (picked := self._allocator.pick(version)) is not None:
+            elif (picked := self._allocator.pick(version, spec.pool, spec.labels)) is not None:
                 addresses.append(picked)
         if not addresses:
             raise NotReady(
@@ -110,6 +122,7 @@ class Desired:
             releasing=tuple(dict.fromkeys(gone)),
             netns_cookie=netns_cookie,
             netns_created=before.netns_created if before is not None else False,
+            default_route=default_route_holder((spec, *self._siblings(spec.key))) == spec.key,
         )
         if before is not None and not _same_wish(before, after):
             return after.model_copy(update={"generation": before.generation + 1})
@@ -118,10 +131,39 @@ class Desired:
     def _put(self, after: Attachment) -> None:
         new = [a for a in after.addresses if self._allocator.holder(a) is None]
         taken = [a for a in new if self._allocator.is_freed(a)]
-        self._store.commit(Change(put=(after,), taken=taken, cursors=tuple(self._allocator.cursors()) if new else ()))
-        self._attachments[after.key] = after
+        cursors = tuple(self._allocator.cursors()) if new else ()
+        others = self._changed_with(after)
+        self._store.commit(Change(put=(after, *others), taken=taken, cursors=cursors))
+        before = self._attachments.get(after.key)
+        self._keep(after, *others)
         self._allocator.hold(after.key, new)
-        self._mark(after.key)
+        if before is not None:
+            self._ports.release(before.spec.port_mappings, after.key)
+        self._ports.hold(after.spec.port_mappings, after.key)
+
+    def _keep(self, *records: Attachment) -> None:
+        """Takes stored records for what is desired from now on."""
+        for record in records:
+            self._attachments[record.key] = record
+            self._interfaces[record.key.workload_id].add(record.key)
+            self._mark(record.key)
+
+    def _siblings(self, key: AttachmentKey) -> Iterator[AttachmentSpec]:
+        """The wishes for the workload's other interfaces."""
+        records = (self._attachments[other] for other in self._interfaces.get(key.workload_id, ()) if other != key)
+        return (record.spec for record in records if not record.removing)
+
+    def _changed_with(self, after: Attachment) -> list[Attachment]:
+        """The records of the workload's other interfaces that take over or hand over its default route when this one
+        comes, goes or changes its wish."""
+        specs = [] if after.removing else [after.spec]
+        holder = default_route_holder((*specs, *self._siblings(after.key)))
+        return [
+            record.model_copy(update={"default_route": record.key == holder})
+            for key in self._interfaces.get(after.key.workload_id, ())
+            if key != after.key and not (record := self._attachments[key]).removing
+            if record.default_route is not (key == holder)
+        ]
 
     def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
         """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
@@ -156,9 +198,10 @@ class Desired:
                 else:
                     return None
         removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
-        self._store.commit(Change(put=(removing,)))
-        self._attachments[key] = removing
-        self._mark(key)
+        others = self._changed_with(removing)
+        self._store.commit(Change(put=(removing, *others)))
+        self._keep(removing, *others)
+        self._ports.release(record.spec.port_mappings, key)
         return removing
 
     def _hand_over(self, record: Attachment, source: str, spec: AttachmentSpec) -> None:
@@ -185,6 +228,9 @@ class Desired:
         addresses = (*record.addresses, *record.releasing)
         self._store.commit(Change(delete=(key,), freed=addresses))
         del self._attachments[key]
+        self._interfaces[key.workload_id].discard(key)
+        if not self._interfaces[key.workload_id]:
+            del self._interfaces[key.workload_id]
         self._release(addresses)
 
     def converged(self, key: AttachmentKey, generation: int) -> None:
@@ -283,6 +329,11 @@ def _same_wish(before: Attachment, after: Attachment) -> bool:
         and before.mac == after.mac
         and (before.netns_cookie == after.netns_cookie or after.is_declared)
     )
+
+
+def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress]:
+    """What was assigned before and is kept. A wish for other pools is a wish for other addresses."""
+    return before.addresses if before is not None and spec.pool == before.spec.pool else ()
 
 
 def _means(spec: DetachSpec, path_cookie: int, record: Attachment) -> bool:

@@ -8,9 +8,10 @@ end; a pool that does after its list overflowed is walked once more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 from models.attachment import AttachmentKey
 from models.base import IPAddress
@@ -48,6 +49,19 @@ class _PoolState:
     @property
     def size(self) -> int:
         return self.last - self.first + 1 - sum(self.first <= a <= self.last for a in self.reserved)
+
+
+def choose_pools(pools: Iterable[Pool], name: str, labels: Mapping[str, str]) -> Sequence[Pool]:
+    """The pools that an attachment takes from: those that it names, else those whose labels it carries, else those
+    without labels. Raises InvalidRequest when no pool has the name."""
+    known = list(pools)
+    if name:
+        if not (named := [pool for pool in known if pool.is_called(name)]):
+            names = ", ".join(dict.fromkeys(pool.name or pool.prefix for pool in known)) or "none at all"
+            raise InvalidRequest("pool", f"there is no pool {name!r}; there are {names}")
+        return named
+    labelled = [pool for pool in known if pool.labels and pool.is_for(labels)]
+    return labelled or [pool for pool in known if not pool.labels]
 
 
 class Allocator:
@@ -107,12 +121,14 @@ class Allocator:
         if address in pool.reserved:
             raise InvalidRequest("addresses", f"{address} is reserved in pool {pool.prefix}")
 
-    def pick(self, version: int) -> IPAddress | None:
-        """The next free address of the pools of one family, in their order; None if there are no such pools.
+    def pick(self, version: int, name: str = "", labels: Mapping[str, str] = MappingProxyType({})) -> IPAddress | None:
+        """The next free address of one family's pools that an attachment may take from, in their order; None if there
+        are no such pools.
 
-        Raises PoolExhausted, naming the pools, when all are full.
+        Raises PoolExhausted, naming the pools, when all are full, and InvalidRequest when no pool has the name.
         """
-        states = [state for state in self._pools if state.pool.version == version]
+        chosen = choose_pools(self.pools, name, labels)
+        states = [state for state in self._pools if state.pool.version == version and state.pool in chosen]
         for state in states:
             if (number := self._next(state)) is not None:
                 return _address(number, version)

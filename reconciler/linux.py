@@ -11,21 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.attachment import NETNS_DIR, AttachmentKey
+from models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
-from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, NftChain, Scope, Step, Sysctl
-from models.naming import NODE_IF_PREFIX, key_of_alias, node_if_name
+from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, Scope, Step, Sysctl
+from models.naming import NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
+from models.nft import NftElement
 from reconciler.apply import Applied, apply
 from reconciler.kernel import decode, encode, sysctls
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
+from reconciler.kernel.conntrack import Conntrack
 from reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
-from reconciler.kernel.nftables import Nftables
+from reconciler.kernel.nftables import Nftables, is_table_step, table_steps
 from reconciler.observe import NodeSnapshot, Observed, observe, read_addresses
 from reconciler.observe import snapshot as take_snapshot
 from reconciler.ownership import is_our_link
+from reconciler.portmaps import ports_of, target_of
+from reconciler.render import render_elements
 
 _DEFAULT_MTU = 1500
+_NAMES = (node_if_name, ifb_name)
 _CONF_V6 = Path("/proc/sys/net/ipv6/conf")
 
 
@@ -49,10 +54,11 @@ class Doomed:
 class LinuxKernel:
     """Raises Retryable from any method when the kernel does not answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, nftables: Nftables) -> None:
         self._node = Channel()
         self._namespaces = Namespaces()
-        self._nftables = Nftables()
+        self._nftables = nftables
+        self._conntrack = Conntrack()
 
     @property
     def node_cookie(self) -> int:
@@ -61,7 +67,7 @@ class LinuxKernel:
     def close(self) -> None:
         self._node.close()
         self._namespaces.close()
-        self._nftables.close()
+        self._conntrack.close()
 
     # Attachments.
 
@@ -94,24 +100,65 @@ class LinuxKernel:
 
     def observe(
         self,
-        key: AttachmentKey,
+        attachment: Attachment,
         namespace: Namespace | None,
         *,
         hint_index: int = 0,
         snapshot: NodeSnapshot | None = None,
         node_ipv6: bool = True,
     ) -> Observed:
-        return observe(
+        observed = observe(
             self._node,
             namespace.channel if namespace is not None else None,
-            key,
+            attachment,
             hint_index=hint_index,
             snapshot=snapshot,
             node_ipv6=node_ipv6,
         )
+        wanted = [element.key for element in render_elements(attachment)]
+        for element in self._nftables.elements_of(node_if_name(attachment.key), wanted):
+            observed.add(element)
+        if attachment.spec.sysctls and namespace is not None:
+            with self._namespaces.inside(namespace.fd):
+                for name in attachment.spec.sysctls:
+                    if (value := sysctls.read(name)) is not None:
+                        observed.add(Sysctl(Scope.WORKLOAD, name, sysctls.canonical(value)))
+        return observed
 
     def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
-        return apply(steps, self._node, namespace, observed)
+        """Carries out an attachment's steps: those of the nftables table first, in one transaction. Where that fails,
+        nothing else is done, since a link must not come up without its guards."""
+        try:
+            self._apply_table([*table_steps(steps)])
+        except StepError as error:
+            return Applied(errors=[error])
+        rest = [step for step in steps if not is_table_step(step)]
+        return apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
+
+    def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
+        if sysctl.scope is Scope.NODE:
+            sysctls.write(sysctl.name, sysctl.value)
+        elif namespace is not None:
+            with self._namespaces.inside(namespace.fd):
+                sysctls.write(sysctl.name, sysctl.value)
+
+    def _apply_table(self, steps: Sequence[Step]) -> None:
+        """The flows that follow a mapping which came or went are forgotten by the kernel, after the rules changed: a
+        UDP flow would go on for as long as somebody sends."""
+        if not steps:
+            return
+        self._nftables.apply(steps)
+        self._forget_flows([step.thing for step in steps if isinstance(step.thing, NftElement)])
+
+    def _forget_flows(self, elements: Sequence[NftElement]) -> None:
+        if ports := ports_of(elements):
+            self._conntrack.forget(ports, lambda port, at: target_of(port, at, self._nftables.element), self._addresses)
+
+    def _addresses(self) -> frozenset[bytes]:
+        """Every address of the node."""
+        return frozenset(
+            decode.address_ip(body) for _, body in self._node.dump(rt.RTM_GETADDR, encode.dump_addresses(0))
+        )
 
     def snapshot(self) -> NodeSnapshot:
         return take_snapshot(self._node)
@@ -121,10 +168,11 @@ class LinuxKernel:
         group deleted in one message. Returns what failed, by key; a link that is not there has been removed."""
         results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
         try:
-            indexes = self._indexes_of(doomed)
-            if len(indexes) > 1 and self._remove_group(tuple(indexes.values())):
+            self._forget_flows(self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed))
+            found = self._indexes_of(doomed)
+            if len(found) > 1 and self._remove_group([index for _, index in found]):
                 return results
-            for key, index in indexes.items():
+            for key, index in found:
                 (reply,) = self._node.transact(encode.delete_link(index))
                 if reply.errno not in (0, errno.ENODEV):
                     results[key] = Retryable(
@@ -133,22 +181,22 @@ class LinuxKernel:
                         code=reply.errno,
                         reason="RemovalFailed",
                     )
-        except Retryable as error:
+        except StepError as error:
             return {thing.key: error for thing in doomed}
         return results
 
-    def _indexes_of(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, int]:
-        """The indexes of our links with these keys, read just before they are removed."""
-        asked = [(thing.key, encode.get_link_by_name(node_if_name(thing.key))) for thing in doomed]
+    def _indexes_of(self, doomed: Sequence[Doomed]) -> list[tuple[AttachmentKey, int]]:
+        """The indexes of our links with these keys, ifbs too, read just before they are removed."""
+        asked = [(thing.key, encode.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
         asked += [(thing.key, encode.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
-        indexes: dict[AttachmentKey, int] = {}
+        found: dict[int, AttachmentKey] = {}
         for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
-            if key not in indexes and reply.parts:
+            if reply.parts:
                 link, _ = decode.link(Scope.NODE, reply.parts[0][1])
                 # An alias that names nobody was damaged; the other two marks tell that the link is ours.
                 if is_our_link(link) and key_of_alias(link.alias or "") in (None, key):
-                    indexes[key] = link.index
-        return indexes
+                    found[link.index] = key
+        return [(key, index) for index, key in found.items()]
 
     def _remove_group(self, indexes: Sequence[int]) -> bool:
         """A random group has no foreign members, so no dump of all links is needed to make sure of that."""
@@ -196,7 +244,7 @@ class LinuxKernel:
                 if route is not None and route.prefix_len and route.protocol != RT_PROTOCOL:
                     yield route.dst, route.prefix_len, route.link
 
-    def observe_node(self, switches: Iterable[Sysctl]) -> Mapping[Key, KernelObject]:
+    def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
         """What the node holds of the switches asked for, of loopback addresses and of our nftables table."""
         observed: dict[Key, KernelObject] = {}
         for switch in switches:
@@ -208,21 +256,27 @@ class LinuxKernel:
             observed[up.key] = up
         for address in read_addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
             observed[address.key] = address
-        for chain in self._nftables.observe():
-            observed[chain.key] = chain
+        for thing in self._nftables.observe():
+            observed[thing.key] = thing
         return observed
+
+    @property
+    def table_readings(self) -> int:
+        """How often the nftables table was read: its elements need no comparison while this stays as it is."""
+        return self._nftables.readings
+
+    def observe_elements(self) -> Mapping[Key, NftElement]:
+        return self._nftables.elements()
 
     def apply_node(self, steps: Sequence[Step]) -> list[StepError]:
         """Carries out node-wide steps; all nftables steps are one transaction."""
         errors: list[StepError] = []
-        chains = [step for step in steps if isinstance(step.thing, NftChain)]
-        if chains:
-            try:
-                self._nftables.apply(chains)
-            except StepError as error:
-                errors.append(error)
-        rest = [step for step in steps if not isinstance(step.thing, NftChain)]
-        return errors + apply(rest, self._node, None, Observed()).errors
+        try:
+            self._apply_table([*table_steps(steps)])
+        except StepError as error:
+            errors.append(error)
+        rest = [step for step in steps if not is_table_step(step)]
+        return errors + apply(rest, self._node, None, Observed(), lambda sysctl: self._write(sysctl, None)).errors
 
     def delete_table(self) -> None:
         self._nftables.delete_table()

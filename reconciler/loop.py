@@ -17,7 +17,7 @@ import structlog
 
 from models.attachment import Attachment, AttachmentKey
 from models.errors import Retryable, StepError
-from models.naming import key_of_alias, node_if_name
+from models.naming import ifb_name, key_of_alias, node_if_name
 from reconciler.converge import Outcome, Work, converge
 from reconciler.desired import Desired
 from reconciler.hearing import hear
@@ -297,7 +297,7 @@ class Loop:
         """Removes links of ours that nobody wants, after every source has loaded and only by a complete dump."""
         if snapshot is None:
             return
-        wanted = {node_if_name(key) for key in self._desired.attachments}
+        wanted = {name(key) for key in self._desired.attachments for name in (node_if_name, ifb_name)}
         for link, _ in snapshot.ours:
             key = key_of_alias(link.alias or "")
             if link.name not in wanted and key not in self._desired.attachments:

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from models.base import IPAddress
 from models.errors import Retryable, StepError, StoreUnwritable
-from models.kernel import KernelObject, Step, Sysctl, kind_of
+from models.kernel import KernelObject, Step, Sysctl, Verb, kind_of
 from models.network import Node
+from models.nft import NftElement
+from models.settings import Settings
 from reconciler.linux import LinuxKernel
 from reconciler.outcomes import worst_of
 from reconciler.plan import Plan, plan
@@ -18,20 +20,28 @@ RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
 
 
+def _removes_element(step: Step) -> bool:
+    return step.verb is Verb.REMOVE and isinstance(step.thing, NftElement)
+
+
 class NodeWide:
-    """Converges the node. `node` is what rendering knows of it, as of the last pass; `cause` tells why it is not."""
+    """Converges the node. Elements of the nftables table that belong to nobody go once every source has loaded, which
+    `may_remove` says. `node` is what rendering knows of the node, as of the last pass; `cause` tells why it is not
+    as desired."""
 
     def __init__(
         self,
         *,
-        masquerade: bool,
-        mtu: int,
+        settings: Settings,
         node_addresses: Callable[[], Iterable[IPAddress]],
+        elements: Callable[[], Iterable[NftElement]],
         record_sysctl: Callable[[str, str], None],
     ) -> None:
-        self.masquerade = masquerade
-        self.mtu = mtu
+        self.settings = settings
+        self.may_remove = False
         self._node_addresses = node_addresses
+        self._elements = elements
+        self._compared_reading = 0
         self._record_sysctl = record_sysctl
         self.node = Node()
         self.ready = False
@@ -42,29 +52,40 @@ class NodeWide:
     def retry_after_s(self) -> float | None:
         return min(RETRY_FIRST_S * 2 ** (self.failures - 1), RETRY_MOST_S) if self.failures else None
 
-    def plan(self, kernel: LinuxKernel) -> Plan:
-        """What differs on the node. Changes nothing but what is known of the node."""
+    def plan(self, kernel: LinuxKernel, *, elements: bool = True) -> Plan:
+        """What differs on the node, the attachments' elements of the nftables table included where asked for. Changes
+        nothing but what is known of the node."""
         facts = kernel.facts()
         self.node = replace(
             self.node,
             node_addresses=tuple(self._node_addresses()),
-            masquerade=self.masquerade,
-            mtu=self.mtu or facts.mtu,
+            masquerade=self.settings.masquerade,
+            mtu=self.settings.mtu or facts.mtu,
             ipv6=facts.ipv6,
+            isolate_node=self.settings.isolate_node,
+            isolate_workloads=self.settings.isolate_workloads,
             accept_ra_interfaces=facts.accept_ra_interfaces,
         )
         desired: list[KernelObject] = list(render_node(self.node))
         switches = [thing for thing in desired if isinstance(thing, Sysctl)]
-        return plan(desired, kernel.observe_node(switches))
+        observed = kernel.observe_node(switches)
+        if elements or kernel.table_readings != self._compared_reading:
+            desired += self._elements()
+            observed |= kernel.observe_elements()
+        made = plan(desired, observed)
+        return made if self.may_remove else Plan(tuple(step for step in made.steps if not _removes_element(step)))
 
     def converge(self, kernel: LinuxKernel) -> list[str]:
         """One pass over the node; returns the kinds of what was repaired. Once ready, the node stays so for
         attachments: a failed repair is told, tried again, and holds up nobody."""
         repaired: list[str] = []
         try:
-            steps = self.plan(kernel).steps
+            steps = self.plan(kernel, elements=False).steps
+            reading = kernel.table_readings
             self._record_switches(steps)
             errors = kernel.apply_node(steps)
+            if not errors and self.may_remove:
+                self._compared_reading = reading
             if self.ready:
                 repaired = [kind_of(step.thing) for step in steps]
         except StepError as error:

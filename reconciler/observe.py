@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from errno import ENODEV
 from typing import TypeVar
 
-from models.attachment import AttachmentKey
+from models.attachment import Attachment, AttachmentKey
+from models.bandwidth import NO_LIMITS
 from models.errors import Retryable, errno_name
 from models.kernel import RT_PROTOCOL, Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope
-from models.naming import NODE_IF_PREFIX, alias_of, node_if_name
+from models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
 from models.network import Families
 from reconciler.kernel import decode, encode
 from reconciler.kernel import rtnetlink as rt
@@ -23,6 +24,7 @@ from reconciler.kernel.channel import Channel, Reply
 from reconciler.kernel.namespaces import LO_INDEX
 from reconciler.kernel.wire import Buffer
 from reconciler.ownership import is_our_link
+from reconciler.shaping import read_shaping
 
 _T = TypeVar("_T", Address, Route, Neighbour)
 
@@ -58,20 +60,22 @@ class Observed:
 def observe(
     node: Channel,
     workload: Channel | None,
-    key: AttachmentKey,
+    attachment: Attachment,
     *,
     hint_index: int = 0,
     snapshot: NodeSnapshot | None = None,
     node_ipv6: bool = True,
 ) -> Observed:
-    """Reads one attachment. `workload` is None while its namespace cannot be reached. `hint_index` is where its link
+    """Reads one attachment, less its elements of the nftables table. `workload` is None while its namespace cannot be
+    reached. `hint_index` is where its link
     on the node was last seen, to find a renamed one without reading them all.
 
     Raises Retryable when the kernel does not answer.
     """
     observed = Observed()
+    key = attachment.key
     name = node_if_name(key)
-    found = _node_link(node, key, name, hint_index, snapshot)
+    found, ifb = _node_links(node, key, name, hint_index, snapshot)
     if found is not None:
         link, up = found
         observed.node_link = link
@@ -91,6 +95,9 @@ def observe(
         paired = observed.workload_link is not None and bool(observed.workload_link.peer)
         observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)
         observed.objects[(Link, Scope.NODE, name)] = observed.node_link
+    if ifb is not None or attachment.spec.bandwidth != NO_LIMITS or (found is not None and found[0].qdisc == "tbf"):
+        for thing in read_shaping(node, observed.node_link, name, ifb, ifb_name(key)):
+            observed.add(thing)
     observed.families = Families(v6=_ipv6(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6))
     return observed
 
@@ -104,22 +111,33 @@ def _ipv6(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> bool:
     return node_on and workload_on
 
 
-def _node_link(
+_OUR_ROUTES = (
+    (rt.AF_INET, rt.RT_TABLE_MAIN),
+    (rt.AF_INET6, rt.RT_TABLE_MAIN),
+    (rt.AF_INET6, rt.RT_TABLE_LOCAL),
+)
+_Found = tuple[Link, bool] | None
+"""A link, and whether it is up."""
+
+
+def _node_links(
     node: Channel, key: AttachmentKey, name: str, hint_index: int, snapshot: NodeSnapshot | None
-) -> tuple[Link, bool] | None:
+) -> tuple[_Found, _Found]:
+    """The node's end of the pair, and the ifb."""
     alias = alias_of(key)
     if snapshot is not None:
-        return snapshot.links_by_name.get(name) or snapshot.links_by_alias.get(alias)
-    requests = [encode.get_link_by_name(name)]
+        found = snapshot.links_by_name.get(name) or snapshot.links_by_alias.get(alias)
+        return found, snapshot.links_by_name.get(ifb_name(key))
+    requests = [encode.get_link_by_name(name), encode.get_link_by_name(ifb_name(key))]
     if hint_index:
         requests.append(encode.get_link_by_index(hint_index))
-    by_name, *by_index = (_link(Scope.NODE, reply) for reply in node.transact(requests))
+    by_name, ifb, *by_index = (_link(Scope.NODE, reply) for reply in node.transact(requests))
     if by_name is not None:
-        return by_name
+        return by_name, ifb
     for renamed in by_index:
         if renamed is not None and is_our_link(renamed[0]) and renamed[0].alias == alias:
-            return renamed
-    return None
+            return renamed, ifb
+    return None, ifb
 
 
 def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bool:
@@ -173,6 +191,10 @@ def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, 
         body = encode.dump_routes(family, index=index)
         for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
             observed.add(route)
+    if scope is Scope.NODE:
+        body = encode.dump_routes(rt.AF_INET6, index=index, protocol=RT_PROTOCOL, table=rt.RT_TABLE_LOCAL)
+        for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
+            observed.add(route)
     for proxy in (False, True):
         if proxy and scope is Scope.WORKLOAD:
             continue
@@ -210,17 +232,22 @@ def snapshot(node: Channel) -> NodeSnapshot:
         link, up = decode.link(Scope.NODE, body)
         if not is_our_link(link):
             # A foreign link under a name that an attachment needs must be seen, since it stands in the way.
-            if link.name.startswith(NODE_IF_PREFIX):
+            if link.name.startswith((NODE_IF_PREFIX, IFB_PREFIX)):
                 by_name[link.name] = link, up
             continue
         names[link.index] = link.name
         by_name[link.name] = link, up
-        by_alias[link.alias or ""] = link, up
+        if link.kind == "veth":
+            by_alias[link.alias or ""] = link, up
     routes: dict[int, list[Route]] = defaultdict(list)
     neighbours: dict[int, list[Neighbour]] = defaultdict(list)
     indexes = {name: index for index, name in names.items()}
-    for family in (rt.AF_INET, rt.AF_INET6):
-        body = encode.dump_routes(family, protocol=RT_PROTOCOL)
+    for family, table in (
+        (rt.AF_INET, rt.RT_TABLE_MAIN),
+        (rt.AF_INET6, rt.RT_TABLE_MAIN),
+        (rt.AF_INET6, rt.RT_TABLE_LOCAL),
+    ):
+        body = encode.dump_routes(family, protocol=RT_PROTOCOL, table=table)
         for route in _read(node, rt.RTM_GETROUTE, body, decode.route, Scope.NODE, names):
             routes[indexes[route.link]].append(route)
     for proxy in (False, True):

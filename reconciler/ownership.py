@@ -14,12 +14,15 @@ from models.kernel import (
     Link,
     LinkUp,
     Neighbour,
-    NftChain,
     Route,
     Scope,
     Sysctl,
 )
-from models.naming import NODE_IF_PREFIX, key_of_alias
+from models.naming import IFB_PREFIX, NODE_IF_PREFIX, key_of_alias
+from models.nft import NftChain, NftElement, NftSet
+from models.tc import HANDLE, IngressQdisc, Redirect, Tbf
+
+_PREFIXES = {"veth": NODE_IF_PREFIX, "ifb": IFB_PREFIX}
 
 
 def is_ours(thing: KernelObject) -> bool:
@@ -31,20 +34,20 @@ def is_ours(thing: KernelObject) -> bool:
             return thing.protocol == ADDRESS_PROTOCOL
         case Route() | Neighbour():
             return thing.protocol == RT_PROTOCOL
-        case NftChain():
+        case NftSet() | NftChain() | NftElement():
             return True  # the whole table is ours
+        case Tbf():
+            return thing.handle == HANDLE
+        case IngressQdisc() | Redirect():
+            return True  # they are looked for on our links alone, the filter by our preference
         case Sysctl() | LinkUp():
             return False  # switches of objects that others own too: set, never removed
 
 
 def is_our_link(link: Link) -> bool:
-    """A veth's end on the node is ours by any two of its three marks, so that none can be lost to damage alone:
-    the link group, the alias that carries the key, the prefix of the name."""
-    if link.kind != "veth":
+    """A veth's end on the node, or an ifb, is ours by any two of its three marks, so that none can be lost to damage
+    alone: the link group, the alias that carries the key, the prefix of the name."""
+    if (prefix := _PREFIXES.get(link.kind)) is None:
         return False
-    marks = (
-        link.group == LINK_GROUP,
-        key_of_alias(link.alias or "") is not None,
-        link.name.startswith(NODE_IF_PREFIX),
-    )
+    marks = (link.group == LINK_GROUP, key_of_alias(link.alias or "") is not None, link.name.startswith(prefix))
     return sum(marks) >= 2

@@ -8,8 +8,10 @@ from typing import Self
 
 from models.attachment import Attachment, AttachmentKey
 from models.errors import StepError
-from models.kernel import Address, Link, NftChain, Scope, Step, Sysctl, Verb
+from models.kernel import Address, Link, Scope, Step, Sysctl, Verb
 from models.naming import key_of_alias
+from models.nft import NftChain, NftSet
+from reconciler.kernel.nftables import Nftables
 from reconciler.linux import Doomed, LinuxKernel
 from reconciler.ownership import is_ours
 from reconciler.store import Contents, Store, boot_id
@@ -19,7 +21,8 @@ class Purge:
     """Holds the data directory's lock, so that no daemon runs. Raises StoreUnusableError when one does."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._kernel = LinuxKernel()
+        self._nftables = Nftables()
+        self._kernel = LinuxKernel(self._nftables)
         self._store = Store(data_dir, f"{boot_id()}/{self._kernel.node_cookie}")
         self._contents: Contents = self._store.load()
 
@@ -29,6 +32,7 @@ class Purge:
     def __exit__(self, *_: object) -> None:
         self._store.close()
         self._kernel.close()
+        self._nftables.close()
 
     def plan(self) -> list[str]:
         """What would go, and which switches would get back the value that they had before netplumb, in words."""
@@ -45,7 +49,7 @@ class Purge:
         steps += (
             Step(Verb.REMOVE, thing)
             for thing in observed.values()
-            if isinstance(thing, Address | NftChain) and is_ours(thing)
+            if isinstance(thing, Address | NftSet | NftChain) and is_ours(thing)
         )
         steps += (
             Step(Verb.CHANGE, switch, there)

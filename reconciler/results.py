@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -17,12 +17,14 @@ import structlog
 from models.attachment import Attachment, AttachmentKey
 from models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from models.kernel import Link, Scope, kind_of
+from models.nft import NftElement
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome
 from reconciler.desired import Desired
 from reconciler.hearing import Hint, Hints
 from reconciler.outcomes import status_of, worst_of
 from reconciler.queue import Urgency
+from reconciler.render import render_elements
 from reconciler.statuses import Statuses
 from reconciler.waiters import Waiters
 
@@ -67,6 +69,15 @@ class Results:
         self._waiters = Waiters()
         self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
         self._gone_since: dict[AttachmentKey, float] = {}
+        self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
+
+    def elements(self) -> Iterator[NftElement]:
+        """What the nftables table should hold of all attachments: as their last passes said, or as their records say
+        where none was made yet."""
+        for key, attachment in self._desired.attachments.items():
+            if not attachment.removing:
+                published = self._published.get(key)
+                yield from published if published is not None else render_elements(attachment)
 
     # Those who wait.
 
@@ -110,6 +121,8 @@ class Results:
                 self._desired.converged(key, outcome.generation)
         except StoreUnwritable as error:
             log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
+        if not outcome.deferred:
+            self._published[key] = tuple(it for it in outcome.desired if isinstance(it, NftElement))
         self._learn(attachment, outcome)
         status = status_of(attachment, outcome, before, repaired=repaired, pool_removed=self._outside_pools(attachment))
         self._statuses.set(attachment, status)
@@ -213,6 +226,7 @@ class Results:
             self._retry(key, _backoff_s(retries))
             return
         self.hints.forget(key)
+        self._published.pop(key, None)
         self._gone_since.pop(key, None)
         self._cancel_retry(key)
         self._statuses.removed(attachment)

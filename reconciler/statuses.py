@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from models.attachment import Attachment, AttachmentKey
+from models.network import Node
 from models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, WatchEvent
 from reconciler.desired import Desired
 
@@ -20,8 +21,11 @@ _UNKNOWN = AttachmentStatus()
 
 
 class Statuses:
-    def __init__(self, desired: Desired) -> None:
+    """`node` tells what rendering knows of the node, by which a wish that says nothing of its own goes."""
+
+    def __init__(self, desired: Desired, node: Callable[[], Node]) -> None:
         self._desired = desired
+        self._node = node
         self._statuses: dict[AttachmentKey, AttachmentStatus] = {}
         self._watchers: set[_Watcher] = set()
 
@@ -29,7 +33,18 @@ class Statuses:
         return self._statuses.get(key, _UNKNOWN)
 
     def view(self, attachment: Attachment) -> AttachmentView:
-        return AttachmentView(attachment, self.get(attachment.key))
+        return self._view(attachment, self.get(attachment.key))
+
+    def _view(self, attachment: Attachment, status: AttachmentStatus) -> AttachmentView:
+        spec, node = attachment.spec, self._node()
+        return AttachmentView(
+            attachment,
+            status,
+            bandwidth=spec.bandwidth.capped(spec.mtu or node.mtu),
+            default_route=attachment.default_route,
+            isolate_node=node.isolate_node if spec.isolate_node is None else spec.isolate_node,
+            isolate_workloads=node.isolate_workloads if spec.isolate_workloads is None else spec.isolate_workloads,
+        )
 
     def set(self, attachment: Attachment, status: AttachmentStatus) -> None:
         """Publishes a status. A condition that stays as it was keeps the time of its last transition."""
@@ -41,11 +56,11 @@ class Statuses:
         else:
             status = replace(status, conditions=_timed(status.conditions, ()))
         self._statuses[attachment.key] = status
-        self._tell(WatchEvent(Change.UPDATED, AttachmentView(attachment, status)))
+        self._tell(WatchEvent(Change.UPDATED, self._view(attachment, status)))
 
     def removed(self, attachment: Attachment) -> None:
         status = self._statuses.pop(attachment.key, _UNKNOWN)
-        self._tell(WatchEvent(Change.REMOVED, AttachmentView(attachment, status)))
+        self._tell(WatchEvent(Change.REMOVED, self._view(attachment, status)))
 
     def _tell(self, event: WatchEvent) -> None:
         for watcher in self._watchers:
@@ -60,7 +75,7 @@ class Statuses:
             held = spec.key in self._desired.attachments
             phase = Phase.CONFLICT if held else Phase.FAILED
             claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
-            views.append(AttachmentView(claim, AttachmentStatus(phase, conditions=conditions)))
+            views.append(self._view(claim, AttachmentStatus(phase, conditions=conditions)))
         views.sort(key=lambda view: view.key)
         return views
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from struct import unpack_from
 
-from models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope
+from models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Scope
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.wire import Buffer, attributes, string
 
@@ -23,7 +23,8 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
     found = attributes(body, rt.IFINFOMSG.size)
     info = found.get(rt.IFLA_LINKINFO)
     kind = string(attributes(info).get(rt.IFLA_INFO_KIND)) if info is not None else ""
-    addr_gen_mode, proxy_ndp, ipv6_disabled = _inet6(found.get(rt.IFLA_AF_SPEC))
+    families = attributes(found.get(rt.IFLA_AF_SPEC, b""))
+    addr_gen_mode, proxy_ndp, ipv6_disabled = _inet6(families.get(rt.AF_INET6))
     mac = found.get(rt.IFLA_ADDRESS)
     nsid = found.get(rt.IFLA_LINK_NETNSID)
     observed = Link(
@@ -36,6 +37,8 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         alias=string(found.get(rt.IFLA_IFALIAS)),
         addr_gen_mode=addr_gen_mode,
         proxy_ndp=proxy_ndp,
+        route_localnet=_route_localnet(families.get(rt.AF_INET)),
+        qdisc=string(found.get(rt.IFLA_QDISC)),
         index=index,
         peer_index=_u32(found.get(rt.IFLA_LINK)),
         peer_nsid=unpack_from("=i", nsid)[0] if nsid is not None else -1,
@@ -44,10 +47,15 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
     return observed, bool(flags & rt.IFF_UP)
 
 
-def _inet6(af_spec: Buffer | None) -> tuple[int | None, bool, bool]:
+def _route_localnet(inet: Buffer | None) -> bool:
+    conf = attributes(inet).get(rt.IFLA_INET_CONF) if inet is not None else None
+    offset = (rt.IPV4_DEVCONF_ROUTE_LOCALNET - 1) * 4
+    return conf is not None and bool(_u32(conf[offset : offset + 4]))
+
+
+def _inet6(inet6: Buffer | None) -> tuple[int | None, bool, bool]:
     """addr_gen_mode, proxy_ndp and disable_ipv6. A link without an inet6 part has IPv6 off: the kernel takes the part
     away when the MTU falls below 1280, and leaves it out where IPv6 is not loaded."""
-    inet6 = attributes(af_spec).get(rt.AF_INET6) if af_spec is not None else None
     if inet6 is None:
         return None, False, True
     found = attributes(inet6)
@@ -61,24 +69,30 @@ def _inet6(af_spec: Buffer | None) -> tuple[int | None, bool, bool]:
     )
 
 
+def address_ip(body: Buffer) -> bytes:
+    # IPv4 has the address in IFA_LOCAL (IFA_ADDRESS is the far end of a point-to-point link), IPv6 in IFA_ADDRESS.
+    found = attributes(body, rt.IFADDRMSG.size)
+    return bytes(found.get(rt.IFA_LOCAL, found.get(rt.IFA_ADDRESS, b"")))
+
+
 def address(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Address | None:
     _, prefix_len, _, rt_scope, index = rt.IFADDRMSG.unpack_from(body)
     found = attributes(body, rt.IFADDRMSG.size)
-    # IPv4 has the address in IFA_LOCAL (IFA_ADDRESS is the far end of a point-to-point link), IPv6 in IFA_ADDRESS.
-    ip = found.get(rt.IFA_LOCAL, found.get(rt.IFA_ADDRESS))
-    name = names.get(index)
-    if ip is None or name is None:
+    ip, name = address_ip(body), names.get(index)
+    if not ip or name is None:
         return None
     protocol = found.get(rt.IFA_PROTO)
     return Address(
-        scope, name, bytes(ip), prefix_len, rt_scope if len(ip) == 4 else 0, protocol[0] if protocol is not None else 0
+        scope, name, ip, prefix_len, rt_scope if len(ip) == 4 else 0, protocol[0] if protocol is not None else 0
     )
 
 
 def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
-    """A unicast route of the main table over one of the named interfaces."""
+    """A unicast route of the main table, or a local one of ours, over one of the named interfaces."""
     family, prefix_len, _, _, table, protocol, rt_scope, type_, flags = rt.RTMSG.unpack_from(body)
-    if table != rt.RT_TABLE_MAIN or type_ != rt.RTN_UNICAST or flags & rt.RTM_F_CLONED:
+    ordinary = table == rt.RT_TABLE_MAIN and type_ == rt.RTN_UNICAST
+    local = table == rt.RT_TABLE_LOCAL and type_ == rt.RTN_LOCAL and protocol == RT_PROTOCOL
+    if not (ordinary or local) or flags & rt.RTM_F_CLONED:
         return None
     found = attributes(body, rt.RTMSG.size)
     oif = found.get(rt.RTA_OIF)
@@ -97,6 +111,8 @@ def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
         _u32(found.get(rt.RTA_PRIORITY)),
         rt_scope if v4 else 0,
         protocol,
+        table,
+        type_,
     )
 
 

@@ -49,20 +49,43 @@ def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
         body += _u32(rt.IFLA_GROUP, node.group)
     body += attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, info)
     requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
-    if second := _alias_and_mode(node.alias, node.addr_gen_mode):
+    if second := _settings(node.alias, node.addr_gen_mode, node.route_localnet or None):
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
     requests.append(get_link_by_name(node.name))
     return requests
 
 
-def _alias_and_mode(alias: str | None, addr_gen_mode: int | None) -> bytes:
+def _settings(alias: str | None, addr_gen_mode: int | None, route_localnet: bool | None) -> bytes:
+    """What can only be set on a link that is there."""
     body = b""
     if alias is not None:
         body += text(rt.IFLA_IFALIAS, alias)
+    families = b""
+    if route_localnet is not None:
+        switch = attribute(rt.IPV4_DEVCONF_ROUTE_LOCALNET, _U32.pack(route_localnet))
+        conf = attribute(rt.IFLA_INET_CONF | rt.NLA_F_NESTED, switch)
+        families += attribute(rt.AF_INET | rt.NLA_F_NESTED, conf)
     if addr_gen_mode is not None:
         mode = attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes((addr_gen_mode,)))
-        body += attribute(rt.IFLA_AF_SPEC | rt.NLA_F_NESTED, attribute(rt.AF_INET6 | rt.NLA_F_NESTED, mode))
+        families += attribute(rt.AF_INET6 | rt.NLA_F_NESTED, mode)
+    if families:
+        body += attribute(rt.IFLA_AF_SPEC | rt.NLA_F_NESTED, families)
     return body
+
+
+def create_ifb(link: Link) -> list[Request]:
+    """Makes an ifb, down; the closing read tells its index."""
+    name = text(rt.IFLA_IFNAME, link.name)
+    info = attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, text(rt.IFLA_INFO_KIND, link.kind))
+    body = link_header(0) + name + info
+    if link.mtu is not None:
+        body += _u32(rt.IFLA_MTU, link.mtu)
+    if link.group is not None:
+        body += _u32(rt.IFLA_GROUP, link.group)
+    requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
+    if second := _settings(link.alias, None, None):
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
+    return [*requests, get_link_by_name(link.name)]
 
 
 def change_link(desired: Link, observed: Link) -> list[Request]:
@@ -84,8 +107,10 @@ def change_link(desired: Link, observed: Link) -> list[Request]:
         body += _u32(rt.IFLA_MTU, desired.mtu)
     if "group" in fields and desired.group is not None:
         body += _u32(rt.IFLA_GROUP, desired.group)
-    body += _alias_and_mode(
-        desired.alias if "alias" in fields else None, desired.addr_gen_mode if "addr_gen_mode" in fields else None
+    body += _settings(
+        desired.alias if "alias" in fields else None,
+        desired.addr_gen_mode if "addr_gen_mode" in fields else None,
+        desired.route_localnet if "route_localnet" in fields else None,
     )
     if body:
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))
@@ -143,8 +168,10 @@ def _address(address: Address, index: int) -> bytes:
 
 
 def add_route(route: Route, index: int) -> list[Request]:
-    """Puts the route before any foreign one to the same place, which stays (what `ip route prepend` does)."""
-    return [Request(rt.RTM_NEWROUTE, rt.NLM_F_CREATE, _route(route, index))]
+    """Puts the route before any foreign one to the same place, which stays (what `ip route prepend` does). Those of the
+    local table share a destination, and stand one behind the other."""
+    order = rt.NLM_F_APPEND if route.table == rt.RT_TABLE_LOCAL else 0
+    return [Request(rt.RTM_NEWROUTE, rt.NLM_F_CREATE | order, _route(route, index))]
 
 
 def delete_route(route: Route, index: int) -> list[Request]:
@@ -163,9 +190,7 @@ def change_route(desired: Route, index: int, observed: Route, observed_index: in
 
 def _route(route: Route, index: int) -> bytes:
     family = rt.family_of(route.dst)
-    body = rt.RTMSG.pack(
-        family, route.prefix_len, 0, 0, rt.RT_TABLE_MAIN, route.protocol, route.rt_scope, rt.RTN_UNICAST, 0
-    )
+    body = rt.RTMSG.pack(family, route.prefix_len, 0, 0, route.table, route.protocol, route.rt_scope, route.type, 0)
     if route.prefix_len:
         body += attribute(rt.RTA_DST, route.dst)
     if route.gateway is not None:
@@ -200,9 +225,9 @@ def dump_addresses(index: int) -> bytes:
     return rt.IFADDRMSG.pack(rt.AF_UNSPEC, 0, 0, 0, index)
 
 
-def dump_routes(family: int, *, index: int = 0, protocol: int = 0) -> bytes:
-    """Routes of the main table, filtered in the kernel by output interface and protocol where given."""
-    body = rt.RTMSG.pack(family, 0, 0, 0, rt.RT_TABLE_MAIN, protocol, 0, 0, 0)
+def dump_routes(family: int, *, index: int = 0, protocol: int = 0, table: int = rt.RT_TABLE_MAIN) -> bytes:
+    """Routes of one table, filtered in the kernel by output interface and protocol where given."""
+    body = rt.RTMSG.pack(family, 0, 0, 0, table, protocol, 0, 0, 0)
     return body + _u32(rt.RTA_OIF, index) if index else body
 
 

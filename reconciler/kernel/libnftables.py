@@ -16,6 +16,7 @@ from typing import Any
 from models.errors import Retryable, StepError, Terminal, errno_name
 
 _NFT_CTX_OUTPUT_JSON = 1 << 4
+_NFT_CTX_OUTPUT_NUMERIC_PROTO = 1 << 7  # names of protocols depend on the host's /etc/protocols
 _PASSING = frozenset({errno.EBUSY, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOENT, errno.EEXIST})
 
 
@@ -47,7 +48,7 @@ class Libnftables:
             raise Retryable("libnftables has no memory for a context", code=errno.ENOMEM)
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
-        self._library.nft_ctx_output_set_flags(self._context, _NFT_CTX_OUTPUT_JSON)
+        self._library.nft_ctx_output_set_flags(self._context, _NFT_CTX_OUTPUT_JSON | _NFT_CTX_OUTPUT_NUMERIC_PROTO)
 
     def run(self, commands: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Carries out the commands as one transaction, and returns the objects that they listed.

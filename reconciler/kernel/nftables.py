@@ -1,29 +1,33 @@
-"""Our one nftables table, `inet netplumb`: read whole when the ruleset has changed, written in one transaction.
+"""Our one nftables table, `inet netplumb`: read whole when somebody else changed it, written in one transaction.
 
-The kernel numbers the generations of the ruleset; asking for the number costs microseconds, listing the table as much
-as the host's whole ruleset makes it cost. So an unchanged number means that the last reading still holds.
+The kernel numbers the generations of the ruleset. Asking for the number costs microseconds, listing the table as much
+as the whole ruleset of the host makes it cost. So what was read is kept as a view, which is carried on over our own
+transactions and over those that are known to have left our table alone; any other number means reading it again.
+
+One instance serves all threads: they share the view.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from struct import pack
-from typing import Any
 
 from models.errors import Retryable, StepError
-from models.kernel import NftChain, Step, Verb
-from models.nft import canonical_rule
+from models.kernel import KernelObject, Key, Step, Verb
+from models.nft import TABLE_SETS, NftChain, NftElement, NftSet
+from reconciler.kernel import nftjson
 from reconciler.kernel.channel import NLM_F_REQUEST, NLMSG_ERROR
 from reconciler.kernel.libnftables import Libnftables, failure
+from reconciler.kernel.nftevents import Commit
+from reconciler.kernel.nftjson import TABLE
 from reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
 
 NETLINK_NETFILTER = 12
-FAMILY, TABLE = "inet", "netplumb"
-_TABLE: Mapping[str, Any] = {"table": {"family": FAMILY, "name": TABLE}}
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
 _NFT_MSG_NEWTABLE = 10 << 8 | 0
@@ -34,29 +38,130 @@ _NFTA_TABLE_NAME = 1
 _NFTA_TABLE_FLAGS = 2
 _NFTA_GEN_ID = 1
 _NFPROTO_INET = 1
-_OURS = frozenset({"metainfo", "table", "chain", "rule"})
 _READS = 5
 
 
 class Nftables:
-    """Made and used in the node's namespace, by one thread at a time."""
+    """Made in the node's namespace. Every method may be called from any thread, and raises StepError when the kernel
+    refuses, for example without CAP_NET_ADMIN."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._nft = Libnftables()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._socket.settimeout(5)
         self._read_at: int | None = None
-        self._chains: Sequence[NftChain] = ()
         self._spoilt = False
+        self._declared: dict[Key, NftSet | NftChain] = {}
+        self._elements: dict[Key, NftElement] = {}
+        self._owned: defaultdict[str, dict[Key, NftElement]] = defaultdict(dict)
+        self.readings = 0
+        """How often the table was read: what was compared before still holds while this number does."""
 
     def close(self) -> None:
         self._nft.close()
         self._socket.close()
 
+    # Reading.
+
+    def observe(self) -> Collection[KernelObject]:
+        """The table's sets and chains; none when the table is missing.
+
+        None either when it holds what we never make, such as a flag or a set of another kind: the next `apply` then
+        makes the table anew.
+        """
+        with self._lock:
+            self._refresh()
+            return tuple(self._declared.values())
+
+    def elements(self) -> Mapping[Key, NftElement]:
+        """Every element of the table."""
+        with self._lock:
+            self._refresh()
+            return dict(self._elements)
+
+    def elements_of(self, owner: str, wanted: Iterable[Key]) -> list[NftElement]:
+        """The elements that carry this owner, and what stands under the wanted keys, whoever's it is."""
+        keys = list(wanted)
+        with self._lock:
+            if not keys and not self._owned.get(owner):
+                return []  # what others put into our table is found when the node is compared
+            self._refresh()
+            found = dict(self._owned.get(owner, {}))
+            found.update((key, there) for key in keys if (there := self._elements.get(key)) is not None)
+            return list(found.values())
+
+    def element(self, key: Key) -> NftElement | None:
+        """An element as the table was last known to be."""
+        return self._elements.get(key)
+
+    def told(self, commits: Iterable[Commit]) -> bool:
+        """Takes note of commits to the ruleset that were heard of, in their order; returns whether the view holds."""
+        with self._lock:
+            for commit in commits:
+                if not commit.ours and self._read_at is not None and commit.generation == self._read_at + 1:
+                    self._read_at = commit.generation
+            return self.generation() == self._read_at
+
     def generation(self) -> int:
-        """The kernel's number of the ruleset as it is now. Raises StepError, for example without CAP_NET_ADMIN."""
-        told = self._ask(_NFT_MSG_GETGEN, _NFT_MSG_NEWGEN, b"", "the generation of its ruleset")
-        return int.from_bytes(told[_NFTA_GEN_ID], "big")
+        """The kernel's number of the ruleset as it is now."""
+        with self._lock:
+            told = self._ask(_NFT_MSG_GETGEN, _NFT_MSG_NEWGEN, b"", "the generation of its ruleset")
+            return int.from_bytes(told[_NFTA_GEN_ID], "big")
+
+    def _refresh(self) -> None:
+        for _ in range(_READS):
+            before = self.generation()
+            if before == self._read_at:
+                return
+            listed = self._read()
+            if self.generation() == before:  # else somebody wrote while it was read, and it may be of two halves
+                self._keep(listed or ())
+                self._spoilt, self._read_at = listed is None, before
+                self.readings += 1
+                return
+        raise Retryable("the nftables ruleset changes faster than it can be read", reason="NftablesBusy")
+
+    def _keep(self, listed: Iterable[KernelObject]) -> None:
+        self._declared, self._elements, self._owned = {}, {}, defaultdict(dict)
+        for thing in listed:
+            self._note(thing)
+
+    def _note(self, thing: KernelObject) -> None:
+        if isinstance(thing, NftElement):
+            if (before := self._elements.get(thing.key)) is not None:
+                self._owned[before.owner].pop(before.key, None)
+            self._elements[thing.key] = self._owned[thing.owner][thing.key] = thing
+        elif isinstance(thing, NftSet | NftChain):
+            self._declared[thing.key] = thing
+
+    def _forget(self, thing: KernelObject) -> None:
+        self._declared.pop(thing.key, None)
+        if (element := self._elements.pop(thing.key, None)) is not None:
+            owned = self._owned[element.owner]
+            owned.pop(element.key, None)
+            if not owned:
+                del self._owned[element.owner]
+
+    def _read(self) -> Collection[KernelObject] | None:
+        """The table's content, None where it holds what we never make.
+
+        Flags are asked for apart: a dormant table lists as usual yet does nothing, and libnftables 1.0.6 prints the
+        JSON of a table with flags from memory that is not its own.
+        """
+        if flags := self._flags():
+            return None
+        try:
+            listed = self._nft.run([nftjson.LIST]) if flags is not None else []
+        except StepError as error:
+            if error.code == errno.ENOENT:
+                return ()
+            raise
+        try:
+            things = tuple(nftjson.objects(listed))
+        except nftjson.UnknownObjectError:
+            return None
+        return things if {thing for thing in things if isinstance(thing, NftSet)} <= set(TABLE_SETS) else None
 
     def _flags(self) -> int | None:
         """The table's flags; None when the table is missing."""
@@ -70,7 +175,7 @@ class Nftables:
         return int.from_bytes(told.get(_NFTA_TABLE_FLAGS, b""), "big")
 
     def _ask(self, request: int, answer: int, body: bytes, what: str) -> dict[int, Buffer]:
-        """The attributes of the kernel's one answer. Raises StepError."""
+        """The attributes of the kernel's one answer."""
         payload = pack("=BBH", _NFPROTO_INET, 0, 0) + body  # struct nfgenmsg
         try:
             self._socket.send(HEADER.pack(16 + len(payload), request, NLM_F_REQUEST, 0, 0) + payload)
@@ -84,108 +189,46 @@ class Nftables:
             raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
         raise Retryable(f"nftables does not tell {what}", reason="NftablesFailed")
 
-    def observe(self) -> Sequence[NftChain]:
-        """The table's chains in canonical form; none when the table is missing.
-
-        None either when it holds what we never make, such as a flag, a set or a map: the next `apply` makes it anew.
-        """
-        for _ in range(_READS):
-            before = self.generation()
-            if before == self._read_at:
-                break
-            chains = self._read()
-            if self.generation() == before:  # else somebody wrote while it was read, and it may be of two halves
-                self._chains, self._spoilt, self._read_at = chains or (), chains is None, before
-                break
-        else:
-            raise Retryable("the nftables ruleset changes faster than it can be read", reason="NftablesBusy")
-        return self._chains
-
-    def _read(self) -> Sequence[NftChain] | None:
-        """The table's chains, None where it holds what we never make.
-
-        Flags are asked for apart: a dormant table lists as usual yet does nothing, and libnftables 1.0.6 prints the
-        JSON of a table with flags from memory that is not its own.
-        """
-        if flags := self._flags():
-            return None
-        try:
-            listed = self._nft.run([{"list": _TABLE}]) if flags is not None else []
-        except StepError as error:
-            if error.code == errno.ENOENT:
-                return ()
-            raise
-        return tuple(_chains(listed)) if all(_OURS.issuperset(thing) for thing in listed) else None
+    # Writing.
 
     def apply(self, steps: Sequence[Step]) -> None:
-        """Carries out chain steps in one transaction, all or nothing. Raises StepError.
+        """Carries out steps in one transaction, all or nothing.
 
         A spoilt table goes in the same transaction. Since it was observed as empty, the steps bring all that is wanted.
         The kernel would refuse new chains in the transaction that wakes a dormant table, and to delete a chain that a
         map names.
         """
-        anew = [{"add": _TABLE}, {"delete": _TABLE}] if self._spoilt else []
-        self._nft.run([*anew, {"add": _TABLE}, *_commands(steps)])
-        self._spoilt = False
+        with self._lock:
+            before = self.generation()
+            self._nft.run(list(nftjson.commands(steps, anew=self._spoilt)))
+            self._spoilt = False
+            # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
+            if before == self._read_at and (after := self.generation()) - before in (0, 1):
+                self._read_at = after
+                for step in steps:
+                    (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
+            else:
+                self._read_at = None
+
+    def remove_owned(self, owners: Iterable[str]) -> list[NftElement]:
+        """Removes the elements of these owners in one transaction, and returns them."""
+        with self._lock:
+            gone = [element for owner in owners for element in self.elements_of(owner, ())]
+            if gone:
+                self.apply([Step(Verb.REMOVE, element) for element in gone])
+            return gone
 
     def delete_table(self) -> None:
         """Removes the table and all in it; a missing one is fine."""
-        self._nft.run([{"add": _TABLE}, {"delete": _TABLE}])
+        with self._lock:
+            self._nft.run(list(nftjson.DELETE_TABLE))
+            self._read_at = None
 
 
-def _chains(listed: Sequence[Mapping[str, Any]]) -> Iterator[NftChain]:
-    rules: dict[str, list[str]] = {}
-    for thing in listed:
-        if (rule := thing.get("rule")) is not None:
-            rules.setdefault(rule["chain"], []).append(canonical_rule(rule["expr"], rule.get("comment")))
-    for thing in listed:
-        if (chain := thing.get("chain")) is not None:
-            name = chain["name"]
-            yield NftChain(
-                name,
-                chain.get("type", ""),
-                chain.get("hook", ""),
-                chain.get("prio", 0),
-                chain.get("policy", ""),
-                tuple(rules.get(name, ())),
-            )
+def is_table_step(step: Step) -> bool:
+    """Whether the step is about our table."""
+    return isinstance(step.thing, NftSet | NftChain | NftElement)
 
 
-def _commands(steps: Sequence[Step]) -> Iterator[Mapping[str, Any]]:
-    """The steps as commands, in an order that does not depend on theirs.
-
-    Rules may jump from chain to chain: the kernel refuses a rule whose target is not there yet (ENOENT) and to delete
-    a chain that a rule still names (EBUSY). So chains come first, rules last, and all that go are emptied before any is
-    deleted. What is there already may be added again, so a chain that vanished since it was observed is made anew.
-    """
-    wanted, gone = [], []
-    for step in steps:
-        if isinstance(chain := step.thing, NftChain):
-            if step.verb is not Verb.REMOVE:
-                wanted.append(chain)
-            if step.verb is Verb.REMOVE or (
-                isinstance(step.observed, NftChain) and _base(step.observed) != _base(chain)
-            ):
-                gone.append(chain)
-    kept = [chain for chain in wanted if chain not in gone]
-    yield from ({"add": {"chain": _declaration(chain)}} for chain in kept)
-    yield from ({"flush": {"chain": _name(chain)}} for chain in (*kept, *gone))
-    yield from ({"delete": {"chain": _name(chain)}} for chain in gone)
-    yield from ({"add": {"chain": _declaration(chain)}} for chain in wanted if chain in gone)
-    for chain in wanted:
-        for rule in chain.rules:
-            yield {"add": {"rule": {"family": FAMILY, "table": TABLE, "chain": chain.name, **json.loads(rule)}}}
-
-
-def _name(chain: NftChain) -> dict[str, Any]:
-    return {"family": FAMILY, "table": TABLE, "name": chain.name}
-
-
-def _declaration(chain: NftChain) -> dict[str, Any]:
-    if not chain.hook:
-        return _name(chain)
-    return _name(chain) | {"type": chain.type, "hook": chain.hook, "prio": chain.priority, "policy": chain.policy}
-
-
-def _base(chain: NftChain) -> tuple[str, str, int, str]:
-    return chain.type, chain.hook, chain.priority, chain.policy
+def table_steps(steps: Iterable[Step]) -> Iterator[Step]:
+    return (step for step in steps if is_table_step(step))

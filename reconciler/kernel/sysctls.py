@@ -34,6 +34,11 @@ def read(name: str) -> str | None:
         raise _failed(name, error) from None
 
 
+def canonical(value: str) -> str:
+    """The kernel separates the numbers of one value with tabs; people do with blanks."""
+    return " ".join(value.split())
+
+
 def write(name: str, value: str) -> None:
     """Sets a switch. Raises Retryable when it is not there now, Terminal when it may not be set."""
     path = _path(name)

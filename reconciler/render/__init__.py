@@ -8,24 +8,42 @@ from itertools import chain
 from models.attachment import Attachment
 from models.kernel import KernelObject, Scope, scope_of
 from models.network import Families, Node
+from models.nft import TABLE_SETS, NftElement
+from reconciler.render.bandwidth import render_bandwidth
 from reconciler.render.firsthop import render_first_hop
 from reconciler.render.forwarding import render_forwarding
-from reconciler.render.nft import render_nft
+from reconciler.render.guards import render_guard_chains, render_guard_elements
+from reconciler.render.masquerade import render_masquerade
+from reconciler.render.ports import render_localhost, render_port_chains, render_port_elements
 from reconciler.render.veth import render_veth
 from reconciler.render.workload import render_workload
 
-ATTACHMENT_RENDERERS = (render_veth, render_workload)
-NODE_RENDERERS = (render_forwarding, render_nft, render_first_hop)
+ATTACHMENT_RENDERERS = (render_veth, render_workload, render_bandwidth, render_localhost)
+ELEMENT_RENDERERS = (render_port_elements, render_guard_elements)
+NODE_RENDERERS = (
+    render_forwarding,
+    lambda _: TABLE_SETS,
+    render_guard_chains,
+    render_port_chains,
+    render_masquerade,
+    render_first_hop,
+)
 
 
 def render_attachment(
     attachment: Attachment, node: Node, families: Families, *, reached: bool = True
 ) -> Iterator[KernelObject]:
     """All that one attachment is in the kernel; only the node's side while its namespace cannot be reached."""
-    things: Iterator[KernelObject] = chain.from_iterable(
-        renderer(attachment, node, families) for renderer in ATTACHMENT_RENDERERS
+    things: Iterator[KernelObject] = chain(
+        render_elements(attachment),
+        chain.from_iterable(renderer(attachment, node, families) for renderer in ATTACHMENT_RENDERERS),
     )
     return things if reached else (thing for thing in things if scope_of(thing) is not Scope.WORKLOAD)
+
+
+def render_elements(attachment: Attachment) -> Iterator[NftElement]:
+    """An attachment's elements of the nftables table's sets, which follow from its record alone."""
+    return chain.from_iterable(renderer(attachment) for renderer in ELEMENT_RENDERERS)
 
 
 def render_node(node: Node) -> Iterator[KernelObject]:

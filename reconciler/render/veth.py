@@ -25,6 +25,7 @@ from models.kernel import (
 )
 from models.naming import alias_of, node_if_name
 from models.network import Families, Node
+from reconciler.render.ports import maps_localhost
 
 HOST_ROUTE_METRIC_V6 = 16
 """Below the 1024 of an IPv6 route without a metric, so that a foreign route to the same host cannot shadow ours. An
@@ -50,6 +51,7 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
         alias=alias_of(key),
         addr_gen_mode=ADDR_GEN_MODE_NONE if families.v6 else None,
         proxy_ndp=True if families.v6 else None,
+        route_localnet=maps_localhost(attachment, 4),
         peer=if_name,
     )
     yield Link(Scope.WORKLOAD, if_name, mac=mac, mtu=mtu, peer=name)

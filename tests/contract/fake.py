@@ -12,7 +12,7 @@ from errno import EACCES, EEXIST, EINVAL, ENETDOWN, ENETUNREACH, ENODEV
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from models.attachment import NETNS_DIR, AttachmentKey
+from models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from models.errors import Conflict, NotANetworkNamespace, StepError
 from models.kernel import Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope, Step, Verb, scope_of
 from models.naming import alias_of, key_of_alias, node_if_name
@@ -202,7 +202,7 @@ class FakeKernel:
 
     def observe(
         self,
-        key: AttachmentKey,
+        attachment: Attachment,
         namespace: Namespace | None,
         *,
         hint_index: int = 0,
@@ -211,6 +211,7 @@ class FakeKernel:
     ) -> Observed:
         self._meet_read_fault()
         observed = Observed()
+        key = attachment.key
         name = node_if_name(key)
         found = self._node_link(name, key, hint_index)
         if found is not None:
@@ -392,6 +393,7 @@ def _new(wanted: Link, index: int, peer_index: int, *, ipv6_off: bool) -> Link:
         alias=wanted.alias or "",
         addr_gen_mode=wanted.addr_gen_mode or 0,
         proxy_ndp=bool(wanted.proxy_ndp),
+        route_localnet=bool(wanted.route_localnet),
         index=index,
         peer_index=peer_index,
         ipv6_disabled=ipv6_off,

@@ -14,6 +14,7 @@ from models.kernel import Address, KernelObject, Link, LinkUp, Route, Scope
 from models.naming import alias_of, workload_mac
 from models.network import Node
 from reconciler.converge import Kernel, Outcome, Work, converge, preview
+from reconciler.kernel.nftables import Nftables
 from reconciler.linux import Doomed, LinuxKernel
 from tests.contract.fake import FakeKernel, Side
 from tests.e2e.hosts import Host, temporary
@@ -83,8 +84,10 @@ class LinuxWorld:
 
     def __init__(self, node: Host, stack: ExitStack) -> None:
         self.node = node
-        self.kernel = LinuxKernel()
+        nftables = Nftables()
+        self.kernel = LinuxKernel(nftables)
         self._stack = stack
+        stack.callback(nftables.close)
         stack.callback(self.kernel.close)
 
     def host(self, scope: Scope, name: str) -> Host:
@@ -188,7 +191,7 @@ def seen(world: World, attachment: Attachment) -> set[KernelObject]:
     """What the kernel holds for the attachment, less what the kernel adds by itself and when it likes."""
     namespace = world.kernel.open(attachment.spec.netns.where)
     try:
-        observed = world.kernel.observe(attachment.key, namespace, hint_index=0, snapshot=None, node_ipv6=NODE.ipv6)
+        observed = world.kernel.observe(attachment, namespace, hint_index=0, snapshot=None, node_ipv6=NODE.ipv6)
     finally:
         namespace.close()
     return {thing for thing in observed.objects.values() if not _by_kernel(thing)}

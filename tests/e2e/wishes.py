@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 import grpc
 import pytest
+from pydantic import TypeAdapter
 
 from api.client import ClientError
+from api.convert import port_mapping
 from api.v1 import netplumb_pb2 as pb
+from models.ports import PortMappings
 from tests.e2e.hosts import Host
 
 
@@ -24,8 +28,11 @@ def attach(
     addresses: Sequence[str] = (),
     mac: str = "",
     mtu: int = 0,
+    ports: Sequence[str] = (),
+    **more: Any,
 ) -> pb.AttachRequest:
-    """The wish for an interface in a host, or at a path. A workload without an id is called as its namespace is."""
+    """The wish for an interface in a host, or at a path. A workload without an id is called as its namespace is. Ports
+    are written as on the command line; `more` are fields of the request as they are."""
     path = netns.path if isinstance(netns, Host) else netns
     return pb.AttachRequest(
         workload_id=workload_id or path.rpartition("/")[2],
@@ -35,6 +42,8 @@ def attach(
         addresses=addresses,
         mac=mac,
         mtu=mtu,
+        port_mappings=[port_mapping(mapping) for mapping in TypeAdapter(PortMappings).validate_python(tuple(ports))],
+        **more,
     )
 
 

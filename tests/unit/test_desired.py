@@ -12,7 +12,7 @@ import pytest
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from models.errors import AlreadyHeld, HeldBySource, InvalidRequest, NotReady, PoolExhausted, StoreUnwritable
-from models.network import Pool
+from models.settings import Settings
 from reconciler.desired import Desired
 from reconciler.store import Contents, Store
 
@@ -20,8 +20,9 @@ WEB, DB = AttachmentKey("web", "eth0"), AttachmentKey("db", "eth0")
 POOLS = ("10.0.0.0/29", "fd00::/64")
 
 
-def pools(*cidrs: str) -> list[Pool]:
-    return [Pool.model_validate({"cidr": cidr}) for cidr in cidrs]
+def pools(*cidrs: str) -> Settings:
+    """Settings with these pools."""
+    return Settings.model_validate({"pools": cidrs})
 
 
 def wish(workload_id: str = "web", **fields: Any) -> AttachmentSpec:

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from models.network import Node
 from reconciler import loop as loops
 from reconciler.desired import Desired
 from reconciler.kernel.listener import Event, Listener
@@ -34,7 +35,7 @@ class _LossyListener:
 def _loop() -> tuple[Loop, Results]:
     desired = cast("Desired", _Nobody())
     kernel = cast("LinuxKernel", None)
-    results = Results(desired, Statuses(desired), lambda *_: None, lambda *_: None, netns_gone_grace_s=1)
+    results = Results(desired, Statuses(desired, Node), lambda *_: None, lambda *_: None, netns_gone_grace_s=1)
     listener = cast("Listener", _LossyListener())
     return Loop(
         desired, results, cast("NodeWide", None), listener, kernel, kernel, cast("LinuxKernel", object()), resync_s=30

@@ -15,12 +15,12 @@ from models.kernel import (
     Link,
     LinkUp,
     Neighbour,
-    NftChain,
     Route,
     Scope,
     Sysctl,
 )
 from models.naming import alias_of, node_if_name
+from models.nft import NftChain
 from reconciler.ownership import is_our_link, is_ours
 
 KEY = AttachmentKey("web", "eth0")

@@ -19,7 +19,6 @@ from models.kernel import (
     Link,
     LinkUp,
     Neighbour,
-    NftChain,
     Route,
     Scope,
     Sysctl,
@@ -27,17 +26,22 @@ from models.kernel import (
 )
 from models.naming import alias_of, node_if_name, workload_mac
 from models.network import Families, Node
+from models.nft import NftChain
+from models.routing import ExtraRoute
 from reconciler.ownership import is_ours
 from reconciler.render import render_attachment, render_node
-from reconciler.render.workload import default_route_preference
 
 T = TypeVar("T")
 V4, V6 = ip_address("10.1.0.2"), ip_address("fd01::2")
 NODE_V4, NODE_V6 = ip_address("10.1.0.1"), ip_address("fd01::1")
 
 
+SPEC_FIELDS = AttachmentSpec.model_fields.keys() - Attachment.model_fields.keys()
+
+
 def attachment(if_name: str = "eth0", **fields: Any) -> Attachment:
-    wish = {"workload_id": "web", "if_name": if_name, "netns": NetnsRef(name="web"), "mtu": fields.pop("mtu", 0)}
+    wish: dict[str, Any] = {"workload_id": "web", "if_name": if_name, "netns": NetnsRef(name="web")}
+    wish |= {name: fields.pop(name) for name in SPEC_FIELDS & fields.keys()}
     known = {"addresses": (V4, V6), "node_addresses": (NODE_V4, NODE_V6), "mac": "02:00:00:00:00:07"}
     return Attachment(spec=AttachmentSpec(**wish), source="rpc", **(known | fields))
 
@@ -120,29 +124,19 @@ def test_the_mtu_is_the_wishs_or_else_the_nodes_on_both_ends(asked: int, mtu: in
 
 
 def test_several_interfaces_of_one_workload_share_nothing_but_loopback() -> None:
-    """A second interface has its own pair and its own default routes, less preferred than the first's."""
+    """A second interface has a pair and addresses of its own."""
     first, second = rendered(attachment("eth0")), rendered(attachment("eth1"))
     assert {t.key for t in first} & {t.key for t in second if isinstance(t, LinkUp)} == {
         LinkUp(Scope.WORKLOAD, "lo").key
     }
-    for version in (4, 16):
-        metrics = [
-            next(r.metric for r in of(Route, things) if r.prefix_len == 0 and len(r.dst) == version)
-            for things in (first, second)
-        ]
-        assert metrics == sorted(set(metrics))
 
 
-@pytest.mark.parametrize(("name", "preference"), [("eth0", 0), ("eth12", 12), ("net", 0), ("a1b2", 2)])
-def test_the_number_in_a_name_orders_default_routes(name: str, preference: int) -> None:
-    """The digits at the end of the name are the preference; a name without any is the first."""
-    assert default_route_preference(name) == preference
-
-
-def test_a_huge_number_in_a_name_does_not_overflow_the_metric() -> None:
-    """The longest number that fits a name still makes a metric of 32 bits."""
-    metrics = [route.metric for route in of(Route, rendered(attachment("e99999999999999")))]
-    assert max(metrics) < 2**31
+def test_only_the_holder_has_default_routes() -> None:
+    """Of several interfaces in one workload, one leads everywhere; the others to their own routes alone."""
+    extra = ExtraRoute.model_validate({"dst": "192.0.2.0/24"})
+    held, other = (rendered(attachment(routes=(extra,), default_route=held)) for held in (True, False))
+    lengths = [sorted(route.prefix_len for route in of(Route, things, Scope.WORKLOAD)) for things in (held, other)]
+    assert lengths == [[0, 0, 24, 32], [24, 32]]
 
 
 def test_out_of_reach_only_the_nodes_side_is_desired() -> None:
@@ -185,9 +179,9 @@ def test_a_node_without_ipv6_is_asked_for_none() -> None:
 @pytest.mark.parametrize("masquerade", [True, False])
 def test_masquerading_is_one_rule_or_none(masquerade: bool) -> None:
     """The chain is there either way, so that switching it off takes the rule away."""
-    (chain,) = of(NftChain, list(render_node(Node(masquerade=masquerade))))
-    assert len(chain.rules) == masquerade
-    assert all("masquerade" in rule for rule in chain.rules)
+    chains = of(NftChain, list(render_node(Node(masquerade=masquerade))))
+    (chain,) = (chain for chain in chains if chain.hook == "postrouting")
+    assert sum("workloads to outside" in rule for rule in chain.rules) == masquerade
 
 
 def test_a_mac_of_the_keys_own_is_rendered_as_bytes() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
-from models.network import Pool
+from models.network import Node
+from models.settings import Settings
 from models.status import AttachmentStatus, Change, Condition, Phase, WatchEvent
 from reconciler.desired import Desired
 from reconciler.statuses import Statuses
@@ -23,8 +24,8 @@ def spec(workload_id: str) -> AttachmentSpec:
 @pytest.fixture
 def desired(tmp_path: Path) -> Iterator[Desired]:
     store = Store(tmp_path, "node")
-    pools = [Pool.model_validate({"cidr": "10.0.0.0/24"})]
-    yield Desired(store, pools, set[AttachmentKey]().add)
+    settings = Settings.model_validate({"pools": ["10.0.0.0/24"]})
+    yield Desired(store, settings, set[AttachmentKey]().add)
     store.close()
 
 
@@ -35,7 +36,7 @@ def web(desired: Desired) -> Attachment:
 
 @pytest.fixture
 def statuses(desired: Desired) -> Statuses:
-    return Statuses(desired)
+    return Statuses(desired, Node)
 
 
 def status(phase: Phase, *, retries: int = 0) -> AttachmentStatus:

@@ -1,0 +1,62 @@
+"""What the kernel holds of an attachment's limits: the ifb, the token buckets, and what redirects into it.
+
+An attachment without limits has none of it, which its link and the absence of an ifb tell without further reading.
+"""
+
+from __future__ import annotations
+
+from errno import ENODEV, ENOENT
+
+from models.errors import Retryable, errno_name
+from models.kernel import KernelObject, Link, LinkUp, Scope
+from models.tc import IngressQdisc, Redirect, Tbf
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel import tc
+from reconciler.kernel.channel import Channel, Reply
+
+_NONE = frozenset({ENODEV, ENOENT})
+
+
+def read_shaping(
+    node: Channel, link: Link | None, name: str, ifb: tuple[Link, bool] | None, ifb_name: str
+) -> list[KernelObject]:
+    """`name` and `ifb_name` are those that the links should have, and that what is on them is held under.
+
+    Raises Retryable when the kernel does not answer.
+    """
+    found: list[KernelObject] = []
+    names = {}
+    if ifb is not None:
+        found.append(ifb[0])
+        names[ifb[0].index] = ifb_name
+        if ifb[1]:
+            found.append(LinkUp(Scope.NODE, ifb_name))
+        found += _root(node, ifb[0], ifb_name)
+    if link is None:
+        return found
+    found += _root(node, link, name)
+    (reply,) = node.transact([tc.get_qdisc(link.index, tc.TC_H_INGRESS)])
+    if isinstance(_qdisc(reply, name), IngressQdisc):
+        found.append(IngressQdisc(name))
+        redirects = (
+            tc.redirect(body, name, names)
+            for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(link.index))
+        )
+        found += (redirect for redirect in redirects if redirect is not None)
+    return found
+
+
+def _root(node: Channel, link: Link, name: str) -> list[Tbf]:
+    if link.qdisc != "tbf":
+        return []
+    (reply,) = node.transact([tc.get_qdisc(link.index, tc.TC_H_ROOT)])
+    found = _qdisc(reply, name)
+    return [found] if isinstance(found, Tbf) else []
+
+
+def _qdisc(reply: Reply, name: str) -> Tbf | IngressQdisc | Redirect | None:
+    if reply.errno in _NONE or not reply.parts:
+        return None
+    if reply.errno:
+        raise Retryable(f"cannot read a qdisc of {name}: {errno_name(reply.errno)} {reply.words}", code=reply.errno)
+    return tc.qdisc(reply.parts[0][1], name)
