@@ -9,21 +9,17 @@ import typer
 from api.cli import options
 from api.cli.exits import EPILOG
 from api.cli.options import (
-    Addresses,
     ContainerId,
     DetachNetns,
     Format,
     IfName,
-    Labels,
-    Mac,
-    Mtu,
-    Netns,
     OptionalWorkload,
     Output,
     Socket,
     Timeout,
     Workload,
 )
+from api.cli.wish import wishing
 from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -41,24 +37,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(plan_app, name="plan")
 
 
-def attach(
-    workload: Workload,
-    netns: Netns,
-    if_name: IfName = DEFAULT_IF_NAME,
-    addresses: Addresses = None,
-    label: Labels = None,
-    mtu: Mtu = 0,
-    mac: Mac = "",
-    container_id: ContainerId = "",
-    output: Output = Format.TABLE,
-    socket: Socket = DEFAULT_SOCKET,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
-) -> None:
+@wishing
+def attach(request: pb.AttachRequest, output: Format, socket: Socket, timeout: Timeout) -> None:
     """Give an interface in a network namespace its network. The same again changes nothing."""
     from api.cli import answers
     from api.cli.call import call
 
-    request = _attach_request(workload, netns, if_name, addresses, label, mtu, mac, container_id)
     answers.attached(call(socket, timeout, lambda client: client.attach(request)), output)
 
 
@@ -161,21 +145,9 @@ def plan(
         _show_plan(None, output, socket, timeout)
 
 
-def plan_attach(
-    workload: Workload,
-    netns: Netns,
-    if_name: IfName = DEFAULT_IF_NAME,
-    addresses: Addresses = None,
-    label: Labels = None,
-    mtu: Mtu = 0,
-    mac: Mac = "",
-    container_id: ContainerId = "",
-    output: Output = Format.TABLE,
-    socket: Socket = DEFAULT_SOCKET,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
-) -> None:
+@wishing
+def plan_attach(request: pb.AttachRequest, output: Format, socket: Socket, timeout: Timeout) -> None:
     """Show what an attach would change. Takes what `netplumb attach` takes."""
-    request = _attach_request(workload, netns, if_name, addresses, label, mtu, mac, container_id)
     _show_plan(request, output, socket, timeout)
 
 
@@ -211,29 +183,6 @@ def _show_plan(
     from api.cli.call import call
 
     answers.planned(call(socket, timeout, lambda client: client.plan(what_if)), output)
-
-
-def _attach_request(
-    workload: str,
-    netns: str,
-    if_name: str,
-    addresses: list[str] | None,
-    label: list[str] | None,
-    mtu: int,
-    mac: str,
-    container_id: str,
-) -> pb.AttachRequest:
-    from api.v1 import netplumb_pb2 as pb
-
-    return pb.AttachRequest(
-        workload_id=workload,
-        netns=pb.NetNSAttachment(netns_path=options.netns_path(netns), if_name=if_name),
-        container_id=container_id,
-        labels=options.labels(label),
-        addresses=addresses,
-        mtu=mtu,
-        mac=mac,
-    )
 
 
 def _detach_request(workload: str, netns: str, if_name: str, container_id: str) -> pb.DetachRequest:

@@ -36,36 +36,14 @@ OptionalWorkload: TypeAlias = Annotated[
 IfName: TypeAlias = Annotated[str, typer.Option("--if-name", help="The interface's name in the workload.")]
 ContainerId: TypeAlias = Annotated[str, typer.Option("--container-id", help="The runtime's id of the container.")]
 
-Netns: TypeAlias = Annotated[
-    str, typer.Option("--netns", metavar="PATH|NAME", help=f"The network namespace; a name is one in {NETNS_DIR}.")
-]
 DetachNetns: TypeAlias = Annotated[
     str,
     typer.Option(
         "--netns", metavar="PATH|NAME", help="Detach only if the attachment is in this namespace; any without it."
     ),
 ]
-Addresses: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--address", metavar="IP", help="A static address. Repeatable; a family without one takes a pool's."),
-]
-Labels: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A free-form label. Repeatable.")
-]
-Mtu: TypeAlias = Annotated[int, typer.Option("--mtu", min=0, max=65535, help="MTU of both ends; 0 takes the node's.")]
-Mac: TypeAlias = Annotated[str, typer.Option("--mac", help="MAC address; the assigned one is kept without it.")]
 
 
 def netns_path(netns: str) -> str:
     """A bare name means what it means to `ip netns`."""
     return f"{NETNS_DIR}/{netns}" if netns and "/" not in netns else netns
-
-
-def labels(pairs: list[str] | None) -> dict[str, str]:
-    found = {}
-    for pair in pairs or ():
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--label")
-        found[key] = value
-    return found

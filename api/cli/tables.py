@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 
@@ -53,12 +53,58 @@ def attachment(it: pb.Attachment) -> Table:
         ("node interface", it.node_if_name),
         ("source", it.source),
         ("container id", it.container_id),
+        ("gateways", " ".join(it.gateways)),
+        ("default route", "yes" if it.default_route else "no"),
+        ("routes", " ".join(route.dst for route in it.routes)),
+        ("pool", it.pool),
+        ("ports", "\n".join(port_mapping(mapping) for mapping in it.port_mappings)),
+        ("bandwidth", "\n".join(_limits(it.bandwidth))),
+        ("isolated from", " ".join(_isolation(it))),
+        ("sysctls", " ".join(f"{name}={value}" for name, value in sorted(it.sysctls.items()))),
+        ("dns servers", " ".join(it.dns.servers)),
+        ("dns searches", " ".join(it.dns.searches)),
+        ("dns options", " ".join(it.dns.options)),
+        ("annotations", "\n".join(f"{key}={value}" for key, value in sorted(it.annotations.items()))),
         ("labels", " ".join(f"{key}={value}" for key, value in sorted(it.labels.items()))),
         ("generation", f"{it.generation}, observed {it.observed_generation}"),
         ("retries", str(it.retries)),
         ("repairs", str(it.repairs)),
         *((f"condition {c.type}", condition(c)) for c in it.conditions),
     )
+
+
+def port_mapping(it: pb.PortMapping) -> str:
+    """As it is written on the command line."""
+    where = f"[{it.host_ip}]:" if ":" in it.host_ip else f"{it.host_ip}:" if it.host_ip else ""
+    host, inner = str(it.host_port), str(it.container_port)
+    if it.host_port_end > it.host_port:
+        host += f"-{it.host_port_end}"
+        inner += f"-{it.container_port + it.host_port_end - it.host_port}"
+    return f"{where}{host} -> {inner}/{it.protocol}"
+
+
+def _limits(it: pb.Bandwidth) -> Iterator[str]:
+    for way, rate, burst in (
+        ("receives", it.ingress_rate, it.ingress_burst),
+        ("sends", it.egress_rate, it.egress_burst),
+    ):
+        if rate:
+            yield f"{way} {_bits(rate)}bit/s, burst {_bits(burst)}bit"
+
+
+def _bits(number: int) -> str:
+    """With a decimal suffix where it is exact."""
+    for factor, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number and number % factor == 0:
+            return f"{number // factor} {suffix}"
+    return f"{number} "
+
+
+def _isolation(it: pb.Attachment) -> Iterator[str]:
+    if it.isolate_node:
+        yield "node"
+    if it.isolate_workloads:
+        yield "workloads"
 
 
 def status(answer: pb.StatusResponse) -> list[Table]:

@@ -78,7 +78,11 @@ def test_attach_says_all_that_it_can(netplumb: Netplumb, workloads: FakeWorkload
     result = netplumb(
         *("attach", "web-2", "--netns", "/run/netns/web-2", "--if-name", "net1", "--address", "10.0.0.5"),
         *("--address", "fd00::5", "--label", "app=web", "--label", "a=b=c", "--mtu", "1400"),
-        *("--mac", "02:00:5e:10:00:01", "--container-id", "c1"),
+        *("--mac", "02:00:5e:10:00:01", "--container-id", "c1", "--pool", "dmz", "--route", "192.0.2.0/24"),
+        *("--no-default-route", "--isolate-node", "--no-isolate-workloads", "--sysctl", "net.core.somaxconn=64"),
+        *("--port", "127.0.0.1:8080:80", "--port", "5000-5009:6000/udp", "--ingress-rate", "100M"),
+        *("--egress-rate", "1.5G", "--egress-burst", "80k", "--dns-server", "fd00::53", "--dns-search", "a.example"),
+        *("--dns-option", "ndots:2", "--annotation", "a/b=c"),
     )
     assert (result.exit_code, result.stdout) == (0, "10.0.0.5\nfd00::5\n")
     assert workloads.asked == [
@@ -92,9 +96,40 @@ def test_attach_says_all_that_it_can(netplumb: Netplumb, workloads: FakeWorkload
                 "mtu": 1400,
                 "mac": "02:00:5e:10:00:01",
                 "container_id": "c1",
+                "pool": "dmz",
+                "routes": [{"dst": "192.0.2.0/24"}],
+                "default_route": False,
+                "isolate_node": True,
+                "isolate_workloads": False,
+                "sysctls": {"net.core.somaxconn": "64"},
+                "port_mappings": ["127.0.0.1:8080:80", "5000-5009:6000/udp"],
+                "bandwidth": {"ingress_rate": "100M", "egress_rate": "1.5G", "egress_burst": "80k"},
+                "dns": {"servers": ["fd00::53"], "searches": ["a.example"], "options": ["ndots:2"]},
+                "annotations": {"a/b": "c"},
             }
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--port", "eighty", "'eighty' is not like 8080:80"),
+        ("--port", "1-5:1-4", "the two ranges differ in length"),
+        ("--ingress-rate", "fast", "'fast' is not a number of bits"),
+        ("--egress-burst", "1M", "is given without egress_rate"),
+        ("--label", "app", "'app' is not KEY=VALUE"),
+        ("--sysctl", "=1", "'=1' is not KEY=VALUE"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_the_daemon_is_asked(
+    netplumb: Netplumb, workloads: FakeWorkloads, flag: str, value: str, said: str
+) -> None:
+    """The message names the flag and shows how it is written."""
+    result = netplumb("attach", "web-2", "--netns", "blue", flag, value)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert workloads.asked == []
 
 
 def test_a_bare_namespace_name_is_one_of_ip_netns(netplumb: Netplumb, workloads: FakeWorkloads) -> None:

@@ -1,0 +1,221 @@
+"""The wish for an attachment on the command line: one set of options for all commands that take one."""
+
+# Annotations are read at import, by typer, so they are not postponed in this file.
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from api.cli.options import NETNS_DIR, ContainerId, Format, IfName, Output, Socket, Timeout, Workload, netns_path
+from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from api.v1 import netplumb_pb2 as pb
+
+Command: TypeAlias = "Callable[[pb.AttachRequest, Format, Socket, Timeout], None]"
+
+_ADDRESSES, _PORTS, _LIMITS, _ISOLATION, _CARRIED = "Addresses and routes", "Ports", "Bandwidth", "Isolation", "Carried"
+
+
+def _option(*names: str, help: str, panel: str | None = None, metavar: str | None = None) -> Any:  # noqa: A002
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
+
+
+def wishing(command: Command) -> Callable[..., None]:
+    """Makes a command of the options that state a wish out of a function that takes it as a request."""
+
+    @wraps(command)
+    def run(output: Format, socket: Socket, timeout: Timeout, **wish: Any) -> None:
+        command(_request(**wish), output, socket, timeout)
+
+    wished = inspect.signature(_request).parameters.values()
+    asked = inspect.signature(_asked).parameters.values()
+    signature = inspect.Signature([*wished, *asked])
+    run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {it.name: it.annotation for it in signature.parameters.values()}
+    del run.__wrapped__  # it would be read instead
+    return run
+
+
+def _asked(
+    output: Output = Format.TABLE, socket: Socket = DEFAULT_SOCKET, timeout: Timeout = DEFAULT_TIMEOUT_S
+) -> None:
+    """What every command takes beside the wish."""
+
+
+def _request(
+    workload: Workload,
+    netns: Annotated[
+        str, _option("--netns", metavar="PATH|NAME", help=f"The network namespace; a name is one in {NETNS_DIR}.")
+    ],
+    if_name: IfName = DEFAULT_IF_NAME,
+    container_id: ContainerId = "",
+    label: Annotated[
+        list[str] | None, _option("--label", metavar="KEY=VALUE", help="A free-form label. Repeatable.")
+    ] = None,
+    mtu: Annotated[int, typer.Option("--mtu", min=0, max=65535, help="MTU of both ends; 0 takes the node's.")] = 0,
+    addresses: Annotated[
+        list[str] | None,
+        _option(
+            "--address",
+            metavar="IP",
+            help="A static address. Repeatable; a family without one takes a pool's.",
+            panel=_ADDRESSES,
+        ),
+    ] = None,
+    pool: Annotated[
+        str, _option("--pool", metavar="NAME", help="The pools to take addresses from.", panel=_ADDRESSES)
+    ] = "",
+    mac: Annotated[
+        str, _option("--mac", help="MAC address; the assigned one is kept without it.", panel=_ADDRESSES)
+    ] = "",
+    route: Annotated[
+        list[str] | None,
+        _option("--route", metavar="PREFIX", help="A route beside the default route. Repeatable.", panel=_ADDRESSES),
+    ] = None,
+    default_route: Annotated[
+        bool | None,
+        _option(
+            "--default-route/--no-default-route",
+            help="Whether it holds the workload's default route. Without either, the first interface does.",
+            panel=_ADDRESSES,
+        ),
+    ] = None,
+    port: Annotated[
+        list[str] | None,
+        _option(
+            "--port",
+            metavar="[IP:]PORT[-END]:PORT[/PROTOCOL]",
+            help="A port of the node that leads to the workload: 8080:80, 5000-5009:5000/udp, 127.0.0.1:8080:80. "
+            "Repeatable.",
+            panel=_PORTS,
+        ),
+    ] = None,
+    ingress_rate: Annotated[
+        str, _option("--ingress-rate", metavar="RATE", help="What it receives at most, as 100M.", panel=_LIMITS)
+    ] = "",
+    ingress_burst: Annotated[
+        str, _option("--ingress-burst", metavar="BITS", help="What may pass unshaped.", panel=_LIMITS)
+    ] = "",
+    egress_rate: Annotated[
+        str, _option("--egress-rate", metavar="RATE", help="What it sends at most, as 100M.", panel=_LIMITS)
+    ] = "",
+    egress_burst: Annotated[
+        str, _option("--egress-burst", metavar="BITS", help="What may pass unshaped.", panel=_LIMITS)
+    ] = "",
+    isolate_node: Annotated[
+        bool | None,
+        _option(
+            "--isolate-node/--no-isolate-node",
+            help="Keep it from the node's own services. Without either, the daemon's setting holds.",
+            panel=_ISOLATION,
+        ),
+    ] = None,
+    isolate_workloads: Annotated[
+        bool | None,
+        _option(
+            "--isolate-workloads/--no-isolate-workloads",
+            help="Keep it from other workloads, or open it to all. Without either, the daemon's setting holds.",
+            panel=_ISOLATION,
+        ),
+    ] = None,
+    sysctl: Annotated[
+        list[str] | None,
+        _option(
+            "--sysctl", metavar="NAME=VALUE", help="A kernel parameter of the workload. Repeatable.", panel=_CARRIED
+        ),
+    ] = None,
+    dns_server: Annotated[
+        list[str] | None, _option("--dns-server", metavar="IP", help="A name server. Repeatable.", panel=_CARRIED)
+    ] = None,
+    dns_search: Annotated[
+        list[str] | None, _option("--dns-search", metavar="DOMAIN", help="A search domain. Repeatable.", panel=_CARRIED)
+    ] = None,
+    dns_option: Annotated[
+        list[str] | None,
+        _option("--dns-option", metavar="OPTION", help="An option of resolv.conf. Repeatable.", panel=_CARRIED),
+    ] = None,
+    annotation: Annotated[
+        list[str] | None,
+        _option(
+            "--annotation",
+            metavar="KEY=VALUE",
+            help="Kept if the daemon's setting annotation_keys allows it. Repeatable.",
+            panel=_CARRIED,
+        ),
+    ] = None,
+) -> "pb.AttachRequest":
+    from api.v1 import netplumb_pb2 as pb
+
+    dns = pb.DNS(servers=dns_server, searches=dns_search, options=dns_option)
+    limits = {
+        "ingress_rate": ingress_rate,
+        "ingress_burst": ingress_burst,
+        "egress_rate": egress_rate,
+        "egress_burst": egress_burst,
+    }
+    return pb.AttachRequest(
+        workload_id=workload,
+        netns=pb.NetNSAttachment(netns_path=netns_path(netns), if_name=if_name),
+        container_id=container_id,
+        labels=_pairs(label, "--label"),
+        addresses=addresses,
+        mtu=mtu,
+        mac=mac,
+        port_mappings=[_port_mapping(text) for text in port or ()],
+        bandwidth=_bandwidth({name: text for name, text in limits.items() if text}),
+        dns=dns if dns.ByteSize() else None,
+        routes=[pb.Route(dst=dst) for dst in route or ()],
+        pool=pool,
+        sysctls=_pairs(sysctl, "--sysctl"),
+        default_route=default_route,
+        isolate_node=isolate_node,
+        isolate_workloads=isolate_workloads,
+        annotations=_pairs(annotation, "--annotation"),
+    )
+
+
+def _pairs(pairs: list[str] | None, option: str) -> dict[str, str]:
+    found = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found
+
+
+def _port_mapping(text: str) -> "pb.PortMapping":
+    from pydantic import TypeAdapter, ValidationError
+
+    from api.convert import port_mapping
+    from models.ports import PortMappings
+
+    try:
+        (mapping,) = TypeAdapter(PortMappings).validate_python((text,))
+    except ValidationError as error:
+        raise typer.BadParameter(_first(error), param_hint="--port") from None
+    return port_mapping(mapping)
+
+
+def _bandwidth(limits: dict[str, str]) -> "pb.Bandwidth | None":
+    from pydantic import ValidationError
+
+    from api.convert import bandwidth
+    from models.bandwidth import Bandwidth
+
+    if not limits:
+        return None
+    try:
+        return bandwidth(Bandwidth.model_validate(limits))
+    except ValidationError as error:
+        name = "-".join(str(part) for part in error.errors()[0]["loc"][:1]).replace("_", "-")
+        raise typer.BadParameter(_first(error), param_hint=f"--{name}" if name else "bandwidth") from None
+
+
+def _first(error: Any) -> str:
+    """The first of pydantic's mistakes, in the words of ours where it has any."""
+    mistake = error.errors(include_url=False)[0]
+    return str(mistake.get("ctx", {}).get("error", mistake["msg"]))
