@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from models.attachment import Attachment, AttachmentKey
+from models.bandwidth import NO_LIMITS
 from models.errors import Conflict, NotANetworkNamespace, StepError
 from models.kernel import KernelObject, Link, Scope, Step
 from models.naming import alias_of
@@ -36,7 +37,7 @@ class Kernel(Protocol):
         attachment: Attachment,
         namespace: Namespace | None,
         *,
-        hint_index: int,
+        hint_indexes: Sequence[int],
         snapshot: NodeSnapshot | None,
         node_ipv6: bool,
     ) -> Observed: ...
@@ -58,7 +59,7 @@ class Work:
 
     attachment: Attachment
     node: Node
-    hint_index: int = 0
+    hint_indexes: Sequence[int] = ()
     snapshot: NodeSnapshot | None = None
     may_block: bool = True
 
@@ -75,6 +76,7 @@ class Outcome:
     netns_created: bool = False
     families: Families = field(default_factory=Families)
     node_link: Link | None = None
+    ifb: Link | None = None
     applied: list[Step] = field(default_factory=list)
     errors: list[StepError] = field(default_factory=list)
     desired: list[KernelObject] = field(default_factory=list)
@@ -160,7 +162,7 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         applied = kernel.apply(made.steps, namespace, observed)
         outcome.applied += made.steps
         outcome.errors = applied.errors
-        if applied.made is not None and not applied.errors:
+        if applied.made is not None and not applied.errors and attachment.spec.bandwidth == NO_LIMITS:
             # A new pair has just been filled by a plan that started from nothing; there is no older state to read back.
             outcome.node_link = applied.made
             return
@@ -174,7 +176,7 @@ def preview(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Step, .
     namespace = _open(work, kernel, outcome)
     try:
         if attachment.removing:
-            observed = kernel.observe(attachment, namespace, hint_index=0, snapshot=None, node_ipv6=node.ipv6)
+            observed = kernel.observe(attachment, namespace, hint_indexes=(), snapshot=None, node_ipv6=node.ipv6)
             return plan((), observed.objects).steps
         _, made = observe_and_plan(work, kernel, namespace, None, outcome)
         return made.steps if made is not None else ()
@@ -191,12 +193,13 @@ def observe_and_plan(
     observed = kernel.observe(
         work.attachment,
         namespace,
-        hint_index=work.hint_index,
+        hint_indexes=work.hint_indexes,
         snapshot=snapshot,
         node_ipv6=work.node.ipv6,
     )
     outcome.families = observed.families
     outcome.node_link = observed.node_link
+    outcome.ifb = observed.ifb
     if namespace is None and observed.node_link is None:
         return observed, plan((), observed.objects) if observed.objects else None
     desired: Iterable[KernelObject] = render_attachment(

@@ -24,19 +24,28 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Where an attachment's two ends were, and how they should look."""
+    """Where an attachment's two ends, and its ifb if it has one, were, and how they should look."""
 
     node: Link
     workload: Link | None
     index: int
     peer_index: int
     nsid: int
+    ifb: Link | None = None
+    ifb_index: int = 0
+
+    @property
+    def node_indexes(self) -> tuple[int, ...]:
+        return (self.index, self.ifb_index) if self.ifb_index else (self.index,)
 
     @property
     def places(self) -> tuple[Place, ...]:
-        return ((NODE_NSID, self.index), (self.nsid, self.peer_index))
+        ends = ((NODE_NSID, self.index), (self.nsid, self.peer_index))
+        return (*ends, (NODE_NSID, self.ifb_index)) if self.ifb_index else ends
 
     def desired_at(self, place: Place) -> Link | None:
+        if place == (NODE_NSID, self.ifb_index):
+            return self.ifb
         return self.node if place == (NODE_NSID, self.index) else self.workload
 
 

@@ -103,7 +103,7 @@ class LinuxKernel:
         attachment: Attachment,
         namespace: Namespace | None,
         *,
-        hint_index: int = 0,
+        hint_indexes: Sequence[int] = (),
         snapshot: NodeSnapshot | None = None,
         node_ipv6: bool = True,
     ) -> Observed:
@@ -111,7 +111,7 @@ class LinuxKernel:
             self._node,
             namespace.channel if namespace is not None else None,
             attachment,
-            hint_index=hint_index,
+            hint_indexes=hint_indexes,
             snapshot=snapshot,
             node_ipv6=node_ipv6,
         )

@@ -218,8 +218,7 @@ class Loop:
 
     def _work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
         hint = self._results.hints.get(attachment.key)
-        index = hint.index if hint is not None else 0
-        return Work(attachment, self._nodewide.node, index, snapshot, may_block)
+        return Work(attachment, self._nodewide.node, hint.node_indexes if hint is not None else (), snapshot, may_block)
 
     def _pass(self, key: AttachmentKey) -> None:
         """One pass on this thread."""

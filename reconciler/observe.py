@@ -51,6 +51,7 @@ class Observed:
     objects: dict[Key, KernelObject] = field(default_factory=dict)
     node_link: Link | None = None
     workload_link: Link | None = None
+    ifb: Link | None = None
     families: Families = field(default_factory=Families)
 
     def add(self, thing: KernelObject) -> None:
@@ -62,20 +63,21 @@ def observe(
     workload: Channel | None,
     attachment: Attachment,
     *,
-    hint_index: int = 0,
+    hint_indexes: Sequence[int] = (),
     snapshot: NodeSnapshot | None = None,
     node_ipv6: bool = True,
 ) -> Observed:
     """Reads one attachment, less its elements of the nftables table. `workload` is None while its namespace cannot be
-    reached. `hint_index` is where its link
-    on the node was last seen, to find a renamed one without reading them all.
+    reached. `hint_indexes` are where its links
+    on the node were last seen, to find a renamed one without reading them all.
 
     Raises Retryable when the kernel does not answer.
     """
     observed = Observed()
     key = attachment.key
     name = node_if_name(key)
-    found, ifb = _node_links(node, key, name, hint_index, snapshot)
+    found, ifb = _node_links(node, key, name, hint_indexes, snapshot)
+    observed.ifb = ifb[0] if ifb is not None else None
     if found is not None:
         link, up = found
         observed.node_link = link
@@ -98,6 +100,8 @@ def observe(
     if ifb is not None or attachment.spec.bandwidth != NO_LIMITS or (found is not None and found[0].qdisc == "tbf"):
         for thing in read_shaping(node, observed.node_link, name, ifb, ifb_name(key)):
             observed.add(thing)
+    if ifb is not None:
+        observed.objects[(Link, Scope.NODE, ifb_name(key))] = ifb[0]
     observed.families = Families(v6=_ipv6(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6))
     return observed
 
@@ -121,7 +125,7 @@ _Found = tuple[Link, bool] | None
 
 
 def _node_links(
-    node: Channel, key: AttachmentKey, name: str, hint_index: int, snapshot: NodeSnapshot | None
+    node: Channel, key: AttachmentKey, name: str, hint_indexes: Sequence[int], snapshot: NodeSnapshot | None
 ) -> tuple[_Found, _Found]:
     """The node's end of the pair, and the ifb."""
     alias = alias_of(key)
@@ -129,15 +133,10 @@ def _node_links(
         found = snapshot.links_by_name.get(name) or snapshot.links_by_alias.get(alias)
         return found, snapshot.links_by_name.get(ifb_name(key))
     requests = [encode.get_link_by_name(name), encode.get_link_by_name(ifb_name(key))]
-    if hint_index:
-        requests.append(encode.get_link_by_index(hint_index))
+    requests += [encode.get_link_by_index(index) for index in hint_indexes]
     by_name, ifb, *by_index = (_link(Scope.NODE, reply) for reply in node.transact(requests))
-    if by_name is not None:
-        return by_name, ifb
-    for renamed in by_index:
-        if renamed is not None and is_our_link(renamed[0]) and renamed[0].alias == alias:
-            return renamed, ifb
-    return None, ifb
+    renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
+    return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
 
 
 def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bool:

@@ -142,9 +142,18 @@ class Results:
         if link is None:
             self.hints.forget(attachment.key)
             return
-        ends = {thing.scope: thing for thing in outcome.desired if isinstance(thing, Link)}
+        links = [thing for thing in outcome.desired if isinstance(thing, Link)]
+        ends = {thing.scope: thing for thing in links if thing.kind == "veth"}
         if Scope.NODE in ends:
-            hint = Hint(ends[Scope.NODE], ends.get(Scope.WORKLOAD), link.index, link.peer_index, link.peer_nsid)
+            hint = Hint(
+                ends[Scope.NODE],
+                ends.get(Scope.WORKLOAD),
+                link.index,
+                link.peer_index,
+                link.peer_nsid,
+                next((thing for thing in links if thing.kind == "ifb"), None),
+                outcome.ifb.index if outcome.ifb is not None else 0,
+            )
             self.hints.learn(attachment.key, hint, tuple(a.packed for a in attachment.addresses))
 
     def _answer(self, outcome: Outcome, status: AttachmentStatus) -> None:

@@ -27,7 +27,6 @@ def read_shaping(
     found: list[KernelObject] = []
     names = {}
     if ifb is not None:
-        found.append(ifb[0])
         names[ifb[0].index] = ifb_name
         if ifb[1]:
             found.append(LinkUp(Scope.NODE, ifb_name))

@@ -87,7 +87,7 @@ def _request(
         list[str] | None,
         _option(
             "--port",
-            metavar="[IP:]PORT[-END]:PORT[/PROTOCOL]",
+            metavar="MAPPING",
             help="A port of the node that leads to the workload: 8080:80, 5000-5009:5000/udp, 127.0.0.1:8080:80. "
             "Repeatable.",
             panel=_PORTS,

@@ -1,5 +1,5 @@
-"""One rtnetlink socket that hears link, address, route and neighbour changes on the node and in every namespace that
-has a veth to it. What it hears only marks keys; what is marked is read anew.
+"""One rtnetlink socket that hears link, address, route, neighbour and traffic control changes on the node and in every
+namespace that has a veth to it. What it hears only marks keys; what is marked is read anew.
 
 Decoding notifications whole costs more than the attach that caused them, so of each the header is read, and of links
 and routes a few attributes more, to tell our own echoes from damage.
@@ -15,7 +15,7 @@ from enum import IntEnum
 
 from models.errors import Terminal, errno_name
 from models.kernel import Link, Scope
-from reconciler.kernel import decode
+from reconciler.kernel import decode, tc
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
 from reconciler.kernel.socketfilter import attach_filter, echo_filter
@@ -25,9 +25,9 @@ NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
 SO_RCVBUFFORCE = 33
 
-# enum rtnetlink_groups, include/uapi/linux/rtnetlink.h: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE,
-# IPV4_NETCONF, IPV6_NETCONF, NSID
-_GROUPS = (1, 3, 5, 7, 9, 11, 24, 25, 28)
+# enum rtnetlink_groups, include/uapi/linux/rtnetlink.h: LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR,
+# IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NSID
+_GROUPS = (1, 3, 4, 5, 7, 9, 11, 24, 25, 28)
 _RECEIVE_BYTES = 1 << 15
 _BUFFER_BYTES = 8 << 20
 NODE_NSID = -1
@@ -40,6 +40,7 @@ class Subject(IntEnum):
     NEIGHBOUR = 3
     NETCONF = 4
     NSID = 5
+    TC = 6
 
 
 _SUBJECTS = {
@@ -54,8 +55,22 @@ _SUBJECTS = {
     rt.RTM_NEWNETCONF: Subject.NETCONF,
     rt.RTM_DELNETCONF: Subject.NETCONF,
     rt.RTM_DELNSID: Subject.NSID,
+    rt.RTM_NEWQDISC: Subject.TC,
+    rt.RTM_DELQDISC: Subject.TC,
+    rt.RTM_NEWTFILTER: Subject.TC,
+    rt.RTM_DELTFILTER: Subject.TC,
 }
-_DELETIONS = frozenset({rt.RTM_DELLINK, rt.RTM_DELADDR, rt.RTM_DELROUTE, rt.RTM_DELNEIGH, rt.RTM_DELNSID})
+_DELETIONS = frozenset(
+    {
+        rt.RTM_DELLINK,
+        rt.RTM_DELADDR,
+        rt.RTM_DELROUTE,
+        rt.RTM_DELNEIGH,
+        rt.RTM_DELNSID,
+        rt.RTM_DELQDISC,
+        rt.RTM_DELTFILTER,
+    }
+)
 # What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
 _CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
 NETNSA_NSID = 1
@@ -151,6 +166,8 @@ def _event(subject: Subject, type_: int, flags: int, nsid: int, body: Buffer, *,
             index = _u32(attributes(body, rt.RTMSG.size).get(rt.RTA_OIF))
         case Subject.NETCONF:
             index = _s32(attributes(body, 4).get(NETCONFA_IFINDEX))
+        case Subject.TC:
+            index = tc.index_of(body)
         case Subject.NSID:
             index = _s32(attributes(body, 4).get(NETNSA_NSID))
     return Event(subject, type_ in _DELETIONS, nsid, index, by_kernel, bool(flags & rt.NLM_F_REPLACE), up, body)

@@ -38,6 +38,7 @@ RTM_DELNETCONF = 81  # include/uapi/linux/rtnetlink.h
 RTM_NEWNSID: int = rtnl.RTM_NEWNSID
 RTM_DELNSID: int = rtnl.RTM_DELNSID
 
+NLM_F_ECHO = 0x8
 NLM_F_REPLACE = 0x100
 NLM_F_EXCL = 0x200
 NLM_F_CREATE = 0x400

@@ -85,8 +85,9 @@ def _filter(index: int) -> bytes:
 
 
 def get_qdisc(index: int, parent: int) -> Request:
-    """The link's qdisc at the root or at the ingress; ENOENT when there is none."""
-    return Request(rt.RTM_GETQDISC, 0, _qdisc(index, 0, parent))
+    """The link's qdisc at the root or at the ingress; ENOENT when there is none. The kernel answers to all who listen,
+    and to who asked only if told to echo; a dump could not be had for one link alone."""
+    return Request(rt.RTM_GETQDISC, rt.NLM_F_ECHO, _qdisc(index, 0, parent))
 
 
 def dump_ingress_filters(index: int) -> bytes:

@@ -205,7 +205,7 @@ class FakeKernel:
         attachment: Attachment,
         namespace: Namespace | None,
         *,
-        hint_index: int = 0,
+        hint_indexes: Sequence[int] = (),
         snapshot: NodeSnapshot | None = None,  # noqa: ARG002 - each read is anew here
         node_ipv6: bool = True,
     ) -> Observed:
@@ -213,7 +213,7 @@ class FakeKernel:
         observed = Observed()
         key = attachment.key
         name = node_if_name(key)
-        found = self._node_link(name, key, hint_index)
+        found = self._node_link(name, key, hint_indexes)
         if found is not None:
             self._read_bound(self.node, found, name, observed)
         named = None
@@ -233,11 +233,11 @@ class FakeKernel:
         observed.families = Families(v6=node_on and workload_on)
         return observed
 
-    def _node_link(self, name: str, key: AttachmentKey, hint_index: int) -> Link | None:
+    def _node_link(self, name: str, key: AttachmentKey, hint_indexes: Sequence[int]) -> Link | None:
         if (named := self.node.links.get(name)) is not None:
             return named
-        hinted = self.node.by_index(hint_index) if hint_index else None
-        return hinted if hinted is not None and is_our_link(hinted) and hinted.alias == alias_of(key) else None
+        hinted = (self.node.by_index(index) for index in hint_indexes)
+        return next((it for it in hinted if it and is_our_link(it) and it.alias == alias_of(key)), None)
 
     def _workload_link(self, side: Side, node_link: Link | None, if_name: str, observed: Observed) -> Link | None:
         ours = side.by_index(node_link.peer_index) if node_link is not None and node_link.peer_index else None
@@ -367,7 +367,8 @@ class FakeKernel:
 
     def remove_links(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, StepError | None]:
         for thing in doomed:
-            link = self._node_link(node_if_name(thing.key), thing.key, thing.hint_index)
+            hints = (thing.hint_index,) if thing.hint_index else ()
+            link = self._node_link(node_if_name(thing.key), thing.key, hints)
             if link is not None and is_our_link(link) and key_of_alias(link.alias or "") in (None, thing.key):
                 self.remove_link(self.node, link.index)
         return dict.fromkeys(thing.key for thing in doomed)

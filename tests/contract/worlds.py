@@ -170,7 +170,7 @@ def cookie_of(world: World, path: str) -> int:
 
 def passed(world: World, attachment: Attachment, *, hint_index: int = 0, may_block: bool = True) -> Outcome:
     """One pass over the attachment."""
-    return converge(Work(attachment, NODE, hint_index, may_block=may_block), world.kernel)
+    return converge(Work(attachment, NODE, (hint_index,) if hint_index else (), may_block=may_block), world.kernel)
 
 
 def attached(world: World) -> Attachment:
@@ -191,7 +191,7 @@ def seen(world: World, attachment: Attachment) -> set[KernelObject]:
     """What the kernel holds for the attachment, less what the kernel adds by itself and when it likes."""
     namespace = world.kernel.open(attachment.spec.netns.where)
     try:
-        observed = world.kernel.observe(attachment, namespace, hint_index=0, snapshot=None, node_ipv6=NODE.ipv6)
+        observed = world.kernel.observe(attachment, namespace, hint_indexes=(), snapshot=None, node_ipv6=NODE.ipv6)
     finally:
         namespace.close()
     return {thing for thing in observed.objects.values() if not _by_kernel(thing)}
