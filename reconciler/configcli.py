@@ -3,13 +3,14 @@
 Each flag is said once, here. What needs pydantic is imported inside the functions, so that `netplumb --help` is quick.
 """
 
-from __future__ import annotations
-
+# Annotations are read at import, by typer, so they are not postponed in this file.
+import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -24,45 +25,8 @@ Config: TypeAlias = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings file; /etc/netplumb/netplumb.yaml without it, if there."),
 ]
-SocketFlag: TypeAlias = Annotated[
-    Path | None, typer.Option("--socket", help="The unix socket to serve on.", rich_help_panel=_PANEL)
-]
-DataDirFlag: TypeAlias = Annotated[
+DataDir: TypeAlias = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the store lies.", rich_help_panel=_PANEL)
-]
-StateFilesFlag: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--state-files", metavar="DIR", help="Directory of state files to watch.", rich_help_panel=_PANEL),
-]
-PoolFlag: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pool",
-        metavar="CIDR",
-        help="Prefix to give addresses from. Repeatable, both families.",
-        rich_help_panel=_PANEL,
-    ),
-]
-ResyncFlag: TypeAlias = Annotated[
-    float | None,
-    typer.Option("--resync-s", help="Seconds between full comparisons with the kernel.", rich_help_panel=_PANEL),
-]
-MasqueradeFlag: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--masquerade/--no-masquerade", help="Masquerade what workloads send outside.", rich_help_panel=_PANEL
-    ),
-]
-MtuFlag: TypeAlias = Annotated[
-    int | None,
-    typer.Option("--mtu", help="MTU of workloads' interfaces; 0 takes the uplink's.", rich_help_panel=_PANEL),
-]
-LogFormatFlag: TypeAlias = Annotated[
-    Literal["text", "json"] | None, typer.Option("--log-format", help="How to log.", rich_help_panel=_PANEL)
-]
-LogLevelFlag: TypeAlias = Annotated[
-    Literal["debug", "info", "warning", "error"] | None,
-    typer.Option("--log-level", help="The least severe level to log.", rich_help_panel=_PANEL),
 ]
 Output: TypeAlias = Annotated[
     Literal["table", "json", "yaml"], typer.Option("--output", "-o", help="How to print the answer.")
@@ -77,17 +41,32 @@ def register(app: typer.Typer) -> None:
     app.command("schema")(schema)
 
 
-def given(
-    *,
-    socket: Path | None,
-    data_dir: Path | None,
-    state_files: Path | None,
-    pool: list[str] | None,
-    resync_s: float | None,
-    masquerade: bool | None,
-    mtu: int | None,
-    log_format: str | None,
-    log_level: str | None,
+def _flag(name: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
+    return typer.Option(name, help=help, metavar=metavar, rich_help_panel=_PANEL)
+
+
+def _given(
+    socket: Annotated[Path | None, _flag("--socket", "The unix socket to serve on.")] = None,
+    data_dir: DataDir = None,
+    state_files: Annotated[Path | None, _flag("--state-files", "Directory of state files to watch.", "DIR")] = None,
+    pool: Annotated[
+        list[str] | None, _flag("--pool", "Prefix to give addresses from. Repeatable, both families.", "CIDR")
+    ] = None,
+    resync_s: Annotated[float | None, _flag("--resync-s", "Seconds between full comparisons with the kernel.")] = None,
+    masquerade: Annotated[
+        bool | None, _flag("--masquerade/--no-masquerade", "Masquerade what workloads send outside.")
+    ] = None,
+    isolate_node: Annotated[
+        bool | None, _flag("--isolate-node/--no-isolate-node", "Keep workloads from the node's own services.")
+    ] = None,
+    isolate_workloads: Annotated[
+        bool | None, _flag("--isolate-workloads/--no-isolate-workloads", "Keep workloads from each other.")
+    ] = None,
+    mtu: Annotated[int | None, _flag("--mtu", "MTU of workloads' interfaces; 0 takes the uplink's.")] = None,
+    log_format: Annotated[Literal["text", "json"] | None, _flag("--log-format", "How to log.")] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None, _flag("--log-level", "The least severe level to log.")
+    ] = None,
 ) -> dict[str, object]:
     """The flags that were given, by the name of the setting."""
     flags = {
@@ -97,6 +76,8 @@ def given(
         "pools": pool or None,
         "resync_s": resync_s,
         "masquerade": masquerade,
+        "isolate_node": isolate_node,
+        "isolate_workloads": isolate_workloads,
         "mtu": mtu,
         "log_format": log_format,
         "log_level": log_level,
@@ -104,7 +85,23 @@ def given(
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def load_or_exit(flags: dict[str, object], config: Path | None) -> Configuration:
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the flags of the settings. It takes those that were given as `flags`, beside its own options."""
+    settings = inspect.signature(_given).parameters
+    own = {name: it for name, it in inspect.signature(command).parameters.items() if name != "flags"}
+
+    def run(**options: Any) -> None:
+        given = {name: options.pop(name) for name in settings}
+        command(flags=_given(**given), **options)
+
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    signature = inspect.Signature([*own.values(), *settings.values()])
+    run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {it.name: it.annotation for it in signature.parameters.values()}
+    return run
+
+
+def load_or_exit(flags: dict[str, object], config: Path | None) -> "Configuration":
     """The configuration; if it is wrong, a line on stderr for each mistake and exit 2."""
     from reconciler import configuration
 
@@ -116,34 +113,10 @@ def load_or_exit(flags: dict[str, object], config: Path | None) -> Configuration
         raise typer.Exit(2) from None
 
 
-def show(
-    config: Config = None,
-    output: Output = "table",
-    socket: SocketFlag = None,
-    data_dir: DataDirFlag = None,
-    state_files: StateFilesFlag = None,
-    pool: PoolFlag = None,
-    resync_s: ResyncFlag = None,
-    masquerade: MasqueradeFlag = None,
-    mtu: MtuFlag = None,
-    log_format: LogFormatFlag = None,
-    log_level: LogLevelFlag = None,
-) -> None:
+@with_settings
+def show(flags: dict[str, object], config: Config = None, output: Output = "table") -> None:
     """Show the settings that the daemon would run with, and where each comes from."""
-    loaded = load_or_exit(
-        given(
-            socket=socket,
-            data_dir=data_dir,
-            state_files=state_files,
-            pool=pool,
-            resync_s=resync_s,
-            masquerade=masquerade,
-            mtu=mtu,
-            log_format=log_format,
-            log_level=log_level,
-        ),
-        config,
-    )
+    loaded = load_or_exit(flags, config)
     values = loaded.settings.model_dump(mode="json")
     if output == "table":
         _print_table(values, loaded)
@@ -161,7 +134,7 @@ def schema() -> None:
     typer.echo(_json(schemas), nl=False)
 
 
-def _print_table(values: dict[str, object], loaded: Configuration) -> None:
+def _print_table(values: dict[str, object], loaded: "Configuration") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -182,8 +155,10 @@ def _words(value: object) -> str:
             return str(value).lower()
         case list():
             return ", ".join(_words(item) for item in value)
-        case {"cidr": cidr, "reserved": reserved}:
-            return f"{cidr} less {_words(reserved)}"
+        case {"cidr": cidr, **more}:
+            return f"{cidr} ({', '.join(f'{name} {_words(it)}' for name, it in more.items())})"
+        case dict():
+            return " ".join(f"{name}={_words(it)}" for name, it in value.items())
         case _:
             return str(value)
 

@@ -21,6 +21,7 @@ from models.network import Pool
 from models.settings import Settings
 from models.status import Phase
 from reconciler.desired import Desired
+from reconciler.firewallwatch import FirewallWatch
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.nftables import Nftables
 from reconciler.kernel.nftevents import NftListener
@@ -99,6 +100,7 @@ class _Daemon:
         self._listener = Listener()
         self._nftables = nftables
         self._nft_listener = NftListener()
+        self._firewalls = FirewallWatch()
         self._desired = Desired(store, settings, lambda key: self._loop.wish_changed(key))
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
@@ -136,7 +138,7 @@ class _Daemon:
             reader,
             version=version("netplumb"),
             timeout_s=settings.attach_timeout_s,
-            source_conditions=self._declared.conditions,
+            source_conditions=lambda: (*self._declared.conditions(), self._firewalls.condition),
         )
 
     def _sources_loaded(self) -> None:
@@ -148,6 +150,7 @@ class _Daemon:
         self._desired.resume()
         stack.callback(self._listener.close)
         stack.callback(self._nft_listener.close)
+        stack.callback(self._firewalls.close)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, stop.set)
@@ -155,7 +158,9 @@ class _Daemon:
         events.add_reader(self._nft_listener.fileno(), self._hear_nftables)
         stack.callback(events.remove_reader, self._nft_listener.fileno())
         notifier = Notifier.from_environment()
-        tasks = [events.create_task(self._loop.run()), events.create_task(self._watch_namespaces())]
+        tasks = [
+            events.create_task(task) for task in (self._loop.run(), self._watch_namespaces(), self._firewalls.run())
+        ]
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))
         else:
@@ -198,6 +203,8 @@ class _Daemon:
     def _hear_nftables(self) -> None:
         """Marks the node unless all that was heard of are commits of ours, or of others to other tables."""
         heard = self._nft_listener.drain()
+        if heard.lost or any(not commit.ours for commit in heard.commits):
+            self._firewalls.mark()
         if heard.lost or not self._nftables.told(heard.commits):
             self._loop.mark_node()
 

@@ -1,7 +1,6 @@
 """The command `netplumb`: the API's client commands, and the daemon, its settings, the purge and the sandbox."""
 
-from __future__ import annotations
-
+# Annotations are read at import, by typer, so they are not postponed in this file.
 import asyncio
 import os
 import sys
@@ -12,20 +11,7 @@ import typer
 
 from api.cli import commands
 from reconciler import configcli
-from reconciler.configcli import (
-    Config,
-    DataDirFlag,
-    LogFormatFlag,
-    LogLevelFlag,
-    MasqueradeFlag,
-    MtuFlag,
-    PoolFlag,
-    ResyncFlag,
-    SocketFlag,
-    StateFilesFlag,
-    given,
-    load_or_exit,
-)
+from reconciler.configcli import Config, DataDir, load_or_exit, with_settings
 
 if TYPE_CHECKING:
     from models.settings import Settings
@@ -41,33 +27,12 @@ configcli.register(app)
 
 
 @app.command()
-def daemon(
-    config: Config = None,
-    socket: SocketFlag = None,
-    data_dir: DataDirFlag = None,
-    state_files: StateFilesFlag = None,
-    pool: PoolFlag = None,
-    resync_s: ResyncFlag = None,
-    masquerade: MasqueradeFlag = None,
-    mtu: MtuFlag = None,
-    log_format: LogFormatFlag = None,
-    log_level: LogLevelFlag = None,
-) -> None:
+@with_settings
+def daemon(flags: dict[str, object], config: Config = None) -> None:
     """Run the daemon in this network namespace, the node. Needs root, or a user namespace of its own.
 
     SIGTERM stops it and leaves what is attached attached; SIGHUP reads the settings again.
     """
-    flags = given(
-        socket=socket,
-        data_dir=data_dir,
-        state_files=state_files,
-        pool=pool,
-        resync_s=resync_s,
-        masquerade=masquerade,
-        mtu=mtu,
-        log_format=log_format,
-        log_level=log_level,
-    )
     settings = load_or_exit(flags, config).settings
 
     from models.errors import NetplumbError
@@ -77,7 +42,7 @@ def daemon(
 
     configure(settings.log_format, settings.log_level)
 
-    def reload() -> Settings:
+    def reload() -> "Settings":
         return configuration.load(flags, config, os.environ).settings
 
     try:
@@ -89,7 +54,7 @@ def daemon(
 @app.command()
 def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    data_dir: DataDirFlag = None,
+    data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
     """Remove all that is netplumb's from this node, after showing what. The daemon must not run.

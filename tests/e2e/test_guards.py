@@ -1,0 +1,217 @@
+"""What a workload is kept from, by real packets in both families."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+from ipaddress import ip_address
+
+import pytest
+
+from api.client import Client
+from api.v1 import netplumb_pb2 as pb
+from tests.e2e import wishes
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
+from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving
+from tests.e2e.hosts import Host
+from tests.e2e.streams import open_socket
+from tests.e2e.waiting import until
+
+PORT = 9200
+
+
+def spoofed(node: Host) -> int:
+    """How many packets the guard against foreign sources dropped."""
+    said = node.run("nft list chain inet netplumb from_workload")
+    found = re.search(r'counter packets (\d+) bytes \d+ drop comment "spoofed sources"', said)
+    assert found is not None, said
+    return int(found[1])
+
+
+def send_from(host: Host, source: str, target: str) -> None:
+    """One UDP datagram with a source that need not be the host's, by a raw packet on eth0."""
+    udp = struct.pack("!HHHH", 5000, PORT, 8, 0)
+    src, dst = ip_address(source), ip_address(target)
+    if src.version == 4:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, socket.IPPROTO_UDP, 0) + src.packed + dst.packed
+        total = sum(struct.unpack("!10H", header))
+        total = (total & 0xFFFF) + (total >> 16)
+        header = header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:]
+        kind = 0x0800
+    else:
+        header = struct.pack("!IHBB", 6 << 28, len(udp), socket.IPPROTO_UDP, 64) + src.packed + dst.packed
+        kind = 0x86DD
+    ethernet = bytes.fromhex("029c52fe6d0a") + bytes.fromhex(host.link("eth0")["address"].replace(":", ""))
+    with host.enter():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        wire.bind(("eth0", 0))
+    with wire:
+        wire.send(ethernet + struct.pack("!H", kind) + header + udp)
+
+
+async def test_a_foreign_source_is_dropped_and_counted(client: Client, node: Host, web: Host, db: Host) -> None:
+    """What a workload sends from an address of another, of the node or of nobody ends at its link."""
+    await client.attach(wishes.attach(web))
+    other = await client.attach(wishes.attach(db))
+    dropped = spoofed(node)
+    foreign = (wishes.v4(other), "10.213.0.1", "198.51.100.9", NODE_V4, wishes.v6(other), "fd13::1", "2001:db8:9::9")
+    for source in foreign:
+        with open_socket(node, "::" if ":" in source else ANY_V4, socket.SOCK_DGRAM) as listening:
+            listening.settimeout(0.1)
+            listening.bind((ANY_V6 if ":" in source else ANY_V4, PORT))
+            send_from(web, source, NODE_V6 if ":" in source else NODE_V4)
+            with pytest.raises(TimeoutError):
+                listening.recv(64)
+        dropped += 1
+        assert spoofed(node) == dropped, source
+
+
+async def test_its_own_sources_pass(client: Client, node: Host, web: Host) -> None:
+    """Every address of the workload is its own, also those that a change gave it."""
+    addresses = ("10.213.0.50", "10.213.0.51", "fd13::50", "fd13::51")
+    await client.attach(wishes.attach(web, addresses=addresses))
+    dropped = spoofed(node)
+    with serving(node, PORT, protocols=("udp",)):
+        for address in addresses:
+            to = "fd13::1" if ":" in address else "10.213.0.1"
+            assert ask(web, to, PORT, "udp", bind=address) == f"node {address}"
+    await client.attach(wishes.attach(web, addresses=addresses[::2]))
+    send_from(web, addresses[1], NODE_V4)
+    await until(lambda: spoofed(node) == dropped + 1, "an address that was taken away is a foreign one")
+
+
+async def test_the_guard_is_there_before_the_link_is_up(client: Client, node: Host, web: Host) -> None:
+    """What a workload sends from its first moment on is guarded: the rule names our group, which the link has from the
+    message that makes it."""
+    with open_socket(node, ANY_V4, socket.SOCK_DGRAM) as listening:
+        listening.bind((ANY_V4, PORT))
+        listening.settimeout(0.2)
+        for number in range(5):
+            await client.attach(wishes.attach(web))
+            send_from(web, f"198.51.100.{number + 1}", NODE_V4)
+            with pytest.raises(TimeoutError):
+                listening.recv(64)
+            await client.detach(wishes.detach("web"))
+
+
+@pytest.mark.parametrize("by", ["attachment", "setting"])
+async def test_a_workload_is_kept_from_the_nodes_services(
+    start_daemon: StartDaemon, node: Host, outside: Host, web: Host, db: Host, by: str
+) -> None:
+    """On each address of the node; what the node asks of the workload is answered, and the outside is reached."""
+    daemon = await start_daemon(flags="--isolate-node" if by == "setting" else "")
+    async with daemon.client() as client:
+        wish = wishes.attach(web, isolate_node=True) if by == "attachment" else wishes.attach(web)
+        answer = await client.attach(wish)
+        assert answer.attachment.isolate_node
+        await client.attach(wishes.attach(db, isolate_node=False))
+        with serving(node, PORT), serving(web, PORT), serving(outside, PORT):
+            for address in (NODE_V4, NODE_V6, "10.213.0.1", "fd13::1", "169.254.77.1"):
+                assert ask(web, address, PORT) is None, address
+                assert ask(db, address, PORT), address
+            for own, beyond in ((wishes.v4(answer), OUTSIDE_V4), (wishes.v6(answer), OUTSIDE_V6)):
+                assert ask(node, own, PORT, "udp")
+                assert ask(web, beyond, PORT)
+                assert web.ping(beyond)
+            await client.attach(wishes.attach(web, isolate_node=False))
+            assert ask(web, NODE_V6, PORT)
+
+
+async def test_workloads_are_kept_from_each_other(client: Client, outside: Host, web: Host, db: Host) -> None:
+    """An isolated one neither reaches others nor is reached, but by an open one; answers pass."""
+    other = await client.attach(wishes.attach(db))
+    isolated = await client.attach(wishes.attach(web, isolate_workloads=True))
+    with serving(web, PORT), serving(db, PORT), serving(outside, PORT):
+        for version in (wishes.v4, wishes.v6):
+            assert ask(web, version(other), PORT) is None
+            assert ask(db, version(isolated), PORT) is None
+        assert ask(web, OUTSIDE_V4, PORT)
+        await client.attach(wishes.attach(db, isolate_workloads=False))
+        for version in (wishes.v4, wishes.v6):
+            assert ask(web, version(other), PORT)
+            assert ask(db, version(isolated), PORT, "udp")
+        await client.attach(wishes.attach(db))
+        assert ask(web, wishes.v6(other), PORT) is None
+        await client.attach(wishes.attach(web))
+        assert ask(web, wishes.v6(other), PORT)
+    assert (await client.check("web")).in_sync
+
+
+async def test_all_workloads_are_isolated_by_the_setting(
+    start_daemon: StartDaemon, node: Host, web: Host, db: Host
+) -> None:
+    """The node's switch holds for those that say nothing, by a published port too; SIGHUP changes it."""
+    daemon = await start_daemon(flags="--isolate-workloads")
+    async with daemon.client() as client:
+        answer = await client.attach(wishes.attach(web, ports=(f"8080:{PORT}",)))
+        assert answer.attachment.isolate_workloads
+        await client.attach(wishes.attach(db))
+        with serving(web, PORT):
+            assert ask(db, wishes.v4(answer), PORT) is None
+            assert ask(db, NODE_V4, 8080) is None
+            assert ask(node, wishes.v6(answer), PORT)
+            await client.attach(wishes.attach(web, isolate_workloads=False))
+            assert ask(db, wishes.v4(answer), PORT)
+
+
+DAMAGES = {
+    "ruleset flushed": "nft flush ruleset",
+    "a guard's rules removed": "nft flush chain inet netplumb from_workload",
+    "accept before all": "nft insert rule inet netplumb from_workload accept",
+    "chain deleted": "nft 'flush chain inet netplumb input; delete chain inet netplumb input'",
+    "isolation lifted": "nft flush set inet netplumb workloads_closed",
+    "another isolated": "nft add element inet netplumb node_closed '{ npstranger }'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_damaged_guards_come_back(client: Client, node: Host, web: Host, damage: str) -> None:
+    """Nobody lifts them for longer than a moment."""
+    await client.attach(wishes.attach(web, isolate_workloads=True, isolate_node=True))
+    before = sorted(node.ruleset().splitlines())
+    node.run(damage)
+    await until(lambda: sorted(node.ruleset().splitlines()) == before, damage)
+
+
+FIREWALLD = (
+    "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10;"
+    " ct state established,related accept; reject with icmpx admin-prohibited; }; }"
+)
+BLOCKING = {
+    "ip filter FORWARD": "iptables -P FORWARD DROP",
+    "ip6 filter FORWARD": "ip6tables -N DOCKER-USER; ip6tables -A FORWARD -j DOCKER-USER;"
+    " ip6tables -A FORWARD -j REJECT",
+    "inet firewalld filter_FORWARD": f"nft '{FIREWALLD}'",
+}
+
+
+@pytest.mark.parametrize("chain", BLOCKING)
+async def test_a_foreign_firewall_is_reported_and_left_alone(
+    client: Client, node: Host, outside: Host, web: Host, chain: str
+) -> None:
+    """The chain that drops what we forward is named with a remedy, which helps, and the condition goes with it."""
+
+    async def blocked() -> pb.Condition | None:
+        conditions = (await client.status()).conditions
+        return next((it for it in conditions if it.type == "ForwardBlocked" and it.status), None)
+
+    await client.attach(wishes.attach(web))
+    target = OUTSIDE_V6 if chain.startswith("ip6") else OUTSIDE_V4
+    assert await blocked() is None
+    assert web.ping(target)
+    node.run(f'sh -c "{BLOCKING[chain]}"')
+    before = node.run("nft -s list ruleset")
+    await until(blocked, "the chain is named")
+    told = await blocked()
+    assert told is not None
+    assert f"chain {chain} " in told.message
+    assert not web.ping(target)
+    assert node.run("nft -s list ruleset") == before
+    node.run(f"sh -c '{told.message.partition('let it pass: ')[2]}'")
+
+    async def healed() -> bool:
+        return await blocked() is None
+
+    await until(healed, "the remedy is seen")
+    assert web.ping(target)
