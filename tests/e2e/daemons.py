@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -59,16 +61,9 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(pools=pools)
 
-    def configure(
-        self, *, pools: tuple[str, ...] = POOLS, masquerade: bool = True, netns_gone_grace_s: int = 300
-    ) -> None:
+    def configure(self, *, pools: Sequence[object] = POOLS, **settings: object) -> None:
         """Writes the settings file, which the daemon reads when it starts or is told to."""
-        self.config.write_text(
-            f"pools: [{', '.join(f'{pool!r}' for pool in pools)}]\n"
-            f"masquerade: {'true' if masquerade else 'false'}\n"
-            f"netns_gone_grace_s: {netns_gone_grace_s}\n"
-            f"resync_s: {RESYNC_NEVER_S}\n"
-        )
+        self.config.write_text(json.dumps({"pools": pools, "resync_s": RESYNC_NEVER_S, **settings}))
 
     def words(self) -> list[str]:
         """The command that starts it."""
