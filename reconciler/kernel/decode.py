@@ -95,12 +95,12 @@ def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
     if not (ordinary or local) or flags & rt.RTM_F_CLONED:
         return None
     found = attributes(body, rt.RTMSG.size)
-    oif = found.get(rt.RTA_OIF)
-    name = names.get(_u32(oif)) if oif is not None else None
+    index, gateway = _way(found, names)
+    name = names.get(index)
     if name is None:
         return None
     v4 = family == rt.AF_INET
-    dst, gateway, prefsrc = found.get(rt.RTA_DST), found.get(rt.RTA_GATEWAY), found.get(rt.RTA_PREFSRC)
+    dst, prefsrc = found.get(rt.RTA_DST), found.get(rt.RTA_PREFSRC)
     return Route(
         scope,
         bytes(dst) if dst is not None else bytes(4 if v4 else 16),
@@ -114,6 +114,19 @@ def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
         table,
         type_,
     )
+
+
+def _way(found: Mapping[int, Buffer], names: Mapping[int, str]) -> tuple[int, Buffer | None]:
+    """The interface and the gateway; of a route over several interfaces, those of the first that is named."""
+    if (oif := found.get(rt.RTA_OIF)) is not None:
+        return _u32(oif), found.get(rt.RTA_GATEWAY)
+    ways = found.get(rt.RTA_MULTIPATH, b"")
+    while len(ways) >= rt.RTNEXTHOP.size:
+        size, index = rt.RTNEXTHOP.unpack_from(ways)
+        if index in names:
+            return index, attributes(ways[:size], rt.RTNEXTHOP.size).get(rt.RTA_GATEWAY)
+        ways = ways[max(size, rt.RTNEXTHOP.size) + 3 & ~3 :]
+    return 0, None
 
 
 def default_route_link(body: Buffer) -> int | None:

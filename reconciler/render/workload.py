@@ -6,6 +6,7 @@ The route to the IPv4 first hop is a route of its own, not the onlink flag, whic
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zlib import crc32
 
 from models.attachment import Attachment
 from models.kernel import (
@@ -23,6 +24,22 @@ from models.kernel import (
     Sysctl,
 )
 from models.network import Families, Node
+
+_HASHED_METRICS_FROM = 1_000
+_HASHED_METRICS = 1 << 24
+
+
+def metric_v6(if_name: str) -> int:
+    """The metric of an interface's IPv6 routes: the kernel's default for eth0, one of its own for every other name.
+
+    The kernel makes one route over several interfaces (ECMP) of those that share destination and metric. It would
+    share the traffic out over both while one hands its default route to another, and show the preferred source of one
+    for both.
+    """
+    prefix, number = if_name[:3], if_name[3:]
+    if prefix == "eth" and number.isdecimal() and number.isascii() and int(number) < _HASHED_METRICS_FROM:
+        return IPV6_METRIC + int(number)
+    return IPV6_METRIC + _HASHED_METRICS_FROM + crc32(if_name.encode()) % _HASHED_METRICS
 
 
 def render_workload(attachment: Attachment, _: Node, families: Families) -> Iterator[KernelObject]:
@@ -47,4 +64,4 @@ def render_workload(attachment: Attachment, _: Node, families: Families) -> Iter
         yield Neighbour(Scope.WORKLOAD, name, FIRST_HOP_V6, FIRST_HOP_MAC)
         for dst, prefix_len in routes:
             if len(dst) == 16:
-                yield Route(Scope.WORKLOAD, dst, prefix_len, name, FIRST_HOP_V6, first_v6, metric=IPV6_METRIC)
+                yield Route(Scope.WORKLOAD, dst, prefix_len, name, FIRST_HOP_V6, first_v6, metric=metric_v6(name))

@@ -166,7 +166,10 @@ def test_addresses_are_decoded_as_pyroute2_does(channel: Channel) -> None:
 
 
 def route_of(message: Any) -> Route | None:
-    oif = message.get_attr("RTA_OIF")
+    oif, gateway = message.get_attr("RTA_OIF"), message.get_attr("RTA_GATEWAY")
+    for way in message.get_attr("RTA_MULTIPATH") or ():
+        if oif is None and way["oif"] in NAMES:
+            oif, gateway = way["oif"], way.get_attr("RTA_GATEWAY")
     if message["table"] != rt.RT_TABLE_MAIN or message["type"] != rt.RTN_UNICAST or oif not in NAMES:
         return None
     v4 = message["family"] == rt.AF_INET
@@ -175,7 +178,7 @@ def route_of(message: Any) -> Route | None:
         packed(message.get_attr("RTA_DST")) or bytes(4 if v4 else 16),
         message["dst_len"],
         NAMES[oif],
-        packed(message.get_attr("RTA_GATEWAY")),
+        packed(gateway),
         packed(message.get_attr("RTA_PREFSRC")),
         message.get_attr("RTA_PRIORITY") or 0,
         message["scope"] if v4 else 0,
@@ -194,6 +197,7 @@ def test_routes_are_decoded_as_pyroute2_does(channel: Channel, family: int) -> N
         assert "route 10.10.0.0/16 dev eth0 proto netplumb src 10.9.0.1" in words
         assert "route default via 10.9.0.9 dev eth0 proto 3 metric 5" in words
         assert not any("10.11." in word or "10.12." in word for word in words)
+        assert "route 10.13.0.0/16 via 10.9.0.9 dev eth0 proto 3" in words  # the first of its ways
     else:
         assert "route fd10::/32 dev eth0 proto netplumb metric 16" in words
         assert "route default (IPv6) via fd09::9 dev eth0 proto 3 src fd09::1" in words

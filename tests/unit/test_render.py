@@ -30,6 +30,7 @@ from models.nft import NftChain
 from models.routing import ExtraRoute
 from reconciler.ownership import is_ours
 from reconciler.render import render_attachment, render_node
+from reconciler.render.workload import metric_v6
 
 T = TypeVar("T")
 V4, V6 = ip_address("10.1.0.2"), ip_address("fd01::2")
@@ -129,6 +130,15 @@ def test_several_interfaces_of_one_workload_share_nothing_but_loopback() -> None
     assert {t.key for t in first} & {t.key for t in second if isinstance(t, LinkUp)} == {
         LinkUp(Scope.WORKLOAD, "lo").key
     }
+
+
+def test_routes_over_different_interfaces_have_different_metrics() -> None:
+    """Else the kernel would make one route over several of them; eth0 has the kernel's own default."""
+    names = [*(f"eth{number}" for number in range(1000)), "eth01000", "eth99999999", "net0", "net1", "e0", "ethernet0"]
+    metrics = [metric_v6(name) for name in names]
+    assert metrics[0] == IPV6_METRIC
+    assert len(set(metrics)) == len(names)
+    assert max(metrics) < 2**31
 
 
 def test_only_the_holder_has_default_routes() -> None:
