@@ -14,7 +14,8 @@ from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDa
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ASK_S, ask, serving
 from tests.e2e.hosts import Host
-from tests.e2e.streams import open_socket
+from tests.e2e.sctp import sctp_init
+from tests.e2e.streams import family_of, open_socket
 from tests.e2e.waiting import until
 
 PORT, INNER = 8080, 80
@@ -47,6 +48,23 @@ async def test_from_wherever_it_is_asked(
                 assert (ask(node, address, PORT, protocol) or "").startswith("web "), address
             for address in (node_ip, pool_ip):
                 assert (ask(web, address, PORT, protocol) or "").startswith("web "), address
+
+
+async def test_sctp_is_mapped(client: Client, outside: Host, web: Host) -> None:
+    """The first packet of an association, made by hand since this kernel may have no SCTP sockets."""
+    answer = await client.attach(wishes.attach(web, ports=(f"{PORT}:{INNER}/sctp",)))
+    for to, inner in ((NODE_V4, wishes.v4(answer)), (NODE_V6, wishes.v6(answer))):
+        family = family_of(to)
+        with outside.enter():
+            sending = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+        with web.enter():
+            receiving = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_SCTP)
+        with sending, receiving:
+            receiving.settimeout(ASK_S)
+            sending.sendto(sctp_init(5000, PORT), (to, 0))
+            packet, peer = receiving.recvfrom(256)
+        assert peer[0] == (OUTSIDE_V4 if family == socket.AF_INET else OUTSIDE_V6)
+        assert packet[-32:][2:4] == INNER.to_bytes(2, "big"), inner
 
 
 async def test_a_protocol_of_its_own(client: Client, outside: Host, web: Host) -> None:
