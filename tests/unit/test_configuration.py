@@ -137,7 +137,7 @@ class TestCommands:
         assert result.exit_code == 0, result.output
         rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in result.stdout.splitlines()}
         assert rows["SETTING"].split() == ["VALUE", "FROM"]
-        assert rows["pools"].rstrip().startswith("10.213.0.0/24, fd13::/64 less fd13::5")
+        assert rows["pools"].rstrip().startswith("10.213.0.0/24, fd13::/64 (reserved fd13::5)")
         assert rows["pools"].rstrip().endswith(f"{file}:1")
         assert rows["masquerade"].split() == ["false", "--no-masquerade"]
         assert rows["socket_mode"].split() == ["0660", "default"]
