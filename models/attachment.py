@@ -24,6 +24,7 @@ IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
+REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it was is not known
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
 MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
 MTU_MAX = 65535
@@ -250,3 +251,9 @@ class Attachment(Model):
     def is_declared(self) -> bool:
         """Whether a state file holds it. Such a wish means a path; an RPC's means one namespace."""
         return self.source.startswith(FILE_SOURCE_PREFIX)
+
+    @property
+    def is_rebuilt(self) -> bool:
+        """Whether it was made from the kernel's marks, its store being lost. Any source may take it over; a wish of a
+        client or of a state file makes it an attachment like any other."""
+        return self.source == REBUILT_SOURCE

@@ -23,7 +23,11 @@ def node_if_name(key: AttachmentKey) -> str:
 
 def ifb_name(key: AttachmentKey) -> str:
     """The link that shapes what the workload sends: as the node's end, but `nq`."""
-    return IFB_PREFIX + node_if_name(key).removeprefix(NODE_IF_PREFIX)
+    return ifb_name_beside(node_if_name(key))
+
+
+def ifb_name_beside(node_if_name: str) -> str:
+    return IFB_PREFIX + node_if_name.removeprefix(NODE_IF_PREFIX)
 
 
 def workload_mac(key: AttachmentKey) -> str:

@@ -19,7 +19,7 @@ from models.attachment import NETNS_DIR
 from models.errors import NetplumbError
 from models.network import Pool
 from models.settings import Settings
-from models.status import Phase
+from models.status import Condition, Phase
 from reconciler.desired import Desired
 from reconciler.firewallwatch import FirewallWatch
 from reconciler.kernel.listener import Listener
@@ -28,7 +28,9 @@ from reconciler.kernel.nftevents import NftListener
 from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
+from reconciler.marks import begin_anew
 from reconciler.nodewide import NodeWide
+from reconciler.rebuild import condition
 from reconciler.results import Results
 from reconciler.sdnotify import Notifier
 from reconciler.sources.declared import DeclaredFiles
@@ -61,12 +63,15 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         for each in kernels:
             stack.callback(each.close)
         kernel, worker, remover, reader = kernels
-        store = Store(settings.data_dir, f"{boot_id()}/{kernel.node_cookie}")
+        node_mtu = settings.mtu or kernel.facts().mtu
+        store = Store(
+            settings.data_dir, f"{boot_id()}/{kernel.node_cookie}", lambda: begin_anew(settings.pools, node_mtu)
+        )
         stack.callback(store.close)
         check_address_marks()
         _refuse_overlap(settings.pools, store.used_pools(), kernel)
-        if store.set_aside is not None:
-            log.warning("a store that cannot be used here was set aside", kept_as=str(store.set_aside))
+        if store.is_new:
+            log.info("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         daemon = _Daemon(settings, store, nftables, kernel, worker, remover, reader)
         await daemon.serve(stack, reload)
 
@@ -96,6 +101,7 @@ class _Daemon:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._origin = store.origin
         self._kernel = kernel
         self._listener = Listener()
         self._nftables = nftables
@@ -138,8 +144,20 @@ class _Daemon:
             reader,
             version=version("netplumb"),
             timeout_s=settings.attach_timeout_s,
-            source_conditions=lambda: (*self._declared.conditions(), self._firewalls.condition),
+            source_conditions=self._source_conditions,
         )
+
+    def _source_conditions(self) -> tuple[Condition, ...]:
+        origin = self._origin
+        rebuilt = condition(
+            self._desired.attachments.values(),
+            self._desired.unclaimed,
+            why=origin.verdict.value,
+            kept_as=origin.kept_as,
+            made_at=origin.made_at,
+        )
+        kept = () if rebuilt is None else (rebuilt,)
+        return (*self._declared.conditions(), *kept, self._firewalls.condition)
 
     def _sources_loaded(self) -> None:
         self._loop.sources_loaded = self._nodewide.may_remove = True

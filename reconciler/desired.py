@@ -11,15 +11,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 
-from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from models.base import IPAddress
 from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal, StoreUnwritable
-from models.naming import workload_mac
+from models.naming import node_if_name, workload_mac
 from models.settings import Settings
 from reconciler.claims import PortHolders, default_route_holder
 from reconciler.ipam import FREED_KEPT, Allocator
 from reconciler.policy import admitted
 from reconciler.store import Change, Store
+from reconciler.wishes import means, same_wish
 
 _TRIM_EVERY = 4096
 
@@ -34,6 +35,7 @@ class Desired:
         self._mark = mark
         self._attachments = contents.attachments
         self._claims = contents.claims
+        self._unclaimed = contents.unclaimed
         self.blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
         self._allocator = Allocator()
         self._ports = PortHolders()
@@ -43,6 +45,8 @@ class Desired:
             self._interfaces[attachment.key.workload_id].add(attachment.key)
             if not attachment.removing:
                 self._ports.hold(attachment.spec.port_mappings, attachment.key)
+        for link, addresses in self._unclaimed.items():
+            self._allocator.hold(AttachmentKey(link, ""), addresses)
         freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in settings.pools}
         self._allocator.configure(settings.pools, contents.cursors, freed)
         self._releases = 0
@@ -50,6 +54,11 @@ class Desired:
     @property
     def attachments(self) -> Mapping[AttachmentKey, Attachment]:
         return self._attachments
+
+    @property
+    def unclaimed(self) -> Mapping[str, Sequence[IPAddress]]:
+        """Links on the node, by name, whose attachment a lost store knew and nobody knows now. They are left alone."""
+        return self._unclaimed
 
     @property
     def allocator(self) -> Allocator:
@@ -82,9 +91,16 @@ class Desired:
         """The record that `attach` would make, with the same refusals. Nothing is recorded."""
         spec = admitted(spec, self._settings)
         before = self._attachments.get(spec.key)
-        if before is not None and before.source != source and not before.removing:
+        if before is not None and before.source != source and not (before.removing or before.is_rebuilt):
             raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
-        return self._assigned(spec, source, netns_cookie, before)
+        return self._assigned(spec, source, netns_cookie, before or self._nameless(spec))
+
+    def _nameless(self, spec: AttachmentSpec) -> Attachment | None:
+        """What an unclaimed link tells of the attachment whose name it has."""
+        if (addresses := self._unclaimed.get(node_if_name(spec.key))) is None:
+            return None
+        mac = workload_mac(spec.key)
+        return Attachment(spec=spec, source=REBUILT_SOURCE, generation=0, addresses=tuple(addresses), mac=mac)
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
         """The record that the wish makes: what it states, what it keeps of `before`, what the pools give."""
@@ -93,7 +109,8 @@ class Desired:
         for version in (4, 6):
             static = [a for a in spec.addresses if a.version == version]
             for address in static:
-                self._allocator.check_static(address, spec.key)
+                if address not in self._unclaimed.get(node_if_name(spec.key), ()):
+                    self._allocator.check_static(address, spec.key)
             kept = [a for a in _kept(spec, before) if a.version == version]
             if static or kept:
                 addresses += static or kept
@@ -124,22 +141,25 @@ class Desired:
             netns_created=before.netns_created if before is not None else False,
             default_route=default_route_holder((spec, *self._siblings(spec.key))) == spec.key,
         )
-        if before is not None and not _same_wish(before, after):
+        if before is not None and not same_wish(before, after):
             return after.model_copy(update={"generation": before.generation + 1})
         return before if before is not None else after
 
     def _put(self, after: Attachment) -> None:
-        new = [a for a in after.addresses if self._allocator.holder(a) is None]
+        new = [a for a in (*after.addresses, *after.releasing) if self._allocator.holder(a) != after.key]
         taken = [a for a in new if self._allocator.is_freed(a)]
         cursors = tuple(self._allocator.cursors()) if new else ()
         others = self._changed_with(after)
-        self._store.commit(Change(put=(after, *others), taken=taken, cursors=cursors))
+        claimed = [link for link in (node_if_name(after.key),) if link in self._unclaimed]
+        self._store.commit(Change(put=(after, *others), taken=taken, cursors=cursors, claimed=claimed))
         before = self._attachments.get(after.key)
         self._keep(after, *others)
         self._allocator.hold(after.key, new)
         if before is not None:
             self._ports.release(before.spec.port_mappings, after.key)
         self._ports.hold(after.spec.port_mappings, after.key)
+        for link in claimed:
+            del self._unclaimed[link]
 
     def _keep(self, *records: Attachment) -> None:
         """Takes stored records for what is desired from now on."""
@@ -172,7 +192,7 @@ class Desired:
         Raises HeldBySource when a state file declares the attachment, StoreUnwritable when nothing could be changed.
         """
         record = self._attachments.get(spec.key)
-        if record is None or not _means(spec, path_cookie, record):
+        if record is None or not means(spec, path_cookie, record):
             return None
         if record.removing:
             return record
@@ -211,12 +231,12 @@ class Desired:
         self.blocked.pop((source, record.key), None)
 
     def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
-        """What the source holds and does not name as alive, by container id (the workload's where there is none)."""
+        """What the source holds and does not name as alive, by container id (the workload's where there is none). What
+        is going already is among it, so that whoever asks again waits for it again."""
         return [
             record
             for record in self._attachments.values()
             if record.source == source
-            and not record.removing
             and AttachmentKey(record.spec.container_id or record.spec.workload_id, record.spec.if_name) not in alive
         ]
 
@@ -232,6 +252,14 @@ class Desired:
         if not self._interfaces[key.workload_id]:
             del self._interfaces[key.workload_id]
         self._release(addresses)
+
+    def links_seen(self, present: Set[str]) -> None:
+        """These are all links of ours there are: what one that nobody claimed held until it went is free again."""
+        for link in [link for link in self._unclaimed if link not in present]:
+            addresses = self._unclaimed[link]
+            self._store.commit(Change(claimed=(link,), freed=addresses))
+            del self._unclaimed[link]
+            self._release(addresses)
 
     def converged(self, key: AttachmentKey, generation: int) -> None:
         """The kernel holds this generation: what earlier ones held may be given out again."""
@@ -318,28 +346,9 @@ class Desired:
                 yield source, spec, error
 
 
-def _same_wish(before: Attachment, after: Attachment) -> bool:
-    """Whether two records ask for the same. A state file's wish is a path, whichever namespace is there."""
-    return (
-        not before.removing
-        and before.spec.model_copy(update={"addresses": (), "mac": ""})
-        == after.spec.model_copy(update={"addresses": (), "mac": ""})
-        and before.source == after.source
-        and before.addresses == after.addresses
-        and before.mac == after.mac
-        and (before.netns_cookie == after.netns_cookie or after.is_declared)
-    )
-
-
 def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress]:
-    """What was assigned before and is kept. A wish for other pools is a wish for other addresses."""
-    return before.addresses if before is not None and spec.pool == before.spec.pool else ()
-
-
-def _means(spec: DetachSpec, path_cookie: int, record: Attachment) -> bool:
-    """Whether a Detach means this attachment, or is the late echo of one for an older sandbox."""
-    if spec.container_id and record.spec.container_id:
-        return spec.container_id == record.spec.container_id
-    if not spec.netns_path or spec.netns_path == record.spec.netns.where:
-        return True
-    return bool(path_cookie) and path_cookie == record.netns_cookie
+    """What was assigned before and is kept. A wish for other pools is a wish for other addresses; of what was rebuilt
+    the pool is not known."""
+    if before is None or not (before.is_rebuilt or spec.pool == before.spec.pool):
+        return ()
+    return before.addresses

@@ -12,12 +12,13 @@ import asyncio
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
 
 from models.attachment import Attachment, AttachmentKey
-from models.errors import Retryable, StepError
-from models.naming import ifb_name, key_of_alias, node_if_name
+from models.errors import Retryable, StepError, StoreUnwritable
+from models.naming import ifb_name, ifb_name_beside, key_of_alias, node_if_name
 from reconciler.converge import Outcome, Work, converge
 from reconciler.desired import Desired
 from reconciler.hearing import hear
@@ -297,11 +298,14 @@ class Loop:
         if snapshot is None:
             return
         wanted = {name(key) for key in self._desired.attachments for name in (node_if_name, ifb_name)}
+        wanted |= {name for link in self._desired.unclaimed for name in (link, ifb_name_beside(link))}
         for link, _ in snapshot.ours:
             key = key_of_alias(link.alias or "")
             if link.name not in wanted and key not in self._desired.attachments:
                 log.info("removing an orphan", link=link.name, alias=link.alias)
                 self._removals.add(Doomed(key or AttachmentKey(link.name, ""), link.index))
+        with suppress(StoreUnwritable):  # then their addresses are held until the next resync
+            self._desired.links_seen({link.name for link, _ in snapshot.ours})
 
     # Removal.
 

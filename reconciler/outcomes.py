@@ -6,6 +6,7 @@ from models.attachment import Attachment
 from models.errors import StepError, Terminal
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome, Reach
+from reconciler.rebuild import NOT_KNOWN
 
 
 def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
@@ -33,6 +34,9 @@ def status_of(
     if pool_removed:
         message = f"no pool holds {', '.join(pool_removed)} any more; kept until Detach"
         conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
+    if attachment.is_rebuilt:
+        message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
+        conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))
     done = phase is Phase.ATTACHED
     return AttachmentStatus(
         phase=phase,

@@ -13,17 +13,22 @@ from models.naming import key_of_alias
 from models.nft import NftChain, NftSet
 from reconciler.kernel.nftables import Nftables
 from reconciler.linux import Doomed, LinuxKernel
+from reconciler.marks import begin_anew
 from reconciler.ownership import is_ours
 from reconciler.store import Contents, Store, boot_id
 
 
 class Purge:
-    """Holds the data directory's lock, so that no daemon runs. Raises StoreUnusableError when one does."""
+    """Holds the data directory's lock, so that no daemon runs. Raises StoreUnusableError when one does.
+
+    Where there is no store one is begun as the daemon does it, since an empty one would have the next daemon remove
+    everything, also when the purge is not carried out."""
 
     def __init__(self, data_dir: Path) -> None:
         self._nftables = Nftables()
         self._kernel = LinuxKernel(self._nftables)
-        self._store = Store(data_dir, f"{boot_id()}/{self._kernel.node_cookie}")
+        node_mtu = self._kernel.facts().mtu
+        self._store = Store(data_dir, f"{boot_id()}/{self._kernel.node_cookie}", lambda: begin_anew((), node_mtu))
         self._contents: Contents = self._store.load()
 
     def __enter__(self) -> Self:

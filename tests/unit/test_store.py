@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from models.errors import StoreUnwritable
 from models.naming import workload_mac
-from reconciler.store import Change, Store, StoreUnusableError, boot_id
+from reconciler.store import Change, Store, boot_id
+from reconciler.storefile import StoreUnusableError, Verdict
 
 NODE = "boot-1/4711"
 
@@ -66,7 +67,7 @@ def test_what_was_committed_is_read_back_by_the_next_daemon(tmp_path: Path) -> N
     assert contents.cursors == {"10.1.0.0/24": 2**40}
     assert contents.sysctls == {"net/ipv4/ip_forward": "0"}
     assert store.used_pools() == {"10.1.0.0/24"}
-    assert store.set_aside is None
+    assert not store.is_new
     store.close()
 
 
@@ -113,8 +114,8 @@ def test_a_file_of_another_boot_or_node_is_set_aside(tmp_path: Path, node: str) 
     fresh = reopened(store, tmp_path, node)
     try:
         assert fresh.load().attachments == {}
-        assert fresh.set_aside == tmp_path / "netplumb.db.other-boot"
-        assert fresh.set_aside.exists()
+        assert fresh.origin.kept_as == str(tmp_path / "netplumb.db.other-boot")
+        assert (tmp_path / "netplumb.db.other-boot").exists()
     finally:
         fresh.close()
 
@@ -123,7 +124,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path) -> None:
     """A file that is no database does not keep the daemon from starting."""
     (tmp_path / "netplumb.db").write_bytes(b"no database" * 1000)
     store = Store(tmp_path, NODE)
-    assert store.set_aside == tmp_path / "netplumb.db.damaged"
+    assert store.origin.kept_as == str(tmp_path / "netplumb.db.damaged")
     assert store.load().attachments == {}
     store.close()
 
@@ -155,12 +156,14 @@ def test_a_directory_that_cannot_be_is_told(tmp_path: Path) -> None:
         Store(tmp_path / "file", NODE)
 
 
-def test_a_record_that_cannot_be_read_is_told_not_dropped(store: Store) -> None:
-    """An unreadable record ends the start: dropping it silently would give its address out again."""
+def test_a_record_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
+    """An unreadable record has the file set aside whole: to drop it alone would give its address out again."""
+    store = Store(tmp_path, NODE)
     store._database.execute("INSERT INTO attachment VALUES ('web', 'eth0', '{}')")
     store._database.commit()
-    with pytest.raises(StoreUnusableError, match="cannot be read"):
-        store.load()
+    again = reopened(store, tmp_path)
+    assert again.origin.verdict is Verdict.DAMAGED
+    again.close()
 
 
 def test_taken_and_trimmed_addresses_are_no_longer_freed(store: Store) -> None:

@@ -1,0 +1,104 @@
+"""Reads the marks of ownership off the node and off workloads' namespaces: what a store begins with that had to be made
+anew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import structlog
+
+from models.errors import NotANetworkNamespace, StepError
+from models.kernel import KernelObject, Link, Scope
+from models.network import Pool
+from reconciler.kernel import decode, encode
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.channel import Channel
+from reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
+from reconciler.kernel.netnspaths import namespace_paths, nsid_of
+from reconciler.observe import NodeSnapshot, read_addresses
+from reconciler.observe import snapshot as take_snapshot
+from reconciler.rebuild import Found, rebuild
+from reconciler.store import Change
+
+log = structlog.get_logger(__name__)
+
+
+def begin_anew(pools: Sequence[Pool], node_mtu: int) -> Change:
+    """What a new store begins with: the records that the marks on this node tell of. Raises Retryable."""
+    with closing(MarkReader()) as reader:
+        rebuilt = rebuild(reader.read(), pools, node_mtu)
+    return Change(
+        put=tuple(rebuilt.attachments.values()),
+        cursors=tuple(rebuilt.cursors(pools)),
+        unclaimed=rebuilt.unclaimed,
+    )
+
+
+class MarkReader:
+    """Made and used in the node's namespace. Changes nothing."""
+
+    def __init__(self) -> None:
+        self._node = Channel()
+        self._namespaces = Namespaces()
+
+    def close(self) -> None:
+        self._node.close()
+        self._namespaces.close()
+
+    def read(self) -> list[Found]:
+        """Each link of ours on the node with what is on its two ends.
+
+        Raises Retryable when the kernel does not answer: to know half of it would be to lose the other half.
+        """
+        snapshot = take_snapshot(self._node)
+        by_nsid: dict[int, list[Link]] = defaultdict(list)
+        for link, _ in snapshot.ours:
+            if link.kind == "veth":
+                by_nsid[link.peer_nsid].append(link)
+        unreached = by_nsid.pop(-1, [])
+        found = list(self._in_namespaces(by_nsid, snapshot)) if by_nsid else []
+        unreached += (link for links in by_nsid.values() for link in links)
+        return found + [Found(link, _on_node(link, snapshot)) for link in unreached]
+
+    def _in_namespaces(self, wanted: dict[int, list[Link]], snapshot: NodeSnapshot) -> Iterator[Found]:
+        """Takes out of `wanted` what was found a way to."""
+        for path in namespace_paths():
+            if not wanted:
+                return
+            try:
+                namespace = self._namespaces.open(path)
+            except (NamespaceMissingError, NotANetworkNamespace, StepError) as error:
+                log.debug("a namespace was passed over", path=path, cause=str(error))
+                continue
+            with namespace:
+                if (nsid := nsid_of(self._node, namespace.fd)) is None:
+                    continue
+                for link in wanted.pop(nsid, ()):
+                    yield self._found(link, namespace, path, snapshot)
+
+    def _found(self, link: Link, namespace: Namespace, path: str, snapshot: NodeSnapshot) -> Found:
+        objects = [*_on_node(link, snapshot), *_inside(namespace.channel, link)]
+        return Found(link, objects, path, namespace.cookie, self._namespaces.mark_of(namespace))
+
+
+def _on_node(link: Link, snapshot: NodeSnapshot) -> Sequence[KernelObject]:
+    return [*snapshot.routes_by_index.get(link.index, ()), *snapshot.neighbours_by_index.get(link.index, ())]
+
+
+def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
+    """The other end of the pair and what is on it; nothing if it is not there any more."""
+    (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
+    if reply.errno or not reply.parts:
+        return
+    end, _ = decode.link(Scope.WORKLOAD, reply.parts[0][1])
+    if end.kind != "veth" or end.peer_index != link.index:
+        return
+    yield end
+    names = {end.index: end.name}
+    yield from read_addresses(workload, Scope.WORKLOAD, names)
+    for family in (rt.AF_INET, rt.AF_INET6):
+        for _, body in workload.dump(rt.RTM_GETROUTE, encode.dump_routes(family, index=end.index)):
+            if (route := decode.route(Scope.WORKLOAD, body, names)) is not None:
+                yield route
