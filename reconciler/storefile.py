@@ -36,6 +36,8 @@ TABLES = (
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES[-1],)}
 """What brings a file of each older schema to the next one. A record's new fields have defaults and need nothing."""
 
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
 _WAL_MAGIC = (0x377F0682, 0x377F0683)  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -125,13 +127,11 @@ def judge(path: Path, node: str) -> Verdict:
     """What the file is. Raises StoreUnusableError when it cannot be told, or is not to be set aside."""
     if not path.exists():
         return Verdict.DAMAGED if _log_of(path).exists() else Verdict.MISSING
-    if path.is_file() and not (path.stat().st_size and _is_log(_log_of(path))):
-        return Verdict.DAMAGED
+    if path.is_file() and not (_is_database(path) and _is_log(_log_of(path))):
+        return Verdict.DAMAGED  # seen before SQLite opens it, which would take a short file for a new one
     try:
         database = connect(path)
         try:
-            if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
-                return Verdict.MISSING  # whoever was making it ended half-way
             meta = dict(database.execute("SELECT name, value FROM meta"))
             schema = int(meta.get("schema", ""))
             if meta.get("node") != node:
@@ -150,6 +150,16 @@ def judge(path: Path, node: str) -> Verdict:
 
 def _log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}-wal")
+
+
+def _is_database(path: Path) -> bool:
+    """Whether the file has SQLite's header (100 bytes, fileformat2.html as above) and whole pages."""
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        return False
+    page = int.from_bytes(header[16:18], "big")
+    return page >= 512 and path.stat().st_size % page == 0
 
 
 def _is_log(path: Path) -> bool:

@@ -29,6 +29,10 @@ class Host:
     def path(self) -> str:
         return str(namespaces.NETNS_DIR / self.name)
 
+    @property
+    def exists(self) -> bool:
+        return Path(self.path).exists()
+
     def create(self) -> Host:
         namespaces.create(self.name)
         return self

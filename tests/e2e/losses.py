@@ -1,0 +1,67 @@
+"""Ways to lose a store while the daemon is down, and what is looked at after that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from api.client import Client
+from api.v1 import netplumb_pb2 as pb
+from tests.e2e.daemons import Daemon
+
+Lose = Callable[[Path], None]
+
+
+def delete(store: Path) -> None:
+    for file in files_of(store):
+        file.unlink()
+
+
+def truncate(store: Path) -> None:
+    """As a copy ends on a full disk."""
+    for file in files_of(store):
+        file.write_bytes(file.read_bytes()[:1000])
+
+
+def empty(store: Path) -> None:
+    for file in files_of(store):
+        file.write_bytes(b"")
+
+
+def overwrite(store: Path) -> None:
+    """Garbage over the file and over SQLite's log of it, in which nearly all of it is after a kill."""
+    for file in files_of(store):
+        file.write_bytes(b"garbage " * (1 + file.stat().st_size // 8))
+
+
+LOSSES = (delete, truncate, empty, overwrite)
+
+
+def files_of(store: Path) -> list[Path]:
+    return [file for file in store.parent.glob(f"{store.name}*") if file.suffix in (".db", ".db-wal", ".db-shm")]
+
+
+def store_of(daemon: Daemon) -> Path:
+    return daemon.data_dir / "netplumb.db"
+
+
+async def start_without_store(daemon: Daemon, lose: Lose = delete) -> Daemon:
+    """Kills the daemon if it runs, loses its store, and starts it."""
+    daemon.kill9()
+    lose(store_of(daemon))
+    return await daemon.start()
+
+
+async def store_rebuilt(client: Client) -> pb.Condition | None:
+    """What Status says of the store."""
+    status = await client.status()
+    return next((found for found in status.conditions if found.type == "StoreRebuilt"), None)
+
+
+async def listed(client: Client) -> dict[str, pb.Attachment]:
+    return {found.workload_id: found async for found in client.list()}
+
+
+async def all_attached(client: Client, count: int) -> bool:
+    found = await listed(client)
+    return len(found) == count and all(attachment.phase == "Attached" for attachment in found.values())
