@@ -69,10 +69,7 @@ def rebuild(found: Iterable[Found], pools: Sequence[Pool], node_mtu: int) -> Reb
     """What a new store begins with."""
     rebuilt = Rebuilt()
     named = [(_key(it), it) for it in found]
-    # Of two links with the same mark the one that has the key's own name is meant.
-    named.sort(
-        key=lambda pair: (pair[0] or ("", ""), pair[0] is not None and node_if_name(pair[0]) != pair[1].link.name)
-    )
+    named.sort(key=_precedence)
     held: set[IPAddress] = set()
     for key, it in named:
         addresses = tuple(address for address in _addresses(it) if address not in held)
@@ -85,6 +82,14 @@ def rebuild(found: Iterable[Found], pools: Sequence[Pool], node_mtu: int) -> Reb
         else:
             rebuilt.attachments[attachment.key] = attachment
     return rebuilt
+
+
+def _precedence(named: tuple[AttachmentKey | None, Found]) -> tuple[bool, AttachmentKey, bool]:
+    """What is known comes first and has the addresses; of two links with one mark the one that has the key's name."""
+    key, it = named
+    if key is None:
+        return True, AttachmentKey(it.link.name, ""), True
+    return False, key, node_if_name(key) != it.link.name
 
 
 def _key(found: Found) -> AttachmentKey | None:
