@@ -128,9 +128,11 @@ def gc_request(request: pb.GCRequest) -> tuple[str, frozenset[AttachmentKey]]:
     if not request.HasField("alive"):
         raise InvalidRequest("alive", "is missing; an empty list detaches all, so it must be said")
     source = request.source or RPC_SOURCE
-    if source != RPC_SOURCE and not source.startswith(CNI_SOURCE_PREFIX):
+    if source != RPC_SOURCE and source.removeprefix(CNI_SOURCE_PREFIX) in ("", source):
         raise InvalidRequest("source", f"{source[:300]!r} is neither rpc nor cni/<network>")
     alive = request.alive.interfaces
+    if (nameless := next((n for n, it in enumerate(alive) if not it.container_id), None)) is not None:
+        raise InvalidRequest(f"alive.interfaces[{nameless}].container_id", "must not be empty")
     return source, frozenset(AttachmentKey(it.container_id, it.if_name or DEFAULT_IF_NAME) for it in alive)
 
 

@@ -1,4 +1,4 @@
-"""The commands `netplumb attach|detach|get|list|watch|check|plan|status`."""
+"""The commands `netplumb attach|detach|get|list|watch|check|plan|status`, and where `gc` joins them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from api.cli import options
 from api.cli.exits import EPILOG
+from api.cli.gc import gc
 from api.cli.options import (
     ContainerId,
     DetachNetns,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
-    for command in (attach, detach, get, list_, watch, check, status):
+    for command in (attach, detach, get, list_, watch, check, status, gc):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     plan_app = typer.Typer(invoke_without_command=True, epilog=EPILOG)
     plan_app.callback()(plan)

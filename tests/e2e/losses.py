@@ -63,5 +63,5 @@ async def listed(client: Client) -> dict[str, pb.Attachment]:
 
 
 async def all_attached(client: Client, count: int) -> bool:
-    found = await listed(client)
-    return len(found) == count and all(attachment.phase == "Attached" for attachment in found.values())
+    phases = [found.phase async for found in client.list()]
+    return phases == ["Attached"] * count

@@ -1,0 +1,91 @@
+"""The command `netplumb gc`: what lives is told by the caller, in full; what a source holds beside that is detached.
+
+A list that was forgotten, or that a failed command left empty, must not pass for "nothing lives": the empty list has to
+be said in words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from api.cli.options import Format, Output, Socket, Timeout
+from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from api.v1 import netplumb_pb2 as pb
+
+_LIVES = f"CONTAINER_ID[/IF_NAME], {DEFAULT_IF_NAME} without a name"
+
+Source: TypeAlias = Annotated[
+    str, typer.Option("--source", help="Whose attachments are meant: rpc or cni/NETWORK. Another's are never touched.")
+]
+Alive: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--alive", metavar="CONTAINER_ID[/IF_NAME]", help=f"One that lives: {_LIVES}. Repeatable."),
+]
+AliveFile: TypeAlias = Annotated[
+    typer.FileText | None,
+    typer.Option("--alive-file", metavar="FILE", help=f"Those that live, one a line: {_LIVES}. - is stdin."),
+]
+Nothing: TypeAlias = Annotated[bool, typer.Option("--none", help="Nothing lives: detach all that the source holds.")]
+
+
+def gc(
+    source: Source,
+    alive: Alive = None,
+    alive_file: AliveFile = None,
+    none: Nothing = False,
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Detach what a source holds for containers that live no more, and show what that was.
+
+    Who lives must be said in full, by --alive, --alive-file or both; that nobody does, by --none. An attachment without
+    a container id goes by its workload's id.
+    """
+    living = _living(alive or [], alive_file, none=none)
+
+    from api.cli.call import call
+
+    _show(call(socket, timeout, lambda client: client.gc(living, source)), output)
+
+
+def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: bool) -> list[tuple[str, str]]:
+    if none:
+        if alive or alive_file is not None:
+            raise typer.BadParameter("says that nothing lives, beside a list of what does", param_hint="--none")
+        return []
+    if not alive and alive_file is None:
+        raise typer.BadParameter("is missing; say --none if nothing lives", param_hint="--alive or --alive-file")
+    listed = [line.strip() for line in alive_file or ()]
+    if alive_file is not None and not any(listed):
+        raise typer.BadParameter("holds no line; say --none if nothing lives", param_hint="--alive-file")
+    return [_interface(text) for text in (*alive, *filter(None, listed))]
+
+
+def _interface(text: str) -> tuple[str, str]:
+    """An interface's name holds no slash, so the last one ends the id."""
+    container_id, slash, if_name = text.rpartition("/")
+    if not slash:
+        container_id, if_name = text, DEFAULT_IF_NAME
+    if not container_id or not if_name:
+        raise typer.BadParameter(f"{text!r} is not CONTAINER_ID or CONTAINER_ID/IF_NAME", param_hint="--alive")
+    return container_id, if_name
+
+
+def _show(removed: Sequence[pb.Attachment], output: Format) -> None:
+    from api.cli.plain import plain, serialised
+
+    if output is not Format.TABLE:
+        typer.echo(serialised([plain(it) for it in removed], output), nl=False)
+        return
+    for it in removed:
+        container = f" of container {it.container_id}" if it.container_id else ""
+        typer.echo(f"detached {it.workload_id}/{it.if_name}{container}: {' '.join(it.addresses)}")
+    if not removed:
+        typer.echo("nothing to detach")

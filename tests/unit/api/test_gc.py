@@ -1,0 +1,133 @@
+"""`netplumb gc`: what is said of the living, word for word, and that saying nothing is a mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from structlog.testing import capture_logs
+from typer.testing import CliRunner, Result
+
+from api import convert
+from api.cli.commands import register
+from api.cli.exits import Exit
+from api.v1 import netplumb_pb2 as pb
+from models import errors
+from models.attachment import AttachmentKey
+from tests.unit.api.fake import FakeWorkloads, view
+from tests.unit.api.test_cli import served
+
+Collect = Callable[..., Result]
+
+
+@pytest.fixture
+def collect(workloads: FakeWorkloads, socket_path: Path) -> Iterator[Collect]:
+    app = typer.Typer()
+    register(app)
+
+    def run(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(app, ("gc", *arguments), input=stdin, env={"NETPLUMB_SOCKET": str(socket_path)})
+
+    with capture_logs(), served(workloads, socket_path):
+        yield run
+
+
+C1, C2_NET1 = AttachmentKey("c1", "eth0"), AttachmentKey("c2", "net1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "alive"),
+    [
+        (["--alive", "c1", "--alive", "c2/net1"], "", {C1, C2_NET1}),
+        (["--alive-file", "-"], "c1\n\n  c2/net1  \n", {C1, C2_NET1}),
+        (["--alive", "c1", "--alive-file", "-"], "c2/net1", {C1, C2_NET1}),
+        (["--alive", "ns/pod/eth0"], "", {AttachmentKey("ns/pod", "eth0")}),
+        (["--none"], "", set()),
+    ],
+)
+def test_who_lives_reaches_the_daemon(
+    collect: Collect, workloads: FakeWorkloads, arguments: list[str], stdin: str, alive: set[AttachmentKey]
+) -> None:
+    result = collect("--source", "cni/pods", *arguments, stdin=stdin)
+    assert (result.exit_code, result.output) == (0, "nothing to detach\n")
+    assert workloads.collected == ("cni/pods", alive)
+
+
+def test_a_file_is_read(collect: Collect, workloads: FakeWorkloads, tmp_path: Path) -> None:
+    (tmp_path / "alive").write_text("c1\n")
+    assert collect("--source", "rpc", "--alive-file", str(tmp_path / "alive")).exit_code == 0
+    assert workloads.collected == ("rpc", {C1})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        (["--source", "rpc"], ""),
+        (["--source", "rpc", "--alive-file", "-"], ""),
+        (["--source", "rpc", "--alive-file", "-"], "\n \n"),
+        (["--source", "rpc", "--alive-file", "/nowhere"], ""),
+        (["--source", "rpc", "--none", "--alive", "c1"], ""),
+        (["--source", "rpc", "--none", "--alive-file", "-"], ""),
+        (["--source", "rpc", "--alive", ""], ""),
+        (["--source", "rpc", "--alive", "/eth0"], ""),
+        (["--source", "rpc", "--alive", "c1/"], ""),
+        (["--none"], ""),
+        (["--source", "file/web.yaml", "--none"], ""),
+        (["--source", "cni/", "--none"], ""),
+    ],
+)
+def test_what_is_not_said_in_full_collects_nothing(
+    collect: Collect, workloads: FakeWorkloads, arguments: list[str], stdin: str
+) -> None:
+    """No list, an empty one from a command that failed, both at once, no source, or one that cannot be collected."""
+    result = collect(*arguments, stdin=stdin)
+    assert result.exit_code == Exit.USAGE
+    assert workloads.collected is None
+    assert "Traceback" not in result.output
+
+
+def test_what_was_detached_is_shown(collect: Collect, workloads: FakeWorkloads) -> None:
+    result = collect("--source", "rpc", "--alive", "other")
+    assert (result.exit_code, result.output) == (0, "detached web-1/eth0: 10.99.0.2 fd99::2\n")
+    assert workloads.views == {}
+
+
+def test_as_json_it_is_a_list_of_attachments(collect: Collect, workloads: FakeWorkloads) -> None:
+    workloads.views = {it.key: it for it in (view("web-1"), view("web-2"))}
+    found = json.loads(collect("--source", "rpc", "--none", "-o", "json").output)
+    assert [it["workload_id"] for it in found] == ["web-1", "web-2"]
+    assert json.loads(collect("--source", "rpc", "--none", "-o", "json").output) == []
+
+
+def test_a_removal_that_takes_too_long_exits_6(collect: Collect, workloads: FakeWorkloads) -> None:
+    workloads.error = errors.NotConverged("not detached")
+    assert collect("--source", "rpc", "--none").exit_code == Exit.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (pb.GCRequest(source="rpc"), "alive: is missing"),
+        (pb.GCRequest(source="file/web.yaml", alive=pb.GCRequest.Alive()), "source: 'file/web.yaml' is neither"),
+        (pb.GCRequest(source="rebuilt", alive=pb.GCRequest.Alive()), "source: 'rebuilt' is neither"),
+        (pb.GCRequest(source="cni/", alive=pb.GCRequest.Alive()), "source: 'cni/' is neither"),
+        (
+            pb.GCRequest(alive=pb.GCRequest.Alive(interfaces=[pb.GCRequest.Interface(if_name="eth0")])),
+            r"alive\.interfaces\[0\]\.container_id: must not be empty",
+        ),
+    ],
+)
+def test_a_request_that_does_not_say_it_all_is_refused(request_: pb.GCRequest, words: str) -> None:
+    """A client that left the list or an id out by mistake must not have everything detached."""
+    with pytest.raises(errors.InvalidRequest, match=words):
+        convert.gc_request(request_)
+
+
+def test_an_empty_list_is_a_list() -> None:
+    """It is said explicitly, and means that nothing lives; no source means rpc, no interface eth0."""
+    assert convert.gc_request(pb.GCRequest(alive=pb.GCRequest.Alive())) == ("rpc", frozenset())
+    one = pb.GCRequest.Alive(interfaces=[pb.GCRequest.Interface(container_id="c1")])
+    assert convert.gc_request(pb.GCRequest(source="cni/pods", alive=one)) == ("cni/pods", frozenset({C1}))
