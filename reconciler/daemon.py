@@ -25,6 +25,7 @@ from reconciler.firewallwatch import FirewallWatch
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.nftables import Nftables
 from reconciler.kernel.nftevents import NftListener
+from reconciler.kernel.nodelock import NodeLock
 from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
@@ -57,6 +58,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     """
     check_kernel()
     async with AsyncExitStack() as stack:
+        stack.callback(NodeLock().close)
         nftables = Nftables()
         stack.callback(nftables.close)
         kernels = [LinuxKernel(nftables) for _ in range(4)]
@@ -176,6 +178,14 @@ class _Daemon:
         events.add_reader(self._nft_listener.fileno(), self._hear_nftables)
         stack.callback(events.remove_reader, self._nft_listener.fileno())
         notifier = Notifier.from_environment()
+        # First of all, since a daemon whose socket is taken must not have touched anything.
+        server = await serve(
+            self._rpc,
+            socket_path=self._settings.socket,
+            mode=self._settings.socket_mode,
+            group=self._settings.socket_group,
+            healthy=self._healthy,
+        )
         tasks = [
             events.create_task(task) for task in (self._loop.run(), self._watch_namespaces(), self._firewalls.run())
         ]
@@ -184,13 +194,6 @@ class _Daemon:
         else:
             self._sources_loaded()
         tasks.append(events.create_task(self._beat(notifier)))
-        server = await serve(
-            self._rpc,
-            socket_path=self._settings.socket,
-            mode=self._settings.socket_mode,
-            group=self._settings.socket_group,
-            healthy=self._healthy,
-        )
         log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools])
         notifier.ready()
         stopped = events.create_task(stop.wait())

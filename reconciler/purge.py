@@ -12,6 +12,7 @@ from models.kernel import Address, Link, Scope, Step, Sysctl, Verb
 from models.naming import key_of_alias
 from models.nft import NftChain, NftSet
 from reconciler.kernel.nftables import Nftables
+from reconciler.kernel.nodelock import NodeLock
 from reconciler.linux import Doomed, LinuxKernel
 from reconciler.marks import begin_anew
 from reconciler.ownership import is_ours
@@ -19,12 +20,14 @@ from reconciler.store import Contents, Store, boot_id
 
 
 class Purge:
-    """Holds the data directory's lock, so that no daemon runs. Raises StoreUnusableError when one does.
+    """Holds the locks of the node and of the data directory, so that no daemon runs. Raises NodeInUseError or
+    StoreUnusableError when one does.
 
     Where there is no store one is begun as the daemon does it, since an empty one would have the next daemon remove
     everything, also when the purge is not carried out."""
 
     def __init__(self, data_dir: Path) -> None:
+        self._lock = NodeLock()
         self._nftables = Nftables()
         self._kernel = LinuxKernel(self._nftables)
         node_mtu = self._kernel.facts().mtu
@@ -38,6 +41,7 @@ class Purge:
         self._store.close()
         self._kernel.close()
         self._nftables.close()
+        self._lock.close()
 
     def plan(self) -> list[str]:
         """What would go, and which switches would get back the value that they had before netplumb, in words."""

@@ -152,18 +152,6 @@ async def test_an_orphan_is_removed_at_start(daemon: Daemon, node: Host, web: Ho
     assert "eth0" in web.links()
 
 
-async def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon) -> None:
-    """Another daemon on the data directory exits with 1 and one line, and the first one serves on."""
-    done = daemon.command(
-        "daemon", "--pool=10.214.0.0/24", f"--data-dir={daemon.data_dir}", f"--socket={daemon.directory}/other.sock"
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert str(daemon.data_dir) in line
-    async with daemon.client() as client:
-        assert (await client.status()).ready
-
-
 async def test_a_namespace_deleted_while_it_is_down_is_lost(daemon: Daemon, node: Host, web: Host, db: Host) -> None:
     """What lost its namespace meanwhile says so and can be attached anew; its neighbour is not disturbed."""
     async with daemon.client() as client:
