@@ -70,7 +70,7 @@ async def test_a_purge_beside_a_daemon_is_refused(daemon: Daemon, node: Host, we
     before = untouched(node)
     done = daemon.command("purge", "--yes", f"--data-dir={daemon.directory}/other")
     assert done.returncode == 1
-    assert "another netplumb works on this node" in done.stderr
+    assert "another netplumb daemon works on this node" in done.stderr
     assert untouched(node) == before
 
 
