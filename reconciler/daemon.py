@@ -67,7 +67,9 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         kernel, worker, remover, reader = kernels
         node_mtu = settings.mtu or kernel.facts().mtu
         store = Store(
-            settings.data_dir, f"{boot_id()}/{kernel.node_cookie}", lambda: begin_anew(settings.pools, node_mtu)
+            settings.data_dir,
+            f"{boot_id()}/{kernel.node_cookie}",
+            lambda: begin_anew(settings.pools, node_mtu, nftables.elements().values()),
         )
         stack.callback(store.close)
         check_address_marks()
@@ -115,6 +117,7 @@ class _Daemon:
             settings=settings,
             node_addresses=self._desired.node_addresses,
             elements=lambda: self._results.elements(),
+            left_alone=self._desired.unclaimed,
             record_sysctl=store.record_sysctl,
         )
         self._results = Results(

@@ -4,14 +4,16 @@ anew."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
 import structlog
 
 from models.errors import NotANetworkNamespace, StepError
 from models.kernel import KernelObject, Link, Scope
+from models.naming import ifb_name_beside
 from models.network import Pool
+from models.nft import NftElement
 from reconciler.kernel import decode, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
@@ -19,15 +21,18 @@ from reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Names
 from reconciler.kernel.netnspaths import namespace_paths, nsid_of
 from reconciler.observe import NodeSnapshot, read_addresses
 from reconciler.observe import snapshot as take_snapshot
+from reconciler.ownership import is_our_link
 from reconciler.rebuild import Found, rebuild
+from reconciler.shaping import read_shaping
 from reconciler.store import Change
 
 log = structlog.get_logger(__name__)
 
 
-def begin_anew(pools: Sequence[Pool], node_mtu: int) -> Change:
-    """What a new store begins with: the records that the marks on this node tell of. Raises Retryable."""
-    with closing(MarkReader()) as reader:
+def begin_anew(pools: Sequence[Pool], node_mtu: int, elements: Iterable[NftElement]) -> Change:
+    """What a new store begins with: the records that the marks on this node, and these elements of our nftables table,
+    tell of. Raises Retryable."""
+    with closing(MarkReader(elements)) as reader:
         rebuilt = rebuild(reader.read(), pools, node_mtu)
     return Change(
         put=tuple(rebuilt.attachments.values()),
@@ -39,9 +44,12 @@ def begin_anew(pools: Sequence[Pool], node_mtu: int) -> Change:
 class MarkReader:
     """Made and used in the node's namespace. Changes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, elements: Iterable[NftElement]) -> None:
         self._node = Channel()
         self._namespaces = Namespaces()
+        self._elements: defaultdict[str, list[NftElement]] = defaultdict(list)
+        for element in elements:
+            self._elements[element.owner].append(element)
 
     def close(self) -> None:
         self._node.close()
@@ -60,7 +68,7 @@ class MarkReader:
         unreached = by_nsid.pop(-1, [])
         found = list(self._in_namespaces(by_nsid, snapshot)) if by_nsid else []
         unreached += (link for links in by_nsid.values() for link in links)
-        return found + [Found(link, _on_node(link, snapshot)) for link in unreached]
+        return found + [Found(link, self._on_node(link, snapshot)) for link in unreached]
 
     def _in_namespaces(self, wanted: dict[int, list[Link]], snapshot: NodeSnapshot) -> Iterator[Found]:
         """Takes out of `wanted` what was found a way to."""
@@ -79,12 +87,18 @@ class MarkReader:
                     yield self._found(link, namespace, path, snapshot)
 
     def _found(self, link: Link, namespace: Namespace, path: str, snapshot: NodeSnapshot) -> Found:
-        objects = [*_on_node(link, snapshot), *_inside(namespace.channel, link)]
+        objects = [*self._on_node(link, snapshot), *_inside(namespace.channel, link)]
         return Found(link, objects, path, namespace.cookie, self._namespaces.mark_of(namespace))
 
-
-def _on_node(link: Link, snapshot: NodeSnapshot) -> Sequence[KernelObject]:
-    return [*snapshot.routes_by_index.get(link.index, ()), *snapshot.neighbours_by_index.get(link.index, ())]
+    def _on_node(self, link: Link, snapshot: NodeSnapshot) -> Sequence[KernelObject]:
+        ifb_name = ifb_name_beside(link.name)
+        ifb = snapshot.links_by_name.get(ifb_name)
+        return [
+            *snapshot.routes_by_index.get(link.index, ()),
+            *snapshot.neighbours_by_index.get(link.index, ()),
+            *self._elements.get(link.name, ()),
+            *read_shaping(self._node, link, link.name, ifb if ifb and is_our_link(ifb[0]) else None, ifb_name),
+        ]
 
 
 def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
@@ -102,3 +116,6 @@ def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
         for _, body in workload.dump(rt.RTM_GETROUTE, encode.dump_routes(family, index=end.index)):
             if (route := decode.route(Scope.WORKLOAD, body, names)) is not None:
                 yield route
+    for _, body in workload.dump(rt.RTM_GETNEIGH, encode.dump_neighbours(index=end.index)):
+        if (neighbour := decode.neighbour(Scope.WORKLOAD, body, names)) is not None:
+            yield neighbour

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from models.base import IPAddress
@@ -20,14 +20,10 @@ RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
 
 
-def _removes_element(step: Step) -> bool:
-    return step.verb is Verb.REMOVE and isinstance(step.thing, NftElement)
-
-
 class NodeWide:
     """Converges the node. Elements of the nftables table that belong to nobody go once every source has loaded, which
-    `may_remove` says. `node` is what rendering knows of the node, as of the last pass; `cause` tells why it is not
-    as desired."""
+    `may_remove` says; those of links that are `left_alone` stay. `node` is what rendering knows of the node, as of the
+    last pass; `cause` tells why it is not as desired."""
 
     def __init__(
         self,
@@ -36,11 +32,13 @@ class NodeWide:
         node_addresses: Callable[[], Iterable[IPAddress]],
         elements: Callable[[], Iterable[NftElement]],
         record_sysctl: Callable[[str, str], None],
+        left_alone: Container[str] = (),
     ) -> None:
         self.settings = settings
         self.may_remove = False
         self._node_addresses = node_addresses
         self._elements = elements
+        self._left_alone = left_alone
         self._compared_reading = 0
         self._record_sysctl = record_sysctl
         self.node = Node()
@@ -72,8 +70,12 @@ class NodeWide:
         if elements or kernel.table_readings != self._compared_reading:
             desired += self._elements()
             observed |= kernel.observe_elements()
-        made = plan(desired, observed)
-        return made if self.may_remove else Plan(tuple(step for step in made.steps if not _removes_element(step)))
+        return Plan(tuple(step for step in plan(desired, observed).steps if self._may_take(step)))
+
+    def _may_take(self, step: Step) -> bool:
+        if step.verb is not Verb.REMOVE or not isinstance(step.thing, NftElement):
+            return True
+        return self.may_remove and step.thing.owner not in self._left_alone
 
     def converge(self, kernel: LinuxKernel) -> list[str]:
         """One pass over the node; returns the kinds of what was repaired. Once ready, the node stays so for

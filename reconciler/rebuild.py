@@ -1,12 +1,14 @@
 """PURE: links of ours on the node, and what was read around them → the records that a lost store held of them.
 
 The key is in the link's alias; addresses, MAC and the node's addresses are in routes and neighbours on it, and in the
-workload's end where that can be reached. What is in no mark (container id, labels, port mappings …) is not known until
-a client or a state file says it again. A link whose attachment cannot be told is left alone and keeps its addresses.
+workload's end where that can be reached; the rest is what the renderers tell, read backwards. What is in no mark
+(container id, labels …) is not known until a client or a state file says it again. A link whose attachment cannot be
+told is left alone and keeps its addresses.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -25,15 +27,17 @@ from models.attachment import (
 )
 from models.base import IPAddress
 from models.kernel import Address, KernelObject, Link, Neighbour, Route, Scope
-from models.naming import alias_of, key_of_alias, node_if_name, workload_mac
+from models.naming import alias_of, ifb_name_beside, key_of_alias, node_if_name, workload_mac
 from models.network import Pool
 from models.status import Condition
+from reconciler import unrender
+from reconciler.claims import default_route_holder
 from reconciler.ownership import is_ours
 
 UNKNOWN_NETNS = "/nonexistent/netns"
 """The path in a record whose namespace no path was found to. Nothing is there, so only the node's side is repaired."""
 
-NOT_KNOWN = "container id, labels, annotations, port mappings, bandwidth, DNS, kernel parameters, pool and isolation"
+NOT_KNOWN = "container id, labels, annotations, DNS, kernel parameters and the pool that was named"
 
 SHOWN = 20  # names in a message; `netplumb list` has them all
 
@@ -81,7 +85,25 @@ def rebuild(found: Iterable[Found], pools: Sequence[Pool], node_mtu: int) -> Reb
             rebuilt.unclaimed[it.link.name] = addresses
         else:
             rebuilt.attachments[attachment.key] = attachment
+    _settle_default_routes(rebuilt.attachments)
     return rebuilt
+
+
+def _settle_default_routes(attachments: dict[AttachmentKey, Attachment]) -> None:
+    """Where its default route is, a workload's interfaces agree about as they would have by themselves; only what
+    they do not is taken for said."""
+    by_workload: defaultdict[str, list[Attachment]] = defaultdict(list)
+    for attachment in attachments.values():
+        by_workload[attachment.key.workload_id].append(attachment)
+    for interfaces in by_workload.values():
+        holder = default_route_holder(it.spec.model_copy(update={"default_route": None}) for it in interfaces)
+        for it in interfaces:
+            has_it, has_it_anyway = it.spec.default_route, it.key == holder
+            said = None if has_it in (None, has_it_anyway) else has_it
+            spec = it.spec.model_copy(update={"default_route": said})
+            attachments[it.key] = it.model_copy(
+                update={"spec": spec, "default_route": has_it_anyway if has_it is None else has_it}
+            )
 
 
 def _precedence(named: tuple[AttachmentKey | None, Found]) -> tuple[bool, AttachmentKey, bool]:
@@ -114,6 +136,7 @@ def _attachment(
     outside = tuple(a for a in addresses if not any(a in pool.cidr for pool in pools if a.version == pool.version))
     mtu = link.mtu or 0
     made = found.mark == alias_of(key) and found.path.startswith(f"{NETNS_DIR}/")
+    isolate_node, isolate_workloads = unrender.isolation(found.objects)
     try:
         spec = AttachmentSpec(
             workload_id=key.workload_id,
@@ -121,6 +144,12 @@ def _attachment(
             netns=_netns(found.path, made=made),
             addresses=outside,  # no pool gave them, so they were stated
             mtu=mtu if mtu != node_mtu and MTU_MIN <= mtu <= MTU_MAX else 0,
+            port_mappings=unrender.port_mappings(link, found.objects, {it.version for it in addresses}),
+            bandwidth=unrender.bandwidth(found.objects, link.name, ifb_name_beside(link.name), mtu),
+            routes=unrender.extra_routes(found.objects),
+            default_route=unrender.default_route(found.objects),
+            isolate_node=isolate_node,
+            isolate_workloads=isolate_workloads,
         )
     except ValidationError:
         return None

@@ -55,7 +55,9 @@ class NodeLock:
             if user not in (0, os.geteuid()):
                 log.warning("the node's lock is held by a stranger, and is not heeded", process=process, user=user)
                 return
-            raise NodeInUseError(f"another netplumb daemon works on this node (process {process or 'unknown'}); stop it first")
+            raise NodeInUseError(
+                f"another netplumb daemon works on this node (process {process or 'unknown'}); stop it first"
+            )
         raise NodeInUseError("another netplumb daemon works on this node; it cannot be told which process")
 
     def close(self) -> None:
