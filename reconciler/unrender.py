@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import groupby
+from itertools import groupby, product
 
 from pydantic import ValidationError
 
@@ -96,11 +96,15 @@ def _limit(bucket: Tbf | None, mtu: int) -> tuple[int, int]:
     """Rate and burst in bits. The kernel has whole bytes, so any of eight rates may have been meant."""
     if bucket is None:
         return 0, 0
-    burst_bytes = bucket.limit - int(bucket.rate * LATENCY_S)
-    for rate in range(bucket.rate * 8, bucket.rate * 8 + 8):
-        if Bandwidth.model_construct(ingress_rate=rate).capped(mtu).ingress_burst // 8 == burst_bytes:
-            return rate, 0
-    return bucket.rate * 8 + 7, max(burst_bytes, 0) * 8
+    burst_bytes = max(bucket.limit - int(bucket.rate * LATENCY_S), 0)
+    rates = range(bucket.rate * 8, bucket.rate * 8 + 8)
+    for burst, rate in product((0, burst_bytes * 8), rates):
+        if (
+            Bandwidth.model_construct(ingress_rate=rate, ingress_burst=burst).capped(mtu).ingress_burst // 8
+            == burst_bytes
+        ):
+            return rate, burst
+    return rates[0], burst_bytes * 8
 
 
 def extra_routes(objects: Iterable[KernelObject]) -> tuple[ExtraRoute, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import grpc
 import pytest
@@ -23,6 +24,16 @@ FILE = "web.yaml"
 
 def link_of(answer: pb.AttachResponse) -> str:
     return answer.attachment.node_if_name
+
+
+def in_every_part(*hosts: Host) -> set[str]:
+    """All of the kernel that netplumb writes to: links to neighbours, token buckets, the nftables table."""
+    found = kernel_state(*hosts)
+    for host in hosts:
+        for line in ("tc qdisc show", "tc filter show dev {} ingress", "nft -s list ruleset"):
+            links = sorted(name for name in host.links() if name.startswith("np")) if "{}" in line else [""]
+            found |= {f"{host.name}: {said}" for name in links for said in host.run(line.format(name)).splitlines()}
+    return found
 
 
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
@@ -58,6 +69,43 @@ async def test_what_runs_is_rebuilt_and_nothing_is_touched(
         assert (str(kept) in told.message) == kept.exists() == (lose is not delete)
     assert node.ping(v4(first))
     assert node.ping(v6(first))
+
+
+async def test_ports_limits_routes_and_isolation_are_as_they_were(
+    daemon: Daemon, node: Host, outside: Host, web: Host, db: Host
+) -> None:
+    """All that a wish can ask of the kernel is read back from the kernel: published ports lead where they led, limits
+    and isolation hold, no rule and no bucket is touched, and Get tells of them."""
+    wish: dict[str, Any] = {
+        "ports": ("8080:80", "8000-8003:9000-9003/udp", "127.0.0.1:8443:443"),
+        "bandwidth": pb.Bandwidth(ingress_rate=80_000_000, egress_rate=40_000_000, egress_burst=800_000),
+        "routes": [pb.Route(dst="203.0.113.0/24"), pb.Route(dst="2001:db8:77::/48")],
+        "isolate_workloads": True,
+        "isolate_node": False,
+        "default_route": False,
+    }
+    async with daemon.client() as client:
+        first = await client.attach(attach(web, **wish))
+        second = await client.attach(attach(web, if_name="net1", default_route=True))
+        await client.attach(attach(db, default_route=False, addresses=["10.213.0.50"]))
+        told = [await client.get("web"), await client.get("web", "net1"), await client.get("db")]
+    before = in_every_part(node, web, db)
+    await start_without_store(daemon)
+    async with daemon.client() as client:
+        await until(lambda: all_attached(client, 3), "all are attached")
+        now = [await client.get("web"), await client.get("web", "net1"), await client.get("db")]
+        for then, after in zip(told, now, strict=True):
+            for field in ("addresses", "mac", "bandwidth", "default_route", "isolate_node", "isolate_workloads"):
+                assert getattr(after, field) == getattr(then, field), (after.if_name, field)
+            for field in ("port_mappings", "routes"):
+                assert sorted(map(str, getattr(after, field))) == sorted(map(str, getattr(then, field))), field
+            assert (await client.check(after.workload_id, after.if_name)).in_sync
+        assert in_every_part(node, web, db) == before
+        again = await client.attach(attach(web, **wish))
+        assert again.ip == first.ip
+        assert in_every_part(node, web, db) == before
+        assert (await client.status()).counters.repairs == {}
+    assert node.ping(v4(second))
 
 
 async def test_a_client_goes_on_as_before(daemon: Daemon, node: Host, web: Host, db: Host) -> None:
@@ -171,12 +219,13 @@ async def test_a_link_of_nobody_is_left_alone(daemon: Daemon, node: Host, make_h
     address is held; an Attach under its key has it back, and when it is deleted its address is free."""
     one, two = make_host("sandbox-1"), make_host("sandbox-2")
     async with daemon.client() as client:
-        first = await client.attach(attach(one, "w1"))
+        limits = pb.Bandwidth(ingress_rate=80_000_000, egress_rate=40_000_000)
+        first = await client.attach(attach(one, "w1", ports=("8080:80",), bandwidth=limits, isolate_node=True))
         second = await client.attach(attach(two, "w2"))
     daemon.kill9()
     for answer in (first, second):
         node.ip(f"link set {link_of(answer)} alias scribble")
-    before = kernel_state(node, one, two)
+    before = in_every_part(node, one, two)
     await start_without_store(daemon)
     await daemon.restart()
     async with daemon.client() as client:
@@ -185,7 +234,7 @@ async def test_a_link_of_nobody_is_left_alone(daemon: Daemon, node: Host, make_h
         assert link_of(first) in told.message
         with refused(grpc.StatusCode.ALREADY_EXISTS, link_of(second)):
             await client.attach(attach(make_host("other"), addresses=[v4(second)]))
-        assert kernel_state(node, one, two) == before
+        assert in_every_part(node, one, two) == before
         again = await client.attach(attach(one, "w1"))
         assert again.ip == first.ip
         assert node.link(link_of(first))["ifalias"] == "netplumb:eth0:w1"
