@@ -1,0 +1,178 @@
+"""What the daemon is in the middle of when a fault meets it. Together they reach every kind of step that a plan has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from models.attachment import AttachmentKey
+from models.naming import node_if_name
+from tests.e2e.sites import WITHIN_S, Site
+from tests.e2e.statefiles import declare, document
+from tests.e2e.waiting import until
+from tests.e2e.wishes import detach
+
+NAME = node_if_name(AttachmentKey("web", "eth0"))
+OTHER_MAC = "02:00:00:00:00:77"
+CALLS_REACH_A_HELD_DAEMON_S = 0.05
+
+Act = Callable[[Site], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`act` is done with a fault armed, after `prepare`; `undo` takes the site back to where it was. An act that is
+    `answered` is a call: once it returns, all that was asked for is in the kernel."""
+
+    name: str
+    prepare: Act
+    act: Act
+    undo: Act
+    answered: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+async def nothing(_: Site) -> None:
+    """Nothing to do."""
+
+
+# Attach, and Attach again.
+
+WISH: dict[str, Any] = {"labels": {"app": "web"}}
+CHANGED: dict[str, Any] = {
+    "mtu": 1400,
+    "mac": OTHER_MAC,
+    "addresses": ("10.213.0.200", "fd13::200"),
+    "labels": {"app": "changed"},
+}
+
+
+async def attach_web(site: Site) -> None:
+    await site.attach(site.web, **WISH)
+
+
+async def change_web(site: Site) -> None:
+    assert await site.attach(site.web, **CHANGED) == CHANGED["addresses"]
+
+
+async def move_web(site: Site) -> None:
+    before = site.addresses["web"]
+    assert await site.attach(site.spare, "web", **WISH) == before
+
+
+# Detach.
+
+
+async def detach_web(site: Site) -> None:
+    await site.detach("web")
+
+
+SEVERAL = tuple(f"eth{number}" for number in range(1, 5))
+
+
+async def attach_several(site: Site) -> None:
+    for if_name in SEVERAL:
+        await site.attach(site.web, f"web-{if_name}", if_name=if_name)
+
+
+async def detach_several(site: Site) -> None:
+    """All at once, so that their links are removed together."""
+    with site.daemon.held():
+        calls = [
+            asyncio.ensure_future(site.client.detach(detach(f"web-{if_name}", if_name=if_name), timeout_s=WITHIN_S))
+            for if_name in SEVERAL
+        ]
+        await asyncio.sleep(CALLS_REACH_A_HELD_DAEMON_S)
+    await asyncio.gather(*calls)
+    for if_name in SEVERAL:
+        site.addresses.pop(f"web-{if_name}")
+
+
+# Repair. The daemon hears of all the damage at once.
+
+
+async def damage_the_nodes_side(site: Site) -> None:
+    v4 = site.addresses["web"][0]
+    with site.daemon.held():
+        site.node.ip(f"link set {NAME} mtu 1400 alias mine")
+        site.node.ip(f"-4 route delete {v4}/32 dev {NAME}")
+        site.node.ip(f"-4 route add 203.0.113.7/32 dev {NAME} proto 78")
+        site.node.ip(f"neighbour replace {v4} lladdr {OTHER_MAC} dev {NAME} nud permanent")
+        site.node.ip(f"neighbour add 203.0.113.8 lladdr {OTHER_MAC} dev {NAME} nud permanent protocol 78")
+        site.node.ip(f"neighbour delete proxy fe80::1 dev {NAME}")
+
+
+async def rename_the_nodes_end(site: Site) -> None:
+    with site.daemon.held():
+        site.node.ip(f"link set {NAME} down")
+        site.node.ip(f"link set {NAME} name renamed0")
+
+
+async def damage_the_workloads_side(site: Site) -> None:
+    v4, v6 = site.addresses["web"]
+    with site.daemon.held():
+        site.web.ip("link set lo down")
+        site.web.ip(f"link set eth0 address {OTHER_MAC}")
+        site.web.ip("-4 route replace 169.254.77.1/32 dev eth0 proto 78 scope link")
+        site.web.ip(f"address delete {v6}/128 dev eth0")
+        site.web.ip("-6 route delete default")
+        site.web.ip(f"address delete {v4}/32 dev eth0")
+        site.web.ip(f"address add {v4}/32 dev eth0")
+
+
+async def delete_the_interface(site: Site) -> None:
+    with site.daemon.held():
+        site.web.ip("link delete eth0")
+
+
+async def damage_the_node(site: Site) -> None:
+    with site.daemon.held():
+        site.node.run("nft insert rule inet netplumb postrouting counter drop")
+        site.node.run("nft add chain inet netplumb strange")
+        site.node.set_sysctl("net/ipv4/ip_forward", "0")
+        site.node.ip("address delete 169.254.77.1/32 dev lo")
+
+
+async def delete_the_table(site: Site) -> None:
+    with site.daemon.held():
+        site.node.run("nft delete table inet netplumb")
+
+
+# State files, with a namespace that netplumb makes.
+
+
+async def declare_made(site: Site) -> None:
+    declare(site.daemon, "made.yaml", document("made", "made", create=True))
+    await until(lambda: site.found("made"), "declared", within_s=WITHIN_S)
+    await site.settles()
+
+
+async def drop_made(site: Site) -> None:
+    (site.daemon.state_files / "made.yaml").unlink()
+
+    async def gone() -> bool:
+        return await site.found("made") is None
+
+    await until(gone, "withdrawn and removed", within_s=WITHIN_S)
+    site.addresses.pop("made", None)
+
+
+SCENARIOS = (
+    Scenario("attach", nothing, attach_web, detach_web, answered=True),
+    Scenario("attach again, changed", attach_web, change_web, detach_web, answered=True),
+    Scenario("attach again, elsewhere", attach_web, move_web, detach_web, answered=True),
+    Scenario("detach", attach_web, detach_web, nothing, answered=True),
+    Scenario("detach several", attach_several, detach_several, nothing, answered=True),
+    Scenario("repair the node's side", attach_web, damage_the_nodes_side, detach_web),
+    Scenario("repair the node's end, renamed", attach_web, rename_the_nodes_end, detach_web),
+    Scenario("repair the workload's side", attach_web, damage_the_workloads_side, detach_web),
+    Scenario("repair a deleted interface", attach_web, delete_the_interface, detach_web),
+    Scenario("repair the node", attach_web, damage_the_node, detach_web),
+    Scenario("repair the table", attach_web, delete_the_table, detach_web),
+    Scenario("make a namespace", nothing, declare_made, drop_made, answered=True),
+    Scenario("remove a namespace", declare_made, drop_made, nothing, answered=True),
+)
