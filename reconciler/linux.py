@@ -85,13 +85,14 @@ class LinuxKernel:
             code = error.errno or 0
             raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
-    def remove_namespace(self, name: str, cookie: int) -> None:
-        """Removes a named namespace, if the name still means the one with this cookie."""
+    def remove_namespace(self, name: str, mark: str, cookie: int) -> None:
+        """Removes a named namespace that bears the mark, if the name still means the one with this cookie; 0 stands for
+        one that nobody came to record."""
         try:
             with self.open(f"{NETNS_DIR}/{name}") as namespace:
-                meant = namespace.cookie == cookie
+                meant = self.mark_of(namespace) == mark and cookie in (0, namespace.cookie)
         except (NamespaceMissingError, NotANetworkNamespace):
-            return
+            meant = self._namespaces.is_bare_name(name)
         if meant:
             self._namespaces.remove(name)
 

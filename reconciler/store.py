@@ -90,8 +90,10 @@ class Store:
         database = self._connect()
         try:
             if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
-                database.executescript(f"BEGIN; {_TABLES} COMMIT;")
                 with database:
+                    database.execute("BEGIN IMMEDIATE")
+                    for statement in _TABLES.split(";"):
+                        database.execute(statement)
                     database.execute("INSERT INTO meta VALUES ('schema', ?), ('node', ?)", (str(SCHEMA), node))
         except sqlite3.Error as error:
             database.close()

@@ -53,8 +53,8 @@ IPCTNL_MSG_CT_DELETE = 1 << 8 | 2
 class Faults:
     """Counts the calls, and says what each is to meet."""
 
-    def __init__(self, armoury: Armoury) -> None:
-        self._armoury = armoury
+    def __init__(self) -> None:
+        self.armoury = Armoury(Path())
         self._lock = threading.Lock()
         self._armed_at = 0
         self._calls = 0
@@ -62,7 +62,7 @@ class Faults:
 
     def meet(self, call: str, *, changes: bool) -> Fault:
         with self._lock:
-            armed = self._armoury.armed()
+            armed = self.armoury.armed()
             if armed is None:
                 return Fault()
             fault, number = armed
@@ -70,10 +70,7 @@ class Faults:
                 self._armed_at, self._calls, self._changes = number, 0, 0
             self._calls += 1
             self._changes += changes
-            if fault.kind in DEATHS:
-                met = changes and fault.meets(self._changes)
-            else:
-                met = fault.meets(self._calls)
+            met = changes and fault.meets(self._changes) if fault.kind in DEATHS else fault.meets(self._calls)
             self._write(call=call, changes=changes, met=met)
             return fault if met else Fault()
 
@@ -96,8 +93,8 @@ class Faults:
         self._write(done=True)
 
     def _write(self, **entry: Any) -> None:
-        if self._armoury.armed() is not None:
-            self._armoury.write(entry | {"thread": threading.get_ident()})
+        if self.armoury.armed() is not None:
+            self.armoury.write(entry | {"thread": threading.get_ident()})
 
 
 def die() -> None:
@@ -105,7 +102,7 @@ def die() -> None:
     time.sleep(60)
 
 
-FAULTS: Faults
+FAULTS = Faults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +260,6 @@ class Database(sqlite3.Connection):
             leave()
         return False
 
-    def executescript(self, script: str) -> sqlite3.Cursor:
-        run = partial(super().executescript, script)
-        cursor: sqlite3.Cursor = FAULTS.carry_out("store script", run, changes=True, refusal=_unwritable)
-        return cursor
-
 
 def _unwritable(code: int) -> None:
     raise sqlite3.OperationalError(f"disk I/O error: {os.strerror(code)}")
@@ -295,7 +287,7 @@ def _read_of_a_switch(path: Any, flags: int, *_: Any) -> tuple[str, bool] | None
 
 
 def _write_of_a_switch(fd: int, _: bytes) -> tuple[str, bool] | None:
-    return ("sysctl write", True) if os.readlink(f"/proc/self/fd/{fd}").startswith(SYSCTLS) else None
+    return ("sysctl write", True) if str(Path(f"/proc/self/fd/{fd}").readlink()).startswith(SYSCTLS) else None
 
 
 def _namespace_name(verb: str) -> Callable[..., tuple[str, bool] | None]:
@@ -316,9 +308,8 @@ def _noting_plans(method: Callable[..., Any]) -> Callable[..., Any]:
     return noted
 
 
-def install(faults: Faults) -> None:
+def install() -> None:
     """Before anything of netplumb is imported: it may take what it needs of the system when it is."""
-    globals()["FAULTS"] = faults
     _replace(socket, "socket", Socket)
     _replace(ctypes, "CDLL", Library)
     _replace(sqlite3, "connect", partial(sqlite3.connect, factory=Database))
@@ -337,7 +328,8 @@ def _replace(where: Any, name: str, by: Any) -> None:
 
 
 if __name__ == "__main__":
-    install(Faults(Armoury(Path(sys.argv.pop(1)))))
+    FAULTS.armoury = Armoury(Path(sys.argv.pop(1)))
+    install()
     from reconciler.main import main
 
     main()

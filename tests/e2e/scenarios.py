@@ -15,6 +15,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import detach
 
 NAME = node_if_name(AttachmentKey("web", "eth0"))
+MADE = "made"
 OTHER_MAC = "02:00:00:00:00:77"
 CALLS_REACH_A_HELD_DAEMON_S = 0.05
 
@@ -146,19 +147,19 @@ async def delete_the_table(site: Site) -> None:
 
 
 async def declare_made(site: Site) -> None:
-    declare(site.daemon, "made.yaml", document("made", "made", create=True))
-    await until(lambda: site.found("made"), "declared", within_s=WITHIN_S)
+    declare(site.daemon, f"{MADE}.yaml", document(MADE, MADE, create=True))
+    await until(lambda: site.found(MADE), "declared", within_s=WITHIN_S)
     await site.settles()
 
 
 async def drop_made(site: Site) -> None:
-    (site.daemon.state_files / "made.yaml").unlink()
+    (site.daemon.state_files / f"{MADE}.yaml").unlink()
 
     async def gone() -> bool:
-        return await site.found("made") is None
+        return await site.found(MADE) is None
 
     await until(gone, "withdrawn and removed", within_s=WITHIN_S)
-    site.addresses.pop("made", None)
+    site.addresses.pop(MADE, None)
 
 
 SCENARIOS = (

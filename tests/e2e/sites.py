@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.client import Client, ClientError
+from api.client import Client
 from api.v1 import netplumb_pb2 as pb
 from tests import namespaces
 from tests.e2e.daemons import Daemon
@@ -33,6 +33,7 @@ Picture = frozenset[str]
 LISTINGS = "address show\nroute show table all\nneighbour show nud permanent\nneighbour show proxy\n"
 LINK_FIELDS = ("ifname", "address", "mtu", "group", "ifalias", "flags", "qdisc", "inet6_addr_gen_mode")
 ADDRESS_FIELDS = ("local", "prefixlen", "scope", "protocol")
+CARRIER = {"LOWER_UP", "NO-CARRIER", "linkdown"}  # told by the kernel's link watch, up to a second later
 SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -85,7 +86,6 @@ class Site:
     daemon: FaultyDaemon
     client: Client
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    kept: Picture = frozenset()
 
     async def attach(self, host: Host, workload_id: str = "", **wish: Any) -> tuple[str, ...]:
         """Attaches and returns the addresses. What was answered is known from then on by the name of its workload."""
@@ -127,28 +127,34 @@ class Site:
         return sum(pool.held for pool in (await self.client.status()).pools)
 
     def picture(self) -> Picture:
-        """All that the kernel holds of the site, without what differs from one time to the next: indexes, and the
-        addresses that a workload happened to get, which are called by its name."""
         names = {
             address: f"<{workload_id} {number}>"
             for workload_id, addresses in self.addresses.items()
             for number, address in enumerate(addresses)
         }
-        lines = {f"namespace {name}" for name in os.listdir(namespaces.NETNS_DIR)}
-        lines |= {f"{switch} = {self.node.sysctl(switch)}" for switch in SWITCHES}
-        lines |= {f"nft {count} {line}" for line, count in _ruleset(self.node, names).items()}
-        for host in (self.node, self.web, self.spare):
-            lines |= {f"{host.name}: {line}" for line in _listing(host, names)}
-        return frozenset(lines)
+        return picture(self.node, self.web, self.spare, names=names)
 
     def picture_of_what_stays(self) -> Picture:
         """The keeper and what is foreign, with the indexes of links: equal only where nothing was made anew."""
         lines = {f"{self.keeper.name}: {line}" for line in _listing(self.keeper, {}, indexes=True)}
         for host in (self.node, self.web):
             lines |= {
-                f"{host.name}: {line}" for line in _listing(host, {}, indexes=True) if "foreign" in line or "keeper" in line
+                f"{host.name}: {line}"
+                for line in _listing(host, {}, indexes=True)
+                if "foreign" in line or "keeper" in line
             }
         return frozenset(lines)
+
+
+def picture(node: Host, *workloads: Host, names: Mapping[str, str]) -> Picture:
+    """All that the kernel holds of the hosts, without what differs from one time to the next: indexes, and addresses
+    that a workload happened to get, which are called by the names given."""
+    lines = {f"namespace {path.name}" for path in namespaces.NETNS_DIR.iterdir()}
+    lines |= {f"{switch} = {node.sysctl(switch)}" for switch in SWITCHES}
+    lines |= {f"nft {count} {line}" for line, count in _ruleset(node, names).items()}
+    for host in (node, *workloads):
+        lines |= {f"{host.name}: {line}" for line in _listing(host, names)}
+    return frozenset(lines)
 
 
 def _named(text: str, names: Mapping[str, str]) -> str:
@@ -171,6 +177,9 @@ def _listing(host: Host, names: Mapping[str, str], *, indexes: bool = False) -> 
             if not info["local"].startswith("fe80:")  # given by the kernel, and when it likes
         )
     entries += (entry for listed in rest for entry in listed if entry.get("protocol") != "kernel")
+    for entry in entries:
+        if "flags" in entry:
+            entry["flags"] = sorted(set(entry["flags"]) - CARRIER)
     return (_named(json.dumps(entry, sort_keys=True), names) for entry in entries)
 
 
@@ -215,15 +224,11 @@ async def opened(node: Host, web: Host, spare: Host, keeper: Host, daemon: Fault
         assert site.picture_of_what_stays() == before
 
 
-async def comes_to(site: Site, picture: Picture, what: str, *, within_s: float = WITHIN_S) -> None:
+async def comes_to(site: Site, expected: Picture, what: str, *, within_s: float = WITHIN_S) -> None:
     """Waits until the kernel is as in the picture, and says what differs if it does not come to that."""
     ends = time.monotonic() + within_s
-    while (now := site.picture()) != picture:
+    while (now := site.picture()) != expected:
         if time.monotonic() > ends:
-            missing, extra = sorted(picture - now), sorted(now - picture)
+            missing, extra = sorted(expected - now), sorted(now - expected)
             raise AssertionError(f"{what}:\nmissing: " + "\n".join(missing) + "\nextra: " + "\n".join(extra))
         await asyncio.sleep(STEP_S)
-
-
-def is_internal(error: ClientError) -> bool:
-    return "internal error" in error.message
