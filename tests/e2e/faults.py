@@ -21,7 +21,7 @@ class Kind(StrEnum):
     REFUSE = "refuse"  # the call is answered with an error and not carried out; the rest of its batch is
     SEND = "send"  # the batch that holds the call is refused as a whole
     RECEIVE = "receive"  # the batch is carried out, and its answer is lost
-    INTERRUPT = "interrupt"  # the kernel marks its dump as interrupted
+    INTERRUPT = "interrupt"  # the kernel marks the dump as interrupted
 
 
 DEATHS = (Kind.DIE_BEFORE, Kind.DIE_AFTER)
@@ -29,8 +29,8 @@ DEATHS = (Kind.DIE_BEFORE, Kind.DIE_AFTER)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What the `at`-th call meets, counted from 1 when it is armed, and the calls that follow it, `times` in all. A
-    death counts only the calls that change something."""
+    """What the `at`-th call meets, counted from 1 when it is armed, and the calls that follow it, `times` in all. For a
+    death only the calls that change something count, for an interruption only dumps."""
 
     kind: Kind = Kind.NONE
     at: int = 0

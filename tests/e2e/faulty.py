@@ -32,6 +32,7 @@ from tests.namespaces import NETNS_DIR
 NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 NLMSG_ERROR, NLM_F_DUMP_INTR, NLM_F_DUMP = 2, 0x10, 0x300
 HEADER = struct.Struct("=IHHII")
+DUMP = "dump "
 SYSCTLS = "/proc/sys/net/"
 
 # The first of each four message types of rtnetlink: NEW, DEL, GET, SET; include/uapi/linux/rtnetlink.h
@@ -57,8 +58,7 @@ class Faults:
         self.armoury = Armoury(Path())
         self._lock = threading.Lock()
         self._armed_at = 0
-        self._calls = 0
-        self._changes = 0
+        self._counted = 0
 
     def meet(self, call: str, *, changes: bool) -> Fault:
         with self._lock:
@@ -67,10 +67,10 @@ class Faults:
                 return Fault()
             fault, number = armed
             if number != self._armed_at:
-                self._armed_at, self._calls, self._changes = number, 0, 0
-            self._calls += 1
-            self._changes += changes
-            met = changes and fault.meets(self._changes) if fault.kind in DEATHS else fault.meets(self._calls)
+                self._armed_at, self._counted = number, 0
+            counts = _counts(fault.kind, call, changes=changes)
+            self._counted += counts
+            met = counts and fault.meets(self._counted)
             self._write(call=call, changes=changes, met=met)
             return fault if met else Fault()
 
@@ -97,6 +97,12 @@ class Faults:
             self.armoury.write(entry | {"thread": threading.get_ident()})
 
 
+def _counts(kind: Kind, call: str, *, changes: bool) -> bool:
+    if kind is Kind.INTERRUPT:
+        return call.startswith(DUMP)
+    return changes or kind not in DEATHS
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
@@ -116,7 +122,7 @@ class Message:
         """Its name, and whether it changes something."""
         if protocol == NETLINK_ROUTE:
             verb = ("NEW", "DEL", "GET", "SET")[self.type & 3]
-            dump = "dump " if verb == "GET" and self.flags & NLM_F_DUMP == NLM_F_DUMP else ""
+            dump = DUMP if verb == "GET" and self.flags & NLM_F_DUMP == NLM_F_DUMP else ""
             return f"{dump}RTM_{verb}{RTNETLINK.get(self.type & ~3, self.type)}", verb != "GET"
         return f"netfilter {self.type >> 8}/{self.type & 255}", self.type in (
             NFNL_MSG_BATCH_BEGIN,

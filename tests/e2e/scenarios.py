@@ -88,7 +88,9 @@ async def detach_several(site: Site) -> None:
             for if_name in SEVERAL
         ]
         await asyncio.sleep(CALLS_REACH_A_HELD_DAEMON_S)
-    await asyncio.gather(*calls)
+    for failure in await asyncio.gather(*calls, return_exceptions=True):
+        if failure is not None:
+            raise failure
     for if_name in SEVERAL:
         site.addresses.pop(f"web-{if_name}")
 
@@ -148,12 +150,19 @@ async def delete_the_table(site: Site) -> None:
 
 async def declare_made(site: Site) -> None:
     declare(site.daemon, f"{MADE}.yaml", document(MADE, MADE, create=True))
-    await until(lambda: site.found(MADE), "declared", within_s=WITHIN_S)
-    await site.settles()
+
+    async def attached() -> bool:
+        found = await site.found(MADE)
+        if found is None or found.phase != "Attached" or found.observed_generation != found.generation:
+            return False
+        site.addresses[MADE] = tuple(found.addresses)
+        return True
+
+    await until(attached, "made and attached", within_s=WITHIN_S)
 
 
 async def drop_made(site: Site) -> None:
-    (site.daemon.state_files / f"{MADE}.yaml").unlink()
+    (site.daemon.state_files / f"{MADE}.yaml").unlink(missing_ok=True)
 
     async def gone() -> bool:
         return await site.found(MADE) is None
