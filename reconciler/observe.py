@@ -94,7 +94,7 @@ def observe(
     if workload is not None:
         lo_ipv6 = _observe_workload(workload, observed, key.if_name)
         if found is None and (index := _renamed_end(node, observed.workload_link, alias_of(key))):
-            return observe(node, workload, key, hint_index=index, node_ipv6=node_ipv6)
+            return observe(node, workload, attachment, hint_indexes=(*hint_indexes, index), node_ipv6=node_ipv6)
     if observed.node_link is not None:
         paired = observed.workload_link is not None and bool(observed.workload_link.peer)
         observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)

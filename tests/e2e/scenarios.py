@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from api.v1 import netplumb_pb2 as pb
 from models.attachment import AttachmentKey
-from models.naming import node_if_name
+from models.naming import ifb_name, node_if_name
 from tests.e2e.sites import WITHIN_S, Site
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
 from tests.e2e.wishes import detach
 
-NAME = node_if_name(AttachmentKey("web", "eth0"))
+KEY = AttachmentKey("web", "eth0")
+NAME, IFB = node_if_name(KEY), ifb_name(KEY)
 MADE = "made"
 OTHER_MAC = "02:00:00:00:00:77"
 CALLS_REACH_A_HELD_DAEMON_S = 0.05
@@ -43,12 +45,18 @@ async def nothing(_: Site) -> None:
 
 # Attach, and Attach again.
 
-WISH: dict[str, Any] = {"labels": {"app": "web"}}
+WISH: dict[str, Any] = {
+    "labels": {"app": "web"},
+    "ports": ("8080:80", "8081:81/udp"),
+    "bandwidth": pb.Bandwidth(ingress_rate=8_000_000, egress_rate=16_000_000),
+}
 CHANGED: dict[str, Any] = {
+    "labels": {"app": "changed"},
+    "ports": ("8080:8080", "8082:82"),
+    "bandwidth": pb.Bandwidth(ingress_rate=4_000_000),
     "mtu": 1400,
     "mac": OTHER_MAC,
     "addresses": ("10.213.0.200", "fd13::200"),
-    "labels": {"app": "changed"},
 }
 
 
@@ -127,6 +135,25 @@ async def damage_the_workloads_side(site: Site) -> None:
         site.web.ip(f"address add {v4}/32 dev eth0")
 
 
+async def damage_the_limits(site: Site) -> None:
+    with site.daemon.held():
+        site.node.run(f"tc qdisc change dev {NAME} root handle 6e70: tbf rate 1mbit burst 10kb limit 10kb")
+        site.node.run(f"tc filter delete dev {NAME} ingress")
+        site.node.run(
+            f"tc filter add dev {NAME} ingress protocol all pref 28272 "
+            "u32 match u32 0 0 action mirred egress redirect dev foreign0"
+        )
+        site.node.run(f"tc qdisc delete dev {IFB} root")
+
+
+async def damage_the_ports(site: Site) -> None:
+    with site.daemon.held():
+        site.node.run("nft delete element inet netplumb port4_port '{ udp . 8081 }'")
+        site.node.run("nft delete element inet netplumb port6_port '{ tcp . 8080 }'")
+        site.node.run("nft add element inet netplumb port6_port '{ tcp . 8080 : 79 }'")
+        site.node.run("nft add element inet netplumb port4_port '{ tcp . 8083 : 83 }'")
+
+
 async def delete_the_interface(site: Site) -> None:
     with site.daemon.held():
         site.web.ip("link delete eth0")
@@ -180,6 +207,8 @@ SCENARIOS = (
     Scenario("repair the node's side", attach_web, damage_the_nodes_side, detach_web),
     Scenario("repair the node's end, renamed", attach_web, rename_the_nodes_end, detach_web),
     Scenario("repair the workload's side", attach_web, damage_the_workloads_side, detach_web),
+    Scenario("repair the limits", attach_web, damage_the_limits, detach_web),
+    Scenario("repair the ports", attach_web, damage_the_ports, detach_web),
     Scenario("repair a deleted interface", attach_web, delete_the_interface, detach_web),
     Scenario("repair the node", attach_web, damage_the_node, detach_web),
     Scenario("repair the table", attach_web, delete_the_table, detach_web),

@@ -22,7 +22,7 @@ from tests import namespaces
 from tests.e2e.daemons import Daemon
 from tests.e2e.faults import Armoury
 from tests.e2e.hosts import COMMAND_TIMEOUT_S, Host
-from tests.e2e.waiting import STEP_S, until
+from tests.e2e.waiting import STEP_S, comes_true
 from tests.e2e.wishes import attach, detach, texts
 
 WITHIN_S = 30.0
@@ -121,7 +121,10 @@ class Site:
         )
 
     async def settles(self) -> None:
-        await until(self.settled, "all is as desired", within_s=WITHIN_S)
+        if not await comes_true(self.settled, within_s=WITHIN_S):
+            changes = [f"{change.verb} {change.words}" for change in (await self.client.plan()).changes]
+            phases = [f"{each.workload_id}: {each.phase}" for each in await self.all()]
+            raise AssertionError("\n".join(("all is not as desired:", *phases, *changes)))
 
     async def held_addresses(self) -> int:
         return sum(pool.held for pool in (await self.client.status()).pools)
@@ -152,6 +155,7 @@ def picture(node: Host, *workloads: Host, names: Mapping[str, str]) -> Picture:
     lines = {f"namespace {path.name}" for path in namespaces.NETNS_DIR.iterdir()}
     lines |= {f"{switch} = {node.sysctl(switch)}" for switch in SWITCHES}
     lines |= {f"nft {count} {line}" for line, count in _ruleset(node, names).items()}
+    lines |= {f"tc {line}" for line in _shaping(node)}
     for host in (node, *workloads):
         lines |= {f"{host.name}: {line}" for line in _listing(host, names)}
     return frozenset(lines)
@@ -170,6 +174,8 @@ def _listing(host: Host, names: Mapping[str, str], *, indexes: bool = False) -> 
     fields = (*LINK_FIELDS, *(("ifindex", "link_index") if indexes else ()))
     entries: list[dict[str, Any]] = []
     for link in links:
+        if link.get("linkinfo", {}).get("info_kind") == "ifb":
+            link["address"] = "any"  # drawn by the kernel
         entries.append({name: link.get(name) for name in fields})
         entries += (
             {"dev": link["ifname"]} | {name: info.get(name) for name in ADDRESS_FIELDS}
@@ -181,6 +187,15 @@ def _listing(host: Host, names: Mapping[str, str], *, indexes: bool = False) -> 
         if "flags" in entry:
             entry["flags"] = sorted(set(entry["flags"]) - CARRIER)
     return (_named(json.dumps(entry, sort_keys=True), names) for entry in entries)
+
+
+def _shaping(node: Host) -> Iterator[str]:
+    for line in node.run("tc qdisc show").splitlines():
+        yield line
+        words = line.split()
+        if words[1] == "ingress":
+            link = words[words.index("dev") + 1]
+            yield from (f"{link}: {line}" for line in node.run(f"tc filter show dev {link} ingress").splitlines())
 
 
 def _ruleset(node: Host, names: Mapping[str, str]) -> dict[str, int]:

@@ -18,6 +18,8 @@ import pytest
 
 from models import kernel
 from models.kernel import KernelObject, Verb
+from models.nft import NftSet
+from models.tc import IngressQdisc
 from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault, Journal, Kind
 from tests.e2e.hosts import Host, temporary
@@ -32,6 +34,9 @@ NEVER = {
     (Verb.REMOVE, kernel.LinkUp): "a link that is up is never set down",
     (Verb.ADD, kernel.Sysctl): "a switch that is not there cannot be set",
     (Verb.REMOVE, kernel.Sysctl): "a switch stays as it is",
+    (Verb.CHANGE, IngressQdisc): "it has no field beside its key",
+    (Verb.CHANGE, NftSet): "a table with a set of another kind is made anew",
+    (Verb.REMOVE, NftSet): "a table with a set of another kind is made anew",
 }
 """Kinds of step that no plan has."""
 

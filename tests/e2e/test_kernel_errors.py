@@ -75,7 +75,7 @@ async def _acted(site: Site, scenario: Scenario) -> ClientError | None:
 
 
 async def _meets(site: Site, scenario: Scenario, fault: Fault, expected: Picture) -> str:
-    """Acts with the fault armed, and sees to it that nothing is lost. Returns the call that met it; empty if none did."""
+    """Acts with the fault armed, and sees to it that nothing is lost. Returns the call that met it."""
     await scenario.prepare(site)
     site.daemon.faults.arm(fault)
     told = await _acted(site, scenario)
