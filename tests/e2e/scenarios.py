@@ -68,6 +68,14 @@ async def change_web(site: Site) -> None:
     assert await site.attach(site.web, **CHANGED) == CHANGED["addresses"]
 
 
+async def attach_limited(site: Site) -> None:
+    await site.attach(site.web, bandwidth=WISH["bandwidth"])
+
+
+async def limit_one_way(site: Site) -> None:
+    await site.attach(site.web, bandwidth=pb.Bandwidth(egress_rate=4_000_000))
+
+
 async def move_web(site: Site) -> None:
     before = site.addresses["web"]
     assert await site.attach(site.spare, "web", **WISH) == before
@@ -201,6 +209,7 @@ async def drop_made(site: Site) -> None:
 SCENARIOS = (
     Scenario("attach", nothing, attach_web, detach_web, answered=True),
     Scenario("attach again, changed", attach_web, change_web, detach_web, answered=True),
+    Scenario("attach again, limited one way", attach_limited, limit_one_way, detach_web, answered=True),
     Scenario("attach again, elsewhere", attach_web, move_web, detach_web, answered=True),
     Scenario("detach", attach_web, detach_web, nothing, answered=True),
     Scenario("detach several", attach_several, detach_several, nothing, answered=True),

@@ -190,12 +190,14 @@ def _listing(host: Host, names: Mapping[str, str], *, indexes: bool = False) -> 
 
 
 def _shaping(node: Host) -> Iterator[str]:
+    """Queueing disciplines and the filters of what comes in; a link may go between the two looks."""
     for line in node.run("tc qdisc show").splitlines():
         yield line
         words = line.split()
         if words[1] == "ingress":
             link = words[words.index("dev") + 1]
-            yield from (f"{link}: {line}" for line in node.run(f"tc filter show dev {link} ingress").splitlines())
+            for filter_ in node.run(f"tc filter show dev {link} ingress", ok=False).splitlines():
+                yield f"{link}: {re.sub('index [0-9]+', '', filter_)}"
 
 
 def _ruleset(node: Host, names: Mapping[str, str]) -> dict[str, int]:
