@@ -193,6 +193,9 @@ class LinuxKernel:
         asked += [(thing.key, encode.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
         found: dict[int, AttachmentKey] = {}
         for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
+            if reply.errno not in (0, errno.ENODEV):
+                words = f"cannot read the link of {key}: {errno_name(reply.errno)} {reply.words}".rstrip()
+                raise Retryable(words, code=reply.errno, reason="RemovalFailed")
             if reply.parts:
                 link, _ = decode.link(Scope.NODE, reply.parts[0][1])
                 # An alias that names nobody was damaged; the other two marks tell that the link is ours.
@@ -201,11 +204,11 @@ class LinuxKernel:
         return [(key, index) for index, key in found.items()]
 
     def _remove_group(self, indexes: Sequence[int]) -> bool:
-        """A random group has no foreign members, so no dump of all links is needed to make sure of that."""
+        """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
         group = secrets.randbits(31) | 1 << 30
         requests = [encode.set_group(index, group) for index in indexes]
-        *_, deleted = self._node.transact([*requests, encode.delete_group(group)])
-        return deleted.errno in (0, errno.ENODEV)
+        replies = self._node.transact([*requests, encode.delete_group(group)])
+        return all(reply.errno in (0, errno.ENODEV) for reply in replies)
 
     # The node.
 

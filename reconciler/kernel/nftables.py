@@ -102,7 +102,10 @@ class Nftables:
             for commit in commits:
                 if not commit.ours and self._read_at is not None and commit.generation == self._read_at + 1:
                     self._read_at = commit.generation
-            return self.generation() == self._read_at
+            try:
+                return self.generation() == self._read_at
+            except StepError:
+                return False  # whoever looks next asks again, and says what is wrong
 
     def generation(self) -> int:
         """The kernel's number of the ruleset as it is now."""

@@ -67,6 +67,7 @@ async def kept_alive(daemon: FaultyDaemon) -> AsyncIterator[None]:
         while True:
             if not daemon.running:
                 assert daemon.process.returncode == EXIT_STRANDED, daemon.logged()
+                daemon.faults.disarm()
                 await daemon.start()
             await asyncio.sleep(STEP_S)
 
