@@ -296,18 +296,20 @@ class Desired:
     def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         """Replaces a file's partition. What cannot be had now (a key or an address of another) waits for it."""
         before, after = self._claims.get(source, {}), {spec.key: spec for spec in specs}
+        gone = [key for key in before if key not in after]
+        # First of all: a claim that has gone from the store is not looked at again, and what it held must not stay.
+        for key in gone:
+            record = self._attachments.get(key)
+            if record is not None and record.source == source:
+                self.withdraw(key)
         self._store.commit(Change(claims={source: after}))
         if after:
             self._claims[source] = after
         else:
             self._claims.pop(source, None)
-        for key in before:
-            if key not in after:
-                self.blocked.pop((source, key), None)
-                record = self._attachments.get(key)
-                if record is not None and record.source == source:
-                    self.withdraw(key)
-                self._mark(key)
+        for key in gone:
+            self.blocked.pop((source, key), None)
+            self._mark(key)
         for spec in specs:
             self._claim(source, spec)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
 from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, Scope, Step, Sysctl
-from models.naming import NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
+from models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
 from models.nft import NftElement
 from reconciler.apply import Applied, apply
 from reconciler.kernel import decode, encode, sysctls
@@ -31,6 +31,7 @@ from reconciler.render import render_elements
 
 _DEFAULT_MTU = 1500
 _NAMES = (node_if_name, ifb_name)
+_OUR_PREFIXES = (NODE_IF_PREFIX, IFB_PREFIX)
 _CONF_V6 = Path("/proc/sys/net/ipv6/conf")
 
 
@@ -85,13 +86,14 @@ class LinuxKernel:
             code = error.errno or 0
             raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
-    def remove_namespace(self, name: str, cookie: int) -> None:
-        """Removes a named namespace, if the name still means the one with this cookie."""
+    def remove_namespace(self, name: str, mark: str, cookie: int) -> None:
+        """Removes a named namespace that bears the mark, if the name still means the one with this cookie; 0 stands for
+        one that nobody came to record."""
         try:
             with self.open(f"{NETNS_DIR}/{name}") as namespace:
-                meant = namespace.cookie == cookie
+                meant = self.mark_of(namespace) == mark and cookie in (0, namespace.cookie)
         except (NamespaceMissingError, NotANetworkNamespace):
-            return
+            meant = self._namespaces.is_bare_name(name)
         if meant:
             self._namespaces.remove(name)
 
@@ -191,6 +193,9 @@ class LinuxKernel:
         asked += [(thing.key, encode.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
         found: dict[int, AttachmentKey] = {}
         for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
+            if reply.errno not in (0, errno.ENODEV):
+                words = f"cannot read the link of {key}: {errno_name(reply.errno)} {reply.words}".rstrip()
+                raise Retryable(words, code=reply.errno, reason="RemovalFailed")
             if reply.parts:
                 link, _ = decode.link(Scope.NODE, reply.parts[0][1])
                 # An alias that names nobody was damaged; the other two marks tell that the link is ours.
@@ -199,11 +204,11 @@ class LinuxKernel:
         return [(key, index) for index, key in found.items()]
 
     def _remove_group(self, indexes: Sequence[int]) -> bool:
-        """A random group has no foreign members, so no dump of all links is needed to make sure of that."""
+        """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
         group = secrets.randbits(31) | 1 << 30
         requests = [encode.set_group(index, group) for index in indexes]
-        *_, deleted = self._node.transact([*requests, encode.delete_group(group)])
-        return deleted.errno in (0, errno.ENODEV)
+        replies = self._node.transact([*requests, encode.delete_group(group)])
+        return all(reply.errno in (0, errno.ENODEV) for reply in replies)
 
     # The node.
 
@@ -214,7 +219,7 @@ class LinuxKernel:
             sorted(
                 path.name
                 for path in (_CONF_V6.iterdir() if _CONF_V6.is_dir() else ())
-                if path.name not in ("all", "default", "lo") and not path.name.startswith(NODE_IF_PREFIX)
+                if path.name not in ("all", "default", "lo") and not path.name.startswith(_OUR_PREFIXES)
                 if sysctls.read(f"net/ipv6/conf/{path.name}/accept_ra") == "1"
             )
         )

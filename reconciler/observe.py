@@ -93,6 +93,8 @@ def observe(
     lo_ipv6 = True
     if workload is not None:
         lo_ipv6 = _observe_workload(workload, observed, key.if_name)
+        if found is None and (index := _renamed_end(node, observed.workload_link, alias_of(key))):
+            return observe(node, workload, attachment, hint_indexes=(*hint_indexes, index), node_ipv6=node_ipv6)
     if observed.node_link is not None:
         paired = observed.workload_link is not None and bool(observed.workload_link.peer)
         observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)
@@ -137,6 +139,18 @@ def _node_links(
     by_name, ifb, *by_index = (_link(Scope.NODE, reply) for reply in node.transact(requests))
     renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
     return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
+
+
+def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:
+    """The index of our end on the node of the pair whose other end is where it should be; 0 if there is none. So the
+    one that was renamed while nobody looked is found as well."""
+    if other is None or other.kind != "veth" or not other.peer_index:
+        return 0
+    (reply,) = node.transact([encode.get_link_by_index(other.peer_index)])
+    found = _link(Scope.NODE, reply)
+    if found is None or not (_is_pair(found[0], other) and is_our_link(found[0]) and found[0].alias == alias):
+        return 0
+    return found[0].index
 
 
 def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bool:

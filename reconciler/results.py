@@ -17,6 +17,7 @@ import structlog
 from models.attachment import Attachment, AttachmentKey
 from models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from models.kernel import Link, Scope, kind_of
+from models.naming import alias_of
 from models.nft import NftElement
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome
@@ -48,14 +49,14 @@ class Tally:
 
 
 class Results:
-    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away that netplumb made."""
+    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away if netplumb made it."""
 
     def __init__(
         self,
         desired: Desired,
         statuses: Statuses,
         mark: Callable[[AttachmentKey, Urgency], None],
-        remove_namespace: Callable[[str, int], None],
+        remove_namespace: Callable[[str, str, int], None],
         *,
         netns_gone_grace_s: float,
     ) -> None:
@@ -221,8 +222,8 @@ class Results:
             self._mark(key, Urgency.RPC)
             return
         try:
-            if error is None and attachment.netns_created:
-                self._remove_namespace(attachment.spec.netns.name, attachment.netns_cookie)
+            if error is None and (attachment.netns_created or attachment.spec.netns.create):
+                self._remove_namespace(attachment.spec.netns.name, alias_of(key), attachment.netns_cookie)
             if error is None:
                 self._desired.forget(key)
         except (StepError, StoreUnwritable) as failure:

@@ -37,11 +37,13 @@ def read_shaping(
     (reply,) = node.transact([tc.get_qdisc(link.index, tc.TC_H_INGRESS)])
     if isinstance(_qdisc(reply, name), IngressQdisc):
         found.append(IngressQdisc(name))
-        redirects = (
-            tc.redirect(body, name, names)
+        redirects = [
+            redirect
             for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(link.index))
-        )
-        found += (redirect for redirect in redirects if redirect is not None)
+            if (redirect := tc.redirect(body, name, names)) is not None
+        ]
+        # More than one is none of what is ever wished.
+        found += redirects if len(redirects) < 2 else [Redirect(name, "")]
     return found
 
 
@@ -54,8 +56,9 @@ def _root(node: Channel, link: Link, name: str) -> list[Tbf]:
 
 
 def _qdisc(reply: Reply, name: str) -> Tbf | IngressQdisc | Redirect | None:
-    if reply.errno in _NONE or not reply.parts:
+    if reply.errno in _NONE:
         return None
     if reply.errno:
-        raise Retryable(f"cannot read a qdisc of {name}: {errno_name(reply.errno)} {reply.words}", code=reply.errno)
-    return tc.qdisc(reply.parts[0][1], name)
+        words = f"cannot read a qdisc of {name}: {errno_name(reply.errno)} {reply.words}".rstrip()
+        raise Retryable(words, code=reply.errno)
+    return tc.qdisc(reply.parts[0][1], name) if reply.parts else None

@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 
 from models.attachment import NETNS_DIR
 from models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
+from models.naming import key_of_alias
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.encode import get_link_by_index, link_header
 from reconciler.kernel.rtnetlink import IFLA_IFALIAS, RTM_NEWLINK
@@ -31,6 +32,8 @@ MS_REC = 0x4000
 MS_SHARED = 0x100000
 MNT_DETACH = 2
 LO_INDEX = 1
+
+_MARK_BYTES = 256  # what an alias can hold
 
 _T = TypeVar("_T")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -100,6 +103,8 @@ class Namespaces:
         try:
             found = os.fstat(probe)
             if found.st_dev != self._nsfs_device or not stat.S_ISREG(found.st_mode):
+                if stat.S_ISREG(found.st_mode) and _mark_in(f"/proc/self/fd/{probe}"):
+                    raise NamespaceMissingError(f"{path} is a name without a namespace, from a daemon that died")
                 raise NotANetworkNamespace(f"{path} is not a network namespace")
             try:
                 fd = os.open(f"/proc/self/fd/{probe}", os.O_RDONLY | os.O_CLOEXEC)
@@ -140,8 +145,7 @@ class Namespaces:
         """
         _share_netns_dir()
         path = Path(NETNS_DIR, name)
-        with path.open("xb"):
-            pass
+        _place_name(path, mark)
         try:
             return self._in_thread_of_its_own(lambda: _bind_new_namespace(path, mark))
         except BaseException:
@@ -179,7 +183,43 @@ class Namespaces:
             pass
         if (code := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
             raise Retryable(f"cannot unmount {NETNS_DIR}/{name}: {errno_name(code)}", code=code)
-        Path(NETNS_DIR, name).unlink(missing_ok=True)
+        try:
+            Path(NETNS_DIR, name).unlink(missing_ok=True)
+        except OSError as error:
+            code = error.errno or 0
+            raise Retryable(f"cannot remove {NETNS_DIR}/{name}: {errno_name(code)}", code=code) from None
+
+    def is_bare_name(self, name: str) -> bool:
+        """Whether this is a name of ours without a namespace: a daemon died while it made or removed one."""
+        return bool(_mark_in(f"{NETNS_DIR}/{name}"))
+
+
+def _place_name(path: Path, mark: str) -> None:
+    """Makes the file that a namespace is then bound to. It appears with the mark in it or not at all, so that what a
+    death before the mount or after the unmount leaves is known as ours, and is used or removed."""
+    fd = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+    try:
+        os.write(fd, mark.encode())
+        # Python calls linkat(2), which alone follows this link to the file itself, only where a descriptor is given.
+        os.link(f"/proc/self/fd/{fd}", path, dst_dir_fd=fd, follow_symlinks=True)
+    except FileExistsError:
+        if _mark_in(os.fspath(path)) != mark:
+            raise
+    finally:
+        os.close(fd)
+
+
+def _mark_in(path: str) -> str:
+    """The mark in a file that is no namespace; empty if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mark = os.read(fd, _MARK_BYTES).decode(errors="replace")
+        finally:
+            os.close(fd)
+    except OSError:  # a namespace, for one, cannot be read
+        return ""
+    return mark if key_of_alias(mark) is not None else ""
 
 
 def _bind_new_namespace(path: Path, mark: str) -> int:

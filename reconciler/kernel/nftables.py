@@ -50,6 +50,7 @@ class Nftables:
         self._nft = Libnftables()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._socket.settimeout(5)
+        self._sequence = 0
         self._read_at: int | None = None
         self._spoilt = False
         self._declared: dict[Key, NftSet | NftChain] = {}
@@ -101,7 +102,10 @@ class Nftables:
             for commit in commits:
                 if not commit.ours and self._read_at is not None and commit.generation == self._read_at + 1:
                     self._read_at = commit.generation
-            return self.generation() == self._read_at
+            try:
+                return self.generation() == self._read_at
+            except StepError:
+                return False  # whoever looks next asks again, and says what is wrong
 
     def generation(self) -> int:
         """The kernel's number of the ruleset as it is now."""
@@ -177,17 +181,20 @@ class Nftables:
     def _ask(self, request: int, answer: int, body: bytes, what: str) -> dict[int, Buffer]:
         """The attributes of the kernel's one answer."""
         payload = pack("=BBH", _NFPROTO_INET, 0, 0) + body  # struct nfgenmsg
+        self._sequence += 1
         try:
-            self._socket.send(HEADER.pack(16 + len(payload), request, NLM_F_REQUEST, 0, 0) + payload)
-            for type_, _, _, _, told in messages(self._socket.recv(8192)):
-                if type_ == answer:
-                    return attributes(told, 4)
-                if type_ == NLMSG_ERROR:
-                    code = -int.from_bytes(told[:4], sys.byteorder, signed=True)
-                    raise failure(code, f"the kernel does not tell {what}")
+            self._socket.send(HEADER.pack(16 + len(payload), request, NLM_F_REQUEST, self._sequence, 0) + payload)
+            while True:
+                for type_, _, sequence, _, told in messages(self._socket.recv(8192)):
+                    if sequence != self._sequence:
+                        continue  # a late answer to a question that was given up
+                    if type_ == answer:
+                        return attributes(told, 4)
+                    if type_ == NLMSG_ERROR:
+                        code = -int.from_bytes(told[:4], sys.byteorder, signed=True)
+                        raise failure(code, f"the kernel does not tell {what}")
         except OSError as error:
             raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
-        raise Retryable(f"nftables does not tell {what}", reason="NftablesFailed")
 
     # Writing.
 

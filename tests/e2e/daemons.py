@@ -71,7 +71,12 @@ class Daemon:
             f"--config={self.config} --socket={self.socket} --data-dir={self.data_dir} "
             f"--state-files={self.state_files} --log-format=json --log-level=debug"
         )
-        return self.node.command(*under_unit_rights(str(COMMAND), "daemon", *own.split(), *self._flags))
+        return self.node.command(*under_unit_rights(*self.program, "daemon", *own.split(), *self._flags))
+
+    @property
+    def program(self) -> Sequence[str]:
+        """The command `netplumb`, of which it is one."""
+        return (str(COMMAND),)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

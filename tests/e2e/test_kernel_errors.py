@@ -1,0 +1,143 @@
+"""Errors of the kernel at every call: each is retried or reported, and none is lost.
+
+A call meets an error once, and then all goes well again. So it may cost a client its answer, which then says what the
+kernel said; but afterwards the kernel is as desired, and nobody had to do anything for that but, at most, ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import grpc
+import pytest
+
+from api.client import ClientError
+from tests.e2e.conftest import MakeHost
+from tests.e2e.faults import Fault, Kind
+from tests.e2e.hosts import Host
+from tests.e2e.scenarios import SCENARIOS, Scenario
+from tests.e2e.sites import WITHIN_S, FaultyDaemon, Picture, Site, comes_to, opened
+from tests.e2e.waiting import STEP_S, comes_true
+
+pytestmark = pytest.mark.timeout(300)
+
+ECHOES_S = 0.03  # in which the daemon hears of what it did itself
+EXIT_STRANDED = 70  # a thread could not come back from a namespace
+
+PASSING = (errno.EBUSY, errno.ENOBUFS, errno.ENOMEM)
+ERRORS = {
+    "busy or without memory": [Fault(Kind.REFUSE, code=code) for code in PASSING],
+    "no such device": [Fault(Kind.REFUSE, code=errno.ENODEV)],
+    "there already": [Fault(Kind.REFUSE, code=errno.EEXIST)],
+    "interrupted": [Fault(Kind.REFUSE, code=errno.EINTR)],
+    "not sent": [Fault(Kind.SEND, code=errno.ENOBUFS)],
+    "not answered": [Fault(Kind.RECEIVE, code=errno.ETIMEDOUT), Fault(Kind.RECEIVE, code=errno.ENOBUFS)],
+    "dump interrupted": [Fault(Kind.INTERRUPT)],
+}
+"""Where there are several, each call meets the next one of them."""
+
+LIES = (errno.ENODEV, errno.EEXIST)
+"""What a kernel that tells the truth says only of what is gone, or is there. Told of what is not, it is believed until
+the next full comparison."""
+
+
+@pytest.fixture
+async def site(node: Host, make_host: MakeHost, directory: Path) -> AsyncIterator[Site]:
+    daemon = FaultyDaemon(node, directory)
+    try:
+        async with opened(node, make_host("web"), make_host("spare"), make_host("keeper"), daemon) as site:
+            yield site
+    finally:
+        daemon.end()
+
+
+@asynccontextmanager
+async def kept_alive(daemon: FaultyDaemon) -> AsyncIterator[None]:
+    """The daemon is started anew when it ends itself, as systemd does."""
+
+    async def keep() -> None:
+        while True:
+            if not daemon.running:
+                assert daemon.process.returncode == EXIT_STRANDED, daemon.logged()
+                daemon.faults.disarm()
+                await daemon.start()
+            await asyncio.sleep(STEP_S)
+
+    keeping = asyncio.ensure_future(keep())
+    try:
+        yield
+    finally:
+        if not keeping.done():
+            keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+
+
+async def _meets(site: Site, scenario: Scenario, fault: Fault, expected: Picture) -> str:
+    """Acts with the fault armed, and sees to it that nothing is lost. Returns the call that met it."""
+    told: ClientError | None = None
+    await scenario.prepare(site)
+    site.daemon.faults.arm(fault)
+    try:
+        await scenario.act(site)
+    except ClientError as error:
+        told = error
+    if not scenario.answered:
+        await comes_true(lambda: site.daemon.faults.journal().met or site.picture() == expected, within_s=WITHIN_S)
+        await asyncio.sleep(ECHOES_S)
+    site.daemon.faults.disarm()
+    met = site.daemon.faults.journal().met
+    where = f"{fault.kind} {errno.errorcode.get(fault.code, '')} of call {fault.at}, {met}"
+    believed = fault.kind is Kind.REFUSE and fault.code in LIES
+    if told is not None:
+        _is_report(told, fault, where)
+        await scenario.act(site)
+    if believed:
+        site.daemon.reload()
+    await comes_to(site, expected, where, within_s=0 if scenario.answered and not believed else WITHIN_S)
+    await site.settles()
+    await scenario.undo(site)
+    return met
+
+
+def _is_report(told: ClientError, fault: Fault, where: str) -> None:
+    """A client learns what the kernel said; of a lie, perhaps only what followed from it."""
+    assert told.code in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.ALREADY_EXISTS,
+    ), f"{where}: {told.code}: {told.message}"
+    codes = LIES if fault.code in LIES else (fault.code,)
+    words = [word for code in codes for word in (errno.errorcode[code], os.strerror(code))] + ["did not answer"]
+    assert any(word in told.message for word in words), f"{where}: {told.message}"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario: Scenario) -> None:
+    """Whatever error any single call meets, the client has its answer or is told the error, and the kernel comes to be
+    as desired."""
+    before = site.picture()
+    await scenario.prepare(site)
+    await scenario.act(site)
+    await site.settles()
+    expected = site.picture()
+    await scenario.undo(site)
+    for name, faults in ERRORS.items():
+        for at in count(1):
+            fault = replace(faults[at % len(faults)], at=at)
+            async with kept_alive(site.daemon):
+                met = await _meets(site, scenario, fault, expected)
+            if not met:
+                break
+            await comes_to(site, before, f"{name} at {at}, undone", within_s=0)
+        print(name, at - 1, time.monotonic())
+    assert "internal error" not in site.daemon.logged()
+    assert "Traceback" not in site.daemon.logged()
