@@ -24,6 +24,7 @@ from reconciler.hearing import hear
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.namespaces import Namespace
 from reconciler.linux import Doomed, LinuxKernel
+from reconciler.noderead import NodeRead
 from reconciler.nodewide import NodeWide
 from reconciler.observe import NodeSnapshot
 from reconciler.queue import Queue, Urgency
@@ -32,7 +33,6 @@ from reconciler.results import Results
 
 SLICE_S = 0.004
 RESYNC_SLICE_KEYS = 64
-SNAPSHOT_FROM_KEYS = 4  # from so many keys on, one read of the whole node is cheaper than one for each
 GATHER_EVENTS_S = 0.001
 LOST_EVENTS_RESYNC_S = 1.0  # losses come in bursts; one more full read after a burst answers them all
 _DRAIN_DATAGRAMS = 4096
@@ -73,6 +73,7 @@ class Loop:
         self._busy: set[AttachmentKey] = set()
         self._deferred: dict[AttachmentKey, None] = {}
         self._just_applied: set[AttachmentKey] = set()
+        self._read = NodeRead(self._snapshot)
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
         self._orphans_due = False
@@ -83,6 +84,8 @@ class Loop:
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
         self.queue.mark(key, urgency)
+        if urgency is Urgency.RESYNC:
+            self._read.marked()
         (self._wake_thread if urgency is Urgency.RESYNC else self._wake).set()
 
     def beat(self) -> None:
@@ -104,7 +107,7 @@ class Loop:
         self._orphans_due = True
         self.mark_node()
         for key in self._desired.attachments:
-            self.queue.mark(key, Urgency.RESYNC)
+            self.mark(key, Urgency.RESYNC)
         self._wake_thread.set()
 
     def _listen(self) -> None:
@@ -223,6 +226,7 @@ class Loop:
     def _pass(self, key: AttachmentKey) -> None:
         """One pass on this thread."""
         handed = self._handed.pop(key, None)
+        self._read.passed((key,))
         if (attachment := self._prepared(key)) is None:
             if handed is not None:
                 handed.close()
@@ -263,8 +267,9 @@ class Loop:
                 attachments = [found for key in keys if (found := self._prepared(key)) is not None]
                 # Busy from before the read on: a pass of another thread between the two would make it untrue.
                 self._busy = {attachment.key for attachment in attachments}
-                snapshot = await self._snapshot() if len(attachments) >= SNAPSHOT_FROM_KEYS else None
-                works = [self._work(each, may_block=True, snapshot=snapshot) for each in attachments]
+                await self._read.prepare(len(attachments))
+                works = [self._work(each, may_block=True, snapshot=self._read.of(each.key)) for each in attachments]
+                self._read.passed(self._busy)
                 outcomes = await loop.run_in_executor(self._thread, self._converge_all, works)
                 self._busy = set()
                 for outcome in outcomes:
@@ -273,7 +278,8 @@ class Loop:
                 self._wake.set()  # who was marked while busy
             if self.sources_loaded and self._orphans_due:
                 self._orphans_due = False
-                self._remove_orphans(await self._snapshot())
+                self._remove_orphans(await self._read.whole())
+            self._read.drop()
 
     def _take_for_thread(self) -> list[AttachmentKey]:
         keys = [key for key in self._deferred if key not in self._busy]
