@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from models.attachment import AttachmentKey
 from reconciler.observe import NodeSnapshot
 
-
 FROM_KEYS = 4  # from so many keys on, one read of the whole node is cheaper than one for each
 
 
