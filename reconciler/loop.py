@@ -199,6 +199,7 @@ class Loop:
                 break
         self.last_slice_at = time.time()
         if self._just_applied:
+            self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
             asyncio.get_running_loop().call_soon(self.hear)
 
@@ -218,6 +219,11 @@ class Loop:
         if lost_routes or self._nodewide.node != before or self._nodewide.ready != was_ready:
             for key in self._desired.attachments:
                 self.mark(key, Urgency.RESYNC)
+
+    def _let_former_pools_go(self) -> None:
+        """The node's address in a pool that was taken away goes with the last attachment that uses it."""
+        if len(self._nodewide.node.node_addresses) > len(self._desired.allocator.pools):
+            self.mark_node()
 
     def _work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
         hint = self._results.hints.get(attachment.key)
@@ -274,6 +280,7 @@ class Loop:
                 self._busy = set()
                 for outcome in outcomes:
                     self._results.finish(outcome)
+                self._let_former_pools_go()
                 self.last_slice_at = time.time()
                 self._wake.set()  # who was marked while busy
             if self.sources_loaded and self._orphans_due:
@@ -320,6 +327,7 @@ class Loop:
         """The kernel has let go of a link, or has not. Called on the event loop."""
         self.last_slice_at = time.time()
         self._results.removed(key, error)
+        self._let_former_pools_go()
 
 
 def _guarded(work: Work, kernel: LinuxKernel, handed: Namespace | None = None) -> Outcome:
