@@ -203,3 +203,20 @@ async def test_no_daemon_is_told_as_such(daemon: Daemon) -> None:
     async with daemon.client(timeout_s=0.5) as client:
         with refused(grpc.StatusCode.UNAVAILABLE, str(daemon.socket)):
             await client.status()
+
+
+async def test_a_link_renamed_while_nobody_looked_is_named_back(daemon: Daemon, node: Host, web: Host) -> None:
+    """A start finds a link of ours under whatever name, and neither makes another nor gives up."""
+    async with daemon.client() as client:
+        answer = await client.attach(attach(web))
+    name = answer.attachment.node_if_name
+    index = node.link(name)["ifindex"]
+    daemon.kill9()
+    node.ip(f"link set {name} name stray0")
+    await daemon.start()
+    await until(lambda: name in node.links(), "the link has its name back")
+    async with daemon.client() as client:
+        await until(lambda: _all_attached(client, 1), "attached again")
+        assert (await client.check("web")).in_sync
+    assert node.link(name)["ifindex"] == index
+    assert node.ping(v4(answer))
