@@ -21,6 +21,7 @@ class NodeRead:
         self._read = read
         self._snapshot: NodeSnapshot | None = None
         self._outdated = False
+        self._was_read = False
         self._passed: set[AttachmentKey] = set()
 
     def marked(self) -> None:
@@ -32,10 +33,11 @@ class NodeRead:
         self._passed.update(keys)
 
     async def prepare(self, keys: int) -> None:
-        """Before passes over so many keys that were marked by now."""
+        """Before passes over so many keys that were marked by now. At first nothing is known of where links are, and
+        the read of all finds those that were renamed meanwhile."""
         if self._outdated:
             self._snapshot = None
-        if self._snapshot is None and keys >= FROM_KEYS:
+        if self._snapshot is None and (keys >= FROM_KEYS or not self._was_read):
             await self.whole()
 
     async def whole(self) -> NodeSnapshot | None:
@@ -43,6 +45,7 @@ class NodeRead:
         self._outdated = False
         self._passed.clear()
         self._snapshot = await self._read()
+        self._was_read |= self._snapshot is not None
         return self._snapshot
 
     def of(self, key: AttachmentKey) -> NodeSnapshot | None:

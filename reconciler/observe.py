@@ -93,6 +93,11 @@ def observe(
     lo_ipv6 = True
     if workload is not None:
         lo_ipv6 = _observe_workload(workload, observed, key.if_name)
+        other = observed.workload_link
+        if found is None and other is not None and other.peer_index and other.peer_index not in hint_indexes:
+            # It may have been renamed while nobody looked; the workload's end tells where the node's may be.
+            hint_indexes = (*hint_indexes, other.peer_index)
+            return observe(node, workload, attachment, hint_indexes=hint_indexes, node_ipv6=node_ipv6)
     if observed.node_link is not None:
         paired = observed.workload_link is not None and bool(observed.workload_link.peer)
         observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)

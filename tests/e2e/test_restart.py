@@ -220,3 +220,20 @@ async def test_a_link_renamed_while_nobody_looked_is_named_back(daemon: Daemon, 
         assert (await client.check("web")).in_sync
     assert node.link(name)["ifindex"] == index
     assert node.ping(v4(answer))
+
+
+async def test_an_attach_that_fails_after_a_restart_takes_nothing_back(daemon: Daemon, web: Host) -> None:
+    """What was attached before the daemon died stays desired, whatever stands in its way when it is asked for again."""
+    async with daemon.client() as client:
+        answer = await client.attach(attach(web))
+    daemon.kill9()
+    web.ip("link delete eth0")
+    web.ip("link add eth0 type veth peer name theirs")
+    await daemon.start()
+    async with daemon.client() as client:
+        with refused(grpc.StatusCode.ALREADY_EXISTS, "eth0"):
+            await client.attach(attach(web))
+        assert (await client.get("web")).phase == "Failed"
+        web.ip("link delete eth0")
+        await until(lambda: _all_attached(client, 1), "attached again")
+        assert list((await client.get("web")).addresses) == list(answer.attachment.addresses)

@@ -37,15 +37,18 @@ async def test_one_read_serves_every_slice_of_a_resync() -> None:
     assert len(node.reads) == 1
 
 
-async def test_few_keys_are_not_worth_a_read() -> None:
-    """Some keys are read one by one, and by what was read before where that serves."""
+async def test_few_keys_are_not_worth_a_read_but_the_first_is() -> None:
+    """Some keys are read one by one, or by what was read before where that serves; at first all is looked for."""
     node = Node()
     read = NodeRead(node.read)
+    await read.prepare(1)
+    assert read.of(A) is node.reads[0]
+    read.marked()
     await read.prepare(FROM_KEYS - 1)
     assert read.of(A) is None
     await read.prepare(MANY)
     await read.prepare(1)
-    assert read.of(A) is node.reads[0]
+    assert read.of(A) is node.reads[1]
 
 
 async def test_a_mark_asks_for_what_is_there_from_then_on() -> None:
