@@ -17,6 +17,17 @@ MARKS = frozenset({"group changed", "alias changed", "link renamed"})
 UNTOLD = frozenset({"proxy neighbour gone"})
 """What the kernel tells nobody; a resync finds it."""
 
+LINES = (
+    "ip link delete {nq}",
+    "ip link set {nq} down",
+    "tc qdisc delete dev {np} root",
+    "tc qdisc replace dev {np} root tbf rate 1mbit burst 16k limit 100k",
+    "tc qdisc delete dev {np} ingress",
+    "tc filter delete dev {np} ingress",
+    "tc qdisc delete dev {nq} root",
+)
+"""Damage to what limits an attachment's bandwidth, which it may not have."""
+
 NODE_DAMAGES = (
     "ip address delete 169.254.77.1/32 dev lo",
     "ip address delete 10.213.0.1/32 dev lo",
@@ -26,6 +37,10 @@ NODE_DAMAGES = (
     "nft flush table inet netplumb",
     "nft add rule inet netplumb postrouting counter drop",
     "nft 'add chain inet netplumb stray; add rule inet netplumb stray drop'",
+    "nft flush map inet netplumb port4_address",
+    "nft delete element inet netplumb port6_address { tcp . 8080 }",
+    "nft add element inet netplumb port4_port { tcp . 99 : 99 }",
+    "nft flush chain inet netplumb ports",
     "sysctl -qw net.ipv4.ip_forward=0",
     "sysctl -qw net.ipv6.conf.all.forwarding=0",
 )
@@ -44,6 +59,14 @@ class Victim:
 
     def link(self, scope: Scope) -> str:
         return self.attachment.node_if_name if scope is Scope.NODE else self.attachment.if_name
+
+    def __str__(self) -> str:
+        return f"{self.attachment.workload_id}/{self.attachment.if_name}"
+
+    def endure(self, line: str) -> None:
+        """A command on the node, which may find nothing to damage."""
+        name = self.attachment.node_if_name
+        self.node.run(line.format(np=name, nq=name.replace("np", "nq", 1)), ok=False)
 
     def suffer(self, damage: Damage) -> bool:
         """Whether there was something to damage; after earlier damage there may not be."""

@@ -3,14 +3,16 @@ down a second time, in the words of `ip`, to be held against the first."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address, ip_network
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from api.v1 import netplumb_pb2 as pb
 from tests.chaos.foreigners import THEIRS_ON_LO
 from tests.chaos.readings import Reading
 from tests.chaos.wishes import EVERY_POOL, VISITORS
+from tests.e2e.hosts import Host
 
 FIRST_HOP_V4, FIRST_HOP_V6 = "169.254.77.1", "fe80::1"
 FIRST_HOP_MAC = "02:9c:52:fe:6d:0a"
@@ -30,29 +32,20 @@ def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collecti
     for each in attached:
         dev = each.node_if_name
         alias = f"netplumb:{each.if_name}:{each.workload_id}"
-        links.add((dev, alias, FIRST_HOP_MAC, each.mtu or UPLINK_MTU, GROUP, "none", True))
+        shaped = "tbf" if each.bandwidth.ingress_rate else "noqueue"
+        mtu = each.mtu or UPLINK_MTU
+        links.add((dev, "veth", alias, mtu, GROUP, FIRST_HOP_MAC, "none", shaped, True))
+        if each.bandwidth.egress_rate:
+            links.add((dev.replace("np", "nq", 1), "ifb", alias, mtu, GROUP, "tbf", True))
         proxies.add((FIRST_HOP_V6, dev))
         for address in each.addresses:
             routes.add((address, dev))
             neighbours.add((address, dev, each.mac))
+        if each.port_mappings:
+            routes.add(("::1", dev))  # lets what [::1] is asked leave over that link
     seen = {name: link for name, link in reading.links.items() if str(link.get("ifalias", "")).startswith("netplumb:")}
     seen.pop("theirs5", None)  # the foreign one with an alias like ours
-    yield from _compared(
-        "link",
-        links,
-        {
-            (
-                name,
-                link["ifalias"],
-                link["address"],
-                link["mtu"],
-                link["group"],
-                link.get("inet6_addr_gen_mode"),
-                "UP" in link["flags"],
-            )
-            for name, link in seen.items()
-        },
-    )
+    yield from _compared("link", links, {_look_of(link) for link in seen.values()})
     yield from _compared("route", routes, {(route["dst"], route["dev"]) for route in reading.routes_of_ours()})
     here = {name for name, *_ in links} | set(seen)
     yield from _compared(
@@ -62,6 +55,38 @@ def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collecti
         "proxy neighbour", proxies, {(n["dst"], n["dev"]) for n in reading.proxies if n["dev"] in here}
     )
     yield from _loopback(reading, listed, pools)
+
+
+def _look_of(link: dict[str, Any]) -> tuple[object, ...]:
+    kind = link["linkinfo"]["info_kind"]
+    of_pair = (link["address"], link.get("inet6_addr_gen_mode")) if kind == "veth" else ()
+    up = "UP" in link["flags"]
+    return (link["ifname"], kind, link["ifalias"], link["mtu"], link["group"], *of_pair, link["qdisc"], up)
+
+
+def in_table(node: Host, listed: Iterable[pb.Attachment]) -> Iterator[str]:
+    """What differs of the ports that lead to workloads, in both families and both maps."""
+    wanted: Found = set()
+    for each in listed:
+        if each.phase != "Attached":
+            continue
+        for mapping in each.port_mappings:
+            last = mapping.host_port_end or mapping.host_port
+            for port in range(mapping.host_port, last + 1):
+                to_port = mapping.container_port + port - mapping.host_port
+                for address in each.addresses:
+                    version = ip_address(address).version
+                    wanted.add((f"port{version}_address", mapping.protocol, port, address))
+                    wanted.add((f"port{version}_port", mapping.protocol, port, to_port))
+    yield from _compared("mapped port", wanted, set(_mapped(node)))
+
+
+def _mapped(node: Host) -> Iterator[tuple[object, ...]]:
+    listing = json.loads(node.run("nft -j list table inet netplumb"))["nftables"]
+    maps = [thing["map"] for thing in listing if thing.get("map", {}).get("name", "").startswith("port")]
+    for each in maps:
+        for match, value in each.get("elem", ()):
+            yield (each["name"], *match["concat"], value)
 
 
 def _loopback(reading: Reading, listed: Collection[pb.Attachment], pools: Collection[str]) -> Iterator[str]:

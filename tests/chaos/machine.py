@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
@@ -12,14 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from api.client import Client
-from tests.chaos.damages import ATTACHMENT_DAMAGES, MARKS, NODE_DAMAGES, UNTOLD
+from tests.chaos.damages import ATTACHMENT_DAMAGES, LINES, MARKS, NODE_DAMAGES, UNTOLD
 from tests.chaos.wishes import (
     ALTERNATE,
     DECLARED,
     FILES,
     INTERFACES,
+    LIMITS,
     OTHER_POOLS,
     POOLS,
+    PORTS,
     STATICS,
     WORKLOADS,
     Declared,
@@ -50,6 +53,9 @@ def wishes(draw: st.DrawFn) -> Wish:
         tuple(draw(st.lists(st.sampled_from(STATICS), max_size=1))),
         draw(st.sampled_from((0, 0, 1400))),
         draw(st.sampled_from(("", "one", "two"))),
+        tuple(draw(st.lists(st.sampled_from(PORTS), max_size=2, unique=True))),
+        draw(st.sampled_from(LIMITS)),
+        draw(st.booleans()),
     )
 
 
@@ -106,11 +112,16 @@ class Chaos(RuleBasedStateMachine):
         self.do(self._attach(wish))
 
     @precondition(lambda self: self.running and self.world.wishes.rpc)
-    @rule(data=st.data(), mtu=st.sampled_from((0, 1300)), label=st.sampled_from(("", "three")))
-    def attach_again(self, data: st.DataObject, mtu: int, label: str) -> None:
+    @rule(data=st.data(), other=wishes(), mtu=st.sampled_from((0, 1300)))
+    def attach_again(self, data: st.DataObject, other: Wish, mtu: int) -> None:
         """Other fields, the same namespace; an address that is left out stays."""
         before = self.world.wishes.rpc[data.draw(st.sampled_from(sorted(self.world.wishes.rpc)))]
-        self.do(self._attach(Wish(*before.key, before.netns, (), mtu, label)))
+        workload_id, if_name = before.key
+        self.do(
+            self._attach(
+                replace(other, workload_id=workload_id, if_name=if_name, netns=before.netns, addresses=(), mtu=mtu)
+            )
+        )
 
     async def _attach(self, wish: Wish) -> None:
         code = await self.world.attach(self.client, wish)
@@ -124,7 +135,7 @@ class Chaos(RuleBasedStateMachine):
         if wish.netns not in self.world.namespaces:
             return {Code.FAILED_PRECONDITION}
         allowed = set()
-        if self.world.wishes.claimants(wish.key) or wish.addresses:
+        if self.world.wishes.claimants(wish.key) or wish.addresses or wish.ports:
             allowed.add(Code.ALREADY_EXISTS)
         if self.world.pools == OTHER_POOLS:
             allowed.add(Code.RESOURCE_EXHAUSTED)
@@ -185,9 +196,14 @@ class Chaos(RuleBasedStateMachine):
     def _damage(self, chosen: int, kind: int) -> None:
         damages = ATTACHMENT_DAMAGES if self.world.resyncs else TOLD_DAMAGES
         if victims := self.world.victims():
-            victim, damage = victims[chosen % len(victims)], damages[kind % len(damages)]
+            victim = victims[chosen % len(victims)]
+            if kind < len(LINES):
+                victim.endure(LINES[kind])
+                self.tell(f"damage to {victim}: {LINES[kind]}")
+                return
+            damage = damages[kind % len(damages)]
             done = self.world.damage(victim, damage, MARKS)
-            self.tell(f"damage to {victim.attachment.workload_id}/{victim.attachment.if_name}: {damage}: {done}")
+            self.tell(f"damage to {victim}: {damage}: {done}")
 
     @rule(kind=st.integers(0, len(NODE_DAMAGES) - 1))
     def damage_node(self, kind: int) -> None:

@@ -23,6 +23,10 @@ MORE_POOLS = (*USUAL_POOLS, "10.214.0.0/29")
 OTHER_POOLS = ("10.214.0.0/29", "fd14::/64")
 POOLS = (USUAL_POOLS, MORE_POOLS, OTHER_POOLS)
 EVERY_POOL = tuple(dict.fromkeys(pool for pools in POOLS for pool in pools))
+Limits: TypeAlias = tuple[int, int]  # what a workload receives and sends at most, bits per second; 0 is no limit
+UNLIMITED: Limits = (0, 0)
+LIMITS: tuple[Limits, ...] = (UNLIMITED, UNLIMITED, (10_000_000, 0), (0, 20_000_000), (30_000_000, 40_000_000))
+PORTS = ("8080:80", "8081:80/udp", "9000-9002:9100")
 STATICS = ("10.213.0.200", "10.213.0.201", "fd13::200", "10.99.7.7")
 VISITORS = "192.0.2."  # foreign addresses on interfaces of ours begin so
 
@@ -37,6 +41,9 @@ class Wish:
     addresses: tuple[str, ...] = ()
     mtu: int = 0
     label: str = ""
+    ports: tuple[str, ...] = ()
+    limits: Limits = UNLIMITED
+    isolated: bool = False
 
     @property
     def key(self) -> Key:
@@ -50,6 +57,9 @@ class Wish:
             addresses=self.addresses,
             mtu=self.mtu,
             labels={"app": self.label} if self.label else {},
+            ports=self.ports,
+            bandwidth=pb.Bandwidth(ingress_rate=self.limits[0], egress_rate=self.limits[1]),
+            isolate_workloads=True if self.isolated else None,
         )
 
     def is_listed_as(self, listed: pb.Attachment) -> bool:
@@ -58,6 +68,9 @@ class Wish:
             and listed.mtu == self.mtu
             and dict(listed.labels) == ({"app": self.label} if self.label else {})
             and set(self.addresses) <= set(listed.addresses)
+            and list(listed.port_mappings) == list(self.request().port_mappings)
+            and (listed.bandwidth.ingress_rate, listed.bandwidth.egress_rate) == self.limits
+            and listed.isolate_workloads == self.isolated
         )
 
 

@@ -216,7 +216,7 @@ class World:
         problems += [f"planned: {each.verb} {each.words}" for each in (await client.plan()).changes]
         try:
             problems += await asyncio.to_thread(lambda: list(self._differences(listed)))
-        except LookupError as error:
+        except (AssertionError, LookupError) as error:  # something that is read is not there
             problems.append(str(error))
         if not problems:
             self.wishes, self.listed = trial, listed
@@ -226,6 +226,7 @@ class World:
         """The kernel against the list."""
         node = read(self.node)
         yield from expectations.on_node(node, listed, self.pools)
+        yield from expectations.in_table(self.node, listed)
         yield from self.foreigners["node"].missing(node)
         created = {path.name for path in namespaces.NETNS_DIR.iterdir()} & set(DECLARED)
         claimed = {each.workload_id for each in self.wishes.claims().values() if each.is_created}
