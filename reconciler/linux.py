@@ -14,7 +14,7 @@ from pathlib import Path
 from models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
 from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, Scope, Step, Sysctl
-from models.naming import NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
+from models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
 from models.nft import NftElement
 from reconciler.apply import Applied, apply
 from reconciler.kernel import decode, encode, sysctls
@@ -214,7 +214,7 @@ class LinuxKernel:
             sorted(
                 path.name
                 for path in (_CONF_V6.iterdir() if _CONF_V6.is_dir() else ())
-                if path.name not in ("all", "default", "lo") and not path.name.startswith(NODE_IF_PREFIX)
+                if path.name not in ("all", "default", "lo") and not path.name.startswith((NODE_IF_PREFIX, IFB_PREFIX))
                 if sysctls.read(f"net/ipv6/conf/{path.name}/accept_ra") == "1"
             )
         )

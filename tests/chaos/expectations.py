@@ -86,7 +86,8 @@ def _mapped(node: Host) -> Iterator[tuple[object, ...]]:
     maps = [thing["map"] for thing in listing if thing.get("map", {}).get("name", "").startswith("port")]
     for each in maps:
         for match, value in each.get("elem", ()):
-            yield (each["name"], *match["concat"], value)
+            # A comment makes an object of the match.
+            yield (each["name"], *match.get("elem", {"val": match})["val"]["concat"], value)
 
 
 def _loopback(reading: Reading, listed: Collection[pb.Attachment], pools: Collection[str]) -> Iterator[str]:

@@ -92,7 +92,9 @@ class Foreigners:
 def _theirs(reading: Reading) -> Iterator[str]:
     """Each foreign object on one line, less what the kernel changes by itself."""
     links = [
-        {name: link.get(name) for name in LINK_FIELDS} for link in reading.links.values() if _is_theirs(link["ifname"])
+        {name: link.get(name) for name in LINK_FIELDS} | {"flags": "UP" in link["flags"]}
+        for link in reading.links.values()
+        if _is_theirs(link["ifname"])
     ]
     yield from _lines("link", links)
     fields = ("dev", "local", "prefixlen", "scope")

@@ -321,6 +321,11 @@ class Chaos(RuleBasedStateMachine):
                 await self.client.status()
 
     @rule()
+    def a_moment(self) -> None:
+        """Nothing, for a moment. Hypothesis begins with a history of the rule whose name comes first."""
+        self.do(asyncio.sleep(0.05))
+
+    @rule()
     def look(self) -> None:
         self.tell("look")
         self.do(self._look())
