@@ -14,8 +14,8 @@ class Intensity:
     `shrink` looks for a shorter history that fails too, which takes as many runs.
     """
 
-    examples: int = 2
-    steps: int = 12
+    examples: int = 3
+    steps: int = 15
     minutes: float = 0.0
     shrink: bool = False
     seed: int | None = None

@@ -38,7 +38,7 @@ RESYNC_OFTEN_S, RESYNC_NEVER_S = 1, 3600
 BROKEN = ("", "kind: [", "kind: Attachment\nworkload_id: w0\nnonsense: 1\n")
 TOLD_DAMAGES = tuple(damage for damage in ATTACHMENT_DAMAGES if damage.name not in UNTOLD)
 
-netns_names = st.sampled_from((*WORKLOADS, *(name + ALTERNATE for name in WORKLOADS[:2])))
+netns_names = st.sampled_from((*WORKLOADS[2:], *(name + ALTERNATE for name in WORKLOADS[:2])))
 keys = st.tuples(st.sampled_from(WORKLOADS), st.sampled_from(INTERFACES))
 
 
@@ -81,13 +81,19 @@ class Chaos(RuleBasedStateMachine):
         self.story: list[str] = []
         self.failed = False
 
-    @initialize(resync_s=st.sampled_from((RESYNC_OFTEN_S, RESYNC_NEVER_S)))
-    def begin(self, resync_s: int) -> None:
+    @initialize(
+        resync_s=st.sampled_from((RESYNC_NEVER_S, RESYNC_OFTEN_S)),
+        population=st.lists(wishes(), min_size=2, max_size=5, unique_by=lambda wish: wish.key),
+    )
+    def begin(self, resync_s: int, population: list[Wish]) -> None:
         self.world = World(self.stack, resync_s)
         self.client: Client = self.world.open_client()
         self.tell(f"resync every {resync_s} s")
         self.do(self.client.__aenter__())
         self.do(self.world.start())
+        for wish in population:
+            self.do(self._attach(wish))
+        self.do(self._look())
 
     def tell(self, words: str) -> None:
         self.story.append(words)
