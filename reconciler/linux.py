@@ -85,12 +85,16 @@ class LinuxKernel:
             code = error.errno or 0
             raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
-    def remove_namespace(self, name: str, cookie: int) -> None:
-        """Removes a named namespace, if the name still means the one with this cookie."""
+    def remove_namespace(self, name: str, cookie: int, mark: str) -> None:
+        """Removes a named namespace, if the name still means the one with this cookie, or one that was made with this
+        mark by a daemon that was killed before it could record the cookie."""
         try:
             with self.open(f"{NETNS_DIR}/{name}") as namespace:
-                meant = namespace.cookie == cookie
-        except (NamespaceMissingError, NotANetworkNamespace):
+                meant = namespace.cookie == cookie or self.mark_of(namespace) == mark
+        except NamespaceMissingError:
+            self._namespaces.remove_remnant(name)
+            return
+        except NotANetworkNamespace:
             return
         if meant:
             self._namespaces.remove(name)

@@ -9,7 +9,7 @@ from typing import Self
 from models.attachment import Attachment, AttachmentKey
 from models.errors import StepError
 from models.kernel import Address, Link, Scope, Step, Sysctl, Verb
-from models.naming import key_of_alias
+from models.naming import alias_of, key_of_alias
 from models.nft import NftChain, NftSet
 from reconciler.kernel.nftables import Nftables
 from reconciler.linux import Doomed, LinuxKernel
@@ -68,7 +68,8 @@ class Purge:
         ]
         errors: list[StepError] = [e for e in self._kernel.remove_links(doomed).values() if e is not None]
         for attachment in self._with_made_namespaces():
-            self._kernel.remove_namespace(attachment.spec.netns.name, attachment.netns_cookie)
+            mark = alias_of(attachment.key)
+            self._kernel.remove_namespace(attachment.spec.netns.name, attachment.netns_cookie, mark)
         self._kernel.delete_table()
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Sysctl)])
         self._store.erase()

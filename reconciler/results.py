@@ -17,6 +17,7 @@ import structlog
 from models.attachment import Attachment, AttachmentKey
 from models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from models.kernel import Link, Scope, kind_of
+from models.naming import alias_of
 from models.nft import NftElement
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome
@@ -55,7 +56,7 @@ class Results:
         desired: Desired,
         statuses: Statuses,
         mark: Callable[[AttachmentKey, Urgency], None],
-        remove_namespace: Callable[[str, int], None],
+        remove_namespace: Callable[[str, int, str], None],
         *,
         netns_gone_grace_s: float,
     ) -> None:
@@ -226,8 +227,9 @@ class Results:
             self._mark(key, Urgency.RPC)
             return
         try:
-            if error is None and attachment.netns_created:
-                self._remove_namespace(attachment.spec.netns.name, attachment.netns_cookie)
+            if error is None and attachment.spec.netns.create:
+                cookie = attachment.netns_cookie if attachment.netns_created else 0
+                self._remove_namespace(attachment.spec.netns.name, cookie, alias_of(key))
             if error is None:
                 self._desired.forget(key)
         except (StepError, StoreUnwritable) as failure:

@@ -100,6 +100,8 @@ class Namespaces:
         try:
             found = os.fstat(probe)
             if found.st_dev != self._nsfs_device or not stat.S_ISREG(found.st_mode):
+                if path.startswith(f"{NETNS_DIR}/") and _is_remnant(Path(path)):
+                    raise NamespaceMissingError(f"{path} was not finished")
                 raise NotANetworkNamespace(f"{path} is not a network namespace")
             try:
                 fd = os.open(f"/proc/self/fd/{probe}", os.O_RDONLY | os.O_CLOEXEC)
@@ -140,8 +142,7 @@ class Namespaces:
         """
         _share_netns_dir()
         path = Path(NETNS_DIR, name)
-        with path.open("xb"):
-            pass
+        _place(path)
         try:
             return self._in_thread_of_its_own(lambda: _bind_new_namespace(path, mark))
         except BaseException:
@@ -180,6 +181,47 @@ class Namespaces:
         if (code := ctypes.get_errno()) not in (errno.EINVAL, errno.ENOENT):
             raise Retryable(f"cannot unmount {NETNS_DIR}/{name}: {errno_name(code)}", code=code)
         Path(NETNS_DIR, name).unlink(missing_ok=True)
+
+    def remove_remnant(self, name: str) -> None:
+        """Takes away what a `create` or `remove` that was cut short left of a name."""
+        if _is_remnant(path := Path(NETNS_DIR, name)):
+            path.unlink(missing_ok=True)
+
+
+_REMNANT = b"netplumb: a network namespace belongs here\n"
+
+
+def _place(path: Path) -> None:
+    """The file that the namespace is bound to. It appears with its content, which tells it as ours as long as nothing
+    is bound to it: whoever is killed before or after that leaves it behind. Raises FileExistsError when there is
+    another."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o444, dir_fd=directory)
+        try:
+            os.write(fd, _REMNANT)
+            # Given a directory's descriptor Python calls linkat, which follows the link in /proc; else it does not.
+            os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=directory, follow_symlinks=True)
+        finally:
+            os.close(fd)
+    except FileExistsError:
+        if not _is_remnant(path):
+            raise
+    finally:
+        os.close(directory)
+
+
+def _is_remnant(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, len(_REMNANT) + 1) == _REMNANT
+    except OSError:
+        return False  # a bound namespace cannot be read
+    finally:
+        os.close(fd)
 
 
 def _bind_new_namespace(path: Path, mark: str) -> int:

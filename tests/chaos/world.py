@@ -91,8 +91,10 @@ class World:
 
     def _remove_namespaces(self) -> None:
         for path in namespaces.NETNS_DIR.iterdir():
-            if path.name != "node":
+            if path.name != "node" and path.is_mount():
                 namespaces.remove(path.name)
+            elif path.name != "node":
+                path.unlink()  # the daemon was killed in the middle of a step
 
     # The daemon.
 
