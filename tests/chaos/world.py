@@ -58,6 +58,7 @@ class World:
         directory = stack.enter_context(TemporaryDirectory(prefix="np-"))
         self.pools: tuple[str, ...] = USUAL_POOLS
         self.daemon = Daemon(self.node, Path(directory), flags=f"--resync-s={resync_s}")
+        self.running = False  # as it should be
         self.wishes = Wishes()
         self.listed: list[pb.Attachment] = []
         self.witness = Witness(self.node)
@@ -91,16 +92,30 @@ class World:
 
     def _remove_namespaces(self) -> None:
         for path in namespaces.NETNS_DIR.iterdir():
-            if path.name != "node" and path.is_mount():
+            if path.name == "node":
+                continue
+            try:
                 namespaces.remove(path.name)
-            elif path.name != "node":
-                path.unlink()  # the daemon was killed in the middle of a step
+            except OSError:  # nothing is mounted there: the daemon was killed in the middle of a step
+                path.unlink()
 
     # The daemon.
 
     async def start(self) -> None:
         self.configure(self.pools)
         await self.daemon.start()
+        self.running = True
+
+    def kill(self) -> None:
+        assert self.daemon.running, f"the daemon ended by itself:\n{self.daemon.logged()}"
+        self.daemon.kill9()
+        self.running = False
+
+    def stop(self) -> None:
+        assert self.daemon.running, f"the daemon ended by itself:\n{self.daemon.logged()}"
+        status = self.daemon.terminate()
+        assert status == 0, f"the daemon ended with {status}"
+        self.running = False
 
     def configure(self, pools: tuple[str, ...]) -> None:
         self.pools = pools
@@ -117,7 +132,7 @@ class World:
         await until(in_force, f"the pools are {pools}", within_s=CALL_WITHIN_S)
 
     async def kill_and_start(self) -> None:
-        self.daemon.kill9()
+        self.kill()
         await asyncio.sleep(0.05)
         await self.start()
 
@@ -199,6 +214,7 @@ class World:
 
     async def quiet(self, client: Client) -> None:
         """Waits until everything is as was asked for."""
+        assert self.daemon.running, f"the daemon ended by itself:\n{self.daemon.logged()}"
         ends = asyncio.get_running_loop().time() + QUIET_WITHIN_S
         while problems := await self._problems(client):
             if asyncio.get_running_loop().time() > ends:
