@@ -62,6 +62,19 @@ proto-check: setup ## Fail if the generated code is not that of the contract
 bench: setup ## Measure attach, detach and resync
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench
 
+.PHONY: soak
+soak: setup ## Attach and detach 20,000 times, and see whether anything grows
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench soak
+
+.PHONY: scale
+scale: setup ## Measure what 2,000 attachments cost
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench scale
+
+.PHONY: chaos
+chaos: setup ## Do harm of every kind for CHAOS_MINUTES, and see whether all comes right
+	CHAOS_MINUTES=$${CHAOS_MINUTES:-10} CHAOS_STEPS=$${CHAOS_STEPS:-30} \
+		$(IN_NAMESPACES) $(BIN)/python -m pytest tests/chaos
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements.lock
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \

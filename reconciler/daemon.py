@@ -19,7 +19,7 @@ from models.attachment import NETNS_DIR
 from models.errors import NetplumbError
 from models.network import Pool
 from models.settings import Settings
-from models.status import Condition, Phase
+from models.status import Condition
 from reconciler.desired import Desired
 from reconciler.firewallwatch import FirewallWatch
 from reconciler.kernel.listener import Listener
@@ -237,9 +237,8 @@ class _Daemon:
         directory = Path(NETNS_DIR)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
         async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
-            for attachment in self._desired.attachments.values():
-                if self._statuses.get(attachment.key).phase is not Phase.ATTACHED:
-                    self._loop.mark(attachment.key)
+            for key in self._results.unsettled:
+                self._loop.mark(key)
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""

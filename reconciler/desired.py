@@ -50,6 +50,8 @@ class Desired:
         freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in settings.pools}
         self._allocator.configure(settings.pools, contents.cursors, freed)
         self._releases = 0
+        self.inherited = set(self._attachments)
+        """The keys that were stored when the daemon started and are held since."""
 
     @property
     def attachments(self) -> Mapping[AttachmentKey, Attachment]:
@@ -248,6 +250,7 @@ class Desired:
         addresses = (*record.addresses, *record.releasing)
         self._store.commit(Change(delete=(key,), freed=addresses))
         del self._attachments[key]
+        self.inherited.discard(key)
         self._interfaces[key.workload_id].discard(key)
         if not self._interfaces[key.workload_id]:
             del self._interfaces[key.workload_id]

@@ -110,6 +110,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
     """Marks from events. `just_applied` are the keys whose passes ended right before these events were drained."""
     heard = Heard(set())
     last_link: dict[Place, Event] = {}
+    last_netconf: dict[Place, Event] = {}
     for event in events:
         if event is None:
             heard.lost = True
@@ -126,6 +127,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             _hear_foreign_route(event, hints, heard)
         elif event.subject is Subject.LINK:
             _hear_link(event, place, key, hints, heard, last_link, just_applied)
+        elif event.subject is Subject.NETCONF:
+            last_netconf[place] = event
         elif key is not None and _marks(event):
             heard.keys.add(key)
     for place, event in last_link.items():
@@ -135,7 +138,16 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         desired = hint.desired_at(place)
         if not event.up or (desired is not None and desired.differences(event.link())):
             heard.keys.add(key)
+    for place, event in last_netconf.items():
+        # A link is made with proxy_ndp off, which a pass turns on: the last word counts.
+        if not event.up and (key := hints.at(place)) is not None and _answers_at(place, hints.get(key)):
+            heard.keys.add(key)
     return heard
+
+
+def _answers_at(place: Place, hint: Hint | None) -> bool:
+    """Whether proxy_ndp is to be on there."""
+    return hint is not None and place == (NODE_NSID, hint.index) and bool(hint.node.proxy_ndp)
 
 
 def _marks_node(event: Event) -> bool:

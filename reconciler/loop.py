@@ -25,6 +25,7 @@ from reconciler.hearing import hear
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.namespaces import Namespace
 from reconciler.linux import Doomed, LinuxKernel
+from reconciler.noderead import NodeRead
 from reconciler.nodewide import NodeWide
 from reconciler.observe import NodeSnapshot
 from reconciler.queue import Queue, Urgency
@@ -33,7 +34,6 @@ from reconciler.results import Results
 
 SLICE_S = 0.004
 RESYNC_SLICE_KEYS = 64
-SNAPSHOT_FROM_KEYS = 4  # from so many keys on, one read of the whole node is cheaper than one for each
 GATHER_EVENTS_S = 0.001
 LOST_EVENTS_RESYNC_S = 1.0  # losses come in bursts; one more full read after a burst answers them all
 _DRAIN_DATAGRAMS = 4096
@@ -74,6 +74,7 @@ class Loop:
         self._busy: set[AttachmentKey] = set()
         self._deferred: dict[AttachmentKey, None] = {}
         self._just_applied: set[AttachmentKey] = set()
+        self._read = NodeRead(self._snapshot)
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
         self._orphans_due = False
@@ -84,6 +85,8 @@ class Loop:
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
         self.queue.mark(key, urgency)
+        if urgency is Urgency.RESYNC:
+            self._read.marked()
         (self._wake_thread if urgency is Urgency.RESYNC else self._wake).set()
 
     def beat(self) -> None:
@@ -105,7 +108,7 @@ class Loop:
         self._orphans_due = True
         self.mark_node()
         for key in self._desired.attachments:
-            self.queue.mark(key, Urgency.RESYNC)
+            self.mark(key, Urgency.RESYNC)
         self._wake_thread.set()
 
     def _listen(self) -> None:
@@ -197,6 +200,7 @@ class Loop:
                 break
         self.last_slice_at = time.time()
         if self._just_applied:
+            self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
             asyncio.get_running_loop().call_soon(self.hear)
 
@@ -217,6 +221,11 @@ class Loop:
             for key in self._desired.attachments:
                 self.mark(key, Urgency.RESYNC)
 
+    def _let_former_pools_go(self) -> None:
+        """The node's address in a pool that was taken away goes with the last attachment that uses it."""
+        if len(self._nodewide.node.node_addresses) > len(self._desired.allocator.pools):
+            self.mark_node()
+
     def _work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
         hint = self._results.hints.get(attachment.key)
         return Work(attachment, self._nodewide.node, hint.node_indexes if hint is not None else (), snapshot, may_block)
@@ -224,6 +233,7 @@ class Loop:
     def _pass(self, key: AttachmentKey) -> None:
         """One pass on this thread."""
         handed = self._handed.pop(key, None)
+        self._read.passed((key,))
         if (attachment := self._prepared(key)) is None:
             if handed is not None:
                 handed.close()
@@ -264,17 +274,20 @@ class Loop:
                 attachments = [found for key in keys if (found := self._prepared(key)) is not None]
                 # Busy from before the read on: a pass of another thread between the two would make it untrue.
                 self._busy = {attachment.key for attachment in attachments}
-                snapshot = await self._snapshot() if len(attachments) >= SNAPSHOT_FROM_KEYS else None
-                works = [self._work(each, may_block=True, snapshot=snapshot) for each in attachments]
+                await self._read.prepare(len(attachments))
+                works = [self._work(each, may_block=True, snapshot=self._read.of(each.key)) for each in attachments]
+                self._read.passed(self._busy)
                 outcomes = await loop.run_in_executor(self._thread, self._converge_all, works)
                 self._busy = set()
                 for outcome in outcomes:
                     self._results.finish(outcome)
+                self._let_former_pools_go()
                 self.last_slice_at = time.time()
                 self._wake.set()  # who was marked while busy
             if self.sources_loaded and self._orphans_due:
                 self._orphans_due = False
-                self._remove_orphans(await self._snapshot())
+                self._remove_orphans(await self._read.whole())
+            self._read.drop()
 
     def _take_for_thread(self) -> list[AttachmentKey]:
         keys = [key for key in self._deferred if key not in self._busy]
@@ -318,6 +331,7 @@ class Loop:
         """The kernel has let go of a link, or has not. Called on the event loop."""
         self.last_slice_at = time.time()
         self._results.removed(key, error)
+        self._let_former_pools_go()
 
 
 def _guarded(work: Work, kernel: LinuxKernel, handed: Namespace | None = None) -> Outcome:

@@ -101,6 +101,11 @@ class Results:
         if (record := self._desired.attachments.get(key)) is not None:
             self._waiters.supersede(key, record.generation)
 
+    @property
+    def unsettled(self) -> tuple[AttachmentKey, ...]:
+        """Who is not as desired, and is looked at again after some time."""
+        return tuple(self._retries)
+
     # What came of a pass.
 
     def finish(self, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 
 from models.attachment import Attachment, AttachmentKey
@@ -69,18 +69,24 @@ class Statuses:
     def views(self) -> list[AttachmentView]:
         """Every attachment, and every state file's claim that waits for a key or an address, in the order of keys."""
         views = [self.view(attachment) for attachment in self._desired.attachments.values()]
+        views += self._waiting_views()
+        views.sort(key=lambda view: view.key)
+        return views
+
+    def _waiting_views(self) -> Iterator[AttachmentView]:
         for source, spec, error in self._desired.waiting_claims():
             reason = type(error).__name__
             conditions = (Condition("Ready", status=False, reason=reason, message=str(error)),)
             held = spec.key in self._desired.attachments
             phase = Phase.CONFLICT if held else Phase.FAILED
             claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
-            views.append(self._view(claim, AttachmentStatus(phase, conditions=conditions)))
-        views.sort(key=lambda view: view.key)
-        return views
+            yield self._view(claim, AttachmentStatus(phase, conditions=conditions))
 
     def phases(self) -> Mapping[str, int]:
-        return Counter(view.status.phase.value for view in self.views())
+        """How many are in each phase, those of `views`; asked often, and with no need of their order."""
+        phases = Counter(self.get(key).phase.value for key in self._desired.attachments)
+        phases.update(view.status.phase.value for view in self._waiting_views())
+        return phases
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         """A snapshot, the mark that it is complete, then changes, without end."""

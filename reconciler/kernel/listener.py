@@ -75,11 +75,13 @@ _DELETIONS = frozenset(
 _CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
 NETNSA_NSID = 1
 NETCONFA_IFINDEX = 1
+NETCONFA_PROXY_NEIGH = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """That something changed. `nsid` is NODE_NSID on the node; `by_kernel` tells that no process asked for it."""
+    """That something changed. `nsid` is NODE_NSID on the node; `by_kernel` tells that no process asked for it. `up` is
+    a link's state, and of a NETCONF whether proxy_ndp is on or not told of."""
 
     subject: Subject
     deleted: bool
@@ -165,7 +167,13 @@ def _event(subject: Subject, type_: int, flags: int, nsid: int, body: Buffer, *,
         case Subject.ROUTE:
             index = _u32(attributes(body, rt.RTMSG.size).get(rt.RTA_OIF))
         case Subject.NETCONF:
-            index = _s32(attributes(body, 4).get(NETCONFA_IFINDEX))
+            found = attributes(body, 4)
+            index = _s32(found.get(NETCONFA_IFINDEX))
+            up = (
+                body[0] != rt.AF_INET6
+                or found.get(NETCONFA_PROXY_NEIGH) is None
+                or _u32(found[NETCONFA_PROXY_NEIGH]) != 0
+            )
         case Subject.TC:
             index = tc.index_of(body)
         case Subject.NSID:

@@ -94,9 +94,10 @@ class RpcSource:
             raise NotANetworkNamespace(f"{path} is not a network namespace: nothing is there") from None
 
     def _is_new(self, attachment: Attachment) -> bool:
-        """Whether this wish is still the last one, and no wish for its key was ever fulfilled."""
+        """Whether this wish is still the last one, and no wish for its key was ever fulfilled. What became of a wish
+        before the daemon started is not known."""
         record = self._desired.attachments.get(attachment.key)
-        if record is None or record.generation != attachment.generation:
+        if record is None or record.generation != attachment.generation or record.key in self._desired.inherited:
             return False
         return not self._statuses.get(attachment.key).observed_generation
 

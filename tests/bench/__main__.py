@@ -1,74 +1,43 @@
-"""`python -m tests.bench`: Attach and Detach of the real daemon beside their floor, all in one run (`make bench`).
-
-Exits with 1 when a number is beyond what is done.
-"""
+"""`python -m tests.bench [latency | soak | scale]`: the benchmarks, each by its name. Without one: latency."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import sys
-from contextlib import AsyncExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from tests import namespaces
-from tests.bench.calls import connected
-from tests.bench.floor import floor
-from tests.bench.loopbacks import loopbacks
-from tests.bench.report import show, write
-from tests.bench.results import results
-from tests.bench.rounds import Bench, Samples
-from tests.bench.servers import daemon, nothing
-from tests.e2e.hosts import Host, temporary
-
-WARM_UP_ROUNDS = 1
+from tests.bench import latency, scale, soak
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure attach and detach.")
-    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the numbers go (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds that count (%(default)s)")
-    parser.add_argument("--workloads", type=int, default=200, help="attachments a round (%(default)s)")
-    parser.add_argument("--clients", type=int, default=16, help="concurrent clients (%(default)s)")
-    return parser.parse_args()
+class Bench(Protocol):
+    """What each benchmark's module has; `run` returns the exit status."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, given: argparse.Namespace) -> int: ...
 
 
-async def measure(directory: Path, *, rounds: int, workloads: int, clients: int) -> Samples:
-    async with AsyncExitStack() as stack:
+BENCHES: Mapping[str, Bench] = {"latency": latency, "soak": soak, "scale": scale}
 
-        def hosts(prefix: str) -> list[Host]:
-            return [stack.enter_context(temporary(f"{prefix}-{number}")) for number in range(workloads)]
 
-        node, floor_node = (stack.enter_context(temporary(name)) for name in ("node", "floor-node"))
-        mine, floors = hosts("workload"), hosts("floor")
-        running = await stack.enter_async_context(daemon(node, directory / "daemon"))
-        idle = stack.enter_context(nothing(directory))
-        bench = Bench(
-            floor=stack.enter_context(floor(floor_node, floors)),
-            workloads=mine,
-            as_new=stack.enter_context(loopbacks([*mine, *floors])),
-            one=await stack.enter_async_context(connected(running.socket, 1)),
-            many=await stack.enter_async_context(connected(running.socket, clients)),
-            nothing=await stack.enter_async_context(connected(idle, clients)),
-        )
-        samples = Samples()
-        for number in range(WARM_UP_ROUNDS + rounds):
-            await bench.round(samples if number >= WARM_UP_ROUNDS else Samples())
-        return samples
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure netplumb.")
+    names = parser.add_subparsers(dest="bench", required=True)
+    for name, bench in BENCHES.items():
+        assert bench.__doc__ is not None
+        said = bench.__doc__.partition(": ")[2].partition(".")[0]
+        bench.add_arguments(names.add_parser(name, help=said, description=said))
+    unnamed = not words or (words[0].startswith("--") and words[0] != "--help")
+    return parser.parse_args(["latency", *words] if unnamed else words)
 
 
 def main() -> int:
-    given = arguments()
-    load_before = os.getloadavg()[0]
+    given = arguments(sys.argv[1:])
     namespaces.unshare_run()
-    with TemporaryDirectory(prefix="np-", dir="/run") as directory:
-        work = measure(Path(directory), rounds=given.rounds, workloads=given.workloads, clients=given.clients)
-        found = results(asyncio.run(work), given.clients)
-    show(found, load_before)
-    write(found, load_before, given.json)
-    return 1 if found.failed else 0
+    return BENCHES[given.bench].run(given)
 
 
 if __name__ == "__main__":

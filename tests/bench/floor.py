@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from socket import socket
 from time import perf_counter
 
-from models.kernel import Address, LinkUp, Sysctl
+from models.kernel import LINK_GROUP, Address, LinkUp, Sysctl
 from reconciler.kernel import encode, sysctls
 from reconciler.kernel.namespaces import LO_INDEX
 from reconciler.render.firsthop import render_first_hop
@@ -39,6 +39,10 @@ class Floor:
         self._wire = wire
         self._places = places
 
+    def part(self, chosen: slice) -> Floor:
+        """Some of the places, on the same node."""
+        return Floor(self._node, self._wire, self._places[chosen])
+
     def attach(self) -> list[float]:
         with self._node.enter():
             return [self._attach(place) for place in self._places]
@@ -55,6 +59,10 @@ class Floor:
 
     def detach(self) -> list[float]:
         return [self._detach(place) for place in self._places]
+
+    def detach_all(self) -> None:
+        """In one message, whichever part they belong to."""
+        carry_out(self._wire, assemble([encode.delete_group(LINK_GROUP)]))
 
     def _detach(self, place: Place) -> float:
         started = perf_counter()

@@ -17,9 +17,9 @@ AS_BY_DEFAULT = "--log-level=info --log-format=text --resync-s=30"
 
 
 @asynccontextmanager
-async def daemon(node: Host, directory: Path) -> AsyncIterator[Daemon]:
+async def daemon(node: Host, directory: Path, pools: tuple[str, ...] = POOLS) -> AsyncIterator[Daemon]:
     """With the default settings, but for where it keeps its things."""
-    running = await Daemon(node, directory, pools=POOLS, flags=AS_BY_DEFAULT).start()
+    running = await Daemon(node, directory, pools=pools, flags=AS_BY_DEFAULT).start()
     try:
         yield running
     finally:

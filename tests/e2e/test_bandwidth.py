@@ -108,6 +108,13 @@ async def test_detach_and_purge_leave_nothing_of_it(daemon: Daemon, client: Clie
     assert not {LINK, IFB} & set(node.links())
 
 
+async def test_the_ifb_is_left_as_the_kernel_made_it(client: Client, node: Host, web: Host) -> None:
+    """A link of ours is nobody that listens to router advertisements, and nothing of it is left to be changed."""
+    await client.attach(wishes.attach(web, bandwidth=limits(egress=20 * MBIT)))
+    assert [change.words for change in (await client.plan()).changes] == []
+    assert node.sysctl(f"net/ipv6/conf/{IFB}/accept_ra") == "1"
+
+
 DAMAGES = {
     "token bucket of the link gone": f"tc qdisc del dev {LINK} root",
     "token bucket of the link slower": f"tc qdisc replace dev {LINK} root tbf rate 1mbit burst 16k limit 100k",

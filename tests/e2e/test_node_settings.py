@@ -14,7 +14,7 @@ from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach, condition, texts, v4
+from tests.e2e.wishes import attach, condition, detach, texts, v4
 
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 ACCEPT_RA = f"net/ipv6/conf/{UPLINK}/accept_ra"
@@ -45,6 +45,24 @@ async def test_reloaded_pools_are_for_new_attachments(
     assert {"10.213.0.1/32", "10.214.0.1/32"} <= node.addresses("lo")
     for source, target in ((web, v4(second)), (db, v4(first)), (node, v4(first)), (node, v4(second))):
         assert source.ping(target)
+
+
+@pytest.mark.parametrize("detached", [True, False], ids=["detached", "moved"])
+async def test_the_nodes_address_in_a_removed_pool_goes_with_its_last_attachment(
+    daemon: Daemon, client: Client, node: Host, web: Host, detached: bool
+) -> None:
+    """Loopback keeps the node's address in a former pool as long as somebody's routes prefer it, and no longer."""
+    await client.attach(attach(web))
+    daemon.configure(pools=("10.214.0.0/24", "fd14::/64"))
+    daemon.reload()
+    await until(lambda: "10.214.0.1/32" in node.addresses("lo"), "the new pool's address")
+    former = {"10.213.0.1/32", "fd13::1/128"}
+    assert former <= node.addresses("lo")
+    if detached:
+        await client.detach(detach("web"))
+    else:
+        await client.attach(attach(web, addresses=["10.214.0.9", "fd14::9"]))
+    await until(lambda: not former & node.addresses("lo"), "the last one lets them go")
 
 
 async def test_masquerading_is_switched_at_once(daemon: Daemon, client: Client, node: Host, web: Host) -> None:

@@ -123,6 +123,13 @@ async def test_damage_on_the_node_is_repaired(client: Client, scene: Scene, comm
     await _is_repaired(client, scene, lambda: scene.node.ip(command.format(**scene.words)))
 
 
+async def test_proxy_ndp_that_is_switched_off_is_switched_on(client: Client, scene: Scene) -> None:
+    """Without it the workload's IPv6 first hop is answered for by nobody."""
+    switch = f"net/ipv6/conf/{NAME}/proxy_ndp"
+    await _is_repaired(client, scene, lambda: scene.node.set_sysctl(switch, "0"))
+    assert scene.node.sysctl(switch) == "1"
+
+
 IN_THE_WORKLOAD = {
     "link deleted": "link delete eth0",
     "link down": "link set eth0 down",

@@ -11,11 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
+import pytest
 
 from api.client import Client
+from tests import namespaces
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
+from tests.e2e.statefiles import declare, document
 from tests.e2e.streams import TcpStream
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, condition, detach, refused, v4, v6
@@ -191,3 +194,59 @@ async def test_no_daemon_is_told_as_such(daemon: Daemon) -> None:
     async with daemon.client(timeout_s=0.5) as client:
         with refused(grpc.StatusCode.UNAVAILABLE, str(daemon.socket)):
             await client.status()
+
+
+async def test_a_link_renamed_while_nobody_looked_is_named_back(daemon: Daemon, node: Host, web: Host) -> None:
+    """A start finds a link of ours under whatever name, and neither makes another nor gives up."""
+    async with daemon.client() as client:
+        answer = await client.attach(attach(web))
+    name = answer.attachment.node_if_name
+    index = node.link(name)["ifindex"]
+    daemon.kill9()
+    node.ip(f"link set {name} name stray0")
+    await daemon.start()
+    await until(lambda: name in node.links(), "the link has its name back")
+    async with daemon.client() as client:
+        await until(lambda: _all_attached(client, 1), "attached again")
+        assert (await client.check("web")).in_sync
+    assert node.link(name)["ifindex"] == index
+    assert node.ping(v4(answer))
+
+
+async def test_an_attach_that_fails_after_a_restart_takes_nothing_back(daemon: Daemon, web: Host) -> None:
+    """What was attached before the daemon died stays desired, whatever stands in its way when it is asked for again."""
+    async with daemon.client() as client:
+        answer = await client.attach(attach(web))
+    daemon.kill9()
+    web.ip("link delete eth0")
+    web.ip("link add eth0 type veth peer name theirs")
+    await daemon.start()
+    async with daemon.client() as client:
+        with refused(grpc.StatusCode.ALREADY_EXISTS, "eth0"):
+            await client.attach(attach(web))
+        assert (await client.get("web")).phase == "Failed"
+        web.ip("link delete eth0")
+        await until(lambda: _all_attached(client, 1), "attached again")
+        assert list((await client.get("web")).addresses) == list(answer.attachment.addresses)
+
+
+@pytest.mark.parametrize("wanted", [True, False], ids=["wanted", "removed"])
+async def test_a_namespace_that_a_killed_daemon_left_half_made_is_made_whole_or_goes(
+    daemon: Daemon, wanted: bool
+) -> None:
+    """A name without a namespace, as a kill between the two leaves it, is no obstacle and not left over."""
+    file = declare(daemon, "made.yaml", document("made", "made", create=True))
+    async with daemon.client() as client:
+        await until(lambda: _all_attached(client, 1), "attached")
+    daemon.kill9()
+    path = namespaces.NETNS_DIR / "made"
+    namespaces.unmount(path)
+    if not wanted:
+        file.unlink()
+    await daemon.start()
+    if wanted:
+        async with daemon.client() as client:
+            await until(lambda: _all_attached(client, 1), "attached again")
+            assert (await client.check("made")).in_sync
+    else:
+        await until(lambda: not path.exists(), "nothing is left over")

@@ -11,6 +11,8 @@ import pytest
 
 from models.errors import NotANetworkNamespace
 from reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
+from reconciler.kernel.nftables import Nftables
+from reconciler.linux import LinuxKernel
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
 
@@ -116,6 +118,58 @@ def test_a_taken_name_is_left_as_it_is(opener: Namespaces, node: NodeNamespace) 
     with pytest.raises(FileExistsError):
         opener.create("web", "netplumb:eth0:web")
     assert inode(path) == before
+
+
+def test_what_a_killed_daemon_left_of_a_name_is_missing_and_made_whole(opener: Namespaces) -> None:
+    """Killed between the file and the namespace that is bound to it, in either direction, a daemon leaves the file: the
+    next one takes it for nothing, makes the namespace there, or takes it away."""
+    opener.create("made", "netplumb:eth0:web")
+    path = namespaces.NETNS_DIR / "made"
+    namespaces.unmount(path)
+    with pytest.raises(NamespaceMissingError):
+        opener.open(str(path))
+    cookie = opener.create("made", "netplumb:eth0:web")
+    with opener.open(str(path)) as namespace:
+        assert namespace.cookie == cookie
+    assert not opener.is_bare_name("made")
+    namespaces.unmount(path)
+    assert opener.is_bare_name("made")
+    opener.remove("made")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "something", "netplumb:"])
+def test_a_file_of_others_is_no_name_of_ours(opener: Namespaces, content: str) -> None:
+    """What `ip netns add` leaves when it is killed, or anyone else, is left as it is."""
+    path = namespaces.NETNS_DIR / "theirs"
+    path.write_text(content)
+    with pytest.raises(NotANetworkNamespace):
+        opener.open(str(path))
+    with pytest.raises(FileExistsError):
+        opener.create("theirs", "netplumb:eth0:web")
+    assert not opener.is_bare_name("theirs")
+    assert path.read_text() == content
+    path.unlink()
+
+
+def test_a_namespace_that_was_made_and_not_recorded_is_known_by_its_mark(
+    opener: Namespaces, node: NodeNamespace
+) -> None:
+    """A daemon that was killed before it could store the cookie leaves nothing behind; another's namespace stays."""
+    nftables = Nftables()
+    kernel = LinuxKernel(nftables)
+    try:
+        opener.create("made", "netplumb:eth0:web")
+        theirs = node.netns("theirs")
+        kernel.remove_namespace("made", "netplumb:eth0:db", 0)
+        assert (namespaces.NETNS_DIR / "made").exists()
+        kernel.remove_namespace("made", "netplumb:eth0:web", 0)
+        assert not (namespaces.NETNS_DIR / "made").exists()
+        kernel.remove_namespace("theirs", "netplumb:eth0:web", 0)
+        assert theirs.exists()
+    finally:
+        kernel.close()
+        nftables.close()
 
 
 def test_removing_what_is_gone_succeeds(opener: Namespaces) -> None:

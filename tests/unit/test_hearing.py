@@ -227,3 +227,23 @@ def test_a_place_taken_over_is_not_lost_with_its_former_owner(hints: Hints) -> N
     hints.forget(WEB)
     assert hints.at((NODE_NSID, INDEX)) == DB
     assert hints.holder(ADDRESS) == DB
+
+
+@pytest.mark.parametrize(
+    ("states", "index", "marked"),
+    [
+        ((False,), INDEX, True),
+        ((True,), INDEX, False),
+        ((False, True), INDEX, False),
+        ((True, False), INDEX, True),
+        ((False,), INDEX + 1, False),
+    ],
+)
+def test_proxy_ndp_that_was_switched_off_marks_by_its_last_word(
+    states: tuple[bool, ...], index: int, marked: bool
+) -> None:
+    """A pass makes a link with the switch off and turns it on, which is no damage; the other way round it is."""
+    hints = Hints()
+    hints.learn(WEB, replace(hint(), node=replace(NODE_LINK, proxy_ndp=True)), (ADDRESS,))
+    told = [event(Subject.NETCONF, index=index, by_kernel=True, up=up) for up in states]
+    assert (WEB in hear(told, hints).keys) is marked

@@ -209,6 +209,17 @@ def test_what_fell_off_the_list_of_freed_addresses_is_found_again_by_one_walk(mo
     assert {from_.holder(ip_address(address)) for address in addresses} == {KEY}
 
 
+def test_a_pool_that_never_comes_to_its_end_remembers_few_freed_addresses() -> None:
+    """Attaching and detaching for years takes no memory, and gives no address a second time."""
+    from_ = allocator(pool("fd00::/64"))
+    addresses = []
+    for _ in range(3 * ipam.FREED_KEPT_OF_ENDLESS):
+        addresses.append(take(from_, 6))
+        from_.release(addresses[-1:])
+    assert sum(map(from_.is_freed, addresses)) == ipam.FREED_KEPT_OF_ENDLESS
+    assert len(set(addresses)) == len(addresses)
+
+
 POOLS = (pool("10.0.0.0/29", "10.0.0.3"), pool("10.0.1.0/30"), pool("fd00::/125"))
 
 
