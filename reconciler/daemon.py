@@ -15,7 +15,7 @@ import structlog
 from watchfiles import awatch
 
 from api.server import serve
-from models.attachment import NETNS_DIR
+from models.attachment import NETNS_DIR, AttachmentKey
 from models.errors import NetplumbError
 from models.network import Pool
 from models.settings import Settings
@@ -25,10 +25,12 @@ from reconciler.firewallwatch import FirewallWatch
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.nftables import Nftables
 from reconciler.kernel.nftevents import NftListener
+from reconciler.kernel.proxies import ProxyNeighbours
 from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.nodewide import NodeWide
+from reconciler.proxywatch import watch_proxies
 from reconciler.results import Results
 from reconciler.sdnotify import Notifier
 from reconciler.sources.declared import DeclaredFiles
@@ -101,6 +103,7 @@ class _Daemon:
         self._nftables = nftables
         self._nft_listener = NftListener()
         self._firewalls = FirewallWatch()
+        self._proxies = ProxyNeighbours()
         self._desired = Desired(store, settings, lambda key: self._loop.wish_changed(key))
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
@@ -151,6 +154,7 @@ class _Daemon:
         stack.callback(self._listener.close)
         stack.callback(self._nft_listener.close)
         stack.callback(self._firewalls.close)
+        stack.callback(self._proxies.close)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, stop.set)
@@ -166,6 +170,7 @@ class _Daemon:
         else:
             self._sources_loaded()
         tasks.append(events.create_task(self._beat(notifier)))
+        tasks.append(events.create_task(watch_proxies(self._proxies, self._results.hints, self._proxy_lost)))
         server = await serve(
             self._rpc,
             socket_path=self._settings.socket,
@@ -207,6 +212,11 @@ class _Daemon:
             self._firewalls.mark()
         if heard.lost or not self._nftables.told(heard.commits):
             self._loop.mark_node()
+
+    def _proxy_lost(self, key: AttachmentKey) -> None:
+        """One whose repair failed is left to its retries."""
+        if self._statuses.get(key).phase is Phase.ATTACHED:
+            self._loop.mark_damaged(key)
 
     async def _watch_namespaces(self) -> None:
         """A namespace that a state file waits for may have appeared."""

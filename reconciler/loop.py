@@ -85,6 +85,11 @@ class Loop:
         self.queue.mark(key, urgency)
         (self._wake_thread if urgency is Urgency.RESYNC else self._wake).set()
 
+    def mark_damaged(self, key: AttachmentKey) -> None:
+        """Marks what may differ from what is desired, if it is still desired."""
+        if (record := self._desired.attachments.get(key)) is not None and not record.removing:
+            self.mark(key)
+
     def beat(self) -> None:
         """Wakes an idle loop for an empty slice."""
         self._wake.set()
@@ -126,8 +131,7 @@ class Loop:
         self._just_applied.clear()
         self._results.tally.events += heard.events
         for key in heard.keys:
-            if (record := self._desired.attachments.get(key)) is not None and not record.removing:
-                self.mark(key)
+            self.mark_damaged(key)
         if heard.node:
             self.mark_node()
         if heard.lost:

@@ -75,6 +75,7 @@ _DELETIONS = frozenset(
 _CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
 NETNSA_NSID = 1
 NETCONFA_IFINDEX = 1
+NETCONFA_PROXY_NEIGH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,13 @@ class Event:
     def link(self) -> Link:
         """The link as it was when this was sent."""
         return decode.link(Scope.NODE if self.nsid == NODE_NSID else Scope.WORKLOAD, self.body)[0]
+
+    def proxy_ndp(self) -> bool | None:
+        """What a NETCONF event says of an interface's proxy_ndp, None if nothing."""
+        if self.body[0] != rt.AF_INET6:
+            return None
+        value = attributes(self.body, 4).get(NETCONFA_PROXY_NEIGH)
+        return bool(_s32(value)) if value is not None else None
 
     def destination(self) -> bytes | None:
         """The destination of a route to one host."""
