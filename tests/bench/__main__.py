@@ -1,4 +1,5 @@
 """`python -m tests.bench`: Attach and Detach of the real daemon beside their floor, all in one run (`make bench`).
+`python -m tests.bench damage` measures repairs instead.
 
 Exits with 1 when a number is beyond what is done.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests import namespaces
+from tests.bench import damage
 from tests.bench.calls import connected
 from tests.bench.floor import floor
 from tests.bench.loopbacks import loopbacks
@@ -60,6 +62,8 @@ async def measure(directory: Path, *, rounds: int, workloads: int, clients: int)
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["damage"]:
+        return damage.main(sys.argv[2:])
     given = arguments()
     load_before = os.getloadavg()[0]
     namespaces.unshare_run()

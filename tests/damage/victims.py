@@ -22,8 +22,8 @@ class Victim:
     key: AttachmentKey
     v4: str
     v6: str
-    node_v4: str = NODE_V4
-    node_v6: str = NODE_V6
+    node_v4: str
+    node_v6: str
 
     @property
     def link(self) -> str:
@@ -94,10 +94,12 @@ def _route_words(route: dict[str, object]) -> str:
     return str(sorted((key, value) for key, value in route.items() if key not in ("flags", "pref")))
 
 
-def victim(node: Host, workload: Host, answer: pb.AttachResponse) -> Victim:
+def victim(
+    node: Host, workload: Host, answer: pb.AttachResponse, *, node_v4: str = NODE_V4, node_v6: str = NODE_V6
+) -> Victim:
     attached = answer.attachment
     v4, v6 = sorted(attached.addresses, key=lambda address: ":" in address)
-    return Victim(node, workload, AttachmentKey(attached.workload_id, attached.if_name), v4, v6)
+    return Victim(node, workload, AttachmentKey(attached.workload_id, attached.if_name), v4, v6, node_v4, node_v6)
 
 
 class Poised:

@@ -1,0 +1,86 @@
+"""Reads the kernel from outside the daemon: another process, sockets of its own, and `nft`'s and /proc's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import NotANetworkNamespace, StepError
+from models.kernel import RT_PROTOCOL, Address, KernelObject, Route, Scope
+from reconciler.kernel import decode, encode
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.channel import Channel
+from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError
+from reconciler.kernel.wire import attributes
+from reconciler.linux import LinuxKernel
+from reconciler.observe import read_addresses
+from tests.damage.table import Damage, Group
+from tests.damage.victims import FORWARDING, Victim
+from tests.e2e.hosts import Host
+
+Sight = frozenset[object]
+NOTHING: Sight = frozenset()
+
+
+class Eyes:
+    """Sees one part of the node or one attachment at a time. The calling thread is on the node."""
+
+    def __init__(self, node: Host, kernel: LinuxKernel, channel: Channel) -> None:
+        self._node = node
+        self._kernel = kernel
+        self._channel = channel
+
+    def see(self, damage: Damage, victim: Victim) -> Sight:
+        """All that this kind of damage can touch, as it is now."""
+        match damage.group:
+            case Group.ATTACHMENT:
+                return self.attachment(victim)
+            case Group.LOOPBACK:
+                return self._loopback() | self._routes()
+            case Group.FORWARDING:
+                return frozenset((name, Path("/proc/sys", name).read_text()) for name in FORWARDING)
+            case Group.TABLE:
+                return frozenset(self._node.run("nft -s list table inet netplumb", ok=False).splitlines())
+
+    def attachment(self, victim: Victim) -> Sight:
+        """What is ours of one attachment, on both sides; nothing while its namespace is not there."""
+        try:
+            namespace = self._kernel.open(victim.workload.path)
+        except (NamespaceMissingError, NotANetworkNamespace):
+            return NOTHING
+        try:
+            return frozenset(filter(_is_ours, self._kernel.observe(victim.key, namespace).objects.values()))
+        except StepError:
+            return NOTHING  # a link that went between two reads
+        finally:
+            namespace.close()
+
+    def _loopback(self) -> Sight:
+        (reply,) = self._channel.transact([encode.get_link_by_index(LO_INDEX)])
+        _, up = decode.link(Scope.NODE, reply.parts[0][1])
+        return frozenset((up, *filter(_is_ours, read_addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"}))))
+
+    def _routes(self) -> Sight:
+        """Every route of ours, by its destination and the source that it prefers."""
+        found = set()
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for _, body in self._channel.dump(rt.RTM_GETROUTE, encode.dump_routes(family, protocol=RT_PROTOCOL)):
+                of_route = attributes(body, rt.RTMSG.size)
+                found.add((bytes(of_route[rt.RTA_DST]), bytes(of_route.get(rt.RTA_PREFSRC, b""))))
+        return frozenset(found)
+
+
+def _is_ours(thing: KernelObject) -> bool:
+    return not isinstance(thing, Address | Route) or thing.protocol == RT_PROTOCOL
+
+
+@contextmanager
+def eyes(node: Host) -> Iterator[Eyes]:
+    """Eyes on the node, where the calling thread stays meanwhile."""
+    with node.enter(), Channel() as channel:
+        kernel = LinuxKernel()
+        try:
+            yield Eyes(node, kernel, channel)
+        finally:
+            kernel.close()
