@@ -12,15 +12,18 @@ import asyncio
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import structlog
 
 from models.attachment import Attachment, AttachmentKey
 from models.errors import Retryable, StepError
+from models.kernel import kind_of
 from models.naming import ifb_name, key_of_alias, node_if_name
 from reconciler.converge import Outcome, Work, converge
 from reconciler.desired import Desired
 from reconciler.hearing import hear
+from reconciler.hostroutes import Placed, restore_host_routes
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.namespaces import Namespace
 from reconciler.linux import Doomed, LinuxKernel
@@ -76,6 +79,7 @@ class Loop:
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
         self._orphans_due = False
+        self._routes_due = False
         self._loss_timer: asyncio.TimerHandle | None = None
         self._gathering: asyncio.TimerHandle | None = None
 
@@ -214,11 +218,16 @@ class Loop:
             if self._node_retry is not None:
                 self._node_retry.cancel()
             self._node_retry = asyncio.get_running_loop().call_later(after_s, self.mark_node)
-        # Routes that preferred an address of the node went with it, and no event told of that.
-        lost_routes = "address" in repaired or "link_up" in repaired
-        if lost_routes or self._nodewide.node != before or self._nodewide.ready != was_ready:
-            for key in self._desired.attachments:
-                self.mark(key, Urgency.RESYNC)
+        if self._nodewide.node != before or self._nodewide.ready != was_ready:
+            self._mark_all()
+        elif "address" in repaired or "link_up" in repaired:
+            # Routes that preferred an address of the node went with it, and no event told of that.
+            self._routes_due = True
+            self._wake_thread.set()
+
+    def _mark_all(self) -> None:
+        for key in self._desired.attachments:
+            self.mark(key, Urgency.RESYNC)
 
     def _work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
         hint = self._results.hints.get(attachment.key)
@@ -263,6 +272,9 @@ class Loop:
         while True:
             await self._wake_thread.wait()
             self._wake_thread.clear()
+            if self._routes_due:
+                self._routes_due = False
+                await self._restore_routes()
             while keys := self._take_for_thread():
                 attachments = [found for key in keys if (found := self._prepared(key)) is not None]
                 # Busy from before the read on: a pass of another thread between the two would make it untrue.
@@ -278,6 +290,20 @@ class Loop:
             if self.sources_loaded and self._orphans_due:
                 self._orphans_due = False
                 self._remove_orphans(await self._snapshot())
+
+    async def _restore_routes(self) -> None:
+        hints = self._results.hints
+        records = (record for record in self._desired.attachments.values() if not record.removing)
+        placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
+        work = partial(restore_host_routes, self._worker, self._nodewide.node, placed)
+        try:
+            steps, errors = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except Retryable as error:
+            steps, errors = [], [error]
+        self._results.tally.repairs.update(kind_of(step.thing) for step in steps)
+        if errors:
+            log.warning("host routes are put back one attachment at a time", cause=str(errors[0]))
+            self._mark_all()
 
     def _take_for_thread(self) -> list[AttachmentKey]:
         keys = [key for key in self._deferred if key not in self._busy]

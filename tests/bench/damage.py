@@ -1,8 +1,8 @@
 """`python -m tests.bench damage`: how long each kind of damage of the table lasts, many attachments being in place.
 
-The daemon resyncs once an hour, so what is repaired is repaired because it was noticed. Victims are drawn at random. The
-time is taken here, from the word that lets a waiting shell do the damage until a read of the kernel shows all as before;
-so it has the start of `ip` or `nft` in it (1 to 3 ms) and half a poll, and is rather too long than too short.
+The daemon resyncs once an hour, so what is repaired is repaired because it was noticed. Victims are drawn at random.
+The time is taken here, from the word that lets a waiting shell do the damage until a read of the kernel shows all as
+before; so it has the start of `ip` or `nft` in it (1 to 3 ms) and half a poll, and is rather too long than too short.
 """
 
 from __future__ import annotations

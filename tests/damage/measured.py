@@ -37,10 +37,7 @@ def machine(load_before: float) -> str:
 
 
 def spread(seconds: Sequence[float]) -> Spread:
-    if len(seconds) > 1:
-        cuts = quantiles(seconds, n=100, method="inclusive")
-    else:
-        cuts = [*seconds] * 99
+    cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [*seconds] * 99
     p50, p99, most = (round(value * 1e3, 1) for value in (cuts[49], cuts[98], max(seconds)))
     return Spread(len(seconds), p50, p99, most)
 
