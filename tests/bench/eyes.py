@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.attachment import Attachment, AttachmentSpec, NetnsRef
 from models.errors import NotANetworkNamespace, StepError
 from models.kernel import RT_PROTOCOL, Address, KernelObject, Route, Scope
+from models.naming import workload_mac
 from reconciler.kernel import decode, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
-from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError
+from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from reconciler.kernel.wire import attributes
-from reconciler.linux import LinuxKernel
-from reconciler.observe import read_addresses
+from reconciler.observe import observe, read_addresses
 from tests.damage.table import Damage, Group
 from tests.damage.victims import FORWARDING, Victim
 from tests.e2e.hosts import Host
@@ -26,9 +27,9 @@ NOTHING: Sight = frozenset()
 class Eyes:
     """Sees one part of the node or one attachment at a time. The calling thread is on the node."""
 
-    def __init__(self, node: Host, kernel: LinuxKernel, channel: Channel) -> None:
+    def __init__(self, node: Host, namespaces: Namespaces, channel: Channel) -> None:
         self._node = node
-        self._kernel = kernel
+        self._namespaces = namespaces
         self._channel = channel
 
     def see(self, damage: Damage, victim: Victim) -> Sight:
@@ -46,11 +47,12 @@ class Eyes:
     def attachment(self, victim: Victim) -> Sight:
         """What is ours of one attachment, on both sides; nothing while its namespace is not there."""
         try:
-            namespace = self._kernel.open(victim.workload.path)
+            namespace = self._namespaces.open(victim.workload.path)
         except (NamespaceMissingError, NotANetworkNamespace):
             return NOTHING
         try:
-            return frozenset(filter(_is_ours, self._kernel.observe(victim.key, namespace).objects.values()))
+            observed = observe(self._channel, namespace.channel, _attachment(victim))
+            return frozenset(thing for thing in observed.objects.values() if _is_ours(thing))
         except StepError:
             return NOTHING  # a link that went between two reads
         finally:
@@ -59,7 +61,8 @@ class Eyes:
     def _loopback(self) -> Sight:
         (reply,) = self._channel.transact([encode.get_link_by_index(LO_INDEX)])
         _, up = decode.link(Scope.NODE, reply.parts[0][1])
-        return frozenset((up, *filter(_is_ours, read_addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"}))))
+        addresses = read_addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"})
+        return frozenset((up, *(address for address in addresses if _is_ours(address))))
 
     def _routes(self) -> Sight:
         """Every route of ours, by its destination and the source that it prefers."""
@@ -71,6 +74,14 @@ class Eyes:
         return frozenset(found)
 
 
+def _attachment(victim: Victim) -> Attachment:
+    """As much of its record as a read needs."""
+    spec = AttachmentSpec(
+        workload_id=victim.key.workload_id, netns=NetnsRef(path=victim.workload.path), if_name=victim.key.if_name
+    )
+    return Attachment(spec=spec, source="rpc", addresses=(), mac=workload_mac(victim.key))
+
+
 def _is_ours(thing: KernelObject) -> bool:
     return not isinstance(thing, Address | Route) or thing.protocol == RT_PROTOCOL
 
@@ -79,8 +90,8 @@ def _is_ours(thing: KernelObject) -> bool:
 def eyes(node: Host) -> Iterator[Eyes]:
     """Eyes on the node, where the calling thread stays meanwhile."""
     with node.enter(), Channel() as channel:
-        kernel = LinuxKernel()
+        namespaces = Namespaces()
         try:
-            yield Eyes(node, kernel, channel)
+            yield Eyes(node, namespaces, channel)
         finally:
-            kernel.close()
+            namespaces.close()
