@@ -86,6 +86,9 @@ class Loop:
     # What wakes it.
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
+        """Marks a key for a pass. What is fought over waits, but never for a client."""
+        if urgency is not Urgency.RPC and self._results.is_held(key):
+            return
         self.queue.mark(key, urgency)
         (self._wake_thread if urgency is Urgency.RESYNC else self._wake).set()
 
@@ -112,8 +115,7 @@ class Loop:
         self._results.tally.resyncs += 1
         self._orphans_due = True
         self.mark_node()
-        for key in self._desired.attachments:
-            self.queue.mark(key, Urgency.RESYNC)
+        self._mark_all()
         self._wake_thread.set()
 
     def _listen(self) -> None:
@@ -215,9 +217,11 @@ class Loop:
         self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-            if self._node_retry is not None:
-                self._node_retry.cancel()
-            self._node_retry = asyncio.get_running_loop().call_later(after_s, self.mark_node)
+        if self._node_retry is not None:
+            self._node_retry.cancel()
+            self._node_retry = None
+        if (look_s := self._nodewide.next_look_s) is not None:
+            self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
         if self._nodewide.node != before or self._nodewide.ready != was_ready:
             self._mark_all()
         elif "address" in repaired or "link_up" in repaired:

@@ -6,6 +6,7 @@ from models.attachment import Attachment
 from models.errors import StepError, Terminal
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome, Reach
+from reconciler.fights import Fight
 
 
 def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
@@ -19,7 +20,13 @@ def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
 
 
 def status_of(
-    attachment: Attachment, outcome: Outcome, before: AttachmentStatus, *, repaired: int, pool_removed: tuple[str, ...]
+    attachment: Attachment,
+    outcome: Outcome,
+    before: AttachmentStatus,
+    *,
+    repaired: int,
+    pool_removed: tuple[str, ...],
+    fight: Fight | None = None,
 ) -> AttachmentStatus:
     """The status after a pass; `repaired` objects were mended by it."""
     phase = phase_of(attachment, outcome)
@@ -33,6 +40,8 @@ def status_of(
     if pool_removed:
         message = f"no pool holds {', '.join(pool_removed)} any more; kept until Detach"
         conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
+    if fight is not None:
+        conditions.append(Condition("Fighting", status=True, reason="KeepsChanging", message=str(fight)))
     done = phase is Phase.ATTACHED
     return AttachmentStatus(
         phase=phase,

@@ -60,6 +60,12 @@ class Victim:
         for line in damage.undo_lines(self.words(damage)):
             self.host(damage).run(line)
 
+    def is_as(self, before: dict[str, list[str]]) -> bool:
+        try:
+            return self.look() == before
+        except (AssertionError, KeyError, FileNotFoundError):
+            return False  # something that is looked at is not there
+
     def look(self) -> dict[str, list[str]]:
         """All that may be damaged, in words, without what a remade object may have anew: its index, its place in a
         list. What is foreign or was derived by the kernel is left out."""

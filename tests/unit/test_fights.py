@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.fights import FREE_REPAIRS, PAUSE_MOST_S, QUIET_S, Fights
+from models.kernel import Link, LinkUp, Scope, Sysctl
+from models.nft import NftChain
+from reconciler.fights import FREE_REPAIRS, PAUSE_MOST_S, QUIET_S, Fights, part_of, subject_of
 
 ROUTE, LINK = "route 10.1.0.2/32 dev np1", "link np1"
 
@@ -76,6 +79,18 @@ def test_a_fight_costs_others_nothing() -> None:
     assert fights.held_s("web", now) > 1
 
 
+def test_the_next_look_is_when_a_pause_or_a_fight_ends() -> None:
+    """Whoever keeps several fronts looks again when the first of them has something to do, and not before."""
+    fights = Fights[str]()
+    now = fought(fights, 14)[-1]
+    assert fights.next_look_s(now) == fights.held_s("web", now)
+    later = now + fights.held_s("web", now)
+    assert fights.next_look_s(later) == pytest.approx(QUIET_S)
+    assert [str(fight) for fight in fights.fights(later)] == [str(fights.fight("web", later))]
+    assert fights.next_look_s(later + QUIET_S + 0.01) is None
+    assert fights.fights(later + QUIET_S + 0.01) == []
+
+
 def test_what_is_forgotten_starts_anew() -> None:
     """A key that was removed and comes again has no past."""
     fights = Fights[str]()
@@ -83,7 +98,7 @@ def test_what_is_forgotten_starts_anew() -> None:
     fights.forget("web")
     assert fights.held_s("web", now) == 0
     assert fights.quiet_in_s("web", now) == 0
-    assert fights.keys() == ()
+    assert fights.next_look_s(now) is None
 
 
 @given(st.lists(st.floats(QUIET_S + 0.01, 60), min_size=1, max_size=60))
@@ -104,3 +119,12 @@ def test_a_pause_has_a_bound(gaps: list[float]) -> None:
         now += gap
         fights.repaired("web", [ROUTE, LINK], now)
         assert 0 <= fights.held_s("web", now) <= PAUSE_MOST_S
+
+
+def test_objects_are_named_without_what_changes_of_them() -> None:
+    """An object that is changed differently each time is the same object, and the table is one part of the node."""
+    assert subject_of(Link(Scope.NODE, "np1", mtu=1500)) == subject_of(Link(Scope.NODE, "np1", mtu=1400)) == "link np1"
+    assert subject_of(LinkUp(Scope.WORKLOAD, "eth0")) == "link eth0 up in the workload"
+    assert part_of(Sysctl(Scope.NODE, "net/ipv4/ip_forward", "1")) == "sysctl net.ipv4.ip_forward"
+    assert part_of(NftChain("postrouting")) == part_of(NftChain("input")) == "table inet netplumb"
+    assert subject_of(NftChain("input", rules=("x",))) == "nft chain inet netplumb input"
