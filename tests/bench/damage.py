@@ -24,14 +24,15 @@ from tests import namespaces
 from tests.bench.eyes import Eyes, eyes
 from tests.bench.objects import NODE_ADDRESSES, POOLS
 from tests.damage import measured
-from tests.damage.table import DAMAGES, Damage, Group
-from tests.damage.victims import Poised, Victim, victim
+from tests.damage.table import DAMAGES, Damage, Group, Noticed
+from tests.damage.victims import Poised, Victim, victim, wish
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, temporary
-from tests.e2e.wishes import attach
 
 AIM_MS = 100.0
 POLL_S = 0.0005
+POLL_ALL_S = 0.003  # a look at the whole node takes as long itself
+FIRST_PORT = 20_000
 GIVE_UP_S = 30.0
 QUIET_S = 1.5  # between the turns of kinds that share an object, or the daemon takes the bench for a fighting tool
 
@@ -46,12 +47,18 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
 
 
 async def _attached(daemon: Daemon, workloads: Sequence[Host]) -> list[Victim]:
+    """Every eighth has ports and limits."""
     v4, v6 = map(str, NODE_ADDRESSES)
+    ports = (0 if number % 8 else FIRST_PORT + number for number in range(len(workloads)))
     async with daemon.client(timeout_s=60) as client:
         return [
-            victim(daemon.node, workload, await client.attach(attach(workload)), node_v4=v4, node_v6=v6)
-            for workload in workloads
+            victim(daemon.node, workload, await client.attach(wish(workload, port)), node_v4=v4, node_v6=v6)
+            for workload, port in zip(workloads, ports, strict=True)
         ]
+
+
+def _drawn(damage: Damage, victims: Sequence[Victim]) -> Victim:
+    return random.choice([victim for victim in victims if victim.port] if damage.of_features else victims)
 
 
 def _rounds(kinds: Sequence[Damage], samples: int) -> Iterator[Damage]:
@@ -84,7 +91,7 @@ def _sample(damage: Damage, hit: Victim, eyes: Eyes) -> float:
         if time.perf_counter() - started > GIVE_UP_S:
             missing = sorted(map(str, before - eyes.see(damage, hit)))
             raise AssertionError(f"{damage.id}: not repaired within {GIVE_UP_S} s: {missing}")
-        time.sleep(POLL_S)
+        time.sleep(POLL_S if damage.group is Group.ATTACHMENT else POLL_ALL_S)
     took = time.perf_counter() - started
     while before != eyes.see(damage, hit) and not damage.undo:
         time.sleep(POLL_S)  # what was added to ours
@@ -105,13 +112,13 @@ def measure(directory: Path, kinds: Sequence[Damage], attachments: int, samples:
         victims = asyncio.run(_attached(daemon, workloads))
         seeing = stack.enter_context(eyes(node))
         for damage in _rounds(kinds, samples):
-            found[damage.id].append(_sample(damage, random.choice(victims), seeing))
+            found[damage.id].append(_sample(damage, _drawn(damage, victims), seeing))
     return found
 
 
 def main(words: Sequence[str]) -> int:
     given = arguments(words)
-    kinds = [damage for damage in DAMAGES if given.only in damage.id]
+    kinds = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC if given.only in damage.id]
     load_before = os.getloadavg()[0]
     namespaces.unshare_run()
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:

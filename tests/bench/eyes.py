@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from models.attachment import Attachment, AttachmentSpec, NetnsRef
+from models.bandwidth import NO_LIMITS, Bandwidth
 from models.errors import NotANetworkNamespace, StepError
-from models.kernel import RT_PROTOCOL, Address, KernelObject, Route, Scope
+from models.kernel import RT_PROTOCOL, Address, KernelObject, Link, Route, Scope
 from models.naming import workload_mac
 from reconciler.kernel import decode, encode
 from reconciler.kernel import rtnetlink as rt
@@ -17,7 +20,7 @@ from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namesp
 from reconciler.kernel.wire import attributes
 from reconciler.observe import observe, read_addresses
 from tests.damage.table import Damage, Group
-from tests.damage.victims import FORWARDING, Victim
+from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
 from tests.e2e.hosts import Host
 
 Sight = frozenset[object]
@@ -42,7 +45,7 @@ class Eyes:
             case Group.FORWARDING:
                 return frozenset((name, Path("/proc/sys", name).read_text()) for name in FORWARDING)
             case Group.TABLE:
-                return frozenset(self._node.run("nft -s list table inet netplumb", ok=False).splitlines())
+                return frozenset(Counter(table_words(self._node)).items())
 
     def attachment(self, victim: Victim) -> Sight:
         """What is ours of one attachment, on both sides; nothing while its namespace is not there."""
@@ -52,7 +55,7 @@ class Eyes:
             return NOTHING
         try:
             observed = observe(self._channel, namespace.channel, _attachment(victim))
-            return frozenset(thing for thing in observed.objects.values() if _is_ours(thing))
+            return frozenset(_stable(thing) for thing in observed.objects.values() if _is_ours(thing))
         except StepError:
             return NOTHING  # a link that went between two reads
         finally:
@@ -77,9 +80,17 @@ class Eyes:
 def _attachment(victim: Victim) -> Attachment:
     """As much of its record as a read needs."""
     spec = AttachmentSpec(
-        workload_id=victim.key.workload_id, netns=NetnsRef(path=victim.workload.path), if_name=victim.key.if_name
+        workload_id=victim.key.workload_id,
+        netns=NetnsRef(path=victim.workload.path),
+        if_name=victim.key.if_name,
+        bandwidth=Bandwidth(**LIMITS) if victim.port else NO_LIMITS,
     )
     return Attachment(spec=spec, source="rpc", addresses=(), mac=workload_mac(victim.key))
+
+
+def _stable(thing: KernelObject) -> KernelObject:
+    """An ifb that is made anew has another MAC address, by chance."""
+    return replace(thing, mac=None) if isinstance(thing, Link) and thing.kind == "ifb" else thing
 
 
 def _is_ours(thing: KernelObject) -> bool:

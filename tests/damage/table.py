@@ -37,9 +37,10 @@ class Group(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """`commands` are shell words, in which {np} is the node's interface, {if_name} the workload's, {v4} and {v6} the
-    workload's addresses, {node_v4} and {node_v6} the node's, {rule} the handle of a rule in our table. `undo` takes
-    away what the damage put beside ours. `hits_all` says that it damages every attachment at once."""
+    """`commands` are what is typed. In them {np} is the node's interface, {ifb} the one that shapes what the workload
+    sends, {if_name} the workload's, {v4} and {v6} the workload's addresses, {node_v4} and {node_v6} the node's, {port}
+    a port of the node that leads to the workload, {rule} the handle of the masquerading rule. `undo` takes away what
+    the damage put beside ours. `of_features` says that only an attachment with ports and limits has what is damaged."""
 
     name: str
     place: Place
@@ -49,7 +50,7 @@ class Damage:
     noticed: Noticed = Noticed.EVENT
     group: Group = Group.ATTACHMENT
     undo: tuple[str, ...] = ()
-    hits_all: bool = False
+    of_features: bool = False
 
     @property
     def id(self) -> str:
@@ -126,31 +127,23 @@ def _on_the_node() -> Iterator[Damage]:
             noticed=Noticed.LOOK,
         ),
     )
-    for name, command, told_by, repaired, hits_all in (
-        ("first hop's address deleted", f"ip address delete {FIRST_HOP_V4}/32 dev lo", "RTM_DELADDR", "added", False),
+    for name, command, told_by, repaired in (
+        ("first hop's address deleted", f"ip address delete {FIRST_HOP_V4}/32 dev lo", "RTM_DELADDR", "added"),
         (
             "node's IPv4 address deleted",
             "ip address delete {node_v4}/32 dev lo",
             "RTM_DELADDR",
-            "added, and after it every route that preferred it and went with it",
-            True,
+            "added, and with it the route to each workload, all of which went with it",
         ),
         (
             "node's IPv6 address deleted",
             "ip address delete {node_v6}/128 dev lo",
             "RTM_DELADDR",
-            "added, and every route prefers it again",
-            True,
+            "added, and the route to each workload prefers it again",
         ),
-        (
-            "loopback down",
-            "ip link set lo down",
-            "RTM_NEWLINK",
-            "set up, its addresses added, and every route that went with them",
-            True,
-        ),
+        ("loopback down", "ip link set lo down", "RTM_NEWLINK", "set up, and its addresses added"),
     ):
-        yield Damage(name, Place.NODE, (command,), told_by, repaired, group=Group.LOOPBACK, hits_all=hits_all)
+        yield Damage(name, Place.NODE, (command,), told_by, repaired, group=Group.LOOPBACK)
     for family, switch in (("IPv4", "net.ipv4.ip_forward"), ("IPv6", "net.ipv6.conf.all.forwarding")):
         yield Damage(
             f"{family} forwarding switched off",
@@ -183,6 +176,68 @@ def _node(
     name: str, command: str, told_by: str, repaired: str, *, noticed: Noticed = Noticed.EVENT, undo: str = ""
 ) -> Damage:
     return Damage(name, Place.NODE, (command,), told_by, repaired, noticed, undo=(undo,) if undo else ())
+
+
+def _to_features() -> Iterator[Damage]:
+    """Ports and limits, all of which are on the node."""
+    for name, command, told_by, repaired, noticed in (
+        ("token bucket deleted", "tc qdisc delete dev {np} root", "RTM_DELQDISC", "added", Noticed.EVENT),
+        (
+            "token bucket changed",
+            "tc qdisc replace dev {np} root tbf rate 1mbit burst 16k limit 100k",
+            "RTM_NEWQDISC",
+            "replaced",
+            Noticed.EVENT,
+        ),
+        (
+            "another qdisc in its place",
+            "tc qdisc replace dev {np} root pfifo",
+            "RTM_NEWQDISC",
+            "replaced",
+            Noticed.EVENT,
+        ),
+        ("ingress qdisc deleted", "tc qdisc delete dev {np} ingress", "RTM_DELQDISC", "added", Noticed.EVENT),
+        ("redirect deleted", "tc filter delete dev {np} ingress", "RTM_DELTFILTER", "added", Noticed.EVENT),
+        ("ifb deleted", "ip link delete {ifb}", "RTM_DELLINK", "made anew, and the redirect to it", Noticed.EVENT),
+        ("ifb down", "ip link set {ifb} down", "RTM_NEWLINK", "set up", Noticed.EVENT),
+        ("ifb renamed", "ip link set {ifb} name stray1", "RTM_NEWLINK", "named back", Noticed.EVENT),
+        (
+            "token bucket of the ifb deleted",
+            "tc qdisc delete dev {ifb} root",
+            "RTM_DELQDISC",
+            "added",
+            Noticed.EVENT,
+        ),
+        (
+            "local route to ::1 deleted",
+            "ip -6 route delete local ::1 dev {np} table local",
+            "RTM_DELROUTE",
+            "added",
+            Noticed.EVENT,
+        ),
+        (
+            "route_localnet switched off",
+            "sysctl -qw net.ipv4.conf.{np}.route_localnet=0",
+            "nothing in the kernel",
+            "switched on",
+            Noticed.RESYNC,
+        ),
+    ):
+        yield Damage(name, Place.NODE, (command,), told_by, repaired, noticed, of_features=True)
+    for name, command in (
+        ("element deleted from our table", "nft delete element inet netplumb port4_port {{ tcp . {port} }}"),
+        ("element added to our table", "nft add element inet netplumb node_open {{ npstray }}"),
+        ("set flushed", "nft flush set inet netplumb workloads_open"),
+    ):
+        yield Damage(
+            name,
+            Place.NODE,
+            (command,),
+            "NFNLGRP_NFTABLES",
+            "what differs in the table is made anew in one transaction",
+            group=Group.TABLE,
+            of_features=True,
+        )
 
 
 def _in_the_workload() -> Iterator[Damage]:
@@ -239,5 +294,5 @@ def _in_the_workload() -> Iterator[Damage]:
         yield Damage(name, Place.WORKLOAD, (command,), told_by, repaired, undo=undo)
 
 
-DAMAGES = (*_on_the_node(), *_in_the_workload())
+DAMAGES = (*_on_the_node(), *_to_features(), *_in_the_workload())
 """Every kind that is repaired."""

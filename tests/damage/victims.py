@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 
 from api.v1 import netplumb_pb2 as pb
 from models.attachment import AttachmentKey
-from models.naming import node_if_name
-from tests.damage.table import Damage, Group, Place
+from models.naming import ifb_name, node_if_name
+from tests.damage.table import Damage, Place
 from tests.e2e.hosts import COMMAND_TIMEOUT_S, Host
+from tests.e2e.wishes import attach
 
 NODE_V4, NODE_V6 = "10.213.0.1", "fd13::1"
+LIMITS = {"ingress_rate": 8_000_000, "egress_rate": 16_000_000}
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -24,6 +27,7 @@ class Victim:
     v6: str
     node_v4: str
     node_v6: str
+    port: int = 0
 
     @property
     def link(self) -> str:
@@ -39,8 +43,10 @@ class Victim:
             "v6": self.v6,
             "node_v4": self.node_v4,
             "node_v6": self.node_v6,
+            "ifb": ifb_name(self.key),
+            "port": str(self.port),
         }
-        if damage.group is Group.TABLE:
+        if "{rule}" in "".join(damage.commands):
             words["rule"] = self._rule()
         return words
 
@@ -80,10 +86,30 @@ class Victim:
                 str(entry) for host in (self.node, self.workload) for entry in host.ip("neighbour show nud permanent")
             ),
             "proxies": sorted(map(str, self.node.proxy_neighbours())),
-            "table": sorted(self.node.run("nft -s list table inet netplumb").splitlines()),
+            "table": table_words(self.node),
+            "shaping": self._shaping() if self.port else [],
             "forwarding": [self.node.sysctl(name) for name in FORWARDING],
             "proxy_ndp": [self.node.sysctl(f"net/ipv6/conf/{self.link}/proxy_ndp")],
         }
+
+    def _shaping(self) -> list[str]:
+        """What limits it, and what lets the node's own loopback reach its ports."""
+        ifb = ifb_name(self.key)
+        qdiscs = [self.node.run(f"tc qdisc show dev {link}") for link in (self.link, ifb)]
+        filters = self.node.run(f"tc filter show dev {self.link} ingress").splitlines()
+        shaper = self.node.link(ifb)
+        return [
+            *(re.sub(r"refcnt \d+ ", "", qdisc) for qdisc in qdiscs),
+            *(line.partition("mirred")[2] for line in filters if "mirred" in line),
+            str([shaper["mtu"], shaper["group"], shaper.get("ifalias"), "UP" in shaper["flags"]]),
+            self.node.sysctl(f"net/ipv4/conf/{self.link}/route_localnet"),
+            str([route["dst"] for route in self.node.ip(f"-6 route show dev {self.link} table local proto 78")]),
+        ]
+
+
+def table_words(node: Host) -> list[str]:
+    """Sorted, since elements are listed in the order of their hashes, which is another in a set that was made anew."""
+    return sorted(re.split(r"[\s,]+", node.run("nft -s list table inet netplumb", ok=False)))
 
 
 def _is_ours(route: dict[str, object]) -> bool:
@@ -100,12 +126,26 @@ def _route_words(route: dict[str, object]) -> str:
     return str(sorted((key, value) for key, value in route.items() if key not in ("flags", "pref")))
 
 
+def wish(workload: Host, port: int = 0) -> pb.AttachRequest:
+    """With a port, an attachment that has all that can be damaged."""
+    if not port:
+        return attach(workload)
+    return attach(workload, ports=(f"{port}:80/tcp",), bandwidth=pb.Bandwidth(**LIMITS), isolate_workloads=False)
+
+
 def victim(
-    node: Host, workload: Host, answer: pb.AttachResponse, *, node_v4: str = NODE_V4, node_v6: str = NODE_V6
+    node: Host,
+    workload: Host,
+    answer: pb.AttachResponse,
+    *,
+    node_v4: str = NODE_V4,
+    node_v6: str = NODE_V6,
 ) -> Victim:
     attached = answer.attachment
     v4, v6 = sorted(attached.addresses, key=lambda address: ":" in address)
-    return Victim(node, workload, AttachmentKey(attached.workload_id, attached.if_name), v4, v6, node_v4, node_v6)
+    key = AttachmentKey(attached.workload_id, attached.if_name)
+    port = next((mapping.host_port for mapping in attached.port_mappings), 0)
+    return Victim(node, workload, key, v4, v6, node_v4, node_v6, port)
 
 
 class Poised:

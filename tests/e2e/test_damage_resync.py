@@ -11,13 +11,13 @@ import pytest
 
 from tests.damage.altered import PROGRAMS
 from tests.damage.table import DAMAGES, Damage
-from tests.damage.victims import Victim, victim
+from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true
-from tests.e2e.wishes import attach
 
 UNHEARD_S = 0.3  # events would have been answered by then
+PORT = 8080
 REPAIRED_WITHIN_S = 10.0
 
 
@@ -40,7 +40,7 @@ def attached(daemon: Daemon) -> Iterator[Victim]:
 
         async def attach_one() -> Victim:
             async with daemon.client() as client:
-                return victim(daemon.node, web, await client.attach(attach(web)))
+                return victim(daemon.node, web, await client.attach(wish(web, PORT)))
 
         yield asyncio.run(attach_one())
 

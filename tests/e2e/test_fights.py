@@ -13,7 +13,7 @@ from pathlib import Path
 from api.client import Client
 from reconciler.fights import FREE_REPAIRS
 from tests.damage.altered import PROGRAMS
-from tests.damage.victims import victim
+from tests.damage.victims import table_words, victim
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
@@ -100,19 +100,15 @@ async def test_others_do_not_wait_for_a_fight(client: Client, node: Host, web: H
         await until(named, "both fights are told", within_s=20)
         started = time.monotonic()
         other = victim(node, db, await client.attach(attach(db), timeout_s=5))
-        before = other.look()["table"]
+        before = table_words(node)
         for _ in range(FREE_REPAIRS // 2):
             node.ip(f"-4 route delete {other.v4}")
             await until(lambda: node.route(other.v4) is not None, "another's route is repaired", within_s=5)
         node.run("nft delete table inet netplumb")
-        await until(lambda: _table(node) == before, "the table is repaired", within_s=5)
+        await until(lambda: table_words(node) == before, "the table is repaired", within_s=5)
         assert not await _fighting(client, "db")
         assert (await client.status()).ready
         print(f"attach, five routes and the table in {time.monotonic() - started:.2f} s")
-
-
-def _table(node: Host) -> list[str]:
-    return sorted(node.run("nft -s list table inet netplumb", ok=False).splitlines())
 
 
 async def test_a_client_does_not_wait_for_a_fight(client: Client, node: Host, web: Host) -> None:
