@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from api.server import serve
 from models.attachment import NETNS_DIR, AttachmentKey
@@ -219,13 +219,16 @@ class _Daemon:
             self._loop.mark_damaged(key)
 
     async def _watch_namespaces(self) -> None:
-        """A namespace that a state file waits for may have appeared."""
+        """A namespace that a state file waits for may have appeared; of a path that is gone while its namespace lives
+        the kernel tells nobody."""
         directory = Path(NETNS_DIR)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
-        async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
+        async for changes in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
+            gone = {path.rpartition("/")[2] for change, path in changes if change is Change.deleted}
             for attachment in self._desired.attachments.values():
-                if self._statuses.get(attachment.key).phase is not Phase.ATTACHED:
-                    self._loop.mark(attachment.key)
+                waits = self._statuses.get(attachment.key).phase is not Phase.ATTACHED
+                if waits or (gone and attachment.spec.netns.where.rpartition("/")[2] in gone):
+                    self._loop.mark_damaged(attachment.key)
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""

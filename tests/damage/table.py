@@ -296,3 +296,67 @@ def _in_the_workload() -> Iterator[Damage]:
 
 DAMAGES = (*_on_the_node(), *_to_features(), *_in_the_workload())
 """Every kind that is repaired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of an attachment when something happens to its namespace. `proven_by` is the test of that."""
+
+    name: str
+    told_by: str
+    becomes: str
+    proven_by: str
+
+
+_WATCH = f"a watch on /run/netns; elsewhere the next {Noticed.RESYNC.value}"
+
+FATES = (
+    Fate(
+        "namespace deleted, attached by an RPC",
+        "event: RTM_DELNSID, RTM_DELLINK",
+        "`Lost`, reason `NetnsGone`. What it had on the node is removed. Its addresses are kept for "
+        "`netns_gone_grace_s`, for a sandbox that is made again under the same key, and given back then or at Detach.",
+        "test_a_deleted_namespace_leaves_nothing_but_its_addresses",
+    ),
+    Fate(
+        "namespace deleted, declared by a state file",
+        "event: RTM_DELNSID, RTM_DELLINK",
+        "`Pending`, reason `PathMissing`. What it had on the node is removed, its addresses are kept for as long as "
+        "the file declares it.",
+        "test_a_declared_namespace_that_is_deleted_is_waited_for",
+    ),
+    Fate(
+        "deleted and made anew at the same path, attached by an RPC",
+        "event: RTM_DELNSID, RTM_DELLINK",
+        "`Lost`, and the stranger at the path is not touched. The next Attach has the same addresses.",
+        "test_a_namespace_made_anew_is_a_stranger_to_an_rpc",
+    ),
+    Fate(
+        "deleted and made anew at the same path, declared by a state file",
+        "event: RTM_DELLINK, and a watch on /run/netns",
+        "`Attached` again, with the same addresses.",
+        "test_a_namespace_made_anew_is_the_same_to_a_file",
+    ),
+    Fate(
+        "path gone while the namespace lives",
+        _WATCH,
+        "`Attached`, with the condition `NetnsUnreachable`, reason `PathMissing`: only the node's side is kept in "
+        "repair.",
+        "test_a_path_that_is_gone_is_told",
+    ),
+    Fate(
+        "path replaced by something that is no network namespace",
+        _WATCH,
+        "`Attached`, with the condition `NetnsUnreachable`, reason `PathIsNoNamespace`: only the node's side is kept "
+        "in repair.",
+        "test_a_path_to_something_else_is_told",
+    ),
+    Fate(
+        "path replaced by another network namespace, attached by an RPC",
+        _WATCH,
+        "`Attached`, with the condition `NetnsUnreachable`, reason `PathIsAnotherNamespace`: only the node's side is "
+        "kept in repair, and the stranger at the path is not touched.",
+        "test_a_path_to_another_namespace_is_told",
+    ),
+)
+"""What cannot be repaired, or not as it was."""
