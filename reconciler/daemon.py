@@ -12,25 +12,27 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import structlog
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from api.server import serve
-from models.attachment import NETNS_DIR
+from models.attachment import NETNS_DIR, AttachmentKey
 from models.errors import NetplumbError
 from models.network import Pool
 from models.settings import Settings
-from models.status import Condition
+from models.status import Condition, Phase
 from reconciler.desired import Desired
 from reconciler.firewallwatch import FirewallWatch
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.nftables import Nftables
 from reconciler.kernel.nftevents import NftListener
 from reconciler.kernel.nodelock import NodeLock
+from reconciler.kernel.proxies import ProxyNeighbours
 from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.marks import begin_anew
 from reconciler.nodewide import NodeWide
+from reconciler.proxywatch import watch_proxies
 from reconciler.rebuild import condition
 from reconciler.results import Results
 from reconciler.sdnotify import Notifier
@@ -111,6 +113,7 @@ class _Daemon:
         self._nftables = nftables
         self._nft_listener = NftListener()
         self._firewalls = FirewallWatch()
+        self._proxies = ProxyNeighbours()
         self._desired = Desired(store, settings, lambda key: self._loop.wish_changed(key))
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
@@ -174,6 +177,7 @@ class _Daemon:
         stack.callback(self._listener.close)
         stack.callback(self._nft_listener.close)
         stack.callback(self._firewalls.close)
+        stack.callback(self._proxies.close)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, stop.set)
@@ -197,6 +201,7 @@ class _Daemon:
         else:
             self._sources_loaded()
         tasks.append(events.create_task(self._beat(notifier)))
+        tasks.append(events.create_task(watch_proxies(self._proxies, self._results.hints, self._proxy_lost)))
         log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools])
         notifier.ready()
         stopped = events.create_task(stop.wait())
@@ -232,13 +237,23 @@ class _Daemon:
         if heard.lost or not self._nftables.told(heard.commits):
             self._loop.mark_node()
 
+    def _proxy_lost(self, key: AttachmentKey) -> None:
+        """One whose repair failed is left to its retries."""
+        if self._statuses.get(key).phase is Phase.ATTACHED:
+            self._loop.mark_damaged(key)
+
     async def _watch_namespaces(self) -> None:
-        """A namespace that a state file waits for may have appeared."""
+        """A namespace that a state file waits for may have appeared; of a path that is gone while its namespace lives
+        the kernel tells nobody."""
         directory = Path(NETNS_DIR)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
-        async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
+        async for changes in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
             for key in self._results.unsettled:
                 self._loop.mark(key)
+            if gone := {path.rpartition("/")[2] for change, path in changes if change is Change.deleted}:
+                for attachment in self._desired.attachments.values():
+                    if attachment.spec.netns.where.rpartition("/")[2] in gone:
+                        self._loop.mark_damaged(attachment.key)
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""

@@ -58,6 +58,8 @@ class Hints:
         self._in_namespace: dict[int, set[AttachmentKey]] = defaultdict(set)
         self._holders: dict[bytes, AttachmentKey] = {}
         self._addresses: dict[AttachmentKey, tuple[bytes, ...]] = {}
+        self.proxied: set[int] = set()
+        """The interfaces on the node that should have a proxy neighbour."""
 
     def get(self, key: AttachmentKey) -> Hint | None:
         return self._hints.get(key)
@@ -70,6 +72,8 @@ class Hints:
         for place in hint.places:
             self._at[place] = key
         self._in_namespace[hint.nsid].add(key)
+        if hint.node.proxy_ndp:
+            self.proxied.add(hint.index)
         self._addresses[key] = addresses
         self._holders.update(dict.fromkeys(addresses, key))
 
@@ -79,6 +83,8 @@ class Hints:
         for place in hint.places:
             if self._at.get(place) == key:
                 del self._at[place]
+                if place[0] == NODE_NSID:
+                    self.proxied.discard(hint.index)
         self._in_namespace[hint.nsid].discard(key)
         if not self._in_namespace[hint.nsid]:
             del self._in_namespace[hint.nsid]
@@ -110,7 +116,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
     """Marks from events. `just_applied` are the keys whose passes ended right before these events were drained."""
     heard = Heard(set())
     last_link: dict[Place, Event] = {}
-    last_netconf: dict[Place, Event] = {}
+    proxy_ndp: dict[AttachmentKey, bool] = {}
     for event in events:
         if event is None:
             heard.lost = True
@@ -128,7 +134,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         elif event.subject is Subject.LINK:
             _hear_link(event, place, key, hints, heard, last_link, just_applied)
         elif event.subject is Subject.NETCONF:
-            last_netconf[place] = event
+            if key is not None and event.nsid == NODE_NSID and (switch := event.proxy_ndp()) is not None:
+                proxy_ndp[key] = switch  # the last one tells: a new link has it off until its pass switches it on
         elif key is not None and _marks(event):
             heard.keys.add(key)
     for place, event in last_link.items():
@@ -138,16 +145,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         desired = hint.desired_at(place)
         if not event.up or (desired is not None and desired.differences(event.link())):
             heard.keys.add(key)
-    for place, event in last_netconf.items():
-        # A link is made with proxy_ndp off, which a pass turns on: the last word counts.
-        if not event.up and (key := hints.at(place)) is not None and _answers_at(place, hints.get(key)):
-            heard.keys.add(key)
+    heard.keys.update(key for key, switch in proxy_ndp.items() if not switch)
     return heard
-
-
-def _answers_at(place: Place, hint: Hint | None) -> bool:
-    """Whether proxy_ndp is to be on there."""
-    return hint is not None and place == (NODE_NSID, hint.index) and bool(hint.node.proxy_ndp)
 
 
 def _marks_node(event: Event) -> bool:

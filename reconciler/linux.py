@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
-from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, Scope, Step, Sysctl
+from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, Route, Scope, Step, Sysctl
 from models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
 from models.nft import NftElement
 from reconciler.apply import Applied, apply
@@ -161,6 +161,13 @@ class LinuxKernel:
         return frozenset(
             decode.address_ip(body) for _, body in self._node.dump(rt.RTM_GETADDR, encode.dump_addresses(0))
         )
+
+    def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]:
+        """Our routes over the node's interfaces with these indexes."""
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family, protocol=RT_PROTOCOL)):
+                if (route := decode.route(Scope.NODE, body, names)) is not None:
+                    yield route
 
     def snapshot(self) -> NodeSnapshot:
         return take_snapshot(self._node)

@@ -13,15 +13,18 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from models.attachment import Attachment, AttachmentKey
 from models.errors import Retryable, StepError, StoreUnwritable
+from models.kernel import kind_of
 from models.naming import ifb_name, ifb_name_beside, key_of_alias, node_if_name
 from reconciler.converge import Outcome, Work, converge
 from reconciler.desired import Desired
 from reconciler.hearing import hear
+from reconciler.hostroutes import Placed, restore_host_routes
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.namespaces import Namespace
 from reconciler.linux import Doomed, LinuxKernel
@@ -78,16 +81,25 @@ class Loop:
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
         self._orphans_due = False
+        self._routes_due = False
         self._loss_timer: asyncio.TimerHandle | None = None
         self._gathering: asyncio.TimerHandle | None = None
 
     # What wakes it.
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
+        """Marks a key for a pass. What is fought over waits, but never for a client."""
+        if urgency is not Urgency.RPC and self._results.is_held(key):
+            return
         self.queue.mark(key, urgency)
         if urgency is Urgency.RESYNC:
             self._read.marked()
         (self._wake_thread if urgency is Urgency.RESYNC else self._wake).set()
+
+    def mark_damaged(self, key: AttachmentKey) -> None:
+        """Marks what may differ from what is desired, if it is still desired."""
+        if (record := self._desired.attachments.get(key)) is not None and not record.removing:
+            self.mark(key)
 
     def beat(self) -> None:
         """Wakes an idle loop for an empty slice."""
@@ -107,8 +119,7 @@ class Loop:
         self._results.tally.resyncs += 1
         self._orphans_due = True
         self.mark_node()
-        for key in self._desired.attachments:
-            self.mark(key, Urgency.RESYNC)
+        self._mark_all()
         self._wake_thread.set()
 
     def _listen(self) -> None:
@@ -130,8 +141,7 @@ class Loop:
         self._just_applied.clear()
         self._results.tally.events += heard.events
         for key in heard.keys:
-            if (record := self._desired.attachments.get(key)) is not None and not record.removing:
-                self.mark(key)
+            self.mark_damaged(key)
         if heard.node:
             self.mark_node()
         if heard.lost:
@@ -212,14 +222,21 @@ class Loop:
         self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-            if self._node_retry is not None:
-                self._node_retry.cancel()
-            self._node_retry = asyncio.get_running_loop().call_later(after_s, self.mark_node)
-        # Routes that preferred an address of the node went with it, and no event told of that.
-        lost_routes = "address" in repaired or "link_up" in repaired
-        if lost_routes or self._nodewide.node != before or self._nodewide.ready != was_ready:
-            for key in self._desired.attachments:
-                self.mark(key, Urgency.RESYNC)
+        if self._node_retry is not None:
+            self._node_retry.cancel()
+            self._node_retry = None
+        if (look_s := self._nodewide.next_look_s) is not None:
+            self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
+        if self._nodewide.node != before or self._nodewide.ready != was_ready:
+            self._mark_all()
+        elif "address" in repaired or "link_up" in repaired:
+            # Routes that preferred an address of the node went with it, and no event told of that.
+            self._routes_due = True
+            self._wake_thread.set()
+
+    def _mark_all(self) -> None:
+        for key in self._desired.attachments:
+            self.mark(key, Urgency.RESYNC)
 
     def _let_former_pools_go(self) -> None:
         """The node's address in a pool that was taken away goes with the last attachment that uses it."""
@@ -270,6 +287,9 @@ class Loop:
         while True:
             await self._wake_thread.wait()
             self._wake_thread.clear()
+            if self._routes_due:
+                self._routes_due = False
+                await self._restore_routes()
             while keys := self._take_for_thread():
                 attachments = [found for key in keys if (found := self._prepared(key)) is not None]
                 # Busy from before the read on: a pass of another thread between the two would make it untrue.
@@ -288,6 +308,20 @@ class Loop:
                 self._orphans_due = False
                 self._remove_orphans(await self._read.whole())
             self._read.drop()
+
+    async def _restore_routes(self) -> None:
+        hints = self._results.hints
+        records = (record for record in self._desired.attachments.values() if not record.removing)
+        placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
+        work = partial(restore_host_routes, self._worker, self._nodewide.node, placed)
+        try:
+            steps, errors = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except Retryable as error:
+            steps, errors = [], [error]
+        self._results.tally.repairs.update(kind_of(step.thing) for step in steps)
+        if errors:
+            log.warning("host routes are put back one attachment at a time", cause=str(errors[0]))
+            self._mark_all()
 
     def _take_for_thread(self) -> list[AttachmentKey]:
         keys = [key for key in self._deferred if key not in self._busy]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
@@ -11,6 +13,8 @@ from models.kernel import KernelObject, Step, Sysctl, Verb, kind_of
 from models.network import Node
 from models.nft import NftElement
 from models.settings import Settings
+from models.status import Condition
+from reconciler.fights import Fights, part_of, subject_of
 from reconciler.linux import LinuxKernel
 from reconciler.outcomes import worst_of
 from reconciler.plan import Plan, plan
@@ -45,10 +49,17 @@ class NodeWide:
         self.ready = False
         self.cause = "not converged yet"
         self.failures = 0
+        self._fights: Fights[str] = Fights()
 
     @property
     def retry_after_s(self) -> float | None:
         return min(RETRY_FIRST_S * 2 ** (self.failures - 1), RETRY_MOST_S) if self.failures else None
+
+    @property
+    def next_look_s(self) -> float | None:
+        """When to look again, whether or not something is heard until then."""
+        waits = (self.retry_after_s, self._fights.next_look_s(time.monotonic()))
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def plan(self, kernel: LinuxKernel, *, elements: bool = True) -> Plan:
         """What differs on the node, the attachments' elements of the nftables table included where asked for. Changes
@@ -82,14 +93,16 @@ class NodeWide:
         attachments: a failed repair is told, tried again, and holds up nobody."""
         repaired: list[str] = []
         try:
-            steps = self.plan(kernel, elements=False).steps
+            planned = self.plan(kernel, elements=False).steps
+            steps = [step for step in planned if not self._is_held(step)]
             reading = kernel.table_readings
             self._record_switches(steps)
             errors = kernel.apply_node(steps)
-            if not errors and self.may_remove:
+            if not errors and self.may_remove and len(steps) == len(planned):
                 self._compared_reading = reading
             if self.ready:
                 repaired = [kind_of(step.thing) for step in steps]
+                self._count(steps)
         except StepError as error:
             errors = [error]
         except StoreUnwritable as error:
@@ -100,6 +113,24 @@ class NodeWide:
         else:
             self.failures, self.cause, self.ready = 0, "", True
         return repaired
+
+    def _is_held(self, step: Step) -> bool:
+        """Whether a repair has to wait, since somebody undoes each at once. The node's other parts do not wait."""
+        return self.ready and self._fights.held_s(part_of(step.thing), time.monotonic()) > 0
+
+    def _count(self, steps: Iterable[Step]) -> None:
+        subjects = defaultdict(list)
+        for step in steps:
+            subjects[part_of(step.thing)].append(subject_of(step.thing))
+        for part, names in subjects.items():
+            self._fights.repaired(part, names, time.monotonic())
+
+    def fighting(self) -> Condition | None:
+        """What of the node somebody keeps changing."""
+        if not (fights := self._fights.fights(time.monotonic())):
+            return None
+        since = time.time() - max(fight.lasted_s for fight in fights)
+        return Condition("Fighting", True, "KeepsChanging", "; ".join(map(str, fights)), since)
 
     def _record_switches(self, steps: Iterable[Step]) -> None:
         """Values from before netplumb are kept for `purge` to restore."""

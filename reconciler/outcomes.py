@@ -6,6 +6,7 @@ from models.attachment import Attachment
 from models.errors import StepError, Terminal
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome, Reach
+from reconciler.fights import Fight
 from reconciler.rebuild import NOT_KNOWN
 
 
@@ -20,7 +21,13 @@ def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
 
 
 def status_of(
-    attachment: Attachment, outcome: Outcome, before: AttachmentStatus, *, repaired: int, pool_removed: tuple[str, ...]
+    attachment: Attachment,
+    outcome: Outcome,
+    before: AttachmentStatus,
+    *,
+    repaired: int,
+    pool_removed: tuple[str, ...],
+    fight: Fight | None = None,
 ) -> AttachmentStatus:
     """The status after a pass; `repaired` objects were mended by it."""
     phase = phase_of(attachment, outcome)
@@ -37,6 +44,8 @@ def status_of(
     if attachment.is_rebuilt:
         message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))
+    if fight is not None:
+        conditions.append(Condition("Fighting", status=True, reason="KeepsChanging", message=str(fight)))
     done = phase is Phase.ATTACHED
     return AttachmentStatus(
         phase=phase,

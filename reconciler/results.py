@@ -22,6 +22,7 @@ from models.nft import NftElement
 from models.status import AttachmentStatus, Condition, Phase
 from reconciler.converge import Outcome
 from reconciler.desired import Desired
+from reconciler.fights import Fights, subject_of
 from reconciler.hearing import Hint, Hints
 from reconciler.outcomes import status_of, worst_of
 from reconciler.queue import Urgency
@@ -70,6 +71,7 @@ class Results:
         self._waiters = Waiters()
         self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
         self._gone_since: dict[AttachmentKey, float] = {}
+        self._fights: Fights[AttachmentKey] = Fights()
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
 
     def elements(self) -> Iterator[NftElement]:
@@ -114,12 +116,14 @@ class Results:
         if attachment is None or attachment.removing or attachment.generation != outcome.generation:
             self._mark(key, Urgency.RPC)  # the wish changed under the pass
             return
-        before = self._statuses.get(key)
+        before, now = self._statuses.get(key), time.monotonic()
         self.tally.passes += 1
         repaired = 0
         if before.observed_generation == attachment.generation and not outcome.errors:
             repaired = len(outcome.applied)
             self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
+            if repaired:
+                self._fights.repaired(key, (subject_of(step.thing) for step in outcome.applied), now)
         try:
             if outcome.netns_cookie:
                 attachment = self._desired.placed(key, outcome.netns_cookie, created=outcome.netns_created)
@@ -130,7 +134,15 @@ class Results:
         if not outcome.deferred:
             self._published[key] = tuple(it for it in outcome.desired if isinstance(it, NftElement))
         self._learn(attachment, outcome)
-        status = status_of(attachment, outcome, before, repaired=repaired, pool_removed=self._outside_pools(attachment))
+        status = status_of(
+            attachment,
+            outcome,
+            before,
+            repaired=repaired,
+            pool_removed=self._outside_pools(attachment),
+            fight=self._fights.fight(key, now),
+        )
+        _tell_fight(key, before.condition("Fighting"), status.condition("Fighting"))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
         self._schedule(attachment, outcome, status)
@@ -178,6 +190,8 @@ class Results:
             self._gone_since.pop(key, None)
         if status.phase is Phase.ATTACHED:
             self._cancel_retry(key)
+            if status.condition("Fighting") is not None:
+                self._retry(key, self._fights.quiet_in_s(key, time.monotonic()))  # to say that it is over
             return
         if outcome.errors:
             self.tally.retries += 1
@@ -200,6 +214,12 @@ class Results:
         except StoreUnwritable as error:
             log.warning("it stays attached for now", attachment=str(key), cause=str(error))
             self._retry(key, BACKOFF_MOST_S)
+
+    def is_held(self, key: AttachmentKey) -> bool:
+        """Whether a repair has to wait, since somebody undoes each at once. It is marked again when it need not."""
+        if left_s := self._fights.held_s(key, time.monotonic()):
+            self._retry(key, left_s)
+        return bool(left_s)
 
     def _retry(self, key: AttachmentKey, after_s: float) -> None:
         self._cancel_retry(key)
@@ -241,11 +261,19 @@ class Results:
             self._retry(key, _backoff_s(retries))
             return
         self.hints.forget(key)
+        self._fights.forget(key)
         self._published.pop(key, None)
         self._gone_since.pop(key, None)
         self._cancel_retry(key)
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)
+
+
+def _tell_fight(key: AttachmentKey, before: Condition | None, after: Condition | None) -> None:
+    if after is not None and before is None:
+        log.warning("another program undoes repairs at once", attachment=str(key), what=after.message)
+    if before is not None and after is None:
+        log.info("repairs are left alone again", attachment=str(key))
 
 
 def _backoff_s(retries: int) -> float:

@@ -80,8 +80,7 @@ NETCONFA_PROXY_NEIGH = 5
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """That something changed. `nsid` is NODE_NSID on the node; `by_kernel` tells that no process asked for it. `up` is
-    a link's state, and of a NETCONF whether proxy_ndp is on or not told of."""
+    """That something changed. `nsid` is NODE_NSID on the node; `by_kernel` tells that no process asked for it."""
 
     subject: Subject
     deleted: bool
@@ -95,6 +94,13 @@ class Event:
     def link(self) -> Link:
         """The link as it was when this was sent."""
         return decode.link(Scope.NODE if self.nsid == NODE_NSID else Scope.WORKLOAD, self.body)[0]
+
+    def proxy_ndp(self) -> bool | None:
+        """What a NETCONF event says of an interface's proxy_ndp, None if nothing."""
+        if self.body[0] != rt.AF_INET6:
+            return None
+        value = attributes(self.body, 4).get(NETCONFA_PROXY_NEIGH)
+        return bool(_s32(value)) if value is not None else None
 
     def destination(self) -> bytes | None:
         """The destination of a route to one host."""
@@ -167,13 +173,7 @@ def _event(subject: Subject, type_: int, flags: int, nsid: int, body: Buffer, *,
         case Subject.ROUTE:
             index = _u32(attributes(body, rt.RTMSG.size).get(rt.RTA_OIF))
         case Subject.NETCONF:
-            found = attributes(body, 4)
-            index = _s32(found.get(NETCONFA_IFINDEX))
-            up = (
-                body[0] != rt.AF_INET6
-                or found.get(NETCONFA_PROXY_NEIGH) is None
-                or _u32(found[NETCONFA_PROXY_NEIGH]) != 0
-            )
+            index = _s32(attributes(body, 4).get(NETCONFA_IFINDEX))
         case Subject.TC:
             index = tc.index_of(body)
         case Subject.NSID:

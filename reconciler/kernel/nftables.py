@@ -52,6 +52,8 @@ class Nftables:
         self._socket.settimeout(5)
         self._sequence = 0
         self._read_at: int | None = None
+        self._written: set[int] = set()
+        """The generations of our own transactions, until they are heard of."""
         self._spoilt = False
         self._declared: dict[Key, NftSet | NftChain] = {}
         self._elements: dict[Key, NftElement] = {}
@@ -97,13 +99,19 @@ class Nftables:
         return self._elements.get(key)
 
     def told(self, commits: Iterable[Commit]) -> bool:
-        """Takes note of commits to the ruleset that were heard of, in their order; returns whether the view holds."""
+        """Takes note of commits to the ruleset that were heard of, in their order; returns whether the view holds and
+        nobody else wrote to our table. Where somebody did, the view may have been read again since, for an attachment,
+        without a look at what that does to the rest."""
         with self._lock:
+            foreign = False
             for commit in commits:
-                if not commit.ours and self._read_at is not None and commit.generation == self._read_at + 1:
+                if commit.ours:
+                    foreign |= commit.generation not in self._written
+                elif self._read_at is not None and commit.generation == self._read_at + 1:
                     self._read_at = commit.generation
+                self._written = {generation for generation in self._written if generation > commit.generation}
             try:
-                return self.generation() == self._read_at
+                return not foreign and self.generation() == self._read_at
             except StepError:
                 return False  # whoever looks next asks again, and says what is wrong
 
@@ -212,6 +220,7 @@ class Nftables:
             # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
             if before == self._read_at and (after := self.generation()) - before in (0, 1):
                 self._read_at = after
+                self._written.add(after)
                 for step in steps:
                     (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
             else:

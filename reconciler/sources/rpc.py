@@ -182,11 +182,12 @@ class RpcSource:
         node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
         if self._nodewide.cause:
             node = replace(node, reason="NodeFailed")
+        fighting = self._nodewide.fighting()
         return NodeStatus(
             ready=self._nodewide.ready,
             version=self._version,
             started_at=self._started_at,
-            conditions=(node, *self._source_conditions()),
+            conditions=(node, *((fighting,) if fighting is not None else ()), *self._source_conditions()),
             pools=self._desired.allocator.usage(),
             phases=self._statuses.phases(),
             counters=Counters(

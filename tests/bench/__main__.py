@@ -1,4 +1,4 @@
-"""`python -m tests.bench [latency | soak | scale]`: the benchmarks, each by its name. Without one: latency."""
+"""`python -m tests.bench [latency | datapath | damage | soak | scale]`: each by its name, without one latency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import latency, scale, soak
+from tests.bench import damage, datapath, latency, scale, soak
 
 
 class Bench(Protocol):
@@ -20,7 +20,13 @@ class Bench(Protocol):
     def run(self, given: argparse.Namespace) -> int: ...
 
 
-BENCHES: Mapping[str, Bench] = {"latency": latency, "soak": soak, "scale": scale}
+BENCHES: Mapping[str, Bench] = {
+    "latency": latency,
+    "datapath": datapath,
+    "damage": damage,
+    "soak": soak,
+    "scale": scale,
+}
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench.datapath`: what ports and guards cost, in the kernel's path and for who changes them.
+"""`python -m tests.bench datapath`: what ports and guards cost, in the kernel's path and for who changes them.
 
 All are ratios of one run: mappings and connections beside thousands of mappings to those beside one, a thousand
 mappings one by one, the last hundred to the first, and a stream between two workloads to one between bare veth pairs.
@@ -7,12 +7,12 @@ Exits with 1 when a ratio is beyond what is done.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from api.client import Client
-from tests import namespaces
 from tests.bench.servers import daemon
 from tests.e2e import wishes
 from tests.e2e.echoes import serving
@@ -177,9 +176,12 @@ async def measure(directory: Path) -> list[Ratio]:
             return found
 
 
-def main() -> int:
+def add_arguments(_: argparse.ArgumentParser) -> None:
+    """It has none: what is compared is fixed."""
+
+
+def run(_: argparse.Namespace) -> int:
     load_before = os.getloadavg()[0]
-    namespaces.unshare_run()
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
         found = asyncio.run(measure(Path(directory)))
     print(f"load before {load_before:.1f}")
@@ -187,7 +189,3 @@ def main() -> int:
         limit = f"at {'least' if it.falling else 'most'} {it.most}"
         print(f"{it.what}: {it.before:.2f} -> {it.after:.2f} {it.unit}, {it.value:.2f} times ({limit})")
     return 0 if all(it.is_done for it in found) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -48,7 +48,15 @@ def under_unit_rights(*words: str) -> list[str]:
 class Daemon:
     """One daemon and where it keeps its things; it may die and be started again any number of times."""
 
-    def __init__(self, node: Host, directory: Path, *, pools: tuple[str, ...] = POOLS, flags: str = "") -> None:
+    def __init__(
+        self,
+        node: Host,
+        directory: Path,
+        *,
+        pools: tuple[str, ...] = POOLS,
+        flags: str = "",
+        program: Sequence[str] = (str(COMMAND),),
+    ) -> None:
         self.node = node
         self.directory = directory
         self.socket = directory / "net.sock"
@@ -58,6 +66,7 @@ class Daemon:
         self.log = directory / "daemon.log"
         self.state_files.mkdir(parents=True, exist_ok=True)
         self._flags = flags.split()
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(pools=pools)
 
@@ -75,8 +84,8 @@ class Daemon:
 
     @property
     def program(self) -> Sequence[str]:
-        """The command `netplumb`, of which it is one."""
-        return (str(COMMAND),)
+        """The command `netplumb`, or what stands in for it."""
+        return self._program
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -1,5 +1,5 @@
-"""Damage of every kind, on the node and in a workload, is repaired because of the kernel's events alone: the daemon of
-these tests resyncs once an hour."""
+"""What a repair does beside it: it counts, lets foreign things be, and takes traffic back. The kinds of damage one by
+one are in test_damage_repairs.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from api.client import Client
 from models.attachment import AttachmentKey
-from models.naming import alias_of, node_if_name
-from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6, StartDaemon
+from models.naming import node_if_name
+from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import comes_true, until
 from tests.e2e.wishes import attach, v4, v6
@@ -19,7 +19,7 @@ from tests.e2e.wishes import attach, v4, v6
 KEY = AttachmentKey("web", "eth0")
 NAME = node_if_name(KEY)
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
-REPAIRED_WITHIN_S = 2.0
+REPAIRED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,76 +90,17 @@ async def _is_repaired(client: Client, scene: Scene, damage: Callable[[], object
     assert scene.web.ping(OUTSIDE_V6)
 
 
-ON_THE_NODE = {
-    "link deleted": "link delete {np}",
-    "link down": "link set {np} down",
-    "link renamed": "link set {np} name stray0",
-    "link's MAC": "link set {np} address 02:00:00:00:00:01",
-    "link's MTU": "link set {np} mtu 1300",
-    "link's MTU below IPv6": "link set {np} mtu 600",
-    "link's alias": "link set {np} alias something",
-    "link's alias gone": "link set {np} alias ''",
-    "link's group": "link set {np} group 7",
-    "link's generation of addresses": "link set {np} addrgenmode eui64",
-    "host route": "-4 route delete {v4}",
-    "IPv6 host route": "-6 route delete {v6}",
-    "host route flushed": "-4 route flush proto 78",
-    "neighbour": "neighbour delete {v4} dev {np}",
-    "IPv6 neighbour": "neighbour delete {v6} dev {np}",
-    "neighbour changed": "neighbour replace {v4} lladdr 02:00:00:00:00:02 dev {np} nud permanent",
-    "neighbour not permanent": "neighbour replace {v6} lladdr 02:00:00:00:00:02 dev {np} nud stale",
-    "neighbours flushed": "neighbour flush dev {np} nud permanent",
-    "first hop": "address delete 169.254.77.1/32 dev lo",
-    "node's address": "address delete 10.213.0.1/32 dev lo",
-    "node's IPv6 address": "address delete fd13::1/128 dev lo",
-    "loopback flushed of ours": "address flush dev lo to 10.0.0.0/8",
-    "loopback down": "link set lo down",
+FLUSHES = {
+    "host routes": "-4 route flush proto 78",
+    "neighbours": "neighbour flush dev {np} nud permanent",
+    "node's addresses": "address flush dev lo to 10.0.0.0/8",
 }
 
 
-@pytest.mark.parametrize("command", ON_THE_NODE.values(), ids=ON_THE_NODE)
-async def test_damage_on_the_node_is_repaired(client: Client, scene: Scene, command: str) -> None:
-    """Whatever `ip` takes from the node comes back within two seconds."""
+@pytest.mark.parametrize("command", FLUSHES.values(), ids=FLUSHES)
+async def test_a_flush_on_the_node_is_repaired(client: Client, scene: Scene, command: str) -> None:
+    """Whatever `ip` takes from the node at one go comes back."""
     await _is_repaired(client, scene, lambda: scene.node.ip(command.format(**scene.words)))
-
-
-async def test_proxy_ndp_that_is_switched_off_is_switched_on(client: Client, scene: Scene) -> None:
-    """Without it the workload's IPv6 first hop is answered for by nobody."""
-    switch = f"net/ipv6/conf/{NAME}/proxy_ndp"
-    await _is_repaired(client, scene, lambda: scene.node.set_sysctl(switch, "0"))
-    assert scene.node.sysctl(switch) == "1"
-
-
-IN_THE_WORKLOAD = {
-    "link deleted": "link delete eth0",
-    "link down": "link set eth0 down",
-    "link's MAC": "link set eth0 address 02:00:00:00:00:03",
-    "link's MTU": "link set eth0 mtu 1300",
-    "address": "address delete {v4}/32 dev eth0",
-    "IPv6 address": "address delete {v6}/128 dev eth0",
-    "addresses flushed": "address flush dev eth0",
-    "default route": "-4 route delete default",
-    "IPv6 default route": "-6 route delete default",
-    "first hop's route": "-4 route delete 169.254.77.1",
-    "routes flushed": "-4 route flush table main",
-    "neighbour": "neighbour delete 169.254.77.1 dev eth0",
-    "IPv6 neighbour": "neighbour delete fe80::1 dev eth0",
-    "neighbour changed": "neighbour replace fe80::1 lladdr 02:00:00:00:00:02 dev eth0 nud permanent",
-    "loopback down": "link set lo down",
-}
-
-
-@pytest.mark.parametrize("command", IN_THE_WORKLOAD.values(), ids=IN_THE_WORKLOAD)
-async def test_damage_in_the_workload_is_repaired(client: Client, scene: Scene, command: str) -> None:
-    """Whatever `ip` takes from the workload comes back within two seconds, heard without holding it open."""
-    await _is_repaired(client, scene, lambda: scene.web.ip(command.format(**scene.words)))
-
-
-async def test_a_renamed_interface_gets_its_name_back(client: Client, scene: Scene) -> None:
-    """The workload's interface is called as was asked for, whatever somebody renamed it to."""
-
-    await _is_repaired(client, scene, lambda: scene.web.ip("link set eth0 name other"))
-    assert "other" not in scene.web.links()
 
 
 SHADOWS = {
@@ -186,49 +127,9 @@ async def test_a_route_replaced_by_a_foreign_one_is_put_before_it(
     assert any(route["protocol"] == "static" for route in host.routes())
 
 
-async def test_a_proxy_neighbour_is_repaired_by_the_resync(start_daemon: StartDaemon, node: Host, web: Host) -> None:
-    """The kernel tells nobody when a proxy neighbour goes; the periodic comparison finds it."""
-    daemon = await start_daemon(flags="--resync-s 0.2")
-    async with daemon.client() as client:
-        await client.attach(attach(web))
-        node.ip(f"neighbour delete proxy fe80::1 dev {NAME}")
-        await until(lambda: ("fe80::1", NAME) in node.proxy_neighbours(), "the proxy neighbour is back")
-
-
 async def test_an_interface_moved_to_another_namespace_is_made_anew(client: Client, scene: Scene, db: Host) -> None:
     """A workload whose interface was taken elsewhere gets one again."""
     await _is_repaired(client, scene, lambda: scene.web.ip("link set eth0 netns db"))
-
-
-NFTABLES = {
-    "ruleset flushed": "nft flush ruleset",
-    "table deleted": "nft delete table inet netplumb",
-    "chain flushed": "nft flush chain inet netplumb postrouting",
-    "chain deleted": "nft delete chain inet netplumb postrouting",
-    "rule added": "nft add rule inet netplumb postrouting counter drop",
-    "chain added": "nft add chain inet netplumb stray",
-}
-
-
-@pytest.mark.parametrize("command", NFTABLES.values(), ids=NFTABLES)
-async def test_damage_to_the_table_is_repaired(client: Client, scene: Scene, command: str) -> None:
-    """The table `inet netplumb` is as it was, whatever was done to it or to the whole ruleset."""
-    await _is_repaired(client, scene, lambda: scene.node.run(command))
-
-
-async def test_one_rule_deleted_is_repaired(client: Client, scene: Scene) -> None:
-    """A single missing rule is put back."""
-    listed = scene.node.run("nft -a list chain inet netplumb postrouting")
-    handle = next(line for line in listed.splitlines() if "masquerade" in line).rpartition("handle ")[2]
-    await _is_repaired(
-        client, scene, lambda: scene.node.run(f"nft delete rule inet netplumb postrouting handle {handle}")
-    )
-
-
-@pytest.mark.parametrize("name", FORWARDING)
-async def test_forwarding_switched_off_is_switched_on(client: Client, scene: Scene, name: str) -> None:
-    """The node forwards again after somebody switched that off."""
-    await _is_repaired(client, scene, lambda: scene.node.set_sysctl(name, "0"))
 
 
 async def test_repairs_are_counted(client: Client, scene: Scene) -> None:
@@ -263,9 +164,3 @@ async def test_what_is_not_ours_is_left_alone(client: Client, scene: Scene) -> N
     assert {"198.51.100.2/24", "fd00:f::2/64"} <= web.addresses("eth0")
     assert web.route("203.0.113.0/24") is not None
     assert "198.51.100.3" in web.neighbours("eth0")
-
-
-async def test_the_alias_of_a_repaired_link_carries_the_key(client: Client, scene: Scene) -> None:
-    """The marks by which ownership is read are repaired too, one at a time."""
-    await _is_repaired(client, scene, lambda: scene.node.ip(f"link set {NAME} alias x"))
-    assert scene.node.link(NAME)["ifalias"] == alias_of(KEY)

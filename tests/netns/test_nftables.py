@@ -162,6 +162,19 @@ def test_others_commits_to_other_tables_cost_no_reading(nftables: Nftables) -> N
     assert nftables.readings == readings + 1
 
 
+def test_what_was_read_since_was_written_by_others_all_the_same(nftables: Nftables) -> None:
+    """A reading for an attachment does not hide that somebody else wrote: the rest has yet to be compared with it."""
+    bring(nftables, wanted(elements=()))
+    with closing(NftListener()) as listener:
+        bring(nftables, wanted())
+        assert nftables.told(listener.drain().commits)
+        nft("add element inet netplumb node_open { npstranger }")
+        nftables.elements_of(OWNER, [ELEMENTS[0].key])
+        assert not nftables.told(listener.drain().commits)
+        bring(nftables, wanted())
+        assert nftables.told(listener.drain().commits)
+
+
 def test_what_was_written_between_is_seen(nftables: Nftables) -> None:
     """A transaction of ours does not hide one of another's right before it."""
     bring(nftables, wanted(elements=()))

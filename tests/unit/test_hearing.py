@@ -14,7 +14,7 @@ from models.naming import alias_of, node_if_name
 from reconciler.hearing import Heard, Hint, Hints, hear
 from reconciler.kernel import encode
 from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.listener import NODE_NSID, Event, Subject
+from reconciler.kernel.listener import NETCONFA_IFINDEX, NETCONFA_PROXY_NEIGH, NODE_NSID, Event, Subject
 from reconciler.kernel.wire import attribute, text
 
 WEB, DB = AttachmentKey("web", "eth0"), AttachmentKey("db", "eth0")
@@ -195,6 +195,39 @@ def test_the_nodes_loopback_and_switches_mark_the_node(hints: Hints, heard: Even
     assert hear([heard], hints).node is node
 
 
+def netconf_event(*, proxy_ndp: bool | None, family: int = rt.AF_INET6, nsid: int = NODE_NSID) -> Event:
+    body = bytes((family, 0, 0, 0)) + attribute(NETCONFA_IFINDEX, pack("=i", INDEX))
+    if proxy_ndp is not None:
+        body += attribute(NETCONFA_PROXY_NEIGH, pack("=i", proxy_ndp))
+    return event(Subject.NETCONF, nsid=nsid, by_kernel=True, body=body)
+
+
+def test_a_proxy_switch_that_went_off_marks_its_attachment(hints: Hints) -> None:
+    """Without proxy_ndp nobody answers for the first hop. A new link has it off until its pass switches it on."""
+    off, on = netconf_event(proxy_ndp=False), netconf_event(proxy_ndp=True)
+    assert hear([off], hints).keys == {WEB}
+    assert hear([off, on], hints, {WEB}).keys == set()
+    assert hear([on, off], hints).keys == {WEB}
+    for other in (
+        netconf_event(proxy_ndp=None),
+        netconf_event(proxy_ndp=False, family=rt.AF_INET),
+        netconf_event(proxy_ndp=False, nsid=NSID),
+    ):
+        assert hear([other], hints).keys == set()
+
+
+def test_who_should_have_a_proxy_neighbour_is_known(hints: Hints) -> None:
+    """By the interface's index, for as long as it is an attachment's."""
+    assert hints.proxied == set()
+    proxied = replace(hint(), node=replace(NODE_LINK, proxy_ndp=True))
+    hints.learn(WEB, proxied, (ADDRESS,))
+    assert hints.proxied == {INDEX}
+    hints.learn(WEB, replace(proxied, index=INDEX + 1), (ADDRESS,))
+    assert hints.proxied == {INDEX + 1}
+    hints.forget(WEB)
+    assert hints.proxied == set()
+
+
 def test_lost_events_are_told(hints: Hints) -> None:
     """Where messages were lost, the caller learns it, and what came is still heard."""
     heard = hear([None, link_event(NODE_LINK, deleted=True)], hints)
@@ -227,23 +260,3 @@ def test_a_place_taken_over_is_not_lost_with_its_former_owner(hints: Hints) -> N
     hints.forget(WEB)
     assert hints.at((NODE_NSID, INDEX)) == DB
     assert hints.holder(ADDRESS) == DB
-
-
-@pytest.mark.parametrize(
-    ("states", "index", "marked"),
-    [
-        ((False,), INDEX, True),
-        ((True,), INDEX, False),
-        ((False, True), INDEX, False),
-        ((True, False), INDEX, True),
-        ((False,), INDEX + 1, False),
-    ],
-)
-def test_proxy_ndp_that_was_switched_off_marks_by_its_last_word(
-    states: tuple[bool, ...], index: int, marked: bool
-) -> None:
-    """A pass makes a link with the switch off and turns it on, which is no damage; the other way round it is."""
-    hints = Hints()
-    hints.learn(WEB, replace(hint(), node=replace(NODE_LINK, proxy_ndp=True)), (ADDRESS,))
-    told = [event(Subject.NETCONF, index=index, by_kernel=True, up=up) for up in states]
-    assert (WEB in hear(told, hints).keys) is marked

@@ -1,0 +1,54 @@
+"""Puts back the host routes of many attachments at once, by one read of the node and no look into any workload.
+
+With an address of the node go all routes that prefer it as their source, which are those of every attachment; the
+kernel tells of none of them. A pass over each would bring them back too, but enters each workload on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from models.attachment import Attachment
+from models.errors import StepError
+from models.kernel import Route, Step, Verb
+from models.network import Families, Node
+from reconciler.apply import Applied
+from reconciler.hearing import Hint
+from reconciler.kernel.namespaces import Namespace
+from reconciler.observe import Observed
+from reconciler.plan import plan
+from reconciler.render import render_attachment
+
+
+class Kernel(Protocol):
+    def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]: ...
+    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An attachment that is in the kernel, and where."""
+
+    attachment: Attachment
+    hint: Hint
+
+
+def restore_host_routes(kernel: Kernel, node: Node, placed: Sequence[Placed]) -> tuple[list[Step], list[StepError]]:
+    """Adds and changes what is missing or differs; returns what was done, and what failed. Nothing is removed, since
+    not every attachment need be among these. Raises Retryable when the kernel does not answer."""
+    wanted = [route for each in placed for route in _routes(each, node)]
+    there = kernel.host_routes({each.hint.index: each.hint.node.name for each in placed})
+    made = plan(wanted, {route.key: route for route in there})
+    steps = [step for step in made.steps if step.verb is not Verb.REMOVE]
+    links = Observed()
+    for each in placed:
+        links.add(replace(each.hint.node, index=each.hint.index))
+    return steps, kernel.apply(steps, None, links).errors
+
+
+def _routes(placed: Placed, node: Node) -> Iterable[Route]:
+    families = Families(v6=bool(placed.hint.node.proxy_ndp))
+    things = render_attachment(placed.attachment, node, families, reached=False)
+    return (thing for thing in things if isinstance(thing, Route) and thing.prefsrc is not None)

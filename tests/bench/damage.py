@@ -1,0 +1,130 @@
+"""`python -m tests.bench damage`: how long each kind of damage of the table lasts, many attachments being in place.
+
+The daemon resyncs once an hour, so what is repaired is repaired because it was noticed. Victims are drawn at random.
+The time is taken here, from the word that lets a waiting shell do the damage until a read of the kernel shows all as
+before; so it has the start of `ip` or `nft` in it (1 to 3 ms) and half a poll, and is rather too long than too short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from tests.bench.eyes import Eyes, eyes
+from tests.bench.objects import NODE_ADDRESSES, POOLS
+from tests.damage import measured
+from tests.damage.table import DAMAGES, Damage, Group, Noticed
+from tests.damage.victims import Poised, Victim, victim, wish
+from tests.e2e.daemons import Daemon
+from tests.e2e.hosts import Host, temporary
+
+AIM_MS = 100.0
+POLL_S = 0.0005
+POLL_ALL_S = 0.003  # a look at the whole node takes as long itself
+FIRST_PORT = 20_000
+GIVE_UP_S = 30.0
+QUIET_S = 1.5  # between the turns of kinds that share an object, or the daemon takes the bench for a fighting tool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--attachments", type=int, default=500, help="attachments in place (%(default)s)")
+    parser.add_argument("--samples", type=int, default=200, help="samples of each kind (%(default)s)")
+    parser.add_argument("--only", default="", help="only kinds with this in their name")
+    parser.add_argument("--record", action="store_true", help="keep the numbers for docs/damage.md")
+
+
+async def _attached(daemon: Daemon, workloads: Sequence[Host]) -> list[Victim]:
+    """Every eighth has ports and limits."""
+    v4, v6 = map(str, NODE_ADDRESSES)
+    ports = (0 if number % 8 else FIRST_PORT + number for number in range(len(workloads)))
+    async with daemon.client(timeout_s=60) as client:
+        return [
+            victim(daemon.node, workload, await client.attach(wish(workload, port)), node_v4=v4, node_v6=v6)
+            for workload, port in zip(workloads, ports, strict=True)
+        ]
+
+
+def _drawn(damage: Damage, victims: Sequence[Victim]) -> Victim:
+    return random.choice([victim for victim in victims if victim.port] if damage.of_features else victims)
+
+
+def _rounds(kinds: Sequence[Damage], samples: int) -> Iterator[Damage]:
+    """Each kind once a round. Kinds that share an object follow each other, the others stand between those groups."""
+    by_group = defaultdict(list)
+    for kind in kinds:
+        by_group[kind.group].append(kind)
+    touched_at: dict[Group, float] = {}
+    for _ in range(samples):
+        apart = by_group[Group.ATTACHMENT]
+        random.shuffle(apart)
+        third = len(apart) // 3 + 1
+        for position, group in enumerate((Group.TABLE, Group.LOOPBACK, Group.FORWARDING)):
+            if by_group[group]:
+                time.sleep(max(0.0, touched_at.get(group, 0.0) + QUIET_S - time.monotonic()))
+                yield from by_group[group]
+                touched_at[group] = time.monotonic()
+            yield from apart[position * third : (position + 1) * third]
+
+
+def _sample(damage: Damage, hit: Victim, eyes: Eyes) -> float:
+    """How long one damage lasted, in seconds."""
+    before = eyes.see(damage, hit)
+    assert before, f"{damage.id}: nothing is seen"
+    words = hit.words(damage)
+    poised = Poised(hit.host(damage), damage.lines(words))
+    started = time.perf_counter()
+    poised.strike()
+    while not before <= eyes.see(damage, hit):
+        if time.perf_counter() - started > GIVE_UP_S:
+            missing = sorted(map(str, before - eyes.see(damage, hit)))
+            raise AssertionError(f"{damage.id}: not repaired within {GIVE_UP_S} s: {missing}")
+        time.sleep(POLL_S if damage.group is Group.ATTACHMENT else POLL_ALL_S)
+    took = time.perf_counter() - started
+    while before != eyes.see(damage, hit) and not damage.undo:
+        time.sleep(POLL_S)  # what was added to ours
+        took = time.perf_counter() - started
+    hit.undo(damage)
+    return took
+
+
+def measure(directory: Path, kinds: Sequence[Damage], attachments: int, samples: int) -> Mapping[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    with ExitStack() as stack:
+        node = stack.enter_context(temporary("node"))
+        node.ip("link set lo up")
+        workloads = [stack.enter_context(temporary(f"workload-{number}")) for number in range(attachments)]
+        daemon = Daemon(node, directory, pools=POOLS, flags="--log-level=info --log-format=text")
+        asyncio.run(daemon.start())
+        stack.callback(daemon.end)
+        victims = asyncio.run(_attached(daemon, workloads))
+        seeing = stack.enter_context(eyes(node))
+        for damage in _rounds(kinds, samples):
+            found[damage.id].append(_sample(damage, _drawn(damage, victims), seeing))
+    return found
+
+
+def run(given: argparse.Namespace) -> int:
+    """Exits with 1 when a kind's p99 is beyond the aim."""
+    kinds = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC if given.only in damage.id]
+    load_before = os.getloadavg()[0]
+    with TemporaryDirectory(prefix="np-", dir="/run") as directory:
+        found = measure(Path(directory), kinds, given.attachments, given.samples)
+    spreads = {name: measured.spread(seconds) for name, seconds in found.items()}
+    table = measured.Measured(measured.machine(load_before), given.attachments, spreads)
+    Console(highlight=False).print(measured.shown(table))
+    if given.record:
+        measured.record(table)
+    slow = [name for name, spread in spreads.items() if spread.p99_ms > AIM_MS]
+    for name in slow:
+        print(f"{name}: p99 is above {AIM_MS:g} ms")
+    return 1 if slow else 0

@@ -1,0 +1,108 @@
+"""Reads the kernel from outside the daemon: another process, sockets of its own, and `nft`'s and /proc's own words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from models.attachment import Attachment, AttachmentSpec, NetnsRef
+from models.bandwidth import NO_LIMITS, Bandwidth
+from models.errors import NotANetworkNamespace, StepError
+from models.kernel import RT_PROTOCOL, Address, KernelObject, Link, Route, Scope
+from models.naming import workload_mac
+from reconciler.kernel import decode, encode
+from reconciler.kernel import rtnetlink as rt
+from reconciler.kernel.channel import Channel
+from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
+from reconciler.kernel.wire import attributes
+from reconciler.observe import observe, read_addresses
+from tests.damage.table import Damage, Group
+from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
+from tests.e2e.hosts import Host
+
+Sight = frozenset[object]
+NOTHING: Sight = frozenset()
+
+
+class Eyes:
+    """Sees one part of the node or one attachment at a time. The calling thread is on the node."""
+
+    def __init__(self, node: Host, namespaces: Namespaces, channel: Channel) -> None:
+        self._node = node
+        self._namespaces = namespaces
+        self._channel = channel
+
+    def see(self, damage: Damage, victim: Victim) -> Sight:
+        """All that this kind of damage can touch, as it is now."""
+        match damage.group:
+            case Group.ATTACHMENT:
+                return self.attachment(victim)
+            case Group.LOOPBACK:
+                return self._loopback() | self._routes()
+            case Group.FORWARDING:
+                return frozenset((name, Path("/proc/sys", name).read_text()) for name in FORWARDING)
+            case Group.TABLE:
+                return frozenset(Counter(table_words(self._node)).items())
+
+    def attachment(self, victim: Victim) -> Sight:
+        """What is ours of one attachment, on both sides; nothing while its namespace is not there."""
+        try:
+            namespace = self._namespaces.open(victim.workload.path)
+        except (NamespaceMissingError, NotANetworkNamespace):
+            return NOTHING
+        try:
+            observed = observe(self._channel, namespace.channel, _attachment(victim))
+            return frozenset(_stable(thing) for thing in observed.objects.values() if _is_ours(thing))
+        except StepError:
+            return NOTHING  # a link that went between two reads
+        finally:
+            namespace.close()
+
+    def _loopback(self) -> Sight:
+        (reply,) = self._channel.transact([encode.get_link_by_index(LO_INDEX)])
+        _, up = decode.link(Scope.NODE, reply.parts[0][1])
+        addresses = read_addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"})
+        return frozenset((up, *(address for address in addresses if _is_ours(address))))
+
+    def _routes(self) -> Sight:
+        """Every route of ours, by its destination and the source that it prefers."""
+        found = set()
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for _, body in self._channel.dump(rt.RTM_GETROUTE, encode.dump_routes(family, protocol=RT_PROTOCOL)):
+                of_route = attributes(body, rt.RTMSG.size)
+                found.add((bytes(of_route[rt.RTA_DST]), bytes(of_route.get(rt.RTA_PREFSRC, b""))))
+        return frozenset(found)
+
+
+def _attachment(victim: Victim) -> Attachment:
+    """As much of its record as a read needs."""
+    spec = AttachmentSpec(
+        workload_id=victim.key.workload_id,
+        netns=NetnsRef(path=victim.workload.path),
+        if_name=victim.key.if_name,
+        bandwidth=Bandwidth(**LIMITS) if victim.port else NO_LIMITS,
+    )
+    return Attachment(spec=spec, source="rpc", addresses=(), mac=workload_mac(victim.key))
+
+
+def _stable(thing: KernelObject) -> KernelObject:
+    """An ifb that is made anew has another MAC address, by chance."""
+    return replace(thing, mac=None) if isinstance(thing, Link) and thing.kind == "ifb" else thing
+
+
+def _is_ours(thing: KernelObject) -> bool:
+    return not isinstance(thing, Address | Route) or thing.protocol == RT_PROTOCOL
+
+
+@contextmanager
+def eyes(node: Host) -> Iterator[Eyes]:
+    """Eyes on the node, where the calling thread stays meanwhile."""
+    with node.enter(), Channel() as channel:
+        namespaces = Namespaces()
+        try:
+            yield Eyes(node, namespaces, channel)
+        finally:
+            namespaces.close()

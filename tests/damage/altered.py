@@ -1,0 +1,45 @@
+"""The command `netplumb` with one part of it taken away, to show what that part is for:
+
+    python -m tests.damage.altered deaf daemon …
+
+`deaf` hears of nothing that happens to the kernel, so that what is repaired is repaired by a resync. `relentless` never
+waits with a repair, whoever undoes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from unittest import mock
+
+from reconciler import daemon, fights, main
+from reconciler.kernel.listener import Event, Listener
+
+PROGRAMS = {name: (sys.executable, "-m", "tests.damage.altered", name) for name in ("deaf", "relentless")}
+
+
+def _deaf() -> None:
+    drain = Listener.drain
+
+    def hear_nothing(self: Listener, most: int) -> Iterator[Event | None]:
+        for _ in drain(self, most):
+            pass
+        return iter(())
+
+    async def look_at_nothing(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    mock.patch.object(Listener, "drain", hear_nothing).start()
+    # Private, but a listener that hears nothing would not do: the daemon then asks the kernel for its generation.
+    mock.patch.object(daemon._Daemon, "_hear_nftables", lambda self: self._nft_listener.drain()).start()
+    mock.patch.object(daemon, "watch_proxies", look_at_nothing).start()
+
+
+def _relentless() -> None:
+    mock.patch.object(fights, "PAUSE_FIRST_S", 0.0).start()
+
+
+if __name__ == "__main__":
+    {"deaf": _deaf, "relentless": _relentless}[sys.argv.pop(1)]()
+    main.main()

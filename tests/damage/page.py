@@ -1,0 +1,93 @@
+"""Writes docs/damage.md from the table and the last measurement: `python -m tests.damage.page`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.damage import measured
+from tests.damage.measured import Measured, Spread
+from tests.damage.table import DAMAGES, FATES, Damage, Noticed, Place
+
+FILE = Path(__file__).parents[2] / "docs" / "damage.md"
+
+_INTRODUCTION = """\
+# Damage and repair
+
+What can be damaged from outside, who notices it, how it is repaired, and how long it lasts. This page is written by
+`python -m tests.damage.page` from [the table](../tests/damage/table.py) that the tests and the benchmark go by, too; do
+not edit it.
+
+- **event**: the kernel tells of it, and the loop reads anew what the event touches.
+- **look**: the kernel tells nobody, so the loop looks at this one thing, up to 20 times a second for at most half a
+  percent of a CPU.
+- **resync**: found by the next comparison of everything, every `resync_s` seconds. It finds every other kind too.
+
+What is not netplumb's is never removed by a repair.
+"""
+
+_FIGHTS = """\
+## A program that undoes each repair
+
+The first repairs of an object go through at once. When the same object has to be repaired for the tenth time in a row,
+each time within a second, the next repair waits 0.1 s, the one after it 0.2 s, and so on up to 30 s. Such a fight is
+told by the condition `Fighting`, of the attachment or of the node, with the object that keeps changing, and how often
+it was repaired. Meanwhile:
+
+- other attachments, and the other parts of the node, are repaired at once;
+- what a client asks for is done at once, also where there is a fight;
+- once the object is left alone for a second all is forgotten, and the condition goes.
+"""
+
+
+def rendered() -> str:
+    return "\n".join(_lines(measured.recorded()))
+
+
+def _lines(measurement: Measured) -> Iterator[str]:
+    yield _INTRODUCTION
+    yield (
+        f"Milliseconds from the damage, by `ip`, `nft` or `tc`, until all is whole again, measured from outside with "
+        f"{measurement.attachments} attachments in place and victims drawn at random "
+        f"(`python -m tests.bench damage`; {measurement.machine})."
+    )
+    for place in (Place.NODE, Place.WORKLOAD):
+        yield f"\n## {place.value}\n"
+        yield "| Damage | For example | Who notices | How it is repaired | p50 | p99 | Samples |"
+        yield "| --- | --- | --- | --- | --- | --- | --- |"
+        for damage in DAMAGES:
+            if damage.place is place:
+                yield _row(damage, measurement.kinds)
+    yield f"\n## {Place.NAMESPACE.value}\n"
+    yield "None of these can be repaired, or not as it was.\n"
+    yield "| What happens | Who notices | What becomes of the attachment |"
+    yield "| --- | --- | --- |"
+    for fate in FATES:
+        yield f"| {fate.name} | {fate.told_by} | {fate.becomes} |"
+    yield ""
+    yield _FIGHTS
+
+
+def _row(damage: Damage, kinds: Mapping[str, Spread]) -> str:
+    words = {
+        "np": "np…",
+        "ifb": "nq…",
+        "if_name": "eth0",
+        "v4": "10.99.0.2",
+        "v6": "fd99::2",
+        "node_v4": "10.99.0.1",
+        "node_v6": "fd99::1",
+        "port": "8080",
+        "rule": "7",
+    }
+    examples = " && ".join(damage.lines(words))
+    noticed = f"{damage.noticed.value}: {damage.told_by}" if damage.noticed is Noticed.EVENT else damage.noticed.value
+    if (spread := kinds.get(damage.id)) is not None:
+        times = f"{spread.p50_ms:.1f} | {spread.p99_ms:.1f} | {spread.samples}"
+    else:
+        times = "at most `resync_s` | | "
+    return f"| {damage.name} | `{examples}` | {noticed} | {damage.repaired} | {times} |"
+
+
+if __name__ == "__main__":
+    FILE.write_text(rendered())

@@ -1,0 +1,89 @@
+"""Each kind of damage in the table is repaired because of what the kernel tells, or a look at what it does not tell:
+this daemon resyncs once an hour."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from api.client import Client
+from tests.damage.table import DAMAGES, Damage, Noticed
+from tests.damage.victims import Victim, victim, wish
+from tests.e2e.daemons import Daemon
+from tests.e2e.hosts import temporary
+from tests.e2e.waiting import comes_true, until
+from tests.e2e.wishes import attach
+
+PORT = 8080
+HEARD = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC]
+REPAIRED_WITHIN_S = 10.0  # how long it takes is for the benchmark to tell; an hour it is not
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    """One for all kinds, so that each meets what the one before it left."""
+    with temporary("node") as node, TemporaryDirectory(prefix="np-") as directory:
+        node.ip("link set lo up")
+        started = Daemon(node, Path(directory))
+        asyncio.run(started.start())
+        try:
+            yield started
+        finally:
+            started.end()
+
+
+@pytest.fixture(scope="module")
+def attached(daemon: Daemon) -> Iterator[Victim]:
+    """A workload, and beside it one that nobody damages."""
+    with ExitStack() as stack:
+        web, bystander = (stack.enter_context(temporary(name)) for name in ("web", "bystander"))
+
+        async def attach_both() -> Victim:
+            async with daemon.client() as client:
+                await client.attach(attach(bystander))
+                return victim(daemon.node, web, await client.attach(wish(web, PORT)))
+
+        yield asyncio.run(attach_both())
+
+
+async def _repairs(client: Client) -> int:
+    return sum((await client.status()).counters.repairs.values())
+
+
+async def _healed(daemon: Daemon, client: Client) -> None:
+    """What the kind before left unrepaired has failed that kind's test, and is not to fail this one's."""
+
+    async def in_sync() -> bool:
+        return (await client.check("web")).in_sync
+
+    if not await in_sync():
+        daemon.reload()
+        await until(in_sync, "a resync repairs what an event did not")
+
+
+@pytest.mark.parametrize("damage", HEARD, ids=lambda damage: damage.id)
+async def test_damage_is_repaired_by_its_event(daemon: Daemon, attached: Victim, damage: Damage) -> None:
+    """Everything is as it was before, says `ip`; the daemon says that it repaired and that nothing differs."""
+    async with daemon.client() as client:
+        await _healed(daemon, client)
+        before = attached.look()
+        repairs = await _repairs(client)
+        attached.inflict(damage)
+
+        async def whole() -> bool:
+            return attached.is_as(before) and await _repairs(client) > repairs
+
+        if not await comes_true(whole, within_s=REPAIRED_WITHIN_S):
+            assert attached.look() == before
+            raise AssertionError("all is as before, but nothing was counted as repaired")
+        assert (await client.check("web")).in_sync
+        assert (await client.check("bystander")).in_sync
+        assert (await client.get("bystander")).phase == "Attached"
+        attached.undo(damage)
+        assert attached.node.ping(attached.v4)
+        assert attached.node.ping(attached.v6)

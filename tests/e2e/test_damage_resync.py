@@ -1,0 +1,61 @@
+"""A daemon that hears of nothing repairs each kind of damage in the table by its next resync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.damage.altered import PROGRAMS
+from tests.damage.table import DAMAGES, Damage
+from tests.damage.victims import Victim, victim, wish
+from tests.e2e.daemons import Daemon
+from tests.e2e.hosts import temporary
+from tests.e2e.waiting import comes_true
+
+UNHEARD_S = 0.3  # events would have been answered by then
+PORT = 8080
+REPAIRED_WITHIN_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    """One that is deaf, and resyncs when it is told to."""
+    with temporary("node") as node, TemporaryDirectory(prefix="np-") as directory:
+        node.ip("link set lo up")
+        started = Daemon(node, Path(directory), program=PROGRAMS["deaf"])
+        asyncio.run(started.start())
+        try:
+            yield started
+        finally:
+            started.end()
+
+
+@pytest.fixture(scope="module")
+def attached(daemon: Daemon) -> Iterator[Victim]:
+    with temporary("web") as web:
+
+        async def attach_one() -> Victim:
+            async with daemon.client() as client:
+                return victim(daemon.node, web, await client.attach(wish(web, PORT)))
+
+        yield asyncio.run(attach_one())
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.id)
+async def test_damage_is_repaired_by_the_next_resync(daemon: Daemon, attached: Victim, damage: Damage) -> None:
+    """Nothing is repaired while nothing is heard; with the resync everything is as it was before, says `ip`."""
+    before = attached.look()
+    attached.inflict(damage)
+
+    await asyncio.sleep(UNHEARD_S)
+    assert not attached.is_as(before), "this daemon is not as deaf as it should be"
+    daemon.reload()
+    if not await comes_true(lambda: attached.is_as(before), within_s=REPAIRED_WITHIN_S):
+        assert attached.look() == before
+    async with daemon.client() as client:
+        assert (await client.check("web")).in_sync
+    attached.undo(damage)
