@@ -17,10 +17,10 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from api.requests import register
 from api.servicer import WorkloadNetworking
 from api.unixsocket import PublishedSocket, SocketUnusable, grpc_address, publish, staged
 from api.v1 import netplumb_pb2 as pb
-from api.v1 import netplumb_pb2_grpc as rpc
 from api.workloads import Workloads
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WorkloadNetworking"].full_name
@@ -69,7 +69,7 @@ async def serve(
     """
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", REQUEST_MAX_BYTES)])
     servicer = WorkloadNetworking(workloads)
-    rpc.add_WorkloadNetworkingServicer_to_server(servicer, server)
+    register(servicer, server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
