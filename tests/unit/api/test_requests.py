@@ -14,10 +14,13 @@ from api import convert, servicer
 from api.client import Client, ClientError
 from api.errors import ANSWERED
 from api.server import REQUEST_MAX_BYTES, SERVICE, Server
+from api.unixsocket import why_unreachable
 from api.v1 import netplumb_pb2 as pb
 from models.errors import InvalidRequest
+from tests.e2e.frames import END_HEADERS, HEADERS, OPENING, call_headers, frame, said
 from tests.unit.api.fake import FakeWorkloads
 from tests.unit.api.test_convert import attach_request
+from tests.unit.recorder import until
 
 BROKEN = {
     "a tag without its value": b"\x0a",
@@ -75,6 +78,26 @@ async def test_a_request_beyond_the_limit_is_refused_unread(channel: grpc.aio.Ch
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(bytes(64 << 20), timeout=30, compression=grpc.Compression.Gzip)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_call_that_ends_grpcs_server_does_not_end_the_api(
+    client: Client, server: Server, workloads: FakeWorkloads, socket_path: Path
+) -> None:
+    """gRPC's own loop fails at a path that is not UTF-8. Another takes over, every time; clients find it, and a call
+    in flight is answered."""
+    workloads.gate = asyncio.Event()
+    waiting = asyncio.ensure_future(client.attach(attach_request()))
+    await asyncio.wait_for(workloads.attaching.wait(), 5)
+    block = call_headers("Attach").replace(b"Attach", b"\xc4ttach")
+    for _ in range(2):
+        with said(socket_path, OPENING + frame(HEADERS, block, flags=END_HEADERS, stream=1)):
+            await until(lambda: why_unreachable(socket_path) is not None)
+            workloads.gate.set()
+            assert (await waiting).attachment.phase == "Attached"
+            async with Client(socket_path, timeout_s=10) as another:
+                assert (await another.status()).ready
+    assert list(socket_path.parent.iterdir()) == [socket_path]
 
 
 async def test_watches_are_limited(client: Client, workloads: FakeWorkloads, monkeypatch: pytest.MonkeyPatch) -> None:
