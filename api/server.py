@@ -29,9 +29,16 @@ REACHABLE_POLL_S = 0.5
 RETIRED_GRACE_S = 2.0
 """What calls in flight are given when their server failed."""
 
-REQUEST_MAX_BYTES = (
-    1 << 20
-)  # the largest AttachRequest that the models accept has 80 KiB of labels, four times in UTF-8
+REQUEST_MAX_BYTES = 1 << 20
+"""Room for 256 KiB of annotations, as Kubernetes allows, and for as much of everything else as the models accept."""
+
+PENDING_MAX = 1 << 16
+OPTIONS = (
+    ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
+    # From 1000 calls that wait for the event loop on, gRPC would cancel some of the next ones at random, whosever.
+    ("grpc.server.max_pending_requests", PENDING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +73,7 @@ class Server:
         ]
 
     async def _listen(self) -> None:
-        server = grpc.aio.server(options=[("grpc.max_receive_message_length", REQUEST_MAX_BYTES)])
+        server = grpc.aio.server(options=OPTIONS)
         register(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health_servicer, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from api.client import Client
 from tests.e2e.daemons import Daemon
 from tests.e2e.waiting import until
 
@@ -18,6 +19,12 @@ def descriptors(daemon: Daemon) -> int:
 def resident_bytes(daemon: Daemon) -> int:
     pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def descriptors_when_connected(daemon: Daemon, client: Client) -> int:
+    """With the client's own connection, which it opens with its first call."""
+    await client.status()
+    return descriptors(daemon)
 
 
 async def let_go(daemon: Daemon, before: int) -> None:

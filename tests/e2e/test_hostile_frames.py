@@ -34,7 +34,7 @@ from tests.e2e.frames import (
     said,
 )
 from tests.e2e.hosts import Host, kernel_state
-from tests.e2e.processes import descriptors, let_go
+from tests.e2e.processes import descriptors_when_connected, let_go
 from tests.e2e.wishes import attach, detach
 from tests.fuzz import budget
 
@@ -129,8 +129,7 @@ async def _answers(client: Client) -> float:
 async def test_garbage_concerns_nobody_else(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
     """After each kind of garbage, its connection still open, another client is answered; in the end nothing has
     changed and no descriptor is left."""
-    await client.status()
-    kernel, before = kernel_state(node, web), descriptors(daemon)
+    kernel, before = kernel_state(node, web), await descriptors_when_connected(daemon, client)
     took = {}
     for name, data in CASES.items():
         connection = await asyncio.to_thread(said, daemon.socket, data)
@@ -144,9 +143,8 @@ async def test_garbage_concerns_nobody_else(daemon: Daemon, client: Client, node
 
 async def test_damaged_streams_concern_nobody_else(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
     """Whole calls with bytes changed, cut or repeated, on a connection each."""
-    await client.status()
     random = Random(1 if budget.SCALE == 1 else None)
-    kernel, before = kernel_state(node, web), descriptors(daemon)
+    kernel, before = kernel_state(node, web), await descriptors_when_connected(daemon, client)
     originals = [
         OPENING + call("Attach", attach("/run/netns/nobody")) + call("Status", b"", stream=3),
         OPENING + call("Watch", b"") + frame(PING, bytes(8)) + call("Detach", detach("nobody"), stream=3),

@@ -80,6 +80,14 @@ async def test_a_request_beyond_the_limit_is_refused_unread(channel: grpc.aio.Ch
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_thousands_of_calls_at_once_are_all_answered(channel: grpc.aio.Channel) -> None:
+    """gRPC's own limit cancels calls at random from the thousandth waiting one on: a node that starts, or one noisy
+    client, would cost others their calls."""
+    call: RawCall = channel.unary_unary(f"/{SERVICE}/Status")
+    answers = await asyncio.gather(*(call(b"", timeout=60) for _ in range(4000)))
+    assert all(answers)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_call_that_ends_grpcs_server_does_not_end_the_api(
     client: Client, server: Server, workloads: FakeWorkloads, socket_path: Path
