@@ -38,6 +38,7 @@ from reconciler.store import Store, boot_id
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
 _HEARTBEAT_S = 1.0
+_REWATCH_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -198,10 +199,19 @@ class _Daemon:
         """A namespace that a state file waits for may have appeared."""
         directory = Path(NETNS_DIR)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
-        async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
-            for attachment in self._desired.attachments.values():
-                if self._statuses.get(attachment.key).phase is not Phase.ATTACHED:
-                    self._loop.mark(attachment.key)
+        while True:
+            try:
+                async for _ in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
+                    self._look_for_namespaces()
+            except* (OSError, RuntimeError) as failed:  # the latter at every name that is not UTF-8
+                log.warning("namespaces are not watched for a moment", cause=repr(failed.exceptions))
+            await asyncio.sleep(_REWATCH_S)
+            self._look_for_namespaces()
+
+    def _look_for_namespaces(self) -> None:
+        for attachment in self._desired.attachments.values():
+            if self._statuses.get(attachment.key).phase is not Phase.ATTACHED:
+                self._loop.mark(attachment.key)
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""
