@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROTO := api/v1/netplumb.proto
+SCALE ?= 30
 IN_NAMESPACES := scripts/in-namespaces
 
 # $(call generate,DIR) writes the Python stubs of the proto below DIR.
@@ -57,6 +58,10 @@ proto-check: setup ## Fail if the generated code is not that of the contract
 	for file in $$(cd "$$fresh" && find api -type f); do \
 		diff -u "$$file" "$$fresh/$$file" || { echo "$$file is out of date: run make proto" >&2; exit 1; }; \
 	done
+
+.PHONY: fuzz
+fuzz: setup ## Fuzz requests and state files for minutes; SCALE=1000 for a night
+	FUZZ_SCALE=$(SCALE) $(IN_NAMESPACES) $(BIN)/python -m pytest -n 2 -rP tests/fuzz tests/e2e/test_hostile_requests.py
 
 .PHONY: bench
 bench: setup ## Measure attach, detach and resync

@@ -32,6 +32,9 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What gRPC makes of a connection that breaks; of a server that ends without waiting for its calls."""
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -143,7 +146,7 @@ class Client:
                 return await method(request, timeout=deadline - clock(), wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 # wait_for_ready holds the next try back until there is a connection, so this does not spin.
-                broke = error.code() is grpc.StatusCode.UNAVAILABLE and not _is_answer(error)
+                broke = error.code() in _BROKEN and not _is_answer(error)
                 if not broke or clock() >= deadline:
                     raise self._in_words(error) from None
 

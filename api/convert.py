@@ -6,7 +6,7 @@ is what the caller wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from ipaddress import ip_address
 
 from pydantic import ValidationError
@@ -37,6 +37,14 @@ _NO_DNS = Dns()
 _MAPS = frozenset({"labels", "sysctls", "annotations"})
 _NESTED_FIELDS = frozenset({*PortMapping.model_fields, *Bandwidth.model_fields, *Dns.model_fields, "dst", "gw"})
 
+_ENTRIES_MAX = {
+    name: next(rule.max_length for rule in field.metadata if hasattr(rule, "max_length"))
+    for name, field in (*AttachmentSpec.model_fields.items(), *Dns.model_fields.items())
+    if name in ("addresses", "labels", "port_mappings", "routes", "sysctls", "servers")
+}
+"""Of these, none is looked at where there are too many: a request has room for half a million, and pydantic words a
+mistake for every one before it counts them."""
+
 _CHANGES = {
     Change.PRESENT: pb.WatchResponse.PRESENT,
     Change.SNAPSHOT_COMPLETE: pb.WatchResponse.SNAPSHOT_COMPLETE,
@@ -50,6 +58,8 @@ def attachment_spec(request: pb.AttachRequest) -> AttachmentSpec:
     netns = request.netns
     if not netns.netns_path:
         raise InvalidRequest("netns.netns_path", "must not be empty")
+    for field in ("addresses", "labels", "port_mappings", "routes", "sysctls"):
+        _check_count(getattr(request, field), field)
     wish: dict[str, object] = {
         "workload_id": request.workload_id,
         "netns": {"path": netns.netns_path},
@@ -69,6 +79,7 @@ def attachment_spec(request: pb.AttachRequest) -> AttachmentSpec:
         wish["bandwidth"] = {name: getattr(request.bandwidth, name) for name in Bandwidth.model_fields}
     if request.HasField("dns"):
         dns = request.dns
+        _check_count(dns.servers, "dns.servers")
         servers = _addresses(dns.servers, "dns.servers")
         wish["dns"] = {"servers": servers, "searches": tuple(dns.searches), "options": tuple(dns.options)}
     if request.routes:
@@ -248,6 +259,11 @@ def _planned_changes(changes: Iterable[PlannedChange]) -> list[pb.PlannedChange]
         )
         for change in changes
     ]
+
+
+def _check_count(entries: Sized, field: str) -> None:
+    if len(entries) > (most := _ENTRIES_MAX[field.rpartition(".")[2]]):
+        raise InvalidRequest(field, f"has more than {most} entries")
 
 
 def _addresses(texts: Iterable[str], field: str = "addresses") -> tuple[IPAddress, ...]:

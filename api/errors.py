@@ -25,6 +25,7 @@ CODES: Mapping[type[BaseException], grpc.StatusCode] = MappingProxyType(
         errors.HeldBySource: grpc.StatusCode.FAILED_PRECONDITION,
         errors.AlreadyHeld: grpc.StatusCode.ALREADY_EXISTS,
         errors.PoolExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        errors.TooMany: grpc.StatusCode.RESOURCE_EXHAUSTED,
         errors.NotReady: grpc.StatusCode.UNAVAILABLE,
         errors.NotFound: grpc.StatusCode.NOT_FOUND,
         errors.Superseded: grpc.StatusCode.ABORTED,

@@ -17,17 +17,28 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from api.requests import register
 from api.servicer import WorkloadNetworking
-from api.unixsocket import PublishedSocket, SocketUnusable, grpc_address, publish, staged
+from api.unixsocket import SocketUnusable, grpc_address, publish, staged, why_unreachable
 from api.v1 import netplumb_pb2 as pb
-from api.v1 import netplumb_pb2_grpc as rpc
 from api.workloads import Workloads
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WorkloadNetworking"].full_name
 HEALTH_POLL_S = 1.0
-REQUEST_MAX_BYTES = (
-    1 << 20
-)  # the largest AttachRequest that the models accept has 80 KiB of labels, four times in UTF-8
+REACHABLE_POLL_S = 0.5
+RETIRED_GRACE_S = 2.0
+"""What calls in flight are given when their server failed."""
+
+REQUEST_MAX_BYTES = 1 << 20
+"""Room for 256 KiB of annotations, as Kubernetes allows, and for as much of everything else as the models accept."""
+
+PENDING_MAX = 1 << 16
+OPTIONS = (
+    ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
+    # From 1000 calls that wait for the event loop on, gRPC would cancel some of the next ones at random, whosever.
+    ("grpc.server.max_pending_requests", PENDING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -37,15 +48,65 @@ class Server:
 
     def __init__(
         self,
-        server: grpc.aio.Server,
         servicer: WorkloadNetworking,
-        published: PublishedSocket,
-        health_task: asyncio.Task[None],
+        health_servicer: health.aio.HealthServicer,
+        healthy: Callable[[], bool],
+        socket_path: Path,
+        mode: int,
+        group: str | None,
     ) -> None:
-        self._server = server
         self._servicer = servicer
-        self._published = published
-        self._health_task = health_task
+        self._health_servicer = health_servicer
+        self._healthy = healthy
+        self._socket_path = socket_path
+        self._mode = mode
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Raises SocketUnusable; nothing is left behind then."""
+        await _report_health(self._health_servicer, self._healthy)
+        await self._listen()
+        self._tasks = [
+            asyncio.create_task(_follow_health(self._health_servicer, self._healthy), name="grpc-health"),
+            asyncio.create_task(self._stay_reachable(), name="grpc-reachable"),
+        ]
+
+    async def _listen(self) -> None:
+        server = grpc.aio.server(options=OPTIONS)
+        register(self._servicer, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health_servicer, server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        with staged(self._socket_path) as place:
+            try:
+                _bind(server, place)
+                await server.start()
+                self._published = publish(place, self._socket_path, self._mode, self._group)
+            except BaseException:
+                await server.stop(None)
+                raise
+        self._server = server
+
+    async def _stay_reachable(self) -> None:
+        """gRPC's server closes its socket for good when its own loop fails: up to 1.85 at least, at any call whose path
+        is not UTF-8. One such client would end the API for all, so another server takes over."""
+        told = ""
+        while True:
+            await asyncio.sleep(REACHABLE_POLL_S)
+            error = await asyncio.to_thread(why_unreachable, self._socket_path)
+            if error is None:
+                continue
+            failed = self._server
+            try:
+                await self._listen()
+            except SocketUnusable as unusable:
+                if told != str(unusable):
+                    log.error("clients cannot connect", cause=str(unusable))
+                told = str(unusable)
+                continue
+            told = ""
+            log.error("clients could not connect; another server took over", cause=str(error))
+            await failed.stop(RETIRED_GRACE_S)
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, give those that run up to `grace_s`, then end them.
@@ -53,9 +114,10 @@ class Server:
         The socket goes first, so that a client that comes now waits for the next daemon.
         """
         self._published.withdraw()
-        self._health_task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._health_task
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         self._servicer.end_watches()
         await self._server.stop(grace_s)
 
@@ -67,24 +129,9 @@ async def serve(
 
     `healthy` is asked every second; gRPC health answers with what it said last.
     """
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", REQUEST_MAX_BYTES)])
-    servicer = WorkloadNetworking(workloads)
-    rpc.add_WorkloadNetworkingServicer_to_server(servicer, server)
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    await _report_health(health_servicer, healthy)
-
-    with staged(socket_path) as place:
-        try:
-            _bind(server, place)
-            await server.start()
-            published = publish(place, socket_path, mode, group)
-        except BaseException:
-            await server.stop(None)
-            raise
-    health_task = asyncio.create_task(_follow_health(health_servicer, healthy), name="grpc-health")
-    return Server(server, servicer, published, health_task)
+    server = Server(WorkloadNetworking(workloads), health.aio.HealthServicer(), healthy, socket_path, mode, group)
+    await server.start()
+    return server
 
 
 def _bind(server: grpc.aio.Server, place: Path) -> None:

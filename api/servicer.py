@@ -23,13 +23,16 @@ from api.v1 import netplumb_pb2 as pb
 from api.v1 import netplumb_pb2_grpc as rpc
 from api.workloads import Workloads
 from models.attachment import AttachmentKey
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, TooMany
 from models.status import AttachmentView, WatchEvent
 
 PAGE_SIZE_DEFAULT = 500
 PAGE_SIZE_MAX = 5000
 PAGE_MAX_BYTES = 3 << 20
 """A page ends here even if it holds fewer: gRPC clients take messages of up to 4 MiB unless told otherwise."""
+
+WATCHES_MAX = 128
+"""Streams open at a time. Each costs the loop a message for every change of every attachment."""
 
 ANSWER_AHEAD_S = 0.05
 """How long before the client's deadline it is answered, so that it reads the cause and not only that time is up."""
@@ -56,11 +59,13 @@ async def _refuse(rpc_name: str, error: Exception, context: Context) -> NoReturn
 
 
 def _answered(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Answer every error of a unary method with its status."""
+    """Answer every error of a unary method with its status, a request that could not be parsed among them."""
 
     @wraps(method)
-    async def answered(self: WorkloadNetworking, request: Request, context: Context) -> Response:
+    async def answered(self: WorkloadNetworking, request: Request | InvalidRequest, context: Context) -> Response:
         try:
+            if isinstance(request, InvalidRequest):
+                raise request
             return await method(self, request, context)
         except Exception as error:
             await _refuse(method.__name__, error, context)
@@ -125,7 +130,13 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         source, alive = convert.gc_request(request)
         return convert.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
 
-    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:  # noqa: ARG002
+    async def Watch(
+        self, request: pb.WatchRequest | InvalidRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResponse]:
+        if isinstance(request, InvalidRequest):
+            await _refuse("Watch", request, context)
+        if len(self._watches) >= WATCHES_MAX:
+            await _refuse("Watch", TooMany(f"{WATCHES_MAX} watches are open already"), context)
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._watches.add(task)
         try:

@@ -1,8 +1,10 @@
 """Where the server's unix socket lies: put there safely, found again by clients, taken away at the end.
 
 A socket that is bound at its final path can be connected to before its mode and group are set. So it is bound in a
-directory that only we may enter, gets mode and group there, and is then renamed to its path; a client connects to the
-inode, which stays the same. That two daemons start at the same time is for the lock on the data directory to prevent.
+directory that only we may enter, gets mode and group there, and then its path as a second name; a client connects to
+the inode, which stays the same. A name is never given over another one: what is not a dead daemon's socket stays,
+also when it came while we were starting. That two daemons start at the same time is for the lock on the data directory
+to prevent.
 """
 
 from __future__ import annotations
@@ -84,12 +86,14 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def publish(place: Path, path: Path, mode: int, group: str | None) -> PublishedSocket:
-    """Give the bound socket its mode and group, then its path. A dead daemon's socket there is replaced."""
+    """Give the bound socket its mode and group, then its path. A dead daemon's socket there is removed before."""
     if group is not None:
         os.chown(place, -1, _gid(group))
     place.chmod(mode)
     found = place.lstat()
-    place.rename(path)
+    _check_free(path)
+    path.unlink(missing_ok=True)
+    path.hardlink_to(place)
     return PublishedSocket(path, found.st_dev, found.st_ino)
 
 

@@ -20,6 +20,7 @@ from models.ports import PortMappings
 from models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 
 WORKLOAD_ID_MAX_BYTES = 200
+LABEL_KEY_MAX_CHARS = 253 + 1 + 63  # what Kubernetes allows: a DNS name, a slash, a name
 IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
@@ -114,7 +115,7 @@ NetnsName = Annotated[str, AfterValidator(_netns_name)]
 Mac = Annotated[str, AfterValidator(_mac)]
 AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable)]
 ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(printable)]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(printable)]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_KEY_MAX_CHARS), AfterValidator(printable)]
 LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)]
 
 

@@ -82,6 +82,10 @@ class PoolExhausted(Refusal):
     """Every address of the pools of one family is held (RESOURCE_EXHAUSTED)."""
 
 
+class TooMany(Refusal):
+    """The daemon has as many of these open as it serves at a time (RESOURCE_EXHAUSTED)."""
+
+
 class NotReady(Refusal):
     """The daemon cannot serve this yet, for example since it has no pools (UNAVAILABLE)."""
 

@@ -11,16 +11,27 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from models.base import IPAddress, IPNetwork, Model, printable
 
 _SEARCH_MAX = 32  # glibc takes any number since 2.26; musl reads 256 characters
+_INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")
 _SYSCTL = re.compile(r"net(?:/[A-Za-z0-9_:.@-]+)+\Z")
 
 
 def parse_prefix(value: object) -> object:
     """Text as a prefix; host bits that are set are a mistake, not something to mask away."""
     if isinstance(value, str):
+        if "%" in value:  # Python takes any text behind it for an interface, line breaks included
+            raise ValueError(f"{value[:100]!r} is not a prefix such as 192.0.2.0/24")
         try:
             return ip_network(value)
         except ValueError as error:
             raise ValueError(str(error)) from None
+    return value
+
+
+def _server(value: IPAddress) -> IPAddress:
+    """A link-local server may name its interface, as resolv.conf(5) allows; any other text behind the % may not be."""
+    scope = getattr(value, "scope_id", None)
+    if scope is not None and not _INTERFACE.match(scope):
+        raise ValueError(f"{str(value)[:100]!r} does not name an interface behind the %")
     return value
 
 
@@ -30,7 +41,9 @@ _Word = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r
 class Dns(Model):
     """Carried through to whoever writes the workload's resolv.conf(5); netplumb resolves nothing."""
 
-    servers: tuple[IPAddress, ...] = Field(default=(), max_length=16, description="Addresses of name servers")
+    servers: tuple[Annotated[IPAddress, AfterValidator(_server)], ...] = Field(
+        default=(), max_length=16, description="Addresses of name servers"
+    )
     searches: tuple[_Word, ...] = Field(default=(), max_length=_SEARCH_MAX, description="Search domains")
     options: tuple[_Word, ...] = Field(default=(), max_length=_SEARCH_MAX, description="Options of resolv.conf")
 
@@ -50,6 +63,8 @@ class ExtraRoute(Model):
     def _one_family(self) -> Self:
         if self.gw is not None and self.gw.version != self.dst.version:
             raise ValueError(f"gw: {self.gw} is of another family than {self.dst}")
+        if getattr(self.gw, "scope_id", None):
+            raise ValueError("gw: takes no interface behind a %; the route is through this one")
         if self.dst.is_multicast or self.dst.is_loopback or self.dst.is_link_local:
             raise ValueError(f"dst: {self.dst} cannot be routed")
         if self.dst.prefixlen == 0:

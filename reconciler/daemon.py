@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from ipaddress import ip_network
@@ -45,6 +45,7 @@ from reconciler.store import Store, boot_id
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
 _HEARTBEAT_S = 1.0
+_REWATCH_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -247,13 +248,22 @@ class _Daemon:
         the kernel tells nobody."""
         directory = Path(NETNS_DIR)
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
-        async for changes in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
-            for key in self._results.unsettled:
-                self._loop.mark(key)
-            if gone := {path.rpartition("/")[2] for change, path in changes if change is Change.deleted}:
-                for attachment in self._desired.attachments.values():
-                    if attachment.spec.netns.where.rpartition("/")[2] in gone:
-                        self._loop.mark_damaged(attachment.key)
+        while True:
+            try:
+                async for changes in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
+                    self._look_for_namespaces(path for change, path in changes if change is Change.deleted)
+            except* (OSError, RuntimeError) as failed:  # the latter at every name that is not UTF-8
+                log.warning("namespaces are not watched for a moment", cause=repr(failed.exceptions))
+            await asyncio.sleep(_REWATCH_S)
+            self._look_for_namespaces(())
+
+    def _look_for_namespaces(self, gone: Iterable[str]) -> None:
+        for key in self._results.unsettled:
+            self._loop.mark(key)
+        if names := {path.rpartition("/")[2] for path in gone}:
+            for attachment in self._desired.attachments.values():
+                if attachment.spec.netns.where.rpartition("/")[2] in names:
+                    self._loop.mark_damaged(attachment.key)
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""

@@ -31,6 +31,10 @@ from ruamel.yaml.events import (
 MAX_BYTES = 1 << 20
 MAX_DOCUMENTS = 10_000
 MAX_DEPTH = 16
+MAX_ENTRIES = 10_000
+"""Keys and items in one document: an attachment with every port mapping that it may have is half of it."""
+MAX_MISTAKES = 2_000
+"""Reading ends there. A file of half a million mistakes would be a gigabyte of words about them."""
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where a value stands within its document: keys of mappings and indexes of sequences."""
@@ -135,15 +139,16 @@ class _Composer:
         self._document = Document(0)
 
     def compose(self) -> None:
+        started = 0
         for event in self._events:
             if isinstance(event, DocumentStartEvent):
+                if (started := started + 1) > MAX_DOCUMENTS:
+                    raise _Stop(_line(event), f"holds more than {MAX_DOCUMENTS} documents")
                 root = next(self._events)
                 self._document = Document(_line(root))
                 self._document.data = self._value(root, ())
                 if self._document.data is None:
                     continue
-                if len(self._reading.documents) == MAX_DOCUMENTS:
-                    raise _Stop(self._document.line, f"holds more than {MAX_DOCUMENTS} documents")
                 self._reading.documents.append(self._document)
 
     def _value(self, event: Event, path: Path) -> object:
@@ -164,7 +169,7 @@ class _Composer:
         items: list[object] = []
         while not isinstance(event := next(self._events), CollectionEndEvent):
             here = (*path, len(items))
-            self._document.lines[here] = _line(event)
+            self._locate(here, event)
             items.append(self._value(event, here))
         return items
 
@@ -179,9 +184,14 @@ class _Composer:
             if key in values:
                 self._mistake(event, f"{shown(key)} is given twice, first in line {self._document.lines[here]}")
             else:
-                self._document.lines[here] = _line(event)
+                self._locate(here, event)
             values[key] = self._value(next(self._events), here)
         return values
+
+    def _locate(self, path: Path, event: Event) -> None:
+        if len(self._document.lines) == MAX_ENTRIES:
+            raise _Stop(_line(event), f"holds more than {MAX_ENTRIES} entries in one document")
+        self._document.lines[path] = _line(event)
 
     def _refuse_indirection(self, event: Event) -> None:
         """What is written is what is meant: nothing is copied from elsewhere, and no tag changes a type."""
@@ -193,6 +203,8 @@ class _Composer:
             self._mistake(event, f"tags are not supported: {shown(str(tag))}")
 
     def _mistake(self, event: Event, message: str) -> None:
+        if len(self._reading.mistakes) == MAX_MISTAKES:
+            raise _Stop(_line(event), "and more; too much is wrong to go on")
         self._reading.mistakes.append(Mistake(_line(event), message))
 
 

@@ -1,7 +1,7 @@
 """The status of every attachment, and those who watch it.
 
 The loop writes here; RPCs read. A watcher holds up nobody: what it has not read yet is kept as the latest view of each
-attachment, so a slow one skips states but misses no last one.
+attachment, so a slow one skips states but misses no last one. What came and went meanwhile it is never told of.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from models.attachment import Attachment, AttachmentKey
@@ -90,10 +90,11 @@ class Statuses:
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         """A snapshot, the mark that it is complete, then changes, without end."""
-        watcher = _Watcher()
+        views = self.views()
+        watcher = _Watcher(view.key for view in views)
         self._watchers.add(watcher)
         try:
-            for view in self.views():
+            for view in views:
                 yield WatchEvent(Change.PRESENT, view)
             yield WatchEvent(Change.SNAPSHOT_COMPLETE)
             while True:
@@ -104,22 +105,32 @@ class Statuses:
 
 
 class _Watcher:
-    """What one watcher has not read yet: the latest event of each attachment."""
+    """What one watcher has not read yet: the latest event of each attachment.
 
-    def __init__(self) -> None:
+    Bounded however long it does not read: an attachment that it was never told of is forgotten when it is removed.
+    """
+
+    def __init__(self, told_of: Iterable[AttachmentKey]) -> None:
+        self._told_of = set(told_of)
         self._pending: dict[AttachmentKey, WatchEvent] = {}
         self._wake = asyncio.Event()
 
     def tell(self, event: WatchEvent) -> None:
         assert event.view is not None
-        self._pending[event.view.key] = event
+        key = event.view.key
+        if event.change is Change.REMOVED and key not in self._told_of:
+            self._pending.pop(key, None)
+            return
+        self._pending[key] = event
         self._wake.set()
 
     async def told(self) -> list[WatchEvent]:
         await self._wake.wait()
         self._wake.clear()
-        events, self._pending = list(self._pending.values()), {}
-        return events
+        events, self._pending = self._pending, {}
+        for key, event in events.items():
+            (self._told_of.discard if event.change is Change.REMOVED else self._told_of.add)(key)
+        return list(events.values())
 
 
 def _timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> tuple[Condition, ...]:

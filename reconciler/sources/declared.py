@@ -10,6 +10,9 @@ from models.attachment import AttachmentSpec
 from models.status import Condition
 from reconciler.desired import Desired
 
+TOLD_MAX = 100
+"""Broken files that Status tells of one by one: its answer has to fit the 4 MiB that gRPC clients take."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -40,7 +43,7 @@ class DeclaredFiles:
         self._first_loaded()
 
     def conditions(self) -> tuple[Condition, ...]:
-        return tuple(
-            Condition("StateFileBroken", status=True, reason="Unreadable", message=f"{source}: {message}")
-            for source, message in sorted(self._broken.items())
-        )
+        told = [f"{source}: {message}" for source, message in sorted(self._broken.items())[:TOLD_MAX]]
+        if (more := len(self._broken) - len(told)) > 0:
+            told.append(f"and {more} more")
+        return tuple(Condition("StateFileBroken", status=True, reason="Unreadable", message=each) for each in told)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -105,6 +104,7 @@ class StateFiles:
         self._unfinished = bool(look.restless) or not look.complete
         for name in self._in_order(look):
             self._take(name, look.contents[name])
+            await asyncio.sleep(0)  # a file of thousands takes long enough; others have their turn before the next
         for name in look.restless:
             self._digests.pop(name, None)
             self._tell(_source(name), f"{name}: is being written to without a pause")
@@ -184,7 +184,7 @@ class StateFiles:
         """Wakes on what inotify tells. What it does not tell, or if it cannot watch, the poll finds."""
         while True:
             self._watch_ended.clear()
-            with suppress(OSError, RuntimeError):  # the latter is how watchfiles tells of trouble within
+            try:
                 async for changes in awatch(
                     self._directory,
                     watch_filter=None,
@@ -196,6 +196,8 @@ class StateFiles:
                     self.wake()
                     if (Change.deleted, str(self._directory)) in changes:
                         break  # what is made anew at the path may have the same inode number
+            except* (OSError, RuntimeError):
+                pass  # watchfiles raises them in groups; the latter at every name that is not UTF-8
             await asyncio.sleep(POLL_S)
 
     async def _poll(self) -> None:

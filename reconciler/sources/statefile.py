@@ -34,6 +34,8 @@ def parse(name: str, content: bytes) -> tuple[AttachmentSpec, ...]:
     specs: dict[AttachmentKey, AttachmentSpec] = {}
     lines: dict[AttachmentKey, int] = {}
     for document in reading.documents:
+        if len(mistakes) >= documents.MAX_MISTAKES:
+            break
         try:
             spec = AttachmentDocument.model_validate(document.data).spec
         except ValidationError as error:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.attachment import AttachmentSpec
 from models.statefile import AttachmentDocument
-from reconciler.documents import MAX_BYTES, MAX_DOCUMENTS
+from reconciler.documents import MAX_BYTES, MAX_DOCUMENTS, MAX_ENTRIES, MAX_MISTAKES
 from reconciler.sources.statefile import StateFileError, parse
 
 REPOSITORY = Path(__file__).parents[2]
@@ -100,7 +100,22 @@ def test_every_mistake_is_named_with_its_line() -> None:
         ("[" * 100_000, "web.yaml:1: is nested more than 16 deep"),
         ("- " * 100_000, "web.yaml:1: is nested more than 16 deep"),
         ("#" * (MAX_BYTES + 1), f"web.yaml: is larger than {MAX_BYTES} bytes"),
-        ("--- a\n" * (MAX_DOCUMENTS + 1), f"web.yaml:10001: holds more than {MAX_DOCUMENTS} documents"),
+        ("--- a\n" * 10, "web.yaml:10: must be a mapping"),
+        ("---\n" * 250_000, f"web.yaml:{MAX_DOCUMENTS + 1}: holds more than {MAX_DOCUMENTS} documents"),
+        ("a: [" + "b," * 500_000 + "]", f"web.yaml:1: holds more than {MAX_ENTRIES} entries in one document"),
+        (
+            "a: [[" + "b," * 5_000 + "],[" + "b," * 500_000,
+            f"web.yaml:1: holds more than {MAX_ENTRIES} entries in one document",
+        ),
+        (
+            "".join(f"{n}: a\n" for n in range(90_000)),
+            f"web.yaml:10001: holds more than {MAX_ENTRIES} entries in one document",
+        ),
+        ("a: " + "[" * 9 + "!x b, " * 100_000, "web.yaml:1: and more; too much is wrong to go on"),
+        (
+            WEB.format(id="a") + 'dns: {servers: ["::1%\\r"]}',
+            "web.yaml:4: dns.servers[0]: '::1%\\r' does not name an interface behind the %",
+        ),
     ],
 )
 def test_what_a_state_file_must_not_hold(text: str | bytes, line: str) -> None:
@@ -116,6 +131,11 @@ def test_a_message_stays_short_however_much_is_wrong() -> None:
         parse("web.yaml", b"--- " + b"x" * 100_000 + b"\n--- a" * 1000)
     assert len(caught.value.lines) == 1001
     assert len(str(caught.value)) < 4000
+
+
+def test_reading_ends_where_too_much_is_wrong() -> None:
+    """A file of a million mistakes costs no gigabyte of words about them."""
+    assert len(lines("--- {" + "}\n--- {".join(f"a{n}: 1" for n in range(9000)) + "}\n")) < 2 * MAX_MISTAKES
 
 
 def test_the_examples_parse() -> None:

@@ -106,6 +106,22 @@ async def test_a_slow_watcher_skips_states_and_misses_no_last_one(
     assert (await next_of(watch)).change is Change.REMOVED
 
 
+async def test_what_came_and_went_unread_is_not_kept(statuses: Statuses, desired: Desired, web: Attachment) -> None:
+    """A watcher that stands still costs no memory for attachments that it was never told of; one that it knows is
+    told to be gone."""
+    watch = statuses.watch()
+    await snapshot(watch)
+    for number in range(100):
+        passing = desired.attach(spec(f"passing-{number}"), 8)
+        statuses.set(passing, status(Phase.ATTACHED))
+        statuses.removed(passing)
+    statuses.removed(web)
+    event = await next_of(watch)
+    assert event.change is Change.REMOVED
+    assert event.view is not None
+    assert event.view.key == web.key
+
+
 async def test_what_changes_during_the_snapshot_is_told_after_it(statuses: Statuses, web: Attachment) -> None:
     """No change falls between the snapshot and what follows."""
     watch = statuses.watch()

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from api import server as server_module
 from api.client import Client
 from api.server import SERVICE, Server, serve
-from api.unixsocket import SocketUnusable, staged
+from api.unixsocket import SocketUnusable, publish, staged
 from tests.unit.api.fake import FakeWorkloads
 
 
@@ -74,6 +74,25 @@ async def test_what_is_not_a_socket_is_left_alone(workloads: FakeWorkloads, sock
     with pytest.raises(SocketUnusable, match="is not a socket"):
         await start(workloads, socket_path)
     assert socket_path.read_text() == "precious"
+
+
+def test_what_comes_while_the_server_starts_is_left_alone(socket_path: Path) -> None:
+    """Between the first look at the path and the last step, somebody else may have put something there."""
+    for precious in ("file", "live socket"):
+        with socket.socket(socket.AF_UNIX) as ours, socket.socket(socket.AF_UNIX) as theirs:
+            with staged(socket_path) as place:
+                ours.bind(str(place))
+                if precious == "file":
+                    socket_path.write_text(precious)
+                else:
+                    theirs.bind(str(socket_path))
+                    theirs.listen()
+                inode = socket_path.stat().st_ino
+                with pytest.raises(SocketUnusable):
+                    publish(place, socket_path, 0o600, None)
+            assert socket_path.stat().st_ino == inode
+            assert list(socket_path.parent.iterdir()) == [socket_path]
+            socket_path.unlink()
 
 
 async def test_a_symbolic_link_is_left_alone(workloads: FakeWorkloads, socket_path: Path) -> None:
