@@ -2,10 +2,10 @@
 
     python tests/runtimes/build_containerd.py
 
-prints the path of the built `containerd` on its last line; `ctr`, built alike, lies beside it, and the shims of Debian's
-package serve it. The first build takes a minute or two and needs root, to install Go and what containerd is built with.
+prints the path of the built `containerd` on its last line. `ctr`, built alike, lies beside it; the shims are those of
+Debian's package. The first build takes a minute or two, and needs root to install Go and what containerd is built with.
 After that the binaries are taken from ~/.cache/netplumb-tests (or below XDG_CACHE_HOME), for as long as the package and
-this file are the same. Whatever fails is told in one message, and the exit code is 1.
+this file are the same. What fails is told on stderr, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def with_sources(text: str) -> str:
 
 
 class Apt:
-    """apt-get with source packages, its lists in a directory of its own: the machine's own source lists stay as they are."""
+    """apt-get that knows source packages, with lists of its own: those of the machine stay as they are."""
 
     def __init__(self, directory: Path) -> None:
         parts, lists = directory / "parts", directory / "lists"
@@ -138,7 +138,18 @@ def build(target: Path) -> None:
         built = work / "built"
         built.mkdir()
         for command in COMMANDS:
-            run("go", "build", "-tags", TAGS, "-o", built / command, f"./cmd/{command}", cwd=source, env=env)
+            run(
+                "go",
+                "build",
+                "-trimpath",
+                "-tags",
+                TAGS,
+                "-o",
+                built / command,
+                f"./cmd/{command}",
+                cwd=source,
+                env=env,
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         # Copied beside the target first: what has the target's name is whole.
         half = Path(tempfile.mkdtemp(dir=target.parent, prefix="half-"))
