@@ -20,7 +20,6 @@ type request struct {
 	PortMappings []cni.PortMapping
 	BandWidth    *cni.BandWidth
 	DNS          *cni.DNS
-	CgroupPath   string
 	Capabilities map[string]interface{}
 	ConfLists    []json.RawMessage
 	Prefix       string
@@ -96,9 +95,6 @@ func namespaceOpts(asked request) []cni.NamespaceOpts {
 	}
 	if asked.DNS != nil {
 		opts = append(opts, cni.WithCapabilityDNS(*asked.DNS))
-	}
-	if asked.CgroupPath != "" {
-		opts = append(opts, cni.WithCapabilityCgroupPath(asked.CgroupPath))
 	}
 	for name, capability := range asked.Capabilities {
 		opts = append(opts, cni.WithCapability(name, capability))
