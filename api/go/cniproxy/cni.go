@@ -2,8 +2,9 @@
 // place of plugin binaries.
 //
 // Each network that a program loads is one interface of a workload. What the networks are like (pools, MTU, routes) is
-// the daemon's business, so a configuration that is handed over is read for its name and its plugins, told again by
-// GetConfig, and otherwise left alone. None is needed: without one there is one network, on the first interface.
+// the daemon's business, so a configuration that is handed over is told again by GetConfig and otherwise left alone; but
+// for the pool and the MTU of netplumb's own plugin. None is needed: without one there is one network, on the first
+// interface.
 package cni
 
 import (
@@ -68,15 +69,15 @@ func (c *client) Setup(ctx context.Context, id, path string, opts ...NamespaceOp
 	if err != nil {
 		return nil, err
 	}
-	ifNames := c.ifNames()
-	results, failures := make([]*types100.Result, len(ifNames)), make([]error, len(ifNames))
+	networks := c.interfaces()
+	results, failures := make([]*types100.Result, len(networks)), make([]error, len(networks))
 	var all sync.WaitGroup
-	for i, ifName := range ifNames {
+	for i := range networks {
 		all.Add(1)
-		go func(i int, ifName string) {
+		go func(i int) {
 			defer all.Done()
-			results[i], failures[i] = c.setup(ctx, ns, ifName)
-		}(i, ifName)
+			results[i], failures[i] = c.setup(ctx, ns, networks[i])
+		}(i)
 	}
 	all.Wait()
 	if err := firstOf(failures); err != nil {
@@ -91,8 +92,8 @@ func (c *client) SetupSerially(ctx context.Context, id, path string, opts ...Nam
 		return nil, err
 	}
 	var results []*types100.Result
-	for _, ifName := range c.ifNames() {
-		result, err := c.setup(ctx, ns, ifName)
+	for _, network := range c.interfaces() {
+		result, err := c.setup(ctx, ns, network)
 		if err != nil {
 			return nil, err
 		}
@@ -101,8 +102,8 @@ func (c *client) SetupSerially(ctx context.Context, id, path string, opts ...Nam
 	return newResult(results, c.firstIfName()), nil
 }
 
-func (c *client) setup(ctx context.Context, ns *Namespace, ifName string) (*types100.Result, error) {
-	request, err := ns.attachRequest(ifName)
+func (c *client) setup(ctx context.Context, ns *Namespace, network network) (*types100.Result, error) {
+	request, err := ns.attachRequest(network)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +122,8 @@ func (c *client) Remove(ctx context.Context, id, path string, opts ...NamespaceO
 		return err
 	}
 	var failures []error
-	for _, ifName := range c.ifNames() {
-		failures = append(failures, c.daemon.detach(ctx, ns.detachRequest(ifName)))
+	for _, network := range c.interfaces() {
+		failures = append(failures, c.daemon.detach(ctx, ns.detachRequest(network.ifName)))
 	}
 	return firstOf(failures)
 }
@@ -132,18 +133,18 @@ func (c *client) Check(ctx context.Context, id, path string, opts ...NamespaceOp
 	if err != nil {
 		return err
 	}
-	for _, ifName := range c.ifNames() {
-		if err := c.daemon.check(ctx, ns.checkRequest(ifName), ns.id); err != nil {
+	for _, network := range c.interfaces() {
+		if err := c.daemon.check(ctx, ns.checkRequest(network.ifName), ns.id); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *client) ifNames() []string {
+func (c *client) interfaces() []network {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.config.ifNames()
+	return c.config.interfaces()
 }
 
 func (c *client) firstIfName() string {

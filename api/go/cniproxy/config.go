@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -9,6 +10,7 @@ import (
 const (
 	loopback    = "lo"
 	confVersion = "1.0.0"
+	ownPlugin   = "netplumb-cni"
 )
 
 // ConfigResult tells the options and networks of a CNI.
@@ -51,6 +53,13 @@ type config struct {
 type network struct {
 	ifName string
 	conf   *NetworkConfList
+	wish   wish
+}
+
+// wish is what the configuration of netplumb's own CNI plugin may say of an interface.
+type wish struct {
+	Pool string
+	MTU  uint32
 }
 
 func defaultConfig() config {
@@ -89,17 +98,18 @@ func (c *config) ifName(index int) string {
 func (c *config) defaultNetwork() network {
 	return network{
 		ifName: c.ifName(0),
-		conf:   &NetworkConfList{Name: "netplumb", CNIVersion: confVersion, Plugins: plugins("netplumb")},
+		conf:   &NetworkConfList{Name: "netplumb", CNIVersion: confVersion, Plugins: plugins(ownPlugin)},
 	}
 }
 
 func (c *config) addPlugin(bytes []byte, index int) error {
-	plugin, err := parsePlugin(bytes)
+	plugin, wish, err := parsePlugin(bytes)
 	if err != nil {
 		return err
 	}
 	c.networks = append(c.networks, network{
 		ifName: c.ifName(index),
+		wish:   wish,
 		conf: &NetworkConfList{
 			Name:       plugin.Network.Name,
 			CNIVersion: plugin.Network.CNIVersion,
@@ -111,26 +121,26 @@ func (c *config) addPlugin(bytes []byte, index int) error {
 }
 
 func (c *config) addList(bytes []byte) error {
-	conf, err := parseList(bytes)
+	conf, wish, err := parseList(bytes)
 	if err != nil {
 		return err
 	}
-	c.networks = append(c.networks, network{ifName: c.ifName(len(c.networks)), conf: conf})
+	c.networks = append(c.networks, network{ifName: c.ifName(len(c.networks)), conf: conf, wish: wish})
 	return nil
 }
 
-// ifNames names the interfaces that a workload gets.
-func (c *config) ifNames() []string {
-	var names []string
+// interfaces are the networks that give a workload an interface.
+func (c *config) interfaces() []network {
+	var interfaces []network
 	for _, network := range c.networks {
 		if network.ifName != loopback {
-			names = append(names, network.ifName)
+			interfaces = append(interfaces, network)
 		}
 	}
-	if len(names) == 0 {
-		return []string{c.ifName(0)}
+	if len(interfaces) == 0 {
+		return []network{c.defaultNetwork()}
 	}
-	return names
+	return interfaces
 }
 
 func (c *config) result() *ConfigResult {
@@ -148,4 +158,50 @@ func (c *config) result() *ConfigResult {
 
 func plugins(kind string) []*NetworkConf {
 	return []*NetworkConf{{Network: &types.NetConf{Type: kind}}}
+}
+
+// parsePlugin also reads what is meant for the daemon, if the plugin is netplumb's.
+func parsePlugin(bytes []byte) (*NetworkConf, wish, error) {
+	plugin, asked := &NetworkConf{Network: &types.NetConf{}, Source: string(bytes)}, wish{}
+	if err := json.Unmarshal(bytes, plugin.Network); err != nil {
+		return nil, asked, fmt.Errorf("%w: %v", ErrInvalidConfig, err)
+	}
+	switch plugin.Network.Type {
+	case "":
+		return nil, asked, fmt.Errorf("%w: a plugin has no type", ErrInvalidConfig)
+	case ownPlugin:
+		if err := json.Unmarshal(bytes, &asked); err != nil {
+			return nil, asked, fmt.Errorf("%w: %v", ErrInvalidConfig, err)
+		}
+	}
+	return plugin, asked, nil
+}
+
+func parseList(bytes []byte) (*NetworkConfList, wish, error) {
+	var (
+		list struct {
+			Name       string
+			CNIVersion string
+			Plugins    []json.RawMessage
+		}
+		asked wish
+	)
+	if err := json.Unmarshal(bytes, &list); err != nil {
+		return nil, asked, fmt.Errorf("%w: %v", ErrInvalidConfig, err)
+	}
+	if list.Name == "" || len(list.Plugins) == 0 {
+		return nil, asked, fmt.Errorf("%w: a list needs a name and plugins", ErrInvalidConfig)
+	}
+	conf := &NetworkConfList{Name: list.Name, CNIVersion: list.CNIVersion, Source: string(bytes)}
+	for _, raw := range list.Plugins {
+		plugin, said, err := parsePlugin(raw)
+		if err != nil {
+			return nil, asked, err
+		}
+		if said != (wish{}) {
+			asked = said
+		}
+		conf.Plugins = append(conf.Plugins, plugin)
+	}
+	return conf, asked, nil
 }

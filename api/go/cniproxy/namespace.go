@@ -8,10 +8,10 @@ import (
 	"github.com/containerd/go-cni/internal/netplumbv1"
 )
 
-// What runtimes pass by these names.
+// Names that runtimes pass things by.
 const (
 	podUIDLabel        = "K8S_POD_UID"
-	ignoreUnknownLabel = "IgnoreUnknown" // to a plugin, not to the daemon
+	ignoreUnknownLabel = "IgnoreUnknown" // said to plugins
 	ipArg              = "IP"
 	macArg             = "MAC"
 
@@ -114,13 +114,15 @@ func (ns *Namespace) checkRequest(ifName string) *netplumbv1.CheckRequest {
 	return &netplumbv1.CheckRequest{WorkloadId: ns.workloadID(), IfName: ifName}
 }
 
-func (ns *Namespace) attachRequest(ifName string) (*netplumbv1.AttachRequest, error) {
+func (ns *Namespace) attachRequest(network network) (*netplumbv1.AttachRequest, error) {
 	request := &netplumbv1.AttachRequest{
 		WorkloadId:  ns.workloadID(),
-		Netns:       ns.netns(ifName),
+		Netns:       ns.netns(network.ifName),
 		ContainerId: ns.id,
 		Labels:      map[string]string{},
 		Annotations: ns.annotations(),
+		Pool:        network.wish.Pool,
+		Mtu:         network.wish.MTU,
 	}
 	for key, value := range ns.labels {
 		switch key {
@@ -133,6 +135,10 @@ func (ns *Namespace) attachRequest(ifName string) (*netplumbv1.AttachRequest, er
 			request.Labels[key] = value
 		}
 	}
+	return request, ns.addCapabilities(request)
+}
+
+func (ns *Namespace) addCapabilities(request *netplumbv1.AttachRequest) error {
 	var (
 		ports     []PortMapping
 		bandwidth *BandWidth
@@ -147,11 +153,8 @@ func (ns *Namespace) attachRequest(ifName string) (*netplumbv1.AttachRequest, er
 		macCapability:          &request.Mac,
 	} {
 		if err := ns.capability(name, into); err != nil {
-			return nil, err
+			return err
 		}
-	}
-	if len(ips) > 0 {
-		request.Addresses = addresses(ips)
 	}
 	for _, port := range ports {
 		if port.HostPort <= 0 {
@@ -175,7 +178,10 @@ func (ns *Namespace) attachRequest(ifName string) (*netplumbv1.AttachRequest, er
 	if dns != nil {
 		request.Dns = &netplumbv1.DNS{Servers: dns.Servers, Searches: dns.Searches, Options: dns.Options}
 	}
-	return request, nil
+	if len(ips) > 0 {
+		request.Addresses = addresses(ips)
+	}
+	return nil
 }
 
 // capability reads one through JSON, as it would reach a plugin: a runtime may pass types of its own.
@@ -194,8 +200,8 @@ func (ns *Namespace) capability(name string, into interface{}) error {
 	return nil
 }
 
-// annotations are the pod's, and whatever capability has no field of its own. The daemon keeps what it is set to; so
-// what cannot be read is left out, and nothing here fails.
+// annotations are the pod's, and the cgroup path, which has no field of its own. People write what they like there, and
+// the daemon keeps what its settings allow: what cannot be read is left out, and fails nothing.
 func (ns *Namespace) annotations() map[string]string {
 	annotations := map[string]string{}
 	var pod map[string]string

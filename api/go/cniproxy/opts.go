@@ -1,11 +1,8 @@
 package cni
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
-
-	"github.com/containernetworking/cni/pkg/types"
 )
 
 // Opt sets an option of a CNI, or loads a network into it.
@@ -115,38 +112,4 @@ func read(fileName string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %v", ErrRead, err)
 	}
 	return bytes, nil
-}
-
-func parsePlugin(bytes []byte) (*NetworkConf, error) {
-	plugin := &NetworkConf{Network: &types.NetConf{}, Source: string(bytes)}
-	if err := json.Unmarshal(bytes, plugin.Network); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrInvalidConfig, err)
-	}
-	if plugin.Network.Type == "" {
-		return nil, fmt.Errorf("%w: a plugin has no type", ErrInvalidConfig)
-	}
-	return plugin, nil
-}
-
-func parseList(bytes []byte) (*NetworkConfList, error) {
-	var list struct {
-		Name       string
-		CNIVersion string
-		Plugins    []json.RawMessage
-	}
-	if err := json.Unmarshal(bytes, &list); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrInvalidConfig, err)
-	}
-	if list.Name == "" || len(list.Plugins) == 0 {
-		return nil, fmt.Errorf("%w: a list needs a name and plugins", ErrInvalidConfig)
-	}
-	conf := &NetworkConfList{Name: list.Name, CNIVersion: list.CNIVersion, Source: string(bytes)}
-	for _, raw := range list.Plugins {
-		plugin, err := parsePlugin(raw)
-		if err != nil {
-			return nil, err
-		}
-		conf.Plugins = append(conf.Plugins, plugin)
-	}
-	return conf, nil
 }
