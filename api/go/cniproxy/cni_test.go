@@ -2,6 +2,7 @@ package cni
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -33,17 +34,14 @@ func podLabels(uid string) map[string]string {
 // Setup asks for all interfaces at a time, SetupSerially for one after the other.
 func TestSetupDoesNotWaitBetweenInterfaces(t *testing.T) {
 	daemon := newFake(t)
-	daemon.slow = 200 * time.Millisecond
-	cni := newCNI(t, WithConfListBytes(list("a")), WithConfListBytes(list("b")), WithConfListBytes(list("c")), WithConfListBytes(list("d")))
-	took := func(setup func(context.Context, string, string, ...NamespaceOpts) (*Result, error)) time.Duration {
-		start := time.Now()
-		if _, err := setup(background, id, path); err != nil {
-			t.Fatal(err)
-		}
-		return time.Since(start)
+	cni := newCNI(t, WithConfListBytes(list("a")), WithConfListBytes(list("b")), WithConfListBytes(list("c")))
+	daemon.together = 3
+	if _, err := cni.Setup(background, id, path); err != nil {
+		t.Errorf("Setup: %v", err)
 	}
-	if all, each := took(cni.Setup), took(cni.SetupSerially); all > each-daemon.slow || each < 4*daemon.slow {
-		t.Errorf("all at a time took %v, one after the other %v", all, each)
+	daemon.together, daemon.most = 0, 0
+	if _, err := cni.SetupSerially(background, id, path); err != nil || daemon.most != 1 {
+		t.Errorf("SetupSerially asked for %d at a time: %v", daemon.most, err)
 	}
 }
 
@@ -146,27 +144,33 @@ func TestARestartIsWaitedFor(t *testing.T) {
 	daemon.stop()
 	soon, cancel := context.WithTimeout(background, 200*time.Millisecond)
 	defer cancel()
-	if err := cni.Remove(soon, id, path); err == nil || time.Now().Before(mustDeadline(t, soon)) {
-		t.Errorf("within 200 ms: %v", err)
+	if err := cni.Remove(soon, id, path); err == nil || soon.Err() == nil {
+		t.Errorf("before the context ended: %v", err)
 	}
-	restarted := make(chan struct{})
-	time.AfterFunc(300*time.Millisecond, func() {
-		daemon.start(t)
-		close(restarted)
-	})
-	if err := cni.Remove(background, id, path); err != nil {
+	removed := make(chan error)
+	go func() { removed <- cni.Remove(background, id, path) }()
+	time.Sleep(4 * retryInterval)
+	daemon.start(t)
+	if err := <-removed; err != nil {
 		t.Errorf("with the daemon back: %v", err)
 	}
-	<-restarted
 }
 
-func mustDeadline(t *testing.T, ctx context.Context) time.Time {
-	t.Helper()
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		t.Fatal("no deadline")
+// What the caller gave up is told as its context tells it.
+func TestTheEndOfTheContextIsTold(t *testing.T) {
+	daemon := newFake(t)
+	daemon.together = 2 // and there is one
+	cni := newCNI(t)
+	soon, cancel := context.WithTimeout(background, 50*time.Millisecond)
+	defer cancel()
+	if _, err := cni.Setup(soon, id, path); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("too late: %v", err)
 	}
-	return deadline
+	never, cancel := context.WithCancel(background)
+	cancel()
+	if _, err := cni.Setup(never, id, path); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
 }
 
 // UNAVAILABLE that the daemon itself says is an answer, and is not asked for again.

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -33,7 +34,7 @@ func IsReadFailure(err error) bool { return errors.Is(err, ErrRead) }
 // IsInvalidResult tells whether the daemon's answer could not be understood.
 func IsInvalidResult(err error) bool { return errors.Is(err, ErrInvalidResult) }
 
-// callError is a call that failed: in words for a person, as a gRPC status, and as one of go-cni's errors.
+// callError is a call that failed: in words for a person, as a gRPC status, and as an error that errors.Is knows.
 type callError struct {
 	doing  string
 	status *status.Status
@@ -54,6 +55,10 @@ func (e *callError) Is(target error) bool {
 		return target == ErrCNINotInitialized
 	case codes.NotFound:
 		return target == ErrNotFound
+	case codes.DeadlineExceeded:
+		return target == context.DeadlineExceeded
+	case codes.Canceled:
+		return target == context.Canceled
 	}
 	return false
 }

@@ -35,7 +35,10 @@ type fake struct {
 	refuse map[string]error // by the method or the interface
 	check  *netplumbv1.CheckResponse
 	ready  bool
-	slow   time.Duration
+
+	together int // how many Attach calls wait for each other
+	inside   int // of them are in progress
+	most     int // at the same time
 }
 
 // newFake starts one, and makes its socket the one that New takes.
@@ -66,7 +69,29 @@ func (f *fake) start(t *testing.T) {
 
 func (f *fake) stop() { f.server.Stop() }
 
-// answered is an error as the daemon itself gives it.
+// meet returns when as many calls are in it as the test wants together.
+func (f *fake) meet(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inside++
+	defer func() { f.inside-- }()
+	for {
+		if f.inside > f.most {
+			f.most = f.inside
+		}
+		if f.most >= f.together {
+			return nil
+		}
+		f.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		f.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// hear remembers a request, and refuses it, as the daemon itself does, if the test said so for one of the names.
 func (f *fake) hear(ctx context.Context, request proto.Message, names ...string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,7 +106,9 @@ func (f *fake) hear(ctx context.Context, request proto.Message, names ...string)
 }
 
 func (f *fake) Attach(ctx context.Context, request *netplumbv1.AttachRequest) (*netplumbv1.AttachResponse, error) {
-	time.Sleep(f.slow)
+	if err := f.meet(ctx); err != nil {
+		return nil, err
+	}
 	if err := f.hear(ctx, request, "Attach", request.Netns.IfName); err != nil {
 		return nil, err
 	}
