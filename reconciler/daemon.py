@@ -14,6 +14,9 @@ from pathlib import Path
 import structlog
 from watchfiles import awatch
 
+from api.cni.server import CniServer
+from api.cni.service import Service
+from api.cni.wire import socket_path
 from api.server import serve
 from models.attachment import NETNS_DIR
 from models.errors import NetplumbError
@@ -31,6 +34,7 @@ from reconciler.loop import Loop
 from reconciler.nodewide import NodeWide
 from reconciler.results import Results
 from reconciler.sdnotify import Notifier
+from reconciler.sources.cni import CniSource
 from reconciler.sources.declared import DeclaredFiles
 from reconciler.sources.files import StateFiles
 from reconciler.sources.rpc import RpcSource
@@ -140,6 +144,7 @@ class _Daemon:
             timeout_s=settings.attach_timeout_s,
             source_conditions=lambda: (*self._declared.conditions(), self._firewalls.condition),
         )
+        self._cni = CniServer(Service(CniSource(self._desired, self._rpc)))
 
     def _sources_loaded(self) -> None:
         self._loop.sources_loaded = self._nodewide.may_remove = True
@@ -173,15 +178,20 @@ class _Daemon:
             group=self._settings.socket_group,
             healthy=self._healthy,
         )
-        log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools])
-        notifier.ready()
         stopped = events.create_task(stop.wait())
         try:
+            await self._cni.start(
+                socket_path(self._settings.socket), self._settings.socket_mode, self._settings.socket_group
+            )
+            log.info(
+                "netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools]
+            )
+            notifier.ready()
             # A task that ends by itself has failed, and a daemon without it must not look alive.
             done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             notifier.stopping()
-            await server.stop(STOP_GRACE_S)
+            await asyncio.gather(server.stop(STOP_GRACE_S), self._cni.stop(STOP_GRACE_S))
             for task in (stopped, *tasks):
                 task.cancel()
             await asyncio.gather(stopped, *tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError
 from models.kernel import Step, kind_of
 from models.status import (
@@ -63,7 +63,7 @@ class RpcSource:
         self._source_conditions = source_conditions
         self._started_at = time.time()
 
-    async def attach(self, spec: AttachmentSpec, timeout_s: float | None) -> AttachmentView:
+    async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
         """Records the wish and waits until the kernel agrees.
 
         Raises a Refusal, and then nothing was recorded, or what the pass failed with. A wish that failed for good
@@ -73,7 +73,7 @@ class RpcSource:
             raise NotReady("no pool is configured; start the daemon with --pool CIDR")
         namespace = self._open(spec.netns.where)
         try:
-            attachment = self._desired.attach(spec, namespace.cookie)
+            attachment = self._desired.attach(spec, namespace.cookie, source)
         except BaseException:
             namespace.close()
             raise
@@ -122,8 +122,12 @@ class RpcSource:
         record = self._desired.attachments.get(spec.key)
         if record is None or not spec.netns_path or spec.netns_path == record.spec.netns.where:
             return 0
+        return self.cookie_at(spec.netns_path)
+
+    def cookie_at(self, path: str) -> int:
+        """That of the network namespace at a path, 0 if there is none."""
         try:
-            with self._kernel.open(spec.netns_path) as namespace:
+            with self._kernel.open(path) as namespace:
                 return namespace.cookie
         except (NamespaceMissingError, NotANetworkNamespace, StepError):
             return 0
