@@ -32,6 +32,7 @@ class Networks(Protocol):
         """Detach what the source holds and does not name as alive, by container and interface."""
         ...
 
-    def status(self) -> NodeStatus:
-        """The daemon as a whole; NotReady while it has no pools."""
+    def status(self, pool: str) -> NodeStatus:
+        """The daemon as a whole. NotReady or PoolExhausted if a network with this pool, any where it is empty, could
+        not be given an address now."""
         ...

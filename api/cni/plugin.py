@@ -13,20 +13,20 @@ SUPPORTED = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 ANSWER_WITHIN_S = 120.0
 PART_BYTES = 1 << 16
-TRY_AGAIN_LATER, NOT_AVAILABLE = 11, 50
+IO_FAILURE, TRY_AGAIN_LATER, NOT_AVAILABLE = 5, 11, 50
 
 
 def main() -> None:
     command = posix.environ.get(b"CNI_COMMAND")
-    config = read_all()
-    if command == b"VERSION":
-        status, answer = 0, said(config, supportedVersions=SUPPORTED)
-    else:
-        try:
+    config = None
+    try:
+        config = read_all()
+        if command == b"VERSION":
+            status, answer = 0, said(config, supportedVersions=SUPPORTED)
+        else:
             status, answer = ask(environment(), config)
-        except (OSError, ValueError) as error:
-            code = NOT_AVAILABLE if command == b"STATUS" else TRY_AGAIN_LATER
-            status, answer = 1, said(config, code=code, msg="netplumb does not answer", details=f"{SOCKET}: {error}")
+    except (OSError, ValueError) as error:
+        status, answer = 1, failure(command, config, error)
     while answer:
         answer = answer[posix.write(1, answer) :]
     posix._exit(status)  # what an orderly exit clears away, the kernel does too
@@ -46,8 +46,8 @@ def environment() -> bytes:
 def ask(variables: bytes, config: bytes) -> tuple[int, bytes]:
     """The exit status and the output that the daemon wants of us. ValueError if its answer is not whole."""
     daemon = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    daemon.connect(SOCKET)  # before the timeout is set: with one, a full backlog would be an error and not a wait
     daemon.settimeout(ANSWER_WITHIN_S)
-    daemon.connect(SOCKET)
     try:  # noqa: SIM105 - contextlib takes longer to import than all of this to run
         daemon.sendall(b"netplumb-cni 1 %d %d\n%s%s" % (len(variables), len(config), variables, config))
     except BrokenPipeError:
@@ -56,10 +56,17 @@ def ask(variables: bytes, config: bytes) -> tuple[int, bytes]:
     while part := daemon.recv(PART_BYTES):
         received += part
     head, _, answer = received.partition(b"\n")
-    status, length = (int(word) for word in head.split())
+    status, length = (int(word) for word in head.split() or (0, -1))
     if len(answer) != length:
         raise ValueError("the connection broke")
     return status, answer
+
+
+def failure(command: bytes | None, config: bytes | None, error: Exception) -> bytes:
+    if config is None:
+        return said(b"", code=IO_FAILURE, msg="the network configuration cannot be read", details=str(error))
+    code = NOT_AVAILABLE if command == b"STATUS" else TRY_AGAIN_LATER
+    return said(config, code=code, msg="netplumb does not answer", details=f"{SOCKET}: {error}")
 
 
 def said(config: bytes, **fields: object) -> bytes:

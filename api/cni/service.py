@@ -15,7 +15,7 @@ from api.cni.result import add_result, missing
 from api.cni.spec import CniError, Code, Command
 from api.cni.wishes import attachment_spec
 from models.attachment import AttachmentKey
-from models.errors import NotReady
+from models.errors import NotReady, PoolExhausted
 from models.status import CheckReport
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Service:
             case Command.GC:
                 await self._networks.gc(asked.source, _alive(asked))
             case Command.STATUS:
-                self._status()
+                self._status(asked.config.pool)
         return b""
 
     async def _check(self, asked: Request) -> None:
@@ -69,14 +69,14 @@ class Service:
         if words := missing(asked, expected, report.view):
             raise CniError(Code.NOT_AS_DESIRED, "the attachment is not what ADD answered", words)
 
-    def _status(self) -> None:
+    def _status(self, pool: str) -> None:
         try:
-            status = self._networks.status()
-        except NotReady as error:
-            raise CniError(Code.NOT_AVAILABLE, "netplumb is not ready", str(error)) from None
-        if not status.ready:
-            causes = "; ".join(it.message for it in status.conditions if not it.status and it.message)
-            raise CniError(Code.LIMITED_CONNECTIVITY, "the node is not in sync", causes)
+            status = self._networks.status(pool)
+        except (NotReady, PoolExhausted) as error:
+            raise CniError(Code.NOT_AVAILABLE, "nothing can be attached now", str(error)) from None
+        cause = next((it.message for it in status.conditions if it.type == "NodeInSync" and not it.status), "")
+        if cause or not status.ready:
+            raise CniError(Code.LIMITED_CONNECTIVITY, "the node is not as it should be", cause)
 
 
 def failed(error: CniError, version: str) -> Answer:

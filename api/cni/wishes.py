@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_interface
 
 from pydantic import ValidationError
 
-from api.cni.config import PortMapping
+from api.cni.config import Bandwidth, PortMapping, RuntimeDns
 from api.cni.request import Request
 from api.cni.spec import CniError, Code
 from api.mistakes import Location, first_mistake
@@ -33,6 +33,11 @@ _CONFIG = {
     "dns": "dns",
     "labels": "args.cni.labels",
     "annotations": "runtimeConfig.io.kubernetes.cri.pod-annotations",
+}
+_FIELDS = {
+    name: field.alias or name
+    for model in (PortMapping, Bandwidth, RuntimeDns)
+    for name, field in model.model_fields.items()
 }
 _LABELS = ("K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID")
 
@@ -68,7 +73,12 @@ def attachment_spec(request: Request) -> AttachmentSpec:
 def _field(location: Location) -> str:
     name, *inner = location
     words = _CONFIG.get(str(name), str(name))
-    return words + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inner)
+    for part in inner:
+        if isinstance(part, int):
+            words += f"[{part}]"
+        elif part in _FIELDS:  # the rest of the location are keys of a mapping and pydantic's names for types
+            words += f".{_FIELDS[part]}"
+    return words
 
 
 def _addresses(request: Request) -> list[IPAddress]:

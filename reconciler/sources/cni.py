@@ -69,8 +69,11 @@ class CniSource:
     async def gc(self, source: str, alive: Set[AttachmentKey]) -> None:
         await self._rpc.gc(source, alive, None)
 
-    def status(self) -> NodeStatus:
-        return self._rpc.status()
+    def status(self, pool: str) -> NodeStatus:  # noqa: ARG002 - pools are chosen by name with the allocator's next step
+        status = self._rpc.status()
+        for version in (4, 6):
+            self._desired.allocator.pick(version)
+        return status
 
 
 def _is(record: Attachment, source: str, container_id: str, if_name: str) -> bool:
