@@ -50,16 +50,17 @@ def ask(variables: bytes, config: bytes) -> tuple[int, bytes]:
     daemon.settimeout(ANSWER_WITHIN_S)
     try:  # noqa: SIM105 - contextlib takes longer to import than all of this to run
         daemon.sendall(b"netplumb-cni 1 %d %d\n%s%s" % (len(variables), len(config), variables, config))
-    except BrokenPipeError:
+    except ConnectionError:
         pass  # it does not want to hear more, and its answer says why
     received = b""
     while part := daemon.recv(PART_BYTES):
         received += part
-    head, _, answer = received.partition(b"\n")
-    status, length = (int(word) for word in head.split() or (0, -1))
-    if len(answer) != length:
-        raise ValueError("the connection broke")
-    return status, answer
+        head, newline, answer = received.partition(b"\n")
+        if newline:
+            status, length = (int(word) for word in head.split())
+            if len(answer) == length:
+                return status, answer
+    raise ValueError("the connection broke")
 
 
 def failure(command: bytes | None, config: bytes | None, error: Exception) -> bytes:
@@ -75,7 +76,9 @@ def said(config: bytes, **fields: object) -> bytes:
 
     try:
         version = json.loads(config)["cniVersion"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
+        version = None
+    if not isinstance(version, str):
         version = SUPPORTED[-1]
     return json.dumps({"cniVersion": version, **fields}).encode()
 
