@@ -19,6 +19,9 @@ from api.text import printable
 from models.attachment import AttachmentSpec
 from models.base import IPAddress
 
+KEY_MAX_CHARS = 253
+"""Of a label and, in the models, of an annotation; Kubernetes lets the latter have 317."""
+
 _ENVIRONMENT = {
     "workload_id": "CNI_ARGS: K8S_POD_UID",
     "netns": "CNI_NETNS",
@@ -59,7 +62,7 @@ def attachment_spec(request: Request) -> AttachmentSpec:
         "port_mappings": [_port_mapping(n, mapping) for n, mapping in enumerate(runtime.port_mappings)],
         "bandwidth": runtime.bandwidth.model_dump(),
         "dns": _dns(request),
-        "annotations": runtime.pod_annotations,
+        "annotations": _annotations(request),
     }
     try:
         return AttachmentSpec.model_validate(wish)
@@ -103,6 +106,12 @@ def _labels(request: Request) -> dict[str, str]:
     """What names the pod, and the labels of `args.cni`, which win."""
     named = {name: value for name in _LABELS if (value := request.args.get(name))}
     return named | {label.key: label.value for label in request.config.args.cni.labels}
+
+
+def _annotations(request: Request) -> dict[str, str]:
+    """An annotation that could not be kept must not fail an ADD; it is left out."""
+    annotations = request.config.runtime_config.pod_annotations
+    return {key: value for key, value in annotations.items() if 0 < len(key) <= KEY_MAX_CHARS and key.isprintable()}
 
 
 def _port_mapping(position: int, mapping: PortMapping) -> dict[str, object]:

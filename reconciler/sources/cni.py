@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set
+from dataclasses import replace
 from time import monotonic
 
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
@@ -31,14 +32,15 @@ class CniSource:
         """The same container again is the same attachment; another one of the same pod moves it, to a namespace that
         does not have it yet."""
         record = self._desired.attachments.get(spec.key)
-        if record is not None and not record.removing and self._is_of_another(record, spec):
+        if record is not None and record.source == source and self._is_in_place(record, spec):
             raise AlreadyHeld(
                 f"interface {spec.if_name} in {spec.netns.where} is that of container {record.spec.container_id}"
             )
         return await self._rpc.attach(spec, None, source)
 
-    def _is_of_another(self, record: Attachment, spec: AttachmentSpec) -> bool:
-        if record.spec.container_id == spec.container_id:
+    def _is_in_place(self, record: Attachment, spec: AttachmentSpec) -> bool:
+        """Whether another container of the same pod has the interface in this very namespace."""
+        if record.removing or record.spec.container_id == spec.container_id:
             return False
         return self._rpc.cookie_at(spec.netns.where) == record.netns_cookie
 
@@ -62,17 +64,21 @@ class CniSource:
             if record is None:
                 raise NotFound(f"{source} has no interface {if_name} of container {container_id}")
             report = await self._rpc.check(record.key)
-            if report.in_sync or monotonic() > ends:
+            # The kernel holds nothing of a container without a namespace, and so nothing that differs.
+            reached = self._rpc.cookie_at(record.spec.netns.where) == record.netns_cookie
+            if report.in_sync and reached:
                 return report
+            if monotonic() > ends:
+                return replace(report, in_sync=False)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def gc(self, source: str, alive: Set[AttachmentKey]) -> None:
         await self._rpc.gc(source, alive, None)
 
-    def status(self, pool: str) -> NodeStatus:  # noqa: ARG002 - pools are chosen by name with the allocator's next step
+    def status(self, pool: str) -> NodeStatus:
         status = self._rpc.status()
         for version in (4, 6):
-            self._desired.allocator.pick(version)
+            self._desired.allocator.pick(version, pool)  # a look that takes nothing
         return status
 
 

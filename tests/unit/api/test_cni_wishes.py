@@ -128,6 +128,13 @@ def test_annotations_are_carried() -> None:
     assert wish(runtimeConfig={"io.kubernetes.cri.pod-annotations": annotations}).annotations == annotations
 
 
+def test_annotations_never_fail_an_add() -> None:
+    """They reach 256 KiB, with keys that Kubernetes allows and we do not keep."""
+    annotations = {"a": "x" * 262_144, "k" * 253: "kept", "k" * 254: "not", "": "not", "new\nline": "not"}
+    kept = wish(runtimeConfig={"io.kubernetes.cri.pod-annotations": annotations}).annotations
+    assert sorted(kept) == ["a", "k" * 253]
+
+
 @pytest.mark.parametrize(
     ("environment", "fields", "code", "words"),
     [
