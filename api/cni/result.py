@@ -14,10 +14,11 @@ from api.cni.request import Request
 from api.cni.spec import number
 from models.base import IPAddress
 from models.kernel import FIRST_HOP_MAC, FIRST_HOP_V4, FIRST_HOP_V6, ip_words
-from models.naming import node_if_name
+from models.naming import ifb_name, node_if_name
 from models.status import AttachmentView
 
 _NOTHING = Result()
+_WORKLOAD_END = 1  # its place among our interfaces, to which the addresses refer
 _FIRST_HOPS = {4: ip_words(FIRST_HOP_V4), 6: ip_words(FIRST_HOP_V6)}
 _IPS_WITHOUT_VERSION = number("1.0.0")
 _INTERFACES_WITH_MTU = number("1.1.0")
@@ -29,7 +30,7 @@ def add_result(request: Request, view: AttachmentView) -> dict[str, Any]:
     before = request.config.prev_result or _NOTHING
     passed_on = before.model_dump(by_alias=True, exclude_unset=True)
     interfaces = list(_interfaces(request, view, with_mtu=version >= _INTERFACES_WITH_MTU))
-    ours = len(before.interfaces) + len(interfaces) - 1
+    ours = len(before.interfaces) + _WORKLOAD_END
     ips = [_ip(address, ours, with_version=version < _IPS_WITHOUT_VERSION) for address in _answered(view)]
     return passed_on | {
         "cniVersion": request.config.cni_version,
@@ -45,10 +46,12 @@ def _answered(view: AttachmentView) -> Iterator[IPAddress]:
 
 
 def _interfaces(request: Request, view: AttachmentView, *, with_mtu: bool) -> Iterator[dict[str, Any]]:
-    """The node's end, then the workload's, which is last on purpose: the addresses refer to it."""
+    """The node's end, the workload's, and the one on the node that shapes what the workload sends."""
     mtu = {"mtu": view.attachment.spec.mtu} if with_mtu and view.attachment.spec.mtu else {}
     yield {"name": node_if_name(view.key), "mac": FIRST_HOP_MAC.hex(":"), **mtu}
     yield {"name": view.key.if_name, "mac": view.attachment.mac, **mtu, "sandbox": request.netns}
+    if view.attachment.spec.bandwidth.egress_rate:
+        yield {"name": ifb_name(view.key), **mtu}
 
 
 def _ip(address: IPAddress, interface: int, *, with_version: bool) -> dict[str, Any]:

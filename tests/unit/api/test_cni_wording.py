@@ -14,9 +14,9 @@ from api.cni.request import Request, request
 from api.cni.result import add_result, missing
 from api.cni.spec import SUPPORTED
 from api.cni.wishes import attachment_spec
-from models.attachment import Attachment
+from models.attachment import Attachment, AttachmentKey
 from models.base import IPAddress
-from models.naming import node_if_name, workload_mac
+from models.naming import ifb_name, node_if_name, workload_mac
 from models.status import AttachmentStatus, AttachmentView, Condition, Phase
 
 ENVIRONMENT = {
@@ -107,6 +107,14 @@ def test_dns_is_carried_through() -> None:
         "search": ["b.example"],
         "options": ["ndots:5"],
     }
+
+
+def test_the_interface_that_shapes_is_told() -> None:
+    """The list is of all interfaces that the attachment created, also those on the host."""
+    found = result(asked(runtimeConfig={"bandwidth": {"egressRate": 1_000_000}}))
+    assert [it["name"] for it in found["interfaces"]][2:] == [ifb_name(AttachmentKey("c1", "eth0"))]
+    assert {ip["interface"] for ip in found["ips"]} == {1}
+    assert len(result(asked(runtimeConfig={"bandwidth": {"ingressRate": 1_000_000}}))["interfaces"]) == 2
 
 
 BEFORE = {
