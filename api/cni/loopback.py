@@ -69,12 +69,13 @@ def carried_out(command: str, version: str, config: "dict[str, object] | None") 
             raise Failure(NOT_AS_DESIRED, f"lo in {netns} is down")
         return None
     flags(IFF_UP)
-    return config.get("prevResult") or result(netns, with_ip_version=version.startswith("0."))  # type: ignore[return-value]
+    before = config.get("prevResult")
+    return before if isinstance(before, dict) else result(netns, with_ip_version=version.startswith("0."))
 
 
 def enter(netns: str) -> None:
     try:
-        descriptor = posix.open(netns, posix.O_RDONLY | posix.O_CLOEXEC)
+        descriptor = posix.open(netns, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError as error:
         raise Failure(INVALID_ENVIRONMENT, f"CNI_NETNS: {netns!r}: {error.strerror}") from None
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET) != 0:
@@ -93,15 +94,22 @@ def flags(change: int = 0) -> int:
 
 def result(netns: str, *, with_ip_version: bool) -> "dict[str, object]":
     addresses = {"4": "127.0.0.1/8"}
-    with open("/proc/self/net/if_inet6") as listed:  # noqa: PTH123 - pathlib takes longer to import than all of this
-        if any(line.split()[-1] == "lo" for line in listed):
-            addresses["6"] = "::1/128"
+    if has_ipv6():
+        addresses["6"] = "::1/128"
     versions = {version: {"version": version} if with_ip_version else {} for version in addresses}
     return {
         "interfaces": [{"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": netns}],
         "ips": [{**versions[version], "interface": 0, "address": text} for version, text in addresses.items()],
         "dns": {},
     }
+
+
+def has_ipv6() -> bool:
+    try:
+        with open("/proc/self/net/if_inet6") as listed:  # noqa: PTH123 - pathlib takes longer to import than all of this
+            return any(line.split()[-1] == "lo" for line in listed)
+    except FileNotFoundError:
+        return False
 
 
 if __name__ == "__main__":

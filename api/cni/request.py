@@ -19,7 +19,7 @@ from api.mistakes import first_mistake
 from api.text import printable
 from models.attachment import CNI_SOURCE_PREFIX
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _ARGS = frozenset(
     {"IP", "MAC", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID", "IgnoreUnknown"}
 )
