@@ -77,13 +77,18 @@ def request(environment: Mapping[str, str], config: bytes) -> Request:
             Code.INVALID_ENVIRONMENT,
             f"CNI_CONTAINERID: {container_id[:300]!r} must be letters, digits, dots, dashes and underscores",
         )
+    args = environment.get("CNI_ARGS", "")
+    if command is Command.DEL:
+        # A runtime deletes what it failed to add. What was wrong with that ADD must not keep it from going.
+        decoded = {name: decoded[name] for name in ("cniVersion", "name") if name in decoded}
+        args = ""
     return Request(
         command,
         _validated(decoded),
         container_id,
         environment.get("CNI_NETNS", ""),
         environment.get("CNI_IFNAME", ""),
-        _args(environment.get("CNI_ARGS", "")),
+        _args(args),
     )
 
 

@@ -55,6 +55,15 @@ async def test_a_del_without_an_add_succeeds(runtime: Runtime, web: Host) -> Non
     runtime.container("c1").delete().succeeded()
 
 
+async def test_a_del_after_an_add_that_was_refused_succeeds(runtime: Runtime, web: Host) -> None:
+    """A delete must be executed even if the add fails; what was wrong with that does not keep the container."""
+    wrong: Json = {"ipam": {"type": "host-local"}, "runtimeConfig": {"portMappings": [{"hostPort": "x"}]}, "mtu": 1}
+    for args in ("", "COLOUR=red"):
+        container = runtime.container("c1", web, args=args)
+        assert container.add(**wrong).status == 1
+        container.delete(**wrong).succeeded()
+
+
 async def test_a_del_without_the_namespace_cleans_up(runtime: Runtime, client: Client, node: Host, web: Host) -> None:
     """CNI_NETNS is optional; a runtime that closed the namespace has none to name."""
     before = set(node.links())

@@ -73,6 +73,17 @@ def test_an_unknown_command_is_code_4(command: str) -> None:
     refused(ENVIRONMENT | {"CNI_COMMAND": command}, config(), Code.INVALID_ENVIRONMENT, "CNI_COMMAND", repr(command))
 
 
+@pytest.mark.parametrize("name", ["runtimeConfig", "prevResult", "args", "dns", "pool", "mtu", "ipam"])
+def test_what_failed_an_add_does_not_fail_its_del(name: str) -> None:
+    """A DEL must follow a failed ADD, and completes to the fullest extent possible: a field that only ADD reads does
+    not matter to it, nor do arguments that nobody knows."""
+    environment = ENVIRONMENT | {"CNI_ARGS": "COLOUR=red"}
+    fields = {name: {"type": ["nonsense"], "interfaces": 7, "cni": 7, "nameservers": 7, "ips": 7}}
+    with pytest.raises(CniError):
+        request(environment, config(**fields))
+    assert request(environment | {"CNI_COMMAND": "DEL"}, config(**fields)).container_id == "c1"
+
+
 def test_a_del_needs_no_namespace() -> None:
     """A namespace may be gone by the time of the DEL."""
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "CNI_NETNS"}
