@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from api.cni.install import Places, install
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 
@@ -114,16 +115,12 @@ class Container:
         return self.call("CHECK", self.runtime.config(version, prevResult=result, **fields))
 
 
-def installed(daemon: Daemon, *flags: str) -> Path:
-    """The plugin, installed by the command for this daemon; returns the directory of the plugins."""
-    directory = daemon.directory / "cni"
-    done = daemon.command(
-        "cni",
-        "install",
-        f"--bin-dir={directory / 'bin'}",
-        f"--conf-dir={directory / 'conf'}",
-        f"--socket={daemon.socket}",
-        *flags,
-    )
-    assert done.returncode == 0, done.stderr
-    return directory / "bin"
+def installed(daemon: Daemon, network: str = NETWORK, pool: str = "") -> Path:
+    """The plugin, installed for this daemon; returns the directory of the plugins."""
+    places = places_of(daemon)
+    install(places, network, pool, daemon.socket)
+    return places.bin_dir
+
+
+def places_of(daemon: Daemon) -> Places:
+    return Places(daemon.directory / "cni" / "conf", daemon.directory / "cni" / "bin")

@@ -12,7 +12,7 @@ from tests.e2e.conftest import NODE_V4, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
-from tests.e2e.runtimes import Json, Runtime, installed
+from tests.e2e.runtimes import NETWORK, Json, Runtime, installed, places_of
 from tests.e2e.wishes import attach
 
 TUNED = {"mac": "02:00:5e:10:00:01", "ips": ["10.213.0.77/24", "fd13::77"]}
@@ -23,10 +23,9 @@ def addresses(result: Json) -> list[str]:
     return [ip["address"].partition("/")[0] for ip in result["ips"]]
 
 
-def plugin_of(daemon: Daemon, network: str = "netplumb") -> Any:
+def plugin_of(daemon: Daemon, network: str = NETWORK) -> Any:
     """The plugin's part of the configuration as it was installed."""
-    conflist = daemon.directory / "cni" / "conf" / f"10-{network}.conflist"
-    return json.loads(conflist.read_text())["plugins"][0]
+    return json.loads(places_of(daemon).conflist(network).read_text())["plugins"][0]
 
 
 async def test_port_mappings_lead_to_the_container(runtime: Runtime, outside: Host, web: Host) -> None:
@@ -95,7 +94,7 @@ async def test_an_address_by_args(runtime: Runtime, web: Host) -> None:
 async def test_the_pool_of_the_network(start_daemon: StartDaemon, node: Host, web: Host, db: Host) -> None:
     """A network takes addresses from the pools that its configuration names, as `install --pool` wrote it."""
     daemon = await start_daemon(pools=("10.213.0.0/24", "10.214.0.0/24"))
-    runtime = Runtime(node, installed(daemon, "--network=blue", "--pool=10.214.0.0/24"), "blue")
+    runtime = Runtime(node, installed(daemon, "blue", "10.214.0.0/24"), "blue")
     plugin = plugin_of(daemon, "blue")
     assert plugin["pool"] == "10.214.0.0/24"
     assert addresses(runtime.container("c1", web).add(pool=plugin["pool"]).result()) == ["10.214.0.2"]
