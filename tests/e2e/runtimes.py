@@ -6,12 +6,14 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from api.cni.install import Places, install
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
+from tests.e2e.waiting import until
 
 PLUGIN_WITHIN_S = 60
 NETWORK = "cluster"
@@ -113,6 +115,18 @@ class Container:
 
     def check(self, result: Json, version: str = "1.1.0", **fields: object) -> Done:
         return self.call("CHECK", self.runtime.config(version, prevResult=result, **fields))
+
+
+def addresses(result: Json) -> list[str]:
+    """The addresses of a result, without their prefix lengths."""
+    return [ip["address"].partition("/")[0] for ip in result["ips"]]
+
+
+async def reaches(source: Host, result: Json) -> None:
+    """Fails unless the source reaches every address of a result. The kernel begins to answer at an IPv6 address in a
+    work queue of its own, which may be late on a busy machine."""
+    for address in addresses(result):
+        await until(partial(source.ping, address), f"{address} answers", within_s=20)
 
 
 def installed(daemon: Daemon, network: str = NETWORK, pool: str = "") -> Path:

@@ -12,15 +12,11 @@ from tests.e2e.conftest import NODE_V4, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
-from tests.e2e.runtimes import NETWORK, Json, Runtime, installed, places_of
+from tests.e2e.runtimes import NETWORK, Runtime, addresses, installed, places_of, reaches
 from tests.e2e.wishes import attach
 
 TUNED = {"mac": "02:00:5e:10:00:01", "ips": ["10.213.0.77/24", "fd13::77"]}
 DNS = {"servers": ["192.0.2.53", "2001:db8::53"], "searches": ["cluster.local"], "options": ["ndots:5"]}
-
-
-def addresses(result: Json) -> list[str]:
-    return [ip["address"].partition("/")[0] for ip in result["ips"]]
 
 
 def plugin_of(daemon: Daemon, network: str = NETWORK) -> Any:
@@ -82,7 +78,7 @@ async def test_static_addresses_and_mac(runtime: Runtime, node: Host, web: Host)
     assert addresses(result) == ["10.213.0.77", "fd13::77"]
     assert web.addresses("eth0") == {"10.213.0.77/32", "fd13::77/128"}
     assert result["interfaces"][1]["mac"] == web.link("eth0")["address"] == TUNED["mac"]
-    assert all(node.ping(address) for address in addresses(result))
+    await reaches(node, result)
 
 
 async def test_an_address_by_args(runtime: Runtime, web: Host) -> None:
@@ -171,5 +167,5 @@ async def test_grpc_sees_what_a_runtime_attached(runtime: Runtime, client: Clien
     """One daemon, one view: a workload of a client of gRPC reaches one of a runtime; it may not take its address."""
     result = runtime.container("c1", web).add().result()
     await client.attach(attach(db))
-    assert all(db.ping(address) for address in addresses(result))
+    await reaches(db, result)
     assert (await client.check("c1")).in_sync

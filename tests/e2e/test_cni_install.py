@@ -10,7 +10,7 @@ from api.client import Client
 from api.cni.install import Places
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
-from tests.e2e.runtimes import Runtime, places_of
+from tests.e2e.runtimes import Runtime, places_of, reaches
 
 
 def flags(places: Places) -> tuple[str, str]:
@@ -45,7 +45,7 @@ async def test_uninstall_leaves_what_is_attached(places: Places, daemon: Daemon,
     done = daemon.command("cni", "uninstall", *flags(places))
     assert done.returncode == 0, done.stderr
     assert list(places.conf_dir.iterdir()) == list(places.bin_dir.iterdir()) == []
-    assert all(node.ping(ip["address"].partition("/")[0]) for ip in result["ips"])
+    await reaches(node, result)
 
 
 async def test_a_daemon_elsewhere_is_not_asked(places: Places, daemon: Daemon, node: Host, web: Host) -> None:
