@@ -25,6 +25,18 @@ class _Read(BaseModel):
         return {name: it for name, it in value.items() if it is not None}
 
 
+class _WrittenByGo(_Read):
+    """Go reads names without regard to case, and go-cni, which containerd uses, writes `HostPort` for `hostPort`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_specified(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        names = {(field.alias or name).lower(): field.alias or name for name, field in cls.model_fields.items()}
+        return {names.get(str(name).lower(), name): it for name, it in value.items()}
+
+
 class _PassedOn(_Read):
     model_config = ConfigDict(extra="allow")
 
@@ -55,20 +67,20 @@ class NetworkDns(_Read):
     options: tuple[str, ...] = ()
 
 
-class RuntimeDns(_Read):
+class RuntimeDns(_WrittenByGo):
     servers: tuple[str, ...] = ()
     searches: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
 
-class PortMapping(_Read):
+class PortMapping(_WrittenByGo):
     host_port: int = Field(alias="hostPort")
     container_port: int = Field(alias="containerPort")
     protocol: str = ""
     host_ip: str = Field(default="", alias="hostIP")
 
 
-class Bandwidth(_Read):
+class Bandwidth(_WrittenByGo):
     ingress_rate: int = Field(default=0, alias="ingressRate")
     ingress_burst: int = Field(default=0, alias="ingressBurst")
     egress_rate: int = Field(default=0, alias="egressRate")

@@ -63,6 +63,22 @@ def test_port_mappings_as_containerd_and_podman_write_them() -> None:
     )
 
 
+def test_gos_own_spelling_is_taken() -> None:
+    """go-cni names no JSON keys, so that containerd writes the names of Go's fields."""
+    spec = wish(
+        runtimeConfig={
+            "portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "udp", "HostIP": "192.0.2.1"}],
+            "bandwidth": {"IngressRate": 1_000_000, "IngressBurst": 0, "EgressRate": 2_000_000, "EgressBurst": 0},
+            "dns": {"Servers": ["192.0.2.53"], "Searches": ["example.org"], "Options": None},
+        }
+    )
+    assert spec.port_mappings == (
+        PortMapping(host_port=8080, container_port=80, protocol=Protocol.UDP, host_ip=ip_address("192.0.2.1")),
+    )
+    assert spec.bandwidth == Bandwidth(ingress_rate=1_000_000, egress_rate=2_000_000)
+    assert (spec.dns.servers, spec.dns.searches) == ((ip_address("192.0.2.53"),), ("example.org",))
+
+
 def test_bandwidth_is_taken_in_bits() -> None:
     """Capability bandwidth: rates in bits per second, bursts in bits; containerd's burst is the largest there is."""
     limits = {"ingressRate": 1_000_000, "ingressBurst": 2**32 - 1, "egressRate": 2_000_000, "egressBurst": 3_000}
