@@ -121,9 +121,11 @@ def _configuration(network: str, pool: str) -> Mapping[str, Any]:
 
 def _first_line() -> str:
     """The interpreter that this environment was made from: the plugin outlives the environment, and needs nothing of
-    it."""
-    python = Path(sys.base_prefix, "bin", "python3")
-    shebang = f"#!{python if python.exists() else Path(sys.executable).resolve()} -IS"
+    it. A name without a version outlives an upgrade of the interpreter besides."""
+    python = Path(sys.executable).resolve()
+    if (unversioned := Path(sys.base_prefix, "bin", "python3")).resolve() == python:
+        python = unversioned
+    shebang = f"#!{python} -IS"
     if len(shebang.encode()) > SHEBANG_MAX_BYTES or shebang.count(" ") > 1:
         raise InstallError(f"{shebang!r} cannot be the first line of a script")
     return f"{shebang}\n{_MARK}\n"

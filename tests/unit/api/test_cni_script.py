@@ -149,6 +149,17 @@ def test_a_broken_answer_is_no_answer(places: Places, socket_path: Path, answer:
         assert error(run(places, "ADD"))["code"] == 11
 
 
+def test_a_daemon_that_hangs_is_not_waited_for_without_end(places: Places, socket_path: Path) -> None:
+    """Error 11 after a while, as if it were away; here the while is made short."""
+    text = places.plugin.read_text()
+    assert "ANSWER_WITHIN_S = 120.0" in text
+    places.plugin.write_text(text.replace("ANSWER_WITHIN_S = 120.0", "ANSWER_WITHIN_S = 0.1"))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{socket_path}.cni")
+        listening.listen()
+        assert error(run(places, "ADD"))["code"] == 11
+
+
 @pytest.mark.parametrize("config", [b"", b"{", b"[]", b'{"cniVersion": 7}'])
 def test_it_says_so_whatever_the_configuration(places: Places, config: bytes) -> None:
     """Without a version to speak, it speaks its latest."""
