@@ -133,11 +133,11 @@ def _first_line() -> str:
 
 def _source(module_file: str | None) -> str:
     assert module_file is not None
-    return Path(module_file).read_text()
+    return Path(module_file).read_text("utf-8")
 
 
 def _write(path: Path, text: str, *, mode: int) -> None:
-    with NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as made:
+    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as made:
         place = Path(made.name)
         try:
             made.write(text)
