@@ -12,9 +12,17 @@ from ipaddress import ip_address
 from pydantic import ValidationError
 
 from api.defaults import DEFAULT_IF_NAME
+from api.mistakes import Location, first_mistake
 from api.text import printable
 from api.v1 import netplumb_pb2 as pb
-from models.attachment import CNI_SOURCE_PREFIX, LABEL_KEY_MAX_CHARS, RPC_SOURCE, AttachmentKey, AttachmentSpec, DetachSpec
+from models.attachment import (
+    CNI_SOURCE_PREFIX,
+    LABEL_KEY_MAX_CHARS,
+    RPC_SOURCE,
+    AttachmentKey,
+    AttachmentSpec,
+    DetachSpec,
+)
 from models.bandwidth import NO_LIMITS, Bandwidth
 from models.base import IPAddress
 from models.errors import InvalidRequest
@@ -322,25 +330,12 @@ def bandwidth(limits: Bandwidth) -> pb.Bandwidth:
 
 def _in_proto_words(error: ValidationError) -> InvalidRequest:
     """The first of the mistakes that pydantic found."""
-    mistake = error.errors(include_url=False, include_input=False)[0]
-    context = mistake.get("ctx", {})
-    match mistake["type"]:
-        case "value_error":
-            message = str(context["error"])
-        case "string_too_long":
-            message = f"is longer than {context['max_length']} characters"
-        case "string_too_short":
-            message = "must not be empty"
-        case "too_long":
-            message = f"has more than {context['max_length']} entries"
-        case _:
-            message = mistake["msg"]
-    if not mistake["loc"]:  # a rule over several fields begins its message with the field that it blames
-        return InvalidRequest("", message)
-    return InvalidRequest(_field(mistake["loc"]), message)
+    location, message = first_mistake(error)
+    # A rule over several fields begins its message with the field that it blames.
+    return InvalidRequest(_field(location) if location else "", message)
 
 
-def _field(location: tuple[int | str, ...]) -> str:
+def _field(location: Location) -> str:
     name, *inner = location
     words = _PROTO_NAMES.get(str(name), str(name))
     if name in _MAPS and inner:

@@ -19,7 +19,7 @@ from models.attachment import MTU_MAX, MTU_MIN
 from models.base import Model
 from models.network import Pool
 
-SOCKET_PATH_MAX_BYTES = 107  # sun_path less the closing NUL, unix(7)
+SOCKET_PATH_MAX_BYTES = 103  # sun_path less the closing NUL, unix(7), and less the `.cni` of the socket beside it
 _MODE_MAX = 0o777
 
 

@@ -169,17 +169,16 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         snapshot = None
 
 
-def preview(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Step, ...]:
-    """The steps that a pass would take now. Changes nothing; a namespace that is yet to be made shows as nothing."""
+def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
+    """What a pass would do now. Changes nothing; None where there is no namespace and nothing of the node's side."""
     work = Work(attachment, node, may_block=False)
     outcome = Outcome(attachment.key, attachment.generation)
     namespace = _open(work, kernel, outcome)
     try:
         if attachment.removing:
             observed = kernel.observe(attachment, namespace, hint_indexes=(), snapshot=None, node_ipv6=node.ipv6)
-            return plan((), observed.objects).steps
-        _, made = observe_and_plan(work, kernel, namespace, None, outcome)
-        return made.steps if made is not None else ()
+            return plan((), observed.objects)
+        return observe_and_plan(work, kernel, namespace, None, outcome)[1]
     finally:
         if namespace is not None:
             namespace.close()

@@ -14,6 +14,9 @@ from pathlib import Path
 import structlog
 from watchfiles import Change, awatch
 
+from api.cni.server import CniServer
+from api.cni.service import Service
+from api.cni.wire import socket_path
 from api.server import serve
 from models.attachment import NETNS_DIR, AttachmentKey
 from models.errors import NetplumbError
@@ -36,6 +39,7 @@ from reconciler.proxywatch import watch_proxies
 from reconciler.rebuild import condition
 from reconciler.results import Results
 from reconciler.sdnotify import Notifier
+from reconciler.sources.cni import CniSource
 from reconciler.sources.declared import DeclaredFiles
 from reconciler.sources.files import StateFiles
 from reconciler.sources.rpc import RpcSource
@@ -155,6 +159,7 @@ class _Daemon:
             timeout_s=settings.attach_timeout_s,
             source_conditions=self._source_conditions,
         )
+        self._cni = CniServer(Service(CniSource(self._desired, self._rpc)))
 
     def _source_conditions(self) -> tuple[Condition, ...]:
         origin = self._origin
@@ -203,15 +208,20 @@ class _Daemon:
             self._sources_loaded()
         tasks.append(events.create_task(self._beat(notifier)))
         tasks.append(events.create_task(watch_proxies(self._proxies, self._results.hints, self._proxy_lost)))
-        log.info("netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools])
-        notifier.ready()
         stopped = events.create_task(stop.wait())
         try:
+            await self._cni.start(
+                socket_path(self._settings.socket), self._settings.socket_mode, self._settings.socket_group
+            )
+            log.info(
+                "netplumb serves", socket=str(self._settings.socket), pools=[p.prefix for p in self._settings.pools]
+            )
+            notifier.ready()
             # A task that ends by itself has failed, and a daemon without it must not look alive.
             done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             notifier.stopping()
-            await server.stop(STOP_GRACE_S)
+            await asyncio.gather(server.stop(STOP_GRACE_S), self._cni.stop(STOP_GRACE_S))
             for task in (stopped, *tasks):
                 task.cancel()
             await asyncio.gather(stopped, *tasks, return_exceptions=True)

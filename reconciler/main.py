@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli import commands
+from api.cli import cni, commands
 from reconciler import configcli
 from reconciler.configcli import Config, DataDir, load_or_exit, with_settings
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     "kernel agree.",
 )
 commands.register(app)
+cni.register(app)
 configcli.register(app)
 
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError
 from models.kernel import Step, kind_of
 from models.status import (
@@ -29,8 +30,11 @@ from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.nodewide import NodeWide
+from reconciler.plan import Plan
 from reconciler.results import Tally
 from reconciler.statuses import Statuses
+
+_Read = TypeVar("_Read")
 
 
 class RpcSource:
@@ -63,7 +67,7 @@ class RpcSource:
         self._source_conditions = source_conditions
         self._started_at = time.time()
 
-    async def attach(self, spec: AttachmentSpec, timeout_s: float | None) -> AttachmentView:
+    async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
         """Records the wish and waits until the kernel agrees.
 
         Raises a Refusal, and then nothing was recorded, or what the pass failed with. A wish that failed for good
@@ -73,7 +77,7 @@ class RpcSource:
             raise NotReady("no pool is configured; start the daemon with --pool CIDR")
         namespace = self._open(spec.netns.where)
         try:
-            attachment = self._desired.attach(spec, namespace.cookie)
+            attachment = self._desired.attach(spec, namespace.cookie, source)
         except BaseException:
             namespace.close()
             raise
@@ -123,8 +127,12 @@ class RpcSource:
         record = self._desired.attachments.get(spec.key)
         if record is None or not spec.netns_path or spec.netns_path == record.spec.netns.where:
             return 0
+        return self.cookie_at(spec.netns_path)
+
+    def cookie_at(self, path: str) -> int:
+        """That of the network namespace at a path, 0 if there is none."""
         try:
-            with self._kernel.open(spec.netns_path) as namespace:
+            with self._kernel.open(path) as namespace:
                 return namespace.cookie
         except (NamespaceMissingError, NotANetworkNamespace, StepError):
             return 0
@@ -139,14 +147,18 @@ class RpcSource:
         return record
 
     async def check(self, key: AttachmentKey) -> CheckReport:
-        """Reads the kernel and compares; changes nothing."""
+        """Reads the kernel and compares; changes nothing. Where something foreign is in the way, or there is no
+        namespace, nothing differs that could be changed, and yet it is not as desired."""
         record = self._record(key)
-        differences = await self._in_reader(lambda: self._differences(record))
-        view = self._statuses.view(record)
-        return CheckReport(not differences and not record.removing, view, tuple(differences))
+        made = await self._in_reader(lambda: self._preview(record))
+        in_sync = made is not None and not made.steps and not made.conflicts and not record.removing
+        return CheckReport(in_sync, self._statuses.view(record), tuple(_changes(key, made)))
+
+    def _preview(self, record: Attachment) -> Plan | None:
+        return preview(record, self._nodewide.node, self._reader)
 
     def _differences(self, record: Attachment) -> list[PlannedChange]:
-        return [_change(record.key, step) for step in preview(record, self._nodewide.node, self._reader)]
+        return _changes(record.key, self._preview(record))
 
     async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
         """What one wish, or the loop as it stands, would change in the kernel."""
@@ -167,7 +179,7 @@ class RpcSource:
         node = [_change(None, step) for step in self._nodewide.plan(self._reader).steps]
         return node + [change for record in records for change in self._differences(record)]
 
-    async def _in_reader(self, read: Callable[[], list[PlannedChange]]) -> list[PlannedChange]:
+    async def _in_reader(self, read: Callable[[], _Read]) -> _Read:
         async with self._reading:
             return await asyncio.to_thread(read)
 
@@ -203,6 +215,10 @@ class RpcSource:
 
     def list(self) -> Sequence[AttachmentView]:
         return self._statuses.views()
+
+
+def _changes(key: AttachmentKey, made: Plan | None) -> list[PlannedChange]:
+    return [_change(key, step) for step in made.steps] if made is not None else []
 
 
 def _change(key: AttachmentKey | None, step: Step) -> PlannedChange:

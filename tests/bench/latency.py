@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from tests.bench.calls import connected
 from tests.bench.floor import floor
 from tests.bench.loopbacks import loopbacks
+from tests.bench.plugin import Plugin
 from tests.bench.report import show, write
 from tests.bench.results import results
 from tests.bench.rounds import Bench, Samples
@@ -58,6 +59,7 @@ async def measure(directory: Path, *, rounds: int, workloads: int, clients: int)
             one=await stack.enter_async_context(connected(running.socket, 1)),
             many=await stack.enter_async_context(connected(running.socket, clients)),
             nothing=await stack.enter_async_context(connected(idle, clients)),
+            plugin=Plugin.of(running),
         )
         samples = Samples()
         for number in range(WARM_UP_ROUNDS + rounds):

@@ -18,6 +18,9 @@ NOTES = {
     "call": "floor: idle RPC",
     "floor attach": "floor: objects by netlink",
     "floor detach": "floor: one RTM_DELLINK",
+    "python": "floor: python3 -I -S -c pass",
+    "plugin add": "CNI plugin, ADD",
+    "plugin del": "CNI plugin, DEL",
 }
 
 

@@ -11,6 +11,7 @@ from tests.bench.rounds import Samples
 
 RATIO_AIM, RATIO_EXPECTED, RATIO_MOST = 1.6, 3.0, 6.0
 RATE_EXPECTED, RATE_LEAST = 500.0, 250.0
+PLUGIN_EXPECTED, PLUGIN_MOST = 2.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Results:
     floor_ms: float
     ratio: float
     ratio_by_round: tuple[float, ...]
+    plugin_ratio: float
     detach_rate: float
     detach_rate_by_round: tuple[float, ...]
     verdicts: tuple[Verdict, ...]
@@ -53,6 +55,7 @@ def results(samples: Samples, clients: int) -> Results:
     rows = {name: _row(name, samples) for name in samples.rounds}
     floor_ms = rows["floor attach"].p50 + rows["call 1"].p50
     ratio = rows["attach 1"].p50 / floor_ms
+    plugin_ratio = rows["plugin add"].p50 / (rows["python"].p50 + rows["attach 1"].p50)
     rates = tuple(timed.rate for timed in samples.rounds[f"detach {clients}"])
     rate = median(rates)
     return Results(
@@ -60,9 +63,10 @@ def results(samples: Samples, clients: int) -> Results:
         floor_ms=floor_ms,
         ratio=ratio,
         ratio_by_round=_ratios(samples),
+        plugin_ratio=plugin_ratio,
         detach_rate=rate,
         detach_rate_by_round=rates,
-        verdicts=(_of_ratio(ratio), _of_rate(rate, clients)),
+        verdicts=(_of_ratio(ratio), _of_rate(rate, clients), _of_plugin(plugin_ratio)),
     )
 
 
@@ -102,3 +106,12 @@ def _of_rate(rate: float, clients: int) -> Verdict:
     if rate < RATE_EXPECTED:
         return Verdict(f"{words}: less than the {RATE_EXPECTED:g}/s expected", failed=False)
     return Verdict(f"{words}: as expected, {RATE_EXPECTED:g}/s or more", failed=False)
+
+
+def _of_plugin(ratio: float) -> Verdict:
+    words = f"ADD by the CNI plugin is {ratio:.2f} times Python's start and an Attach"
+    if ratio > PLUGIN_MOST:
+        return Verdict(f"{words}: FAILED, above {PLUGIN_MOST:g}", failed=True)
+    if ratio > PLUGIN_EXPECTED:
+        return Verdict(f"{words}: worse than the {PLUGIN_EXPECTED:g} expected", failed=False)
+    return Verdict(f"{words}: as expected, {PLUGIN_EXPECTED:g} or better", failed=False)

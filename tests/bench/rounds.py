@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from api.client import Client
 from tests.bench.calls import Call, Timed, attach, detach, timed
 from tests.bench.floor import Floor
+from tests.bench.plugin import Plugin
 from tests.e2e.hosts import Host
+
+PLUGIN_CALLS = 50
+"""Of each command in a round; starting programs takes long."""
 
 SETTLE_S = 0.3  # the daemon's and the kernel's late work of one part is not to fall into the next
 
@@ -37,6 +41,7 @@ class Bench:
     one: Sequence[Client]
     many: Sequence[Client]
     nothing: Sequence[Client]
+    plugin: Plugin
 
     async def round(self, samples: Samples) -> None:
         """Each of the daemon's parts stands between two of the floor's."""
@@ -47,6 +52,17 @@ class Bench:
             await self._floor(samples)
             await self._part(samples, f"attach {name}", clients, attaches)
             await self._part(samples, f"detach {name}", clients, detaches)
+            if name == "1":
+                await self._plugin(samples)
+
+    async def _plugin(self, samples: Samples) -> None:
+        self.as_new()
+        await asyncio.sleep(SETTLE_S)
+        starts, adds = self.plugin.adds(self.workloads[:PLUGIN_CALLS])
+        samples.add("python", starts)
+        samples.add("plugin add", adds)
+        await asyncio.sleep(SETTLE_S)
+        samples.add("plugin del", self.plugin.deletes(self.workloads[:PLUGIN_CALLS]))
 
     async def _part(self, samples: Samples, name: str, clients: Sequence[Client], calls: Sequence[Call]) -> None:
         if name.startswith("attach"):

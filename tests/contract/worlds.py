@@ -184,7 +184,8 @@ def attached(world: World) -> Attachment:
 
 def planned(world: World, attachment: Attachment) -> list[str]:
     """What a pass would do now, in words."""
-    return [str(step) for step in preview(attachment, NODE, world.kernel)]
+    made = preview(attachment, NODE, world.kernel)
+    return [str(step) for step in made.steps] if made is not None else []
 
 
 def seen(world: World, attachment: Attachment) -> set[KernelObject]:

@@ -15,6 +15,7 @@ from api.client import Client
 from tests import namespaces
 from tests.e2e.daemons import POOLS, Daemon
 from tests.e2e.hosts import Host, temporary
+from tests.e2e.runtimes import Runtime, installed
 
 NODE_V4, NODE_V6 = "192.0.2.1", "2001:db8::1"
 OUTSIDE_V4, OUTSIDE_V6 = "192.0.2.2", "2001:db8::2"
@@ -107,3 +108,9 @@ async def daemon(start_daemon: StartDaemon) -> Daemon:
 async def client(daemon: Daemon) -> AsyncIterator[Client]:
     async with daemon.client() as client:
         yield client
+
+
+@pytest.fixture
+def runtime(node: Host, daemon: Daemon) -> Runtime:
+    """A runtime with the CNI plugin, installed for the daemon."""
+    return Runtime(node, installed(daemon))

@@ -133,6 +133,13 @@ class Daemon:
         self.process.kill()
         self.process.wait(STOP_WITHIN_S)
 
+    def pause(self) -> None:
+        """It answers and repairs nothing from now on; what connects to it waits."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
     def terminate(self) -> int:
         """Ends it politely, and returns its exit status."""
         self.process.terminate()

@@ -1,0 +1,87 @@
+"""The source behind the CNI plugin. Each network is a source of its own and touches nothing but what it holds.
+
+Runtimes know an attachment by container and interface; its key may be the pod instead, whose sandboxes come and go.
+It implements the protocol that the API declares, without knowing the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Set
+from dataclasses import replace
+from time import monotonic
+
+from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from models.errors import AlreadyHeld, NotFound
+from models.status import AttachmentView, CheckReport, NodeStatus
+from reconciler.desired import Desired
+from reconciler.sources.rpc import RpcSource
+
+REPAIRED_WITHIN_S = 2.0
+_LOOK_EVERY_S = 0.1
+
+
+class CniSource:
+    """`rpc` does what is the same for every client."""
+
+    def __init__(self, desired: Desired, rpc: RpcSource) -> None:
+        self._desired = desired
+        self._rpc = rpc
+
+    async def attach(self, source: str, spec: AttachmentSpec) -> AttachmentView:
+        """The same container again is the same attachment; another one of the same pod moves it, to a namespace that
+        does not have it yet."""
+        record = self._desired.attachments.get(spec.key)
+        if record is not None and record.source == source and self._is_in_place(record, spec):
+            raise AlreadyHeld(
+                f"interface {spec.if_name} in {spec.netns.where} is that of container {record.spec.container_id}"
+            )
+        return await self._rpc.attach(spec, None, source)
+
+    def _is_in_place(self, record: Attachment, spec: AttachmentSpec) -> bool:
+        """Whether another container of the same pod has the interface in this very namespace."""
+        if record.removing or record.spec.container_id == spec.container_id:
+            return False
+        return self._rpc.cookie_at(spec.netns.where) == record.netns_cookie
+
+    async def detach(self, source: str, container_id: str, if_name: str) -> None:
+        record = self._find(source, container_id, if_name)
+        if record is not None:
+            spec = DetachSpec(workload_id=record.spec.workload_id, if_name=if_name, container_id=container_id)
+            await self._rpc.detach(spec, None)
+
+    def _find(self, source: str, container_id: str, if_name: str) -> Attachment | None:
+        record = self._desired.attachments.get(AttachmentKey(container_id, if_name))
+        if record is not None and _is(record, source, container_id, if_name):
+            return record
+        records = self._desired.attachments.values()
+        return next((record for record in records if _is(record, source, container_id, if_name)), None)
+
+    async def check(self, source: str, container_id: str, if_name: str) -> CheckReport:
+        ends = monotonic() + REPAIRED_WITHIN_S
+        while True:
+            record = self._find(source, container_id, if_name)
+            if record is None:
+                raise NotFound(f"{source} has no interface {if_name} of container {container_id}")
+            report = await self._rpc.check(record.key)
+            # The kernel holds nothing of a container without a namespace, and so nothing that differs.
+            reached = self._rpc.cookie_at(record.spec.netns.where) == record.netns_cookie
+            if report.in_sync and reached:
+                return report
+            if monotonic() > ends:
+                return replace(report, in_sync=False)
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def gc(self, source: str, alive: Set[AttachmentKey]) -> None:
+        await self._rpc.gc(source, alive, None)
+
+    def status(self, pool: str) -> NodeStatus:
+        status = self._rpc.status()
+        for version in (4, 6):
+            self._desired.allocator.pick(version, pool)  # a look that takes nothing
+        return status
+
+
+def _is(record: Attachment, source: str, container_id: str, if_name: str) -> bool:
+    spec = record.spec
+    return record.source == source and spec.container_id == container_id and spec.if_name == if_name
