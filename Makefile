@@ -50,6 +50,16 @@ format: setup ## Format the code and apply the safe lint fixes
 proto: setup ## Generate the Python code of the gRPC contract
 	$(call generate,.)
 
+GO_OUT := api/go/cniproxy
+GO_MODULE := github.com/containerd/go-cni
+GO_PACKAGE := M$(PROTO)=$(GO_MODULE)/internal/netplumbv1
+
+.PHONY: proto-go
+proto-go: setup ## Generate its Go code (with Debian's protoc-gen-go and protoc-gen-go-grpc)
+	$(BIN)/python -m grpc_tools.protoc -I . \
+		--go_out=$(GO_OUT) --go_opt=module=$(GO_MODULE),$(GO_PACKAGE) --go-grpc_out=$(GO_OUT) \
+		--go-grpc_opt=module=$(GO_MODULE),$(GO_PACKAGE),require_unimplemented_servers=false $(PROTO)
+
 .PHONY: proto-check
 proto-check: setup ## Fail if the generated code is not that of the contract
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \

@@ -127,8 +127,8 @@ class Client:
         request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces))
         return (await self._call(self._stub.GC, request)).removed
 
-    async def status(self) -> pb.StatusResponse:
-        return await self._call(self._stub.Status, pb.StatusRequest())
+    async def status(self, timeout_s: float | None = None) -> pb.StatusResponse:
+        return await self._call(self._stub.Status, pb.StatusRequest(), timeout_s)
 
     async def _call(
         self,

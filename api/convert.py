@@ -15,7 +15,7 @@ from api.defaults import DEFAULT_IF_NAME
 from api.mistakes import Location, first_mistake
 from api.text import printable
 from api.v1 import netplumb_pb2 as pb
-from models.attachment import CNI_SOURCE_PREFIX, RPC_SOURCE, AttachmentKey, AttachmentSpec, DetachSpec
+from models.attachment import CNI_SOURCE_PREFIX, LABEL_KEY_MAX, RPC_SOURCE, AttachmentKey, AttachmentSpec, DetachSpec
 from models.bandwidth import NO_LIMITS, Bandwidth
 from models.base import IPAddress
 from models.errors import InvalidRequest
@@ -79,7 +79,12 @@ def attachment_spec(request: pb.AttachRequest) -> AttachmentSpec:
     if request.sysctls:
         wish["sysctls"] = dict(request.sysctls)
     if request.annotations:
-        wish["annotations"] = dict(request.annotations)
+        # People write what they like there. What could not be kept is left out, and fails nothing.
+        wish["annotations"] = {
+            key: value
+            for key, value in request.annotations.items()
+            if 0 < len(key) <= LABEL_KEY_MAX and key.isprintable()
+        }
     for switch in ("default_route", "isolate_node", "isolate_workloads"):
         if request.HasField(switch):
             wish[switch] = getattr(request, switch)
@@ -165,7 +170,7 @@ def attachment(view: AttachmentView) -> pb.Attachment:
         node_if_name=node_if_name(spec.key),
         port_mappings=[port_mapping(mapping) for mapping in spec.port_mappings],
         bandwidth=bandwidth(view.bandwidth) if spec.bandwidth != NO_LIMITS else None,
-        dns=_dns(spec.dns) if spec.dns != _NO_DNS else None,
+        dns=dns(spec.dns) if spec.dns != _NO_DNS else None,
         routes=[pb.Route(dst=str(route.dst), gw=str(route.gw or "")) for route in spec.routes],
         pool=spec.pool,
         sysctls={name.replace("/", "."): value for name, value in spec.sysctls.items()},
@@ -177,7 +182,7 @@ def attachment(view: AttachmentView) -> pb.Attachment:
     )
 
 
-def _dns(dns: Dns) -> pb.DNS:
+def dns(dns: Dns) -> pb.DNS:
     return pb.DNS(servers=[str(server) for server in dns.servers], searches=dns.searches, options=dns.options)
 
 

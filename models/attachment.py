@@ -113,7 +113,8 @@ NetnsName = Annotated[str, AfterValidator(_netns_name)]
 Mac = Annotated[str, AfterValidator(_mac)]
 AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable)]
 ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(printable)]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(printable)]
+LABEL_KEY_MAX = 253
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_KEY_MAX), AfterValidator(printable)]
 LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)]
 
 
