@@ -94,15 +94,18 @@ class Containerd:
 
     async def start(self) -> Self:
         """Starts it, gives it the image, and waits until it can run pods but for their network."""
+        self._spawn()
+        async with self.kubelet() as kubelet:
+            await self._until_it_answers(kubelet)
+            await self._load_image(kubelet)
+        return self
+
+    def _spawn(self) -> None:
         words = self._node.command(self._binary, "--config", str(self._config))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
             )
-        async with self.kubelet() as kubelet:
-            await self._until_it_answers(kubelet)
-            await self._load_image(kubelet)
-        return self
 
     async def _until_it_answers(self, kubelet: Kubelet) -> None:
         assert self._process is not None
@@ -130,10 +133,14 @@ class Containerd:
 
     def ctr(self, *words: str) -> str:
         """Runs containerd's own client on the node, and returns what it printed."""
-        line = self._node.command("ctr", "--address", str(self.socket), *words)
-        done = subprocess.run(line, capture_output=True, text=True, timeout=COMMAND_WITHIN_S, check=False)
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, timeout=COMMAND_WITHIN_S, check=False
+        )
         assert done.returncode == 0, f"ctr {' '.join(words)}: {done.stderr or done.stdout}"
         return done.stdout
+
+    def command(self, *words: str) -> list[str]:
+        return self._node.command("ctr", "--address", str(self.socket), *words)
 
     def logged(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -131,8 +131,8 @@ class Kubelet:
         await until(self.network_ready, "NetworkReady", within_s=CALL_WITHIN_S)
 
 
-def port(host: int, container: int, *, protocol: cri.Protocol = cri.TCP, host_ip: str = "") -> cri.PortMapping:
-    return cri.PortMapping(protocol=protocol, container_port=container, host_port=host, host_ip=host_ip)
+def port(host: int, container: int) -> cri.PortMapping:
+    return cri.PortMapping(protocol=cri.TCP, container_port=container, host_port=host)
 
 
 def _ips(status: cri.PodSandboxStatus) -> tuple[str, ...]:
