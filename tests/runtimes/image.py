@@ -22,7 +22,7 @@ WHO_ASKS = "/cgi-bin/who-asks"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _APPLETS = ("cat", "httpd", "ip", "sh", "sleep", "wget")
 _SCRIPT = b"""#!/bin/sh
-printf 'Content-Type: text/plain\\r\\n\\r\\n%s' "$REMOTE_ADDR"
+printf 'Content-Type: text/plain\\r\\nContent-Length: %s\\r\\n\\r\\n%s' "${#REMOTE_ADDR}" "$REMOTE_ADDR"
 """
 _CONFIG = {"Entrypoint": ["/bin/httpd", "-f", "-p", str(PORT), "-h", "/www"], "Env": ["PATH=/bin"], "WorkingDir": "/"}
 _MEDIA = "application/vnd.oci.image"

@@ -19,7 +19,7 @@ from tests.runtimes import places
 from tests.runtimes.networks import install
 from tests.runtimes.podman import Podman
 from tests.runtimes.remains import Remains
-from tests.runtimes.traffic import seen_as
+from tests.runtimes.traffic import is_served, seen_as
 
 HOST_PORT = 8080
 
@@ -62,7 +62,7 @@ async def test_published_ports_lead_to_the_container(
         assert seen_as(node, address, HOST_PORT), address
     podman.run("rm", "--force", "--time=0", "web")
     await remains.are_none()
-    assert not seen_as(outside, NODE_V4, HOST_PORT)
+    assert not is_served(outside, NODE_V4, HOST_PORT)
 
 
 async def test_two_networks_are_two_interfaces(podman: Podman, client: Client, node: Host, remains: Remains) -> None:

@@ -15,7 +15,7 @@ from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
 from tests.runtimes.kubelet import Kubelet, Pod, port
 from tests.runtimes.remains import Remains
-from tests.runtimes.traffic import rate, seen_as
+from tests.runtimes.traffic import is_served, rate, seen_as
 
 HOST_PORT = 8080
 MBIT = 1_000_000
@@ -52,7 +52,7 @@ async def test_ports_of_the_node_lead_to_the_pod(kubelet: Kubelet, node: Host, o
         assert seen_as(node, address, HOST_PORT), address
     await kubelet.end(pod)
     await remains.are_none()
-    assert not seen_as(outside, NODE_V4, HOST_PORT)
+    assert not is_served(outside, NODE_V4, HOST_PORT)
 
 
 async def test_a_port_that_is_taken_fails_the_pod_alone(kubelet: Kubelet, outside: Host, client: Client) -> None:

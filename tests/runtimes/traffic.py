@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import time
@@ -10,19 +11,40 @@ from pathlib import Path
 from tests.e2e.hosts import Host
 from tests.runtimes import image
 
-ANSWERED_WITHIN_S = 2
+ANSWERED_WITHIN_S = 2.0
+SERVED_WITHIN_S = 10.0
 MEASURED_S = 3
-_LISTENS_WITHIN_S = 10.0
 
 
 def seen_as(host: Host, address: str, port: int = image.PORT) -> str:
-    """The address that a web server saw us come from; empty where none answered."""
-    where = f"[{address}]" if ":" in address else address
-    answer = host.run(
-        f"busybox wget -q -T {ANSWERED_WITHIN_S} -O - http://{where}:{port}{image.WHO_ASKS}", ok=False
-    ).strip()
-    if answer.startswith("wget:"):
-        return ""
+    """The address that the web server in the image saw a client on the host come from. The server may still start."""
+    ends = time.monotonic() + SERVED_WITHIN_S
+    while True:
+        try:
+            return _ask(host, address, port)
+        except OSError as error:
+            if time.monotonic() > ends:
+                raise AssertionError(f"nobody answers {host.name} at {address} port {port}: {error}") from None
+            time.sleep(0.05)
+
+
+def is_served(host: Host, address: str, port: int = image.PORT) -> bool:
+    """Whether anybody answers a client on the host now."""
+    try:
+        _ask(host, address, port)
+    except OSError:
+        return False
+    return True
+
+
+def _ask(host: Host, address: str, port: int) -> str:
+    with host.enter():
+        connection = http.client.HTTPConnection(address, port, timeout=ANSWERED_WITHIN_S)
+        try:
+            connection.request("GET", image.WHO_ASKS)
+            answer = connection.getresponse().read().decode()
+        finally:
+            connection.close()
     return answer.strip("[]").removeprefix("::ffff:")
 
 
@@ -45,8 +67,8 @@ def rate(server: Path, client: Path, address: str, *, reverse: bool = False) -> 
 
 
 def _until_listening(namespace: Path) -> None:
-    ends = time.monotonic() + _LISTENS_WITHIN_S
+    ends = time.monotonic() + SERVED_WITHIN_S
     words = ["nsenter", f"--net={namespace}", "--", "ss", "-Hltn", "sport = 5201"]
-    while not subprocess.run(words, capture_output=True, timeout=_LISTENS_WITHIN_S, check=True).stdout:
+    while not subprocess.run(words, capture_output=True, timeout=SERVED_WITHIN_S, check=True).stdout:
         assert time.monotonic() < ends, "iperf3 does not listen"
         time.sleep(0.05)
