@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from tests.e2e.hosts import Host
 from tests.runtimes import places
 from tests.runtimes.containerd import Containerd
 from tests.runtimes.kubelet import Kubelet
-from tests.runtimes.networks import install
+from tests.runtimes.networks import installed
 from tests.runtimes.remains import Remains
 
 __all__ = ["client", "daemon", "directory", "make_host", "node", "outside", "own_run", "start_daemon"]
@@ -59,17 +60,16 @@ async def containerd(
     request: pytest.FixtureRequest, flavour: Flavour, daemon: Daemon, node: Host, directory: Path
 ) -> AsyncIterator[Containerd]:
     """A containerd whose pods are netplumb's."""
-    if flavour == "plugin":
-        containerd = Containerd(node, directory / "containerd")
-        install(daemon, conf_dir=containerd.conf_dir, bin_dir=containerd.bin_dir)
-    else:
-        environment = {"NETPLUMB_SOCKET": str(daemon.socket)}
-        binary = request.getfixturevalue("rebuilt")
-        containerd = Containerd(node, directory / "containerd", binary=binary, environment=environment)
-    try:
+    with ExitStack() as stack:
+        if flavour == "plugin":
+            stack.enter_context(installed(daemon))
+            containerd = Containerd(node, directory / "containerd")
+        else:
+            environment = {"NETPLUMB_SOCKET": str(daemon.socket)}
+            binary = request.getfixturevalue("rebuilt")
+            containerd = Containerd(node, directory / "containerd", binary=binary, environment=environment)
+        stack.callback(containerd.end)
         yield await containerd.start()
-    finally:
-        containerd.end()
 
 
 @pytest.fixture

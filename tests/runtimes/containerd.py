@@ -54,10 +54,6 @@ default_runtime_name = "runc"
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{bin_dir}"
-conf_dir = "{conf_dir}"
 """
 
 
@@ -68,8 +64,6 @@ class Containerd:
         self, node: Host, directory: Path, *, binary: str = "containerd", environment: Mapping[str, str] | None = None
     ) -> None:
         self.socket = directory / "containerd.sock"
-        self.bin_dir = directory / "bin"
-        self.conf_dir = directory / "conf"
         self.cgroup = directory.parent.name
         self._node = node
         self._directory = directory
@@ -79,15 +73,7 @@ class Containerd:
         self._config = directory / "config.toml"
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir()
-        self._config.write_text(
-            _CONFIG.format(
-                directory=directory,
-                socket=self.socket,
-                image=image.REFERENCE,
-                bin_dir=self.bin_dir,
-                conf_dir=self.conf_dir,
-            )
-        )
+        self._config.write_text(_CONFIG.format(directory=directory, socket=self.socket, image=image.REFERENCE))
 
     def kubelet(self) -> Kubelet:
         return Kubelet(self.socket, self.cgroup)
@@ -144,6 +130,12 @@ class Containerd:
 
     def logged(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def kill9(self) -> None:
+        """Ends it without giving it a chance to clean up; what it runs runs on."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(STOP_WITHIN_S)
 
     def end(self) -> None:
         """Ends it, and all that it started; what it logged is shown for a failed test."""

@@ -65,6 +65,7 @@ class Kubelet:
         attempt: int = 0,
         ports: Sequence[cri.PortMapping] = (),
         annotations: Mapping[str, str] | None = None,
+        dns: cri.DNSConfig | None = None,
     ) -> Pod:
         """Runs a pod's sandbox, as the first thing that a kubelet does for a pod."""
         uid = uid or str(uuid.uuid4())
@@ -72,6 +73,7 @@ class Kubelet:
         config = cri.PodSandboxConfig(
             metadata=metadata,
             hostname=name,
+            dns_config=dns,
             port_mappings=ports,
             annotations=annotations,
             linux=cri.LinuxPodSandboxConfig(cgroup_parent=f"/{self._cgroup}"),

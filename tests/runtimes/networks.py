@@ -1,17 +1,27 @@
-"""netplumb as a CNI plugin for a runtime, installed as its user would."""
+"""netplumb as a CNI plugin for runtimes, installed as its user would: where they look by themselves."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.e2e.daemons import Daemon
+from tests.runtimes import places
 
 
-def install(daemon: Daemon, *, conf_dir: Path, bin_dir: Path, network: str = "netplumb", pool: str = "") -> None:
-    """Writes the plugin and a network's conflist; the network's pods come from the pool, or from any without one."""
-    for directory in (conf_dir, bin_dir):
-        directory.mkdir(parents=True, exist_ok=True)
-    words = ["--network", network, "--conf-dir", str(conf_dir), "--bin-dir", str(bin_dir)]
-    words += ["--socket", str(daemon.socket), *(("--pool", pool) if pool else ())]
-    done = daemon.command("cni", "install", *words)
+@contextmanager
+def installed(daemon: Daemon, *networks: str) -> Iterator[None]:
+    """The plugin, and networks by name, or the one that has netplumb's without any."""
+    try:
+        for network in networks or ("",):
+            _cni(daemon, "install", *(("--network", network) if network else ()), "--socket", str(daemon.socket))
+        yield
+    finally:
+        _cni(daemon, "uninstall")
+    left = [path for place in (places.CONF_DIR, places.BIN_DIR) for path in place.iterdir()]
+    assert not left, "uninstall leaves nothing"
+
+
+def _cni(daemon: Daemon, *words: str) -> None:
+    done = daemon.command("cni", *words)
     assert done.returncode == 0, done.stderr

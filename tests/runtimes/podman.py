@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 from tests.e2e.hosts import Host
 from tests.runtimes import image, places, processes
 
+PAGE = Path(__file__).parents[2] / "docs" / "runtimes.md"
 COMMAND_WITHIN_S = 60.0
 
 _STORAGE = """\
@@ -31,17 +33,18 @@ static_dir = "{directory}/storage/libpod"
 tmp_dir = "{directory}/tmp"
 volume_path = "{directory}/storage/volumes"
 
-[network]
-network_backend = "cni"
-cni_plugin_dirs = ["{bin_dir}"]
-network_config_dir = "{conf_dir}"
-"""
+{network}"""
+
+
+def told_settings() -> str:
+    """What the page about runtimes tells to set, in its own words."""
+    blocks = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    return str(blocks[0])
 
 
 class Podman:
     def __init__(self, node: Host, directory: Path) -> None:
-        self.bin_dir = directory / "bin"
-        self.conf_dir = directory / "conf"
         self._cgroup = directory.parent.name
         self._node = node
         self._directory = directory
@@ -54,7 +57,7 @@ class Podman:
 
     def _write(self, name: str, text: str) -> str:
         path = self._directory / name
-        path.write_text(text.format(directory=self._directory, bin_dir=self.bin_dir, conf_dir=self.conf_dir))
+        path.write_text(text.format(directory=self._directory, network=told_settings()))
         return str(path)
 
     def load_image(self) -> None:
@@ -87,3 +90,4 @@ class Podman:
         finally:
             processes.end_all(self._directory, self._cgroup)
             places.unmount_below(self._directory)
+            places.remove_namespaces("netns-*")

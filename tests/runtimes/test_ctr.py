@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from api.client import Client
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
-from tests.runtimes import image, places
+from tests.runtimes import image
 from tests.runtimes.containerd import Containerd
-from tests.runtimes.networks import install
+from tests.runtimes.networks import installed
 from tests.runtimes.remains import Remains
 from tests.runtimes.traffic import seen_as
 
@@ -25,15 +24,12 @@ RUN_WITHIN_S = 30.0
 @pytest.fixture
 async def containerd(daemon: Daemon, node: Host, directory: Path) -> AsyncIterator[Containerd]:
     """A containerd whose client finds netplumb's plugin where it looks for plugins by itself."""
-    install(daemon, conf_dir=places.CONF_DIR, bin_dir=places.BIN_DIR)
     containerd = Containerd(node, directory / "containerd")
-    try:
-        yield await containerd.start()
-    finally:
-        containerd.end()
-        for place in (places.CONF_DIR, places.BIN_DIR):
-            shutil.rmtree(place)
-            place.mkdir()
+    with installed(daemon):
+        try:
+            yield await containerd.start()
+        finally:
+            containerd.end()
 
 
 async def test_a_container_has_its_network_from_its_first_instruction(containerd: Containerd, remains: Remains) -> None:

@@ -10,6 +10,7 @@ import pytest
 from api.client import Client
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
+from tests.runtimes.containerd import Containerd
 from tests.runtimes.kubelet import Kubelet, port
 from tests.runtimes.remains import Remains
 from tests.runtimes.traffic import seen_as
@@ -66,6 +67,24 @@ async def test_killed_under_running_pods_it_loses_nothing(
         assert (await client.check(pod.uid)).in_sync
         assert await kubelet.ips(pod) == pod.ips
     await asyncio.gather(*map(kubelet.end, pods))
+    await remains.are_none()
+
+
+async def test_containerd_killed_under_running_pods_loses_nothing(
+    containerd: Containerd, kubelet: Kubelet, node: Host, remains: Remains
+) -> None:
+    """SIGKILL and a restart of containerd: the pods answer throughout, and are ended by the new one."""
+    pods = [await kubelet.run(f"pod-{number}", ports=[port(9000 + number, 80)]) for number in range(3)]
+    containerd.kill9()
+    for pod in pods:
+        assert seen_as(node, pod.ipv4)
+    await containerd.start()
+    async with containerd.kubelet() as anew:
+        await anew.until_network_ready()
+        for pod in pods:
+            assert await anew.ips(pod) == pod.ips
+            assert seen_as(node, pod.ipv6)
+            await anew.end(pod)
     await remains.are_none()
 
 

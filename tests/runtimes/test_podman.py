@@ -15,8 +15,7 @@ from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
-from tests.runtimes import places
-from tests.runtimes.networks import install
+from tests.runtimes.networks import installed
 from tests.runtimes.podman import Podman
 from tests.runtimes.remains import Remains
 from tests.runtimes.traffic import is_served, seen_as
@@ -28,14 +27,12 @@ HOST_PORT = 8080
 def podman(daemon: Daemon, node: Host, directory: Path) -> Iterator[Podman]:
     """A Podman that has two networks, both netplumb's."""
     podman = Podman(node, directory / "podman")
-    for network in ("front", "back"):
-        install(daemon, conf_dir=podman.conf_dir, bin_dir=podman.bin_dir, network=network)
-    try:
-        podman.load_image()
-        yield podman
-    finally:
-        podman.end()
-        places.remove_namespaces("netns-*")
+    with installed(daemon, "front", "back"):
+        try:
+            podman.load_image()
+            yield podman
+        finally:
+            podman.end()
 
 
 async def test_a_container_has_both_families(podman: Podman, client: Client, node: Host, remains: Remains) -> None:
@@ -103,6 +100,20 @@ async def test_a_container_killed_behind_the_back_is_cleaned_up(podman: Podman, 
     )
     podman.run("rm", "--force", "--time=0", "web")
     await remains.are_none()
+
+
+async def test_a_container_removed_while_the_daemon_is_down_is_cleaned_up(
+    podman: Podman, daemon: Daemon, client: Client, remains: Remains
+) -> None:
+    """Podman does not ask twice; netplumb finds the namespace gone, and frees what it held after the grace."""
+    podman.start("web", "--network=front", f"--publish={HOST_PORT}:80")
+    daemon.configure(netns_gone_grace_s=1)
+    daemon.terminate()
+    podman.attempt("rm", "--force", "--time=0", "web")
+    assert not podman.run("ps", "--all", "--quiet")
+    await daemon.start()
+    await remains.are_none()
+    assert all(pool.held == 0 for pool in (await client.status()).pools)
 
 
 async def test_containers_reach_each_other(podman: Podman) -> None:

@@ -13,6 +13,7 @@ from tests import namespaces
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
+from tests.runtimes.cri import runtime_pb2 as cri
 from tests.runtimes.kubelet import Kubelet, Pod, port
 from tests.runtimes.remains import Remains
 from tests.runtimes.traffic import is_served, rate, seen_as
@@ -75,6 +76,26 @@ async def test_bandwidth_is_what_the_annotations_say(kubelet: Kubelet, node: Hos
     sent = rate(pod.netns, node_netns, pod.ipv4, reverse=True)
     assert received == pytest.approx(20 * MBIT, rel=0.2)
     assert sent == pytest.approx(10 * MBIT, rel=0.2)
+
+
+async def test_what_the_pod_resolves_with_is_kept(kubelet: Kubelet, client: Client) -> None:
+    """Name servers, search domains and options come through to netplumb."""
+    pod = await kubelet.run(
+        "web", dns=cri.DNSConfig(servers=["192.0.2.53"], searches=["cluster.local"], options=["ndots:5"])
+    )
+    dns = (await client.get(pod.uid)).dns
+    assert (list(dns.servers), list(dns.searches), list(dns.options)) == (
+        ["192.0.2.53"],
+        ["cluster.local"],
+        ["ndots:5"],
+    )
+
+
+async def test_annotations_of_any_size_do_no_harm(kubelet: Kubelet, node: Host) -> None:
+    """A pod with as many annotations as Kubernetes allows runs."""
+    annotations = {f"example.org/{number}": "x" * 1000 for number in range(250)}
+    pod = await kubelet.run("web", annotations=annotations)
+    assert seen_as(node, pod.ipv4)
 
 
 async def test_stop_and_remove_leave_nothing(kubelet: Kubelet, remains: Remains) -> None:
