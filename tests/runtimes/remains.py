@@ -25,13 +25,14 @@ class Remains:
     async def before(cls, daemon: Daemon) -> Remains:
         return cls(daemon, await _everything(daemon))
 
-    async def are_none(self) -> None:
-        """Waits until all is as it was; the kernel takes a moment to let go of a namespace."""
+    async def are_none(self, *, but: str = "") -> None:
+        """Waits until all is as it was, but for what begins like this; the kernel takes a moment to let go of a
+        namespace."""
         now: set[str] = set()
 
         async def same() -> bool:
             nonlocal now
-            now = await _everything(self._daemon)
+            now = {line for line in await _everything(self._daemon) if not (but and line.startswith(but))}
             return now == self._before
 
         if not await comes_true(same, within_s=GONE_WITHIN_S):
@@ -49,10 +50,6 @@ async def _everything(daemon: Daemon) -> set[str]:
         *(f"nftables: {line}" for line in daemon.node.ruleset().splitlines()),
         *(f"qdisc: {line}" for line in daemon.node.run("tc qdisc show").splitlines()),
         *(f"namespace {path.name}" for path in namespaces.NETNS_DIR.iterdir()),
-        *(f"result {path.name}" for path in _results()),
+        *(f"result {path.name}" for path in places.RESULTS_DIR.rglob("*") if path.is_file()),
         *attachments,
     }
-
-
-def _results() -> list[Path]:
-    return [path for path in places.RESULTS_DIR.rglob("*") if path.is_file()]
