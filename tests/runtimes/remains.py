@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tests import namespaces
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import kernel_state
