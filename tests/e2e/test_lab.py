@@ -39,20 +39,19 @@ class Command:
 def _alike(shown: str, line: str) -> bool:
     """Spaces may be wider, `…` stands for anything, and a rate is one of about that size."""
     pieces = re.split(r"(…|\s+|[\d.]+ Mbits/sec)", shown)
-    pattern = "".join(
-        ".*"
-        if piece == "…"
-        else r"\s*"
-        if piece.isspace()
-        else _RATE.pattern
-        if _RATE.match(piece)
-        else re.escape(piece)
-        for piece in pieces
-    )
+    pattern = "".join(map(_pattern, pieces))
     if not (found := re.fullmatch(pattern, line.strip())):
         return False
     rates = [float(rate) for rate in _RATE.findall(shown)]
     return [float(rate) for rate in found.groups()] == [pytest.approx(rate, rel=RATE_TOLERANCE) for rate in rates]
+
+
+def _pattern(piece: str) -> str:
+    if piece == "…":
+        return ".*?"
+    if piece.isspace():
+        return r"\s*"
+    return _RATE.pattern if _RATE.fullmatch(piece) else re.escape(piece)
 
 
 def blocks() -> list[list[Command]]:
@@ -123,8 +122,9 @@ async def test_the_page_shows_what_happens(lab: Lab) -> None:
     for command in (command for block in blocks()[1:] for command in block):
         if not command.line.startswith("export "):  # what the sandbox printed, and the lab took from there
             await follow(lab, command)
-    assert "the node is as it was" in lab.end()
-    assert lab.process.returncode == 0
+    said = lab.end()
+    assert lab.process.returncode == 0, said
+    assert "the node is as it was" in said
 
 
 async def follow(lab: Lab, command: Command) -> None:
