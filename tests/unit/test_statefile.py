@@ -119,7 +119,7 @@ def test_a_message_stays_short_however_much_is_wrong() -> None:
 
 
 def test_the_examples_parse() -> None:
-    for file in (REPOSITORY / "config/examples").iterdir():
+    for file in (REPOSITORY / "config/examples").rglob("*.yaml"):
         assert parse(file.name, file.read_bytes()), file
 
 
