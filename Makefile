@@ -2,11 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTO := api/v1/netplumb.proto
 SCALE ?= 30
+CRI_PROTO := tests/runtimes/cri/runtime.proto
+RUNTIME_PACKAGES := busybox-static conmon containerd podman runc
 IN_NAMESPACES := scripts/in-namespaces
 
-# $(call generate,DIR) writes the Python stubs of the proto below DIR.
+# $(call generate,DIR) writes the Python stubs of the protos below DIR.
 generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . \
-	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTO)
+	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTO) $(CRI_PROTO)
 
 .PHONY: help
 help: ## Show this list
@@ -33,6 +35,11 @@ run: setup ## Run the demo in a sandbox
 test: setup ## Run all checks and all tests
 	$(MAKE) check
 	$(IN_NAMESPACES) $(BIN)/python -m pytest -n 4
+
+.PHONY: test-runtimes
+test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(RUNTIME_PACKAGES)
+	$(BIN)/python -m pytest tests/runtimes
 
 .PHONY: check
 check: setup ## Lint, formatting, types, layers, generated code
@@ -65,7 +72,7 @@ proto-go: setup ## Generate its Go code (with Debian's protoc-gen-go and protoc-
 proto-check: setup ## Fail if the generated code is not that of the contract
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(call generate,"$$fresh") && \
-	for file in $$(cd "$$fresh" && find api -type f); do \
+	for file in $$(cd "$$fresh" && find . -type f); do \
 		diff -u "$$file" "$$fresh/$$file" || { echo "$$file is out of date: run make proto" >&2; exit 1; }; \
 	done
 

@@ -225,7 +225,8 @@ class Attachment(Model):
     attachment outlives the pool that it came from. `releasing` are addresses that a later wish replaced and that the
     kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
     interface, so that its addresses are not given out before. `default_route` says whether, of the workload's
-    interfaces, it is this one that holds the default route.
+    interfaces, it is this one that holds the default route; `default_route_by` names the one that does, empty where
+    none does.
     """
 
     spec: AttachmentSpec
@@ -239,6 +240,7 @@ class Attachment(Model):
     netns_created: bool = False
     removing: bool = False
     default_route: bool = True
+    default_route_by: str = ""
 
     @field_serializer("addresses", "node_addresses", "releasing")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:

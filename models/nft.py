@@ -103,6 +103,11 @@ def hairpin_set(version: int) -> NftSet:
     return NftSet(f"hairpin{version}", (address, address))
 
 
+def sibling_set(version: int) -> NftSet:
+    """Links, and addresses of the same workload's other interfaces that may come over them."""
+    return NftSet(f"sibling{version}", ("ifname", f"ipv{version}_addr"))
+
+
 NODE_CLOSED = NftSet("node_closed", ("ifname",))
 NODE_OPEN = NftSet("node_open", ("ifname",))
 WORKLOADS_CLOSED = NftSet("workloads_closed", ("ifname",))
@@ -112,6 +117,7 @@ WORKLOADS_OPEN = NftSet("workloads_open", ("ifname",))
 TABLE_SETS = (
     *(it for version in (4, 6) for at_one in (False, True) for it in port_sets(version, at_one_address=at_one)),
     *(hairpin_set(version) for version in (4, 6)),
+    *(sibling_set(version) for version in (4, 6)),
     *(NODE_CLOSED, NODE_OPEN, WORKLOADS_CLOSED, WORKLOADS_OPEN),
 )
 

@@ -131,6 +131,7 @@ class Desired:
                 sources.setdefault(address.version, address)
         held = set(addresses)
         gone = [a for a in (*before.addresses, *before.releasing) if a not in held] if before is not None else []
+        holder = default_route_holder((spec, *self._siblings(spec.key)))
         after = Attachment(
             spec=spec,
             source=source,
@@ -141,7 +142,8 @@ class Desired:
             releasing=tuple(dict.fromkeys(gone)),
             netns_cookie=netns_cookie,
             netns_created=before.netns_created if before is not None else False,
-            default_route=default_route_holder((spec, *self._siblings(spec.key))) == spec.key,
+            default_route=holder == spec.key,
+            default_route_by=_if_name(holder),
         )
         if before is not None and not same_wish(before, after):
             return after.model_copy(update={"generation": before.generation + 1})
@@ -176,15 +178,15 @@ class Desired:
         return (record.spec for record in records if not record.removing)
 
     def _changed_with(self, after: Attachment) -> list[Attachment]:
-        """The records of the workload's other interfaces that take over or hand over its default route when this one
-        comes, goes or changes its wish."""
+        """The records of the workload's other interfaces, where another one comes to hold its default route when this
+        one comes, goes or changes its wish."""
         specs = [] if after.removing else [after.spec]
         holder = default_route_holder((*specs, *self._siblings(after.key)))
         return [
-            record.model_copy(update={"default_route": record.key == holder})
+            record.model_copy(update={"default_route": key == holder, "default_route_by": _if_name(holder)})
             for key in self._interfaces.get(after.key.workload_id, ())
             if key != after.key and not (record := self._attachments[key]).removing
-            if record.default_route is not (key == holder)
+            if record.default_route_by != _if_name(holder)
         ]
 
     def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
@@ -349,6 +351,10 @@ class Desired:
         for (source, key), error in self.blocked.items():
             if (spec := self._claims.get(source, {}).get(key)) is not None:
                 yield source, spec, error
+
+
+def _if_name(key: AttachmentKey | None) -> str:
+    return key.if_name if key is not None else ""
 
 
 def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress]:

@@ -227,9 +227,10 @@ class Nftables:
                 self._read_at = None
 
     def remove_owned(self, owners: Iterable[str]) -> list[NftElement]:
-        """Removes the elements of these owners in one transaction, and returns them."""
+        """Removes the elements of these owners in one transaction, and returns them. An owner may be named twice, as
+        one with two links is."""
         with self._lock:
-            gone = [element for owner in owners for element in self.elements_of(owner, ())]
+            gone = [element for owner in dict.fromkeys(owners) for element in self.elements_of(owner, ())]
             if gone:
                 self.apply([Step(Verb.REMOVE, element) for element in gone])
             return gone

@@ -2,7 +2,8 @@
 part of the table, which is in place before any link comes up.
 
 A source address is a workload's own if the node has a route to it over the link that the packet came by. So the guard
-against spoofing needs no elements, holds for both families, and cannot be wrong about an address.
+against spoofing needs no elements, holds for both families, and cannot be wrong about an address. A workload with
+several interfaces answers from each of their addresses over the one that holds its default route: those are elements.
 
 Isolation counts by workload: one whose wish says so is kept in a set of closed or of open links, the rest go by the
 node's setting. `isolate_workloads: false` opens a workload to all others, also to those that are isolated; between two
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.attachment import Attachment
+from models.attachment import Attachment, AttachmentKey
 from models.naming import node_if_name
 from models.network import Node
 from models.nft import (
@@ -24,6 +25,7 @@ from models.nft import (
     NftChain,
     NftElement,
     canonical_rule,
+    sibling_set,
 )
 from reconciler.render.expressions import (
     ACCEPT,
@@ -36,6 +38,7 @@ from reconciler.render.expressions import (
     PRIORITY_RAW,
     TO_WORKLOAD,
     Expression,
+    concat,
     in_set,
     jump,
     match,
@@ -53,12 +56,18 @@ def _rule(comment: str, *expressions: Expression) -> str:
     return canonical_rule(expressions, comment)
 
 
+def _of_sibling(version: int) -> Expression:
+    saddr = payload("ip" if version == 4 else "ip6", "saddr")
+    return in_set(concat(meta("iifname"), saddr), sibling_set(version))
+
+
 def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain(
         "from_workload",
         rules=(
             _rule("the node's loopback, which route_localnet would let in", _TO_LOOPBACK, COUNTER, DROP),
             _rule("neighbour discovery", NEIGHBOUR_DISCOVERY, _LINK_LOCAL_OR_NONE, ACCEPT),
+            *(_rule("a workload's other interfaces", _of_sibling(version), ACCEPT) for version in (4, 6)),
             _rule("spoofed sources", _NO_ROUTE_BACK, COUNTER, DROP),
         ),
     )
@@ -92,9 +101,13 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
 
 
 def render_guard_elements(attachment: Attachment) -> Iterator[NftElement]:
-    """The links whose wish says something of its own."""
+    """The links whose wish says something of its own, and the link that the workload's answers leave by."""
     name = node_if_name(attachment.key)
     spec = attachment.spec
+    if attachment.default_route_by not in ("", spec.if_name):
+        link = node_if_name(AttachmentKey(spec.workload_id, attachment.default_route_by))
+        for address in attachment.addresses:
+            yield NftElement(sibling_set(address.version).name, (link, str(address)), owner=name)
     if spec.isolate_node is not None:
         declared = NODE_CLOSED if spec.isolate_node else NODE_OPEN
         yield NftElement(declared.name, (name,), owner=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import grpc
 import pytest
@@ -121,6 +122,28 @@ async def test_only_one_interface_holds_the_default_route(client: Client, web: H
     assert web.ping(OUTSIDE_V6)
     await client.attach(wishes.attach(web, if_name="eth2", default_route=False))
     await holders()
+
+
+async def test_every_interface_answers(client: Client, node: Host, web: Host, db: Host) -> None:
+    """All addresses of a workload answer the node and other workloads, though answers leave by the interface with the
+    default route; also after another one has it, and when one is gone."""
+    await client.attach(wishes.attach(db))
+    given = {name: wishes.texts(await client.attach(wishes.attach(web, if_name=name))) for name in ("eth0", "eth1")}
+
+    async def all_answer() -> None:
+        for address in (address for addresses in given.values() for address in addresses):
+            for host in (node, db):
+                # The other interfaces follow after the answer to an Attach.
+                await until(partial(host.ping, address), f"{host.name} reaches {address}")
+
+    await all_answer()
+    await client.attach(wishes.attach(web, if_name="eth1", default_route=True))
+    await all_answer()
+    await client.detach(wishes.detach("web", if_name="eth1"))
+    del given["eth1"]
+    await all_answer()
+    for name in ("sibling4", "sibling6"):
+        assert "elements" not in node.run(f"nft list set inet netplumb {name}")
 
 
 async def test_kernel_parameters_of_the_workload(client: Client, node: Host, web: Host) -> None:

@@ -139,7 +139,7 @@ def test_reading_ends_where_too_much_is_wrong() -> None:
 
 
 def test_the_examples_parse() -> None:
-    for file in (REPOSITORY / "config/examples").iterdir():
+    for file in (REPOSITORY / "config/examples").rglob("*.yaml"):
         assert parse(file.name, file.read_bytes()), file
 
 
