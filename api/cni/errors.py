@@ -17,6 +17,7 @@ CODES: Mapping[type[BaseException], tuple[Code, str]] = MappingProxyType(
         errors.HeldBySource: (Code.HELD_BY_ANOTHER, "held by another"),
         errors.AlreadyHeld: (Code.HELD_BY_ANOTHER, "held by another"),
         errors.PoolExhausted: (Code.TRY_AGAIN_LATER, "no address is free"),
+        errors.TooMany: (Code.TRY_AGAIN_LATER, "the daemon is asked too much at once"),
         errors.NotReady: (Code.TRY_AGAIN_LATER, "netplumb is not ready"),
         errors.NotFound: (Code.UNKNOWN_CONTAINER, "the container is not attached"),
         errors.Superseded: (Code.TRY_AGAIN_LATER, "another command for the same interface came in between"),

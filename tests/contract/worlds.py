@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
@@ -98,7 +99,13 @@ class LinuxWorld:
         self._stack.callback(host.remove)
 
     def displace(self, name: str) -> None:
+        """The kernel takes a namespace's interfaces away some 30 ms after its last name."""
+        into = Host(name).links().keys() - {"lo"}
+        before = self.node.links().keys()
         Host(name).remove()
+        ends = time.monotonic() + 5
+        while into and self.node.links().keys() == before and time.monotonic() < ends:
+            time.sleep(0.005)
 
     def place_file(self, name: str) -> None:
         path = Path(path_of(name))
