@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
+from typing import Any
 
 import grpc
 import pytest
 
 from api.client import Client
 from api.v1 import netplumb_pb2 as pb
+from reconciler.kernel.nftables import Nftables
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.daemons import Daemon
@@ -146,6 +149,23 @@ async def test_mappings_change_in_place(client: Client, node: Host, outside: Hos
     await client.attach(wishes.attach(web))
     assert "8081" not in node.ruleset()
     assert (await client.check("web")).in_sync
+
+
+async def test_a_change_is_one_transaction(client: Client, node: Host, web: Host, db: Host) -> None:
+    """However much of the table a wish changes, readers see it before or after, and never half of it."""
+    changes: tuple[tuple[Host, dict[str, Any], int], ...] = (
+        (web, {"ports": ("8000-8009:80", "53:53/udp"), "isolate_node": True, "isolate_workloads": True}, 1),
+        (web, {"ports": ("8005-8019:90", "[::]:53:54/udp"), "isolate_node": False}, 1),
+        (db, {}, 0),
+        (web, {}, 1),
+    )
+    with node.enter():
+        ruleset = Nftables()
+    with closing(ruleset):
+        for host, wish, transactions in changes:
+            before = ruleset.generation()
+            await client.attach(wishes.attach(host, **wish))
+            assert ruleset.generation() - before == transactions, wish
 
 
 async def test_a_sender_of_datagrams_follows_the_mapping(
