@@ -19,11 +19,12 @@ from reconciler.sources.statefile import parse
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+RUNTIMES = (ROOT / "docs" / "runtimes.md").read_text()
 SERVICE = pb.DESCRIPTOR.services_by_name["WorkloadNetworking"]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
 
 
 def table(heading: str) -> list[list[str]]:
@@ -34,7 +35,8 @@ def table(heading: str) -> list[list[str]]:
 
 
 def shell_lines() -> list[str]:
-    return [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "]
+    told = [*blocks("console"), *blocks("console", RUNTIMES)]
+    return [line.removeprefix("$ ") for block in told for line in block.splitlines() if line[:2] == "$ "]
 
 
 def netplumb_lines() -> list[str]:
@@ -90,7 +92,7 @@ def test_every_rpc_is_told() -> None:
 
 @pytest.mark.parametrize("line", netplumb_lines())
 def test_commands_exist_with_their_flags(line: str) -> None:
-    """What the README tells to type is understood: the command, every flag and every argument."""
+    """What the README and the page about runtimes tell to type is understood: the command, every flag and argument."""
     assert parsed(shlex.split(line, comments=True)[1:])
 
 

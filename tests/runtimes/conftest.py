@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,19 @@ Flavour = Literal["plugin", "drop-in"]
 
 BUILD = Path(__file__).with_name("build_containerd.py")
 BUILT_WITHIN_S = 1800.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine_left_alone() -> Iterator[None]:
+    """Runtimes like to make bridges and rules: none of it reaches the machine's own network."""
+    before = _own_network()
+    yield
+    assert _own_network() == before
+
+
+def _own_network() -> list[str]:
+    looks = ("ip -brief link", "ip route", "ip -6 route", "ip rule", "nft list ruleset")
+    return [subprocess.run(look.split(), capture_output=True, text=True, check=True).stdout for look in looks]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,7 +26,7 @@ from models.kernel import (
 )
 from models.naming import alias_of, node_if_name, workload_mac
 from models.network import Families, Node
-from models.nft import NftChain
+from models.nft import NftChain, NftElement
 from models.routing import ExtraRoute
 from reconciler.ownership import is_ours
 from reconciler.render import render_attachment, render_node
@@ -147,6 +147,17 @@ def test_only_the_holder_has_default_routes() -> None:
     held, other = (rendered(attachment(routes=(extra,), default_route=held)) for held in (True, False))
     lengths = [sorted(route.prefix_len for route in of(Route, things, Scope.WORKLOAD)) for things in (held, other)]
     assert lengths == [[0, 0, 24, 32], [24, 32]]
+
+
+def test_the_other_interfaces_may_answer_over_the_link_of_the_default_route() -> None:
+    """Their addresses are let through there, as elements that are theirs and go with them."""
+    held, other = (rendered(attachment(name, default_route_by="eth0")) for name in ("eth0", "eth1"))
+    link, owner = (node_if_name(AttachmentKey("web", name)) for name in ("eth0", "eth1"))
+    assert of(NftElement, held) == []
+    assert of(NftElement, other) == [
+        NftElement("sibling4", (link, str(V4)), owner=owner),
+        NftElement("sibling6", (link, str(V6)), owner=owner),
+    ]
 
 
 def test_out_of_reach_only_the_nodes_side_is_desired() -> None:
