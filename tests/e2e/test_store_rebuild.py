@@ -386,6 +386,23 @@ async def test_a_purge_that_is_not_carried_out_loses_nothing(daemon: Daemon, nod
     assert kernel_state(node, web) == before
 
 
+async def test_a_purge_without_a_store_takes_all_that_is_ours(daemon: Daemon, node: Host, web: Host) -> None:
+    """Links, table, addresses, and the namespace that netplumb made, by the mark that it left there."""
+    declare(daemon, FILE, document("made", "made", create=True))
+    async with daemon.client() as client:
+        await client.attach(attach(web, ports=("8080:80",)))
+        await until(lambda: all_attached(client, 2), "both are attached")
+    daemon.kill9()
+    delete(store_of(daemon))
+    done = daemon.purge(answer="y\n")
+    assert done.returncode == 0, done.stderr
+    assert "netns made" in done.stdout
+    assert not [name for name in node.links() if name.startswith("np")]
+    assert "netplumb" not in node.ruleset()
+    assert not Host("made").exists
+    assert web.exists
+
+
 async def test_a_fresh_node_has_nothing_to_tell(start_daemon: StartDaemon) -> None:
     """The first start of all says nothing of a lost store."""
     daemon = await start_daemon()
