@@ -45,6 +45,7 @@ from reconciler.sources.files import StateFiles
 from reconciler.sources.rpc import RpcSource
 from reconciler.statuses import Statuses
 from reconciler.store import Store, boot_id
+from reconciler.storefile import Verdict
 
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
@@ -72,17 +73,17 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         for each in kernels:
             stack.callback(each.close)
         kernel, worker, remover, reader = kernels
-        node_mtu = settings.mtu or kernel.facts().mtu
         store = Store(
             settings.data_dir,
             f"{boot_id()}/{kernel.node_cookie}",
-            lambda: begin_anew(settings.pools, node_mtu, nftables.elements().values()),
+            lambda: begin_anew(settings.pools, settings.mtu or kernel.facts().mtu, nftables.elements().values()),
         )
         stack.callback(store.close)
         check_address_marks()
         _refuse_overlap(settings.pools, store.used_pools(), kernel)
         if store.is_new:
-            log.info("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
+            level = log.info if store.origin.verdict is Verdict.MISSING else log.warning
+            level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         daemon = _Daemon(settings, store, nftables, kernel, worker, remover, reader)
         await daemon.serve(stack, reload)
 

@@ -30,11 +30,10 @@ class Purge:
         self._lock = NodeLock()
         self._nftables = Nftables()
         self._kernel = LinuxKernel(self._nftables)
-        node_mtu = self._kernel.facts().mtu
         self._store = Store(
             data_dir,
             f"{boot_id()}/{self._kernel.node_cookie}",
-            lambda: begin_anew((), node_mtu, self._nftables.elements().values()),
+            lambda: begin_anew((), self._kernel.facts().mtu, self._nftables.elements().values()),
         )
         self._contents: Contents = self._store.load()
 

@@ -78,23 +78,22 @@ class Store:
             raise
 
     def _open(self, node: str, rebuild: Callable[[], Change]) -> sqlite3.Connection:
-        verdict = storefile.judge(self._path, node)
-        if verdict is Verdict.USABLE:
-            database = storefile.connect(self._path)
-            try:
-                self._opened = _contents(database)
-            except (sqlite3.Error, ValueError) as error:  # pydantic's mistakes are ValueErrors
-                database.close()
-                if isinstance(error, sqlite3.DatabaseError) and not storefile.is_damage(error):
-                    raise StoreUnusableError(f"cannot read {self._path}: {error}") from None
-                verdict = Verdict.DAMAGED
-            else:
-                return database
-        return self._begin(node, verdict, rebuild())
+        database = storefile.open_usable(self._path, node)
+        if isinstance(database, Verdict):
+            return self._begin(node, database, rebuild)
+        try:
+            self._opened = _contents(database)
+        except (sqlite3.Error, ValueError) as error:  # pydantic's mistakes are ValueErrors
+            database.close()
+            if isinstance(error, sqlite3.DatabaseError) and not storefile.is_damage(error):
+                raise StoreUnusableError(f"cannot read {self._path}: {error}") from None
+            return self._begin(node, Verdict.DAMAGED, rebuild)
+        return database
 
-    def _begin(self, node: str, verdict: Verdict, change: Change) -> sqlite3.Connection:
-        """Makes the file anew. One that was set aside before this could be done is not missed by a later start, since
-        a file without tables is as good as none."""
+    def _begin(self, node: str, verdict: Verdict, rebuild: Callable[[], Change]) -> sqlite3.Connection:
+        """Makes the file anew. Should this end half-way, the next start finds no file or one without tables, and begins
+        again."""
+        change = rebuild()
         self.is_new = True
         database: sqlite3.Connection | None = None
         try:

@@ -14,6 +14,7 @@ from enum import Enum
 from errno import EROFS
 from itertools import count
 from pathlib import Path
+from struct import Struct
 from urllib.parse import quote
 
 from models.errors import NetplumbError
@@ -39,6 +40,8 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES[-1],)}
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _WAL_MAGIC = (0x377F0682, 0x377F0683)  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+_WAL_HEADER_BYTES, _WAL_FRAME_HEADER_BYTES = 32, 24
+_INDEX_HEADER = Struct("=12x?3xI")  # isInit and mxFrame, in the machine's byte order
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
@@ -114,7 +117,7 @@ def _connected(path: Path, *first: str, query: str = "") -> sqlite3.Connection:
 def _only_readable(path: Path) -> bool:
     """Whether the file system is read-only and SQLite's log of the file is empty."""
     read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-    log = _log_of(path)
+    log = _beside(path, "wal")
     return bool(read_only) and path.is_file() and not (log.exists() and log.stat().st_size)
 
 
@@ -123,33 +126,54 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
     return error.sqlite_errorcode & 0xFF in _DAMAGE
 
 
-def judge(path: Path, node: str) -> Verdict:
-    """What the file is. Raises StoreUnusableError when it cannot be told, or is not to be set aside."""
+def open_usable(path: Path, node: str) -> sqlite3.Connection | Verdict:
+    """The file as it can be read and written, or why it cannot be. Raises StoreUnusableError when that cannot be told,
+    or when the file is not to be set aside."""
     if not path.exists():
-        return Verdict.DAMAGED if _log_of(path).exists() else Verdict.MISSING
-    if path.is_file() and not (_is_database(path) and _is_log(_log_of(path))):
+        return Verdict.DAMAGED if _beside(path, "wal").exists() else Verdict.MISSING
+    logged = _logged_frames(path)
+    if path.is_file() and not (_is_database(path) and _is_log(_beside(path, "wal"), logged or 0)):
         return Verdict.DAMAGED  # seen before SQLite opens it, which would take a short file for a new one
+    database: sqlite3.Connection | None = None
     try:
         database = connect(path)
-        try:
-            meta = dict(database.execute("SELECT name, value FROM meta"))
-            schema = int(meta.get("schema", ""))
-            if meta.get("node") != node:
-                return Verdict.FOREIGN
+        meta = dict(database.execute("SELECT name, value FROM meta"))
+        schema = int(meta.get("schema", ""))
+        if meta.get("node") != node:
+            verdict = Verdict.FOREIGN
+        elif (readable := _logged_frames(path)) is not None and readable < (logged or 0):
+            verdict = Verdict.DAMAGED  # SQLite has passed over the end of its log, where it could not read it
+        else:
             _migrate(path, database, schema)
-        finally:
-            database.close()
+            return database
     except sqlite3.DatabaseError as error:
-        if is_damage(error):
-            return Verdict.DAMAGED
-        raise StoreUnusableError(f"cannot read {path}: {error}") from None
+        if not is_damage(error):
+            raise StoreUnusableError(f"cannot read {path}: {error}") from None
+        verdict = Verdict.DAMAGED
     except ValueError:
-        return Verdict.DAMAGED
-    return Verdict.USABLE
+        verdict = Verdict.DAMAGED
+    if database is not None:
+        database.close()
+    return verdict
 
 
-def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
+def _beside(path: Path, kind: str) -> Path:
+    """SQLite's log of the file ("wal"), or its memory file ("shm"), which tells of the log."""
+    return path.with_name(f"{path.name}-{kind}")
+
+
+def _logged_frames(path: Path) -> int | None:
+    """How many frames of the log are committed, as the memory file tells after a kill (walformat.html of SQLite, the
+    WAL-index header). None where there is none, as after a stop in good order."""
+    try:
+        with _beside(path, "shm").open("rb") as memory:
+            header = memory.read(_INDEX_HEADER.size)
+    except FileNotFoundError:
+        return None
+    if len(header) < _INDEX_HEADER.size:
+        return None
+    initialised, frames = _INDEX_HEADER.unpack(header)
+    return int(frames) if initialised else None
 
 
 def _is_database(path: Path) -> bool:
@@ -162,15 +186,19 @@ def _is_database(path: Path) -> bool:
     return page >= 512 and path.stat().st_size % page == 0
 
 
-def _is_log(path: Path) -> bool:
-    """Whether SQLite will take what is at the path for a log. It passes over any other, and takes the file beside it
-    for the whole, without the last that was written."""
+def _is_log(path: Path, frames: int) -> bool:
+    """Whether SQLite will take what is at the path for a log, and for all of it. It passes over any other, and takes
+    the file beside it for the whole, without the last that was written."""
     try:
         with path.open("rb") as log:
-            head = log.read(4)
+            head = log.read(12)
     except FileNotFoundError:
-        return True
-    return not head or int.from_bytes(head, "big") in _WAL_MAGIC
+        return not frames
+    if not head:
+        return not frames
+    page = int.from_bytes(head[8:12], "big")
+    whole = path.stat().st_size >= _WAL_HEADER_BYTES + frames * (_WAL_FRAME_HEADER_BYTES + page)
+    return int.from_bytes(head[:4], "big") in _WAL_MAGIC and whole
 
 
 def _migrate(path: Path, database: sqlite3.Connection, schema: int) -> None:
@@ -199,7 +227,7 @@ def set_aside(path: Path, verdict: Verdict) -> Path:
     kept = path.with_name(f"{path.name}.{verdict.value}")
     if verdict is Verdict.DAMAGED:
         numbers = count(1)
-        while kept.exists() or _log_of(kept).exists():
+        while kept.exists() or _beside(kept, "wal").exists():
             kept = path.with_name(f"{path.name}.{verdict.value}-{next(numbers)}")
     for suffix in ("", "-wal"):
         found, place = Path(f"{path}{suffix}"), Path(f"{kept}{suffix}")

@@ -16,16 +16,17 @@ from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from api.client import Client
     from api.v1 import netplumb_pb2 as pb
 
-_LIVES = f"CONTAINER_ID[/IF_NAME], {DEFAULT_IF_NAME} without a name"
+_LIVES = "a container id, with all its interfaces, or with /IF_NAME behind it one of them"
 
 Source: TypeAlias = Annotated[
     str, typer.Option("--source", help="Whose attachments are meant: rpc or cni/NETWORK. Another's are never touched.")
 ]
 Alive: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--alive", metavar="CONTAINER_ID[/IF_NAME]", help=f"One that lives: {_LIVES}. Repeatable."),
+    typer.Option("--alive", metavar="ID", help=f"One that lives: {_LIVES}. Repeatable."),
 ]
 AliveFile: TypeAlias = Annotated[
     typer.FileText | None,
@@ -52,7 +53,18 @@ def gc(
 
     from api.cli.call import call
 
-    _show(call(socket, timeout, lambda client: client.gc(living, source)), output)
+    _show(call(socket, timeout, lambda client: _collect(client, source, living)), output)
+
+
+async def _collect(client: Client, source: str, living: Sequence[tuple[str, str]]) -> Sequence[pb.Attachment]:
+    """The daemon is told of interfaces, so a container that lives as a whole is told by those that it has."""
+    whole = {container_id for container_id, if_name in living if not if_name}
+    alive = {(container_id, if_name or DEFAULT_IF_NAME) for container_id, if_name in living}
+    if whole:
+        async for it in client.list():
+            if it.source == source and (container_id := it.container_id or it.workload_id) in whole:
+                alive.add((container_id, it.if_name))
+    return await client.gc(sorted(alive), source)
 
 
 def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: bool) -> list[tuple[str, str]]:
@@ -69,13 +81,14 @@ def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: boo
 
 
 def _interface(text: str) -> tuple[str, str]:
-    """An interface's name holds no slash, so the last one ends the id."""
+    """A container's id and an interface's name, which holds no slash, so that the last one ends the id; an empty name
+    for all interfaces."""
     container_id, slash, if_name = text.rpartition("/")
     if not slash:
-        container_id, if_name = text, DEFAULT_IF_NAME
-    if not container_id or not if_name:
-        raise typer.BadParameter(f"{text!r} is not CONTAINER_ID or CONTAINER_ID/IF_NAME", param_hint="--alive")
-    return container_id, if_name
+        container_id = text
+    if not text or (slash and not (container_id and if_name)):
+        raise typer.BadParameter(f"{text!r} is not an id or ID/IF_NAME", param_hint="--alive")
+    return container_id, if_name if slash else ""
 
 
 def _show(removed: Sequence[pb.Attachment], output: Format) -> None:

@@ -12,7 +12,8 @@ from models.status import AttachmentView, CheckReport, NodeStatus
 class Networks(Protocol):
     """The attachments of CNI networks; each network is a source of its own, `cni/<network>`, and sees only its own.
 
-    An attachment is known by the container and the interface, as runtimes know it. Refusals and step errors of
+    An attachment is known by the container and the interface, as runtimes know it; where the daemon lost its record of
+    that, and rebuilt it from the kernel, by `netns`, the path of the container's namespace. Refusals and step errors of
     `models.errors` are what is raised.
     """
 
@@ -20,11 +21,11 @@ class Networks(Protocol):
         """Record the wish and wait until the kernel agrees. AlreadyHeld if another has the key or the interface."""
         ...
 
-    async def detach(self, source: str, container_id: str, if_name: str) -> None:
+    async def detach(self, source: str, container_id: str, if_name: str, netns: str) -> None:
         """Withdraw the wish and wait until the interface is gone. What the source does not hold is left alone."""
         ...
 
-    async def check(self, source: str, container_id: str, if_name: str) -> CheckReport:
+    async def check(self, source: str, container_id: str, if_name: str, netns: str) -> CheckReport:
         """Compare with the kernel; what is just being repaired has a moment. NotFound if there is none."""
         ...
 

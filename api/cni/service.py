@@ -50,7 +50,7 @@ class Service:
                 view = await self._networks.attach(asked.source, attachment_spec(asked))
                 return _encoded(add_result(asked, view))
             case Command.DEL:
-                await self._networks.detach(asked.source, asked.container_id, asked.if_name)
+                await self._networks.detach(asked.source, asked.container_id, asked.if_name, asked.netns)
             case Command.CHECK:
                 await self._check(asked)
             case Command.GC:
@@ -63,7 +63,7 @@ class Service:
         expected = asked.config.prev_result
         if expected is None:
             raise CniError(Code.INVALID_CONFIG, "prevResult: CHECK needs the result of the ADD")
-        report = await self._networks.check(asked.source, asked.container_id, asked.if_name)
+        report = await self._networks.check(asked.source, asked.container_id, asked.if_name, asked.netns)
         if not report.in_sync:
             raise CniError(Code.NOT_AS_DESIRED, "the kernel does not hold what it should", _differences(report))
         if words := missing(asked, expected, report.view):

@@ -768,7 +768,9 @@ class Attachment(_message.Message):
     container_id: _builtins.str
     """The runtime's id of the container, if it was given."""
     source: _builtins.str
-    """Who holds the attachment: rpc, cni/<network>, file/<path>."""
+    """Who holds the attachment: rpc, cni/<network>, file/<path>. After the daemon's store was lost rebuilt, until a client
+    attaches again or a state file declares it.
+    """
     mac: _builtins.str
     """MAC address of the workload's interface."""
     mtu: _builtins.int

@@ -44,23 +44,36 @@ class CniSource:
             return False
         return self._rpc.cookie_at(spec.netns.where) == record.netns_cookie
 
-    async def detach(self, source: str, container_id: str, if_name: str) -> None:
-        record = self._find(source, container_id, if_name)
+    async def detach(self, source: str, container_id: str, if_name: str, netns: str) -> None:
+        record = self._find(source, container_id, if_name, netns)
         if record is not None:
             spec = DetachSpec(workload_id=record.spec.workload_id, if_name=if_name, container_id=container_id)
             await self._rpc.detach(spec, None)
 
-    def _find(self, source: str, container_id: str, if_name: str) -> Attachment | None:
+    def _find(self, source: str, container_id: str, if_name: str, netns: str) -> Attachment | None:
         record = self._desired.attachments.get(AttachmentKey(container_id, if_name))
         if record is not None and _is(record, source, container_id, if_name):
             return record
         records = self._desired.attachments.values()
-        return next((record for record in records if _is(record, source, container_id, if_name)), None)
+        found = next((record for record in records if _is(record, source, container_id, if_name)), None)
+        return found or self._find_rebuilt(AttachmentKey(container_id, if_name), netns)
 
-    async def check(self, source: str, container_id: str, if_name: str) -> CheckReport:
+    def _find_rebuilt(self, key: AttachmentKey, netns: str) -> Attachment | None:
+        """After the store was lost neither network nor container of an attachment is known, until it is added again.
+        An interface's name is unique in its namespace, so that which one is meant can still be told; without a
+        namespace the key may be the container."""
+        rebuilt = [it for it in self._desired.attachments.values() if it.is_rebuilt and it.spec.if_name == key.if_name]
+        cookie = self._rpc.cookie_at(netns) if netns and rebuilt else 0
+        for record in rebuilt:
+            known = cookie and record.netns_cookie
+            if record.netns_cookie == cookie if known else record.key == key:
+                return record
+        return None
+
+    async def check(self, source: str, container_id: str, if_name: str, netns: str) -> CheckReport:
         ends = monotonic() + REPAIRED_WITHIN_S
         while True:
-            record = self._find(source, container_id, if_name)
+            record = self._find(source, container_id, if_name, netns)
             if record is None:
                 raise NotFound(f"{source} has no interface {if_name} of container {container_id}")
             report = await self._rpc.check(record.key)

@@ -34,7 +34,13 @@ def overwrite(store: Path) -> None:
         file.write_bytes(b"garbage " * (1 + file.stat().st_size // 8))
 
 
-LOSSES = (delete, truncate, empty, overwrite)
+def cut_the_log(store: Path) -> None:
+    """Takes the end off SQLite's log, where the last commits are; what is left is a sound store of an earlier time."""
+    log = store.with_name(f"{store.name}-wal")
+    log.write_bytes(log.read_bytes()[:-10_000])
+
+
+LOSSES = (delete, truncate, empty, overwrite, cut_the_log)
 
 
 def files_of(store: Path) -> list[Path]:

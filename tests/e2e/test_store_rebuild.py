@@ -264,6 +264,21 @@ async def test_a_damaged_alias_is_read_from_the_name(daemon: Daemon, node: Host,
     await until(lambda: node.link(link_of(first))["ifalias"] == "netplumb:eth0:web", "the alias is mended")
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["store kept", "store lost"])
+async def test_a_link_renamed_meanwhile_gets_its_name_back(daemon: Daemon, node: Host, web: Host, lost: bool) -> None:
+    """With or without its store, the daemon knows the link by its alias, and does not make another."""
+    async with daemon.client() as client:
+        name = link_of(await client.attach(attach(web)))
+    before = kernel_state(node, web)
+    daemon.kill9()
+    for line in (f"set {name} down", f"set {name} name elsewhere", "set elsewhere up"):
+        node.ip(f"link {line}")
+    await (start_without_store(daemon) if lost else daemon.start())
+    async with daemon.client() as client:
+        await until(lambda: all_attached(client, 1), "attached")
+    assert kernel_state(node, web) == before
+
+
 async def test_one_that_was_half_built_waits_for_its_client(daemon: Daemon, node: Host, web: Host) -> None:
     """A pair without addresses, as a kill in the middle of an attach leaves it, is kept; the retry fills it."""
     async with daemon.client() as client:
@@ -369,6 +384,23 @@ async def test_a_purge_that_is_not_carried_out_loses_nothing(daemon: Daemon, nod
     async with daemon.client() as client:
         await until(lambda: all_attached(client, 1), "attached")
     assert kernel_state(node, web) == before
+
+
+async def test_a_purge_without_a_store_takes_all_that_is_ours(daemon: Daemon, node: Host, web: Host) -> None:
+    """Links, table, addresses, and the namespace that netplumb made, by the mark that it left there."""
+    declare(daemon, FILE, document("made", "made", create=True))
+    async with daemon.client() as client:
+        await client.attach(attach(web, ports=("8080:80",)))
+        await until(lambda: all_attached(client, 2), "both are attached")
+    daemon.kill9()
+    delete(store_of(daemon))
+    done = daemon.purge(answer="y\n")
+    assert done.returncode == 0, done.stderr
+    assert "netns made" in done.stdout
+    assert not [name for name in node.links() if name.startswith("np")]
+    assert "netplumb" not in node.ruleset()
+    assert not Host("made").exists
+    assert web.exists
 
 
 async def test_a_fresh_node_has_nothing_to_tell(start_daemon: StartDaemon) -> None:

@@ -47,9 +47,12 @@ def filled(directory: Path, workloads: int = 400) -> Path:
     return directory / "netplumb.db"
 
 
-def left_by_a_kill(directory: Path) -> Path:
-    """The files of a store as they lie while it is open: all that was committed is still in SQLite's log."""
+def left_by_a_kill(directory: Path, *, checkpoint: bool = False) -> Path:
+    """The files of a store as they lie while it is open: what was committed is still in SQLite's log, all of it or what
+    came since a stop in good order."""
     live = Path(mkdtemp(dir=directory))
+    if checkpoint:
+        Store(live, NODE).close()
     with closing(Store(live, NODE)) as store:
         store.commit(Change(put=(WEB,)))
         for file in live.iterdir():
@@ -136,15 +139,34 @@ def test_a_log_goes_with_its_file(tmp_path: Path) -> None:
     assert log_of(tmp_path / "netplumb.db.damaged").read_bytes() == log
 
 
-@pytest.mark.parametrize("damage", [fill_with_garbage, Path.unlink])
-def test_a_damaged_log_is_damage(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    """SQLite passes over a log that it cannot read; what is left without it is not taken for all there was."""
-    path = left_by_a_kill(tmp_path)
+def cut_by_a_frame(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-4120])
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwrite_the_end(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-2000:] = b"\xa5" * 2000
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [fill_with_garbage, empty, Path.unlink, cut_by_a_frame, cut_in_half, overwrite_the_end]
+)
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["all of it in the log", "a part of it in the log"])
+def test_a_damaged_log_is_damage(tmp_path: Path, damage: Callable[[Path], None], checkpoint: bool) -> None:
+    """SQLite passes over what it cannot read of a log. What is left without the end of it is not taken for all there
+    was: what was attached last would pass for nobody's."""
+    path = left_by_a_kill(tmp_path, checkpoint=checkpoint)
     with closing(Store(tmp_path, NODE, never)) as store:
         assert store.load().attachments == {WEB.key: WEB}
-    path = left_by_a_kill(tmp_path)
+    path = left_by_a_kill(tmp_path, checkpoint=checkpoint)
     damage(log_of(path))
     with closing(Store(tmp_path, NODE, rebuilt)) as store:
+        assert store.origin.verdict is Verdict.DAMAGED
         assert store.load().attachments == {REBUILT.key: REBUILT}
 
 

@@ -24,7 +24,7 @@ from models.status import AttachmentView, CheckReport, NodeStatus
 from tests.unit.api.fake import NODE_STATUS, view_of
 
 ENVIRONMENT = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1", "CNI_IFNAME": "eth0"}
-DETAILS = "cni/cluster has no eth0 of c1"
+DETAILS = "cni/cluster has no eth0 of c1 in /run/netns/c1"
 CONFIG = b'{"cniVersion": "1.0.0", "name": "cluster"}'
 
 
@@ -46,11 +46,11 @@ class FakeNetworks:
             await self.gate.wait()
         return view_of(spec)
 
-    async def detach(self, source: str, container_id: str, if_name: str) -> None:
-        self.asked.append((source, container_id, if_name))
+    async def detach(self, source: str, container_id: str, if_name: str, netns: str) -> None:
+        self.asked.append((source, container_id, if_name, netns))
 
-    async def check(self, source: str, container_id: str, if_name: str) -> CheckReport:
-        raise NotFound(f"{source} has no {if_name} of {container_id}")
+    async def check(self, source: str, container_id: str, if_name: str, netns: str) -> CheckReport:
+        raise NotFound(f"{source} has no {if_name} of {container_id} in {netns}")
 
     async def gc(self, source: str, alive: Set[AttachmentKey]) -> None:
         self.asked.append((source, alive))
@@ -128,7 +128,7 @@ async def test_a_success_but_of_add_prints_nothing(server: CniServer, networks: 
     config = b'{"cniVersion": "1.1.0", "name": "cluster", "pool": "blue", "cni.dev/valid-attachments": []}'
     for command in ("GC", "STATUS"):
         assert await said(path, request({"CNI_COMMAND": command}, config)) == b"0 0\n"
-    assert networks.asked == [("cni/cluster", "c1", "eth0"), ("cni/cluster", frozenset()), "blue"]
+    assert networks.asked == [("cni/cluster", "c1", "eth0", "/run/netns/c1"), ("cni/cluster", frozenset()), "blue"]
 
 
 async def test_a_refusal_is_an_error_object(server: CniServer, path: Path) -> None:

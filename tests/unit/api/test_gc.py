@@ -56,6 +56,17 @@ def test_who_lives_reaches_the_daemon(
     assert workloads.collected == ("cni/pods", alive)
 
 
+def test_a_container_lives_with_all_its_interfaces(collect: Collect, workloads: FakeWorkloads) -> None:
+    """Told by its id alone it keeps those that it has; told by one of them it keeps that one."""
+    workloads.views = {it.key: it for name in ("eth0", "net1") for it in (view("web-1", name), view("web-2", name))}
+    assert collect("--source", "rpc", "--alive", "web-1", "--alive", "web-2/net1").exit_code == 0
+    assert set(workloads.views) == {
+        AttachmentKey("web-1", "eth0"),
+        AttachmentKey("web-1", "net1"),
+        AttachmentKey("web-2", "net1"),
+    }
+
+
 def test_a_file_is_read(collect: Collect, workloads: FakeWorkloads, tmp_path: Path) -> None:
     (tmp_path / "alive").write_text("c1\n")
     assert collect("--source", "rpc", "--alive-file", str(tmp_path / "alive")).exit_code == 0
@@ -87,6 +98,13 @@ def test_what_is_not_said_in_full_collects_nothing(
     assert result.exit_code == Exit.USAGE
     assert workloads.collected is None
     assert "Traceback" not in result.output
+
+
+def test_help_tells_how_to_say_it(collect: Collect) -> None:
+    result = collect("--help")
+    assert result.exit_code == 0
+    for words in ("--none", "--alive-file", "/IF_NAME", "stdin"):
+        assert words in result.output
 
 
 def test_what_was_detached_is_shown(collect: Collect, workloads: FakeWorkloads) -> None:
