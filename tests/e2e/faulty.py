@@ -1,5 +1,8 @@
 """The real daemon on an operating system that fails on demand: `python -m tests.e2e.faulty DIRECTORY daemon …`.
 
+Each byte on its input starts a daemon, whose process id it writes, and later its exit status. The daemons are forked
+from here, with all modules loaded, since loading them is most of what a start costs.
+
 The daemon's own code runs unchanged. What is replaced is the lowest that Python reaches: netlink sockets, the functions
 of the C library and of libnftables, the files below /proc/sys/net, the names of namespaces, and SQLite's commits. So
 whatever way a later change of netplumb takes to the kernel, its calls are met here.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import json
 import os
 import signal
@@ -18,13 +22,15 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from tests.e2e.faults import DEATHS, Armoury, Fault, Kind
 from tests.namespaces import NETNS_DIR
@@ -333,9 +339,36 @@ def _replace(where: Any, name: str, by: Any) -> None:
     setattr(where, name, by)
 
 
+def serve(daemon: Callable[[], None]) -> None:
+    """Starts a daemon for each byte that is read, until there is none."""
+    while os.read(0, 1):
+        pid = os.fork()
+        if pid == 0:
+            _run(daemon)
+        os.write(1, f"{pid}\n".encode())
+        _, status = os.waitpid(pid, 0)
+        os.write(1, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def _run(daemon: Callable[[], None]) -> NoReturn:
+    """Runs in the fork, to its end. What it prints goes where its errors go."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    code = 1
+    try:
+        daemon()
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     FAULTS.armoury = Armoury(Path(sys.argv.pop(1)))
     install()
-    from reconciler.main import main
-
-    main()
+    for module in ("reconciler.main", "reconciler.configuration", "reconciler.daemon"):
+        import_module(module)
+    gc.freeze()  # so that a fork's collections leave the shared pages alone
+    serve(sys.modules["reconciler.main"].main)
