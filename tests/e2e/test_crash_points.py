@@ -31,7 +31,7 @@ from tests.e2e.sites import WITHIN_S, FaultyDaemon, Picture, Site, comes_to, ope
 from tests.e2e.streams import open_socket
 from tests.e2e.waiting import STEP_S, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 NEVER = {
     (Verb.CHANGE, kernel.LinkUp): "it has no field beside its key",
