@@ -152,6 +152,10 @@ class LinuxKernel:
         self._nftables.apply(steps)
         self._forget_flows([step.thing for step in steps if isinstance(step.thing, NftElement)])
 
+    def forget_wrong_flows(self) -> None:
+        """What a change of mappings could not forget, since the daemon died or the kernel did not answer, goes here."""
+        self._forget_flows([*self._nftables.elements().values()])
+
     def _forget_flows(self, elements: Sequence[NftElement]) -> None:
         if ports := ports_of(elements):
             self._conntrack.forget(ports, lambda port, at: target_of(port, at, self._nftables.element), self._addresses)

@@ -307,6 +307,7 @@ class Loop:
             if self.sources_loaded and self._orphans_due:
                 self._orphans_due = False
                 self._remove_orphans(await self._read.whole())
+                await loop.run_in_executor(self._thread, _forget_wrong_flows, self._worker)
             self._read.drop()
 
     async def _restore_routes(self) -> None:
@@ -366,6 +367,13 @@ class Loop:
         self.last_slice_at = time.time()
         self._results.removed(key, error)
         self._let_former_pools_go()
+
+
+def _forget_wrong_flows(kernel: LinuxKernel) -> None:
+    try:
+        kernel.forget_wrong_flows()
+    except StepError as error:  # the next resync tries again
+        log.warning("flows were not compared with the mappings", cause=str(error))
 
 
 def _guarded(work: Work, kernel: LinuxKernel, handed: Namespace | None = None) -> Outcome:

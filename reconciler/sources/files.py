@@ -168,6 +168,8 @@ class StateFiles:
         except NetplumbError as error:
             self._tell(source, str(error))
             self._unfinished = True
+            # Part of it may be done, so that even what was said before is to be said again.
+            self._digests.pop(source.removeprefix(FILE_SOURCE_PREFIX), None)
             return False
         return True
 

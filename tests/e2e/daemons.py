@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import grpc
 
@@ -45,6 +45,18 @@ def under_unit_rights(*words: str) -> list[str]:
     return ["setpriv", "--no-new-privs", f"--bounding-set={rights}", f"--inh-caps={rights}", "--", *words]
 
 
+class Process(Protocol):
+    """What is asked of a daemon's process; subprocess.Popen has it."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def kill(self) -> None: ...
+    def terminate(self) -> None: ...
+
+
 class Daemon:
     """One daemon and where it keeps its things; it may die and be started again any number of times."""
 
@@ -67,7 +79,7 @@ class Daemon:
         self.state_files.mkdir(parents=True, exist_ok=True)
         self._flags = flags.split()
         self._program = program
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.configure(pools=pools)
 
     def configure(self, *, pools: Sequence[object] = POOLS, **settings: object) -> None:
@@ -88,7 +100,7 @@ class Daemon:
         return self._program
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         assert self._process is not None, "the daemon was not started"
         return self._process
 

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from api.client import Client
@@ -37,8 +39,42 @@ CARRIER = {"LOWER_UP", "NO-CARRIER", "linkdown"}  # told by the kernel's link wa
 SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
+class Fork:
+    """A daemon's process, which is a child of the one that it was forked from."""
+
+    def __init__(self, origin: subprocess.Popen[bytes]) -> None:
+        assert origin.stdin is not None
+        assert origin.stdout is not None
+        self._told = origin.stdout
+        self.returncode: int | None = None
+        origin.stdin.write(b"\n")
+        self.pid = int(self._told.readline())
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+            self.returncode = int(self._told.readline())
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("netplumb", timeout or 0)
+            self.returncode = int(self._told.readline())
+        return self.returncode
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+
 class FaultyDaemon(Daemon):
-    """The daemon on the operating system of faulty.py."""
+    """The daemon on the operating system of faulty.py, which forks one each time that it is started."""
+
+    def __init__(self, node: Host, directory: Path) -> None:
+        super().__init__(node, directory)
+        self._origin: subprocess.Popen[bytes] | None = None
 
     @property
     def faults(self) -> Armoury:
@@ -50,7 +86,19 @@ class FaultyDaemon(Daemon):
 
     def spawn(self) -> None:
         """Starts it and waits for nothing."""
-        self._spawn()
+        if self._origin is None:
+            with self.log.open("ab") as log:
+                self._origin = subprocess.Popen(
+                    self.words(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
+                )
+        self._process = Fork(self._origin)
+
+    _spawn = spawn
+
+    def end(self) -> None:
+        super().end()
+        if self._origin is not None:
+            self._origin.communicate(timeout=EXIT_WITHIN_S)
 
     async def died(self, *, unless: Callable[[], bool]) -> bool:
         """Waits until it was killed, or the other has come about."""

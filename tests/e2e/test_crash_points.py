@@ -9,7 +9,9 @@ the plans that were carried out; these must be all kinds that there are.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import get_args
@@ -20,14 +22,16 @@ from models import kernel
 from models.kernel import KernelObject, Verb
 from models.nft import NftSet
 from models.tc import IngressQdisc
-from tests.e2e.conftest import MakeHost
+from tests.e2e.conftest import NODE_V4, MakeHost
+from tests.e2e.echoes import serving
 from tests.e2e.faults import Fault, Journal, Kind
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.scenarios import SCENARIOS, Act, Scenario, attach_web, declare_made, detach_web, drop_made
 from tests.e2e.sites import WITHIN_S, FaultyDaemon, Picture, Site, comes_to, opened, picture
-from tests.e2e.waiting import until
+from tests.e2e.streams import open_socket
+from tests.e2e.waiting import STEP_S, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 NEVER = {
     (Verb.CHANGE, kernel.LinkUp): "it has no field beside its key",
@@ -146,6 +150,31 @@ async def test_a_wish_that_is_withdrawn_after_a_death_leaves_nothing(site: Site,
         await comes_to(site, before, f"after {site.daemon.faults.journal().met}, number {at}", within_s=0)
         assert await site.held_addresses() == held
     assert at > 1
+
+
+async def test_a_flow_that_outlived_its_mapping_is_forgotten_at_the_next_start(site: Site, outside: Host) -> None:
+    """Killed when a port is mapped already and the flows to it are not forgotten yet: a sender who has sent to the
+    port before, and does not stop, reaches the workload."""
+    with open_socket(outside, NODE_V4, socket.SOCK_DGRAM) as sender, serving(site.web, 81):
+        sender.connect((NODE_V4, 8081))
+        sender.send(b"?")
+        site.daemon.faults.arm(Fault(Kind.DIE_AFTER, 2))
+        attaching = asyncio.ensure_future(attach_web(site))
+        assert await site.daemon.died(unless=attaching.done)
+        site.daemon.faults.disarm()
+        assert site.daemon.faults.journal().met == "nft_run_cmd_from_buffer"
+        sender.settimeout(STEP_S)
+
+        def answered() -> bool:
+            with suppress(OSError):
+                sender.send(b"?")
+                return sender.recv(64).startswith(b"web")
+            return False
+
+        assert not answered()
+        await site.daemon.start()
+        await attaching
+        await until(answered, "the workload answers", within_s=WITHIN_S)
 
 
 async def test_a_death_at_any_point_of_a_start_is_made_good(directory: Path) -> None:

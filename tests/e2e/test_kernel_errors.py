@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -23,26 +22,22 @@ from api.client import ClientError
 from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault, Kind
 from tests.e2e.hosts import Host
-from tests.e2e.scenarios import SCENARIOS, Scenario
+from tests.e2e.scenarios import SCENARIOS, Scenario, attach_web
 from tests.e2e.sites import WITHIN_S, FaultyDaemon, Picture, Site, comes_to, opened
 from tests.e2e.waiting import STEP_S, comes_true
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
+DUMP_TRIES = 20
 ECHOES_S = 0.03  # in which the daemon hears of what it did itself
 EXIT_STRANDED = 70  # a thread could not come back from a namespace
 
-PASSING = (errno.EBUSY, errno.ENOBUFS, errno.ENOMEM)
-ERRORS = {
-    "busy or without memory": [Fault(Kind.REFUSE, code=code) for code in PASSING],
-    "no such device": [Fault(Kind.REFUSE, code=errno.ENODEV)],
-    "there already": [Fault(Kind.REFUSE, code=errno.EEXIST)],
-    "interrupted": [Fault(Kind.REFUSE, code=errno.EINTR)],
-    "not sent": [Fault(Kind.SEND, code=errno.ENOBUFS)],
-    "not answered": [Fault(Kind.RECEIVE, code=errno.ETIMEDOUT), Fault(Kind.RECEIVE, code=errno.ENOBUFS)],
-    "dump interrupted": [Fault(Kind.INTERRUPT)],
-}
-"""Where there are several, each call meets the next one of them."""
+ERRORS = (
+    *(Fault(Kind.REFUSE, code=code) for code in (errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EINTR)),
+    *(Fault(Kind.REFUSE, code=code) for code in (errno.ENODEV, errno.EEXIST)),
+    Fault(Kind.SEND, code=errno.ENOBUFS),
+    *(Fault(Kind.RECEIVE, code=code) for code in (errno.ETIMEDOUT, errno.ENOBUFS)),
+)
 
 LIES = (errno.ENODEV, errno.EEXIST)
 """What a kernel that tells the truth says only of what is gone, or is there. Told of what is not, it is believed until
@@ -101,6 +96,7 @@ async def _meets(site: Site, scenario: Scenario, fault: Fault, expected: Picture
         _is_report(told, fault, where)
         await scenario.act(site)
     if believed:
+        await site.client.status()  # it may have been started anew, and must be there to be told
         site.daemon.reload()
     await comes_to(site, expected, where, within_s=0 if scenario.answered and not believed else WITHIN_S)
     await site.settles()
@@ -110,34 +106,53 @@ async def _meets(site: Site, scenario: Scenario, fault: Fault, expected: Picture
 
 def _is_report(told: ClientError, fault: Fault, where: str) -> None:
     """A client learns what the kernel said; of a lie, perhaps only what followed from it."""
-    assert told.code in (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.ALREADY_EXISTS,
-    ), f"{where}: {told.code}: {told.message}"
-    codes = LIES if fault.code in LIES else (fault.code,)
-    words = [word for code in codes for word in (errno.errorcode[code], os.strerror(code))] + ["did not answer"]
-    assert any(word in told.message for word in words), f"{where}: {told.message}"
+    codes = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS)
+    assert told.code in codes, f"{where}: {told.code}: {told.message}"
+    if fault.code not in LIES:
+        words = (errno.errorcode[fault.code], os.strerror(fault.code), "did not answer")
+        assert any(word in told.message for word in words), f"{where}: {told.message}"
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario: Scenario) -> None:
-    """Whatever error any single call meets, the client has its answer or is told the error, and the kernel comes to be
-    as desired."""
+async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault]) -> None:
+    """Acts again and again, each time with a later call meeting its fault, until there is no such call."""
     before = site.picture()
     await scenario.prepare(site)
     await scenario.act(site)
     await site.settles()
     expected = site.picture()
     await scenario.undo(site)
-    for name, faults in ERRORS.items():
-        for at in count(1):
-            fault = replace(faults[at % len(faults)], at=at)
-            async with kept_alive(site.daemon):
-                met = await _meets(site, scenario, fault, expected)
-            if not met:
+    met = []
+    for at in count(1):
+        fault = fault_at(at)
+        async with kept_alive(site.daemon):
+            if not (call := await _meets(site, scenario, fault, expected)):
                 break
-            await comes_to(site, before, f"{name} at {at}, undone", within_s=0)
-        print(name, at - 1, time.monotonic())
-    assert "internal error" not in site.daemon.logged()
-    assert "Traceback" not in site.daemon.logged()
+        met.append(call)
+        await comes_to(site, before, f"{fault} ({call}), undone", within_s=0)
+    print(f"{scenario}: an error of each of {len(met)} calls: {', '.join(met)}")
+    assert met
+    for words in ("Traceback", "internal error"):
+        assert words not in site.daemon.logged()
+
+
+SWEEPS = [
+    pytest.param(scenario, offset, id=f"{scenario}-{offset}")
+    for number, scenario in enumerate(SCENARIOS)
+    for offset in (range(len(ERRORS)) if scenario.act is attach_web else (number % len(ERRORS),))
+]
+"""For Attach each call meets every error; for the others each call meets the next one of them."""
+
+
+@pytest.mark.parametrize(("scenario", "offset"), SWEEPS)
+async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario: Scenario, offset: int) -> None:
+    """Whatever error any single call meets, the client has its answer or is told the error, and the kernel comes to be
+    as desired."""
+    await _sweep(site, scenario, lambda at: replace(ERRORS[(at + offset) % len(ERRORS)], at=at))
+
+
+@pytest.mark.parametrize("times", [1, DUMP_TRIES + 1])
+@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if not each.answered], ids=str)
+async def test_a_dump_that_is_interrupted_is_never_used(site: Site, scenario: Scenario, times: int) -> None:
+    """Any dump that the kernel marks as inconsistent, once or until the daemon gives up, is read again before anything
+    follows from it."""
+    await _sweep(site, scenario, lambda at: Fault(Kind.INTERRUPT, at=at, times=times))
