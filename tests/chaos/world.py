@@ -174,8 +174,10 @@ class World:
     async def collect_garbage(self, client: Client, alive: Sequence[Key]) -> None:
         """Takes all RPCs' attachments away but these."""
         gone = self.wishes.rpc.keys() - set(alive)
-        removed = await client.gc(alive)
-        assert {(each.workload_id, each.if_name) for each in removed} == gone
+        removed = {(each.workload_id, each.if_name) for each in await client.gc(alive)}
+        # What lost its namespace a moment ago may be there still, and is garbage too.
+        assert gone <= removed, f"not removed: {gone - removed}"
+        assert not removed & set(alive), f"alive and removed: {removed & set(alive)}"
         for key in gone:
             del self.wishes.rpc[key]
 
