@@ -175,7 +175,7 @@ class World:
         """Takes all RPCs' attachments away but these."""
         gone = self.wishes.rpc.keys() - set(alive)
         removed = {(each.workload_id, each.if_name) for each in await client.gc(alive)}
-        # What a file claims is handed over to it. What lost its namespace a moment ago may be there still, and is garbage.
+        # What a file claims is handed over to it. What lost its namespace a moment ago may still be there, as garbage.
         kept = {key for key in gone - removed if not self.wishes.claimants(key)}
         assert not kept, f"not removed: {kept}"
         assert not removed & set(alive), f"alive and removed: {removed & set(alive)}"
