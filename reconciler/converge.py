@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from errno import ENODEV
+from functools import partial
 from typing import Protocol
 
 from models.attachment import Attachment, AttachmentKey
 from models.bandwidth import NO_LIMITS
-from models.errors import Conflict, NotANetworkNamespace, StepError
+from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError
 from models.kernel import KernelObject, Link, Scope, Step
 from models.naming import alias_of
 from models.network import Families, Node
@@ -176,8 +178,7 @@ def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
     namespace = _open(work, kernel, outcome)
     try:
         if attachment.removing:
-            observed = kernel.observe(attachment, namespace, hint_indexes=(), snapshot=None, node_ipv6=node.ipv6)
-            return plan((), observed.objects)
+            return plan((), _observed(work, kernel, namespace, (), None).objects)
         return observe_and_plan(work, kernel, namespace, None, outcome)[1]
     finally:
         if namespace is not None:
@@ -189,13 +190,7 @@ def observe_and_plan(
 ) -> tuple[Observed, Plan | None]:
     """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
     where the link is gone with the namespace, what it leaves behind goes too."""
-    observed = kernel.observe(
-        work.attachment,
-        namespace,
-        hint_indexes=work.hint_indexes,
-        snapshot=snapshot,
-        node_ipv6=work.node.ipv6,
-    )
+    observed = _observed(work, kernel, namespace, work.hint_indexes, snapshot)
     outcome.families = observed.families
     outcome.node_link = observed.node_link
     outcome.ifb = observed.ifb
@@ -209,6 +204,21 @@ def observe_and_plan(
         # The other end cannot be seen, which does not mean that it is lost.
         outcome.desired = [_unpaired(thing) for thing in outcome.desired]
     return observed, plan(outcome.desired, observed.objects)
+
+
+def _observed(
+    work: Work, kernel: Kernel, namespace: Namespace | None, hint_indexes: Sequence[int], snapshot: NodeSnapshot | None
+) -> Observed:
+    """Reads again where a link went between the read of it and those of what is bound to it."""
+    read = partial(kernel.observe, work.attachment, namespace, hint_indexes=hint_indexes, node_ipv6=work.node.ipv6)
+    for _ in range(_ROUNDS - 1):
+        try:
+            return read(snapshot=snapshot)
+        except Retryable as error:
+            if error.code != ENODEV:
+                raise
+            snapshot = None
+    return read(snapshot=None)
 
 
 def _unpaired(thing: KernelObject) -> KernelObject:

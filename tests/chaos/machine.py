@@ -2,120 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from contextlib import ExitStack
 from dataclasses import replace
-from traceback import format_exception
-from typing import Any, TypeVar
 
-import grpc
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import precondition, rule
 
-from api.client import Client
-from tests.chaos.damages import ATTACHMENT_DAMAGES, LINES, MARKS, NODE_DAMAGES, UNTOLD
-from tests.chaos.wishes import (
-    ALTERNATE,
-    DECLARED,
-    FILES,
-    INTERFACES,
-    LIMITS,
-    OTHER_POOLS,
-    POOLS,
-    PORTS,
-    STATICS,
-    WORKLOADS,
-    Declared,
-    Key,
-    Wish,
-)
-from tests.chaos.world import World
+from tests.chaos import verdicts
+from tests.chaos.bursts import Bursts
+from tests.chaos.damages import NODE_DAMAGES
+from tests.chaos.drawn import declarations, keys, netns_names, wishes
+from tests.chaos.history import Code
+from tests.chaos.wishes import FILES, POOLS, Declared, Key, Wish
 
-Code = grpc.StatusCode
-T = TypeVar("T")
-
-RESYNC_OFTEN_S, RESYNC_NEVER_S = 1, 3600
 BROKEN = ("", "kind: [", "kind: Attachment\nworkload_id: w0\nnonsense: 1\n")
-TOLD_DAMAGES = tuple(damage for damage in ATTACHMENT_DAMAGES if damage.name not in UNTOLD)
-
-netns_names = st.sampled_from((*WORKLOADS[2:], *(name + ALTERNATE for name in WORKLOADS[:2])))
-keys = st.tuples(st.sampled_from(WORKLOADS), st.sampled_from(INTERFACES))
 
 
-@st.composite
-def wishes(draw: st.DrawFn) -> Wish:
-    workload_id, if_name = draw(keys)
-    moves = workload_id in WORKLOADS[:2] and draw(st.booleans())
-    return Wish(
-        workload_id,
-        if_name,
-        workload_id + ALTERNATE if moves else workload_id,
-        tuple(draw(st.lists(st.sampled_from(STATICS), max_size=1))),
-        draw(st.sampled_from((0, 0, 1400))),
-        draw(st.sampled_from(("", "one", "two"))),
-        tuple(draw(st.lists(st.sampled_from(PORTS), max_size=2, unique=True))),
-        draw(st.sampled_from(LIMITS)),
-        draw(st.booleans()),
-    )
-
-
-declarations = st.lists(
-    st.builds(Declared, st.sampled_from((*WORKLOADS, *DECLARED)), st.sampled_from(("", "", *STATICS))),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda declared: declared.key,
-)
-BURST = ("attach", "attach", "detach", "damage", "node", "declare", "undeclare", "remake", "read")
-bursts = st.lists(
-    st.tuples(st.sampled_from(BURST), wishes(), declarations, st.integers(0, 199)), min_size=2, max_size=8
-)
-
-
-class Chaos(RuleBasedStateMachine):
-    """A new world for each history. `story` tells what was done, for the one who has to find out why it failed.
-
-    What is drawn and which rule may come next must not depend on what the kernel did, or Hypothesis could not repeat
-    it: so rules choose by a number, and do nothing where there is nothing to choose.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack = ExitStack()
-        self.runner = self.stack.enter_context(asyncio.Runner())
-        self.story: list[str] = []
-        self.failed = False
-
-    @initialize(
-        resync_s=st.sampled_from((RESYNC_NEVER_S, RESYNC_OFTEN_S)),
-        population=st.lists(wishes(), min_size=2, max_size=5, unique_by=lambda wish: wish.key),
-    )
-    def begin(self, resync_s: int, population: list[Wish]) -> None:
-        self.world = World(self.stack, resync_s)
-        self.client: Client = self.world.open_client()
-        self.tell(f"resync every {resync_s} s")
-        self.do(self.client.__aenter__())
-        self.do(self.world.start())
-        for wish in population:
-            self.do(self._attach(wish))
-        self.do(self._look())
-
-    def tell(self, words: str) -> None:
-        self.story.append(words)
-
-    def do(self, deed: Coroutine[Any, Any, T]) -> T:
-        try:
-            return self.runner.run(deed)
-        except BaseException as error:
-            if not self.failed:
-                # Hypothesis tries again what failed; it may not fail the second time, or otherwise.
-                print("what was done:", *self.story, "and then:", *format_exception(error), sep="\n")
-            self.failed = True
-            raise
-
-    @property
-    def running(self) -> bool:
-        return self.world.running
+class Chaos(Bursts):
+    """All rules together. Those here are done one after the other, without waiting for what comes of them."""
 
     # Wishes.
 
@@ -132,24 +35,6 @@ class Chaos(RuleBasedStateMachine):
             (workload_id, if_name), before = wished[chosen % len(wished)]
             same = replace(other, workload_id=workload_id, if_name=if_name, netns=before.netns)
             self.do(self._attach(replace(same, addresses=(), mtu=mtu)))
-
-    async def _attach(self, wish: Wish) -> None:
-        code = await self.world.attach(self.client, wish)
-        self.tell(f"attach {wish}: {code.name if code else 'OK'}")
-        if code is None:
-            self.world.wishes.rpc[wish.key] = wish
-        else:
-            assert code in self._refusals(wish), f"{wish} was refused with {code}"
-
-    def _refusals(self, wish: Wish) -> set[Code]:
-        if wish.netns not in self.world.namespaces:
-            return {Code.FAILED_PRECONDITION}
-        allowed = set()
-        if self.world.wishes.claimants(wish.key) or wish.addresses or wish.ports:
-            allowed.add(Code.ALREADY_EXISTS)
-        if self.world.pools == OTHER_POOLS:
-            allowed.add(Code.RESOURCE_EXHAUSTED)
-        return allowed
 
     @precondition(lambda self: self.running)
     @rule(key=keys, stale=st.booleans())
@@ -175,6 +60,13 @@ class Chaos(RuleBasedStateMachine):
         if not claimants:
             assert link not in self.world.node.links(), f"{key} was said to be detached, and {link} is there"
 
+    @precondition(lambda self: self.running)
+    @rule(keep=st.sets(st.integers(0, 7), max_size=4))
+    def collect_garbage(self, keep: set[int]) -> None:
+        alive = [key for number, key in enumerate(sorted(self.world.wishes.rpc)) if number in keep]
+        self.tell(f"all but {alive} is garbage")
+        self.do(self.world.collect_garbage(self.client, alive))
+
     @rule(name=st.sampled_from(FILES), declared=declarations)
     def declare(self, name: str, declared: list[Declared]) -> None:
         self.tell(f"{name} declares {declared}")
@@ -195,25 +87,13 @@ class Chaos(RuleBasedStateMachine):
         """What a file said last is what the daemon has read; what it never had a chance to read counts for nothing."""
         if not self.running:
             await self.world.start()
-        await self.world.quiet(self.client)
+        await verdicts.quiet(self.world, self.client)
 
     # Damage, and others.
 
     @rule(chosen=st.integers(0, 99), kind=st.integers(0, 199))
     def damage(self, chosen: int, kind: int) -> None:
         self._damage(chosen, kind)
-
-    def _damage(self, chosen: int, kind: int) -> None:
-        damages = ATTACHMENT_DAMAGES if self.world.resyncs else TOLD_DAMAGES
-        if victims := self.world.victims():
-            victim = victims[chosen % len(victims)]
-            if kind < len(LINES):
-                victim.endure(LINES[kind])
-                self.tell(f"damage to {victim}: {LINES[kind]}")
-                return
-            damage = damages[kind % len(damages)]
-            done = self.world.damage(victim, damage, MARKS)
-            self.tell(f"damage to {victim}: {damage}: {done}")
 
     @rule(kind=st.integers(0, len(NODE_DAMAGES) - 1))
     def damage_node(self, kind: int) -> None:
@@ -236,12 +116,21 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(name=netns_names)
     def remove_or_make_namespace(self, name: str) -> None:
-        if name in self.world.namespaces:
+        if name in self.world.hidden:
+            self.tell(f"namespace {name} is at its path again")
+            self.world.reveal_namespace(name)
+        elif name in self.world.namespaces:
             self.tell(f"namespace {name} is removed")
             self.world.remove_namespace(name)
         else:
             self.tell(f"namespace {name} is made")
             self.world.make_namespace(name)
+
+    @rule(name=netns_names)
+    def hide_namespace(self, name: str) -> None:
+        if name in self.world.namespaces:
+            self.tell(f"namespace {name} lives, and its path is gone")
+            self.world.hide_namespace(name)
 
     @rule(chosen=st.integers(0, 99))
     def remake_namespace(self, chosen: int) -> None:
@@ -280,95 +169,8 @@ class Chaos(RuleBasedStateMachine):
         else:
             self.world.configure(pools)
 
-    # Many at the same time.
-
     @precondition(lambda self: self.running)
-    @rule(burst=bursts, kill=st.booleans())
-    def burst(self, burst: list[tuple[str, Wish, list[Declared], int]], kill: bool) -> None:
-        """All at once, maybe with the daemon killed in the middle; then a look."""
-        self.do(self._burst(burst, kill=kill))
-
-    async def _burst(self, burst: list[tuple[str, Wish, list[Declared], int]], *, kill: bool) -> None:
-        self.tell(f"at the same time{', with the daemon killed' if kill else ''}:")
-        async with asyncio.TaskGroup() as deeds:
-            for deed, wish, declared, number in burst:
-                deeds.create_task(self._deed(deed, wish, declared, number))
-            if kill:
-                deeds.create_task(self.world.kill_and_start())
-        await self.world.quiet(self.client)
-
-    async def _deed(self, deed: str, wish: Wish, declared: list[Declared], number: int) -> None:
-        world = self.world
-        await asyncio.sleep(number % 10 / 200)  # some begin a little later
-        match deed:
-            case "attach":
-                world.wishes.doubt(wish.key, wish)
-                code = await world.attach(self.client, wish)
-                self.tell(f"- attach {wish}: {code.name if code else 'OK'}")
-                assert code in (None, *BURST_REFUSALS), f"{wish} was refused with {code}"
-            case "detach":
-                world.wishes.doubt(wish.key, None)
-                code = await world.detach(self.client, wish.key)
-                self.tell(f"- detach {wish.key}: {code.name if code else 'OK'}")
-                assert code in (None, Code.FAILED_PRECONDITION, Code.ABORTED), f"{wish.key}: {code}"
-            case "damage":
-                self._damage(number, number)
-            case "node":
-                self.tell("- damage to the node")
-                await asyncio.to_thread(world.damage_node, number)
-            case "declare":
-                self.tell(f"- {FILES[number % 2]} declares {declared}")
-                world.declare(FILES[number % 2], declared)
-            case "undeclare":
-                self.tell(f"- {FILES[number % 2]} is removed")
-                world.remove_file(FILES[number % 2])
-            case "remake":
-                if wish.netns in world.namespaces:
-                    self.tell(f"- namespace {wish.netns} is made anew")
-                    world.remove_namespace(wish.netns)
-                    world.make_namespace(wish.netns)
-            case "read":
-                await self.client.plan()
-                await self.client.status()
-
     @rule()
-    def a_moment(self) -> None:
-        """Nothing, for a moment. Hypothesis begins with a history of the rule whose name comes first."""
-        self.do(asyncio.sleep(0.05))
-
-    @rule()
-    def look(self) -> None:
-        self.tell("look")
-        self.do(self._look())
-
-    async def _look(self) -> None:
-        if not self.running:
-            await self.world.start()
-        await self.world.quiet(self.client)
-
-    def teardown(self) -> None:
-        with self.stack:
-            try:
-                if hasattr(self, "client"):
-                    self._end()
-            finally:
-                if hasattr(self, "client") and self.world.daemon.running:
-                    self.world.daemon.kill9()
-
-    def _end(self) -> None:
-        if self.failed:
-            print(*self.world.daemon.logged().splitlines()[-80:], sep="\n")
-        else:
-            self.tell("the end")
-            self.do(self._look())
-            self.do(self.world.empty(self.client))
-            self.world.stop()
-        self.runner.run(self.client.__aexit__(None, None, None))
-
-
-BURST_REFUSALS = (
-    Code.ALREADY_EXISTS,
-    Code.FAILED_PRECONDITION,
-    Code.RESOURCE_EXHAUSTED,
-    Code.ABORTED,  # another of the burst came later
-)
+    def mistake_settings(self) -> None:
+        self.tell("settings with a mistake")
+        self.do(self.world.refused_reload())

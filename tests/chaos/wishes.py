@@ -132,8 +132,11 @@ class Wishes:
                 self.rpc[key] = match
         self.doubtful.clear()
 
-    def differences(self, listed: list[pb.Attachment], namespaces: frozenset[str]) -> Iterator[str]:
-        """What the list says otherwise than was asked for. Doubts are settled before."""
+    def differences(
+        self, listed: list[pb.Attachment], namespaces: frozenset[str], hidden: frozenset[str]
+    ) -> Iterator[str]:
+        """What the list says otherwise than was asked for. Doubts are settled before. Of the namespaces some are
+        `hidden`: they live, and are not at their paths."""
         by_rpc = {(each.workload_id, each.if_name): each for each in listed if each.source == "rpc"}
         for key in sorted(self.rpc.keys() | by_rpc.keys()):
             wish, found = self.rpc.get(key), by_rpc.get(key)
@@ -151,7 +154,8 @@ class Wishes:
             if claim not in by_file or claim not in claims:
                 yield f"{claim} is {'not listed' if claim in claims else 'listed, and no file says so'}"
                 continue
-            yield from self._of_claim(claims[claim], by_file[claim], namespaces)
+            if claims[claim].workload_id not in hidden:
+                yield from self._of_claim(claims[claim], by_file[claim], namespaces)
         held = {(each.workload_id, each.if_name) for each in listed if each.generation}
         for _, key in claims:
             failed = [each for each in listed if each.phase == "Failed" and (each.workload_id, each.if_name) == key]

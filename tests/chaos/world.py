@@ -6,8 +6,8 @@ Deeds are coroutines, so that several can be done at the same time; what blocks 
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +18,8 @@ from api.client import Client, ClientError
 from api.v1 import netplumb_pb2 as pb
 from models.kernel import Scope
 from tests import namespaces
-from tests.chaos import expectations
 from tests.chaos.damages import NODE_DAMAGES, Victim
 from tests.chaos.foreigners import Foreigners
-from tests.chaos.readings import Reading, read
 from tests.chaos.wishes import ALTERNATE, DECLARED, USUAL_POOLS, VISITORS, WORKLOADS, Declared, Key, Wish, Wishes
 from tests.chaos.witness import Witness
 from tests.contract.damages import Damage
@@ -30,7 +28,7 @@ from tests.e2e.hosts import Host, temporary
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
 from tests.e2e.wishes import detach
-from tests.footprint import Footprint, footprint
+from tests.footprint import Footprint
 
 CALL_WITHIN_S = 30.0
 QUIET_WITHIN_S = 45.0
@@ -52,6 +50,7 @@ class World:
         self.node.ip("link set lo up")
         self.foreigners = {"node": Foreigners(self.node, on_node=True)}
         self.foreigners["node"].settle()
+        self.hidden: dict[str, tuple[Foreigners, int]] = {}
         stack.callback(self._remove_namespaces)
         for name in (*WORKLOADS, *(name + ALTERNATE for name in WORKLOADS[:2])):
             self.make_namespace(name)
@@ -64,9 +63,9 @@ class World:
         self.witness = Witness(self.node)
         self.witness.start()
         stack.callback(self.witness.stop)
-        self._visitors: dict[tuple[str, str, int], set[str]] = {}
-        self._marks_taken: set[Key] = set()
-        self._first_held: dict[int, Footprint] = {}
+        self.visitors: dict[tuple[str, str, int], set[str]] = {}
+        self.marks_taken: set[Key] = set()
+        self.first_held: dict[int, Footprint] = {}
 
     def open_client(self) -> Client:
         return self.daemon.client(timeout_s=CALL_WITHIN_S)
@@ -86,11 +85,28 @@ class World:
     def remove_namespace(self, name: str) -> None:
         del self.foreigners[name]
         self.wishes.namespace_gone(name)
-        for visited in [visited for visited in self._visitors if visited[0] == name]:
-            del self._visitors[visited]
+        for visited in [visited for visited in self.visitors if visited[0] == name]:
+            del self.visitors[visited]
         Host(name).remove()
 
+    def hide_namespace(self, name: str) -> None:
+        """Takes the path away, while somebody holds the namespace: what is attached there lives on."""
+        path = namespaces.NETNS_DIR / name
+        self.hidden[name] = (self.foreigners.pop(name), os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        Host(name).remove()
+
+    def reveal_namespace(self, name: str) -> None:
+        """The same namespace is at its path again."""
+        foreigners, fd = self.hidden.pop(name)
+        path = namespaces.NETNS_DIR / name
+        path.touch()
+        namespaces.mount(f"/proc/self/fd/{fd}", path, "none", namespaces.MS_BIND)
+        os.close(fd)
+        self.foreigners[name] = foreigners
+
     def _remove_namespaces(self) -> None:
+        for _, fd in self.hidden.values():
+            os.close(fd)
         for path in namespaces.NETNS_DIR.iterdir():
             if path.name == "node":
                 continue
@@ -155,6 +171,26 @@ class World:
             return error.code
         return None
 
+    async def collect_garbage(self, client: Client, alive: Sequence[Key]) -> None:
+        """Takes all RPCs' attachments away but these."""
+        gone = self.wishes.rpc.keys() - set(alive)
+        removed = {(each.workload_id, each.if_name) for each in await client.gc(alive)}
+        # What a file claims is handed over to it. What lost its namespace a moment ago may still be there, as garbage.
+        kept = {key for key in gone - removed if not self.wishes.claimants(key)}
+        assert not kept, f"not removed: {kept}"
+        assert not removed & set(alive), f"alive and removed: {removed & set(alive)}"
+        for key in gone:
+            del self.wishes.rpc[key]
+
+    async def refused_reload(self) -> None:
+        """Settings with a mistake change nothing."""
+        self.daemon.configure(pools=("203.0.113.0/24", "fd15::/64"))  # the first is a foreign route's
+        refusals = self.daemon.logged().count("settings were not reloaded")
+        self.daemon.reload()
+        refused = lambda: self.daemon.logged().count("settings were not reloaded") > refusals  # noqa: E731
+        await until(refused, "the settings are refused", within_s=CALL_WITHIN_S)
+        self.configure(self.pools)
+
     def declare(self, name: str, declared: Sequence[Declared]) -> None:
         documents = [
             document(
@@ -188,11 +224,11 @@ class World:
         """Whether it was done. Of the marks by which a link is known as ours only one is taken between two repairs."""
         key = (victim.attachment.workload_id, victim.attachment.if_name)
         if damage.scope is Scope.NODE and damage.name in marks:
-            if key in self._marks_taken:
+            if key in self.marks_taken:
                 return False
-            self._marks_taken.add(key)
+            self.marks_taken.add(key)
         if damage.scope is Scope.WORKLOAD and damage.name in FLUSHES:
-            self._visitors.clear()
+            self.visitors.clear()
         return victim.suffer(damage)
 
     def damage_node(self, kind: int) -> None:
@@ -205,81 +241,7 @@ class World:
         if link is None:
             return
         address = f"{VISITORS}{number}"
-        visited = self._visitors.setdefault((victim.workload.name, name, link["ifindex"]), set())
+        visited = self.visitors.setdefault((victim.workload.name, name, link["ifindex"]), set())
         if address not in visited:
             victim.workload.ip(f"address add {address}/32 dev {name}")
             visited.add(address)
-
-    # What must hold when all is quiet.
-
-    async def quiet(self, client: Client) -> None:
-        """Waits until everything is as was asked for."""
-        assert self.daemon.running, f"the daemon ended by itself:\n{self.daemon.logged()}"
-        ends = asyncio.get_running_loop().time() + QUIET_WITHIN_S
-        while problems := await self._problems(client):
-            if asyncio.get_running_loop().time() > ends:
-                raise AssertionError(f"not quiet within {QUIET_WITHIN_S} s:\n  " + "\n  ".join(problems))
-            await asyncio.sleep(LOOK_AGAIN_S)
-        self._marks_taken.clear()
-        assert not self.witness.seen, "\n".join(self.witness.seen)
-        self._assert_has_not_grown()
-        assert "Traceback" not in self.daemon.logged(), "the daemon logged an unexpected error"
-
-    async def _problems(self, client: Client) -> list[str]:
-        listed = [each async for each in client.list()]
-        trial = copy.deepcopy(self.wishes)
-        by_rpc = {(each.workload_id, each.if_name): each for each in listed if each.source == "rpc"}
-        problems = [*trial.resolve(by_rpc), *trial.differences(listed, self.namespaces)]
-        problems += expectations.in_list(listed)
-        problems += [f"planned: {each.verb} {each.words}" for each in (await client.plan()).changes]
-        try:
-            problems += await asyncio.to_thread(lambda: list(self._differences(listed)))
-        except (AssertionError, LookupError) as error:  # something that is read is not there
-            problems.append(str(error))
-        if not problems:
-            self.wishes, self.listed = trial, listed
-        return problems
-
-    def _differences(self, listed: Sequence[pb.Attachment]) -> Iterator[str]:
-        """The kernel against the list."""
-        node = read(self.node)
-        yield from expectations.on_node(node, listed, self.pools)
-        yield from expectations.in_table(self.node, listed)
-        yield from self.foreigners["node"].missing(node)
-        created = {path.name for path in namespaces.NETNS_DIR.iterdir()} & set(DECLARED)
-        claimed = {each.workload_id for each in self.wishes.claims().values() if each.is_created}
-        yield from (f"the namespace {name} is left over" for name in sorted(created - claimed))
-        for name in sorted(self.namespaces | created):
-            reading = read(Host(name))
-            mine = [each for each in listed if each.netns_path == Host(name).path and each.phase == "Attached"]
-            yield from expectations.in_workload(name, reading, mine)
-            if name in self.foreigners:
-                yield from self.foreigners[name].missing(reading)
-            yield from self._missing_visitors(name, reading)
-
-    def _missing_visitors(self, name: str, reading: Reading) -> Iterator[str]:
-        for (netns, link, index), visitors in self._visitors.items():
-            if netns == name and reading.links.get(link, {}).get("ifindex") == index:
-                for address in sorted(visitors - reading.addresses_on(link)):
-                    yield f"{name}: foreign address {address} is gone from {link}"
-
-    def _assert_has_not_grown(self) -> None:
-        pid = self.daemon.process.pid
-        held = footprint(pid)
-        first = self._first_held.setdefault(pid, held)
-        assert held.rss_kib <= first.rss_kib + FREE.rss_kib, f"memory: {first} at first, {held} now"
-        assert held.fds <= first.fds + FREE.fds, f"descriptors: {first} at first, {held} now"
-        assert held.threads <= first.threads + FREE.threads, f"threads: {first} at first, {held} now"
-
-    async def empty(self, client: Client) -> None:
-        """Takes every wish back; nothing of ours may be left over but what the node has anyway."""
-        for name in tuple(self.wishes.files):
-            self.remove_file(name)
-        await self.quiet(client)
-        for key in tuple(self.wishes.rpc):
-            assert await self.detach(client, key) is None
-            del self.wishes.rpc[key]
-        await self.quiet(client)
-        assert not self.listed
-        held = {pool.name: pool.held for pool in (await client.status()).pools}
-        assert set(held.values()) == {0}, f"addresses are still held: {held}"

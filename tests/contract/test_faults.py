@@ -51,6 +51,20 @@ def test_any_faults_are_made_good_once_they_end(faults: dict[int, int]) -> None:
         assert converges(world, passes=len(faults) + PASSES_MOST)
 
 
+def test_a_link_that_goes_while_it_is_read_is_read_again_at_once() -> None:
+    """A pass, and who only asks, meet a removal by others in the middle of their reads: they look again."""
+    gone = Retryable("the kernel refused a dump: ENODEV", code=ENODEV)
+    with fake_world() as world:
+        attachment = attached(world)
+        for ask in (planned, lambda *about: passed(*about).errors):
+            world.kernel.read_faults = [gone]
+            assert ask(world, attachment) == []
+            assert world.kernel.read_faults == []
+        removing = attachment.model_copy(update={"removing": True})
+        world.kernel.read_faults = [gone]
+        assert planned(world, removing)
+
+
 @given(st.lists(st.sampled_from(DAMAGES), max_size=5))
 def test_any_damages_together_are_repaired(damages: list[Damage]) -> None:
     """Damages that come together are repaired together."""
