@@ -276,13 +276,19 @@ class Loop:
         placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
         work = partial(restore_host_routes, self._worker, self._nodewide.node, placed)
         try:
-            steps, errors = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            restored = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except StepError as error:
-            steps, errors = [], [error]
-        self._results.tally.repairs.update(kind_of(step.thing) for step in steps)
-        if errors:
-            log.warning("host routes are put back one attachment at a time", cause=str(errors[0]))
+            log.warning("host routes are put back one attachment at a time", cause=str(error))
             self._mark_all()
+            return
+        self._results.tally.repairs.update(kind_of(step.thing) for step in restored.steps)
+        changed = (record.key for record in (each.attachment for each in placed) if self._is_old(record))
+        for key in (*restored.failed, *changed):
+            self.mark_damaged(key)
+
+    def _is_old(self, record: Attachment) -> bool:
+        """Whether the wish changed since: a route of the old one may have come after the pass for the new one."""
+        return self._desired.attachments.get(record.key) is not record
 
     async def _take_for_thread(self) -> list[AttachmentKey]:
         if self._routes_due:
