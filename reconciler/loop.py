@@ -78,6 +78,7 @@ class Loop:
         self._read = NodeRead(self._snapshot)
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
+        self._node_fought = False
         self._orphans_due = False
         self._routes_due = False
 
@@ -184,6 +185,9 @@ class Loop:
         self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
+        if (fighting := self._nodewide.fighting()) is not None and not self._node_fought:
+            log.warning("another program undoes repairs at once", what=fighting.message)
+        self._node_fought = fighting is not None
         if self._node_retry is not None:
             self._node_retry.cancel()
             self._node_retry = None
