@@ -13,6 +13,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -193,12 +194,14 @@ class Loop:
             self._node_retry = None
         if (look_s := self._nodewide.next_look_s) is not None:
             self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
-        if self._nodewide.node != before or self._nodewide.ready != was_ready:
-            self._mark_all()
-        elif "address" in repaired or "link_up" in repaired:
+        if "address" in repaired or "link_up" in repaired:
             # Routes that preferred an address of the node went with it, and no event told of that.
             self._routes_due = True
             self._wake_thread.set()
+        # Who listens to router advertisements is the node's own business.
+        listening = self._nodewide.node.accept_ra_interfaces
+        if self._nodewide.node != replace(before, accept_ra_interfaces=listening) or self._nodewide.ready != was_ready:
+            self._mark_all()
 
     def _mark_all(self) -> None:
         for key in self._desired.attachments:
