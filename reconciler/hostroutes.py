@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from models.attachment import Attachment
-from models.errors import StepError
+from models.attachment import Attachment, AttachmentKey
 from models.kernel import Route, Step, Verb
 from models.network import Families, Node
 from reconciler.apply import Applied
@@ -35,9 +34,19 @@ class Placed:
     hint: Hint
 
 
-def restore_host_routes(kernel: Kernel, node: Node, placed: Sequence[Placed]) -> tuple[list[Step], list[StepError]]:
-    """Adds and changes what is missing or differs; returns what was done, and what failed. Nothing is removed, since
-    not every attachment need be among these. Raises Retryable when the kernel does not answer."""
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was done, and whose routes could not be put back: their links may have been made anew meanwhile."""
+
+    steps: Sequence[Step]
+    failed: Sequence[AttachmentKey] = ()
+
+
+def restore_host_routes(kernel: Kernel, node: Node, placed: Sequence[Placed]) -> Restored:
+    """Adds and changes what is missing or differs. Nothing is removed, since not every attachment need be among these.
+
+    Raises Retryable when the kernel does not answer.
+    """
     wanted = [route for each in placed for route in _routes(each, node)]
     there = kernel.host_routes({each.hint.index: each.hint.node.name for each in placed})
     made = plan(wanted, {route.key: route for route in there})
@@ -45,7 +54,9 @@ def restore_host_routes(kernel: Kernel, node: Node, placed: Sequence[Placed]) ->
     links = Observed()
     for each in placed:
         links.add(replace(each.hint.node, index=each.hint.index))
-    return steps, kernel.apply(steps, None, links).errors
+    refused = {error.subject for error in kernel.apply(steps, None, links).errors}
+    over = {step.thing.link for step in steps if isinstance(step.thing, Route) and str(step.thing) in refused}
+    return Restored(steps, [each.attachment.key for each in placed if each.hint.node.name in over])
 
 
 def _routes(placed: Placed, node: Node) -> Iterable[Route]:

@@ -13,6 +13,7 @@ import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -23,11 +24,11 @@ from models.kernel import kind_of
 from models.naming import ifb_name, ifb_name_beside, key_of_alias, node_if_name
 from reconciler.converge import Outcome, Work, converge
 from reconciler.desired import Desired
-from reconciler.hearing import hear
 from reconciler.hostroutes import Placed, restore_host_routes
 from reconciler.kernel.listener import Listener
 from reconciler.kernel.namespaces import Namespace
 from reconciler.linux import Doomed, LinuxKernel
+from reconciler.listening import Listening
 from reconciler.noderead import NodeRead
 from reconciler.nodewide import NodeWide
 from reconciler.observe import NodeSnapshot
@@ -37,9 +38,6 @@ from reconciler.results import Results
 
 SLICE_S = 0.004
 RESYNC_SLICE_KEYS = 64
-GATHER_EVENTS_S = 0.001
-LOST_EVENTS_RESYNC_S = 1.0  # losses come in bursts; one more full read after a burst answers them all
-_DRAIN_DATAGRAMS = 4096
 
 log = structlog.get_logger(__name__)
 
@@ -62,13 +60,15 @@ class Loop:
         self._desired = desired
         self._results = results
         self._nodewide = nodewide
-        self._listener = listener
         self._kernel = kernel
         self._worker = worker
         self.resync_s = resync_s
         self.sources_loaded = False
         self.last_slice_at = time.time()
         self.queue = Queue(time.monotonic)
+        self._listening = Listening(
+            listener, results, damaged=self.mark_damaged, node=self.mark_node, resync=self.resync
+        )
         self._removals = Removals(remover, self._removed)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
         self._wake = asyncio.Event()
@@ -76,14 +76,12 @@ class Loop:
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._busy: set[AttachmentKey] = set()
         self._deferred: dict[AttachmentKey, None] = {}
-        self._just_applied: set[AttachmentKey] = set()
         self._read = NodeRead(self._snapshot)
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
+        self._node_fought = False
         self._orphans_due = False
         self._routes_due = False
-        self._loss_timer: asyncio.TimerHandle | None = None
-        self._gathering: asyncio.TimerHandle | None = None
 
     # What wakes it.
 
@@ -122,38 +120,6 @@ class Loop:
         self._mark_all()
         self._wake_thread.set()
 
-    def _listen(self) -> None:
-        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._told)
-
-    def _told(self) -> None:
-        """The kernel tells of one change in several messages; a moment later they are read together."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener.fileno())
-        self._gathering = loop.call_later(GATHER_EVENTS_S, self._hear_gathered)
-
-    def _hear_gathered(self) -> None:
-        self.hear()
-        self._listen()
-
-    def hear(self) -> None:
-        """Reads what the kernel told, and marks what it touches."""
-        heard = hear(self._listener.drain(_DRAIN_DATAGRAMS), self._results.hints, self._just_applied)
-        self._just_applied.clear()
-        self._results.tally.events += heard.events
-        for key in heard.keys:
-            self.mark_damaged(key)
-        if heard.node:
-            self.mark_node()
-        if heard.lost:
-            self._results.tally.lost_events += 1
-            if self._loss_timer is None:
-                self.resync()
-                self._loss_timer = asyncio.get_running_loop().call_later(LOST_EVENTS_RESYNC_S, self._after_loss)
-
-    def _after_loss(self) -> None:
-        self._loss_timer = None
-        self.resync()
-
     # Those who wait.
 
     def hand_over(self, key: AttachmentKey, namespace: Namespace) -> None:
@@ -174,7 +140,7 @@ class Loop:
 
     async def run(self) -> None:
         """Runs until cancelled; what runs in a thread then is let finish, so that no step is cut in half."""
-        self._listen()
+        self._listening.start()
         self.resync()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -187,9 +153,7 @@ class Loop:
                     self._slice()
                     await asyncio.sleep(0)  # RPCs and timers have their turn between slices
         finally:
-            asyncio.get_running_loop().remove_reader(self._listener.fileno())
-            if self._gathering is not None:
-                self._gathering.cancel()
+            self._listening.stop()
             self._thread.shutdown(wait=True)
 
     async def _resync_periodically(self) -> None:
@@ -209,10 +173,10 @@ class Loop:
                 self._wake.set()
                 break
         self.last_slice_at = time.time()
-        if self._just_applied:
+        if self._listening.just_applied:
             self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
-            asyncio.get_running_loop().call_soon(self.hear)
+            asyncio.get_running_loop().call_soon(self._listening.hear)
 
     def _converge_node(self) -> None:
         before = self._nodewide.node
@@ -222,17 +186,22 @@ class Loop:
         self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
+        if (fighting := self._nodewide.fighting()) is not None and not self._node_fought:
+            log.warning("another program undoes repairs at once", what=fighting.message)
+        self._node_fought = fighting is not None
         if self._node_retry is not None:
             self._node_retry.cancel()
             self._node_retry = None
         if (look_s := self._nodewide.next_look_s) is not None:
             self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
-        if self._nodewide.node != before or self._nodewide.ready != was_ready:
-            self._mark_all()
-        elif "address" in repaired or "link_up" in repaired:
+        if "address" in repaired or "link_up" in repaired:
             # Routes that preferred an address of the node went with it, and no event told of that.
             self._routes_due = True
             self._wake_thread.set()
+        # Who listens to router advertisements is the node's own business.
+        listening = self._nodewide.node.accept_ra_interfaces
+        if self._nodewide.node != replace(before, accept_ra_interfaces=listening) or self._nodewide.ready != was_ready:
+            self._mark_all()
 
     def _mark_all(self) -> None:
         for key in self._desired.attachments:
@@ -260,7 +229,7 @@ class Loop:
             self._deferred[key] = None
             self._wake_thread.set()
         else:
-            self._just_applied.add(key)
+            self._listening.just_applied.add(key)
             self._results.finish(outcome)
 
     def _prepared(self, key: AttachmentKey) -> Attachment | None:
@@ -287,10 +256,7 @@ class Loop:
         while True:
             await self._wake_thread.wait()
             self._wake_thread.clear()
-            if self._routes_due:
-                self._routes_due = False
-                await self._restore_routes()
-            while keys := self._take_for_thread():
+            while keys := await self._take_for_thread():
                 attachments = [found for key in keys if (found := self._prepared(key)) is not None]
                 # Busy from before the read on: a pass of another thread between the two would make it untrue.
                 self._busy = {attachment.key for attachment in attachments}
@@ -311,20 +277,30 @@ class Loop:
             self._read.drop()
 
     async def _restore_routes(self) -> None:
+        """Puts back what went with an address of the node, for all at once."""
+        self._routes_due = False
         hints = self._results.hints
         records = (record for record in self._desired.attachments.values() if not record.removing)
         placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
         work = partial(restore_host_routes, self._worker, self._nodewide.node, placed)
         try:
-            steps, errors = await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except Retryable as error:
-            steps, errors = [], [error]
-        self._results.tally.repairs.update(kind_of(step.thing) for step in steps)
-        if errors:
-            log.warning("host routes are put back one attachment at a time", cause=str(errors[0]))
+            restored = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except StepError as error:
+            log.warning("host routes are put back one attachment at a time", cause=str(error))
             self._mark_all()
+            return
+        self._results.tally.repairs.update(kind_of(step.thing) for step in restored.steps)
+        changed = (record.key for record in (each.attachment for each in placed) if self._is_old(record))
+        for key in (*restored.failed, *changed):
+            self.mark_damaged(key)
 
-    def _take_for_thread(self) -> list[AttachmentKey]:
+    def _is_old(self, record: Attachment) -> bool:
+        """Whether the wish changed since: a route of the old one may have come after the pass for the new one."""
+        return self._desired.attachments.get(record.key) is not record
+
+    async def _take_for_thread(self) -> list[AttachmentKey]:
+        if self._routes_due:
+            await self._restore_routes()
         keys = [key for key in self._deferred if key not in self._busy]
         self._deferred.clear()
         while len(keys) < RESYNC_SLICE_KEYS and (key := self.queue.take((Urgency.RESYNC,), self._busy)) is not None:

@@ -39,9 +39,7 @@ class ProxyNeighbours:
     """Looks from the namespace in which it was made: the node's."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        self._socket.settimeout(_REPLY_TIMEOUT_S)
+        self._socket = _opened()
         body = rt.NDMSG.pack(rt.AF_INET6, 0, 0, rt.NTF_PROXY, 0)
         self._request = HEADER.pack(16 + len(body), rt.RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body
         self._last = _Look()
@@ -63,8 +61,18 @@ class ProxyNeighbours:
             while not datagrams or not _is_last(datagrams[-1]):
                 datagrams.append(self._socket.recv(_RECEIVE_BYTES))
         except OSError as error:
+            # What was left of this dump would be taken for the next one's, which has the same number.
+            self._socket.close()
+            self._socket = _opened()
             raise Retryable(f"cannot read proxy neighbours: {errno_name(error.errno or errno.ETIMEDOUT)}") from error
         return tuple(datagrams)
+
+
+def _opened() -> socket.socket:
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    made.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+    made.settimeout(_REPLY_TIMEOUT_S)
+    return made
 
 
 def _is_last(datagram: bytes) -> bool:

@@ -97,8 +97,12 @@ def _sample(damage: Damage, hit: Victim, eyes: Eyes) -> float:
     return took
 
 
-def measure(directory: Path, kinds: Sequence[Damage], attachments: int, samples: int) -> Mapping[str, list[float]]:
+def measure(
+    directory: Path, kinds: Sequence[Damage], attachments: int, samples: int
+) -> tuple[Mapping[str, list[float]], list[float]]:
+    """How long each damage lasted, by kind; and how long the kernel took meanwhile for a request that does nothing."""
     found: dict[str, list[float]] = defaultdict(list)
+    idle: list[float] = []
     with ExitStack() as stack:
         node = stack.enter_context(temporary("node"))
         node.ip("link set lo up")
@@ -109,8 +113,9 @@ def measure(directory: Path, kinds: Sequence[Damage], attachments: int, samples:
         victims = asyncio.run(_attached(daemon, workloads))
         seeing = stack.enter_context(eyes(node))
         for damage in _rounds(kinds, samples):
+            idle.append(seeing.idle_request())
             found[damage.id].append(_sample(damage, _drawn(damage, victims), seeing))
-    return found
+    return found, idle
 
 
 def run(given: argparse.Namespace) -> int:
@@ -118,9 +123,9 @@ def run(given: argparse.Namespace) -> int:
     kinds = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC if given.only in damage.id]
     load_before = os.getloadavg()[0]
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
-        found = measure(Path(directory), kinds, given.attachments, given.samples)
+        found, idle = measure(Path(directory), kinds, given.attachments, given.samples)
     spreads = {name: measured.spread(seconds) for name, seconds in found.items()}
-    table = measured.Measured(measured.machine(load_before), given.attachments, spreads)
+    table = measured.Measured(measured.machine(load_before), given.attachments, measured.spread(idle), spreads)
     Console(highlight=False).print(measured.shown(table))
     if given.record:
         measured.record(table)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 from models.attachment import Attachment, AttachmentSpec, NetnsRef
 from models.bandwidth import NO_LIMITS, Bandwidth
@@ -46,6 +47,13 @@ class Eyes:
                 return frozenset((name, Path("/proc/sys", name).read_text()) for name in FORWARDING)
             case Group.TABLE:
                 return frozenset(Counter(table_words(self._node)).items())
+
+    def idle_request(self) -> float:
+        """How long the kernel takes for a request that changes nothing: more than a tenth of a millisecond is how long
+        others on this machine kept RTNL, the one lock of all network namespaces."""
+        started = perf_counter()
+        self._channel.transact(encode.set_up(LO_INDEX))
+        return perf_counter() - started
 
     def attachment(self, victim: Victim) -> Sight:
         """What is ours of one attachment, on both sides; nothing while its namespace is not there."""

@@ -25,10 +25,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`kinds` is by the id of the damage; `machine` tells on what it was measured."""
+    """`kinds` is by the id of the damage. `machine` tells on what it was measured, and `idle` how long the kernel took
+    meanwhile for a request that does nothing: how quiet it was there."""
 
     machine: str
     attachments: int
+    idle: Spread
     kinds: Mapping[str, Spread]
 
 
@@ -38,7 +40,7 @@ def machine(load_before: float) -> str:
 
 def spread(seconds: Sequence[float]) -> Spread:
     cuts = quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else [*seconds] * 99
-    p50, p99, most = (round(value * 1e3, 1) for value in (cuts[49], cuts[98], max(seconds)))
+    p50, p99, most = (round(value * 1e3, 2) for value in (cuts[49], cuts[98], max(seconds)))
     return Spread(len(seconds), p50, p99, most)
 
 
@@ -47,7 +49,7 @@ def shown(measured: Measured) -> Table:
     table.add_column("damage")
     for column in ("p50", "p99", "most", "samples"):
         table.add_column(column, justify="right")
-    for name, spread in sorted(measured.kinds.items()):
+    for name, spread in [*sorted(measured.kinds.items()), ("(a netlink request that does nothing)", measured.idle)]:
         values = (spread.p50_ms, spread.p99_ms, spread.most_ms)
         table.add_row(name, *(f"{value:.1f}" for value in values), str(spread.samples))
     return table
@@ -60,4 +62,4 @@ def record(measured: Measured) -> None:
 def recorded() -> Measured:
     kept = json.loads(FILE.read_text())
     kinds = {name: Spread(**fields) for name, fields in kept["kinds"].items()}
-    return Measured(kept["machine"], kept["attachments"], kinds)
+    return Measured(kept["machine"], kept["attachments"], Spread(**kept["idle"]), kinds)

@@ -292,6 +292,15 @@ def _in_the_workload() -> Iterator[Damage]:
     ):
         undo = ("ip -4 route delete default dev lo proto static",) if "replaced" in name else ()
         yield Damage(name, Place.WORKLOAD, (command,), told_by, repaired, undo=undo)
+    yield Damage(
+        "kernel parameter changed",
+        Place.WORKLOAD,
+        ("sysctl -qw net.core.somaxconn=99",),
+        "nothing in the kernel",
+        "set back",
+        Noticed.RESYNC,
+        of_features=True,
+    )
 
 
 DAMAGES = (*_on_the_node(), *_to_features(), *_in_the_workload())

@@ -15,6 +15,7 @@ from tests.e2e.wishes import attach
 
 NODE_V4, NODE_V6 = "10.213.0.1", "fd13::1"
 LIMITS = {"ingress_rate": 8_000_000, "egress_rate": 16_000_000}
+SOMAXCONN = "net.core.somaxconn"
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -87,13 +88,13 @@ class Victim:
             ),
             "proxies": sorted(map(str, self.node.proxy_neighbours())),
             "table": table_words(self.node),
-            "shaping": self._shaping() if self.port else [],
+            "features": self._features() if self.port else [],
             "forwarding": [self.node.sysctl(name) for name in FORWARDING],
             "proxy_ndp": [self.node.sysctl(f"net/ipv6/conf/{self.link}/proxy_ndp")],
         }
 
-    def _shaping(self) -> list[str]:
-        """What limits it, and what lets the node's own loopback reach its ports."""
+    def _features(self) -> list[str]:
+        """What limits it, what lets the node's own loopback reach its ports, and its kernel parameter."""
         ifb = ifb_name(self.key)
         qdiscs = [self.node.run(f"tc qdisc show dev {link}") for link in (self.link, ifb)]
         filters = self.node.run(f"tc filter show dev {self.link} ingress").splitlines()
@@ -103,6 +104,7 @@ class Victim:
             *(line.partition("mirred")[2] for line in filters if "mirred" in line),
             str([shaper["mtu"], shaper["group"], shaper.get("ifalias"), "UP" in shaper["flags"]]),
             self.node.sysctl(f"net/ipv4/conf/{self.link}/route_localnet"),
+            self.workload.sysctl(SOMAXCONN.replace(".", "/")),
             str([route["dst"] for route in self.node.ip(f"-6 route show dev {self.link} table local proto 78")]),
         ]
 
@@ -130,7 +132,13 @@ def wish(workload: Host, port: int = 0) -> pb.AttachRequest:
     """With a port, an attachment that has all that can be damaged."""
     if not port:
         return attach(workload)
-    return attach(workload, ports=(f"{port}:80/tcp",), bandwidth=pb.Bandwidth(**LIMITS), isolate_workloads=False)
+    return attach(
+        workload,
+        ports=(f"{port}:80/tcp",),
+        bandwidth=pb.Bandwidth(**LIMITS),
+        isolate_workloads=False,
+        sysctls={SOMAXCONN: "777"},
+    )
 
 
 def victim(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
+from models.errors import Retryable
+from reconciler.kernel import proxies as proxies_module
 from reconciler.kernel.proxies import ProxyNeighbours
 from tests.netns.conftest import NodeNamespace
 
@@ -62,3 +65,21 @@ def test_a_dump_of_many_datagrams_is_read_to_its_end(proxies: ProxyNeighbours) -
     batch(f"neighbour add proxy {FIRST_HOP} dev np1")
     for _ in range(3):
         assert proxies.indexes() == {index("np0"), index("np1")}
+
+
+def test_a_dump_that_broke_off_is_not_mixed_with_the_next(
+    proxies: ProxyNeighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not read of it is gone."""
+    batch(*(f"neighbour add proxy fd00::{number:x} dev np0" for number in range(MANY)))
+    with monkeypatch.context() as patch:
+        patch.setattr(proxies_module, "_is_last", broken_off)
+        with pytest.raises(Retryable):
+            proxies.indexes()
+    batch("link delete np0")
+    for _ in range(3):
+        assert proxies.indexes() == set()
+
+
+def broken_off(_: bytes) -> bool:
+    raise OSError(errno.ENOBUFS, "lost")

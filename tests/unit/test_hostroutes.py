@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
-import pytest
-
 from models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from models.errors import Retryable
 from models.kernel import Link, Route, Scope, Step, Verb
@@ -15,7 +13,7 @@ from models.naming import node_if_name, workload_mac
 from models.network import Families, Node
 from reconciler.apply import Applied
 from reconciler.hearing import Hint
-from reconciler.hostroutes import Placed, restore_host_routes
+from reconciler.hostroutes import Placed, Restored, restore_host_routes
 from reconciler.kernel.namespaces import Namespace
 from reconciler.observe import Observed
 from reconciler.render import render_attachment
@@ -67,7 +65,7 @@ ROUTES = [route for each in ALL for route in routes_of(each)]
 def test_what_is_whole_is_left_alone() -> None:
     """Nothing is written where nothing is missing."""
     kernel = Kernel(ROUTES)
-    assert restore_host_routes(kernel, NODE, ALL) == ([], [])
+    assert restore_host_routes(kernel, NODE, ALL) == Restored([], [])
     assert kernel.told == []
 
 
@@ -75,9 +73,10 @@ def test_what_went_is_added_and_what_lost_its_source_gets_it_again() -> None:
     """IPv4 routes go with the address that they prefer, IPv6 ones lose the preference."""
     left = [replace(route, prefsrc=None) for route in ROUTES if len(route.dst) == 16]
     kernel = Kernel(left)
-    steps, errors = restore_host_routes(kernel, NODE, ALL)
-    assert errors == []
+    restored = restore_host_routes(kernel, NODE, ALL)
+    steps = restored.steps
     assert kernel.told == steps
+    assert restored.failed == []
     assert {step.thing for step in steps} == set(ROUTES)
     assert {(step.verb, len(step.thing.dst)) for step in steps if isinstance(step.thing, Route)} == {
         (Verb.ADD, 4),
@@ -89,7 +88,7 @@ def test_what_went_is_added_and_what_lost_its_source_gets_it_again() -> None:
 def test_nothing_is_removed() -> None:
     """A route of an attachment that is being removed, or was readdressed meanwhile, is left to its own pass."""
     kernel = Kernel([*ROUTES, replace(ROUTES[0], dst=ip_address("10.1.0.99").packed)])
-    assert restore_host_routes(kernel, NODE, ALL) == ([], [])
+    assert restore_host_routes(kernel, NODE, ALL) == Restored([], [])
 
 
 def test_an_attachment_without_ipv6_gets_no_route_of_it() -> None:
@@ -100,7 +99,9 @@ def test_an_attachment_without_ipv6_gets_no_route_of_it() -> None:
     assert [step.thing for step in kernel.told] == routes_of(one, v6=False)
 
 
-@pytest.mark.parametrize("error", [Retryable("busy")])
-def test_what_fails_is_told(error: Retryable) -> None:
-    """Whoever asked for it leaves the rest to a pass over each."""
-    assert restore_host_routes(Kernel([], error), NODE, ALL)[1] == [error]
+def test_whose_routes_are_refused_is_told() -> None:
+    """A link that was made anew meanwhile is left to a pass of its own, the others are whole."""
+    kernel = Kernel([], Retryable("ENODEV", subject=str(ROUTES[2])))
+    restored = restore_host_routes(kernel, NODE, ALL)
+    assert {step.thing for step in restored.steps} == set(ROUTES)
+    assert restored.failed == [ALL[1].attachment.key]

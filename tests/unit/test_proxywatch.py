@@ -98,6 +98,6 @@ async def test_a_look_that_costs_more_is_taken_less_often(
 ) -> None:
     """The pause follows the cost of the look, and is never shorter than its least."""
     times = iter((0.0, 0.0001, 1.0, 1.002, 2.0, 2.0))  # a tenth of a millisecond, then two
-    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(time, "thread_time", lambda: next(times))
     await watched(Answers({7, 8}, {7, 8}), hints)
     assert pauses[:2] == [proxywatch.PAUSE_LEAST_S, pytest.approx(0.4)]

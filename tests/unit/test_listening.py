@@ -1,4 +1,4 @@
-"""The loop's answer to events that were lost, without a kernel."""
+"""The answer to events that were lost, without a kernel."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import cast
 import pytest
 
 from models.network import Node
-from reconciler import loop as loops
+from reconciler import listening
 from reconciler.desired import Desired
 from reconciler.kernel.listener import Event, Listener
-from reconciler.linux import LinuxKernel
-from reconciler.loop import Loop
-from reconciler.nodewide import NodeWide
+from reconciler.listening import Listening
 from reconciler.results import Results
 from reconciler.statuses import Statuses
 
@@ -32,25 +30,25 @@ class _LossyListener:
         yield None
 
 
-def _loop() -> tuple[Loop, Results]:
-    desired = cast("Desired", _Nobody())
-    kernel = cast("LinuxKernel", None)
-    results = Results(desired, Statuses(desired, Node), lambda *_: None, lambda *_: None, netns_gone_grace_s=1)
-    listener = cast("Listener", _LossyListener())
-    return Loop(
-        desired, results, cast("NodeWide", None), listener, kernel, kernel, cast("LinuxKernel", object()), resync_s=30
-    ), results
-
-
 async def test_lost_events_cause_one_resync_at_once_and_one_after_the_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often the kernel says that it lost messages, everything is read at once and once more afterwards."""
-    monkeypatch.setattr(loops, "LOST_EVENTS_RESYNC_S", 0.01)
-    loop, results = _loop()
+    monkeypatch.setattr(listening, "LOST_EVENTS_RESYNC_S", 0.01)
+    desired = cast("Desired", _Nobody())
+    statuses = Statuses(desired, Node)
+    results = Results(desired, statuses, lambda *_: None, lambda *_: None, netns_gone_grace_s=1)
+    resyncs: list[None] = []
+    ear = Listening(
+        cast("Listener", _LossyListener()),
+        results,
+        damaged=lambda _: None,
+        node=lambda: None,
+        resync=lambda: resyncs.append(None),
+    )
     for _ in range(5):
-        loop.hear()
+        ear.hear()
     assert results.tally.lost_events == 5
-    assert results.tally.resyncs == 1
+    assert len(resyncs) == 1
     await asyncio.sleep(0.02)  # twice the bound that was set above
-    assert results.tally.resyncs == 2
-    loop.hear()
-    assert results.tally.resyncs == 3
+    assert len(resyncs) == 2
+    ear.hear()
+    assert len(resyncs) == 3
