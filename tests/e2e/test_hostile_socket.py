@@ -27,13 +27,12 @@ NOBODY = 65534
 
 @pytest.fixture
 def configured(node: Host, directory: Path) -> Iterator[Configured]:
-    """A daemon, not started, with lines of its own in its settings file."""
+    """A daemon, not started, with settings of its own."""
     made: list[Daemon] = []
 
-    def make(*lines: str) -> Daemon:
+    def make(**settings: str) -> Daemon:
         daemon = Daemon(node, directory / "0")
-        with daemon.config.open("a") as config:
-            config.writelines(f"{line}\n" for line in lines)
+        daemon.configure(**settings)
         made.append(daemon)
         return daemon
 
@@ -100,7 +99,7 @@ def _others_may_enter(directory: Path) -> bool:
 @pytest.mark.parametrize("mode", [0o600, 0o660])
 async def test_the_socket_is_never_open_wider_than_asked(configured: Configured, mode: int) -> None:
     """Even where the umask takes nothing away, from the first moment that anybody could reach it, at every start."""
-    daemon = configured(f"socket_mode: '{mode:04o}'")
+    daemon = configured(socket_mode=f"{mode:04o}")
     with _umask(0):
         await daemon.start()
         with Onlooker(daemon.directory, daemon.socket) as onlooker:
@@ -117,7 +116,7 @@ async def test_the_socket_is_never_open_wider_than_asked(configured: Configured,
 async def test_the_socket_belongs_to_the_group_asked_for(configured: Configured) -> None:
     """A member of the group connects, somebody else does not."""
     group = next(it for it in grp.getgrall() if it.gr_gid not in (0, NOBODY, os.getgid()))
-    daemon = await configured(f"socket_group: {group.gr_name}", "socket_mode: '0660'").start()
+    daemon = await configured(socket_group=group.gr_name, socket_mode="0660").start()
     assert daemon.socket.stat().st_gid == group.gr_gid
     daemon.directory.parent.chmod(0o755)
     daemon.directory.chmod(0o755)
