@@ -60,7 +60,7 @@ def why_unreachable(path: Path) -> OSError | None:
         probe.settimeout(PROBE_TIMEOUT_S)
         try:
             probe.connect(os.fsencode(path))
-        except TimeoutError:  # a full backlog: somebody listens
+        except (TimeoutError, BlockingIOError):  # a full backlog: somebody listens
             return None
         except OSError as error:
             return error

@@ -117,10 +117,14 @@ class StateFiles:
     async def _settled_look(self) -> _Look:
         """A look during which, and for a moment before which, nothing moved; or the best of several."""
         after = await asyncio.to_thread(directories.listing, self._directory)
+        contents: dict[str, FileContent] = {}
+        digests = dict(self._digests)
         for _ in range(_LOOKS):
             before = after
             await asyncio.sleep(SETTLE_S)
-            contents = await asyncio.to_thread(directories.contents, self._directory, self._digests)
+            # What one look has parsed the next need not parse again, however long another file keeps from resting.
+            contents |= await asyncio.to_thread(directories.contents, self._directory, digests)
+            digests |= {name: it.digest for name, it in contents.items() if it.digest is not None}
             after = await asyncio.to_thread(directories.listing, self._directory)
             if before == after:
                 break

@@ -86,7 +86,7 @@ def connected(path: Path) -> socket.socket:
         made.settimeout(SEND_TIMEOUT_S)
         try:
             made.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
+        except (ConnectionRefusedError, FileNotFoundError, BlockingIOError):  # the last: the backlog is full
             made.close()
             if time.monotonic() > ends:
                 raise

@@ -176,17 +176,21 @@ class TestScan:
         await source.scan()
         (directory / "calm.yaml").write_text(document("calm"))
         look = directories.contents
+        parsed: list[str] = []
 
         def look_beside_a_writer(*arguments: Any) -> Mapping[str, FileContent]:
             with file.open("a") as log:
                 log.write("---\n" + document("other"))
-            return look(*arguments)
+            found = look(*arguments)
+            parsed.extend(found)
+            return found
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(directories, "contents", look_beside_a_writer)
             await source.scan()
         assert desired.partitions == {"file/log.yaml": ["first"], "file/calm.yaml": ["calm"]}
         assert desired.problems == {"file/log.yaml": "log.yaml: is being written to without a pause"}
+        assert parsed.count("calm.yaml") == 1
         file.write_text(document("first"))
         await source.scan()
         assert desired.problems == {}

@@ -7,6 +7,7 @@ import grp
 import os
 import socket
 import stat
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from api import server as server_module
 from api.client import Client
 from api.server import SERVICE, Server, serve
-from api.unixsocket import SocketUnusable, publish, staged
+from api.unixsocket import SocketUnusable, publish, staged, why_unreachable
 from tests.unit.api.fake import FakeWorkloads
 
 
@@ -110,6 +111,21 @@ async def test_a_socket_on_which_a_daemon_answers_is_refused(
         await start(workloads, socket_path)
     async with Client(socket_path, timeout_s=5) as client:
         assert (await client.status()).ready
+
+
+def test_a_daemon_too_busy_to_accept_is_still_one_that_answers(socket_path: Path) -> None:
+    """A full backlog says that somebody listens; nobody may take over."""
+    with socket.socket(socket.AF_UNIX) as busy, ExitStack() as waiting:
+        busy.bind(str(socket_path))
+        busy.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(str(socket_path))
+        assert why_unreachable(socket_path) is None
+        with pytest.raises(SocketUnusable, match="another daemon answers"), staged(socket_path):
+            pass
 
 
 async def test_a_path_that_is_too_long_is_refused(workloads: FakeWorkloads, socket_path: Path) -> None:
