@@ -96,14 +96,20 @@ def _settle_default_routes(attachments: dict[AttachmentKey, Attachment]) -> None
     for attachment in attachments.values():
         by_workload[attachment.key.workload_id].append(attachment)
     for interfaces in by_workload.values():
-        holder = default_route_holder(it.spec.model_copy(update={"default_route": None}) for it in interfaces)
+        anyway = default_route_holder(it.spec.model_copy(update={"default_route": None}) for it in interfaces)
+        specs = {it.key: _saying(it.spec, has_it_anyway=it.key == anyway) for it in interfaces}
+        holder = default_route_holder(specs.values())
+        by = holder.if_name if holder is not None else ""
         for it in interfaces:
-            has_it, has_it_anyway = it.spec.default_route, it.key == holder
-            said = None if has_it in (None, has_it_anyway) else has_it
-            spec = it.spec.model_copy(update={"default_route": said})
-            attachments[it.key] = it.model_copy(
-                update={"spec": spec, "default_route": has_it_anyway if has_it is None else has_it}
-            )
+            update = {"spec": specs[it.key], "default_route": it.key == holder, "default_route_by": by}
+            attachments[it.key] = it.model_copy(update=update)
+
+
+def _saying(spec: AttachmentSpec, *, has_it_anyway: bool) -> AttachmentSpec:
+    """The wish, that says of the default route only what would not be so without being said."""
+    if spec.default_route in (None, has_it_anyway):
+        return spec.model_copy(update={"default_route": None})
+    return spec
 
 
 def _precedence(named: tuple[AttachmentKey | None, Found]) -> tuple[bool, AttachmentKey, bool]:

@@ -45,6 +45,7 @@ def record(key: AttachmentKey = WEB, *, path: str = "/run/netns/web", mtu: int =
         mac=workload_mac(key),
         node_addresses=(NODE_V4, NODE_V6),
         netns_cookie=COOKIE,
+        default_route_by=key.if_name,
     )
 
 

@@ -179,10 +179,12 @@ def test_the_default_route_stays_where_it_is() -> None:
     first, second = attached(), attached((ip_address("10.1.0.3"),), if_name="eth1", holds=False)
     after = again(first, second)
     assert [(it.spec.default_route, it.default_route) for it in after] == [(None, True), (None, False)]
+    assert [it.default_route_by for it in after] == ["eth0", "eth0"]
     first = attached(holds=False)
     second = attached((ip_address("10.1.0.3"),), if_name="eth1", holds=True, default_route=True)
     after = again(first, second)
     assert [(it.spec.default_route, it.default_route) for it in after] == [(False, False), (True, True)]
+    assert [it.default_route_by for it in after] == ["eth1", "eth1"]
 
 
 def test_a_namespace_that_was_not_seen_tells_nothing_of_its_routes() -> None:
