@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
-from models.kernel import RT_PROTOCOL, KernelObject, Key, LinkUp, Route, Scope, Step, Sysctl
+from models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Step, Sysctl
 from models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
 from models.nft import NftElement
 from reconciler.apply import Applied, apply
@@ -23,7 +23,7 @@ from reconciler.kernel.channel import Channel
 from reconciler.kernel.conntrack import Conntrack
 from reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from reconciler.kernel.nftables import Nftables, is_table_step, table_steps
-from reconciler.observe import NodeSnapshot, Observed, observe, read_addresses
+from reconciler.observe import NodeSnapshot, Observed, link_in, observe, read_addresses
 from reconciler.observe import snapshot as take_snapshot
 from reconciler.ownership import is_our_link
 from reconciler.portmaps import ports_of, target_of
@@ -240,10 +240,13 @@ class LinuxKernel:
         """The MTU of the interface that carries the default route, IPv4's first; 1500 where there is none."""
         for family in (rt.AF_INET, rt.AF_INET6):
             for index in self._default_route_links(family):
-                (reply,) = self._node.transact([encode.get_link_by_index(index)])
-                if reply.parts:
-                    return decode.link(Scope.NODE, reply.parts[0][1])[0].mtu or _DEFAULT_MTU
+                if (found := self._link(index)) is not None:
+                    return found[0].mtu or _DEFAULT_MTU
         return _DEFAULT_MTU
+
+    def _link(self, index: int) -> tuple[Link, bool] | None:
+        (reply,) = self._node.transact([encode.get_link_by_index(index)])
+        return link_in(Scope.NODE, reply)
 
     def _default_route_links(self, family: int) -> Iterable[int]:
         for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family)):
@@ -266,8 +269,7 @@ class LinuxKernel:
         for switch in switches:
             if (value := sysctls.read(switch.name)) is not None:
                 observed[switch.key] = Sysctl(Scope.NODE, switch.name, value)
-        (reply,) = self._node.transact([encode.get_link_by_index(LO_INDEX)])
-        if reply.parts and decode.link(Scope.NODE, reply.parts[0][1])[1]:
+        if (lo := self._link(LO_INDEX)) is not None and lo[1]:
             up = LinkUp(Scope.NODE, "lo")
             observed[up.key] = up
         for address in read_addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):

@@ -136,7 +136,7 @@ def _node_links(
         return found, snapshot.links_by_name.get(ifb_name(key))
     requests = [encode.get_link_by_name(name), encode.get_link_by_name(ifb_name(key))]
     requests += [encode.get_link_by_index(index) for index in hint_indexes]
-    by_name, ifb, *by_index = (_link(Scope.NODE, reply) for reply in node.transact(requests))
+    by_name, ifb, *by_index = (link_in(Scope.NODE, reply) for reply in node.transact(requests))
     renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
     return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
 
@@ -147,7 +147,7 @@ def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:
     if other is None or other.kind != "veth" or not other.peer_index:
         return 0
     (reply,) = node.transact([encode.get_link_by_index(other.peer_index)])
-    found = _link(Scope.NODE, reply)
+    found = link_in(Scope.NODE, reply)
     if found is None or not (_is_pair(found[0], other) and is_our_link(found[0]) and found[0].alias == alias):
         return 0
     return found[0].index
@@ -159,7 +159,7 @@ def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bo
     node_link = observed.node_link
     if node_link is not None and node_link.peer_index:
         requests.append(encode.get_link_by_index(node_link.peer_index))
-    lo, named, *by_index = (_link(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
+    lo, named, *by_index = (link_in(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
     lo_ipv6 = True
     if lo is not None:
         lo_ipv6 = not lo[0].ipv6_disabled
@@ -186,7 +186,8 @@ def _is_pair(node_link: Link, other: Link) -> bool:
     return other.kind == "veth" and node_link.peer_index == other.index and other.peer_index == node_link.index
 
 
-def _link(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
+def link_in(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
+    """The link that was asked for, and whether it is up; None only where the kernel says that there is none."""
     if reply.errno == ENODEV:
         return None
     if reply.errno:

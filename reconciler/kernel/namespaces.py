@@ -173,7 +173,9 @@ class Namespaces:
     def mark_of(self, namespace: Namespace) -> str:
         """The mark that `create` left on a namespace; empty on one that netplumb did not make."""
         (reply,) = namespace.channel.transact([get_link_by_index(LO_INDEX)])
-        return string(attributes(reply.parts[0][1], 16).get(IFLA_IFALIAS)) if reply.parts else ""
+        if reply.errno:
+            raise Retryable(f"cannot read the namespace's mark: {errno_name(reply.errno)}", code=reply.errno)
+        return string(attributes(reply.parts[0][1], 16).get(IFLA_IFALIAS))
 
     def remove(self, name: str) -> None:
         """Takes a named namespace away. The namespace itself goes when nothing uses it any more."""

@@ -10,7 +10,8 @@ from typing import Any
 from api.v1 import netplumb_pb2 as pb
 from models.attachment import AttachmentKey
 from models.naming import ifb_name, node_if_name
-from tests.e2e.sites import WITHIN_S, Site
+from tests.e2e.faultydaemons import WITHIN_S
+from tests.e2e.sites import Site
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
 from tests.e2e.wishes import detach

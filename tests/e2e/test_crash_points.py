@@ -25,9 +25,10 @@ from models.tc import IngressQdisc
 from tests.e2e.conftest import NODE_V4, MakeHost
 from tests.e2e.echoes import serving
 from tests.e2e.faults import Fault, Journal, Kind
+from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.scenarios import SCENARIOS, Act, Scenario, attach_web, declare_made, detach_web, drop_made
-from tests.e2e.sites import WITHIN_S, FaultyDaemon, Picture, Site, comes_to, opened, picture
+from tests.e2e.sites import Picture, Site, comes_to, opened, picture
 from tests.e2e.streams import open_socket
 from tests.e2e.waiting import STEP_S, until
 

@@ -21,9 +21,10 @@ import pytest
 from api.client import ClientError
 from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault, Kind
+from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon
 from tests.e2e.hosts import Host
 from tests.e2e.scenarios import SCENARIOS, Scenario, attach_web
-from tests.e2e.sites import WITHIN_S, FaultyDaemon, Picture, Site, comes_to, opened
+from tests.e2e.sites import Picture, Site, comes_to, opened
 from tests.e2e.waiting import STEP_S, comes_true
 
 pytestmark = pytest.mark.timeout(900)
