@@ -17,7 +17,7 @@ from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Re
 from models.naming import node_if_name, workload_mac
 from models.settings import Settings
 from reconciler.claims import PortHolders, default_route_holder
-from reconciler.ipam import FREED_KEPT, Allocator
+from reconciler.ipam import Allocator
 from reconciler.policy import admitted
 from reconciler.store import Change, Store
 from reconciler.wishes import means, same_wish
@@ -280,7 +280,7 @@ class Desired:
         self._allocator.release(addresses)
         self._releases += 1
         if self._releases % _TRIM_EVERY == 0:
-            self._store.trim_freed(FREED_KEPT * max(1, len(self._allocator.pools)))
+            self._store.trim_freed(self._allocator.freed_kept)
         self._settle()
 
     def placed(self, key: AttachmentKey, netns_cookie: int, *, created: bool) -> Attachment:

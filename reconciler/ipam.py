@@ -197,6 +197,11 @@ class Allocator:
         state = self._state_of(address)
         return state is not None and int(address) in state.freed
 
+    @property
+    def freed_kept(self) -> int:
+        """How many freed addresses are worth storing."""
+        return sum(min(state.size, state.freed_kept) for state in self._pools)
+
     def cursors(self) -> Iterator[tuple[str, int]]:
         """Where each pool's walk stands, to be stored."""
         return ((state.name, state.cursor) for state in self._pools)

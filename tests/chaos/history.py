@@ -83,7 +83,7 @@ class History(RuleBasedStateMachine):
         if wish.netns not in self.world.namespaces:
             return {Code.FAILED_PRECONDITION}
         allowed = set()
-        if self.world.wishes.claimants(wish.key) or wish.addresses or wish.ports:
+        if self.world.wishes.may_be_claimed(wish.key) or wish.addresses or wish.ports:
             allowed.add(Code.ALREADY_EXISTS)
         if self.world.pools == OTHER_POOLS:
             allowed.add(Code.RESOURCE_EXHAUSTED)

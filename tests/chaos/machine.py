@@ -51,13 +51,13 @@ class Chaos(Bursts):
         if stale:
             assert code is None
             return
-        claimants = self.world.wishes.claimants(key)
-        if wish is None and claimants:
+        claimed = self.world.wishes.may_be_claimed(key)
+        if wish is None and claimed:
             assert code in (None, Code.FAILED_PRECONDITION)
             return
         assert code is None, f"{key} could not be detached: {code}"
         self.world.wishes.rpc.pop(key, None)
-        if not claimants:
+        if not claimed:
             assert link not in self.world.node.links(), f"{key} was said to be detached, and {link} is there"
 
     @precondition(lambda self: self.running)

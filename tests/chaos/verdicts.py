@@ -31,6 +31,7 @@ async def quiet(world: World, client: Client) -> None:
             raise AssertionError(f"not quiet within {QUIET_WITHIN_S} s:\n  " + "\n  ".join(problems))
         await asyncio.sleep(LOOK_AGAIN_S)
     world.marks_taken.clear()
+    world.wishes.lately.clear()
     assert not world.witness.seen, "\n".join(world.witness.seen)
     _assert_has_not_grown(world)
     assert "Traceback" not in world.daemon.logged(), "the daemon logged an unexpected error"

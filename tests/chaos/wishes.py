@@ -93,11 +93,14 @@ class Declared:
 @dataclass(slots=True)
 class Wishes:
     """`rpc` is what RPCs were answered with success, `doubtful` the keys of which that is not known for sure, with all
-    that may hold for them (None: nothing). `files` are the last good contents."""
+    that may hold for them (None: nothing). `files` are the last good contents, `lately` the keys that a file claimed
+    until a moment ago, of which the daemon may not have heard.
+    """
 
     rpc: dict[Key, Wish] = field(default_factory=dict)
     doubtful: dict[Key, list[Wish | None]] = field(default_factory=dict)
     files: dict[str, tuple[Declared, ...]] = field(default_factory=dict)
+    lately: set[Key] = field(default_factory=set)
 
     def doubt(self, key: Key, *may_hold: Wish | None) -> None:
         doubts = self.doubtful.setdefault(key, [self.rpc.pop(key, None)])
@@ -111,11 +114,19 @@ class Wishes:
             if any(wish is not None and wish.netns == netns for wish in doubts):
                 doubts.append(None)
 
+    def declare(self, name: str, *declared: Declared) -> None:
+        self.lately.update(each.key for each in self.files.pop(name, ()))
+        if declared:
+            self.files[name] = declared
+
     def claims(self) -> Mapping[tuple[str, Key], Declared]:
         return {(name, each.key): each for name, declared in self.files.items() for each in declared}
 
     def claimants(self, key: Key) -> list[str]:
         return [name for name, claimed in self.claims() if claimed == key]
+
+    def may_be_claimed(self, key: Key) -> bool:
+        return key in self.lately or bool(self.claimants(key))
 
     def resolve(self, listed: Mapping[Key, pb.Attachment]) -> Iterator[str]:
         """Settles doubts by what the daemon lists for RPCs; yields what cannot have come of the calls."""

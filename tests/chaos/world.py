@@ -176,7 +176,7 @@ class World:
         gone = self.wishes.rpc.keys() - set(alive)
         removed = {(each.workload_id, each.if_name) for each in await client.gc(alive)}
         # What a file claims is handed over to it. What lost its namespace a moment ago may still be there, as garbage.
-        kept = {key for key in gone - removed if not self.wishes.claimants(key)}
+        kept = {key for key in gone - removed if not self.wishes.may_be_claimed(key)}
         assert not kept, f"not removed: {kept}"
         assert not removed & set(alive), f"alive and removed: {removed & set(alive)}"
         for key in gone:
@@ -201,7 +201,7 @@ class World:
             )
             for each in declared
         ]
-        self.wishes.files[name] = tuple(declared)
+        self.wishes.declare(name, *declared)
         declare(self.daemon, name, *documents)
 
     def break_file(self, name: str, content: str) -> None:
@@ -209,7 +209,7 @@ class World:
         (self.daemon.state_files / name).write_text(content)
 
     def remove_file(self, name: str) -> None:
-        self.wishes.files.pop(name, None)
+        self.wishes.declare(name)
         (self.daemon.state_files / name).unlink(missing_ok=True)
 
     # Damage, and what others do.
