@@ -79,7 +79,8 @@ proto-check: setup ## Fail if the generated code is not that of the contract
 
 .PHONY: fuzz
 fuzz: setup ## Fuzz requests and state files for minutes; SCALE=1000 for a night
-	FUZZ_SCALE=$(SCALE) $(IN_NAMESPACES) $(BIN)/python -m pytest -n 2 -rP tests/fuzz tests/e2e/test_hostile_requests.py
+	FUZZ_SCALE=$(SCALE) $(IN_NAMESPACES) $(BIN)/python -m pytest -n 2 -rP tests/fuzz \
+		tests/e2e/test_hostile_requests.py tests/e2e/test_hostile_frames.py
 
 .PHONY: bench
 bench: setup ## Measure attach, detach and resync

@@ -9,7 +9,8 @@ repeated. Errors carry a message for the person who reads it and one of these co
   UNAVAILABLE          the daemon has no pools yet, or cannot make desired state durable
   FAILED_PRECONDITION  the path is not a network namespace or is the node's own; a state file declares the attachment
   ALREADY_EXISTS       a key, an address or an interface name is held by another; the message names the holder
-  RESOURCE_EXHAUSTED   every address of the pools of one family is held
+  RESOURCE_EXHAUSTED   every address of the pools of one family is held, a request is larger than 1 MiB, or 128 streams
+                       of Watch are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
   NOT_FOUND            Get and Check only: no attachment has this key

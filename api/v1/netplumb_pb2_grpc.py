@@ -132,7 +132,7 @@ class WorkloadNetworkingServicer:
 
     def Watch(self, request, context):
         """Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
-        latest state of each attachment.
+        latest state of each attachment, and nothing of one that came and went meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,7 +9,8 @@ repeated. Errors carry a message for the person who reads it and one of these co
   UNAVAILABLE          the daemon has no pools yet, or cannot make desired state durable
   FAILED_PRECONDITION  the path is not a network namespace or is the node's own; a state file declares the attachment
   ALREADY_EXISTS       a key, an address or an interface name is held by another; the message names the holder
-  RESOURCE_EXHAUSTED   every address of the pools of one family is held
+  RESOURCE_EXHAUSTED   every address of the pools of one family is held, a request is larger than 1 MiB, or 128 streams
+                       of Watch are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
   NOT_FOUND            Get and Check only: no attachment has this key
@@ -63,7 +64,7 @@ class WorkloadNetworkingStub:
     """List returns the attachments in the order of their keys, a page at a time."""
     Watch: _grpc.UnaryStreamMultiCallable[_netplumb_pb2.WatchRequest, _netplumb_pb2.WatchResponse]
     """Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
-    latest state of each attachment.
+    latest state of each attachment, and nothing of one that came and went meanwhile.
     """
     Plan: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.PlanRequest, _netplumb_pb2.PlanResponse]
     """Plan tells what the loop would change in the kernel. Nothing is changed."""
@@ -95,7 +96,7 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     """List returns the attachments in the order of their keys, a page at a time."""
     Watch: _aio.UnaryStreamMultiCallable[_netplumb_pb2.WatchRequest, _netplumb_pb2.WatchResponse]  # type: ignore[assignment]
     """Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
-    latest state of each attachment.
+    latest state of each attachment, and nothing of one that came and went meanwhile.
     """
     Plan: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.PlanRequest, _netplumb_pb2.PlanResponse]  # type: ignore[assignment]
     """Plan tells what the loop would change in the kernel. Nothing is changed."""
@@ -166,7 +167,7 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_netplumb_pb2.WatchResponse], _abc.AsyncIterator[_netplumb_pb2.WatchResponse]]:
         """Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
-        latest state of each attachment.
+        latest state of each attachment, and nothing of one that came and went meanwhile.
         """
 
     @_abc_1.abstractmethod

@@ -18,7 +18,7 @@ from api.server import SERVICE
 from api.v1 import netplumb_pb2 as pb
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
-from tests.e2e.processes import descriptors, let_go
+from tests.e2e.processes import descriptors_when_connected, let_go
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, detach, v4
@@ -116,7 +116,8 @@ async def test_no_request_breaks_the_daemon_or_another_workload(
     originals = _originals(web)
     web.ip("link set lo up")  # an Attach does so, and a Detach leaves it up
     await wire.call("Status", b"")  # connects
-    wishes, kernel, open_before = await _wishes(client), kernel_state(node, web), descriptors(daemon)
+    wishes, kernel = await _wishes(client), kernel_state(node, web)
+    open_before = await descriptors_when_connected(daemon, client)
     seen: Counter[str] = Counter()
     for number in range(INPUTS):
         method, message = random.choice(originals)

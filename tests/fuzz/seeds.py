@@ -35,17 +35,17 @@ sysctls: {net.ipv4.tcp_keepalive_time: 600, net/core/somaxconn: "1024"}
 default_route: true
 isolate_node: false
 isolate_workloads: no
-annotations: {a/b: |
+annotations:
+  a/b: |
     several
     lines
-  }
 ---
 kind: Attachment
 workload_id: second
 netns: {name: second}
 ...
 """,
-    b'{"kind": "Attachment", "workload_id": "\\ud83d\\ude00", "netns": {"path": "/x"}, "mtu": 1500, "mac": null}',
+    b'{"kind": "Attachment", "workload_id": "\\ud83d\\ude00", "netns": {"path": "/x"}, "mtu": 1500}',
     b"%YAML 1.2\n--- &a !!map {? k : v, <<: *a, x: [1, 2.5, ~, null]}\n--- |+2\n   a\n--- >-\n folded\n",
     b'--- "\\x1b\\u2028\\\n"\n',
 )  # fmt: skip
