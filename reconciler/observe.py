@@ -204,10 +204,9 @@ def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, 
         body = encode.dump_routes(family, index=index)
         for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
             observed.add(route)
-    if scope is Scope.NODE:
-        body = encode.dump_routes(rt.AF_INET6, index=index, protocol=RT_PROTOCOL, table=rt.RT_TABLE_LOCAL)
-        for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
-            observed.add(route)
+    body = encode.dump_routes(rt.AF_INET6, index=index, protocol=RT_PROTOCOL, table=rt.RT_TABLE_LOCAL)
+    for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
+        observed.add(route)
     for proxy in (False, True):
         if proxy and scope is Scope.WORKLOAD:
             continue

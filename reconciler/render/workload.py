@@ -15,6 +15,8 @@ from models.kernel import (
     FIRST_HOP_V6,
     IPV6_METRIC,
     RT_SCOPE_LINK,
+    RT_TABLE_LOCAL,
+    RTN_LOCAL,
     Address,
     KernelObject,
     LinkUp,
@@ -24,6 +26,9 @@ from models.kernel import (
     Sysctl,
 )
 from models.network import Families, Node
+
+ANSWERING_METRIC = 1
+"""That of the kernel's own route is 0; the two stand side by side."""
 
 _HASHED_METRICS_FROM = 1_000
 _HASHED_METRICS = 1 << 24
@@ -62,6 +67,15 @@ def render_workload(attachment: Attachment, _: Node, families: Families) -> Iter
                 yield Route(Scope.WORKLOAD, dst, prefix_len, name, FIRST_HOP_V4, first_v4)
     if (first_v6 := next((a.packed for a in addresses if a.version == 6), None)) is not None:
         yield Neighbour(Scope.WORKLOAD, name, FIRST_HOP_V6, FIRST_HOP_MAC)
+        for address in addresses:
+            if address.version == 6:
+                yield _answering(address.packed, name)
         for dst, prefix_len in routes:
             if len(dst) == 16:
                 yield Route(Scope.WORKLOAD, dst, prefix_len, name, FIRST_HOP_V6, first_v6, metric=metric_v6(name))
+
+
+def _answering(ip: bytes, link: str) -> Route:
+    """What makes the workload answer at an IPv6 address. The kernel adds a route of its own for that, but from a work
+    queue, which on a busy machine has its turn tens of milliseconds after the attachment was said to be complete."""
+    return Route(Scope.WORKLOAD, ip, 128, link, metric=ANSWERING_METRIC, table=RT_TABLE_LOCAL, type=RTN_LOCAL)

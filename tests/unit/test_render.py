@@ -14,6 +14,8 @@ from models.kernel import (
     FIRST_HOP_V6,
     IPV6_METRIC,
     LINK_GROUP,
+    RT_TABLE_LOCAL,
+    RTN_LOCAL,
     Address,
     KernelObject,
     Link,
@@ -79,8 +81,15 @@ def test_the_workload_reaches_everything_by_way_of_the_first_hop() -> None:
     assert neighbours == [(FIRST_HOP_V4, FIRST_HOP_MAC), (FIRST_HOP_V6, FIRST_HOP_MAC)]
     defaults = [(r.gateway, r.prefsrc) for r in of(Route, things, Scope.WORKLOAD) if r.prefix_len == 0]
     assert defaults == [(FIRST_HOP_V4, V4.packed), (FIRST_HOP_V6, V6.packed)]
-    hops = [r for r in of(Route, things, Scope.WORKLOAD) if r.gateway is None]
+    hops = [r for r in of(Route, things, Scope.WORKLOAD) if r.gateway is None and r.type != RTN_LOCAL]
     assert [(r.dst, r.prefix_len) for r in hops] == [(FIRST_HOP_V4, 32)]
+
+
+def test_the_workload_answers_at_its_ipv6_addresses_at_once() -> None:
+    """By a local route of ours beside the kernel's, which a busy kernel adds late."""
+    local = [route for route in of(Route, rendered(attachment()), Scope.WORKLOAD) if route.type == RTN_LOCAL]
+    assert [(r.dst, r.prefix_len, r.table, r.link) for r in local] == [(V6.packed, 128, RT_TABLE_LOCAL, "eth0")]
+    assert all(route.metric for route in local)
 
 
 def test_no_address_is_put_on_the_nodes_end() -> None:
@@ -146,7 +155,7 @@ def test_only_the_holder_has_default_routes() -> None:
     extra = ExtraRoute.model_validate({"dst": "192.0.2.0/24"})
     held, other = (rendered(attachment(routes=(extra,), default_route=held)) for held in (True, False))
     lengths = [sorted(route.prefix_len for route in of(Route, things, Scope.WORKLOAD)) for things in (held, other)]
-    assert lengths == [[0, 0, 24, 32], [24, 32]]
+    assert lengths == [[0, 0, 24, 32, 128], [24, 32, 128]]
 
 
 def test_out_of_reach_only_the_nodes_side_is_desired() -> None:
