@@ -41,7 +41,7 @@ def port_mappings(link: Link, objects: Sequence[KernelObject], versions: Iterabl
             where = ip_address(str(at[0])) if at else None
             ends.setdefault((where, int(protocol), int(port), int(it.value)), set()).add(version)
     meant = set(versions)
-    if meant == {4} and not any(isinstance(it, Route) and it.table == RT_TABLE_LOCAL for it in objects):
+    if meant == {4} and not any(_is_localhost_route(it) for it in objects):
         meant = {4, 6}  # it would lead to [::1] if every family were meant
     if meant == {6} and not link.route_localnet:
         meant = {4, 6}  # and here to 127.0.0.1
@@ -126,5 +126,12 @@ def default_route(objects: Sequence[KernelObject]) -> bool | None:
     return False if first_hop else None
 
 
+def _is_localhost_route(thing: KernelObject) -> bool:
+    """By which the node's ::1 leads to the workload."""
+    return isinstance(thing, Route) and thing.scope is Scope.NODE and thing.table == RT_TABLE_LOCAL
+
+
 def _workload_routes(objects: Iterable[KernelObject]) -> Iterator[Route]:
-    return (it for it in objects if isinstance(it, Route) and it.scope is Scope.WORKLOAD and is_ours(it))
+    """Where its traffic goes; the local routes, by which it answers, follow from its addresses."""
+    ours = (it for it in objects if isinstance(it, Route) and it.scope is Scope.WORKLOAD and is_ours(it))
+    return (it for it in ours if it.table != RT_TABLE_LOCAL)
