@@ -17,6 +17,8 @@ _REMEDIES = {
     errno.EACCES: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
     errno.EPERM: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
 }
+_NO_SWITCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+_OF_INTERFACES = ("/conf/", "/neigh/")  # these come and go with their interfaces
 
 
 def read(name: str) -> str | None:
@@ -63,8 +65,10 @@ def _failed(name: str, error: OSError) -> Retryable | Terminal:
     code = error.errno or 0
     subject = f"sysctl {name.replace('/', '.')}"
     message = f"{subject}: {errno_name(code)}"
-    if code == errno.ENOENT:
+    if code == errno.ENOENT and any(part in name for part in _OF_INTERFACES):
         message += "; its interface is gone, or this kernel lacks the switch"
+    elif code in _NO_SWITCH:
+        return Terminal(f"{message}; this kernel has no such switch", subject=subject, code=code, reason="SysctlFailed")
     if (remedy := _REMEDIES.get(code)) is not None:
         return Terminal(f"{message}; {remedy}", subject=subject, code=code, reason="SysctlFailed")
     return Retryable(message, subject=subject, code=code, reason="SysctlFailed")

@@ -208,3 +208,11 @@ async def test_what_runtimes_annotate_does_not_fail_an_attach(client: Client, we
     request.annotations[f"{'d' * 253}/{'n' * 63}"] = "\t"
     assert (await client.attach(request)).attachment.phase == "Attached"
     assert (await client.attach(request)).attachment.generation == 1
+
+
+async def test_a_parameter_that_no_kernel_has_is_refused_at_once(client: Client, web: Host) -> None:
+    """The daemon's allow list has patterns, and the kernel no file for every name that fits one."""
+    request = attach(web)
+    request.sysctls["net.ipv4.tcp_nonsense"] = "1"
+    await _refused_in_words(client.attach(request), Code.FAILED_PRECONDITION)
+    assert await _wishes(client) == []

@@ -29,6 +29,15 @@ def test_a_switch_that_is_not_there_reads_as_none_and_cannot_be_written() -> Non
     assert (refused.value.code, refused.value.subject) == (errno.ENOENT, "sysctl net.ipv6.conf.gone.proxy_ndp")
 
 
+@pytest.mark.parametrize(
+    "name", ["net/ipv4/tcp_nonsense", "net/ipv4/ip_forward/x", "net/ipv4", f"net/ipv4/{'x' * 300}"]
+)
+def test_a_switch_that_no_kernel_has_is_terminal(name: str) -> None:
+    """It belongs to no interface that could come back, so nobody need wait for it."""
+    with pytest.raises(Terminal, match="this kernel has no such switch"):
+        sysctls.write(name, "1")
+
+
 def test_a_value_that_the_kernel_refuses_is_terminal() -> None:
     """No repetition makes the kernel take it."""
     with pytest.raises(Terminal, match="EINVAL"):
