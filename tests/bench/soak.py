@@ -25,7 +25,9 @@ from tests.bench.servers import daemon
 from tests.e2e.hosts import Host, temporary
 from tests.footprint import Footprint, footprint
 
-WARM_UP_CYCLES = 200  # Python's and gRPC's own pools fill up in these
+WARM_UP_CYCLES, WARM_UP_PART = 200, 10
+"""At least so many, or a tenth: Python's and gRPC's pools fill up then, and what is kept up to a bound, as freed
+addresses are."""
 LOOKS = 20
 SETTLE_S = 0.3
 POOLS = ("10.214.0.0/24", "fd14::/64")  # of the size that a node has, so that every address is given many times
@@ -74,7 +76,7 @@ class Soaked:
 async def soak(pid: int, clients: Sequence[Client], workloads: Sequence[Host], cycles: int) -> Soaked:
     """Each client attaches and detaches workloads of its own, all at the same time."""
     shares = [workloads[number :: len(clients)] for number in range(len(clients))]
-    await _cycles(clients, shares, max(WARM_UP_CYCLES, cycles // LOOKS))
+    await _cycles(clients, shares, max(WARM_UP_CYCLES, cycles // WARM_UP_PART))
     leg = max(cycles // LOOKS, 1)
     looks = [Look(0, await _held(pid), 0.0)]
     while (done := looks[-1].cycles) < cycles:
