@@ -35,7 +35,7 @@ run: setup ## Run the demo in a sandbox
 .PHONY: test
 test: setup ## Run all checks and all tests
 	$(MAKE) check
-	$(IN_NAMESPACES) $(BIN)/python -m pytest -n 4
+	$(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
 
 .PHONY: test-runtimes
 test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)

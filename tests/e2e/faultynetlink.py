@@ -31,6 +31,7 @@ RTNETLINK = {
     44: "TFILTER",
     88: "NSID",
 }
+RTM_GETNEIGH = 30
 NFNL_MSG_BATCH_BEGIN = 16
 IPCTNL_MSG_CT_DELETE = 1 << 8 | 2
 
@@ -40,7 +41,13 @@ class Message:
     type: int
     flags: int
     sequence: int
+    port_id: int
     raw: bytes
+
+    @property
+    def is_periodic(self) -> bool:
+        """The look at proxy neighbours, which goes on whatever a scenario does, by a socket that the kernel numbers."""
+        return self.type == RTM_GETNEIGH and not self.port_id
 
     def call(self, protocol: int) -> tuple[str, bool]:
         """Its name, and whether it changes something."""
@@ -57,9 +64,9 @@ class Message:
 def messages(data: bytes) -> Iterator[Message]:
     offset = 0
     while offset + HEADER.size <= len(data):
-        size, type_, flags, sequence, _ = HEADER.unpack_from(data, offset)
+        size, type_, flags, sequence, port_id = HEADER.unpack_from(data, offset)
         end = offset + ((size + 3) & ~3)
-        yield Message(type_, flags, sequence, data[offset:end])
+        yield Message(type_, flags, sequence, port_id, data[offset:end])
         offset = end
 
 
@@ -77,6 +84,9 @@ class Socket(socket.socket):
             return super().send(data, flags)
         kept = b""
         for message in messages(bytes(data)):
+            if self.proto == NETLINK_ROUTE and message.is_periodic:
+                kept += message.raw
+                continue
             call, changes = message.call(self.proto)
             fault = FAULTS.meet(call, changes=changes)
             match fault.kind:

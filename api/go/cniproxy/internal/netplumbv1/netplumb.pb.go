@@ -6,7 +6,8 @@
 //   UNAVAILABLE          the daemon has no pools yet, or cannot make desired state durable
 //   FAILED_PRECONDITION  the path is not a network namespace or is the node's own; a state file declares the attachment
 //   ALREADY_EXISTS       a key, an address or an interface name is held by another; the message names the holder
-//   RESOURCE_EXHAUSTED   every address of the pools of one family is held
+//   RESOURCE_EXHAUSTED   every address of the pools of one family is held, a request is larger than 1 MiB, or 128 streams
+//                        of Watch are open already
 //   ABORTED              the wish that this call waited for was detached or replaced by a later one
 //   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
 //   NOT_FOUND            Get and Check only: no attachment has this key
@@ -1213,7 +1214,8 @@ type Attachment struct {
 	NetnsPath string `protobuf:"bytes,3,opt,name=netns_path,json=netnsPath,proto3" json:"netns_path,omitempty"`
 	// The runtime's id of the container, if it was given.
 	ContainerId string `protobuf:"bytes,4,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
-	// Who holds the attachment: rpc, cni/<network>, file/<path>.
+	// Who holds the attachment: rpc, cni/<network>, file/<path>. After the daemon's store was lost rebuilt, until a client
+	// attaches again or a state file declares it.
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
 	// The workload's addresses as text.
 	Addresses []string `protobuf:"bytes,6,rep,name=addresses,proto3" json:"addresses,omitempty"`

@@ -34,7 +34,7 @@ type WorkloadNetworkingClient interface {
 	// List returns the attachments in the order of their keys, a page at a time.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
 	// Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
-	// latest state of each attachment.
+	// latest state of each attachment, and nothing of one that came and went meanwhile.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (WorkloadNetworking_WatchClient, error)
 	// Plan tells what the loop would change in the kernel. Nothing is changed.
 	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
@@ -176,7 +176,7 @@ type WorkloadNetworkingServer interface {
 	// List returns the attachments in the order of their keys, a page at a time.
 	List(context.Context, *ListRequest) (*ListResponse, error)
 	// Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
-	// latest state of each attachment.
+	// latest state of each attachment, and nothing of one that came and went meanwhile.
 	Watch(*WatchRequest, WorkloadNetworking_WatchServer) error
 	// Plan tells what the loop would change in the kernel. Nothing is changed.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
