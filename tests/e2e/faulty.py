@@ -52,8 +52,11 @@ def install() -> None:
     _replace(os, "write", meeting(os.write, write_of_a_switch))
     _replace(os, "unlink", meeting(os.unlink, namespace_name("unlink name")))
     _replace(os, "link", meeting(os.link, namespace_name("link name")))
+    from reconciler import fights
     from reconciler.linux import LinuxKernel
 
+    # A scenario that damages the same object again and again would be taken for a tool to be fought.
+    _replace(fights, "PAUSE_FIRST_S", 0.0)
     _replace(LinuxKernel, "apply", _noting_plans(LinuxKernel.apply))
     _replace(LinuxKernel, "apply_node", _noting_plans(LinuxKernel.apply_node))
 
