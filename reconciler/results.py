@@ -122,7 +122,9 @@ class Results:
         if before.observed_generation == attachment.generation and not outcome.errors:
             repaired = len(outcome.applied)
             self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
-            if repaired:
+            if outcome.netns_cookie != attachment.netns_cookie:
+                self._fights.forget(key)  # another namespace at a file's path begins anew; nobody undid a repair
+            elif repaired:
                 self._fights.repaired(key, (subject_of(step.thing) for step in outcome.applied), now)
         try:
             if outcome.netns_cookie:
