@@ -51,11 +51,12 @@ class Desired(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look saw. `restless` files changed while it was taken; `complete` is whether the names did not."""
+    """What one look saw. `restless` files changed while it was taken, and what is to be told of each; `complete` is
+    whether the names did not."""
 
     listing: Listing
     contents: Mapping[str, FileContent]
-    restless: frozenset[str]
+    restless: Mapping[str, str]
     complete: bool
 
 
@@ -105,9 +106,9 @@ class StateFiles:
         for name in self._in_order(look):
             self._take(name, look.contents[name])
             await asyncio.sleep(0)  # a file of thousands takes long enough; others have their turn before the next
-        for name in look.restless:
+        for name, problem in look.restless.items():
             self._digests.pop(name, None)
-            self._tell(_source(name), f"{name}: is being written to without a pause")
+            self._tell(_source(name), problem)
         if look.complete:
             self._remove_vanished(look.listing)
             if not self._loaded:
@@ -123,12 +124,21 @@ class StateFiles:
             before = after
             await asyncio.sleep(SETTLE_S)
             # What one look has parsed the next need not parse again, however long another file keeps from resting.
-            contents |= await asyncio.to_thread(directories.contents, self._directory, digests)
-            digests |= {name: it.digest for name, it in contents.items() if it.digest is not None}
+            found = await asyncio.to_thread(directories.contents, self._directory, digests)
+            contents |= found
+            for name, content in found.items():
+                _keep(digests, name, content.digest)
             after = await asyncio.to_thread(directories.listing, self._directory)
             if before == after:
                 break
-        restless = frozenset(name for name, seen in after.files.items() if before.files.get(name) != seen)
+        restless = {
+            # What cannot be read says why, rest or not: of a link that leads out, it is what it leads to that moves.
+            name: unreadable.problem
+            if (unreadable := contents.get(name)) is not None and unreadable.digest is None
+            else f"{name}: is being written to without a pause"
+            for name, seen in after.files.items()
+            if before.files.get(name) != seen
+        }
         rested = {name: it for name, it in contents.items() if name in after.files and name not in restless}
         complete = before.directory == after.directory and before.files.keys() == after.files.keys()
         return _Look(after, rested, restless, complete)
@@ -146,11 +156,7 @@ class StateFiles:
         if not content.problem and not self._declare(source, content.specs):
             return
         self._tell(source, content.problem)
-        if content.digest is None:
-            # Once it can be read again it must be taken, even if it says what it said before.
-            self._digests.pop(name, None)
-        else:
-            self._digests[name] = content.digest
+        _keep(self._digests, name, content.digest)
         if not content.problem:
             self._keys[name] = frozenset(spec.key for spec in content.specs)
 
@@ -216,6 +222,14 @@ class StateFiles:
                 listing = None
             if self._unfinished or listing != self._listing:
                 self.wake()
+
+
+def _keep(digests: dict[str, bytes], name: str, digest: bytes | None) -> None:
+    """What cannot be read has no digest. Once it can be again it must be taken, even if it says what it said before."""
+    if digest is None:
+        digests.pop(name, None)
+    else:
+        digests[name] = digest
 
 
 def _source(name: str) -> str:

@@ -195,6 +195,56 @@ class TestScan:
         await source.scan()
         assert desired.problems == {}
 
+    async def test_a_link_to_what_is_written_elsewhere_says_that_it_leads_out(
+        self, directory: Path, desired: Recorder
+    ) -> None:
+        outside = directory.with_name("outside.log")
+        (directory / "link.yaml").symlink_to(outside)
+        look = directories.contents
+
+        def look_beside_a_writer(*arguments: Any) -> Mapping[str, FileContent]:
+            with outside.open("a") as log:
+                log.write("more")
+            return look(*arguments)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(directories, "contents", look_beside_a_writer)
+            await StateFiles(directory, desired).scan()
+        assert desired.problems == {"file/link.yaml": "link.yaml: leads out of the directory of state files"}
+
+    @pytest.mark.parametrize("content", ["first", "second"])
+    async def test_a_file_that_cannot_be_read_for_a_moment_counts_as_it_is_afterwards(
+        self, directory: Path, desired: Recorder, content: str
+    ) -> None:
+        """Whether it then says what it said before or not."""
+        file, aside = directory / "a.yaml", directory / "aside"
+        file.write_text(document("first"))
+        source = StateFiles(directory, desired)
+        await source.scan()
+        file.write_text(document(content))
+        look = directories.contents
+        looks: list[Mapping[str, FileContent]] = []
+
+        def look_in_a_bad_moment(*arguments: Any) -> Mapping[str, FileContent]:
+            bad = len(looks) == 1
+            if bad:
+                file.rename(aside)
+                file.mkdir()
+            looks.append(look(*arguments))
+            if bad:
+                file.rmdir()
+                aside.rename(file)
+            (directory / "restless.yaml").write_text(document("x" * len(looks)))
+            return looks[-1]
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(directories, "contents", look_in_a_bad_moment)
+            patched.setattr(files, "_LOOKS", 4)
+            await source.scan()
+        assert looks[1]["a.yaml"].problem == "a.yaml: is a directory"
+        assert desired.partitions["file/a.yaml"] == [content]
+        assert "file/a.yaml" not in desired.problems
+
     async def test_what_desired_state_could_not_take_is_tried_again(self, directory: Path, desired: Recorder) -> None:
         (directory / "a.yaml").write_text(document("a"))
         source = StateFiles(directory, desired)
