@@ -21,6 +21,9 @@ RATE_MAX = (1 << 63) - 1
 BURST_MAX_S = 0.1
 """A burst passes unshaped. One of more than this at the rate would make the limit a promise that is not kept."""
 
+ETHERNET_HEADER_BYTES = 14
+"""What a packet counts beyond its MTU where it is shaped."""
+
 _TEXT = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)\s*([kKMGT]?)(?:bit)?\Z", re.ASCII)
 _FACTORS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -74,7 +77,3 @@ def _capped(rate: int, burst: int, mtu: int) -> int:
         return 0
     least = (mtu + ETHERNET_HEADER_BYTES) * 8
     return max(least, min(burst or rate, int(rate * BURST_MAX_S)))
-
-
-ETHERNET_HEADER_BYTES = 14
-"""What a packet counts beyond its MTU where it is shaped."""

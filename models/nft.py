@@ -97,6 +97,12 @@ def port_sets(version: int, *, at_one_address: bool) -> tuple[NftSet, NftSet]:
     return NftSet(f"{name}_address", types, address), NftSet(f"{name}_port", types, "inet_service")
 
 
+PORT_SETS = tuple(
+    (version, port_sets(version, at_one_address=at_one)) for version in (4, 6) for at_one in (False, True)
+)
+"""All of them, with the IP version that each pair is for."""
+
+
 def hairpin_set(version: int) -> NftSet:
     """Pairs of one address twice: workloads that ports of the node lead to, and so may lead back to."""
     address = f"ipv{version}_addr"
@@ -115,7 +121,7 @@ WORKLOADS_OPEN = NftSet("workloads_open", ("ifname",))
 """Links of workloads that are kept from the node or from other workloads, or are not, whatever the node's setting."""
 
 TABLE_SETS = (
-    *(it for version in (4, 6) for at_one in (False, True) for it in port_sets(version, at_one_address=at_one)),
+    *(it for _, pair in PORT_SETS for it in pair),
     *(hairpin_set(version) for version in (4, 6)),
     *(sibling_set(version) for version in (4, 6)),
     *(NODE_CLOSED, NODE_OPEN, WORKLOADS_CLOSED, WORKLOADS_OPEN),

@@ -33,6 +33,20 @@ class Protocol(StrEnum):
     UDP = "udp"
     SCTP = "sctp"
 
+    @property
+    def number(self) -> int:
+        """IANA's, as it stands in an IP header."""
+        return _PROTOCOL_NUMBERS[self]
+
+
+_PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+
+Port = tuple[int, int, int]
+"""A port of the node as the kernel counts it: IP version, protocol number, port."""
+
+End = tuple[bytes, int]
+"""An address and a port."""
+
 
 class HostPort(NamedTuple):
     """A port of the node, at whichever of its addresses. `version` is the address family."""

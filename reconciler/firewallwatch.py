@@ -1,4 +1,4 @@
-"""Looks at other tables' forward chains now and then: after somebody committed to the ruleset, and at every resync.
+"""Looks at other tables' forward chains: at the start, and after somebody else committed to the ruleset.
 
 A listing of a large ruleset takes long, so it is read in a thread, and at most once a second.
 """

@@ -22,7 +22,7 @@ from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.conntrack import Conntrack
 from reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
-from reconciler.kernel.nftables import Nftables, is_table_step, table_steps
+from reconciler.kernel.nftables import Nftables, split_table_steps
 from reconciler.observe import NodeSnapshot, Observed, link_in, observe, read_addresses
 from reconciler.observe import snapshot as take_snapshot
 from reconciler.ownership import is_our_link
@@ -130,11 +130,11 @@ class LinuxKernel:
     def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
         """Carries out an attachment's steps: those of the nftables table first, in one transaction. Where that fails,
         nothing else is done, since a link must not come up without its guards."""
+        table, rest = split_table_steps(steps)
         try:
-            self._apply_table([*table_steps(steps)])
+            self._apply_table(table)
         except StepError as error:
             return Applied(errors=[error])
-        rest = [step for step in steps if not is_table_step(step)]
         return apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
 
     def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
@@ -288,12 +288,12 @@ class LinuxKernel:
 
     def apply_node(self, steps: Sequence[Step]) -> list[StepError]:
         """Carries out node-wide steps; all nftables steps are one transaction."""
+        table, rest = split_table_steps(steps)
         errors: list[StepError] = []
         try:
-            self._apply_table([*table_steps(steps)])
+            self._apply_table(table)
         except StepError as error:
             errors.append(error)
-        rest = [step for step in steps if not is_table_step(step)]
         return errors + apply(rest, self._node, None, Observed(), lambda sysctl: self._write(sysctl, None)).errors
 
     def delete_table(self) -> None:

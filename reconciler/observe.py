@@ -68,8 +68,8 @@ def observe(
     node_ipv6: bool = True,
 ) -> Observed:
     """Reads one attachment, less its elements of the nftables table. `workload` is None while its namespace cannot be
-    reached. `hint_indexes` are where its links
-    on the node were last seen, to find a renamed one without reading them all.
+    reached. `hint_indexes` are where its links on the node were last seen, to find a renamed one without reading them
+    all.
 
     Raises Retryable when the kernel does not answer.
     """
@@ -255,11 +255,7 @@ def snapshot(node: Channel) -> NodeSnapshot:
     routes: dict[int, list[Route]] = defaultdict(list)
     neighbours: dict[int, list[Neighbour]] = defaultdict(list)
     indexes = {name: index for index, name in names.items()}
-    for family, table in (
-        (rt.AF_INET, rt.RT_TABLE_MAIN),
-        (rt.AF_INET6, rt.RT_TABLE_MAIN),
-        (rt.AF_INET6, rt.RT_TABLE_LOCAL),
-    ):
+    for family, table in _OUR_ROUTES:
         body = encode.dump_routes(family, protocol=RT_PROTOCOL, table=table)
         for route in _read(node, rt.RTM_GETROUTE, body, decode.route, Scope.NODE, names):
             routes[indexes[route.link]].append(route)

@@ -6,14 +6,10 @@ from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 from models.kernel import Key
-from models.nft import NftElement, port_sets
+from models.nft import PORT_SETS, NftElement, port_sets
+from models.ports import End, Port
 
-Port = tuple[int, int, int]
-End = tuple[bytes, int]
-
-_ADDRESS_MAPS = {
-    port_sets(version, at_one_address=at_one)[0].name: version for version in (4, 6) for at_one in (False, True)
-}
+_ADDRESS_MAPS = {addresses.name: version for version, (addresses, _) in PORT_SETS}
 
 
 def ports_of(elements: Iterable[NftElement]) -> set[Port]:

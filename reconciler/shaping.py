@@ -55,7 +55,7 @@ def _root(node: Channel, link: Link, name: str) -> list[Tbf]:
     return [found] if isinstance(found, Tbf) else []
 
 
-def _qdisc(reply: Reply, name: str) -> Tbf | IngressQdisc | Redirect | None:
+def _qdisc(reply: Reply, name: str) -> Tbf | IngressQdisc | None:
     if reply.errno in _NONE:
         return None
     if reply.errno:

@@ -16,17 +16,15 @@ from pydantic import ValidationError
 from models.bandwidth import Bandwidth
 from models.base import IPAddress
 from models.kernel import FIRST_HOP_V4, RT_TABLE_LOCAL, KernelObject, Link, Neighbour, Route, Scope
-from models.nft import NODE_CLOSED, NODE_OPEN, WORKLOADS_CLOSED, WORKLOADS_OPEN, NftElement, NftSet, port_sets
+from models.nft import NODE_CLOSED, NODE_OPEN, PORT_SETS, WORKLOADS_CLOSED, WORKLOADS_OPEN, NftElement, NftSet
 from models.ports import PortMapping, Protocol
 from models.routing import ExtraRoute
 from models.tc import LATENCY_S, Tbf
 from reconciler.ownership import is_ours
 
-_PROTOCOLS = {6: Protocol.TCP, 17: Protocol.UDP, 132: Protocol.SCTP}  # IANA's numbers
+_PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 _EVERYWHERE: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
-_TO_PORT = {
-    port_sets(version, at_one_address=at_one)[1].name: version for version in (4, 6) for at_one in (False, True)
-}
+_PORT_MAPS = {ports.name: version for version, (_, ports) in PORT_SETS}
 
 _Port = tuple[str, IPAddress | None, int, int, int]
 """The text of `host_ip`, by which to sort; host_ip, protocol, the node's port, the workload's port."""
@@ -36,7 +34,7 @@ def port_mappings(link: Link, objects: Sequence[KernelObject], versions: Iterabl
     """The ports of the node that lead to a workload which has addresses of these families."""
     ends: dict[tuple[IPAddress | None, int, int, int], set[int]] = {}
     for it in objects:
-        if isinstance(it, NftElement) and (version := _TO_PORT.get(it.set)) is not None and it.value is not None:
+        if isinstance(it, NftElement) and (version := _PORT_MAPS.get(it.set)) is not None and it.value is not None:
             *at, protocol, port = it.match
             where = ip_address(str(at[0])) if at else None
             ends.setdefault((where, int(protocol), int(port), int(it.value)), set()).add(version)

@@ -20,7 +20,7 @@ from models.attachment import AttachmentSpec
 from models.base import IPAddress
 
 KEY_MAX_CHARS = 253
-"""Of a label and, in the models, of an annotation; Kubernetes lets the latter have 317."""
+"""Of an annotation that is kept here."""
 
 _ENVIRONMENT = {
     "workload_id": "CNI_ARGS: K8S_POD_UID",

@@ -18,6 +18,7 @@ from typing import Self
 from models.errors import Retryable, errno_name
 from reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
 
+NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
@@ -35,7 +36,7 @@ NLMSGERR_ATTR_MSG = 1
 
 SO_NETNS_COOKIE = 71
 
-_REPLY_TIMEOUT_S = 10
+REPLY_TIMEOUT_S = 10
 _RECEIVE_BYTES = 1 << 16
 # Acknowledgements wait in the socket's buffer while a send is carried out; this many fit the kernel's default.
 _REQUESTS_A_SEND = 64
@@ -68,7 +69,7 @@ class Channel:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-            self._socket.settimeout(_REPLY_TIMEOUT_S)
+            self._socket.settimeout(REPLY_TIMEOUT_S)
         except OSError:
             self._socket.close()
             raise
@@ -176,7 +177,7 @@ class InterruptedDumpError(Exception):
 
 def _lost(error: OSError) -> Retryable:
     if isinstance(error, TimeoutError):
-        return Retryable(f"the kernel did not answer within {_REPLY_TIMEOUT_S} s", code=errno.ETIMEDOUT)
+        return Retryable(f"the kernel did not answer within {REPLY_TIMEOUT_S} s", code=errno.ETIMEDOUT)
     code = error.errno or 0
     return Retryable(f"the conversation with the kernel broke: {errno_name(code)}", code=code)
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from struct import pack
 
 from models.errors import Retryable, errno_name
-from reconciler.kernel.channel import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+from models.ports import End, Port
+from reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
 from reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages
 
-NETLINK_NETFILTER = 12
 _CT_NEW, _CT_GET, _CT_DELETE = (1 << 8 | message for message in (0, 1, 2))  # NFNL_SUBSYS_CTNETLINK
 _TUPLE_ORIG, _TUPLE_REPLY, _ZONE, _FILTER = 1, 2, 18, 25
-_TUPLE_IP, _TUPLE_PROTO, _TUPLE_ZONE = 1, 2, 3
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SRC, _IP_DST = {4: 1, 6: 3}, {4: 2, 6: 4}
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
 _FILTER_ORIG_FLAGS, _FILTER_REPLY_FLAGS = 1, 2
@@ -31,12 +31,6 @@ _NESTED = 1 << 15
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _PORT_BY_PORT = 8
 """From so many ports of one protocol on, one dump of that protocol's flows is cheaper than one for each."""
-
-Port = tuple[int, int, int]
-"""IP version, protocol number, port of the node."""
-
-End = tuple[bytes, int]
-"""An address and a port."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,15 +70,18 @@ def _inet6(inet6: Buffer | None) -> tuple[int | None, bool, bool]:
 
 
 def address_ip(body: Buffer) -> bytes:
+    return _ip(attributes(body, rt.IFADDRMSG.size))
+
+
+def _ip(found: Mapping[int, Buffer]) -> bytes:
     # IPv4 has the address in IFA_LOCAL (IFA_ADDRESS is the far end of a point-to-point link), IPv6 in IFA_ADDRESS.
-    found = attributes(body, rt.IFADDRMSG.size)
     return bytes(found.get(rt.IFA_LOCAL, found.get(rt.IFA_ADDRESS, b"")))
 
 
 def address(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Address | None:
     _, prefix_len, _, rt_scope, index = rt.IFADDRMSG.unpack_from(body)
     found = attributes(body, rt.IFADDRMSG.size)
-    ip, name = address_ip(body), names.get(index)
+    ip, name = _ip(found), names.get(index)
     if not ip or name is None:
         return None
     protocol = found.get(rt.IFA_PROTO)

@@ -73,7 +73,6 @@ _DELETIONS = frozenset(
 )
 # What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
 _CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
-NETNSA_NSID = 1
 NETCONFA_IFINDEX = 1
 NETCONFA_PROXY_NEIGH = 5
 
@@ -177,7 +176,7 @@ def _event(subject: Subject, type_: int, flags: int, nsid: int, body: Buffer, *,
         case Subject.TC:
             index = tc.index_of(body)
         case Subject.NSID:
-            index = _s32(attributes(body, 4).get(NETNSA_NSID))
+            index = _s32(attributes(body, 4).get(rt.NETNSA_NSID))
     return Event(subject, type_ in _DELETIONS, nsid, index, by_kernel, bool(flags & rt.NLM_F_REPLACE), up, body)
 
 

@@ -10,12 +10,10 @@ from pathlib import Path
 from struct import pack, unpack_from
 
 from models.attachment import NETNS_DIR
+from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.wire import Request, attribute, attributes
 
-RTM_GETNSID = 90  # include/uapi/linux/rtnetlink.h
-NETNSA_NSID = 1  # include/uapi/linux/net_namespace.h
-NETNSA_FD = 3
 _RTGENMSG = bytes(4)  # family AF_UNSPEC, padded
 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -23,11 +21,11 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 def nsid_of(node: Channel, namespace_fd: int) -> int | None:
     """The number by which the node knows the namespace; None if it has none, as without a link between the two."""
-    body = _RTGENMSG + attribute(NETNSA_FD, pack("=I", namespace_fd))
-    (reply,) = node.transact([Request(RTM_GETNSID, 0, body)])
+    body = _RTGENMSG + attribute(rt.NETNSA_FD, pack("=I", namespace_fd))
+    (reply,) = node.transact([Request(rt.RTM_GETNSID, 0, body)])
     if reply.errno or not reply.parts:
         return None
-    nsid = attributes(reply.parts[0][1], len(_RTGENMSG)).get(NETNSA_NSID)
+    nsid = attributes(reply.parts[0][1], len(_RTGENMSG)).get(rt.NETNSA_NSID)
     number: int = unpack_from("=i", nsid)[0] if nsid is not None else -1
     return number if number >= 0 else None
 

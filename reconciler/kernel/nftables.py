@@ -14,20 +14,18 @@ import socket
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import pack
 
 from models.errors import Retryable, StepError
 from models.kernel import KernelObject, Key, Step, Verb
 from models.nft import TABLE_SETS, NftChain, NftElement, NftSet
 from reconciler.kernel import nftjson
-from reconciler.kernel.channel import NLM_F_REQUEST, NLMSG_ERROR
+from reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
 from reconciler.kernel.libnftables import Libnftables, failure
 from reconciler.kernel.nftevents import Commit
 from reconciler.kernel.nftjson import TABLE
 from reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
-
-NETLINK_NETFILTER = 12
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
 _NFT_MSG_NEWTABLE = 10 << 8 | 0
@@ -103,13 +101,14 @@ class Nftables:
         nobody else wrote to our table. Where somebody did, the view may have been read again since, for an attachment,
         without a look at what that does to the rest."""
         with self._lock:
-            foreign = False
+            foreign, heard = False, -1
             for commit in commits:
                 if commit.ours:
                     foreign |= commit.generation not in self._written
                 elif self._read_at is not None and commit.generation == self._read_at + 1:
                     self._read_at = commit.generation
-                self._written = {generation for generation in self._written if generation > commit.generation}
+                heard = commit.generation
+            self._written = {generation for generation in self._written if generation > heard}
             try:
                 return not foreign and self.generation() == self._read_at
             except StepError:
@@ -242,10 +241,10 @@ class Nftables:
             self._read_at = None
 
 
-def is_table_step(step: Step) -> bool:
-    """Whether the step is about our table."""
-    return isinstance(step.thing, NftSet | NftChain | NftElement)
-
-
-def table_steps(steps: Iterable[Step]) -> Iterator[Step]:
-    return (step for step in steps if is_table_step(step))
+def split_table_steps(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:
+    """The steps that are about our table, and the others; each in their order."""
+    table: list[Step] = []
+    rest: list[Step] = []
+    for step in steps:
+        (table if isinstance(step.thing, NftSet | NftChain | NftElement) else rest).append(step)
+    return table, rest

@@ -6,12 +6,11 @@ import errno
 import socket
 from dataclasses import dataclass, field
 
-from reconciler.kernel.channel import SOL_NETLINK
+from reconciler.kernel.channel import NETLINK_NETFILTER, SOL_NETLINK
 from reconciler.kernel.listener import NETLINK_ADD_MEMBERSHIP
 from reconciler.kernel.nftjson import TABLE
 from reconciler.kernel.wire import attributes, messages, string
 
-NETLINK_NETFILTER = 12
 NFNLGRP_NFTABLES = 7
 _NEWGEN = 15  # NFT_MSG_NEWGEN, the end of a commit; the low byte of a message's type
 _NFGENMSG_BYTES = 4

@@ -20,12 +20,12 @@ from reconciler.kernel.channel import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    REPLY_TIMEOUT_S,
     SOL_NETLINK,
 )
 from reconciler.kernel.wire import HEADER, messages
 
 _RECEIVE_BYTES = 1 << 16
-_REPLY_TIMEOUT_S = 10
 _DONE_BYTES = 20  # a header and the dump's errno
 
 
@@ -71,7 +71,7 @@ class ProxyNeighbours:
 def _opened() -> socket.socket:
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     made.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-    made.settimeout(_REPLY_TIMEOUT_S)
+    made.settimeout(REPLY_TIMEOUT_S)
     return made
 
 

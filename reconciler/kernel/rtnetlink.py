@@ -37,6 +37,7 @@ RTM_NEWNETCONF: int = rtnl.RTM_NEWNETCONF
 RTM_DELNETCONF = 81  # include/uapi/linux/rtnetlink.h
 RTM_NEWNSID: int = rtnl.RTM_NEWNSID
 RTM_DELNSID: int = rtnl.RTM_DELNSID
+RTM_GETNSID: int = rtnl.RTM_GETNSID
 
 NLM_F_ECHO = 0x8
 NLM_F_REPLACE = 0x100
@@ -80,6 +81,7 @@ IFLA_INET6_CONF = 2
 IFLA_INET6_ADDR_GEN_MODE = 8
 DEVCONF_PROXY_NDP = 22  # enum in include/uapi/linux/ipv6.h
 DEVCONF_DISABLE_IPV6 = 26
+NETNSA_NSID, NETNSA_FD = 1, 3  # include/uapi/linux/net_namespace.h
 RTEXT_FILTER_SKIP_STATS = 1 << 3
 NLA_F_NESTED = 1 << 15
 

@@ -20,7 +20,7 @@ from models.kernel import LOCALHOST_ROUTE_METRIC, RT_TABLE_LOCAL, RTN_LOCAL, Ker
 from models.naming import node_if_name
 from models.network import Families, Node
 from models.nft import NftChain, NftElement, canonical_rule, hairpin_set, port_sets
-from models.ports import PortMapping, Protocol
+from models.ports import PortMapping
 from reconciler.render.expressions import (
     PRIORITY_DSTNAT,
     Expression,
@@ -34,7 +34,6 @@ from reconciler.render.expressions import (
 PORTS = "ports"
 LOCALHOST_V6 = ip_address("::1")
 
-_PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _TO_THE_NODE = match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
 
 
@@ -82,7 +81,7 @@ def _elements(mapping: PortMapping, address: IPAddress, owner: str) -> Iterator[
     at = mapping.bound_ip
     addresses, ports = port_sets(address.version, at_one_address=at is not None)
     where = (str(at),) if at is not None else ()
-    protocol = _PROTOCOL_NUMBERS[mapping.protocol]
+    protocol = mapping.protocol.number
     for offset in range(mapping.size):
         matched = (*where, protocol, mapping.host_port + offset)
         yield NftElement(addresses.name, matched, str(address), owner)

@@ -9,15 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol, Self
 
 import grpc
 
 from api.client import Client, ClientError, Unreachable
-from tests.e2e.hosts import Host
+from tests.e2e.hosts import Host, temporary
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "config" / "netplumb.service"
@@ -187,3 +189,16 @@ class Daemon:
                 self.kill9()
                 raise AssertionError(f"the daemon did not stop within {STOP_WITHIN_S} s:\n{self.logged()}") from None
         print(*self.logged().splitlines()[-LOG_TAIL_LINES:], sep="\n")
+
+
+@contextmanager
+def daemon_alone(program: Sequence[str] = (str(COMMAND),)) -> Iterator[Daemon]:
+    """A started daemon on a node without an uplink, for fixtures that serve a whole module."""
+    with temporary("node") as node, TemporaryDirectory(prefix="np-") as directory:
+        node.ip("link set lo up")
+        daemon = Daemon(node, Path(directory), program=program)
+        asyncio.run(daemon.start())
+        try:
+            yield daemon
+        finally:
+            daemon.end()

@@ -11,12 +11,13 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from api.client import Client
 from api.v1 import netplumb_pb2 as pb
 from tests import namespaces
-from tests.e2e.conftest import UPLINK
+from tests.e2e.conftest import UPLINK, MakeHost
 from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon
 from tests.e2e.hosts import COMMAND_TIMEOUT_S, Host
 from tests.e2e.waiting import STEP_S, comes_true
@@ -182,22 +183,26 @@ def place_foreign_things(node: Host, web: Host) -> None:
 
 
 @asynccontextmanager
-async def opened(node: Host, web: Host, spare: Host, keeper: Host, daemon: FaultyDaemon) -> AsyncIterator[Site]:
+async def opened(node: Host, make_host: MakeHost, directory: Path) -> AsyncIterator[Site]:
     """The site with its keeper attached. Whatever happened at it, the keeper and what is foreign were left alone."""
-    for host in (web, spare, keeper):
-        host.ip("link set lo up")  # as it stays when a workload is detached
-    node.ip(
-        f"link set {UPLINK} mtu 1450"
-    )  # that of links to come, and no default that a failed read could fall back on
-    place_foreign_things(node, web)
-    await daemon.start()
-    async with daemon.client(timeout_s=WITHIN_S) as client:
-        site = Site(node, web, spare, keeper, daemon, client)
-        await site.attach(keeper)
-        await site.settles()
-        before = site.picture_of_what_stays()
-        yield site
-        assert site.picture_of_what_stays() == before
+    web, spare, keeper = (make_host(name) for name in ("web", "spare", "keeper"))
+    daemon = FaultyDaemon(node, directory)
+    try:
+        for host in (web, spare, keeper):
+            host.ip("link set lo up")  # as it stays when a workload is detached
+        # That of links to come, and no default that a failed read could fall back on.
+        node.ip(f"link set {UPLINK} mtu 1450")
+        place_foreign_things(node, web)
+        await daemon.start()
+        async with daemon.client(timeout_s=WITHIN_S) as client:
+            site = Site(node, web, spare, keeper, daemon, client)
+            await site.attach(keeper)
+            await site.settles()
+            before = site.picture_of_what_stays()
+            yield site
+            assert site.picture_of_what_stays() == before
+    finally:
+        daemon.end()
 
 
 async def comes_to(site: Site, expected: Picture, what: str, *, within_s: float = WITHIN_S) -> None:

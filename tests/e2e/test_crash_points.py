@@ -59,12 +59,8 @@ OTHER_STEPS = {
 
 @pytest.fixture
 async def site(node: Host, make_host: MakeHost, directory: Path) -> AsyncIterator[Site]:
-    daemon = FaultyDaemon(node, directory)
-    try:
-        async with opened(node, make_host("web"), make_host("spare"), make_host("keeper"), daemon) as site:
-            yield site
-    finally:
-        daemon.end()
+    async with opened(node, make_host, directory) as site:
+        yield site
 
 
 async def _acted(site: Site, scenario: Scenario, expected: Picture) -> None:

@@ -6,15 +6,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from api.client import Client
 from tests.damage.table import DAMAGES, Damage, Noticed
 from tests.damage.victims import Victim, victim, wish
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true, until
 from tests.e2e.wishes import attach
@@ -27,14 +25,8 @@ REPAIRED_WITHIN_S = 10.0  # how long it takes is for the benchmark to tell; an h
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """One for all kinds, so that each meets what the one before it left."""
-    with temporary("node") as node, TemporaryDirectory(prefix="np-") as directory:
-        node.ip("link set lo up")
-        started = Daemon(node, Path(directory))
-        asyncio.run(started.start())
-        try:
-            yield started
-        finally:
-            started.end()
+    with daemon_alone() as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.damage.altered import PROGRAMS
 from tests.damage.table import DAMAGES, Damage
 from tests.damage.victims import Victim, victim, wish
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true
 
@@ -24,14 +22,8 @@ REPAIRED_WITHIN_S = 10.0
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
     """One that is deaf, and resyncs when it is told to."""
-    with temporary("node") as node, TemporaryDirectory(prefix="np-") as directory:
-        node.ip("link set lo up")
-        started = Daemon(node, Path(directory), program=PROGRAMS["deaf"])
-        asyncio.run(started.start())
-        try:
-            yield started
-        finally:
-            started.end()
+    with daemon_alone(PROGRAMS["deaf"]) as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")

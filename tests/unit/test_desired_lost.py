@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,7 @@ from models.errors import AlreadyHeld, StoreUnwritable
 from models.naming import node_if_name, workload_mac
 from reconciler.desired import Desired
 from reconciler.store import Change
-from tests.unit.test_desired import DB, WEB, Bench, record, texts, wish
+from tests.unit.benches import DB, WEB, Bench, record, texts, wish
 
 MARKED = Attachment(
     spec=wish(netns={"path": "/proc/9/ns/net"}, mtu=1400),
@@ -23,13 +21,6 @@ MARKED = Attachment(
     netns_cookie=7,
 )
 NAMELESS = node_if_name(DB), (ip_address("10.0.0.5"), ip_address("fd00::5"))
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.store.close()
 
 
 @pytest.fixture

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from models.attachment import AttachmentKey
 from reconciler.desired import Desired
-from tests.unit.test_desired import DB, WEB, Bench, wish
-
-
-@pytest.fixture
-def desired(tmp_path: Path) -> Iterator[Desired]:
-    bench = Bench(tmp_path)
-    yield bench.desired
-    bench.store.close()
+from tests.unit.benches import DB, WEB, wish
 
 
 def test_garbage_is_what_one_source_does_not_name_as_alive(desired: Desired) -> None:
