@@ -13,6 +13,8 @@ from errno import ENODEV
 from functools import partial
 from typing import Protocol
 
+import structlog
+
 from models.attachment import Attachment, AttachmentKey
 from models.bandwidth import NO_LIMITS
 from models.errors import Conflict, NotANetworkNamespace, Retryable, StepError
@@ -26,6 +28,8 @@ from reconciler.plan import Plan, plan
 from reconciler.render import render_attachment
 
 _ROUNDS = 4  # a first try, what it changed under itself, and a read back; a tool that undoes each step is left to later
+
+log = structlog.get_logger(__name__)
 
 
 class Kernel(Protocol):
@@ -109,6 +113,17 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
         if namespace is not None:
             namespace.close()
     return outcome
+
+
+def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
+    """A pass that a mistake of ours ends fails its attachment, not the loop, and is tried again as any other."""
+    try:
+        return converge(work, kernel, handed)
+    except Exception as error:
+        key = work.attachment.key
+        log.exception("a pass ended in an unexpected error", attachment=str(key))
+        failure = Retryable(f"internal error: {type(error).__name__}; see the daemon's log", reason="InternalError")
+        return Outcome(key, work.attachment.generation, errors=[failure])
 
 
 def _open(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:

@@ -146,7 +146,7 @@ class _Daemon:
             remover,
             resync_s=settings.resync_s,
         )
-        self._declared = DeclaredFiles(self._desired, self._sources_loaded)
+        self._declared = DeclaredFiles(self._desired, self._loop.sources_loaded)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self._rpc = RpcSource(
             self._desired,
@@ -173,10 +173,6 @@ class _Daemon:
         )
         kept = () if rebuilt is None else (rebuilt,)
         return (*self._declared.conditions(), *kept, self._firewalls.condition)
-
-    def _sources_loaded(self) -> None:
-        self._loop.sources_loaded = self._nodewide.may_remove = True
-        self._loop.resync()
 
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
         events = asyncio.get_running_loop()
@@ -206,7 +202,7 @@ class _Daemon:
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))
         else:
-            self._sources_loaded()
+            self._loop.sources_loaded()
         tasks.append(events.create_task(self._beat(notifier)))
         tasks.append(events.create_task(watch_proxies(self._proxies, self._results.hints, self._proxy_lost)))
         stopped = events.create_task(stop.wait())
