@@ -120,7 +120,9 @@ class _Daemon:
         self._nft_listener = NftListener()
         self._firewalls = FirewallWatch()
         self._proxies = ProxyNeighbours()
-        self._desired = Desired(store, settings, lambda key: self._loop.wish_changed(key))
+        self._desired = Desired(
+            store, settings, lambda key: self._loop.wish_changed(key), lambda: self._declared.let_go()
+        )
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
             settings=settings,
@@ -176,7 +178,6 @@ class _Daemon:
 
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
         events = asyncio.get_running_loop()
-        self._desired.resume()
         stack.callback(self._listener.close)
         stack.callback(self._nft_listener.close)
         stack.callback(self._firewalls.close)
@@ -196,9 +197,8 @@ class _Daemon:
             group=self._settings.socket_group,
             healthy=self._healthy,
         )
-        tasks = [
-            events.create_task(task) for task in (self._loop.run(), self._watch_namespaces(), self._firewalls.run())
-        ]
+        running = (self._loop.run(), self._declared.run(), self._watch_namespaces(), self._firewalls.run())
+        tasks = [events.create_task(task) for task in running]
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))
         else:

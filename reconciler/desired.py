@@ -13,26 +13,35 @@ from contextlib import suppress
 
 from models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from models.base import IPAddress
-from models.errors import AlreadyHeld, HeldBySource, NetplumbError, NotReady, Refusal, StoreUnwritable
+from models.errors import AlreadyHeld, HeldBySource, NetplumbError, Refusal, StoreUnwritable
 from models.naming import node_if_name, workload_mac
 from models.settings import Settings
-from reconciler.claims import PortHolders, default_route_holder
+from reconciler.assignment import assigned, changed_with
+from reconciler.claims import PortHolders
 from reconciler.ipam import Allocator
 from reconciler.policy import admitted
 from reconciler.store import Change, Store
-from reconciler.wishes import means, same_wish
+from reconciler.wishes import means
 
 _TRIM_EVERY = 4096
 
 
 class Desired:
-    """What everyone wants. `mark` is called with each key whose wish changed."""
+    """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
+    that a claim may wait for: `settling` is due then."""
 
-    def __init__(self, store: Store, settings: Settings, mark: Callable[[AttachmentKey], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        mark: Callable[[AttachmentKey], None],
+        let_go: Callable[[], None],
+    ) -> None:
         contents = store.load()
         self._store = store
         self._settings = settings
         self._mark = mark
+        self._let_go = let_go
         self._attachments = contents.attachments
         self._claims = contents.claims
         self._unclaimed = contents.unclaimed
@@ -70,7 +79,7 @@ class Desired:
         """Takes other settings for what comes; what is attached keeps its addresses."""
         self._settings = settings
         self._allocator.configure(settings.pools, {}, {})
-        self._settle()
+        self._let_go()
 
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""
@@ -91,10 +100,10 @@ class Desired:
 
     def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
         """The record that `attach` would make, with the same refusals. Nothing is recorded."""
-        spec = admitted(spec, self._settings)
         before = self._attachments.get(spec.key)
         if before is not None and before.source != source and not (before.removing or before.is_rebuilt):
             raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
+        spec = admitted(spec, self._settings)
         return self._assigned(spec, source, netns_cookie, before or self._nameless(spec))
 
     def _nameless(self, spec: AttachmentSpec) -> Attachment | None:
@@ -105,55 +114,22 @@ class Desired:
         return Attachment(spec=spec, source=REBUILT_SOURCE, generation=0, addresses=tuple(addresses), mac=mac)
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
-        """The record that the wish makes: what it states, what it keeps of `before`, what the pools give."""
         self._ports.check(spec.port_mappings, spec.key)
-        addresses: list[IPAddress] = []
-        for version in (4, 6):
-            static = [a for a in spec.addresses if a.version == version]
-            for address in static:
-                if address not in self._unclaimed.get(node_if_name(spec.key), ()):
-                    self._allocator.check_static(address, spec.key)
-            kept = [a for a in _kept(spec, before) if a.version == version]
-            if static or kept:
-                addresses += static or kept
-            elif (picked := self._allocator.pick(version, spec.pool, spec.labels)) is not None:
-                addresses.append(picked)
-        if not addresses:
-            raise NotReady(
-                "no address can be given: no pool is configured and the attachment states none; "
-                "give the daemon --pool, or the attachment addresses"
-            )
-        kept_mac = before.mac if before is not None else workload_mac(spec.key)
-        sources = {a.version: n for a in reversed(addresses) if (n := self._allocator.node_address(a)) is not None}
-        if before is not None:
-            # What was given stays while its pool is away: the node keeps the address that the workload's routes prefer.
-            for address in before.node_addresses:
-                sources.setdefault(address.version, address)
-        held = set(addresses)
-        gone = [a for a in (*before.addresses, *before.releasing) if a not in held] if before is not None else []
-        holder = default_route_holder((spec, *self._siblings(spec.key)))
-        after = Attachment(
-            spec=spec,
-            source=source,
-            generation=before.generation if before is not None else 1,
-            addresses=tuple(addresses),
-            mac=spec.mac or kept_mac,
-            node_addresses=tuple(sources[version] for version in sorted(sources)),
-            releasing=tuple(dict.fromkeys(gone)),
-            netns_cookie=netns_cookie,
-            netns_created=before.netns_created if before is not None else False,
-            default_route=holder == spec.key,
-            default_route_by=_if_name(holder),
+        return assigned(
+            spec,
+            source,
+            netns_cookie,
+            before,
+            allocator=self._allocator,
+            siblings=self._siblings(spec.key),
+            left_over=self._unclaimed.get(node_if_name(spec.key), ()),
         )
-        if before is not None and not same_wish(before, after):
-            return after.model_copy(update={"generation": before.generation + 1})
-        return before if before is not None else after
 
     def _put(self, after: Attachment) -> None:
         new = [a for a in (*after.addresses, *after.releasing) if self._allocator.holder(a) != after.key]
         taken = [a for a in new if self._allocator.is_freed(a)]
         cursors = tuple(self._allocator.cursors()) if new else ()
-        others = self._changed_with(after)
+        others = changed_with(after, self._siblings(after.key))
         claimed = [link for link in (node_if_name(after.key),) if link in self._unclaimed]
         self._store.commit(Change(put=(after, *others), taken=taken, cursors=cursors, claimed=claimed))
         before = self._attachments.get(after.key)
@@ -172,22 +148,10 @@ class Desired:
             self._interfaces[record.key.workload_id].add(record.key)
             self._mark(record.key)
 
-    def _siblings(self, key: AttachmentKey) -> Iterator[AttachmentSpec]:
-        """The wishes for the workload's other interfaces."""
+    def _siblings(self, key: AttachmentKey) -> list[Attachment]:
+        """The records of the workload's other interfaces."""
         records = (self._attachments[other] for other in self._interfaces.get(key.workload_id, ()) if other != key)
-        return (record.spec for record in records if not record.removing)
-
-    def _changed_with(self, after: Attachment) -> list[Attachment]:
-        """The records of the workload's other interfaces, where another one comes to hold its default route when this
-        one comes, goes or changes its wish."""
-        specs = [] if after.removing else [after.spec]
-        holder = default_route_holder((*specs, *self._siblings(after.key)))
-        return [
-            record.model_copy(update={"default_route": key == holder, "default_route_by": _if_name(holder)})
-            for key in self._interfaces.get(after.key.workload_id, ())
-            if key != after.key and not (record := self._attachments[key]).removing
-            if record.default_route_by != _if_name(holder)
-        ]
+        return [record for record in records if not record.removing]
 
     def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
         """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
@@ -222,7 +186,7 @@ class Desired:
                 else:
                     return None
         removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
-        others = self._changed_with(removing)
+        others = changed_with(removing, self._siblings(key))
         self._store.commit(Change(put=(removing, *others)))
         self._keep(removing, *others)
         self._ports.release(record.spec.port_mappings, key)
@@ -281,7 +245,7 @@ class Desired:
         self._releases += 1
         if self._releases % _TRIM_EVERY == 0:
             self._store.trim_freed(self._allocator.freed_kept)
-        self._settle()
+        self._let_go()
 
     def placed(self, key: AttachmentKey, netns_cookie: int, *, created: bool) -> Attachment:
         """Records which namespace a state file's path turned out to be."""
@@ -298,25 +262,47 @@ class Desired:
     def declared_sources(self) -> Collection[str]:
         return tuple(self._claims)
 
-    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
-        """Replaces a file's partition. What cannot be had now (a key or an address of another) waits for it."""
+    # What may concern thousands goes key by key, so that whoever has others to serve can do so between the steps.
+
+    def declaring(self, source: str, specs: Sequence[AttachmentSpec]) -> Iterator[None]:
+        """Replaces a file's partition, a key with each step. What cannot be had now (a key or an address of another)
+        waits for it. Raises StoreUnwritable; then the whole is to be declared again."""
         before, after = self._claims.get(source, {}), {spec.key: spec for spec in specs}
-        gone = [key for key in before if key not in after]
         # First of all: a claim that has gone from the store is not looked at again, and what it held must not stay.
-        for key in gone:
+        for key in [key for key in before if key not in after]:
             record = self._attachments.get(key)
             if record is not None and record.source == source:
                 self.withdraw(key)
+            self.blocked.pop((source, key), None)
+            before.pop(key, None)  # it must not take over between the steps
+            yield
         self._store.commit(Change(claims={source: after}))
         if after:
             self._claims[source] = after
         else:
             self._claims.pop(source, None)
-        for key in gone:
-            self.blocked.pop((source, key), None)
-            self._mark(key)
         for spec in specs:
             self._claim(source, spec)
+            yield
+
+    def resuming(self) -> Iterator[None]:
+        """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
+        for source, key in [(source, key) for source, claims in self._claims.items() for key in claims]:
+            record = self._attachments.get(key)
+            if record is None or record.source != source:
+                self._claim_again(source, key)
+                yield
+
+    def settling(self) -> Iterator[None]:
+        """Tries what had to wait."""
+        for source, key in tuple(self.blocked):
+            self._claim_again(source, key)
+            yield
+
+    def _claim_again(self, source: str, key: AttachmentKey) -> None:
+        if (spec := self._claims.get(source, {}).get(key)) is not None:
+            with suppress(StoreUnwritable):
+                self._claim(source, spec)
 
     def _claim(self, source: str, spec: AttachmentSpec) -> None:
         key = spec.key
@@ -328,38 +314,10 @@ class Desired:
             raise  # whoever declares tries again; this is no claim that waits for another to let go
         except Refusal as error:
             self.blocked[(source, key)] = error
-            self._mark(key)
         else:
             self.blocked.pop((source, key), None)
-
-    def _settle(self) -> None:
-        """Tries what had to wait; something was let go or pools changed."""
-        for source, key in tuple(self.blocked):
-            if (spec := self._claims.get(source, {}).get(key)) is not None:
-                with suppress(StoreUnwritable):
-                    self._claim(source, spec)
-
-    def resume(self) -> None:
-        """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
-        for source, claims in self._claims.items():
-            for key, spec in claims.items():
-                record = self._attachments.get(key)
-                if record is None or record.source != source:
-                    self._claim(source, spec)
 
     def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
         for (source, key), error in self.blocked.items():
             if (spec := self._claims.get(source, {}).get(key)) is not None:
                 yield source, spec, error
-
-
-def _if_name(key: AttachmentKey | None) -> str:
-    return key.if_name if key is not None else ""
-
-
-def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress]:
-    """What was assigned before and is kept. A wish for other pools is a wish for other addresses; of what was rebuilt
-    the pool is not known."""
-    if before is None or not (before.is_rebuilt or spec.pool == before.spec.pool):
-        return ()
-    return before.addresses

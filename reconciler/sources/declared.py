@@ -1,8 +1,13 @@
-"""What state files declare, on its way into desired state, and what is wrong with which file."""
+"""What state files declare, on its way into desired state, and what is wrong with which file.
+
+A file may declare thousands, and as many may wait for an address: that is done in slices, with others' turns between.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
@@ -10,6 +15,7 @@ from models.attachment import AttachmentSpec
 from models.status import Condition
 from reconciler.desired import Desired
 
+SLICE_S = 0.002
 TOLD_MAX = 100
 """Broken files that Status tells of one by one: its answer has to fit the 4 MiB that gRPC clients take."""
 
@@ -23,12 +29,25 @@ class DeclaredFiles:
         self._desired = desired
         self._first_loaded = first_loaded
         self._broken: dict[str, str] = {}
+        self._let_go = asyncio.Event()
+
+    def let_go(self) -> None:
+        """Something was let go that a claim may wait for."""
+        self._let_go.set()
+
+    async def run(self) -> None:
+        """Lets claims have what they wait for once it is let go, until cancelled."""
+        await _in_slices(self._desired.resuming())
+        while True:
+            await self._let_go.wait()
+            self._let_go.clear()
+            await _in_slices(self._desired.settling())
 
     def declared_sources(self) -> Collection[str]:
         return self._desired.declared_sources()
 
-    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
-        self._desired.declare(source, specs)
+    async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+        await _in_slices(self._desired.declaring(source, specs))
 
     def broken(self, source: str, message: str) -> None:
         """A file cannot be used as it is; its last good content stays in force. An empty message: it can be again."""
@@ -47,3 +66,12 @@ class DeclaredFiles:
         if (more := len(self._broken) - len(told)) > 0:
             told.append(f"and {more} more")
         return tuple(Condition("StateFileBroken", status=True, reason="Unreadable", message=each) for each in told)
+
+
+async def _in_slices(steps: Iterable[None]) -> None:
+    ends = time.monotonic() + SLICE_S
+    for _ in steps:
+        if time.monotonic() > ends:
+            await asyncio.sleep(0)
+            ends = time.monotonic() + SLICE_S
+    await asyncio.sleep(0)

@@ -39,8 +39,8 @@ class Desired(Protocol):
     def declared_sources(self) -> Collection[str]:
         """The sources `file/<name>` that anything is known of, also from before a restart."""
 
-    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
-        """Replaces the source's partition; without specs, removes it."""
+    async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+        """Replaces the source's partition; without specs, removes it. Others have their turn meanwhile."""
 
     def broken(self, source: str, message: str) -> None:
         """The source keeps its last good content, and why; an empty message takes that back."""
@@ -104,13 +104,12 @@ class StateFiles:
         self._tell(FILE_SOURCE_PREFIX, "")
         self._unfinished = bool(look.restless) or not look.complete
         for name in self._in_order(look):
-            self._take(name, look.contents[name])
-            await asyncio.sleep(0)  # a file of thousands takes long enough; others have their turn before the next
+            await self._take(name, look.contents[name])
         for name, problem in look.restless.items():
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
         if look.complete:
-            self._remove_vanished(look.listing)
+            await self._remove_vanished(look.listing)
             if not self._loaded:
                 self._loaded = True
                 self._desired.loaded()
@@ -151,30 +150,30 @@ class StateFiles:
                 given_up |= self._keys.get(name, frozenset()) - {spec.key for spec in content.specs}
         return sorted(look.contents, key=lambda name: given_up.isdisjoint(s.key for s in look.contents[name].specs))
 
-    def _take(self, name: str, content: FileContent) -> None:
+    async def _take(self, name: str, content: FileContent) -> None:
         source = _source(name)
-        if not content.problem and not self._declare(source, content.specs):
+        if not content.problem and not await self._declare(source, content.specs):
             return
         self._tell(source, content.problem)
         _keep(self._digests, name, content.digest)
         if not content.problem:
             self._keys[name] = frozenset(spec.key for spec in content.specs)
 
-    def _remove_vanished(self, listing: Listing) -> None:
+    async def _remove_vanished(self, listing: Listing) -> None:
         declared = set(self._desired.declared_sources())
         known = declared | {_source(name) for name in self._digests} | self._broken.keys()
         for source in sorted(known - {_source(name) for name in listing.files} - {FILE_SOURCE_PREFIX}):
-            if source in declared and not self._declare(source, ()):
+            if source in declared and not await self._declare(source, ()):
                 continue
             name = source.removeprefix(FILE_SOURCE_PREFIX)
             self._digests.pop(name, None)
             self._keys.pop(name, None)
             self._tell(source, "")
 
-    def _declare(self, source: str, specs: Sequence[AttachmentSpec]) -> bool:
+    async def _declare(self, source: str, specs: Sequence[AttachmentSpec]) -> bool:
         """Whether it was taken. What desired state could not take is tried again with the next poll."""
         try:
-            self._desired.declare(source, specs)
+            await self._desired.declare(source, specs)
         except NetplumbError as error:
             self._tell(source, str(error))
             self._unfinished = True

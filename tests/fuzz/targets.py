@@ -61,7 +61,7 @@ def desired(data: bytes) -> None:
     store = _store()
     store.erase()
     settings = Settings.model_validate({"pools": ["10.213.0.0/29", "fd13::/64"]})
-    state = Desired(store, settings, lambda _: None)
+    state = Desired(store, settings, lambda _: None, lambda: None)
     for part in parts(data):
         before = _shape(state)
         try:

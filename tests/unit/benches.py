@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,17 @@ class Bench:
         self.directory = directory
         self.cidrs = cidrs
         self.marked: list[AttachmentKey] = []
+        self.let_go: Callable[[], None] = self._settle
         self.store = Store(directory, "node")
-        self.desired = Desired(self.store, pools(*cidrs), self.marked.append)
+        self.desired = Desired(self.store, pools(*cidrs), self.marked.append, lambda: self.let_go())
+
+    def _settle(self) -> None:
+        deque(self.desired.settling(), maxlen=0)
 
     def restart(self) -> Desired:
         self.store.close()
         self.store = Store(self.directory, "node")
-        self.desired = Desired(self.store, pools(*self.cidrs), self.marked.append)
+        self.desired = Desired(self.store, pools(*self.cidrs), self.marked.append, lambda: self.let_go())
         return self.desired
 
     def stored(self) -> Contents:
@@ -48,6 +54,11 @@ class Bench:
 
     def mend_store(self) -> None:
         self.store._database.execute("PRAGMA query_only = 0")
+
+
+def declare(desired: Desired, source: str, specs: Sequence[AttachmentSpec]) -> None:
+    """Replaces a file's partition, at one go."""
+    deque(desired.declaring(source, specs), maxlen=0)
 
 
 def texts(attachment: Attachment) -> list[str]:

@@ -29,7 +29,7 @@ class Recorder:
     def declared_sources(self) -> Collection[str]:
         return self.partitions.keys()
 
-    def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+    async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         if self.refusing:
             raise StoreUnwritable("the disk is full")
         self.calls.append((source, *(spec.workload_id for spec in specs)))

@@ -14,7 +14,7 @@ from models.attachment import AttachmentKey, AttachmentSpec, DetachSpec, NetnsRe
 from models.errors import AlreadyHeld, HeldBySource, InvalidRequest, NotReady, PoolExhausted, StoreUnwritable
 from reconciler.desired import Desired
 from reconciler.store import Store
-from tests.unit.benches import DB, POOLS, WEB, Bench, pools, record, texts, wish
+from tests.unit.benches import DB, POOLS, WEB, Bench, declare, pools, record, texts, wish
 
 
 def test_a_wish_is_given_an_address_of_each_family_and_survives_a_restart(bench: Bench) -> None:
@@ -38,7 +38,7 @@ def test_the_record_is_durable_before_the_key_is_marked(tmp_path: Path) -> None:
             seen.extend(other.execute("SELECT workload_id, if_name FROM attachment").fetchall())
         other.close()
 
-    Desired(store, pools(*POOLS), mark).attach(wish(), 7)
+    Desired(store, pools(*POOLS), mark, lambda: None).attach(wish(), 7)
     store.close()
     assert seen == [tuple(WEB)]
 
@@ -77,7 +77,7 @@ def test_no_failed_change_shows_in_memory(bench: Bench) -> None:
         lambda: desired.forget(DB),
         lambda: desired.converged(WEB, 2),
         lambda: desired.placed(WEB, 9, created=True),
-        lambda: desired.declare("file/a", [wish("new")]),
+        lambda: declare(desired, "file/a", [wish("new")]),
         lambda: desired.attach(wish(mtu=1400), 7),
     )
     for change in changes:
@@ -253,7 +253,7 @@ def test_detach_repeats_and_unknown_keys_are_fine(desired: Desired) -> None:
 
 def test_a_files_attachment_is_not_an_rpcs_to_change(desired: Desired) -> None:
     """Attach and Detach over RPC are refused with the file's name."""
-    desired.declare("file/a.yaml", [wish()])
+    declare(desired, "file/a.yaml", [wish()])
     with pytest.raises(HeldBySource, match=r"file/a\.yaml"):
         desired.detach(DetachSpec(workload_id="web"), 0)
     with pytest.raises(AlreadyHeld, match=r"file/a\.yaml"):
@@ -264,7 +264,7 @@ def test_a_claim_on_a_held_key_waits_and_takes_over(bench: Bench) -> None:
     """The first holder keeps the key; when it lets go, the waiting file has it, addresses and all."""
     desired = bench.desired
     made = desired.attach(wish(), 7)
-    desired.declare("file/a", [wish(mtu=1400)])
+    declare(desired, "file/a", [wish(mtu=1400)])
     assert record(desired) == made
     assert [source for source, _, _ in desired.waiting_claims()] == ["file/a"]
     assert desired.detach(DetachSpec(workload_id="web"), 0) is None
@@ -278,12 +278,12 @@ def test_a_claim_on_a_held_key_waits_and_takes_over(bench: Bench) -> None:
 
 def test_of_two_files_the_first_has_the_key_and_the_second_follows(desired: Desired) -> None:
     """What the first file no longer declares is the second's at once, and nobody's after that."""
-    desired.declare("file/a", [wish()])
-    desired.declare("file/b", [wish(mtu=1400)])
+    declare(desired, "file/a", [wish()])
+    declare(desired, "file/b", [wish(mtu=1400)])
     assert record(desired).source == "file/a"
-    desired.declare("file/a", [])
+    declare(desired, "file/a", [])
     assert record(desired).source == "file/b"
-    desired.declare("file/b", [])
+    declare(desired, "file/b", [])
     assert record(desired).removing
     assert desired.declared_sources() == ()
 
@@ -291,7 +291,7 @@ def test_of_two_files_the_first_has_the_key_and_the_second_follows(desired: Desi
 def test_a_claim_on_a_held_address_waits_for_it(desired: Desired) -> None:
     """A file's static address that another holds is had as soon as it is free."""
     desired.attach(wish(addresses=["10.0.0.5"]), 7)
-    desired.declare("file/a", [wish("db", addresses=["10.0.0.5"])])
+    declare(desired, "file/a", [wish("db", addresses=["10.0.0.5"])])
     ((_, spec, error),) = desired.waiting_claims()
     assert spec.key == DB
     assert "web/eth0" in str(error)
@@ -305,7 +305,7 @@ def test_a_claim_on_a_held_address_waits_for_it(desired: Desired) -> None:
 def test_a_claim_that_found_no_pool_is_met_when_one_comes(tmp_path: Path) -> None:
     """Other pools settle what waited."""
     bench = Bench(tmp_path, ())
-    bench.desired.declare("file/a", [wish()])
+    declare(bench.desired, "file/a", [wish()])
     assert WEB not in bench.desired.attachments
     bench.desired.configure(pools("10.0.0.0/24"))
     assert texts(record(bench.desired)) == ["10.0.0.2"]
@@ -316,11 +316,11 @@ def test_a_claim_that_cannot_take_over_does_not_hold_a_detach_up(desired: Desire
     """A waiting file that asks for an address of a third attachment goes on waiting; the key is let go all the same."""
     desired.attach(wish("db", addresses=["10.0.0.5"]), 8)
     desired.attach(wish(), 7)
-    desired.declare("file/a", [wish(addresses=["10.0.0.5"])])
-    desired.declare("file/b", [wish(mtu=1400)])
+    declare(desired, "file/a", [wish(addresses=["10.0.0.5"])])
+    declare(desired, "file/b", [wish(mtu=1400)])
     assert desired.detach(DetachSpec(workload_id="web"), 0) is None
     assert record(desired).source == "file/b"
-    desired.declare("file/b", [])
+    declare(desired, "file/b", [])
     assert record(desired).removing
     desired.forget(WEB)
     ((source, _, error),) = desired.waiting_claims()
@@ -329,11 +329,11 @@ def test_a_claim_that_cannot_take_over_does_not_hold_a_detach_up(desired: Desire
 
 def test_an_unchanged_file_changes_nothing(bench: Bench) -> None:
     """To read the same file again, on another daemon even, costs no pass and no generation."""
-    bench.desired.declare("file/a", [wish(), wish("db")])
+    declare(bench.desired, "file/a", [wish(), wish("db")])
     before = dict(bench.desired.attachments)
     bench.restart()
     bench.marked.clear()
-    bench.desired.declare("file/a", [wish(), wish("db")])
+    declare(bench.desired, "file/a", [wish(), wish("db")])
     assert bench.desired.attachments == before
     assert bench.marked == []
 
@@ -341,17 +341,47 @@ def test_an_unchanged_file_changes_nothing(bench: Bench) -> None:
 def test_a_claim_no_longer_declared_does_not_take_over(desired: Desired) -> None:
     """A file that gave up waiting gets nothing."""
     desired.attach(wish(), 7)
-    desired.declare("file/a", [wish()])
-    desired.declare("file/a", [])
+    declare(desired, "file/a", [wish()])
+    declare(desired, "file/a", [])
     assert list(desired.waiting_claims()) == []
     removing = desired.detach(DetachSpec(workload_id="web"), 0)
     assert removing is not None
     assert removing.removing
 
 
+def test_a_claim_given_up_does_not_take_over_while_others_are_given_up(desired: Desired) -> None:
+    """Between two steps of a declaration a client may let go of a key that the file no longer declares."""
+    desired.attach(wish(), 7)
+    declare(desired, "file/a", [wish(), wish("db")])
+    steps = desired.declaring("file/a", [])
+    next(steps)
+    removing = desired.detach(DetachSpec(workload_id="web"), 0)
+    assert removing is not None
+    for _ in steps:
+        pass
+    assert [it.removing for it in desired.attachments.values()] == [True, True]
+    assert list(desired.waiting_claims()) == []
+
+
+def test_a_declaration_that_could_not_be_finished_is_made_whole_by_the_next(bench: Bench) -> None:
+    """A disk that fills up half-way leaves some given up; the same declaration again gives up the rest."""
+    desired = bench.desired
+    declare(desired, "file/a", [wish(), wish("db")])
+    steps = desired.declaring("file/a", [wish("third")])
+    next(steps)
+    bench.break_store()
+    with pytest.raises(StoreUnwritable):
+        next(steps)
+    assert [it.removing for it in desired.attachments.values()] == [True, False]
+    bench.mend_store()
+    declare(desired, "file/a", [wish("third")])
+    assert [it.removing for it in desired.attachments.values()] == [True, True, False]
+    assert bench.restart().attachments == desired.attachments
+
+
 def test_where_a_files_namespace_turned_out_to_be_is_recorded_without_a_generation(bench: Bench) -> None:
     """A state file's wish is a path: another namespace there is the same wish."""
-    bench.desired.declare("file/a", [wish()])
+    declare(bench.desired, "file/a", [wish()])
     before = record(bench.desired)
     placed = bench.desired.placed(WEB, 42, created=True)
     assert (placed.netns_cookie, placed.netns_created, placed.generation) == (42, True, before.generation)

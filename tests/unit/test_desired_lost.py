@@ -11,7 +11,7 @@ from models.errors import AlreadyHeld, StoreUnwritable
 from models.naming import node_if_name, workload_mac
 from reconciler.desired import Desired
 from reconciler.store import Change
-from tests.unit.benches import DB, WEB, Bench, record, texts, wish
+from tests.unit.benches import DB, WEB, Bench, declare, record, texts, wish
 
 MARKED = Attachment(
     spec=wish(netns={"path": "/proc/9/ns/net"}, mtu=1400),
@@ -44,10 +44,10 @@ def test_any_source_takes_a_rebuilt_record_over(bench: Bench, lost: Desired, sou
 
 
 def test_a_state_file_has_its_key_back_and_no_other(lost: Desired) -> None:
-    lost.declare("file/a.yaml", [wish()])
+    declare(lost, "file/a.yaml", [wish()])
     assert (record(lost).source, record(lost).addresses) == ("file/a.yaml", MARKED.addresses)
     assert list(lost.waiting_claims()) == []
-    lost.declare("file/b.yaml", [wish("other", addresses=["10.0.0.4"])])
+    declare(lost, "file/b.yaml", [wish("other", addresses=["10.0.0.4"])])
     assert [spec.workload_id for _, spec, _ in lost.waiting_claims()] == ["other"]
 
 

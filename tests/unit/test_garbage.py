@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.attachment import AttachmentKey
 from reconciler.desired import Desired
-from tests.unit.benches import DB, WEB, wish
+from tests.unit.benches import DB, WEB, declare, wish
 
 
 def test_garbage_is_what_one_source_does_not_name_as_alive(desired: Desired) -> None:
@@ -13,7 +13,7 @@ def test_garbage_is_what_one_source_does_not_name_as_alive(desired: Desired) -> 
     desired.attach(wish("db"), 2)
     desired.attach(wish(if_name="net1", container_id="c1"), 1)
     desired.attach(wish("pod", container_id="c1"), 3, "cni/pods")
-    desired.declare("file/a.yaml", [wish("declared")])
+    declare(desired, "file/a.yaml", [wish("declared")])
 
     def keys(*alive: AttachmentKey) -> set[AttachmentKey]:
         return {it.key for it in desired.garbage("rpc", frozenset(alive))}

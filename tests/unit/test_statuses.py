@@ -15,6 +15,7 @@ from models.status import AttachmentStatus, Change, Condition, Phase, WatchEvent
 from reconciler.desired import Desired
 from reconciler.statuses import Statuses
 from reconciler.store import Store
+from tests.unit.benches import declare
 
 
 def spec(workload_id: str) -> AttachmentSpec:
@@ -25,7 +26,7 @@ def spec(workload_id: str) -> AttachmentSpec:
 def desired(tmp_path: Path) -> Iterator[Desired]:
     store = Store(tmp_path, "node")
     settings = Settings.model_validate({"pools": ["10.0.0.0/24"]})
-    yield Desired(store, settings, set[AttachmentKey]().add)
+    yield Desired(store, settings, set[AttachmentKey]().add, lambda: None)
     store.close()
 
 
@@ -146,7 +147,7 @@ async def test_watchers_do_not_disturb_each_other(statuses: Statuses, web: Attac
 def test_a_waiting_claim_is_shown_with_why_it_waits(statuses: Statuses, desired: Desired, web: Attachment) -> None:
     """A file's claim on a held key is in Conflict, one on a held address has Failed; both name the holder."""
     other = AttachmentSpec(workload_id="db", netns=NetnsRef(name="db"), addresses=web.addresses)
-    desired.declare("file/a", [spec("web"), other])
+    declare(desired, "file/a", [spec("web"), other])
     shown = {(view.attachment.source, view.key.workload_id): view.status for view in statuses.views()}
     assert shown["file/a", "web"].phase is Phase.CONFLICT
     assert shown["file/a", "db"].phase is Phase.FAILED
