@@ -18,7 +18,7 @@ from reconciler.hearing import Hint
 from reconciler.kernel.namespaces import Namespace
 from reconciler.observe import Observed
 from reconciler.plan import plan
-from reconciler.render import render_attachment
+from reconciler.render.hostroutes import render_host_routes
 
 
 class Kernel(Protocol):
@@ -55,11 +55,13 @@ def restore_host_routes(kernel: Kernel, node: Node, placed: Sequence[Placed]) ->
     for each in placed:
         links.add(replace(each.hint.node, index=each.hint.index))
     refused = {error.subject for error in kernel.apply(steps, None, links).errors}
+    if not refused:
+        return Restored(steps)
     over = {step.thing.link for step in steps if isinstance(step.thing, Route) and str(step.thing) in refused}
     return Restored(steps, [each.attachment.key for each in placed if each.hint.node.name in over])
 
 
 def _routes(placed: Placed, node: Node) -> Iterable[Route]:
     families = Families(v6=bool(placed.hint.node.proxy_ndp))
-    things = render_attachment(placed.attachment, node, families, reached=False)
-    return (thing for thing in things if isinstance(thing, Route) and thing.prefsrc is not None)
+    routes = render_host_routes(placed.attachment, node, families)
+    return (route for route in routes if route.prefsrc is not None)

@@ -30,7 +30,7 @@ from reconciler.queue import Queue, Urgency
 from reconciler.removals import Removals
 from reconciler.results import Results
 
-SLICE_KEYS = 64
+SLICE_KEYS = 16  # who is damaged meanwhile waits for the whole slice, where it is among it
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,8 @@ class Passes(Protocol):
     def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work: ...
 
     def finished(self, outcomes: Iterable[Outcome]) -> None: ...
+
+    def mark(self, key: AttachmentKey, urgency: Urgency) -> None: ...
 
     def mark_damaged(self, key: AttachmentKey) -> None: ...
 
@@ -168,9 +170,12 @@ class ThreadPasses:
             self._passes.mark_all()
             return
         self._results.tally.repairs.update(kind_of(step.thing) for step in restored.steps)
-        changed = (record.key for record in (each.attachment for each in placed) if self._is_old(record))
-        for key in (*restored.failed, *changed):
-            self._passes.mark_damaged(key)
+        # These may be all there are, and the damage of others is not to wait behind them.
+        for key in restored.failed:
+            self._passes.mark(key, Urgency.RESYNC)
+        for record in (each.attachment for each in placed):
+            if self._is_old(record):
+                self._passes.mark_damaged(record.key)
 
     def _is_old(self, record: Attachment) -> bool:
         """Whether the wish changed since: a route of the old one may have come after the pass for the new one."""

@@ -13,12 +13,13 @@ from reconciler.render.bandwidth import render_bandwidth
 from reconciler.render.firsthop import render_first_hop
 from reconciler.render.forwarding import render_forwarding
 from reconciler.render.guards import render_guard_chains, render_guard_elements
+from reconciler.render.hostroutes import render_host_routes
 from reconciler.render.masquerade import render_masquerade
 from reconciler.render.ports import render_localhost, render_port_chains, render_port_elements
 from reconciler.render.veth import render_veth
 from reconciler.render.workload import render_workload
 
-ATTACHMENT_RENDERERS = (render_veth, render_workload, render_bandwidth, render_localhost)
+ATTACHMENT_RENDERERS = (render_veth, render_host_routes, render_workload, render_bandwidth, render_localhost)
 ELEMENT_RENDERERS = (render_port_elements, render_guard_elements)
 NODE_RENDERERS = (
     render_forwarding,

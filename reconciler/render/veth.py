@@ -1,4 +1,4 @@
-"""PURE: the node's end of an attachment: the veth, the routes to the workload, and the neighbours on it.
+"""PURE: the node's end of an attachment: the veth, and the neighbours on it.
 
 No address is put on the node's end: with one on each, the kernel's own work would grow with their number. A proxy
 neighbour answers for the IPv6 first hop instead; the IPv4 one is an address of the node on lo.
@@ -14,27 +14,15 @@ from models.kernel import (
     FIRST_HOP_MAC,
     FIRST_HOP_V6,
     LINK_GROUP,
-    RT_SCOPE_LINK,
-    RT_SCOPE_UNIVERSE,
     KernelObject,
     Link,
     LinkUp,
     Neighbour,
-    Route,
     Scope,
 )
 from models.naming import alias_of, node_if_name
 from models.network import Families, Node
 from reconciler.render.ports import maps_localhost
-
-HOST_ROUTE_METRIC_V6 = 16
-"""Below the 1024 of an IPv6 route without a metric, so that a foreign route to the same host cannot shadow ours. An
-IPv4 route has metric 0 and is put before a foreign one instead."""
-
-
-def preferred_source(attachment: Attachment, version: int) -> bytes | None:
-    """The node's address that traffic from the node to this workload comes from, if the node has one."""
-    return next((a.packed for a in attachment.node_addresses if a.version == version), None)
 
 
 def render_veth(attachment: Attachment, node: Node, families: Families) -> Iterator[KernelObject]:
@@ -59,16 +47,5 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
     if families.v6:
         yield Neighbour(Scope.NODE, name, FIRST_HOP_V6, proxy=True)
     for address in attachment.addresses:
-        if not families.has(address):
-            continue
-        ip = address.packed
-        yield Neighbour(Scope.NODE, name, ip, mac)
-        yield Route(
-            Scope.NODE,
-            ip,
-            address.max_prefixlen,
-            name,
-            prefsrc=preferred_source(attachment, address.version),
-            metric=0 if address.version == 4 else HOST_ROUTE_METRIC_V6,
-            rt_scope=RT_SCOPE_LINK if address.version == 4 else RT_SCOPE_UNIVERSE,
-        )
+        if families.has(address):
+            yield Neighbour(Scope.NODE, name, address.packed, mac)

@@ -65,7 +65,7 @@ ROUTES = [route for each in ALL for route in routes_of(each)]
 def test_what_is_whole_is_left_alone() -> None:
     """Nothing is written where nothing is missing."""
     kernel = Kernel(ROUTES)
-    assert restore_host_routes(kernel, NODE, ALL) == Restored([], [])
+    assert restore_host_routes(kernel, NODE, ALL) == Restored([])
     assert kernel.told == []
 
 
@@ -76,7 +76,7 @@ def test_what_went_is_added_and_what_lost_its_source_gets_it_again() -> None:
     restored = restore_host_routes(kernel, NODE, ALL)
     steps = restored.steps
     assert kernel.told == steps
-    assert restored.failed == []
+    assert restored.failed == ()
     assert {step.thing for step in steps} == set(ROUTES)
     assert {(step.verb, len(step.thing.dst)) for step in steps if isinstance(step.thing, Route)} == {
         (Verb.ADD, 4),
@@ -88,7 +88,7 @@ def test_what_went_is_added_and_what_lost_its_source_gets_it_again() -> None:
 def test_nothing_is_removed() -> None:
     """A route of an attachment that is being removed, or was readdressed meanwhile, is left to its own pass."""
     kernel = Kernel([*ROUTES, replace(ROUTES[0], dst=ip_address("10.1.0.99").packed)])
-    assert restore_host_routes(kernel, NODE, ALL) == Restored([], [])
+    assert restore_host_routes(kernel, NODE, ALL) == Restored([])
 
 
 def test_an_attachment_without_ipv6_gets_no_route_of_it() -> None:
