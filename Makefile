@@ -99,6 +99,11 @@ chaos: setup ## Do harm of every kind for CHAOS_MINUTES, and see whether all com
 	CHAOS_MINUTES=$${CHAOS_MINUTES:-10} CHAOS_STEPS=$${CHAOS_STEPS:-30} \
 		$(IN_NAMESPACES) $(BIN)/python -m pytest tests/chaos
 
+.PHONY: errors
+errors: setup ## Let every call to the kernel meet every error, for the better part of an hour
+	FAULT_SWEEPS=all $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal \
+		tests/e2e/test_kernel_errors.py tests/e2e/test_kernel_errors_at_start.py
+
 .PHONY: lock
 lock: ## Resolve the dependencies anew into requirements.lock
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \

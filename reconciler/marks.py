@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from errno import ENODEV
 
 import structlog
 
-from models.errors import NotANetworkNamespace, StepError
+from models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
 from models.kernel import KernelObject, Link, Scope
 from models.naming import ifb_name_beside
 from models.network import Pool
@@ -77,7 +78,7 @@ class MarkReader:
                 return
             try:
                 namespace = self._namespaces.open(path)
-            except (NamespaceMissingError, NotANetworkNamespace, StepError) as error:
+            except (NamespaceMissingError, NotANetworkNamespace, Terminal) as error:
                 log.debug("a namespace was passed over", path=path, cause=str(error))
                 continue
             with namespace:
@@ -104,8 +105,11 @@ class MarkReader:
 def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
     """The other end of the pair and what is on it; nothing if it is not there any more."""
     (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
-    if reply.errno or not reply.parts:
+    if reply.errno == ENODEV:
         return
+    if reply.errno or not reply.parts:
+        name = errno_name(reply.errno)
+        raise Retryable(f"the kernel does not tell of the other end of {link.name}: {name}", code=reply.errno)
     end, _ = decode.link(Scope.WORKLOAD, reply.parts[0][1])
     if end.kind != "veth" or end.peer_index != link.index:
         return

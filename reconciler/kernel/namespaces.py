@@ -33,6 +33,7 @@ MS_SHARED = 0x100000
 MNT_DETACH = 2
 LO_INDEX = 1
 
+_DENIED = (errno.EPERM, errno.EACCES, errno.EINVAL)  # setns(2)
 _MARK_BYTES = 256  # what an alias can hold
 
 _T = TypeVar("_T")
@@ -126,7 +127,8 @@ class Namespaces:
         """The calling thread is in the namespace of `fd`, for as short as can be."""
         if _libc.setns(fd, CLONE_NEWNET) != 0:
             code = ctypes.get_errno()
-            raise Terminal(f"cannot enter the network namespace: {errno_name(code)}", code=code, reason="NetnsDenied")
+            kind = Terminal if code in _DENIED else Retryable
+            raise kind(f"cannot enter the network namespace: {errno_name(code)}", code=code, reason="NetnsDenied")
         try:
             yield
         finally:
@@ -134,7 +136,9 @@ class Namespaces:
 
     def _come_back(self) -> None:
         if _libc.setns(self._node_fd, CLONE_NEWNET) != 0:
-            os.write(2, b"netplumb: a thread cannot return to the node's network namespace; ending the process\n")
+            why = errno_name(ctypes.get_errno())
+            words = f"netplumb: a thread cannot return to the node's network namespace ({why}); ending the process\n"
+            os.write(2, words.encode())
             os._exit(70)
 
     def create(self, name: str, mark: str) -> int:
@@ -260,4 +264,6 @@ def _unreachable(path: str, error: OSError) -> Exception:
         return NamespaceMissingError(f"{path} does not exist")
     if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
         return NotANetworkNamespace(f"{path} cannot be a network namespace: {errno_name(error.errno)}")
-    return Terminal(f"cannot open {path}: {errno_name(error.errno or 0)}", code=error.errno or 0, reason="NetnsDenied")
+    code = error.errno or 0
+    kind = Terminal if code in _DENIED else Retryable  # such as for the time without a descriptor or memory
+    return kind(f"cannot open {path}: {errno_name(code)}", code=code, reason="NetnsDenied")

@@ -10,6 +10,7 @@ from pathlib import Path
 from struct import pack, unpack_from
 
 from models.attachment import NETNS_DIR
+from models.errors import Retryable, errno_name
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.wire import Request, attribute, attributes
@@ -20,11 +21,15 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def nsid_of(node: Channel, namespace_fd: int) -> int | None:
-    """The number by which the node knows the namespace; None if it has none, as without a link between the two."""
+    """The number by which the node knows the namespace; None if it has none, as without a link between the two.
+
+    Raises Retryable when the kernel does not tell.
+    """
     body = _RTGENMSG + attribute(rt.NETNSA_FD, pack("=I", namespace_fd))
     (reply,) = node.transact([Request(rt.RTM_GETNSID, 0, body)])
     if reply.errno or not reply.parts:
-        return None
+        name = errno_name(reply.errno)
+        raise Retryable(f"the kernel does not tell the number of a network namespace: {name}", code=reply.errno)
     nsid = attributes(reply.parts[0][1], len(_RTGENMSG)).get(rt.NETNSA_NSID)
     number: int = unpack_from("=i", nsid)[0] if nsid is not None else -1
     return number if number >= 0 else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from pathlib import Path
 
-from models.errors import NetplumbError, errno_name
-from models.kernel import Address, Scope
-from reconciler.kernel import encode
+from models.errors import NetplumbError, Retryable, errno_name
+from models.kernel import RT_PROTOCOL, Address, Scope
+from reconciler.kernel import decode, encode
 from reconciler.kernel.channel import Channel
-from reconciler.kernel.decode import address as decode_address
 from reconciler.kernel.namespaces import LO_INDEX
 from reconciler.kernel.rtnetlink import RTM_GETADDR
 
@@ -37,22 +37,29 @@ def check_kernel() -> None:
 
 def check_address_marks() -> None:
     """IFA_PROTO (Linux 5.18) marks addresses as ours; an older kernel takes it and forgets it. To be asked where no
-    other daemon runs, which would take the probe for a leftover of its own. Raises KernelLacksError."""
+    other daemon runs, which would take the probe for a leftover of its own. Raises KernelLacksError or Retryable."""
     with Channel() as channel:
-        _check_address_marks(channel)
+        if not any(address.protocol == RT_PROTOCOL for address in _addresses(channel)):
+            _try_address_marks(channel)
 
 
-def _check_address_marks(channel: Channel) -> None:
+def _try_address_marks(channel: Channel) -> None:
     probe = Address(Scope.NODE, "lo", PROBE, 32)
-    (added,) = channel.transact(encode.add_address(probe, LO_INDEX))
-    if added.errno == errno.EPERM:
-        raise KernelLacksError("netplumb may not change the network here: CAP_NET_ADMIN is needed (run it as root)")
-    if added.errno:
-        raise KernelLacksError(f"an address cannot be set on the loopback interface: {errno_name(added.errno)}")
     try:
-        found = channel.dump(RTM_GETADDR, encode.dump_addresses(LO_INDEX))
-        marks = [decode_address(Scope.NODE, body, {LO_INDEX: "lo"}) for _, body in found]
-        if probe not in marks:
+        (added,) = channel.transact(encode.add_address(probe, LO_INDEX))
+        if added.errno == errno.EPERM:
+            raise KernelLacksError("netplumb may not change the network here: CAP_NET_ADMIN is needed (run it as root)")
+        if added.errno:
+            raise KernelLacksError(f"an address cannot be set on the loopback interface: {errno_name(added.errno)}")
+        if probe not in _addresses(channel):
             raise KernelLacksError("the kernel does not keep IFA_PROTO, the mark on addresses (Linux 5.18)")
     finally:
-        channel.transact(encode.delete_address(probe, LO_INDEX))
+        # Also where no answer came. Has this none either, the probe goes with the first look at the node's addresses.
+        with suppress(Retryable):
+            channel.transact(encode.delete_address(probe, LO_INDEX))
+
+
+def _addresses(channel: Channel) -> list[Address]:
+    dump = channel.dump(RTM_GETADDR, encode.dump_addresses(LO_INDEX))
+    found = (decode.address(Scope.NODE, body, {LO_INDEX: "lo"}) for _, body in dump)
+    return [address for address in found if address is not None]

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault, Kind
 from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon
 from tests.e2e.hosts import Host
+from tests.e2e.kernelerrors import ERRORS, EXIT_STRANDED, LIES, in_turn, is_lie, offsets, told_in
 from tests.e2e.scenarios import SCENARIOS, Scenario, attach_web
 from tests.e2e.sites import Picture, Site, comes_to, opened
 from tests.e2e.waiting import STEP_S, comes_true
@@ -31,18 +31,6 @@ pytestmark = pytest.mark.timeout(900)
 
 DUMP_TRIES = 20
 ECHOES_S = 0.03  # in which the daemon hears of what it did itself
-EXIT_STRANDED = 70  # a thread could not come back from a namespace
-
-ERRORS = (
-    *(Fault(Kind.REFUSE, code=code) for code in (errno.EBUSY, errno.ENOBUFS, errno.ENOMEM, errno.EINTR)),
-    *(Fault(Kind.REFUSE, code=code) for code in (errno.ENODEV, errno.EEXIST)),
-    Fault(Kind.SEND, code=errno.ENOBUFS),
-    *(Fault(Kind.RECEIVE, code=code) for code in (errno.ETIMEDOUT, errno.ENOBUFS)),
-)
-
-LIES = (errno.ENODEV, errno.EEXIST)
-"""What a kernel that tells the truth says only of what is gone, or is there. Told of what is not, it is believed until
-the next full comparison."""
 
 
 @pytest.fixture
@@ -88,7 +76,7 @@ async def _meets(site: Site, scenario: Scenario, fault: Fault, expected: Picture
     site.daemon.faults.disarm()
     met = site.daemon.faults.journal().met
     where = f"{fault.kind} {errno.errorcode.get(fault.code, '')} of call {fault.at}, {met}"
-    believed = fault.kind is Kind.REFUSE and fault.code in LIES
+    believed = is_lie(fault)
     if told is not None:
         _is_report(told, fault, where)
         await scenario.act(site)
@@ -106,8 +94,7 @@ def _is_report(told: ClientError, fault: Fault, where: str) -> None:
     codes = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS)
     assert told.code in codes, f"{where}: {told.code}: {told.message}"
     if fault.code not in LIES:
-        words = (errno.errorcode[fault.code], os.strerror(fault.code), "did not answer")
-        assert any(word in told.message for word in words), f"{where}: {told.message}"
+        assert told_in(told.message, fault), f"{where}: {told.message}"
 
 
 async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault]) -> None:
@@ -135,16 +122,16 @@ async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault
 SWEEPS = [
     pytest.param(scenario, offset, id=f"{scenario}-{offset}")
     for number, scenario in enumerate(SCENARIOS)
-    for offset in (range(len(ERRORS)) if scenario.act is attach_web else (number % len(ERRORS),))
+    for offset in (range(len(ERRORS)) if scenario.act is attach_web else offsets((number % len(ERRORS),)))
 ]
-"""For Attach each call meets every error; for the others each call meets the next one of them."""
+"""For Attach each call meets every error, always; for the others each call meets the next one of them."""
 
 
 @pytest.mark.parametrize(("scenario", "offset"), SWEEPS)
 async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario: Scenario, offset: int) -> None:
     """Whatever error any single call meets, the client has its answer or is told the error, and the kernel comes to be
     as desired."""
-    await _sweep(site, scenario, lambda at: replace(ERRORS[(at + offset) % len(ERRORS)], at=at))
+    await _sweep(site, scenario, partial(in_turn, offset=offset))
 
 
 @pytest.mark.parametrize("times", [1, DUMP_TRIES + 1])

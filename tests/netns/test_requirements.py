@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from models.kernel import Address
-from reconciler.kernel import encode
-from reconciler.kernel.channel import Channel
+from models.errors import Retryable
+from models.kernel import Address, Scope
+from reconciler.kernel import encode, requirements
+from reconciler.kernel.channel import Channel, Reply
 from reconciler.kernel.encode import add_address
 from reconciler.kernel.requirements import KernelLacksError, check_address_marks, check_kernel
+from reconciler.kernel.rtnetlink import RTM_GETADDR
 from reconciler.kernel.wire import Request
 
 
@@ -30,6 +33,42 @@ def test_a_kernel_that_forgets_the_mark_on_addresses_is_refused(monkeypatch: pyt
     monkeypatch.setattr(encode, "add_address", without_mark)
     with pytest.raises(KernelLacksError, match=r"IFA_PROTO.*Linux 5\.18"):
         check_address_marks()
+
+
+class Deaf(Channel):
+    """A channel on which the answer to the first request is lost."""
+
+    asked = False
+
+    def transact(self, requests: Sequence[Request]) -> list[Reply]:
+        replies = super().transact(requests)
+        if not self.asked:
+            self.asked = True
+            raise Retryable("the kernel did not answer")
+        return replies
+
+
+def test_a_probe_that_is_not_answered_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Channel() as channel:
+        before = channel.dump(RTM_GETADDR, encode.dump_addresses(1))
+    monkeypatch.setattr(requirements, "Channel", Deaf)
+    with pytest.raises(Retryable):
+        check_address_marks()
+    with Channel() as channel:
+        assert channel.dump(RTM_GETADDR, encode.dump_addresses(1)) == before
+
+
+def test_where_a_marked_address_is_there_nothing_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart puts nothing on a node that shows already what its kernel can do."""
+    first_hop = Address(Scope.NODE, "lo", bytes((169, 254, 77, 1)), 32)
+    with Channel() as channel:
+        channel.transact(encode.add_address(first_hop, 1))
+
+    def refused(address: Address, index: int) -> list[Request]:
+        raise AssertionError("an address is set")
+
+    monkeypatch.setattr(encode, "add_address", refused)
+    check_address_marks()
 
 
 def test_a_kernel_without_cookies_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import mkdtemp
@@ -252,6 +253,23 @@ def test_an_older_schema_is_brought_to_this_one(tmp_path: Path) -> None:
 
 def test_there_is_a_way_from_every_older_schema() -> None:
     assert set(MIGRATIONS) == set(range(1, SCHEMA))
+
+
+def _field_names(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for inner in schema.values():
+            yield from _field_names(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _field_names(inner)
+
+
+def test_the_schema_grows_with_every_field_of_a_record() -> None:
+    """An older netplumb takes a record with a field that it does not know for damage. Who changes a field changes this
+    digest, and does it together with SCHEMA and a migration once a netplumb with the one before has been released."""
+    names = " ".join(sorted(set(_field_names(Attachment.model_json_schema()))))
+    assert (SCHEMA, sha256(names.encode()).hexdigest()[:12]) == (2, "54577a1b04f0")
 
 
 @pytest.mark.parametrize(("schema", "words"), [(SCHEMA + 1, "newer netplumb"), (0, "no netplumb wrote")])
