@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
 
 import structlog
-from watchfiles import Change, awatch
 
 from api.cni.server import CniServer
 from api.cni.service import Service
@@ -34,6 +33,7 @@ from reconciler.kernel.requirements import check_address_marks, check_kernel
 from reconciler.linux import LinuxKernel
 from reconciler.loop import Loop
 from reconciler.marks import begin_anew
+from reconciler.netnswatch import NamespaceWatch
 from reconciler.nodewide import NodeWide
 from reconciler.proxywatch import watch_proxies
 from reconciler.rebuild import condition
@@ -50,7 +50,6 @@ from reconciler.storefile import Verdict
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
 _HEARTBEAT_S = 1.0
-_REWATCH_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -148,6 +147,9 @@ class _Daemon:
             remover,
             resync_s=settings.resync_s,
         )
+        self._namespaces = NamespaceWatch(
+            Path(NETNS_DIR), self._desired, lambda: self._results.unsettled, self._loop.mark_damaged
+        )
         self._declared = DeclaredFiles(self._desired, self._loop.sources_loaded)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self._rpc = RpcSource(
@@ -197,7 +199,7 @@ class _Daemon:
             group=self._settings.socket_group,
             healthy=self._healthy,
         )
-        running = (self._loop.run(), self._declared.run(), self._watch_namespaces(), self._firewalls.run())
+        running = (self._loop.run(), self._declared.run(), self._namespaces.run(), self._firewalls.run())
         tasks = [events.create_task(task) for task in running]
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))
@@ -249,28 +251,6 @@ class _Daemon:
         """One whose repair failed is left to its retries."""
         if self._statuses.get(key).phase is Phase.ATTACHED:
             self._loop.mark_damaged(key)
-
-    async def _watch_namespaces(self) -> None:
-        """A namespace that a state file waits for may have appeared; of a path that is gone while its namespace lives
-        the kernel tells nobody."""
-        directory = Path(NETNS_DIR)
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
-        while True:
-            try:
-                async for changes in awatch(directory, step=20, debounce=40, recursive=False, rust_timeout=2_000):
-                    self._look_for_namespaces(path for change, path in changes if change is Change.deleted)
-            except* (OSError, RuntimeError) as failed:  # the latter at every name that is not UTF-8
-                log.warning("namespaces are not watched for a moment", cause=repr(failed.exceptions))
-            await asyncio.sleep(_REWATCH_S)
-            self._look_for_namespaces(())
-
-    def _look_for_namespaces(self, gone: Iterable[str]) -> None:
-        for key in self._results.unsettled:
-            self._loop.mark(key)
-        if names := {path.rpartition("/")[2] for path in gone}:
-            for attachment in self._desired.attachments.values():
-                if attachment.spec.netns.where.rpartition("/")[2] in names:
-                    self._loop.mark_damaged(attachment.key)
 
     def _reload(self, reload: Callable[[], Settings]) -> None:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""

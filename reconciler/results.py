@@ -32,7 +32,8 @@ from reconciler.waiters import Waiters
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 30.0
-PENDING_MOST_S = 2.0
+PENDING_LEAST_S = 2.0
+PENDING_EACH_S = 0.005
 
 log = structlog.get_logger(__name__)
 
@@ -200,7 +201,7 @@ class Results:
             hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
             self._retry(key, hint_s or _backoff_s(status.retries))
         elif status.phase is Phase.PENDING:
-            self._retry(key, PENDING_MOST_S)
+            self._retry(key, pending_s(len(self._retries)))
         elif status.phase is Phase.LOST:
             since = self._gone_since.setdefault(key, time.monotonic())
             left_s = since + self.netns_gone_grace_s - time.monotonic()
@@ -276,6 +277,12 @@ def _tell_fight(key: AttachmentKey, before: Condition | None, after: Condition |
         log.warning("another program undoes repairs at once", attachment=str(key), what=after.message)
     if before is not None and after is None:
         log.info("repairs are left alone again", attachment=str(key))
+
+
+def pending_s(waiting: int) -> float:
+    """How long what waits for its namespace waits for the next look, beside so many others: a look takes a few tenths
+    of a millisecond, and thousands are not to keep the loop busy."""
+    return max(PENDING_LEAST_S, PENDING_EACH_S * waiting)
 
 
 def _backoff_s(retries: int) -> float:
