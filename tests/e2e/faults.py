@@ -93,7 +93,9 @@ class Armoury:
             file.write(json.dumps(entry) + "\n")
 
     def journal(self) -> Journal:
-        entries = [json.loads(line) for line in self._journal.read_text().splitlines()]
+        # The last line may be half written: the daemon goes on meanwhile.
+        whole, _, _ = self._journal.read_text().rpartition("\n")
+        entries = [json.loads(line) for line in whole.splitlines()]
         calls = [entry for entry in entries if "call" in entry]
         plans: list[Plan] = []
         under_way: dict[int, tuple[list[tuple[str, str]], list[str]]] = {}
