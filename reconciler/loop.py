@@ -1,8 +1,8 @@
 """The one reconcile loop: wake, observe, render, plan, apply, status.
 
 Level-triggered: sources, events and timers only mark keys, and what to do follows from desired and observed state
-alone. Keys are taken in slices of a few milliseconds, RPCs first. A pass for an RPC or an event runs on the event
-loop's thread, since a hop to another costs a tenth of an attach; a resync, and whatever blocks, runs beside it
+alone. Keys are taken in slices of a few milliseconds, RPCs first. A pass for an RPC, an event or a wish runs on the
+event loop's thread, since a hop to another costs a tenth of an attach; a resync, and whatever blocks, runs beside it
 (`threadpasses`); removals run in a thread of theirs. A failed step fails its attachment, never the slice.
 """
 
@@ -32,6 +32,7 @@ from reconciler.results import Results
 from reconciler.threadpasses import ThreadPasses
 
 SLICE_S = 0.004
+HERE = (Urgency.RPC, Urgency.EVENT, Urgency.WISH)  # what is passed over on the event loop's thread
 
 log = structlog.get_logger(__name__)
 
@@ -72,8 +73,8 @@ class Loop:
     # What wakes it.
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
-        """Marks a key for a pass. What is fought over waits, but never for a client."""
-        if urgency is not Urgency.RPC and self._results.is_held(key):
+        """Marks a key for a pass. What is fought over waits, but never where a wish for it changed."""
+        if urgency in (Urgency.EVENT, Urgency.RESYNC) and self._results.is_held(key):
             return
         self.queue.mark(key, urgency)
         if urgency is Urgency.RESYNC:
@@ -95,9 +96,9 @@ class Loop:
         self._wake.set()
 
     def wish_changed(self, key: AttachmentKey) -> None:
-        """A source changed its mind about this key."""
+        """A source changed its mind about this key. It is more urgent from when a client waits for it."""
         self._results.wish_changed(key)
-        self.mark(key, Urgency.RPC)
+        self.mark(key, Urgency.WISH)
 
     def sources_loaded(self) -> None:
         """Every source has loaded once: from now on what nobody wants may be removed."""
@@ -157,7 +158,7 @@ class Loop:
             self._node_marked = False
             self._converge_node()
         ends = time.monotonic() + SLICE_S
-        while (key := self.queue.take((Urgency.RPC, Urgency.EVENT), self._beside.busy)) is not None:
+        while (key := self.queue.take(HERE, self._beside.busy)) is not None:
             self._pass(key)
             if time.monotonic() > ends:
                 self._wake.set()

@@ -16,6 +16,10 @@ from reconciler.configcli import Config, DataDir, load_or_exit, with_settings
 if TYPE_CHECKING:
     from models.settings import Settings
 
+THREAD_TURN_S = 0.0005
+"""How long one thread runs Python before another has its turn. The loop's own gives its turn up at each of a dozen
+calls to the kernel for an attach, and with Python's 5 ms would wait for it so long while a large file is parsed."""
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -42,6 +46,7 @@ def daemon(flags: dict[str, object], config: Config = None) -> None:
     from reconciler.logs import configure
 
     configure(settings.log_format, settings.log_level)
+    sys.setswitchinterval(THREAD_TURN_S)
 
     def reload() -> "Settings":
         return configuration.load(flags, config, os.environ).settings

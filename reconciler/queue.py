@@ -12,11 +12,13 @@ from models.attachment import AttachmentKey
 
 
 class Urgency(IntEnum):
-    """An RPC's client waits; an event tells of damage; a resync finds what no event told."""
+    """An RPC's client waits; an event tells of damage; a wish changed and nobody waits for it, as thousands of a state
+    file; a resync finds what no event told."""
 
     RPC = 0
     EVENT = 1
-    RESYNC = 2
+    WISH = 2
+    RESYNC = 3
 
 
 class Queue:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [latency | datapath | damage | soak | scale]`: each by its name, without one latency."""
+"""`python -m tests.bench [latency | datapath | damage | files | soak | scale]`: each by its name; latency without."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, latency, scale, soak
+from tests.bench import damage, datapath, files, latency, scale, soak
 
 
 class Bench(Protocol):
@@ -24,6 +24,7 @@ BENCHES: Mapping[str, Bench] = {
     "latency": latency,
     "datapath": datapath,
     "damage": damage,
+    "files": files,
     "soak": soak,
     "scale": scale,
 }

@@ -1,8 +1,8 @@
 """`python -m tests.bench scale`: what an attachment costs beside thousands of others, against beside few. For both the
 floor, the same objects by preassembled netlink and one idle RPC, is measured too: the kernel's own share grows.
 
-Exits with 1 when netplumb's own share grows, of the time and of the processor time: on a busy machine the time alone is
-that of waiting for the others' share of the kernel's one lock for links.
+Exits with 1 when netplumb's own share grows, be it of the time or of the processor time. It wants a quiet machine: on a
+busy one the time is that of waiting for the others' share of the kernel's one lock for links.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WITHIN_S = 120.0
 QUIET_S = 0.5
 SETTLE_S = 0.1
 QUIET_CPU_S = 0.02  # an idle daemon's heartbeat and this client's questions, in that time
-GROWTH_MOST = 1.35
+GROWTH_MOST = 1.2
 GROWTH_FREE_MS = 0.15  # what two measurements of the same thing differ by anyway
 
 
@@ -85,7 +85,7 @@ class Scaled:
             f"netplumb's own share of an Attach beside {self.few.beside} and {self.many.beside} attachments: "
             f"{few.time:.2f} and {many.time:.2f} ms, {few.cpu:.2f} and {many.cpu:.2f} ms of CPU"
         )
-        if _grows(few.time, many.time) and _grows(few.cpu, many.cpu):
+        if _grows(few.time, many.time) or _grows(few.cpu, many.cpu):
             return f"{words}: FAILED, it grows", True
         return f"{words}: it does not grow", False
 

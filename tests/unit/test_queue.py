@@ -18,7 +18,7 @@ class Clock:
 
 
 ALL = tuple(Urgency)
-A, B, C = (AttachmentKey(name, "eth0") for name in "abc")
+A, B, C, D, E = (AttachmentKey(name, "eth0") for name in "abcde")
 
 
 def taken(queue: Queue, *urgencies: Urgency) -> list[AttachmentKey]:
@@ -29,12 +29,15 @@ def taken(queue: Queue, *urgencies: Urgency) -> list[AttachmentKey]:
 
 
 def test_the_most_urgent_comes_first_and_of_those_the_longest_marked() -> None:
-    """An RPC's client waits for no resync, and keys of one kind go in the order of their marks."""
+    """An RPC's client and damage wait for no state file and no resync, and keys of one kind go in the order of their
+    marks."""
     queue = Queue(Clock())
     queue.mark(A, Urgency.RESYNC)
+    queue.mark(D, Urgency.WISH)
+    queue.mark(E, Urgency.EVENT)
     queue.mark(C, Urgency.RPC)
     queue.mark(B, Urgency.RPC)
-    assert taken(queue) == [C, B, A]
+    assert taken(queue) == [C, B, E, D, A]
 
 
 def test_a_key_marked_twice_waits_once() -> None:
