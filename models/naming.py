@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from functools import lru_cache
 from hashlib import blake2b
 
 from models.attachment import AttachmentKey
@@ -16,6 +17,7 @@ def _digest(key: AttachmentKey, size: int, person: bytes) -> bytes:
     return blake2b(f"{key.if_name}\0{key.workload_id}".encode(), digest_size=size, person=person).digest()
 
 
+@lru_cache(1 << 14)  # each pass asks a dozen times
 def node_if_name(key: AttachmentKey) -> str:
     """The node's end of the attachment: `np` and 12 characters, 60 bits of a digest of the key."""
     return NODE_IF_PREFIX + b32encode(_digest(key, 8, b"if_name")).decode()[:12].lower()
