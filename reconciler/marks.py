@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from errno import ENODEV
 
 import structlog
 
-from models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
+from models.errors import NotANetworkNamespace, Terminal
 from models.kernel import KernelObject, Link, Scope
 from models.naming import ifb_name_beside
 from models.network import Pool
@@ -20,7 +19,7 @@ from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
 from reconciler.kernel.netnspaths import namespace_paths, nsid_of
-from reconciler.observe import NodeSnapshot, read_addresses
+from reconciler.observe import NodeSnapshot, link_in, read_addresses
 from reconciler.observe import snapshot as take_snapshot
 from reconciler.ownership import is_our_link
 from reconciler.rebuild import Found, rebuild
@@ -105,12 +104,9 @@ class MarkReader:
 def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
     """The other end of the pair and what is on it; nothing if it is not there any more."""
     (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
-    if reply.errno == ENODEV:
+    if (found := link_in(Scope.WORKLOAD, reply)) is None:
         return
-    if reply.errno or not reply.parts:
-        name = errno_name(reply.errno)
-        raise Retryable(f"the kernel does not tell of the other end of {link.name}: {name}", code=reply.errno)
-    end, _ = decode.link(Scope.WORKLOAD, reply.parts[0][1])
+    end, _ = found
     if end.kind != "veth" or end.peer_index != link.index:
         return
     yield end

@@ -5,7 +5,7 @@ An attachment without limits has none of it, which its link and the absence of a
 
 from __future__ import annotations
 
-from errno import ENODEV, ENOENT
+from errno import ENOENT
 
 from models.errors import Retryable, errno_name
 from models.kernel import KernelObject, Link, LinkUp, Scope
@@ -14,15 +14,13 @@ from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel import tc
 from reconciler.kernel.channel import Channel, Reply
 
-_NONE = frozenset({ENODEV, ENOENT})
-
 
 def read_shaping(
     node: Channel, link: Link | None, name: str, ifb: tuple[Link, bool] | None, ifb_name: str
 ) -> list[KernelObject]:
     """`name` and `ifb_name` are those that the links should have, and that what is on them is held under.
 
-    Raises Retryable when the kernel does not answer.
+    Raises Retryable when the kernel does not answer, with ENODEV where a link went since it was read.
     """
     found: list[KernelObject] = []
     names = {}
@@ -56,7 +54,7 @@ def _root(node: Channel, link: Link, name: str) -> list[Tbf]:
 
 
 def _qdisc(reply: Reply, name: str) -> Tbf | IngressQdisc | None:
-    if reply.errno in _NONE:
+    if reply.errno == ENOENT:
         return None
     if reply.errno:
         words = f"cannot read a qdisc of {name}: {errno_name(reply.errno)} {reply.words}".rstrip()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from models.errors import NetplumbError, Retryable, errno_name
-from models.kernel import RT_PROTOCOL, Address, Scope
+from models.kernel import ADDRESS_PROTOCOL, Address, Scope
 from reconciler.kernel import decode, encode
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import LO_INDEX
@@ -39,7 +39,7 @@ def check_address_marks() -> None:
     """IFA_PROTO (Linux 5.18) marks addresses as ours; an older kernel takes it and forgets it. To be asked where no
     other daemon runs, which would take the probe for a leftover of its own. Raises KernelLacksError or Retryable."""
     with Channel() as channel:
-        if not any(address.protocol == RT_PROTOCOL for address in _addresses(channel)):
+        if not any(address.protocol == ADDRESS_PROTOCOL for address in _addresses(channel)):
             _try_address_marks(channel)
 
 
