@@ -250,7 +250,8 @@ class Loop:
     def _remove(self, attachment: Attachment) -> None:
         self._results.detaching(attachment)
         hint = self._results.hints.get(attachment.key)
-        self._removals.add(Doomed(attachment.key, hint.index if hint is not None else 0))
+        doomed = Doomed(attachment.key, hint.index if hint is not None else 0)
+        self._removals.add(doomed, awaited=self._results.is_awaited(attachment.key))
 
     def _removed(self, key: AttachmentKey, error: StepError | None) -> None:
         """The kernel has let go of a link, or has not. Called on the event loop."""

@@ -1,5 +1,6 @@
 """Removals, off the event loop. The kernel waits 14 to 24 ms to remove one link and hardly longer for many, so what
-comes in while one removal is under way goes together in the next; additions meanwhile wait at most for one batch.
+comes in while one removal is under way goes together in the next; additions meanwhile wait at most for one batch. What
+a client waits for goes first: a state file may give up thousands at once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Protocol
 
 from models.attachment import AttachmentKey
@@ -29,25 +31,42 @@ class Removals:
     def __init__(self, kernel: LinkRemover, removed: Callable[[AttachmentKey, StepError | None], None]) -> None:
         self._kernel = kernel
         self._removed = removed
-        self._doomed: dict[AttachmentKey, Doomed] = {}
+        self._awaited: dict[AttachmentKey, Doomed] = {}
+        self._others: dict[AttachmentKey, Doomed] = {}
         self._under_way: set[AttachmentKey] = set()
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="removals")
 
-    def add(self, doomed: Doomed) -> None:
-        if doomed.key not in self._under_way:
-            self._doomed[doomed.key] = doomed
-            self._wake.set()
+    def add(self, doomed: Doomed, *, awaited: bool = False) -> None:
+        key = doomed.key
+        if key in self._under_way:
+            return
+        if awaited or key in self._awaited:
+            self._others.pop(key, None)
+            self._awaited[key] = doomed
+        else:
+            self._others[key] = doomed
+        self._wake.set()
 
     def holds(self, key: AttachmentKey) -> bool:
-        return key in self._doomed or key in self._under_way
+        return key in self._awaited or key in self._others or key in self._under_way
+
+    def _count(self) -> int:
+        return len(self._awaited) + len(self._others)
+
+    def _take(self) -> list[Doomed]:
+        batch = list(islice(chain(self._awaited.values(), self._others.values()), BATCH))
+        for doomed in batch:
+            self._awaited.pop(doomed.key, None)
+            self._others.pop(doomed.key, None)
+        return batch
 
     async def _linger(self, expected: int) -> None:
         """Waits a moment for as many as there were the last time: clients whose removals ended together come back one
         after another, and half of them taken at once would make two waits of one."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
-                while len(self._doomed) < min(expected, BATCH):
+                while self._count() < min(expected, BATCH):
                     self._wake.clear()
                     await self._wake.wait()
 
@@ -58,13 +77,13 @@ class Removals:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._doomed:
+                while self._count():
                     await self._linger(expected)
-                    batch = [self._doomed.pop(key) for key in list(self._doomed)[:BATCH]]
+                    batch = self._take()
                     self._under_way = {doomed.key for doomed in batch}
                     results = await loop.run_in_executor(self._executor, self._kernel.remove_links, batch)
                     self._under_way = set()
-                    expected = len(batch) + len(self._doomed)
+                    expected = len(batch) + self._count()
                     for key, error in results.items():
                         self._removed(key, error)
         finally:

@@ -99,6 +99,10 @@ class Results:
             message = f"{attachment.key} is not {what} after {timeout_s:.1f} s, netplumb keeps trying: {cause}"
             raise NotConverged(message) from None
 
+    def is_awaited(self, key: AttachmentKey) -> bool:
+        """Whether a client waits for what becomes of this key."""
+        return self._waiters.has(key)
+
     def wish_changed(self, key: AttachmentKey) -> None:
         """Whoever waits for an older wish of this key waits for nothing."""
         if (record := self._desired.attachments.get(key)) is not None:

@@ -27,6 +27,10 @@ class Waiters:
             if not self._waiting[key]:
                 del self._waiting[key]
 
+    def has(self, key: AttachmentKey) -> bool:
+        """Whether anybody waits for the key."""
+        return key in self._waiting
+
     def reached(self, key: AttachmentKey, generation: int) -> None:
         for wanted, future in self._waiting.get(key, ()):
             if wanted == generation and not future.done():
