@@ -41,7 +41,10 @@ class DeclaredFiles:
         while True:
             await self._let_go.wait()
             self._let_go.clear()
+            started = time.monotonic()
             await _in_slices(self._desired.settling())
+            # Where thousands wait and clients come and go, to try them all must not take up the time of those.
+            await asyncio.sleep(time.monotonic() - started)
 
     def declared_sources(self) -> Collection[str]:
         return self._desired.declared_sources()
