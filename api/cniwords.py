@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypedDict
 
-from api import convert
+from api import answers
 from api.v1 import netplumb_pb2 as pb
 from models.bandwidth import Bandwidth
 from models.base import IPAddress, IPNetwork
@@ -103,14 +103,14 @@ class Workload:
             annotations=self._annotations(),
             addresses=[str(ip_interface(ip).ip) for ip in asked.get("ips", ())],
             mac=asked.get("mac", ""),
-            port_mappings=[convert.port_mapping(mapping) for mapping in asked.get("portMappings", ())],
+            port_mappings=[answers.port_mapping(mapping) for mapping in asked.get("portMappings", ())],
             pool=network.pool,
             mtu=network.mtu,
         )
         if (bandwidth := asked.get("bandwidth")) is not None:
-            request.bandwidth.CopyFrom(convert.bandwidth(bandwidth))
+            request.bandwidth.CopyFrom(answers.bandwidth(bandwidth))
         if (dns := asked.get("dns")) is not None:
-            request.dns.CopyFrom(convert.dns(dns))
+            request.dns.CopyFrom(answers.dns(dns))
         return request
 
     def detach(self, if_name: str) -> pb.DetachRequest:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 import grpc
 import structlog
 
-from api import convert
+from api import answers, wishes
 from api.errors import ANSWERED, status_of
 from api.v1 import netplumb_pb2 as pb
 from api.v1 import netplumb_pb2_grpc as rpc
@@ -83,26 +83,26 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def Attach(self, request: pb.AttachRequest, context: Context) -> pb.AttachResponse:
-        view = await self._workloads.attach(convert.attachment_spec(request), _timeout_s(context))
-        return convert.attach_response(view)
+        view = await self._workloads.attach(wishes.attachment_spec(request), _timeout_s(context))
+        return answers.attach_response(view)
 
     @_answered
     async def Detach(self, request: pb.DetachRequest, context: Context) -> pb.DetachResponse:
-        await self._workloads.detach(convert.detach_spec(request), _timeout_s(context))
+        await self._workloads.detach(wishes.detach_spec(request), _timeout_s(context))
         return pb.DetachResponse()
 
     @_answered
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: ARG002
-        return convert.status_response(self._workloads.status())
+        return answers.status_response(self._workloads.status())
 
     @_answered
     async def Check(self, request: pb.CheckRequest, context: Context) -> pb.CheckResponse:  # noqa: ARG002
-        return convert.check_response(await self._workloads.check(convert.attachment_key(request)))
+        return answers.check_response(await self._workloads.check(wishes.attachment_key(request)))
 
     @_answered
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:  # noqa: ARG002
-        view = self._workloads.get(convert.attachment_key(request))
-        return pb.GetResponse(attachment=convert.attachment(view))
+        view = self._workloads.get(wishes.attachment_key(request))
+        return pb.GetResponse(attachment=answers.attachment(view))
 
     @_answered
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:  # noqa: ARG002
@@ -112,7 +112,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         page: list[pb.Attachment] = []
         size = 0
         for position in range(start, min(start + limit, len(views))):
-            attachment = convert.attachment(views[position])
+            attachment = answers.attachment(views[position])
             size += attachment.ByteSize()
             if page and size > PAGE_MAX_BYTES:
                 break
@@ -123,12 +123,12 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:  # noqa: ARG002
-        return convert.plan_response(await self._workloads.plan(convert.what_if(request)))
+        return answers.plan_response(await self._workloads.plan(wishes.what_if(request)))
 
     @_answered
     async def GC(self, request: pb.GCRequest, context: Context) -> pb.GCResponse:
-        source, alive = convert.gc_request(request)
-        return convert.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
+        source, alive = wishes.gc_request(request)
+        return answers.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
 
     async def Watch(
         self, request: pb.WatchRequest | InvalidRequest, context: Context
@@ -143,7 +143,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
             # aclosing unsubscribes at once when the client leaves, not when the garbage collector comes by.
             async with aclosing(cast("AsyncGenerator[WatchEvent, None]", self._workloads.watch())) as events:
                 async for event in events:
-                    yield convert.watch_response(event)
+                    yield answers.watch_response(event)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise

@@ -8,6 +8,7 @@ Both are frozen; a change is a new object.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, NamedTuple, Self
 
@@ -117,6 +118,11 @@ AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable)]
 ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(printable)]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_KEY_MAX_CHARS), AfterValidator(printable)]
 LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)]
+
+
+def keepable_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Those that a wish can hold. People write there what they like, and what cannot be held must fail nothing."""
+    return {k: v for k, v in annotations.items() if 0 < len(k) <= LABEL_KEY_MAX_CHARS and k.isprintable()}
 
 
 def _pool_name(value: str) -> str:

@@ -190,7 +190,7 @@ def _pairs(pairs: list[str] | None, option: str) -> dict[str, str]:
 def _port_mapping(text: str) -> "pb.PortMapping":
     from pydantic import TypeAdapter, ValidationError
 
-    from api.convert import port_mapping
+    from api.answers import port_mapping
     from models.ports import PortMappings
 
     try:
@@ -203,7 +203,7 @@ def _port_mapping(text: str) -> "pb.PortMapping":
 def _bandwidth(limits: dict[str, str]) -> "pb.Bandwidth | None":
     from pydantic import ValidationError
 
-    from api.convert import bandwidth
+    from api.answers import bandwidth
     from models.bandwidth import Bandwidth
 
     if not limits:

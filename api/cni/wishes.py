@@ -16,11 +16,8 @@ from api.cni.request import Request
 from api.cni.spec import CniError, Code
 from api.mistakes import Location, first_mistake
 from api.text import printable
-from models.attachment import AttachmentSpec
+from models.attachment import AttachmentSpec, keepable_annotations
 from models.base import IPAddress
-
-KEY_MAX_CHARS = 253
-"""Of an annotation that is kept here."""
 
 _ENVIRONMENT = {
     "workload_id": "CNI_ARGS: K8S_POD_UID",
@@ -62,7 +59,7 @@ def attachment_spec(request: Request) -> AttachmentSpec:
         "port_mappings": [_port_mapping(n, mapping) for n, mapping in enumerate(runtime.port_mappings)],
         "bandwidth": runtime.bandwidth.model_dump(),
         "dns": _dns(request),
-        "annotations": _annotations(request),
+        "annotations": keepable_annotations(runtime.pod_annotations),
     }
     try:
         return AttachmentSpec.model_validate(wish)
@@ -106,12 +103,6 @@ def _labels(request: Request) -> dict[str, str]:
     """What names the pod, and the labels of `args.cni`, which win."""
     named = {name: value for name in _LABELS if (value := request.args.get(name))}
     return named | {label.key: label.value for label in request.config.args.cni.labels}
-
-
-def _annotations(request: Request) -> dict[str, str]:
-    """An annotation that could not be kept must not fail an ADD; it is left out."""
-    annotations = request.config.runtime_config.pod_annotations
-    return {key: value for key, value in annotations.items() if 0 < len(key) <= KEY_MAX_CHARS and key.isprintable()}
 
 
 def _port_mapping(position: int, mapping: PortMapping) -> dict[str, object]:

@@ -11,8 +11,8 @@ import grpc
 import pytest
 from pydantic import TypeAdapter
 
+from api.answers import port_mapping
 from api.client import ClientError
-from api.convert import port_mapping
 from api.v1 import netplumb_pb2 as pb
 from models.ports import PortMappings
 from tests.e2e.hosts import Host

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from api import convert
+from api import answers, wishes
 from api.errors import MESSAGE_MAX_BYTES, status_of
 from api.requests import parser
 from api.v1 import netplumb_pb2 as pb
@@ -115,16 +115,16 @@ def _wish(method: str, message: Message) -> None:
     """What the servicer makes of the message before it asks the daemon."""
     match message:
         case pb.AttachRequest():
-            _check_taken(convert.attachment_spec(message))
+            _check_taken(wishes.attachment_spec(message))
         case pb.DetachRequest():
-            assert convert.detach_spec(message).workload_id.isprintable()
+            assert wishes.detach_spec(message).workload_id.isprintable()
         case pb.GetRequest() | pb.CheckRequest():
-            assert all(convert.attachment_key(message))
+            assert all(wishes.attachment_key(message))
         case pb.GCRequest():
-            source, _ = convert.gc_request(message)
+            source, _ = wishes.gc_request(message)
             assert source == "rpc" or source.startswith("cni/")
         case pb.PlanRequest():
-            if isinstance(wish := convert.what_if(message), AttachmentSpec):
+            if isinstance(wish := wishes.what_if(message), AttachmentSpec):
                 _check_taken(wish)
 
 
@@ -132,22 +132,22 @@ def _apply(state: Desired, method: str, message: Message) -> None:
     """As the RPC source does, with a kernel that agrees at once."""
     match message:
         case pb.AttachRequest():
-            spec = convert.attachment_spec(message)
+            spec = wishes.attachment_spec(message)
             record = state.attach(spec, len(spec.netns.where))
             assert state.attach(spec, len(spec.netns.where)) is record, "the same wish again changed something"
             state.converged(record.key, record.generation)
         case pb.DetachRequest():
-            if (removing := state.detach(convert.detach_spec(message), 0)) is not None:
+            if (removing := state.detach(wishes.detach_spec(message), 0)) is not None:
                 state.forget(removing.key)
         case pb.GCRequest():
-            source, alive = convert.gc_request(message)
+            source, alive = wishes.gc_request(message)
             for record in state.garbage(source, alive):
                 state.withdraw(record.key)
                 state.forget(record.key)
             assert not state.garbage(source, alive)
         case pb.PlanRequest():
             before = dict(state.attachments)
-            if isinstance(wish := convert.what_if(message), AttachmentSpec):
+            if isinstance(wish := wishes.what_if(message), AttachmentSpec):
                 state.preview(wish, 7)
             assert state.attachments == before, "a preview changed something"
 
@@ -165,7 +165,7 @@ def _check_taken(spec: AttachmentSpec) -> None:
     assert spec.if_name.isprintable()
     assert 0 < len(spec.if_name.encode()) <= 15
     assert not set("/:% ") & set(spec.if_name)
-    shown = convert.attachment(AttachmentView(record, AttachmentStatus()))
+    shown = answers.attachment(AttachmentView(record, AttachmentStatus()))
     assert pb.Attachment.FromString(shown.SerializeToString()) == shown
     for field, text in texts(shown):
         assert text.isprintable(), (field, text)

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api import convert
+from api import wishes
 from api.v1 import netplumb_pb2 as pb
 from reconciler.sources.statefile import parse
 from tests.fuzz import budget, seeds
@@ -47,7 +47,7 @@ def test_what_fuzzing_starts_from_is_taken() -> None:
     """Inputs that are refused at the door would test nothing behind it; and no field of Attach is left out."""
     for _, message in seeds.requests():
         if isinstance(message, pb.AttachRequest):
-            convert.attachment_spec(message)
+            wishes.attachment_spec(message)
     assert [len(parse("web.yaml", content)) for content in seeds.STATE_FILES[:3]] == [1, 2, 1]
     filled = {field.number for field in fields(seeds.attach_request().SerializeToString()) or ()}
     assert filled == {field.number for field in pb.AttachRequest.DESCRIPTOR.fields}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import convert
+from api import answers, wishes
 from api.v1 import netplumb_pb2 as pb
 from models.attachment import AttachmentSpec, NetnsRef
 from models.errors import InvalidRequest
@@ -57,7 +57,7 @@ def attach_request(**changes: Any) -> pb.AttachRequest:
 def test_a_wish_survives_the_wire(spec: AttachmentSpec) -> None:
     """What a client can say arrives as the same wish."""
     wire = request_for(spec).SerializeToString()
-    assert convert.attachment_spec(pb.AttachRequest.FromString(wire)) == spec
+    assert wishes.attachment_spec(pb.AttachRequest.FromString(wire)) == spec
 
 
 @given(SPECS, st.sampled_from(Phase), st.integers(0, 2**40))
@@ -68,7 +68,7 @@ def test_an_attachment_is_shown_as_it_is(spec: AttachmentSpec, phase: Phase, gen
         found.attachment.model_copy(update={"generation": generation}),
         AttachmentStatus(phase, generation, (Condition("Ready", False, "Retry", "no route", 12.5),), 3, 4),
     )
-    shown = pb.Attachment.FromString(convert.attachment(found).SerializeToString())
+    shown = pb.Attachment.FromString(answers.attachment(found).SerializeToString())
     record = found.attachment
     assert (shown.workload_id, shown.if_name) == spec.key
     assert shown.netns_path == spec.netns.path
@@ -121,7 +121,7 @@ def test_an_attachment_is_shown_as_it_is(spec: AttachmentSpec, phase: Phase, gen
 def test_a_wrong_attach_is_refused_in_the_words_of_the_proto(request_: pb.AttachRequest, message: str) -> None:
     """The message names the field as the caller wrote it, and holds none of pydantic's words."""
     with pytest.raises(InvalidRequest) as caught:
-        convert.attachment_spec(request_)
+        wishes.attachment_spec(request_)
     assert message in str(caught.value)
     assert "should" not in str(caught.value)
     assert "Value error" not in str(caught.value)
@@ -144,52 +144,52 @@ def test_a_wrong_attach_is_refused_in_the_words_of_the_proto(request_: pb.Attach
 )
 def test_a_wrong_detach_is_refused_in_the_words_of_the_proto(request_: pb.DetachRequest, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        convert.detach_spec(request_)
+        wishes.detach_spec(request_)
     assert message in str(caught.value)
 
 
 def test_an_omitted_interface_is_eth0() -> None:
-    assert convert.attachment_spec(attach_request()).if_name == "eth0"
-    assert convert.detach_spec(pb.DetachRequest(workload_id="w")).key == ("w", "eth0")
-    assert convert.attachment_key(pb.GetRequest(workload_id="w")) == ("w", "eth0")
+    assert wishes.attachment_spec(attach_request()).if_name == "eth0"
+    assert wishes.detach_spec(pb.DetachRequest(workload_id="w")).key == ("w", "eth0")
+    assert wishes.attachment_key(pb.GetRequest(workload_id="w")) == ("w", "eth0")
 
 
 def test_a_detach_may_leave_its_namespace_out() -> None:
     """containerd sends an empty path once the namespace is closed."""
-    assert convert.detach_spec(pb.DetachRequest(workload_id="w", netns=pb.NetNSAttachment())).netns_path == ""
+    assert wishes.detach_spec(pb.DetachRequest(workload_id="w", netns=pb.NetNSAttachment())).netns_path == ""
 
 
 def test_a_key_needs_a_workload() -> None:
     with pytest.raises(InvalidRequest, match="workload_id: must not be empty"):
-        convert.attachment_key(pb.CheckRequest(if_name="eth0"))
+        wishes.attachment_key(pb.CheckRequest(if_name="eth0"))
 
 
 def test_attach_answers_packed_addresses_of_the_families_in_use() -> None:
     """A family that is switched off in the workload is left out of `ip` and kept in the attachment."""
     on = view()
-    assert [len(ip) for ip in convert.attach_response(on).ip] == [4, 16]
+    assert [len(ip) for ip in answers.attach_response(on).ip] == [4, 16]
     off = AttachmentView(on.attachment, AttachmentStatus(conditions=(Condition("IPv6Disabled", True),)))
-    assert [len(ip) for ip in convert.attach_response(off).ip] == [4]
-    assert len(convert.attach_response(off).attachment.addresses) == 2
+    assert [len(ip) for ip in answers.attach_response(off).ip] == [4]
+    assert len(answers.attach_response(off).attachment.addresses) == 2
 
 
 def test_text_from_the_node_is_made_printable() -> None:
     """A file name that is not UTF-8, or a foreign alias with an escape, neither breaks the wire nor a terminal."""
-    changes = convert.plan_response([PlannedChange(None, "-", "link", "link np0 alias \udc80\x1b[2J")]).changes
+    changes = answers.plan_response([PlannedChange(None, "-", "link", "link np0 alias \udc80\x1b[2J")]).changes
     assert changes[0].words == "link np0 alias \\udc80\\x1b[2J"
     assert (changes[0].workload_id, changes[0].if_name) == ("", "")
 
 
 @pytest.mark.parametrize("change", Change)
 def test_every_change_has_its_word(change: Change) -> None:
-    shown = convert.watch_response(WatchEvent(change, None))
+    shown = answers.watch_response(WatchEvent(change, None))
     assert pb.WatchResponse.Change.Name(shown.change) == change.name
     assert not shown.HasField("attachment")
 
 
 def test_status_carries_every_number() -> None:
     """Pool sizes travel as text, since an IPv6 pool exceeds 64 bits."""
-    shown = convert.status_response(NODE_STATUS)
+    shown = answers.status_response(NODE_STATUS)
     assert [(pool.name, pool.held, pool.size) for pool in shown.pools] == [
         ("10.99.0.0/24", 2, "253"),
         ("fd99::/64", 2, str(2**64 - 2)),

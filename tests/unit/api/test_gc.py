@@ -11,7 +11,7 @@ import typer
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
-from api import convert
+from api import wishes
 from api.cli.commands import register
 from api.cli.exits import Exit
 from api.v1 import netplumb_pb2 as pb
@@ -141,11 +141,11 @@ def test_a_removal_that_takes_too_long_exits_6(collect: Collect, workloads: Fake
 def test_a_request_that_does_not_say_it_all_is_refused(request_: pb.GCRequest, words: str) -> None:
     """A client that left the list or an id out by mistake must not have everything detached."""
     with pytest.raises(errors.InvalidRequest, match=words):
-        convert.gc_request(request_)
+        wishes.gc_request(request_)
 
 
 def test_an_empty_list_is_a_list() -> None:
     """It is said explicitly, and means that nothing lives; no source means rpc, no interface eth0."""
-    assert convert.gc_request(pb.GCRequest(alive=pb.GCRequest.Alive())) == ("rpc", frozenset())
+    assert wishes.gc_request(pb.GCRequest(alive=pb.GCRequest.Alive())) == ("rpc", frozenset())
     one = pb.GCRequest.Alive(interfaces=[pb.GCRequest.Interface(container_id="c1")])
-    assert convert.gc_request(pb.GCRequest(source="cni/pods", alive=one)) == ("cni/pods", frozenset({C1}))
+    assert wishes.gc_request(pb.GCRequest(source="cni/pods", alive=one)) == ("cni/pods", frozenset({C1}))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import grpc
 import pytest
 
-from api import convert, servicer
+from api import servicer, wishes
 from api.client import Client, ClientError
 from api.errors import ANSWERED
 from api.server import REQUEST_MAX_BYTES, SERVICE, Server
@@ -139,7 +139,7 @@ async def test_watches_are_limited(client: Client, workloads: FakeWorkloads, mon
 def test_of_too_many_entries_none_is_looked_at(request_: pb.AttachRequest, message: str) -> None:
     """Half a million wrong entries fit a request; wording a mistake for each would hold the daemon up for seconds."""
     with pytest.raises(InvalidRequest, match=message.replace(".", r"\.")):
-        convert.attachment_spec(request_)
+        wishes.attachment_spec(request_)
 
 
 @pytest.mark.parametrize(
@@ -148,17 +148,17 @@ def test_of_too_many_entries_none_is_looked_at(request_: pb.AttachRequest, messa
 def test_an_address_brings_no_text_along(text: str) -> None:
     """Behind the % of an IPv6 address Python takes anything; resolv.conf and a terminal must not get it."""
     with pytest.raises(InvalidRequest, match=r"dns\.servers\[0\]"):
-        convert.attachment_spec(attach_request(dns=pb.DNS(servers=[text])))
+        wishes.attachment_spec(attach_request(dns=pb.DNS(servers=[text])))
     with pytest.raises(InvalidRequest, match=r"routes\[0\]"):
-        convert.attachment_spec(attach_request(routes=[pb.Route(dst="fd00::/8", gw=text)]))
+        wishes.attachment_spec(attach_request(routes=[pb.Route(dst="fd00::/8", gw=text)]))
     with pytest.raises(InvalidRequest, match=r"routes\[0\]\.dst"):
-        convert.attachment_spec(attach_request(routes=[pb.Route(dst=f"{text}/128")]))
+        wishes.attachment_spec(attach_request(routes=[pb.Route(dst=f"{text}/128")]))
     with pytest.raises(InvalidRequest, match=r"addresses"):
-        convert.attachment_spec(attach_request(addresses=[text]))
+        wishes.attachment_spec(attach_request(addresses=[text]))
 
 
 def test_a_link_local_name_server_may_name_its_interface() -> None:
-    (server,) = convert.attachment_spec(attach_request(dns=pb.DNS(servers=["fe80::53%eth0"]))).dns.servers
+    (server,) = wishes.attachment_spec(attach_request(dns=pb.DNS(servers=["fe80::53%eth0"]))).dns.servers
     assert str(server) == "fe80::53%eth0"
 
 
@@ -170,4 +170,4 @@ def test_annotations_may_be_as_large_as_kubernetes_allows() -> None:
     }
     request = attach_request(annotations=annotations)
     assert request.ByteSize() < REQUEST_MAX_BYTES
-    convert.attachment_spec(request)
+    wishes.attachment_spec(request)
