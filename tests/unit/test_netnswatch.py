@@ -58,7 +58,7 @@ async def watched(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bench.desired.attach(wish("db", netns={"path": "/var/run/netns/db"}), 8)
     made = Watched(bench, tmp_path / "netns")
     monkeypatch.setattr(netnswatch, "awatch", made.changes)
-    monkeypatch.setattr(netnswatch, "REWATCH_S", 0.0)
+    monkeypatch.setattr(netnswatch, "REWATCH_S", 0.02)
     task = asyncio.create_task(made.watch.run())
     yield made
     task.cancel()
@@ -72,6 +72,23 @@ async def test_a_name_that_appears_is_for_those_who_wait_for_it(watched: Watched
     watched.unsettled = [DB]
     watched.tell(Change.added, "web", "db")
     assert await watched.marks() == {DB}
+
+
+async def test_after_a_name_appeared_it_is_looked_at_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes before its namespace is mounted there, of which nothing tells; and who was being looked at just then was
+    not among those who wait."""
+    monkeypatch.setattr(netnswatch, "LOOK_AGAIN_S", (0.01, 0.02))
+    watched.tell(Change.added, "db")
+    assert await watched.marks() == set()
+    watched.unsettled = [WEB, DB]
+    await until(lambda: bool(watched.marked))
+    assert await watched.marks() == {DB}
+
+
+async def test_what_came_before_the_watch_began_is_found(watched: Watched) -> None:
+    watched.unsettled = [WEB]
+    await until(lambda: bool(watched.marked))
+    assert await watched.marks() == {WEB}
 
 
 async def test_a_name_that_goes_is_for_whoever_was_attached_by_it(watched: Watched) -> None:
@@ -88,6 +105,9 @@ async def test_who_is_no_longer_desired_is_not_looked_for(watched: Watched) -> N
 @pytest.mark.parametrize("failure", [OSError("no more watches"), RuntimeError("a name that is not UTF-8")])
 async def test_after_a_gap_in_the_watch_all_who_wait_are_looked_at(watched: Watched, failure: Exception) -> None:
     """What changed meanwhile nobody saw; then it is watched again."""
+    watched.unsettled = [WEB]
+    await until(lambda: bool(watched.marked))  # what came before the watch began
+    watched.marked.clear()
     watched.unsettled = [WEB, DB]
     watched.told.put_nowait(failure)
     await until(lambda: len(watched.marked) == 2)
