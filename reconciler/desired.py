@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 
 from models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from models.base import IPAddress
@@ -84,7 +83,7 @@ class Desired:
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""
         found = {pool.node_address: None for pool in self._allocator.pools}
-        for attachment in self._attachments.values():
+        for attachment in tuple(self._attachments.values()):  # a Plan asks from a thread of its own
             found.update(dict.fromkeys(attachment.node_addresses))
         return tuple(found)
 
@@ -140,6 +139,8 @@ class Desired:
         self._ports.hold(after.spec.port_mappings, after.key)
         for link in claimed:
             del self._unclaimed[link]
+        if before is not None and not set(before.spec.port_mappings) <= set(after.spec.port_mappings):
+            self._let_go()
 
     def _keep(self, *records: Attachment) -> None:
         """Takes stored records for what is desired from now on."""
@@ -189,7 +190,9 @@ class Desired:
         others = changed_with(removing, self._siblings(key))
         self._store.commit(Change(put=(removing, *others)))
         self._keep(removing, *others)
-        self._ports.release(record.spec.port_mappings, key)
+        if record.spec.port_mappings:
+            self._ports.release(record.spec.port_mappings, key)
+            self._let_go()
         return removing
 
     def _hand_over(self, record: Attachment, source: str, spec: AttachmentSpec) -> None:
@@ -301,8 +304,10 @@ class Desired:
 
     def _claim_again(self, source: str, key: AttachmentKey) -> None:
         if (spec := self._claims.get(source, {}).get(key)) is not None:
-            with suppress(StoreUnwritable):
+            try:
                 self._claim(source, spec)
+            except StoreUnwritable as error:
+                self.blocked[(source, key)] = error  # told, and tried with the others
 
     def _claim(self, source: str, spec: AttachmentSpec) -> None:
         key = spec.key

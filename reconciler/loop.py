@@ -215,7 +215,7 @@ class Loop:
             return
         outcome = converge_guarded(self.work(attachment, may_block=False), self._kernel, handed)
         if outcome.deferred:
-            self._beside.defer(key)
+            self._beside.defer(key, awaited=self._results.is_awaited(key))
         else:
             self._listening.just_applied.add(key)
             self._results.finish(outcome)
@@ -229,7 +229,10 @@ class Loop:
             self._remove(attachment)
             return None
         if self._removals.holds(key):
-            return None  # an older life of this key is being removed, and marks it when done
+            # An older life of this key is being removed, and marks it when done.
+            if self._results.is_awaited(key):
+                self._removals.hurry(key)
+            return None
         if not self._nodewide.ready:
             # Guards must be in place before any link comes up.
             error = Retryable(f"the node is not ready: {self._nodewide.cause}", reason="NodeNotReady")

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import structlog
 
-from models.errors import NotANetworkNamespace, Terminal
+from models.errors import NotANetworkNamespace, Retryable, Terminal
 from models.kernel import KernelObject, Link, Scope
 from models.naming import ifb_name_beside
 from models.network import Pool
@@ -26,6 +26,8 @@ from reconciler.rebuild import Found, rebuild
 from reconciler.shaping import read_shaping
 from reconciler.store import Change
 
+_TRIES = 4
+
 log = structlog.get_logger(__name__)
 
 
@@ -33,12 +35,22 @@ def begin_anew(pools: Sequence[Pool], node_mtu: int, elements: Iterable[NftEleme
     """What a new store begins with: the records that the marks on this node, and these elements of our nftables table,
     tell of. Raises Retryable."""
     with closing(MarkReader(elements)) as reader:
-        rebuilt = rebuild(reader.read(), pools, node_mtu)
+        rebuilt = rebuild(_read_whole(reader), pools, node_mtu)
     return Change(
         put=tuple(rebuilt.attachments.values()),
         cursors=tuple(rebuilt.cursors(pools)),
         unclaimed=rebuilt.unclaimed,
     )
+
+
+def _read_whole(reader: MarkReader) -> list[Found]:
+    """Reads again where something went between two reads, as workloads do that end meanwhile."""
+    for _ in range(_TRIES - 1):
+        try:
+            return reader.read()
+        except Retryable as error:
+            log.info("the marks are read again", cause=str(error))
+    return reader.read()
 
 
 class MarkReader:

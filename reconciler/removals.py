@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from typing import Protocol
 
 from models.attachment import AttachmentKey
@@ -17,6 +17,7 @@ from models.errors import StepError
 from reconciler.linux import Doomed
 
 BATCH = 32
+OTHERS_LEAST = 8  # in each batch, if there are so many that no client waits for
 LINGER_S = 0.012
 
 
@@ -41,12 +42,15 @@ class Removals:
         key = doomed.key
         if key in self._under_way:
             return
-        if awaited or key in self._awaited:
-            self._others.pop(key, None)
-            self._awaited[key] = doomed
-        else:
-            self._others[key] = doomed
+        (self._awaited if key in self._awaited else self._others)[key] = doomed
+        if awaited:
+            self.hurry(key)
         self._wake.set()
+
+    def hurry(self, key: AttachmentKey) -> None:
+        """A client waits for it now."""
+        if (doomed := self._others.pop(key, None)) is not None:
+            self._awaited[key] = doomed
 
     def holds(self, key: AttachmentKey) -> bool:
         return key in self._awaited or key in self._others or key in self._under_way
@@ -55,7 +59,9 @@ class Removals:
         return len(self._awaited) + len(self._others)
 
     def _take(self) -> list[Doomed]:
-        batch = list(islice(chain(self._awaited.values(), self._others.values()), BATCH))
+        others = list(islice(self._others.values(), BATCH))
+        batch = list(islice(self._awaited.values(), BATCH - min(len(others), OTHERS_LEAST)))
+        batch += others[: BATCH - len(batch)]
         for doomed in batch:
             self._awaited.pop(doomed.key, None)
             self._others.pop(doomed.key, None)

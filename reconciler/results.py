@@ -20,7 +20,7 @@ from models.kernel import Link, Scope, kind_of
 from models.naming import alias_of
 from models.nft import NftElement
 from models.status import AttachmentStatus, Condition, Phase
-from reconciler.converge import Outcome
+from reconciler.converge import Outcome, Reach
 from reconciler.desired import Desired
 from reconciler.fights import Fights, subject_of
 from reconciler.hearing import Hint, Hints
@@ -72,13 +72,15 @@ class Results:
         self._waiters = Waiters()
         self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
         self._gone_since: dict[AttachmentKey, float] = {}
+        self._unreached: set[AttachmentKey] = set()
         self._fights: Fights[AttachmentKey] = Fights()
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
 
     def elements(self) -> Iterator[NftElement]:
         """What the nftables table should hold of all attachments: as their last passes said, or as their records say
         where none was made yet."""
-        for key, attachment in self._desired.attachments.items():
+        # A copy, since a Plan asks from a thread of its own.
+        for key, attachment in tuple(self._desired.attachments.items()):
             if not attachment.removing:
                 published = self._published.get(key)
                 yield from published if published is not None else render_elements(attachment)
@@ -108,10 +110,13 @@ class Results:
         if (record := self._desired.attachments.get(key)) is not None:
             self._waiters.supersede(key, record.generation)
 
+    def _urgency(self, key: AttachmentKey) -> Urgency:
+        return Urgency.RPC if self.is_awaited(key) else Urgency.WISH
+
     @property
-    def unsettled(self) -> tuple[AttachmentKey, ...]:
-        """Who is not as desired, and is looked at again after some time."""
-        return tuple(self._retries)
+    def unsettled(self) -> frozenset[AttachmentKey]:
+        """Who is not as desired, or whose namespace was not reached."""
+        return frozenset((*self._retries, *self._unreached))
 
     # What came of a pass.
 
@@ -119,10 +124,11 @@ class Results:
         key = outcome.key
         attachment = self._desired.attachments.get(key)
         if attachment is None or attachment.removing or attachment.generation != outcome.generation:
-            self._mark(key, Urgency.RPC)  # the wish changed under the pass
+            self._mark(key, self._urgency(key))  # the wish changed under the pass
             return
         before, now = self._statuses.get(key), time.monotonic()
         self.tally.passes += 1
+        (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
         repaired = 0
         if before.observed_generation == attachment.generation and not outcome.errors:
             repaired = len(outcome.applied)
@@ -251,7 +257,7 @@ class Results:
         if attachment is None:
             return
         if not attachment.removing:
-            self._mark(key, Urgency.RPC)
+            self._mark(key, self._urgency(key))
             return
         try:
             if error is None and (attachment.netns_created or attachment.spec.netns.create):
@@ -271,6 +277,7 @@ class Results:
         self._fights.forget(key)
         self._published.pop(key, None)
         self._gone_since.pop(key, None)
+        self._unreached.discard(key)
         self._cancel_retry(key)
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)

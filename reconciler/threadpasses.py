@@ -7,10 +7,12 @@ of the node are put back for all attachments at once. The thread is never cut of
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import chain, islice
 from typing import Protocol, TypeVar
 
 import structlog
@@ -77,7 +79,7 @@ class ThreadPasses:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
         self._wake = asyncio.Event()
         self._read = NodeRead(self._snapshot)
-        self._deferred: dict[AttachmentKey, None] = {}
+        self._deferred = Queue(time.monotonic)
         self._orphans_due = False
         self._routes_due = False
         self.busy: set[AttachmentKey] = set()
@@ -94,9 +96,9 @@ class ThreadPasses:
         """A pass on another thread may change what there is of this key."""
         self._read.passed((key,))
 
-    def defer(self, key: AttachmentKey) -> None:
+    def defer(self, key: AttachmentKey, *, awaited: bool) -> None:
         """Takes over a pass that may block."""
-        self._deferred[key] = None
+        self._deferred.mark(key, Urgency.RPC if awaited else Urgency.WISH)
         self._wake.set()
 
     def look_for_orphans(self) -> None:
@@ -130,11 +132,9 @@ class ThreadPasses:
     async def _take(self) -> list[AttachmentKey]:
         if self._routes_due:
             await self._restore_routes()
-        keys = list(self._deferred)
-        self._deferred.clear()
-        while len(keys) < SLICE_KEYS and (key := self._queue.take((Urgency.RESYNC,), ())) is not None:
-            keys.append(key)
-        return keys
+        deferred = iter(lambda: self._deferred.take(tuple(Urgency), ()), None)
+        marked = iter(lambda: self._queue.take((Urgency.RESYNC,), ()), None)
+        return list(islice(chain(deferred, marked), SLICE_KEYS))
 
     async def _pass_over(self, keys: Iterable[AttachmentKey]) -> None:
         attachments = [found for key in keys if (found := self._passes.prepared(key)) is not None]

@@ -34,6 +34,7 @@ MNT_DETACH = 2
 LO_INDEX = 1
 
 _DENIED = (errno.EPERM, errno.EACCES, errno.EINVAL)  # setns(2)
+_FOR_NOW = (errno.EINTR, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # open(2)
 _MARK_BYTES = 256  # what an alias can hold
 
 _T = TypeVar("_T")
@@ -265,5 +266,5 @@ def _unreachable(path: str, error: OSError) -> Exception:
     if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
         return NotANetworkNamespace(f"{path} cannot be a network namespace: {errno_name(error.errno)}")
     code = error.errno or 0
-    kind = Terminal if code in _DENIED else Retryable  # such as for the time without a descriptor or memory
+    kind = Retryable if code in _FOR_NOW else Terminal
     return kind(f"cannot open {path}: {errno_name(code)}", code=code, reason="NetnsDenied")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from models.attachment import AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from models.errors import AlreadyHeld, HeldBySource, InvalidRequest, NotReady, PoolExhausted, StoreUnwritable
 from reconciler.desired import Desired
-from reconciler.store import Store
+from reconciler.store import Change, Store
 from tests.unit.benches import DB, POOLS, WEB, Bench, declare, pools, record, texts, wish
 
 
@@ -300,6 +301,36 @@ def test_a_claim_on_a_held_address_waits_for_it(desired: Desired) -> None:
     desired.forget(WEB)
     assert texts(record(desired, DB))[0] == "10.0.0.5"
     assert list(desired.waiting_claims()) == []
+
+
+@pytest.mark.parametrize("let_go", ["dropped", "detached"])
+def test_a_claim_on_a_held_port_has_it_once_it_is_let_go(desired: Desired, let_go: str) -> None:
+    """Be it that its holder wants another port, or nothing any more."""
+    port = {"host_port": 8080, "container_port": 80}
+    desired.attach(wish(port_mappings=[port]), 7)
+    declare(desired, "file/a", [wish("db", port_mappings=[port])])
+    assert DB not in desired.attachments
+    if let_go == "dropped":
+        desired.attach(wish(port_mappings=[port | {"host_port": 8081}]), 7)
+    else:
+        desired.detach(DetachSpec(workload_id="web"), 0)
+    assert DB in desired.attachments
+    assert list(desired.waiting_claims()) == []
+
+
+def test_a_claim_that_cannot_be_written_waits_as_any_other(bench: Bench) -> None:
+    """A disk that is full when the daemon starts is told of, and tried again."""
+    bench.desired.attach(wish(), 7)
+    declare(bench.desired, "file/a", [wish()])
+    bench.store.commit(Change(delete=[WEB]))
+    desired = bench.restart()
+    bench.break_store()
+    deque(desired.resuming(), maxlen=0)
+    ((source, _, error),) = desired.waiting_claims()
+    assert (source, isinstance(error, StoreUnwritable)) == ("file/a", True)
+    bench.mend_store()
+    deque(desired.settling(), maxlen=0)
+    assert record(desired).source == "file/a"
 
 
 def test_a_claim_that_found_no_pool_is_met_when_one_comes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from models.attachment import AttachmentKey
 from models.errors import StepError
 from reconciler.linux import Doomed
-from reconciler.removals import BATCH, Removals
+from reconciler.removals import BATCH, OTHERS_LEAST, Removals
 from tests.unit.recorder import until
 
 
@@ -81,6 +81,28 @@ async def test_what_a_client_waits_for_goes_before_the_thousands_of_a_file(site:
     await site.ends(1)
     await until(lambda: len(site.kernel.batches) == 3)
     assert site.kernel.batches[2] == names[BATCH - 2 : 2 * BATCH - 2]
+
+
+async def test_what_a_client_comes_to_wait_for_goes_first_from_then_on(site: Site) -> None:
+    """As an Attach for a key whose older life is still to be removed."""
+    names = [f"file-{number}" for number in range(2 * BATCH)]
+    site.add(*names)
+    site.removals.hurry(AttachmentKey(names[-1], "eth0"))
+    site.removals.hurry(AttachmentKey("unknown", "eth0"))
+    await site.ends(1)
+    await until(lambda: len(site.kernel.batches) == 2)
+    assert site.kernel.batches[1] == [names[-1], *names[: BATCH - 1]]
+
+
+async def test_clients_do_not_keep_the_others_waiting_for_ever(site: Site) -> None:
+    """However many clients wait, some of the others are in each batch."""
+    others = [f"file-{number}" for number in range(BATCH)]
+    site.add(*others)
+    site.add(*(f"rpc-{number}" for number in range(2 * BATCH)), awaited=True)
+    await site.ends(1)
+    await until(lambda: len(site.kernel.batches) == 2)
+    assert len(site.kernel.batches[1]) == BATCH
+    assert [name for name in site.kernel.batches[1] if name in others] == others[:OTHERS_LEAST]
 
 
 async def test_what_is_under_way_is_not_taken_again(site: Site) -> None:
