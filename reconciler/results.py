@@ -28,7 +28,7 @@ from reconciler.outcomes import status_of, worst_of
 from reconciler.queue import Urgency
 from reconciler.render import render_elements
 from reconciler.statuses import Statuses
-from reconciler.waiters import Waiters
+from reconciler.waiters import Waiters, superseded
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 30.0
@@ -92,6 +92,11 @@ class Results:
 
         Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
         """
+        record = self._desired.attachments.get(attachment.key)
+        if record is None and attachment.removing:
+            return
+        if record is None or record.generation > attachment.generation:
+            raise superseded(attachment.key)  # before anybody waited, as where one call withdraws several
         try:
             await self._waiters.wait(attachment.key, attachment.generation, timeout_s)
         except TimeoutError:

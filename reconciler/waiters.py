@@ -45,4 +45,8 @@ class Waiters:
         """A wish of this generation is in force; who waits for an older one waits for nothing."""
         for wanted, future in self._waiting.get(key, ()):
             if wanted < generation and not future.done():
-                future.set_exception(Superseded(f"the wish for {key} was detached or replaced by a later one"))
+                future.set_exception(superseded(key))
+
+
+def superseded(key: AttachmentKey) -> Superseded:
+    return Superseded(f"the wish for {key} was detached or replaced by a later one")

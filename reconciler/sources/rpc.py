@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
-from models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError
+from models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
 from models.kernel import Step, kind_of
 from models.status import (
     AttachmentView,
@@ -119,8 +119,12 @@ class RpcSource:
             if (removing := self._desired.withdraw(record.key)) is not None
         ]
         within_s = self.timeout_s if timeout_s is None else timeout_s
-        await asyncio.gather(*(self._loop.reached(removing, within_s) for _, removing in going))
+        await asyncio.gather(*(self._collected(removing, within_s) for _, removing in going))
         return [view for view, _ in going]
+
+    async def _collected(self, removing: Attachment, within_s: float) -> None:
+        with suppress(Superseded):  # another wish has the key by now, and what the source held of it is gone
+            await self._loop.reached(removing, within_s)
 
     def _cookie_of(self, spec: DetachSpec) -> int:
         """The namespace at the path that a Detach names, where the path alone does not tell what it means."""

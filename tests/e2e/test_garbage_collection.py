@@ -113,6 +113,26 @@ async def test_the_command_collects_what_its_list_leaves_out(
     assert await listed(client) == {}
 
 
+async def test_what_another_source_takes_over_meanwhile_is_collected(
+    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+) -> None:
+    """A file that waits for the key of one and the port of another has both while the first is being removed: it is no
+    garbage of the RPCs' any more, and the caller is told so, as of the rest."""
+    await client.attach(attach(web))
+    await client.attach(attach(db, ports=("8080:80",)))
+    port = "port_mappings: [{host_port: 8080, container_port: 80}]\n"
+    declare(daemon, "a.yaml", document("web", web) + port)
+
+    async def waits() -> bool:
+        return "Conflict" in {it.phase async for it in client.list()}
+
+    await until(waits, "the file waits")
+    assert sorted(it.workload_id for it in await client.gc([])) == ["db", "web"]
+    await until(lambda: all_attached(client, 1), "the file's is attached")
+    assert [(it.workload_id, it.source) async for it in client.list()] == [("web", "file/a.yaml")]
+    assert node.ping((await client.get("web")).addresses[0])
+
+
 async def test_two_collections_at_once_wait_for_the_same(client: Client, node: Host, make_host: MakeHost) -> None:
     """Whoever asks while the links are going is answered when they are gone."""
     for number in range(8):
