@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from api.cli.exits import Exit
 from api.client import Client, ClientError
+from api.conversation import converse
 from api.unixsocket import why_unreachable
 
 Answer = TypeVar("Answer")
@@ -30,7 +30,7 @@ def call(socket: Path, timeout_s: float, ask: Callable[[Client], Awaitable[Answe
     """Ask the daemon. Every failure is one line on stderr and an exit code."""
     _check_reachable(socket)
     try:
-        return asyncio.run(_converse(socket, timeout_s, ask))
+        return converse(socket, timeout_s, ask)
     except ClientError as error:
         fail(error.message, EXITS.get(error.code, Exit.FAILED))
 
@@ -38,11 +38,6 @@ def call(socket: Path, timeout_s: float, ask: Callable[[Client], Awaitable[Answe
 def fail(message: str, code: Exit) -> NoReturn:
     typer.echo(f"netplumb: {message}", err=True)
     raise typer.Exit(code)
-
-
-async def _converse(socket: Path, timeout_s: float, ask: Callable[[Client], Awaitable[Answer]]) -> Answer:
-    async with Client(socket, timeout_s) as client:
-        return await ask(client)
 
 
 def _check_reachable(socket: Path) -> None:

@@ -6,7 +6,6 @@ sandbox alone, which then stops it in order.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from typing import Self, TypeVar
 import grpc
 
 from api.client import Client, ClientError
+from api.conversation import converse
 from reconciler.sandbox.stage import SandboxError, command, environment
 
 POOLS = ("10.213.0.0/24", "fd13::/64")
@@ -85,12 +85,7 @@ class Daemon:
 
     def ask(self, question: Callable[[Client], Awaitable[Answer]], timeout_s: float = _ASK_TIMEOUT_S) -> Answer:
         """One conversation over its socket. Raises ClientError."""
-
-        async def converse() -> Answer:
-            async with Client(self.socket, timeout_s) as client:
-                return await question(client)
-
-        return asyncio.run(converse())
+        return converse(self.socket, timeout_s, question)
 
     def wait_for_end(self) -> None:
         """Returns never while all is well. Raises SandboxError when the daemon ends by itself."""
