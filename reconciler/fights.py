@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from models.kernel import KernelObject, Link, Scope, Sysctl, kind_of, scope_of
 from models.nft import NftChain
+from reconciler.backoff import backoff_s
 
 FREE_REPAIRS = 10
 PAUSE_FIRST_S = 0.1
@@ -103,7 +104,7 @@ class Fights(Generic[_K]):
 def _pause_s(repairs: int) -> float:
     if repairs < FREE_REPAIRS:
         return 0.0
-    return min(PAUSE_FIRST_S * float(2 ** min(repairs - FREE_REPAIRS, 16)), PAUSE_MOST_S)
+    return backoff_s(PAUSE_FIRST_S, PAUSE_MOST_S, repairs - FREE_REPAIRS)
 
 
 def subject_of(thing: KernelObject) -> str:

@@ -14,6 +14,7 @@ from models.network import Node
 from models.nft import NftElement
 from models.settings import Settings
 from models.status import Condition
+from reconciler.backoff import backoff_s
 from reconciler.fights import Fights, part_of, subject_of
 from reconciler.linux import LinuxKernel
 from reconciler.outcomes import worst_of
@@ -53,7 +54,7 @@ class NodeWide:
 
     @property
     def retry_after_s(self) -> float | None:
-        return min(RETRY_FIRST_S * 2 ** (self.failures - 1), RETRY_MOST_S) if self.failures else None
+        return backoff_s(RETRY_FIRST_S, RETRY_MOST_S, self.failures - 1) if self.failures else None
 
     @property
     def next_look_s(self) -> float | None:

@@ -20,6 +20,7 @@ from models.kernel import Link, Scope, kind_of
 from models.naming import alias_of
 from models.nft import NftElement
 from models.status import AttachmentStatus, Condition, Phase
+from reconciler.backoff import backoff_s
 from reconciler.converge import Outcome, Reach
 from reconciler.desired import Desired
 from reconciler.fights import Fights, subject_of
@@ -214,7 +215,7 @@ class Results:
         if outcome.errors:
             self.tally.retries += 1
             hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
-            self._retry(key, hint_s or _backoff_s(status.retries))
+            self._retry(key, hint_s or _retry_s(status.retries))
         elif status.phase is Phase.PENDING:
             self._retry(key, pending_s(len(self._retries)))
         elif status.phase is Phase.LOST:
@@ -276,7 +277,7 @@ class Results:
             conditions = (Condition("Ready", status=False, reason=error.reason, message=str(error)),)
             self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, 0, conditions, retries))
             self.tally.retries += 1
-            self._retry(key, _backoff_s(retries))
+            self._retry(key, _retry_s(retries))
             return
         self.hints.forget(key)
         self._fights.forget(key)
@@ -301,7 +302,6 @@ def pending_s(waiting: int) -> float:
     return max(PENDING_LEAST_S, PENDING_EACH_S * waiting)
 
 
-def _backoff_s(retries: int) -> float:
-    """Doubles from the first try on, up to a bound; jitter keeps those that failed together from retrying together."""
-    doubled = BACKOFF_FIRST_S * float(2 ** min(max(retries - 1, 0), 16))
-    return min(doubled, BACKOFF_MOST_S) * random.uniform(0.75, 1.25)
+def _retry_s(retries: int) -> float:
+    """Jitter keeps those that failed together from retrying together."""
+    return backoff_s(BACKOFF_FIRST_S, BACKOFF_MOST_S, max(retries - 1, 0)) * random.uniform(0.75, 1.25)
