@@ -17,13 +17,13 @@ from models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, S
 from models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
 from models.nft import NftElement
 from reconciler.apply import Applied, apply
-from reconciler.kernel import decode, encode, sysctls
+from reconciler.kernel import decode, dumps, encode, sysctls
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.conntrack import Conntrack
 from reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from reconciler.kernel.nftables import Nftables, split_table_steps
-from reconciler.observe import NodeSnapshot, Observed, link_in, observe, read_addresses
+from reconciler.observe import NodeSnapshot, Observed, link_in, observe
 from reconciler.observe import snapshot as take_snapshot
 from reconciler.ownership import is_our_link
 from reconciler.portmaps import ports_of, target_of
@@ -169,9 +169,7 @@ class LinuxKernel:
     def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]:
         """Our routes over the node's interfaces with these indexes."""
         for family in (rt.AF_INET, rt.AF_INET6):
-            for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family, protocol=RT_PROTOCOL)):
-                if (route := decode.route(Scope.NODE, body, names)) is not None:
-                    yield route
+            yield from dumps.routes(self._node, encode.dump_routes(family, protocol=RT_PROTOCOL), Scope.NODE, names)
 
     def snapshot(self) -> NodeSnapshot:
         return take_snapshot(self._node)
@@ -258,9 +256,8 @@ class LinuxKernel:
         links = (decode.link(Scope.NODE, body)[0] for _, body in self._node.dump(rt.RTM_GETLINK, encode.dump_links()))
         names = {link.index: link.name for link in links}
         for family in (rt.AF_INET, rt.AF_INET6):
-            for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family)):
-                route = decode.route(Scope.NODE, body, names)
-                if route is not None and route.prefix_len and route.protocol != RT_PROTOCOL:
+            for route in dumps.routes(self._node, encode.dump_routes(family), Scope.NODE, names):
+                if route.prefix_len and route.protocol != RT_PROTOCOL:
                     yield route.dst, route.prefix_len, route.link
 
     def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
@@ -272,7 +269,7 @@ class LinuxKernel:
         if (lo := self._link(LO_INDEX)) is not None and lo[1]:
             up = LinkUp(Scope.NODE, "lo")
             observed[up.key] = up
-        for address in read_addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
+        for address in dumps.addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
             observed[address.key] = address
         for thing in self._nftables.observe():
             observed[thing.key] = thing

@@ -14,12 +14,12 @@ from models.kernel import KernelObject, Link, Scope
 from models.naming import ifb_name_beside
 from models.network import Pool
 from models.nft import NftElement
-from reconciler.kernel import decode, encode
+from reconciler.kernel import dumps, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
 from reconciler.kernel.netnspaths import namespace_paths, nsid_of
-from reconciler.observe import NodeSnapshot, link_in, read_addresses
+from reconciler.observe import NodeSnapshot, link_in
 from reconciler.observe import snapshot as take_snapshot
 from reconciler.ownership import is_our_link
 from reconciler.rebuild import Found, rebuild
@@ -123,11 +123,7 @@ def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
         return
     yield end
     names = {end.index: end.name}
-    yield from read_addresses(workload, Scope.WORKLOAD, names)
+    yield from dumps.addresses(workload, Scope.WORKLOAD, names)
     for family in (rt.AF_INET, rt.AF_INET6):
-        for _, body in workload.dump(rt.RTM_GETROUTE, encode.dump_routes(family, index=end.index)):
-            if (route := decode.route(Scope.WORKLOAD, body, names)) is not None:
-                yield route
-    for _, body in workload.dump(rt.RTM_GETNEIGH, encode.dump_neighbours(index=end.index)):
-        if (neighbour := decode.neighbour(Scope.WORKLOAD, body, names)) is not None:
-            yield neighbour
+        yield from dumps.routes(workload, encode.dump_routes(family, index=end.index), Scope.WORKLOAD, names)
+    yield from dumps.neighbours(workload, encode.dump_neighbours(index=end.index), Scope.WORKLOAD, names)

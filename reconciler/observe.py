@@ -7,26 +7,22 @@ and held under the key of the link that it should be, so that a plan can name it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from errno import ENODEV
-from typing import TypeVar
 
 from models.attachment import Attachment, AttachmentKey
 from models.bandwidth import NO_LIMITS
 from models.errors import Retryable, errno_name
-from models.kernel import RT_PROTOCOL, Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope
+from models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope
 from models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
 from models.network import Families
-from reconciler.kernel import decode, encode
+from reconciler.kernel import decode, dumps, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel, Reply
 from reconciler.kernel.namespaces import LO_INDEX
-from reconciler.kernel.wire import Buffer
 from reconciler.ownership import is_our_link
 from reconciler.shaping import read_shaping
-
-_T = TypeVar("_T", Address, Route, Neighbour)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,38 +195,21 @@ def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, 
     """Addresses, routes and neighbours of one interface."""
     names = {index: name}
     if scope is Scope.WORKLOAD:
-        for thing in read_addresses(channel, scope, names):
+        for thing in dumps.addresses(channel, scope, names):
             observed.add(thing)
     for family in (rt.AF_INET, rt.AF_INET6):
         body = encode.dump_routes(family, index=index)
-        for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
+        for route in dumps.routes(channel, body, scope, names):
             observed.add(route)
     body = encode.dump_routes(rt.AF_INET6, index=index, protocol=RT_PROTOCOL, table=rt.RT_TABLE_LOCAL)
-    for route in _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names):
+    for route in dumps.routes(channel, body, scope, names):
         observed.add(route)
     for proxy in (False, True):
         if proxy and scope is Scope.WORKLOAD:
             continue
         body = encode.dump_neighbours(index=index, proxy=proxy)
-        for neighbour in _read(channel, rt.RTM_GETNEIGH, body, decode.neighbour, scope, names):
+        for neighbour in dumps.neighbours(channel, body, scope, names):
             observed.add(neighbour)
-
-
-def read_addresses(channel: Channel, scope: Scope, names: Mapping[int, str]) -> Iterable[Address]:
-    """The addresses of the one named interface."""
-    (index,) = names
-    return _read(channel, rt.RTM_GETADDR, encode.dump_addresses(index), decode.address, scope, names)
-
-
-def _read(
-    channel: Channel,
-    type_: int,
-    body: bytes,
-    decoded: Callable[[Scope, Buffer, Mapping[int, str]], _T | None],
-    scope: Scope,
-    names: Mapping[int, str],
-) -> Iterable[_T]:
-    return [thing for _, message in channel.dump(type_, body) if (thing := decoded(scope, message, names)) is not None]
 
 
 def snapshot(node: Channel) -> NodeSnapshot:
@@ -257,10 +236,10 @@ def snapshot(node: Channel) -> NodeSnapshot:
     indexes = {name: index for index, name in names.items()}
     for family, table in _OUR_ROUTES:
         body = encode.dump_routes(family, protocol=RT_PROTOCOL, table=table)
-        for route in _read(node, rt.RTM_GETROUTE, body, decode.route, Scope.NODE, names):
+        for route in dumps.routes(node, body, Scope.NODE, names):
             routes[indexes[route.link]].append(route)
     for proxy in (False, True):
         body = encode.dump_neighbours(proxy=proxy)
-        for neighbour in _read(node, rt.RTM_GETNEIGH, body, decode.neighbour, Scope.NODE, names):
+        for neighbour in dumps.neighbours(node, body, Scope.NODE, names):
             neighbours[indexes[neighbour.link]].append(neighbour)
     return NodeSnapshot(by_alias, by_name, routes, neighbours)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from models.errors import NetplumbError, Retryable, errno_name
 from models.kernel import ADDRESS_PROTOCOL, Address, Scope
-from reconciler.kernel import decode, encode
+from reconciler.kernel import dumps, encode
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import LO_INDEX
-from reconciler.kernel.rtnetlink import RTM_GETADDR
 
 PROBE = bytes((169, 254, 77, 254))
+
+_LO = {LO_INDEX: "lo"}
 
 
 class KernelLacksError(NetplumbError):
@@ -39,7 +40,7 @@ def check_address_marks() -> None:
     """IFA_PROTO (Linux 5.18) marks addresses as ours; an older kernel takes it and forgets it. To be asked where no
     other daemon runs, which would take the probe for a leftover of its own. Raises KernelLacksError or Retryable."""
     with Channel() as channel:
-        if not any(address.protocol == ADDRESS_PROTOCOL for address in _addresses(channel)):
+        if not any(address.protocol == ADDRESS_PROTOCOL for address in dumps.addresses(channel, Scope.NODE, _LO)):
             _try_address_marks(channel)
 
 
@@ -51,15 +52,9 @@ def _try_address_marks(channel: Channel) -> None:
             raise KernelLacksError("netplumb may not change the network here: CAP_NET_ADMIN is needed (run it as root)")
         if added.errno:
             raise KernelLacksError(f"an address cannot be set on the loopback interface: {errno_name(added.errno)}")
-        if probe not in _addresses(channel):
+        if probe not in dumps.addresses(channel, Scope.NODE, _LO):
             raise KernelLacksError("the kernel does not keep IFA_PROTO, the mark on addresses (Linux 5.18)")
     finally:
         # Also where no answer came. Has this none either, the probe goes with the first look at the node's addresses.
         with suppress(Retryable):
             channel.transact(encode.delete_address(probe, LO_INDEX))
-
-
-def _addresses(channel: Channel) -> list[Address]:
-    dump = channel.dump(RTM_GETADDR, encode.dump_addresses(LO_INDEX))
-    found = (decode.address(Scope.NODE, body, {LO_INDEX: "lo"}) for _, body in dump)
-    return [address for address in found if address is not None]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from models.kernel import Address, Route, Scope
-from reconciler.kernel import decode, encode
+from reconciler.kernel import dumps, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import Namespaces
@@ -128,14 +128,13 @@ def nftables_table() -> Iterator[Read]:
 
 
 def _addresses(channel: Channel, index: int, link: str) -> Reading:
-    dump = channel.dump(rt.RTM_GETADDR, encode.dump_addresses(index))
-    return _ours(decode.address(Scope.WORKLOAD, body, {index: link}) for _, body in dump)
+    return _ours(dumps.addresses(channel, Scope.WORKLOAD, {index: link}))
 
 
 def _routes(channel: Channel, index: int, link: str) -> Reading:
-    dumps = (channel.dump(rt.RTM_GETROUTE, encode.dump_routes(family, index=index)) for family in _FAMILIES)
-    return _ours(decode.route(Scope.WORKLOAD, body, {index: link}) for dump in dumps for _, body in dump)
+    bodies = (encode.dump_routes(family, index=index) for family in _FAMILIES)
+    return _ours(route for body in bodies for route in dumps.routes(channel, body, Scope.WORKLOAD, {index: link}))
 
 
-def _ours(found: Iterable[Address | Route | None]) -> Reading:
-    return frozenset(it for it in found if it is not None and is_ours(it))
+def _ours(found: Iterable[Address | Route]) -> Reading:
+    return frozenset(it for it in found if is_ours(it))

@@ -14,12 +14,12 @@ from models.bandwidth import NO_LIMITS, Bandwidth
 from models.errors import NotANetworkNamespace, StepError
 from models.kernel import RT_PROTOCOL, Address, KernelObject, Link, Route, Scope
 from models.naming import workload_mac
-from reconciler.kernel import decode, encode
+from reconciler.kernel import decode, dumps, encode
 from reconciler.kernel import rtnetlink as rt
 from reconciler.kernel.channel import Channel
 from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from reconciler.kernel.wire import attributes
-from reconciler.observe import observe, read_addresses
+from reconciler.observe import observe
 from tests.damage.table import Damage, Group
 from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
 from tests.e2e.hosts import Host
@@ -72,7 +72,7 @@ class Eyes:
     def _loopback(self) -> Sight:
         (reply,) = self._channel.transact([encode.get_link_by_index(LO_INDEX)])
         _, up = decode.link(Scope.NODE, reply.parts[0][1])
-        addresses = read_addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"})
+        addresses = dumps.addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"})
         return frozenset((up, *(address for address in addresses if _is_ours(address))))
 
     def _routes(self) -> Sight:
