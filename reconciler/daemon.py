@@ -148,7 +148,7 @@ class _Daemon:
             resync_s=settings.resync_s,
         )
         self._namespaces = NamespaceWatch(
-            Path(NETNS_DIR), self._desired, lambda: self._results.unsettled, self._loop.mark_damaged
+            Path(NETNS_DIR), self._desired, self._results.unsettled, self._loop.mark_damaged
         )
         self._declared = DeclaredFiles(self._desired, self._loop.sources_loaded)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None

@@ -215,7 +215,7 @@ class Loop:
             return
         outcome = converge_guarded(self.work(attachment, may_block=False), self._kernel, handed)
         if outcome.deferred:
-            self._beside.defer(key, awaited=self._results.is_awaited(key))
+            self._beside.defer(key, self._results.urgency(key))
         else:
             self._listening.just_applied.add(key)
             self._results.finish(outcome)

@@ -66,14 +66,14 @@ class NamespaceWatch:
     def _mark_unsettled(self, names: Set[str] | None = None) -> None:
         """Those whose paths have one of these names; all of them without names."""
         if names is None:
-            for key in tuple(self._unsettled()):
+            for key in self._unsettled():
                 self._mark(key)
         else:
             self._mark_named(self._unsettled(), names)
 
     def _mark_named(self, keys: Iterable[AttachmentKey], names: Set[str]) -> None:
         attachments = self._desired.attachments
-        for key in tuple(keys):
+        for key in keys:
             if key in attachments and _last(attachments[key].spec.netns.where) in names:
                 self._mark(key)
 

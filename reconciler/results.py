@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 
 import structlog
@@ -116,13 +116,13 @@ class Results:
         if (record := self._desired.attachments.get(key)) is not None:
             self._waiters.supersede(key, record.generation)
 
-    def _urgency(self, key: AttachmentKey) -> Urgency:
+    def urgency(self, key: AttachmentKey) -> Urgency:
+        """That of a wish for this key."""
         return Urgency.RPC if self.is_awaited(key) else Urgency.WISH
 
-    @property
-    def unsettled(self) -> frozenset[AttachmentKey]:
+    def unsettled(self) -> Set[AttachmentKey]:
         """Who is not as desired, or whose namespace was not reached."""
-        return frozenset((*self._retries, *self._unreached))
+        return self._retries.keys() | self._unreached
 
     # What came of a pass.
 
@@ -130,7 +130,7 @@ class Results:
         key = outcome.key
         attachment = self._desired.attachments.get(key)
         if attachment is None or attachment.removing or attachment.generation != outcome.generation:
-            self._mark(key, self._urgency(key))  # the wish changed under the pass
+            self._mark(key, self.urgency(key))  # the wish changed under the pass
             return
         before, now = self._statuses.get(key), time.monotonic()
         self.tally.passes += 1
@@ -263,7 +263,7 @@ class Results:
         if attachment is None:
             return
         if not attachment.removing:
-            self._mark(key, self._urgency(key))
+            self._mark(key, self.urgency(key))
             return
         try:
             if error is None and (attachment.netns_created or attachment.spec.netns.create):

@@ -96,9 +96,9 @@ class ThreadPasses:
         """A pass on another thread may change what there is of this key."""
         self._read.passed((key,))
 
-    def defer(self, key: AttachmentKey, *, awaited: bool) -> None:
+    def defer(self, key: AttachmentKey, urgency: Urgency) -> None:
         """Takes over a pass that may block."""
-        self._deferred.mark(key, Urgency.RPC if awaited else Urgency.WISH)
+        self._deferred.mark(key, urgency)
         self._wake.set()
 
     def look_for_orphans(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
@@ -25,6 +25,7 @@ from api.client import Client
 from tests.bench.calls import attach, connected, detach, timed
 from tests.bench.servers import daemon
 from tests.bench.soak import made
+from tests.damage.measured import spread
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.statefiles import declare, document
@@ -113,10 +114,11 @@ def _show(phases: Sequence[Phase], documents: int, load_before: float) -> int:
     console = Console(highlight=False)
     table = Table(title=f"One client beside a file of {documents} documents; milliseconds")
     table.add_column("meanwhile")
-    for column in ("Attach p50", "p95", "most", "Detach p50", "p95", "most", "calls", "s"):
+    for column in ("Attach p50", "p99", "most", "Detach p50", "p99", "most", "calls", "s"):
         table.add_column(column, justify="right")
     for phase in phases:
-        values = (f"{value * 1e3:.1f}" for each in (phase.attach_s, phase.detach_s) for value in _spread(each))
+        spreads = (spread(phase.attach_s), spread(phase.detach_s))
+        values = (f"{value:.1f}" for it in spreads for value in (it.p50_ms, it.p99_ms, it.most_ms))
         table.add_row(phase.name, *values, str(len(phase.attach_s)), f"{phase.lasted_s:.1f}")
     console.print(table)
     console.print(f"Load of the machine before: {load_before:.1f}")
@@ -129,8 +131,3 @@ def _show(phases: Sequence[Phase], documents: int, load_before: float) -> int:
     words = f"The slowest call took {longer:.0f} times the median of a quiet daemon (at most {MOST_LONGER:.0f})"
     console.print(f"{words}: FAILED" if failed else words, style="bold red" if failed else "bold")
     return int(failed)
-
-
-def _spread(seconds: Sequence[float]) -> tuple[float, float, float]:
-    """The median, the 95th percentile and the most."""
-    return median(seconds), quantiles(seconds, n=20, method="inclusive")[-1], max(seconds)

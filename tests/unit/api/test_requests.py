@@ -19,7 +19,7 @@ from api.v1 import netplumb_pb2 as pb
 from models.errors import InvalidRequest
 from tests.e2e.frames import END_HEADERS, HEADERS, OPENING, call_headers, frame, said
 from tests.unit.api.fake import FakeWorkloads
-from tests.unit.api.test_convert import attach_request
+from tests.unit.api.test_wishes_and_answers import attach_request
 from tests.unit.recorder import until
 
 BROKEN = {
