@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-PROTO := api/v1/netplumb.proto
+PROTO := netplumb/api/v1/netplumb.proto
 SCALE ?= 30
 CRI_PROTO := tests/runtimes/cri/runtime.proto
 RUNTIME_PACKAGES := busybox-static conmon containerd podman runc gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
@@ -8,8 +8,9 @@ RUNTIME_PACKAGES := busybox-static conmon containerd podman runc gcc golang-go l
 IN_NAMESPACES := scripts/in-namespaces
 
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.
-generate = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . \
-	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTO) $(CRI_PROTO)
+stubs = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I $(2) \
+	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(3)
+generate = $(call stubs,$(1)/src,src,$(PROTO)) && $(call stubs,$(1),.,$(CRI_PROTO))
 
 .PHONY: help
 help: ## Show this list
@@ -65,13 +66,13 @@ GO_PACKAGE := M$(PROTO)=$(GO_MODULE)/internal/netplumbv1
 
 .PHONY: proto-go
 proto-go: setup ## Generate its Go code (with Debian's protoc-gen-go and protoc-gen-go-grpc)
-	$(BIN)/python -m grpc_tools.protoc -I . \
+	$(BIN)/python -m grpc_tools.protoc -I src \
 		--go_out=$(GO_OUT) --go_opt=module=$(GO_MODULE),$(GO_PACKAGE) --go-grpc_out=$(GO_OUT) \
 		--go-grpc_opt=module=$(GO_MODULE),$(GO_PACKAGE),require_unimplemented_servers=false $(PROTO)
 
 .PHONY: proto-check
 proto-check: setup ## Fail if the generated code is not that of the contract
-	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && mkdir "$$fresh/src" && \
 	$(call generate,"$$fresh") && \
 	for file in $$(cd "$$fresh" && find . -type f); do \
 		diff -u "$$file" "$$fresh/$$file" || { echo "$$file is out of date: run make proto" >&2; exit 1; }; \

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from api.text import printable
-from api.v1 import netplumb_pb2 as pb
-from models.bandwidth import NO_LIMITS, Bandwidth
-from models.naming import node_if_name
-from models.ports import PortMapping
-from models.routing import Dns
-from models.status import AttachmentView, Change, CheckReport, Condition, NodeStatus, PlannedChange, WatchEvent
+from netplumb.api.text import printable
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
+from netplumb.models.naming import node_if_name
+from netplumb.models.ports import PortMapping
+from netplumb.models.routing import Dns
+from netplumb.models.status import AttachmentView, Change, CheckReport, Condition, NodeStatus, PlannedChange, WatchEvent
 
 _NO_DNS = Dns()
 

@@ -6,31 +6,31 @@
         print(result.interfaces["eth0"].ip_configs)
 
 `CNI` is the same for code without an event loop, from any thread. Each network that is loaded is one interface of a
-workload, and without any there is one. A call that fails raises `ClientError` of `api.client`, or one of the kinds of
-it here; a check that finds something, `NotInSync`.
+workload, and without any there is one. A call that fails raises `netplumb.ClientError`, or one of the kinds of it; a
+check that finds something, `NotInSync`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import grpc
 
-from api.client import Client, ClientError
-from api.cniwords import Capabilities, InterfaceConfig, IPConfig, Network, Result, Route, Workload, result
-from api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
-from api.v1 import netplumb_pb2 as pb
-from models.bandwidth import Bandwidth
-from models.ports import PortMapping
-from models.routing import Dns
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.background import BackgroundLoop
+from netplumb.api.client.errors import ClientError, NotFound, Unavailable
+from netplumb.api.cniwords import Capabilities, InterfaceConfig, IPConfig, Network, Result, Route, Workload, result
+from netplumb.api.defaults import DEFAULT_TIMEOUT_S
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.ports import PortMapping
+from netplumb.models.routing import Dns
 
 __all__ = [
     "CNI",
@@ -52,18 +52,13 @@ __all__ = [
 ]
 
 DEFAULT_PREFIX = "eth"
-SOCKET_VARIABLE = "NETPLUMB_SOCKET"
 
 _Labels = Mapping[str, str]
 _T = TypeVar("_T")
 
 
-class NotInitialized(ClientError):
+class NotInitialized(Unavailable):
     """There is no daemon, or it has no pools yet."""
-
-
-class NotFound(ClientError):
-    """There is no such interface, or it is another container's by now."""
 
 
 class NotInSync(Exception):
@@ -74,17 +69,12 @@ class NotInSync(Exception):
         self.differences = tuple(differences)
 
 
-_KINDS = {grpc.StatusCode.UNAVAILABLE: NotInitialized, grpc.StatusCode.NOT_FOUND: NotFound}
-
-
 @contextmanager
-def _kinds_apart() -> Iterator[None]:
+def _in_its_words() -> Iterator[None]:
     try:
         yield
-    except ClientError as error:
-        if (kind := _KINDS.get(error.code)) is None or isinstance(error, kind):
-            raise
-        raise kind(error.code, error.message) from error
+    except Unavailable as error:
+        raise NotInitialized(error.code, error.message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +100,8 @@ class AsyncCNI:
         prefix: str = DEFAULT_PREFIX,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        self._socket_path = socket_path or Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
         self._prefix = prefix
-        self._client = Client(self._socket_path, timeout_s)
+        self._client = AsyncClient(socket_path, timeout_s)
         self.load(*networks)
 
     async def __aenter__(self) -> Self:
@@ -129,13 +118,14 @@ class AsyncCNI:
         self._networks = {f"{self._prefix}{number}": network for number, network in enumerate(networks or (Network(),))}
 
     def get_config(self) -> Config:
-        return Config(self._socket_path, self._prefix, dict(self._networks))
+        return Config(self._client.socket_path, self._prefix, dict(self._networks))
 
     async def status(self, timeout_s: float = 1.0) -> None:
         """Raises NotInitialized while no network can be set up."""
-        with _kinds_apart():
-            if not (await self._client.status(timeout_s)).ready:
-                raise NotInitialized(grpc.StatusCode.UNAVAILABLE, "the node's own network is not set up yet")
+        with _in_its_words():
+            answer = await self._client.status(timeout_s)
+        if not answer.ready:
+            raise NotInitialized(grpc.StatusCode.UNAVAILABLE, "the node's own network is not set up yet")
 
     async def setup(
         self, container_id: str, path: str, *, labels: _Labels | None = None, capabilities: Capabilities | None = None
@@ -155,14 +145,14 @@ class AsyncCNI:
     async def remove(self, container_id: str, path: str = "", *, labels: _Labels | None = None) -> None:
         """Takes the interfaces away. The namespace may be gone and the path empty; what is gone is no error."""
         workload = Workload(container_id, path, labels or {})
-        with _kinds_apart():
+        with _in_its_words():
             await _all(self._client.detach(workload.detach(if_name)) for if_name in self._networks)
 
     async def check(self, container_id: str, path: str = "", *, labels: _Labels | None = None) -> None:
         """Reads the kernel; raises NotInSync or NotFound for the first interface that is not as it was set up."""
         workload_id = Workload(container_id, path, labels or {}).workload_id
         for if_name in self._networks:
-            with _kinds_apart():
+            with _in_its_words():
                 found = await self._client.check(workload_id, if_name)
             if (holder := found.attachment.container_id) not in ("", container_id):
                 raise NotFound(grpc.StatusCode.NOT_FOUND, f"{workload_id}/{if_name} is container {holder}'s")
@@ -170,7 +160,7 @@ class AsyncCNI:
                 raise NotInSync(if_name, [f"{change.verb} {change.words}" for change in found.differences])
 
     async def _attach(self, workload: Workload, if_name: str, network: Network) -> pb.AttachResponse:
-        with _kinds_apart():
+        with _in_its_words():
             return await self._client.attach(workload.attach(if_name, network))
 
 
@@ -203,38 +193,31 @@ class CNI:
         self.get_config = self._cni.get_config
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="cniproxy", daemon=True)
-        self._thread.start()
-        self._run(self._cni.__aenter__())
+        self._loop = BackgroundLoop("cniproxy")
+        self._loop.run(self._cni.__aenter__())
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._run(self._cni.__aexit__(exc_type, exc, traceback))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._loop.run(self._cni.__aexit__(exc_type, exc, traceback))
         self._loop.close()
 
     def status(self, timeout_s: float = 1.0) -> None:
-        self._run(self._cni.status(timeout_s))
+        self._loop.run(self._cni.status(timeout_s))
 
     def setup(
         self, container_id: str, path: str, *, labels: _Labels | None = None, capabilities: Capabilities | None = None
     ) -> Result:
-        return self._run(self._cni.setup(container_id, path, labels=labels, capabilities=capabilities))
+        return self._loop.run(self._cni.setup(container_id, path, labels=labels, capabilities=capabilities))
 
     def setup_serially(
         self, container_id: str, path: str, *, labels: _Labels | None = None, capabilities: Capabilities | None = None
     ) -> Result:
-        return self._run(self._cni.setup_serially(container_id, path, labels=labels, capabilities=capabilities))
+        return self._loop.run(self._cni.setup_serially(container_id, path, labels=labels, capabilities=capabilities))
 
     def remove(self, container_id: str, path: str = "", *, labels: _Labels | None = None) -> None:
-        self._run(self._cni.remove(container_id, path, labels=labels))
+        self._loop.run(self._cni.remove(container_id, path, labels=labels))
 
     def check(self, container_id: str, path: str = "", *, labels: _Labels | None = None) -> None:
-        self._run(self._cni.check(container_id, path, labels=labels))
-
-    def _run(self, call: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        self._loop.run(self._cni.check(container_id, path, labels=labels))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypedDict
 
-from api import answers
-from api.v1 import netplumb_pb2 as pb
-from models.bandwidth import Bandwidth
-from models.base import IPAddress, IPNetwork
-from models.ports import PortMapping
-from models.routing import Dns
+from netplumb.api import answers
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.ports import PortMapping
+from netplumb.models.routing import Dns
 
 POD_UID = "K8S_POD_UID"
 IGNORE_UNKNOWN = "IgnoreUnknown"  # to a plugin, not to the daemon

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import grpc
 
-from api.text import printable, within_bytes
-from models import errors
+from netplumb.api.text import printable, within_bytes
+from netplumb.models import errors
 
 MESSAGE_MAX_BYTES = 2000
 """A status message travels as a header, percent-encoded: three times this stays below gRPC's limit of 8 KiB."""

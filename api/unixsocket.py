@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
-from models.errors import NetplumbError
+from netplumb.models.errors import NetplumbError
 
 PATH_MAX_BYTES = 107
 """sun_path of struct sockaddr_un less the closing NUL, unix(7)."""

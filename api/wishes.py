@@ -11,10 +11,10 @@ from ipaddress import ip_address
 
 from pydantic import ValidationError
 
-from api.defaults import DEFAULT_IF_NAME
-from api.mistakes import Location, first_mistake
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import (
+from netplumb.api.defaults import DEFAULT_IF_NAME
+from netplumb.api.mistakes import Location, first_mistake
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import (
     CNI_SOURCE_PREFIX,
     RPC_SOURCE,
     AttachmentKey,
@@ -22,11 +22,11 @@ from models.attachment import (
     DetachSpec,
     keepable_annotations,
 )
-from models.bandwidth import Bandwidth
-from models.base import IPAddress
-from models.errors import InvalidRequest
-from models.ports import PortMapping
-from models.routing import Dns
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import InvalidRequest
+from netplumb.models.ports import PortMapping
+from netplumb.models.routing import Dns
 
 # The validators themselves: model_validate would add a Python frame to each call.
 _validate_attachment = AttachmentSpec.__pydantic_validator__.validate_python

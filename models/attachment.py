@@ -14,11 +14,11 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
 
-from models.bandwidth import Bandwidth
-from models.base import IPAddress, Model, printable
-from models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
-from models.ports import PortMappings
-from models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.base import IPAddress, Model, printable
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.ports import PortMappings
+from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 
 WORKLOAD_ID_MAX_BYTES = 200
 LABEL_KEY_MAX_CHARS = 253 + 1 + 63  # what Kubernetes allows: a DNS name, a slash, a name

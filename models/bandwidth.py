@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from models.base import Model
+from netplumb.models.base import Model
 
 RATE_MIN = 8_000
 """bit/s. Slower than a kilobyte a second, one full packet would take longer than TCP waits for it."""

@@ -12,8 +12,8 @@ from enum import Enum, IntEnum
 from ipaddress import ip_address
 from typing import ClassVar, TypeAlias
 
-from models.nft import NftChain, NftElement, NftSet
-from models.tc import IngressQdisc, Redirect, Tbf
+from netplumb.models.nft import NftChain, NftElement, NftSet
+from netplumb.models.tc import IngressQdisc, Redirect, Tbf
 
 RT_PROTOCOL = 78
 """Our route protocol, free in iproute2's rt_protos; also our NDA_PROTOCOL on neighbours."""

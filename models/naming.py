@@ -6,7 +6,7 @@ from base64 import b32encode
 from functools import lru_cache
 from hashlib import blake2b
 
-from models.attachment import AttachmentKey
+from netplumb.models.attachment import AttachmentKey
 
 NODE_IF_PREFIX = "np"
 IFB_PREFIX = "nq"

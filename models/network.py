@@ -9,9 +9,9 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from models.attachment import LabelKey, LabelValue, PoolName
-from models.base import IPAddress, IPNetwork, Model
-from models.routing import parse_prefix
+from netplumb.models.attachment import LabelKey, LabelValue, PoolName
+from netplumb.models.base import IPAddress, IPNetwork, Model
+from netplumb.models.routing import parse_prefix
 
 
 def _usable(prefix: IPNetwork) -> IPNetwork:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
-from models.base import IPAddress, Model
+from netplumb.models.base import IPAddress, Model
 
 MAPPINGS_MAX = 1024
 PORTS_MAX = 20_000

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_serializer, model_validator
 
-from models.base import IPAddress, IPNetwork, Model, printable
+from netplumb.models.base import IPAddress, IPNetwork, Model, printable
 
 _SEARCH_MAX = 32  # glibc takes any number since 2.26; musl reads 256 characters
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}\Z")

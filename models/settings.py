@@ -1,5 +1,5 @@
 """Every setting of the daemon: its unit in its name, its default, its bounds. No I/O: where a value came from is the
-business of `reconciler.configuration`.
+business of `netplumb.reconciler.settings.configuration`.
 
 Values are accepted as text too, since a settings file, a variable and a flag all hold text. A dump in JSON mode can be
 validated again and gives the same settings.
@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
-from models.attachment import MTU_MAX, MTU_MIN
-from models.base import Model
-from models.network import Pool
+from netplumb.models.attachment import MTU_MAX, MTU_MIN
+from netplumb.models.base import Model
+from netplumb.models.network import Pool
 
 SOCKET_PATH_MAX_BYTES = 103  # sun_path less the closing NUL, unix(7), and less the `.cni` of the socket beside it
 _MODE_MAX = 0o777

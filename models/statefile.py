@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from models.attachment import AttachmentSpec
+from netplumb.models.attachment import AttachmentSpec
 
 
 class AttachmentDocument(AttachmentSpec):

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from models.attachment import Attachment, AttachmentKey
-from models.bandwidth import NO_LIMITS, Bandwidth
-from models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
 
 
 class Phase(Enum):

@@ -13,39 +13,39 @@ from pathlib import Path
 
 import structlog
 
-from api.cni.server import CniServer
-from api.cni.service import Service
-from api.cni.wire import socket_path
-from api.server import serve
-from models.attachment import NETNS_DIR, AttachmentKey
-from models.errors import NetplumbError
-from models.network import Pool
-from models.settings import Settings
-from models.status import Condition, Phase
-from reconciler.desired import Desired
-from reconciler.firewallwatch import FirewallWatch
-from reconciler.kernel.listener import Listener
-from reconciler.kernel.nftables import Nftables
-from reconciler.kernel.nftevents import NftListener
-from reconciler.kernel.nodelock import NodeLock
-from reconciler.kernel.proxies import ProxyNeighbours
-from reconciler.kernel.requirements import check_address_marks, check_kernel
-from reconciler.linux import LinuxKernel
-from reconciler.loop import Loop
-from reconciler.marks import begin_anew
-from reconciler.netnswatch import NamespaceWatch
-from reconciler.nodewide import NodeWide
-from reconciler.proxywatch import watch_proxies
-from reconciler.rebuild import condition
-from reconciler.results import Results
-from reconciler.sdnotify import Notifier
-from reconciler.sources.cni import CniSource
-from reconciler.sources.declared import DeclaredFiles
-from reconciler.sources.files import StateFiles
-from reconciler.sources.rpc import RpcSource
-from reconciler.statuses import Statuses
-from reconciler.store import Store, boot_id
-from reconciler.storefile import Verdict
+from netplumb.api.cni.server import CniServer
+from netplumb.api.cni.service import Service
+from netplumb.api.cni.wire import socket_path
+from netplumb.api.server.server import serve
+from netplumb.models.attachment import NETNS_DIR, AttachmentKey
+from netplumb.models.errors import NetplumbError
+from netplumb.models.network import Pool
+from netplumb.models.settings import Settings
+from netplumb.models.status import Condition, Phase
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.converge.marks import begin_anew
+from netplumb.reconciler.decide.rebuild import condition
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.desired.store import Store, boot_id
+from netplumb.reconciler.desired.storefile import Verdict
+from netplumb.reconciler.kernel.listener import Listener
+from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftevents import NftListener
+from netplumb.reconciler.kernel.nodelock import NodeLock
+from netplumb.reconciler.kernel.proxies import ProxyNeighbours
+from netplumb.reconciler.kernel.requirements import check_address_marks, check_kernel
+from netplumb.reconciler.loop.loop import Loop
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.sdnotify import Notifier
+from netplumb.reconciler.sources.cni import CniSource
+from netplumb.reconciler.sources.declared import DeclaredFiles
+from netplumb.reconciler.sources.files import StateFiles
+from netplumb.reconciler.sources.rpc import RpcSource
+from netplumb.reconciler.status.results import Results
+from netplumb.reconciler.status.statuses import Statuses
+from netplumb.reconciler.watch.firewalls import FirewallWatch
+from netplumb.reconciler.watch.namespaces import NamespaceWatch
+from netplumb.reconciler.watch.proxies import watch_proxies
 
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli import cni, commands
-from reconciler import configcli
-from reconciler.configcli import Config, DataDir, load_or_exit, with_settings
+from netplumb.api.cli import cni, commands
+from netplumb.reconciler.settings import configcli
+from netplumb.reconciler.settings.configcli import Config, DataDir, load_or_exit, with_settings
 
 if TYPE_CHECKING:
-    from models.settings import Settings
+    from netplumb.models.settings import Settings
 
 THREAD_TURN_S = 0.0005
 """How long one thread runs Python before another has its turn. The loop's own gives its turn up at each of a dozen
@@ -40,10 +40,10 @@ def daemon(flags: dict[str, object], config: Config = None) -> None:
     """
     settings = load_or_exit(flags, config).settings
 
-    from models.errors import NetplumbError
-    from reconciler import configuration
-    from reconciler import daemon as composition
-    from reconciler.logs import configure
+    from netplumb.models.errors import NetplumbError
+    from netplumb.reconciler import daemon as composition
+    from netplumb.reconciler.settings import configuration
+    from netplumb.reconciler.settings.logs import configure
 
     configure(settings.log_format, settings.log_level)
     sys.setswitchinterval(THREAD_TURN_S)
@@ -69,8 +69,8 @@ def purge(
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
 
-    from models.errors import NetplumbError
-    from reconciler.purge import Purge
+    from netplumb.models.errors import NetplumbError
+    from netplumb.reconciler.purge import Purge
 
     try:
         with Purge(settings.data_dir) as purge:
@@ -93,7 +93,7 @@ def sandbox(
     state_files: Annotated[Path | None, typer.Option(help="State files; the examples without it.")] = None,
 ) -> None:
     """Run the daemon in a network namespace that plays the node, so that this machine's network is left alone."""
-    from reconciler import sandbox as sandboxes
+    from netplumb.reconciler import sandbox as sandboxes
 
     sys.exit(sandboxes.run(demo=demo, state_files=state_files))
 

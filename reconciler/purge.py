@@ -6,17 +6,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from models.attachment import Attachment, AttachmentKey
-from models.errors import StepError
-from models.kernel import Address, Link, Scope, Step, Sysctl, Verb
-from models.naming import alias_of, key_of_alias
-from models.nft import NftChain, NftSet
-from reconciler.kernel.nftables import Nftables
-from reconciler.kernel.nodelock import NodeLock
-from reconciler.linux import Doomed, LinuxKernel
-from reconciler.marks import begin_anew
-from reconciler.ownership import is_ours
-from reconciler.store import Contents, Store, boot_id
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.errors import StepError
+from netplumb.models.kernel import Address, Link, Scope, Step, Sysctl, Verb
+from netplumb.models.naming import alias_of, key_of_alias
+from netplumb.models.nft import NftChain, NftSet
+from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.marks import begin_anew
+from netplumb.reconciler.decide.ownership import is_ours
+from netplumb.reconciler.desired.store import Contents, Store, boot_id
+from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nodelock import NodeLock
 
 
 class Purge:

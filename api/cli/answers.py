@@ -10,11 +10,12 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from api.cli import tables
-from api.cli.options import Format
-from api.cli.plain import Plain, plain, serialised
-from api.client import Client, ClientError
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.cli import tables
+from netplumb.api.cli.options import Format
+from netplumb.api.cli.plain import Plain, plain, serialised
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.v1 import netplumb_pb2 as pb
 
 
 def attached(answer: pb.AttachResponse, output: Format) -> None:
@@ -59,7 +60,7 @@ def events(output: Format) -> Callable[[pb.WatchResponse], None]:
             return lambda event: console.print(tables.event(event), soft_wrap=True)
 
 
-async def check_all(client: Client) -> list[pb.CheckResponse]:
+async def check_all(client: AsyncClient) -> list[pb.CheckResponse]:
     """Check every attachment. One that was detached meanwhile is not missed."""
     reports = []
     async for found in client.list():

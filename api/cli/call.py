@@ -10,10 +10,11 @@ from typing import NoReturn, TypeVar
 import grpc
 import typer
 
-from api.cli.exits import Exit
-from api.client import Client, ClientError
-from api.conversation import converse
-from api.unixsocket import why_unreachable
+from netplumb.api.cli.exits import Exit
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.conversation import converse
+from netplumb.api.client.errors import ClientError
+from netplumb.api.unixsocket import why_unreachable
 
 Answer = TypeVar("Answer")
 
@@ -26,7 +27,7 @@ EXITS = {
 }
 
 
-def call(socket: Path, timeout_s: float, ask: Callable[[Client], Awaitable[Answer]]) -> Answer:
+def call(socket: Path, timeout_s: float, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:
     """Ask the daemon. Every failure is one line on stderr and an exit code."""
     _check_reachable(socket)
     try:

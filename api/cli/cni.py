@@ -7,8 +7,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from api.cli.options import Socket
-from api.defaults import DEFAULT_SOCKET
+from netplumb.api.cli.options import Socket
+from netplumb.api.defaults import DEFAULT_SOCKET
 
 NETWORK = "netplumb"
 CONF_DIR, BIN_DIR = Path("/etc/cni/net.d"), Path("/opt/cni/bin")
@@ -36,9 +36,9 @@ def install(
 
     The plugin asks the daemon on the socket that is given here. It does not have to run yet.
     """
-    from api.cli.call import fail
-    from api.cli.exits import Exit
-    from api.cni import install as installation
+    from netplumb.api.cli.call import fail
+    from netplumb.api.cli.exits import Exit
+    from netplumb.api.cni import install as installation
 
     places = installation.Places(conf_dir, bin_dir)
     try:
@@ -60,9 +60,9 @@ def uninstall(
     bin_dir: BinDir = BIN_DIR,
 ) -> None:
     """Remove what `install` wrote. What is attached stays attached."""
-    from api.cli.call import fail
-    from api.cli.exits import Exit
-    from api.cni import install as installation
+    from netplumb.api.cli.call import fail
+    from netplumb.api.cli.exits import Exit
+    from netplumb.api.cni import install as installation
 
     try:
         removed = installation.uninstall(installation.Places(conf_dir, bin_dir), network)

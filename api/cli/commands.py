@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from api.cli import options
-from api.cli.exits import EPILOG
-from api.cli.gc import gc
-from api.cli.options import (
+from netplumb.api.cli import options
+from netplumb.api.cli.exits import EPILOG
+from netplumb.api.cli.gc import gc
+from netplumb.api.cli.options import (
     ContainerId,
     DetachNetns,
     Format,
@@ -20,11 +20,11 @@ from api.cli.options import (
     Timeout,
     Workload,
 )
-from api.cli.wish import wishing
-from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.cli.wish import wishing
+from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from api.v1 import netplumb_pb2 as pb
+    from netplumb.api.v1 import netplumb_pb2 as pb
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +41,8 @@ def register(app: typer.Typer) -> None:
 @wishing
 def attach(request: pb.AttachRequest, output: Format, socket: Socket, timeout: Timeout) -> None:
     """Give an interface in a network namespace its network. The same again changes nothing."""
-    from api.cli import answers
-    from api.cli.call import call
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
 
     answers.attached(call(socket, timeout, lambda client: client.attach(request)), output)
 
@@ -56,7 +56,7 @@ def detach(
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Take an interface away. What is not there is as good as detached."""
-    from api.cli.call import call
+    from netplumb.api.cli.call import call
 
     request = _detach_request(workload, netns, if_name, container_id)
     call(socket, timeout, lambda client: client.detach(request))
@@ -70,8 +70,8 @@ def get(
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Show one attachment and its status."""
-    from api.cli import answers
-    from api.cli.call import call
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
 
     answers.attachment(call(socket, timeout, lambda client: client.get(workload, if_name)), output)
 
@@ -82,11 +82,11 @@ def list_(
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Show all attachments."""
-    from api.cli import answers
-    from api.cli.call import call
-    from api.client import Client
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
+    from netplumb.api.client.asynchronous import AsyncClient
 
-    async def ask(client: Client) -> list[pb.Attachment]:
+    async def ask(client: AsyncClient) -> list[pb.Attachment]:
         return [attachment async for attachment in client.list()]
 
     answers.attachments(call(socket, timeout, ask), output)
@@ -100,11 +100,11 @@ def watch(
     """Show all attachments, then each change as it happens, until Ctrl-C."""
     from contextlib import suppress
 
-    from api.cli import answers
-    from api.cli.call import call
-    from api.client import Client
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
+    from netplumb.api.client.asynchronous import AsyncClient
 
-    async def follow(client: Client) -> None:
+    async def follow(client: AsyncClient) -> None:
         show = answers.events(output)
         async for event in client.watch():
             show(event)
@@ -121,9 +121,9 @@ def check(
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Compare one attachment, or all, with the kernel. Exits 1 if any differs, and shows what."""
-    from api.cli import answers
-    from api.cli.call import call
-    from api.cli.exits import Exit
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
+    from netplumb.api.cli.exits import Exit
 
     if workload is None:
         reports = call(socket, timeout, answers.check_all)
@@ -171,8 +171,8 @@ def status(
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Show the daemon's state: readiness, pools, counters."""
-    from api.cli import answers
-    from api.cli.call import call
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
 
     answers.status(call(socket, timeout, lambda client: client.status()), output)
 
@@ -180,14 +180,14 @@ def status(
 def _show_plan(
     what_if: pb.AttachRequest | pb.DetachRequest | None, output: Format, socket: Socket, timeout: float
 ) -> None:
-    from api.cli import answers
-    from api.cli.call import call
+    from netplumb.api.cli import answers
+    from netplumb.api.cli.call import call
 
     answers.planned(call(socket, timeout, lambda client: client.plan(what_if)), output)
 
 
 def _detach_request(workload: str, netns: str, if_name: str, container_id: str) -> pb.DetachRequest:
-    from api.v1 import netplumb_pb2 as pb
+    from netplumb.api.v1 import netplumb_pb2 as pb
 
     return pb.DetachRequest(
         workload_id=workload,

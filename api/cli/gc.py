@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from api.cli.options import Format, Output, Socket, Timeout
-from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.cli.options import Format, Output, Socket, Timeout
+from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from api.client import Client
-    from api.v1 import netplumb_pb2 as pb
+    from netplumb.api.client.asynchronous import AsyncClient
+    from netplumb.api.v1 import netplumb_pb2 as pb
 
 _LIVES = "a container id, with all its interfaces, or with /IF_NAME behind it one of them"
 
@@ -51,12 +51,12 @@ def gc(
     """
     living = _living(alive or [], alive_file, none=none)
 
-    from api.cli.call import call
+    from netplumb.api.cli.call import call
 
     _show(call(socket, timeout, lambda client: _collect(client, source, living)), output)
 
 
-async def _collect(client: Client, source: str, living: Sequence[tuple[str, str]]) -> Sequence[pb.Attachment]:
+async def _collect(client: AsyncClient, source: str, living: Sequence[tuple[str, str]]) -> Sequence[pb.Attachment]:
     """The daemon is told of interfaces, so a container that lives as a whole is told by those that it has."""
     whole = {container_id for container_id, if_name in living if not if_name}
     alive = {(container_id, if_name or DEFAULT_IF_NAME) for container_id, if_name in living}
@@ -92,7 +92,7 @@ def _interface(text: str) -> tuple[str, str]:
 
 
 def _show(removed: Sequence[pb.Attachment], output: Format) -> None:
-    from api.cli.plain import plain, serialised
+    from netplumb.api.cli.plain import plain, serialised
 
     if output is not Format.TABLE:
         typer.echo(serialised([plain(it) for it in removed], output), nl=False)

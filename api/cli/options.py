@@ -15,7 +15,7 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
-NETNS_DIR = "/run/netns"  # that of models.attachment, which would load pydantic for --help
+NETNS_DIR = "/run/netns"  # that of netplumb.models.attachment, which would load pydantic for --help
 
 _DAEMON = "Daemon"
 

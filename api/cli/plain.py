@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from ruamel.yaml import YAML
 
-from api.cli.options import Format
+from netplumb.api.cli.options import Format
 
 Plain: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
 

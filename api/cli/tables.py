@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2 as pb
 
 WIDE = 4096
 """Columns when the output is not a terminal: a script's lines are not to be wrapped."""

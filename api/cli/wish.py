@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from api.cli.options import NETNS_DIR, ContainerId, Format, IfName, Output, Socket, Timeout, Workload, netns_path
-from api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.cli.options import (
+    NETNS_DIR,
+    ContainerId,
+    Format,
+    IfName,
+    Output,
+    Socket,
+    Timeout,
+    Workload,
+    netns_path,
+)
+from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from api.v1 import netplumb_pb2 as pb
+    from netplumb.api.v1 import netplumb_pb2 as pb
 
 Command: TypeAlias = "Callable[[pb.AttachRequest, Format, Socket, Timeout], None]"
 
@@ -147,7 +157,7 @@ def _request(
         ),
     ] = None,
 ) -> "pb.AttachRequest":
-    from api.v1 import netplumb_pb2 as pb
+    from netplumb.api.v1 import netplumb_pb2 as pb
 
     dns = pb.DNS(servers=dns_server, searches=dns_search, options=dns_option)
     limits = {
@@ -190,8 +200,8 @@ def _pairs(pairs: list[str] | None, option: str) -> dict[str, str]:
 def _port_mapping(text: str) -> "pb.PortMapping":
     from pydantic import TypeAdapter, ValidationError
 
-    from api.answers import port_mapping
-    from models.ports import PortMappings
+    from netplumb.api.answers import port_mapping
+    from netplumb.models.ports import PortMappings
 
     try:
         (mapping,) = TypeAdapter(PortMappings).validate_python((text,))
@@ -203,8 +213,8 @@ def _port_mapping(text: str) -> "pb.PortMapping":
 def _bandwidth(limits: dict[str, str]) -> "pb.Bandwidth | None":
     from pydantic import ValidationError
 
-    from api.answers import bandwidth
-    from models.bandwidth import Bandwidth
+    from netplumb.api.answers import bandwidth
+    from netplumb.models.bandwidth import Bandwidth
 
     if not limits:
         return None

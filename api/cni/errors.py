@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from api.cni.spec import CniError, Code
-from api.errors import INTERNAL_MESSAGE
-from api.text import printable
-from models import errors
+from netplumb.api.cni.spec import CniError, Code
+from netplumb.api.errors import INTERNAL_MESSAGE
+from netplumb.api.text import printable
+from netplumb.models import errors
 
 CODES: Mapping[type[BaseException], tuple[Code, str]] = MappingProxyType(
     {

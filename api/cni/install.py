@@ -16,9 +16,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from api.cni import loopback, plugin
-from api.cni.spec import SUPPORTED
-from api.cni.wire import socket_path
+from netplumb.api.cni import loopback, plugin
+from netplumb.api.cni.spec import SUPPORTED
+from netplumb.api.cni.wire import socket_path
 
 PLUGIN = "netplumb-cni"
 LOOPBACK = "loopback"

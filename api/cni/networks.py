@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Protocol
 
-from models.attachment import AttachmentKey, AttachmentSpec
-from models.status import AttachmentView, CheckReport, NodeStatus
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec
+from netplumb.models.status import AttachmentView, CheckReport, NodeStatus
 
 
 class Networks(Protocol):
@@ -14,7 +14,7 @@ class Networks(Protocol):
 
     An attachment is known by the container and the interface, as runtimes know it; where the daemon lost its record of
     that, and rebuilt it from the kernel, by `netns`, the path of the container's namespace. Refusals and step errors of
-    `models.errors` are what is raised.
+    `netplumb.models.errors` are what is raised.
     """
 
     async def attach(self, source: str, spec: AttachmentSpec) -> AttachmentView:

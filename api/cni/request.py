@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.cni.config import NetworkConfig
-from api.cni.spec import LATEST, CniError, Code, Command, check_version
-from api.mistakes import first_mistake
-from api.text import printable
-from models.attachment import CNI_SOURCE_PREFIX
+from netplumb.api.cni.config import NetworkConfig
+from netplumb.api.cni.spec import LATEST, CniError, Code, Command, check_version
+from netplumb.api.mistakes import first_mistake
+from netplumb.api.text import printable
+from netplumb.models.attachment import CNI_SOURCE_PREFIX
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _ARGS = frozenset(

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from api.cni.config import Result
-from api.cni.request import Request
-from api.cni.spec import number
-from models.base import IPAddress
-from models.kernel import FIRST_HOP_MAC, FIRST_HOP_V4, FIRST_HOP_V6, ip_words
-from models.naming import ifb_name, node_if_name
-from models.status import AttachmentView
+from netplumb.api.cni.config import Result
+from netplumb.api.cni.request import Request
+from netplumb.api.cni.spec import number
+from netplumb.models.base import IPAddress
+from netplumb.models.kernel import FIRST_HOP_MAC, FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.naming import ifb_name, node_if_name
+from netplumb.models.status import AttachmentView
 
 _NOTHING = Result()
 _WORKLOAD_END = 1  # its place among our interfaces, to which the addresses refer

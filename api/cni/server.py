@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from api.cni import wire
-from api.cni.service import Answer, Service, failed
-from api.cni.spec import LATEST, CniError, Code
-from api.unixsocket import PublishedSocket, publish, staged
+from netplumb.api.cni import wire
+from netplumb.api.cni.service import Answer, Service, failed
+from netplumb.api.cni.spec import LATEST, CniError, Code
+from netplumb.api.unixsocket import PublishedSocket, publish, staged
 
 REQUEST_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0

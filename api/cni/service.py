@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from api.cni.errors import cni_error
-from api.cni.networks import Networks
-from api.cni.request import Request, request, version_of
-from api.cni.result import add_result, missing
-from api.cni.spec import CniError, Code, Command
-from api.cni.wishes import attachment_spec
-from models.attachment import AttachmentKey
-from models.errors import NotReady, PoolExhausted
-from models.status import CheckReport
+from netplumb.api.cni.errors import cni_error
+from netplumb.api.cni.networks import Networks
+from netplumb.api.cni.request import Request, request, version_of
+from netplumb.api.cni.result import add_result, missing
+from netplumb.api.cni.spec import CniError, Code, Command
+from netplumb.api.cni.wishes import attachment_spec
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.errors import NotReady, PoolExhausted
+from netplumb.models.status import CheckReport
 
 log = structlog.get_logger(__name__)
 

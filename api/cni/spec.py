@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-from api.cni import plugin
+from netplumb.api.cni import plugin
 
 SUPPORTED = plugin.SUPPORTED
 LATEST = SUPPORTED[-1]

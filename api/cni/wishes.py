@@ -11,13 +11,13 @@ from ipaddress import ip_address, ip_interface
 
 from pydantic import ValidationError
 
-from api.cni.config import Bandwidth, PortMapping, RuntimeDns
-from api.cni.request import Request
-from api.cni.spec import CniError, Code
-from api.mistakes import Location, first_mistake
-from api.text import printable
-from models.attachment import AttachmentSpec, keepable_annotations
-from models.base import IPAddress
+from netplumb.api.cni.config import Bandwidth, PortMapping, RuntimeDns
+from netplumb.api.cni.request import Request
+from netplumb.api.cni.spec import CniError, Code
+from netplumb.api.mistakes import Location, first_mistake
+from netplumb.api.text import printable
+from netplumb.models.attachment import AttachmentSpec, keepable_annotations
+from netplumb.models.base import IPAddress
 
 _ENVIRONMENT = {
     "workload_id": "CNI_ARGS: K8S_POD_UID",

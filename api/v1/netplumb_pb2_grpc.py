@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from api.v1 import netplumb_pb2 as api_dot_v1_dot_netplumb__pb2
+from netplumb.api.v1 import netplumb_pb2 as netplumb_dot_api_dot_v1_dot_netplumb__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in api/v1/netplumb_pb2_grpc.py depends on'
+        + ' but the generated code in netplumb/api/v1/netplumb_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -36,48 +36,48 @@ class WorkloadNetworkingStub:
         """
         self.Attach = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Attach',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.AttachRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.AttachResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.AttachRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.AttachResponse.FromString,
                 _registered_method=True)
         self.Detach = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Detach',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.DetachRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.DetachResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DetachRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DetachResponse.FromString,
                 _registered_method=True)
         self.Status = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Status',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.StatusRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.StatusResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.StatusRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.StatusResponse.FromString,
                 _registered_method=True)
         self.Check = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Check',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.CheckRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.CheckResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckResponse.FromString,
                 _registered_method=True)
         self.Get = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Get',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.GetRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.GetResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetResponse.FromString,
                 _registered_method=True)
         self.List = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/List',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.ListRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.ListResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ListRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ListResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/netplumb.v1.WorkloadNetworking/Watch',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.WatchRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.WatchResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.WatchRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.WatchResponse.FromString,
                 _registered_method=True)
         self.Plan = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Plan',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.PlanRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.PlanResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PlanRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PlanResponse.FromString,
                 _registered_method=True)
         self.GC = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/GC',
-                request_serializer=api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
-                response_deserializer=api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
                 _registered_method=True)
 
 
@@ -158,48 +158,48 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Attach': grpc.unary_unary_rpc_method_handler(
                     servicer.Attach,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.AttachRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.AttachResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.AttachRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.AttachResponse.SerializeToString,
             ),
             'Detach': grpc.unary_unary_rpc_method_handler(
                     servicer.Detach,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.DetachRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.DetachResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DetachRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DetachResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.StatusRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.StatusResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.StatusRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.StatusResponse.SerializeToString,
             ),
             'Check': grpc.unary_unary_rpc_method_handler(
                     servicer.Check,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.CheckRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.CheckResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.GetRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.GetResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetResponse.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.ListRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.ListResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ListRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ListResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.WatchRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.WatchResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.WatchRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.WatchResponse.SerializeToString,
             ),
             'Plan': grpc.unary_unary_rpc_method_handler(
                     servicer.Plan,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.PlanRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.PlanResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PlanRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PlanResponse.SerializeToString,
             ),
             'GC': grpc.unary_unary_rpc_method_handler(
                     servicer.GC,
-                    request_deserializer=api_dot_v1_dot_netplumb__pb2.GCRequest.FromString,
-                    response_serializer=api_dot_v1_dot_netplumb__pb2.GCResponse.SerializeToString,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -227,8 +227,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Attach',
-            api_dot_v1_dot_netplumb__pb2.AttachRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.AttachResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.AttachRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.AttachResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -254,8 +254,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Detach',
-            api_dot_v1_dot_netplumb__pb2.DetachRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.DetachResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DetachRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DetachResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -281,8 +281,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Status',
-            api_dot_v1_dot_netplumb__pb2.StatusRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.StatusResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.StatusRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -308,8 +308,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Check',
-            api_dot_v1_dot_netplumb__pb2.CheckRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.CheckResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -335,8 +335,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Get',
-            api_dot_v1_dot_netplumb__pb2.GetRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.GetResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -362,8 +362,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/List',
-            api_dot_v1_dot_netplumb__pb2.ListRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.ListResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.ListRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.ListResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -389,8 +389,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Watch',
-            api_dot_v1_dot_netplumb__pb2.WatchRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.WatchResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.WatchRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -416,8 +416,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/Plan',
-            api_dot_v1_dot_netplumb__pb2.PlanRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.PlanResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.PlanRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.PlanResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -443,8 +443,8 @@ class WorkloadNetworking:
             request,
             target,
             '/netplumb.v1.WorkloadNetworking/GC',
-            api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
-            api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
             options,
             channel_credentials,
             insecure,

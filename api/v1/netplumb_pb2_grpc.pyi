@@ -16,9 +16,9 @@ repeated. Errors carry a message for the person who reads it and one of these co
   NOT_FOUND            Get and Check only: no attachment has this key
 """
 
-from api.v1 import netplumb_pb2 as _netplumb_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+from netplumb.api.v1 import netplumb_pb2 as _netplumb_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys

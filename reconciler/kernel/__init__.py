@@ -1,1 +1,3 @@
-"""The only place that knows pyroute2 and libnftables: bytes in, models out."""
+"""The only place that knows netlink, pyroute2 and libnftables: models come in, bytes go to the kernel, and what it
+answers comes out as models, or as one of the errors Retryable, Terminal and Conflict.
+"""

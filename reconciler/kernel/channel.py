@@ -15,8 +15,8 @@ from itertools import count
 from struct import unpack_from
 from typing import Self
 
-from models.errors import Retryable, errno_name
-from reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
+from netplumb.models.errors import Retryable, errno_name
+from netplumb.reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270

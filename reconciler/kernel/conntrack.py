@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from struct import pack
 
-from models.errors import Retryable, errno_name
-from models.ports import End, Port
-from reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
-from reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages
+from netplumb.models.errors import Retryable, errno_name
+from netplumb.models.ports import End, Port
+from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+from netplumb.reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages
 
 _CT_NEW, _CT_GET, _CT_DELETE = (1 << 8 | message for message in (0, 1, 2))  # NFNL_SUBSYS_CTNETLINK
 _TUPLE_ORIG, _TUPLE_REPLY, _ZONE, _FILTER = 1, 2, 18, 25

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from struct import unpack_from
 
-from models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Scope
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.wire import Buffer, attributes, string
+from netplumb.models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Scope
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.wire import Buffer, attributes, string
 
 
 def _u32(value: Buffer | None, default: int = 0) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from models.kernel import Address, Neighbour, Route, Scope
-from reconciler.kernel import decode, encode
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.wire import Buffer
+from netplumb.models.kernel import Address, Neighbour, Route, Scope
+from netplumb.reconciler.kernel import decode, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import Buffer
 
 _T = TypeVar("_T", Address, Route, Neighbour)
 

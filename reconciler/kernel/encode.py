@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from models.kernel import Address, Link, Neighbour, Route
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.wire import Request, attribute, text
+from netplumb.models.kernel import Address, Link, Neighbour, Route
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.wire import Request, attribute, text
 
 _U32 = Struct("=I")
 

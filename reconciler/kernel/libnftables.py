@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from models.errors import Retryable, StepError, Terminal, errno_name
+from netplumb.models.errors import Retryable, StepError, Terminal, errno_name
 
 _NFT_CTX_OUTPUT_JSON = 1 << 4
 _NFT_CTX_OUTPUT_NUMERIC_PROTO = 1 << 7  # names of protocols depend on the host's /etc/protocols

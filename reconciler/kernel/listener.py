@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from models.errors import Terminal, errno_name
-from models.kernel import Link, Scope
-from reconciler.kernel import decode, tc
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
-from reconciler.kernel.socketfilter import attach_filter, echo_filter
-from reconciler.kernel.wire import Buffer, attributes, messages
+from netplumb.models.errors import Terminal, errno_name
+from netplumb.models.kernel import Link, Scope
+from netplumb.reconciler.kernel import decode, tc
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
+from netplumb.reconciler.kernel.socketfilter import attach_filter, echo_filter
+from netplumb.reconciler.kernel.wire import Buffer, attributes, messages
 
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8

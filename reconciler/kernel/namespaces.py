@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
-from models.attachment import NETNS_DIR
-from models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
-from models.naming import key_of_alias
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.encode import get_link_by_index, link_header
-from reconciler.kernel.rtnetlink import IFLA_IFALIAS, RTM_NEWLINK
-from reconciler.kernel.wire import Request, attributes, string, text
+from netplumb.models.attachment import NETNS_DIR
+from netplumb.models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
+from netplumb.models.naming import key_of_alias
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.encode import get_link_by_index, link_header
+from netplumb.reconciler.kernel.rtnetlink import IFLA_IFALIAS, RTM_NEWLINK
+from netplumb.reconciler.kernel.wire import Request, attributes, string, text
 
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3), include/uapi/linux/nsfs.h

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from struct import pack, unpack_from
 
-from models.attachment import NETNS_DIR
-from models.errors import Retryable, errno_name
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.wire import Request, attribute, attributes
+from netplumb.models.attachment import NETNS_DIR
+from netplumb.models.errors import Retryable, errno_name
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import Request, attribute, attributes
 
 _RTGENMSG = bytes(4)  # family AF_UNSPEC, padded
 

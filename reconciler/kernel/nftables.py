@@ -17,15 +17,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import pack
 
-from models.errors import Retryable, StepError
-from models.kernel import KernelObject, Key, Step, Verb
-from models.nft import TABLE_SETS, NftChain, NftElement, NftSet
-from reconciler.kernel import nftjson
-from reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
-from reconciler.kernel.libnftables import Libnftables, failure
-from reconciler.kernel.nftevents import Commit
-from reconciler.kernel.nftjson import TABLE
-from reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
+from netplumb.models.errors import Retryable, StepError
+from netplumb.models.kernel import KernelObject, Key, Step, Verb
+from netplumb.models.nft import TABLE_SETS, NftChain, NftElement, NftSet
+from netplumb.reconciler.kernel import nftjson
+from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
+from netplumb.reconciler.kernel.libnftables import Libnftables, failure
+from netplumb.reconciler.kernel.nftevents import Commit
+from netplumb.reconciler.kernel.nftjson import TABLE
+from netplumb.reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
 _NFT_MSG_NEWTABLE = 10 << 8 | 0

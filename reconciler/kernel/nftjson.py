@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from models.kernel import KernelObject, Step, Verb
-from models.nft import NftChain, NftElement, NftSet, canonical_rule
+from netplumb.models.kernel import KernelObject, Step, Verb
+from netplumb.models.nft import NftChain, NftElement, NftSet, canonical_rule
 
 FAMILY, TABLE = "inet", "netplumb"
 Command = Mapping[str, Any]

@@ -14,7 +14,7 @@ from struct import Struct
 
 import structlog
 
-from models.errors import NetplumbError
+from netplumb.models.errors import NetplumbError
 
 NAME = b"\0netplumb/node"
 _UCRED = Struct("=iII")  # struct ucred: process, user, group; unix(7)

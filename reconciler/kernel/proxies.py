@@ -11,9 +11,9 @@ import socket
 from collections.abc import Set
 from dataclasses import dataclass
 
-from models.errors import Retryable, errno_name
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import (
+from netplumb.models.errors import Retryable, errno_name
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import (
     NETLINK_GET_STRICT_CHK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -23,7 +23,7 @@ from reconciler.kernel.channel import (
     REPLY_TIMEOUT_S,
     SOL_NETLINK,
 )
-from reconciler.kernel.wire import HEADER, messages
+from netplumb.reconciler.kernel.wire import HEADER, messages
 
 _RECEIVE_BYTES = 1 << 16
 _DONE_BYTES = 20  # a header and the dump's errno

@@ -6,11 +6,11 @@ import errno
 from contextlib import suppress
 from pathlib import Path
 
-from models.errors import NetplumbError, Retryable, errno_name
-from models.kernel import ADDRESS_PROTOCOL, Address, Scope
-from reconciler.kernel import dumps, encode
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.namespaces import LO_INDEX
+from netplumb.models.errors import NetplumbError, Retryable, errno_name
+from netplumb.models.kernel import ADDRESS_PROTOCOL, Address, Scope
+from netplumb.reconciler.kernel import dumps, encode
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
 
 PROBE = bytes((169, 254, 77, 254))
 

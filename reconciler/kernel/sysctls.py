@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from models.errors import Retryable, Terminal, errno_name
+from netplumb.models.errors import Retryable, Terminal, errno_name
 
 _ROOT = "/proc/sys/"
 _REMEDIES = {

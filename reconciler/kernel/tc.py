@@ -9,9 +9,9 @@ from __future__ import annotations
 from socket import htons
 from struct import Struct, pack, unpack_from
 
-from models.tc import PREFERENCE, IngressQdisc, Redirect, Tbf
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.wire import Buffer, Request, attribute, attributes, string, text
+from netplumb.models.tc import PREFERENCE, IngressQdisc, Redirect, Tbf
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.wire import Buffer, Request, attribute, attributes, string, text
 
 TC_H_ROOT = 0xFFFFFFFF
 TC_H_INGRESS = 0xFFFFFFF1

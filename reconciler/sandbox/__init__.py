@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import NetplumbError
-from reconciler.sandbox import demo as demonstration
-from reconciler.sandbox.child import NETPLUMB, POOLS, Daemon
-from reconciler.sandbox.proof import Proof
-from reconciler.sandbox.stage import OUTSIDE_ADDRESSES, SandboxError, enter, node_state
+from netplumb.models.errors import NetplumbError
+from netplumb.reconciler.sandbox import demo as demonstration
+from netplumb.reconciler.sandbox.child import NETPLUMB, POOLS, Daemon
+from netplumb.reconciler.sandbox.proof import Proof
+from netplumb.reconciler.sandbox.stage import OUTSIDE_ADDRESSES, SandboxError, enter, node_state
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 

@@ -17,9 +17,10 @@ from typing import Self, TypeVar
 
 import grpc
 
-from api.client import Client, ClientError
-from api.conversation import converse
-from reconciler.sandbox.stage import SandboxError, command, environment
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.conversation import converse
+from netplumb.api.client.errors import ClientError
+from netplumb.reconciler.sandbox.stage import SandboxError, command, environment
 
 POOLS = ("10.213.0.0/24", "fd13::/64")
 EXAMPLES = Path(__file__).parents[2] / "config" / "examples"
@@ -83,7 +84,7 @@ class Daemon:
             time.sleep(0.01)
         raise SandboxError(f"the daemon does not get ready; it said:\n{self.last_words()}")
 
-    def ask(self, question: Callable[[Client], Awaitable[Answer]], timeout_s: float = _ASK_TIMEOUT_S) -> Answer:
+    def ask(self, question: Callable[[AsyncClient], Awaitable[Answer]], timeout_s: float = _ASK_TIMEOUT_S) -> Answer:
         """One conversation over its socket. Raises ClientError."""
         return converse(self.socket, timeout_s, question)
 

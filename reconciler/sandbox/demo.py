@@ -9,16 +9,16 @@ from pathlib import Path
 
 from rich.text import Text
 
-from api.cli import tables
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import NETNS_DIR, AttachmentKey
-from models.naming import node_if_name
-from reconciler.sandbox import evidence
-from reconciler.sandbox.child import Daemon
-from reconciler.sandbox.proof import Proof
-from reconciler.sandbox.stage import GUEST, OUTSIDE_ADDRESSES, SandboxError
-from reconciler.sources import directory
+from netplumb.api.cli import tables
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import NETNS_DIR, AttachmentKey
+from netplumb.models.naming import node_if_name
+from netplumb.reconciler.sandbox import evidence
+from netplumb.reconciler.sandbox.child import Daemon
+from netplumb.reconciler.sandbox.proof import Proof
+from netplumb.reconciler.sandbox.stage import GUEST, OUTSIDE_ADDRESSES, SandboxError
+from netplumb.reconciler.sources import directory
 
 IF_NAME = "eth0"
 
@@ -79,7 +79,7 @@ def _attach_guest(daemon: Daemon) -> str:
         netns=pb.NetNSAttachment(netns_path=f"{NETNS_DIR}/{GUEST}", if_name=IF_NAME),
     )
 
-    async def attach(client: Client) -> str:
+    async def attach(client: AsyncClient) -> str:
         await client.status()  # so that the time is that of the call, not of the connection
         start = time.perf_counter()
         answer = await client.attach(request)
@@ -90,7 +90,7 @@ def _attach_guest(daemon: Daemon) -> str:
 
 
 def _attachments(daemon: Daemon) -> Sequence[pb.Attachment]:
-    async def everything(client: Client) -> list[pb.Attachment]:
+    async def everything(client: AsyncClient) -> list[pb.Attachment]:
         return [it async for it in client.list()]
 
     return daemon.ask(everything)

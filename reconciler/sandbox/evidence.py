@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from models.kernel import Address, Route, Scope
-from reconciler.kernel import dumps, encode
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.namespaces import Namespaces
-from reconciler.kernel.nftables import Nftables
-from reconciler.ownership import is_ours
-from reconciler.sandbox.stage import SandboxError, command, outcome, start
+from netplumb.models.kernel import Address, Route, Scope
+from netplumb.reconciler.decide.ownership import is_ours
+from netplumb.reconciler.kernel import dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.namespaces import Namespaces
+from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.sandbox.stage import SandboxError, command, outcome, start
 
 _PAUSE_S = 0.0002
 _PATIENCE_S = 15.0

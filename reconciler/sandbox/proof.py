@@ -7,9 +7,9 @@ from collections.abc import Callable
 from rich.console import RenderableType
 from rich.text import Text
 
-from api.cli import tables
-from api.client import ClientError
-from models.errors import NetplumbError
+from netplumb.api.cli import tables
+from netplumb.api.client.errors import ClientError
+from netplumb.models.errors import NetplumbError
 
 
 class Proof:

@@ -14,8 +14,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.attachment import NETNS_DIR
-from models.errors import NetplumbError, errno_name
+from netplumb.models.attachment import NETNS_DIR
+from netplumb.models.errors import NetplumbError, errno_name
 
 CLONE_NEWNS = 0x00020000  # include/uapi/linux/sched.h; os.unshare comes with Python 3.12
 CLONE_NEWNET = 0x40000000

@@ -1,1 +1,3 @@
-"""Sources of desired state. Each owns one partition of it and writes nothing else."""
+"""Sources of desired state: gRPC clients, CNI runtimes, state files. Each owns one partition of it and writes nothing
+else; what a client waits for, it waits for here.
+"""

@@ -11,11 +11,11 @@ from collections.abc import Set
 from dataclasses import replace
 from time import monotonic
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
-from models.errors import AlreadyHeld, NotFound
-from models.status import AttachmentView, CheckReport, NodeStatus
-from reconciler.desired import Desired
-from reconciler.sources.rpc import RpcSource
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.errors import AlreadyHeld, NotFound
+from netplumb.models.status import AttachmentView, CheckReport, NodeStatus
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.sources.rpc import RpcSource
 
 REPAIRED_WITHIN_S = 2.0
 _LOOK_EVERY_S = 0.1

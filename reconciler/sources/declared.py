@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
-from models.attachment import AttachmentSpec
-from models.status import Condition
-from reconciler.desired import Desired
+from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.status import Condition
+from netplumb.reconciler.desired.state import Desired
 
 SLICE_S = 0.002
 TOLD_MAX = 100

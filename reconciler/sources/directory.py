@@ -16,9 +16,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias
 
-from models.attachment import AttachmentSpec
-from reconciler.documents import MAX_BYTES
-from reconciler.sources.statefile import StateFileError, parse
+from netplumb.models.attachment import AttachmentSpec
+from netplumb.reconciler.settings.documents import MAX_BYTES
+from netplumb.reconciler.sources.statefile import StateFileError, parse
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

@@ -21,10 +21,10 @@ from typing import Protocol
 
 from watchfiles import Change, awatch
 
-from models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
-from models.errors import NetplumbError
-from reconciler.sources import directory as directories
-from reconciler.sources.directory import FileContent, Listing
+from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
+from netplumb.models.errors import NetplumbError
+from netplumb.reconciler.sources import directory as directories
+from netplumb.reconciler.sources.directory import FileContent, Listing
 
 SETTLE_S = 0.05
 POLL_S = 2.0

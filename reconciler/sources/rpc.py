@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
-from models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
-from models.kernel import Step, kind_of
-from models.status import (
+from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
+from netplumb.models.kernel import Step, kind_of
+from netplumb.models.status import (
     AttachmentView,
     CheckReport,
     Condition,
@@ -24,15 +24,15 @@ from models.status import (
     PlannedChange,
     WatchEvent,
 )
-from reconciler.converge import preview
-from reconciler.desired import Desired
-from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
-from reconciler.linux import LinuxKernel
-from reconciler.loop import Loop
-from reconciler.nodewide import NodeWide
-from reconciler.plan import Plan
-from reconciler.results import Tally
-from reconciler.statuses import Statuses
+from netplumb.reconciler.converge.attachment import preview
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.decide.plan import Plan
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
+from netplumb.reconciler.loop.loop import Loop
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.status.results import Tally
+from netplumb.reconciler.status.statuses import Statuses
 
 _Read = TypeVar("_Read")
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from models.attachment import AttachmentKey, AttachmentSpec
-from models.errors import NetplumbError
-from models.statefile import AttachmentDocument
-from reconciler import documents
-from reconciler.documents import Mistake, shown
-from reconciler.mistakes import wrongs
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec
+from netplumb.models.errors import NetplumbError
+from netplumb.models.statefile import AttachmentDocument
+from netplumb.reconciler.settings import documents
+from netplumb.reconciler.settings.documents import Mistake, shown
+from netplumb.reconciler.settings.mistakes import wrongs
 
 _TOLD = 20
 """Mistakes in one message; a file of thousands is wrong in one way a thousand times."""

@@ -10,13 +10,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e.hosts import Host
 
 CALL_TIMEOUT_S = 60.0
 
-Call: TypeAlias = Callable[[Client], Awaitable[object]]
+Call: TypeAlias = Callable[[AsyncClient], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,18 @@ class Timed:
 
 
 @asynccontextmanager
-async def connected(socket: Path, count: int) -> AsyncIterator[list[Client]]:
+async def connected(socket: Path, count: int) -> AsyncIterator[list[AsyncClient]]:
     """Clients with a connection each."""
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Client(socket, CALL_TIMEOUT_S)) for _ in range(count)]
+        yield [await stack.enter_async_context(AsyncClient(socket, CALL_TIMEOUT_S)) for _ in range(count)]
 
 
-async def timed(clients: Sequence[Client], calls: Iterable[Call]) -> Timed:
+async def timed(clients: Sequence[AsyncClient], calls: Iterable[Call]) -> Timed:
     """Every client takes the next call when its last one is answered."""
     waiting = iter(calls)
     each: list[float] = []
 
-    async def work(client: Client) -> None:
+    async def work(client: AsyncClient) -> None:
         for call in waiting:
             started = perf_counter()
             await call(client)

@@ -21,7 +21,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.bench.servers import daemon
 from tests.e2e import wishes
 from tests.e2e.echoes import serving
@@ -61,7 +61,7 @@ class Ratio:
         return self.value >= self.most if self.falling else self.value <= self.most
 
 
-async def change_ms(client: Client, host: Host, ports: list[str]) -> float:
+async def change_ms(client: AsyncClient, host: Host, ports: list[str]) -> float:
     """How long it takes to change the mappings of a live attachment."""
     started = perf_counter()
     await client.attach(wishes.attach(host, ports=ports))
@@ -79,7 +79,7 @@ def connect_us(outside: Host) -> float:
     return median(times)
 
 
-async def mappings(client: Client, outside: Host, hosts: list[Host], extra: Host) -> list[Ratio]:
+async def mappings(client: AsyncClient, outside: Host, hosts: list[Host], extra: Host) -> list[Ratio]:
     """Before and after there are thousands of mappings and a hundred ranges: what one more costs its writer, and what
     looking one up costs a connection."""
     first, *_ = hosts
@@ -103,7 +103,7 @@ async def mappings(client: Client, outside: Host, hosts: list[Host], extra: Host
     ]
 
 
-async def one_by_one(client: Client, hosts: list[Host]) -> Ratio:
+async def one_by_one(client: AsyncClient, hosts: list[Host]) -> Ratio:
     """A thousand mappings, each an Attach of its own."""
     for host in hosts:
         await client.attach(wishes.attach(host))
@@ -144,7 +144,7 @@ def stream_gbit(source: Host, target: Host, address: str) -> float:
         server.wait()
 
 
-async def throughput(client: Client, one: Host, other: Host) -> Ratio:
+async def throughput(client: AsyncClient, one: Host, other: Host) -> Ratio:
     """With every guard on, and a mapping and both workloads open to each other, so that each rule is passed."""
     await client.attach(wishes.attach(one, isolate_node=True, isolate_workloads=False))
     wish = wishes.attach(other, isolate_node=True, isolate_workloads=False, ports=("9999:99",))

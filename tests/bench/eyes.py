@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-from models.attachment import Attachment, AttachmentSpec, NetnsRef
-from models.bandwidth import NO_LIMITS, Bandwidth
-from models.errors import NotANetworkNamespace, StepError
-from models.kernel import RT_PROTOCOL, Address, KernelObject, Link, Route, Scope
-from models.naming import workload_mac
-from reconciler.kernel import decode, dumps, encode
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
-from reconciler.kernel.wire import attributes
-from reconciler.observe import observe
+from netplumb.models.attachment import Attachment, AttachmentSpec, NetnsRef
+from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
+from netplumb.models.errors import NotANetworkNamespace, StepError
+from netplumb.models.kernel import RT_PROTOCOL, Address, KernelObject, Link, Route, Scope
+from netplumb.models.naming import workload_mac
+from netplumb.reconciler.converge.observe import observe
+from netplumb.reconciler.kernel import decode, dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
+from netplumb.reconciler.kernel.wire import attributes
 from tests.damage.table import Damage, Group
 from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
 from tests.e2e.hosts import Host

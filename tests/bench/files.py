@@ -21,7 +21,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.bench.calls import attach, connected, detach, timed
 from tests.bench.servers import daemon
 from tests.bench.soak import made
@@ -48,7 +48,7 @@ class Phase:
 @dataclass(frozen=True, slots=True)
 class Bench:
     running: Daemon
-    client: Client
+    client: AsyncClient
     workloads: Sequence[Host]
 
     async def known(self) -> int:

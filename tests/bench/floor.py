@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from socket import socket
 from time import perf_counter
 
-from models.kernel import LINK_GROUP, Address, LinkUp, Sysctl
-from reconciler.kernel import encode, sysctls
-from reconciler.kernel.namespaces import LO_INDEX
-from reconciler.render.firsthop import render_first_hop
-from reconciler.render.forwarding import render_forwarding
+from netplumb.models.kernel import LINK_GROUP, Address, LinkUp, Sysctl
+from netplumb.reconciler.decide.render.firsthop import render_first_hop
+from netplumb.reconciler.decide.render.forwarding import render_forwarding
+from netplumb.reconciler.kernel import encode, sysctls
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from tests.bench.objects import NODE, Objects, objects
 from tests.bench.wires import assemble, carry_out, opened
 from tests.e2e.hosts import Host

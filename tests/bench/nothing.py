@@ -9,9 +9,9 @@ from typing import Any
 
 import grpc
 
-from api.server import REQUEST_MAX_BYTES, SERVICE
-from api.unixsocket import grpc_address
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.server.server import REQUEST_MAX_BYTES, SERVICE
+from netplumb.api.unixsocket import grpc_address
+from netplumb.api.v1 import netplumb_pb2 as pb
 
 ANSWER = pb.AttachResponse(ip=[bytes(4), bytes(16)])
 

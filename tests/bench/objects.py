@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
-from models.attachment import Attachment, AttachmentSpec, NetnsRef
-from models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope, Step
-from models.naming import node_if_name, workload_mac
-from models.network import Families, Node
-from reconciler.kernel import encode
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.namespaces import LO_INDEX
-from reconciler.kernel.wire import Request, text
-from reconciler.plan import plan
-from reconciler.render import render_attachment
+from netplumb.models.attachment import Attachment, AttachmentSpec, NetnsRef
+from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope, Step
+from netplumb.models.naming import node_if_name, workload_mac
+from netplumb.models.network import Families, Node
+from netplumb.reconciler.decide.plan import plan
+from netplumb.reconciler.decide.render import render_attachment
+from netplumb.reconciler.kernel import encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
+from netplumb.reconciler.kernel.wire import Request, text
 from tests.bench.wires import Datagram, assemble
 
 POOLS = ("10.214.0.0/16", "fd14::/64")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.bench.calls import Call, Timed, attach, detach, timed
 from tests.bench.floor import Floor
 from tests.bench.plugin import Plugin
@@ -38,9 +38,9 @@ class Bench:
     floor: Floor
     workloads: Sequence[Host]
     as_new: Callable[[], None]
-    one: Sequence[Client]
-    many: Sequence[Client]
-    nothing: Sequence[Client]
+    one: Sequence[AsyncClient]
+    many: Sequence[AsyncClient]
+    nothing: Sequence[AsyncClient]
     plugin: Plugin
 
     async def round(self, samples: Samples) -> None:
@@ -64,7 +64,7 @@ class Bench:
         await asyncio.sleep(SETTLE_S)
         samples.add("plugin del", self.plugin.deletes(self.workloads[:PLUGIN_CALLS]))
 
-    async def _part(self, samples: Samples, name: str, clients: Sequence[Client], calls: Sequence[Call]) -> None:
+    async def _part(self, samples: Samples, name: str, clients: Sequence[AsyncClient], calls: Sequence[Call]) -> None:
         if name.startswith("attach"):
             self.as_new()
         await asyncio.sleep(SETTLE_S)

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.bench.calls import attach, connected, detach, timed
 from tests.bench.floor import Floor, floor
 from tests.bench.loopbacks import loopbacks
@@ -117,7 +117,7 @@ class Bench:
             probing.detach()
         return Spent(median(samples) * 1e3, cpu / len(samples) * 1e3)
 
-    async def attach_at(self, client: Client, pid: int) -> Spent:
+    async def attach_at(self, client: AsyncClient, pid: int) -> Spent:
         samples: list[float] = []
         cpu = 0.0
         for _ in range(self.rounds):
@@ -175,7 +175,7 @@ def _floors(bench: Bench) -> tuple[Spent, Spent]:
         return few, many
 
 
-async def _resync(running: Daemon, client: Client, keys: int) -> float:
+async def _resync(running: Daemon, client: AsyncClient, keys: int) -> float:
     """Processor seconds of one pass over everything, started by a reload of the settings."""
     before = (await client.status()).counters
     started = await _quiet(running)
@@ -204,7 +204,7 @@ async def _quiet(running: Daemon) -> float:
     raise AssertionError(f"the daemon does not come to rest within {WITHIN_S} s")
 
 
-async def _killed_and_started(running: Daemon, client: Client, count: int) -> tuple[float, float]:
+async def _killed_and_started(running: Daemon, client: AsyncClient, count: int) -> tuple[float, float]:
     """Seconds from the start to the first answer, and until every attachment has been looked at."""
 
     async def in_sync() -> bool:

@@ -19,7 +19,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.bench.calls import Call, attach, connected, detach
 from tests.bench.servers import daemon
 from tests.e2e.hosts import Host, temporary
@@ -74,7 +74,7 @@ class Soaked:
         return found
 
 
-async def soak(pid: int, clients: Sequence[Client], workloads: Sequence[Host], cycles: int) -> Soaked:
+async def soak(pid: int, clients: Sequence[AsyncClient], workloads: Sequence[Host], cycles: int) -> Soaked:
     """Each client attaches and detaches workloads of its own, all at the same time."""
     shares = [workloads[number :: len(clients)] for number in range(len(clients))]
     await _cycles(clients, shares, max(WARM_UP_CYCLES, cycles // WARM_UP_PART))
@@ -93,10 +93,10 @@ async def _held(pid: int) -> Footprint:
     return footprint(pid)
 
 
-async def _cycles(clients: Sequence[Client], shares: Sequence[Sequence[Host]], count: int) -> None:
+async def _cycles(clients: Sequence[AsyncClient], shares: Sequence[Sequence[Host]], count: int) -> None:
     left = iter(range(count))
 
-    async def work(client: Client, calls: Sequence[tuple[Call, Call]]) -> None:
+    async def work(client: AsyncClient, calls: Sequence[tuple[Call, Call]]) -> None:
         for number, _ in enumerate(left):
             for call in calls[number % len(calls)]:
                 await call(client)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api.v1 import netplumb_pb2 as pb
-from models.kernel import Scope
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.kernel import Scope
 from tests.contract.damages import DAMAGES, NODE_LINK_RENAMED, V4, V6, Damage
 from tests.e2e.hosts import Host
 

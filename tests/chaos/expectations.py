@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeAlias
 
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.chaos.foreigners import THEIRS_ON_LO
 from tests.chaos.readings import Reading
 from tests.chaos.wishes import EVERY_POOL, VISITORS

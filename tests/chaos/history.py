@@ -12,7 +12,7 @@ import grpc
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.chaos import verdicts
 from tests.chaos.damages import ATTACHMENT_DAMAGES, LINES, MARKS, UNTOLD
 from tests.chaos.drawn import wishes
@@ -46,7 +46,7 @@ class History(RuleBasedStateMachine):
     )
     def begin(self, resync_s: int, population: list[Wish]) -> None:
         self.world = World(self.stack, resync_s)
-        self.client: Client = self.world.open_client()
+        self.client: AsyncClient = self.world.open_client()
         self.tell(f"resync every {resync_s} s")
         self.do(self.client.__aenter__())
         self.do(self.world.start())

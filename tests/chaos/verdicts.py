@@ -6,8 +6,8 @@ import asyncio
 import copy
 from collections.abc import Iterator, Sequence
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests import namespaces
 from tests.chaos import expectations
 from tests.chaos.readings import Reading, read
@@ -22,7 +22,7 @@ LOOK_AGAIN_S = 0.1
 FREE = Footprint(rss_kib=32 << 10, fds=12, threads=12)
 
 
-async def quiet(world: World, client: Client) -> None:
+async def quiet(world: World, client: AsyncClient) -> None:
     """Waits until everything is as was asked for."""
     assert world.daemon.running, f"the daemon ended by itself:\n{world.daemon.logged()}"
     ends = asyncio.get_running_loop().time() + QUIET_WITHIN_S
@@ -37,7 +37,7 @@ async def quiet(world: World, client: Client) -> None:
     assert "Traceback" not in world.daemon.logged(), "the daemon logged an unexpected error"
 
 
-async def _problems(world: World, client: Client) -> list[str]:
+async def _problems(world: World, client: AsyncClient) -> list[str]:
     listed = [each async for each in client.list()]
     trial = copy.deepcopy(world.wishes)
     by_rpc = {(each.workload_id, each.if_name): each for each in listed if each.source == "rpc"}
@@ -87,7 +87,7 @@ def _assert_has_not_grown(world: World) -> None:
     assert held.threads <= first.threads + FREE.threads, f"threads: {first} at first, {held} now"
 
 
-async def empty(world: World, client: Client) -> None:
+async def empty(world: World, client: AsyncClient) -> None:
     """Takes every wish back; nothing of ours may be left over but what the node has anyway."""
     for name in tuple(world.wishes.files):
         world.remove_file(name)

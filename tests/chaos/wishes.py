@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e.hosts import Host
 from tests.e2e.wishes import attach
 

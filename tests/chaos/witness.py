@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from models.errors import Retryable
-from models.kernel import RT_PROTOCOL, ip_words
-from reconciler.kernel import encode
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.wire import attributes
+from netplumb.models.errors import Retryable
+from netplumb.models.kernel import RT_PROTOCOL, ip_words
+from netplumb.reconciler.kernel import encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import attributes
 from tests.e2e.hosts import Host
 
 _EVERY_S = 0.01

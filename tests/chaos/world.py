@@ -14,9 +14,10 @@ from tempfile import TemporaryDirectory
 
 import grpc
 
-from api.client import Client, ClientError
-from api.v1 import netplumb_pb2 as pb
-from models.kernel import Scope
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.kernel import Scope
 from tests import namespaces
 from tests.chaos.damages import NODE_DAMAGES, Victim
 from tests.chaos.foreigners import Foreigners
@@ -67,7 +68,7 @@ class World:
         self.marks_taken: set[Key] = set()
         self.first_held: dict[int, Footprint] = {}
 
-    def open_client(self) -> Client:
+    def open_client(self) -> AsyncClient:
         return self.daemon.client(timeout_s=CALL_WITHIN_S)
 
     # Namespaces.
@@ -137,7 +138,7 @@ class World:
         self.pools = pools
         self.daemon.configure(pools=pools, netns_gone_grace_s=GRACE_S)
 
-    async def reload(self, client: Client, pools: tuple[str, ...]) -> None:
+    async def reload(self, client: AsyncClient, pools: tuple[str, ...]) -> None:
         """Other pools for what comes; waits until they are in force."""
         self.configure(pools)
         self.daemon.reload()
@@ -154,7 +155,7 @@ class World:
 
     # Wishes.
 
-    async def attach(self, client: Client, wish: Wish) -> grpc.StatusCode | None:
+    async def attach(self, client: AsyncClient, wish: Wish) -> grpc.StatusCode | None:
         """The code of the refusal; None is success."""
         try:
             answer = await client.attach(wish.request())
@@ -163,7 +164,7 @@ class World:
         assert wish.is_listed_as(answer.attachment), f"asked for {wish}, got {answer.attachment}"
         return None
 
-    async def detach(self, client: Client, key: Key, path: str = "") -> grpc.StatusCode | None:
+    async def detach(self, client: AsyncClient, key: Key, path: str = "") -> grpc.StatusCode | None:
         workload_id, if_name = key
         try:
             await client.detach(detach(workload_id, path, if_name=if_name))
@@ -171,7 +172,7 @@ class World:
             return error.code
         return None
 
-    async def collect_garbage(self, client: Client, alive: Sequence[Key]) -> None:
+    async def collect_garbage(self, client: AsyncClient, alive: Sequence[Key]) -> None:
         """Takes all RPCs' attachments away but these."""
         gone = self.wishes.rpc.keys() - set(alive)
         removed = {(each.workload_id, each.if_name) for each in await client.gc(alive)}

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.kernel import Address, LinkUp, Neighbour, Route, Scope
-from models.naming import node_if_name
+from netplumb.models.kernel import Address, LinkUp, Neighbour, Route, Scope
+from netplumb.models.naming import node_if_name
 from tests.contract.fake import Bound, KernelRefusal, Side
 from tests.contract.worlds import ADDRESSES, FakeWorld, LinuxWorld, World, attached, fake_world, wish
 

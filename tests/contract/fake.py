@@ -12,16 +12,28 @@ from errno import EACCES, EEXIST, EINVAL, ENETDOWN, ENETUNREACH, ENODEV
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from models.attachment import NETNS_DIR, Attachment, AttachmentKey
-from models.errors import Conflict, NotANetworkNamespace, StepError
-from models.kernel import Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope, Step, Verb, scope_of
-from models.naming import alias_of, key_of_alias, node_if_name
-from models.network import Families
-from reconciler.apply import Applied, step_error
-from reconciler.kernel.namespaces import Namespace, NamespaceMissingError
-from reconciler.linux import Doomed
-from reconciler.observe import NodeSnapshot, Observed
-from reconciler.ownership import is_our_link
+from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
+from netplumb.models.errors import Conflict, NotANetworkNamespace, StepError
+from netplumb.models.kernel import (
+    Address,
+    KernelObject,
+    Key,
+    Link,
+    LinkUp,
+    Neighbour,
+    Route,
+    Scope,
+    Step,
+    Verb,
+    scope_of,
+)
+from netplumb.models.naming import alias_of, key_of_alias, node_if_name
+from netplumb.models.network import Families
+from netplumb.reconciler.converge.apply import Applied, step_error
+from netplumb.reconciler.converge.linux import Doomed
+from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
+from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
 Bound = LinkUp | Address | Neighbour | Route
 _REPLACED_MAC = bytes.fromhex("0200000000ee")

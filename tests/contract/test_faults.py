@@ -7,9 +7,9 @@ from errno import EBUSY, EEXIST, EINVAL, ENOBUFS, ENODEV, ENOMEM, EOPNOTSUPP, EP
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.attachment import NetnsRef
-from models.errors import Retryable
-from models.naming import node_if_name
+from netplumb.models.attachment import NetnsRef
+from netplumb.models.errors import Retryable
+from netplumb.models.naming import node_if_name
 from tests.contract.damages import DAMAGES, Damage, inflict, is_possible
 from tests.contract.worlds import FakeWorld, attached, cookie_of, fake_world, passed, path_of, planned, wish
 

@@ -7,14 +7,14 @@ from ipaddress import ip_address
 
 import pytest
 
-from models.attachment import NetnsRef
-from models.errors import Conflict
-from models.kernel import Address, Link, Route, Scope
-from models.naming import node_if_name
-from reconciler.converge import Reach, Work, converge
-from reconciler.linux import Doomed
-from reconciler.ownership import is_ours
-from reconciler.render import render_attachment
+from netplumb.models.attachment import NetnsRef
+from netplumb.models.errors import Conflict
+from netplumb.models.kernel import Address, Link, Route, Scope
+from netplumb.models.naming import node_if_name
+from netplumb.reconciler.converge.attachment import Reach, Work, converge
+from netplumb.reconciler.converge.linux import Doomed
+from netplumb.reconciler.decide.ownership import is_ours
+from netplumb.reconciler.decide.render import render_attachment
 from tests.contract.damages import inflict, named
 from tests.contract.worlds import NODE, World, cookie_of, mark_of, passed, path_of, planned, seen, wish
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from models.kernel import Address, Link, Route, Scope
-from models.naming import node_if_name
+from netplumb.models.kernel import Address, Link, Route, Scope
+from netplumb.models.naming import node_if_name
 from tests.contract.damages import DAMAGES, NODE_LINK_RENAMED, Damage, inflict, named
 from tests.contract.worlds import FakeWorld, LinuxWorld, World, attached, passed, planned, seen, wish
 

@@ -9,14 +9,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Protocol
 
-from models.attachment import NETNS_DIR, Attachment, AttachmentKey, AttachmentSpec, NetnsRef
-from models.errors import StepError
-from models.kernel import Address, KernelObject, Link, LinkUp, Route, Scope
-from models.naming import alias_of, workload_mac
-from models.network import Node
-from reconciler.converge import Kernel, Outcome, Work, converge, preview
-from reconciler.kernel.nftables import Nftables
-from reconciler.linux import Doomed, LinuxKernel
+from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey, AttachmentSpec, NetnsRef
+from netplumb.models.errors import StepError
+from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Route, Scope
+from netplumb.models.naming import alias_of, workload_mac
+from netplumb.models.network import Node
+from netplumb.reconciler.converge.attachment import Kernel, Outcome, Work, converge, preview
+from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.kernel.nftables import Nftables
 from tests.contract.fake import FakeKernel, Side
 from tests.e2e.hosts import Host, temporary
 

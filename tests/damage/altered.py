@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator
 from unittest import mock
 
-from reconciler import daemon, fights, main
-from reconciler.kernel.listener import Event, Listener
+from netplumb.reconciler import daemon, main
+from netplumb.reconciler.kernel.listener import Event, Listener
+from netplumb.reconciler.pacing import fights
 
 PROGRAMS = {name: (sys.executable, "-m", "tests.damage.altered", name) for name in ("deaf", "relentless")}
 

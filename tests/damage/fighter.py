@@ -13,9 +13,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn
 
-from models.kernel import RT_SCOPE_LINK, Route, Scope
-from reconciler.kernel import encode
-from reconciler.kernel.channel import Channel
+from netplumb.models.kernel import RT_SCOPE_LINK, Route, Scope
+from netplumb.reconciler.kernel import encode
+from netplumb.reconciler.kernel.channel import Channel
 
 BREATH_S = 0.002
 

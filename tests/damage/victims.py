@@ -6,9 +6,9 @@ import re
 import subprocess
 from dataclasses import dataclass
 
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import AttachmentKey
-from models.naming import ifb_name, node_if_name
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import ifb_name, node_if_name
 from tests.damage.table import Damage, Place
 from tests.e2e.hosts import COMMAND_TIMEOUT_S, Host
 from tests.e2e.wishes import attach

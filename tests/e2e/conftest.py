@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests import namespaces
 from tests.e2e.daemons import POOLS, Daemon
 from tests.e2e.hosts import Host, temporary
@@ -105,7 +105,7 @@ async def daemon(start_daemon: StartDaemon) -> Daemon:
 
 
 @pytest.fixture
-async def client(daemon: Daemon) -> AsyncIterator[Client]:
+async def client(daemon: Daemon) -> AsyncIterator[AsyncClient]:
     async with daemon.client() as client:
         yield client
 

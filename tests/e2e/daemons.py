@@ -18,7 +18,8 @@ from typing import Protocol, Self
 
 import grpc
 
-from api.client import Client, ClientError, Unreachable
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError, Unreachable
 from tests.e2e.hosts import Host, temporary
 
 ROOT = Path(__file__).parents[2]
@@ -110,8 +111,8 @@ class Daemon:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def client(self, timeout_s: float = 10.0) -> Client:
-        return Client(self.socket, timeout_s)
+    def client(self, timeout_s: float = 10.0) -> AsyncClient:
+        return AsyncClient(self.socket, timeout_s)
 
     async def start(self, *, ready: bool = True) -> Self:
         """Starts it and waits until it answers, and is ready unless it cannot be."""

@@ -52,8 +52,8 @@ def install() -> None:
     _replace(os, "write", meeting(os.write, write_of_a_switch))
     _replace(os, "unlink", meeting(os.unlink, namespace_name("unlink name")))
     _replace(os, "link", meeting(os.link, namespace_name("link name")))
-    from reconciler import fights
-    from reconciler.linux import LinuxKernel
+    from netplumb.reconciler.converge.linux import LinuxKernel
+    from netplumb.reconciler.pacing import fights
 
     # A scenario that damages the same object again and again would be taken for a tool to be fought.
     _replace(fights, "PAUSE_FIRST_S", 0.0)
@@ -94,7 +94,7 @@ def _run(daemon: Callable[[], None]) -> NoReturn:
 if __name__ == "__main__":
     FAULTS.armoury = Armoury(Path(sys.argv.pop(1)))
     install()
-    for module in ("reconciler.main", "reconciler.configuration", "reconciler.daemon"):
-        import_module(module)
+    for module in ("main", "settings.configuration", "daemon"):
+        import_module(f"netplumb.reconciler.{module}")
     gc.freeze()  # so that a fork's collections leave the shared pages alone
-    serve(sys.modules["reconciler.main"].main)
+    serve(sys.modules["netplumb.reconciler.main"].main)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from api.server import SERVICE
+from netplumb.api.server.server import SERVICE
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e.daemons import Daemon
 
 Lose = Callable[[Path], None]
@@ -58,16 +58,16 @@ async def start_without_store(daemon: Daemon, lose: Lose = delete) -> Daemon:
     return await daemon.start()
 
 
-async def store_rebuilt(client: Client) -> pb.Condition | None:
+async def store_rebuilt(client: AsyncClient) -> pb.Condition | None:
     """What Status says of the store."""
     status = await client.status()
     return next((found for found in status.conditions if found.type == "StoreRebuilt"), None)
 
 
-async def listed(client: Client) -> dict[str, pb.Attachment]:
+async def listed(client: AsyncClient) -> dict[str, pb.Attachment]:
     return {found.workload_id: found async for found in client.list()}
 
 
-async def all_attached(client: Client, count: int) -> bool:
+async def all_attached(client: AsyncClient, count: int) -> bool:
     phases = [found.phase async for found in client.list()]
     return phases == ["Attached"] * count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.daemons import Daemon
 from tests.e2e.waiting import until
 from tests.footprint import footprint
@@ -14,7 +14,7 @@ def resident_bytes(daemon: Daemon) -> int:
     return footprint(daemon.process.pid).rss_kib << 10
 
 
-async def descriptors_when_connected(daemon: Daemon, client: Client) -> int:
+async def descriptors_when_connected(daemon: Daemon, client: AsyncClient) -> int:
     """With the client's own connection, which it opens with its first call."""
     await client.status()
     return footprint(daemon.process.pid).fds

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from api.cni.install import Places, install
+from netplumb.api.cni.install import Places, install
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until

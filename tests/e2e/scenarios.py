@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import AttachmentKey
-from models.naming import ifb_name, node_if_name
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import ifb_name, node_if_name
 from tests.e2e.faultydaemons import WITHIN_S
 from tests.e2e.sites import Site
 from tests.e2e.statefiles import declare, document

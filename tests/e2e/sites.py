@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests import namespaces
 from tests.e2e.conftest import UPLINK, MakeHost
 from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon
@@ -41,7 +41,7 @@ class Site:
     spare: Host
     keeper: Host
     daemon: FaultyDaemon
-    client: Client
+    client: AsyncClient
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def attach(self, host: Host, workload_id: str = "", **wish: Any) -> tuple[str, ...]:

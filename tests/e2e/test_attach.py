@@ -7,9 +7,9 @@ from ipaddress import ip_address, ip_network
 import grpc
 import pytest
 
-from api.client import Client
-from models.attachment import AttachmentKey
-from models.naming import alias_of, node_if_name, workload_mac
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import alias_of, node_if_name, workload_mac
 from tests.e2e.conftest import MakeHost, StartDaemon
 from tests.e2e.daemons import POOLS
 from tests.e2e.hosts import Host, kernel_state
@@ -19,7 +19,7 @@ WEB = AttachmentKey("web", "eth0")
 FIRST_HOP_MAC = "02:9c:52:fe:6d:0a"
 
 
-async def test_one_address_of_each_family_is_answered_as_raw_bytes(client: Client, web: Host) -> None:
+async def test_one_address_of_each_family_is_answered_as_raw_bytes(client: AsyncClient, web: Host) -> None:
     """Attach answers 4 and 16 raw bytes, from the pools of the two families."""
     answer = await client.attach(attach(web))
     assert [len(raw) for raw in answer.ip] == [4, 16]
@@ -29,7 +29,7 @@ async def test_one_address_of_each_family_is_answered_as_raw_bytes(client: Clien
     assert list(answer.attachment.addresses) == list(texts(answer))
 
 
-async def test_the_node_holds_link_routes_and_neighbours(client: Client, node: Host, web: Host) -> None:
+async def test_the_node_holds_link_routes_and_neighbours(client: AsyncClient, node: Host, web: Host) -> None:
     """When Attach returns, the node's end, the host routes and the permanent neighbours are in the kernel."""
     answer = await client.attach(attach(web))
     name = node_if_name(WEB)
@@ -49,7 +49,7 @@ async def test_the_node_holds_link_routes_and_neighbours(client: Client, node: H
     assert ("fe80::1", name) in node.proxy_neighbours()
 
 
-async def test_the_node_holds_what_it_needs_once(client: Client, node: Host) -> None:
+async def test_the_node_holds_what_it_needs_once(client: AsyncClient, node: Host) -> None:
     """The first hop and the node's own addresses are on lo, forwarding is on, and the table is there."""
     assert {"169.254.77.1/32", "10.213.0.1/32", "fd13::1/128"} <= node.addresses("lo")
     assert node.sysctl("net/ipv4/ip_forward") == "1"
@@ -57,7 +57,7 @@ async def test_the_node_holds_what_it_needs_once(client: Client, node: Host) -> 
     assert "table inet netplumb" in node.ruleset()
 
 
-async def test_the_workload_holds_addresses_and_routes(client: Client, web: Host) -> None:
+async def test_the_workload_holds_addresses_and_routes(client: AsyncClient, web: Host) -> None:
     """In the workload lo is up, the interface has its addresses, and both default routes prefer them."""
     answer = await client.attach(attach(web))
     assert "UP" in web.link("lo")["flags"]
@@ -78,7 +78,7 @@ async def test_the_workload_holds_addresses_and_routes(client: Client, web: Host
         assert web.neighbours("eth0")[gateway]["state"] == ["PERMANENT"]
 
 
-async def test_the_same_again_changes_nothing(client: Client, node: Host, web: Host) -> None:
+async def test_the_same_again_changes_nothing(client: AsyncClient, node: Host, web: Host) -> None:
     """The same Attach again returns the same addresses and generation, and makes nothing anew."""
     first = await client.attach(attach(web, labels={"app": "web"}))
     before = kernel_state(node, web)
@@ -88,7 +88,7 @@ async def test_the_same_again_changes_nothing(client: Client, node: Host, web: H
     assert kernel_state(node, web) == before
 
 
-async def test_what_is_omitted_keeps_what_was_assigned(client: Client, web: Host) -> None:
+async def test_what_is_omitted_keeps_what_was_assigned(client: AsyncClient, web: Host) -> None:
     """A later wish that omits addresses and MAC keeps the static ones that an earlier one stated."""
     stated = attach(web, addresses=["10.213.0.77", "fd13::77"], mac="02:00:5e:10:00:01")
     first = await client.attach(stated)
@@ -99,7 +99,7 @@ async def test_what_is_omitted_keeps_what_was_assigned(client: Client, web: Host
     assert web.link("eth0")["address"] == "02:00:5e:10:00:01"
 
 
-async def test_labels_change_in_place(client: Client, node: Host, web: Host) -> None:
+async def test_labels_change_in_place(client: AsyncClient, node: Host, web: Host) -> None:
     """New labels are a new generation of the same link."""
     first = await client.attach(attach(web, labels={"app": "old"}))
     before = kernel_state(node, web)
@@ -111,7 +111,7 @@ async def test_labels_change_in_place(client: Client, node: Host, web: Host) -> 
     assert kernel_state(node, web) == before
 
 
-async def test_addresses_and_mtu_change_in_place(client: Client, node: Host, web: Host) -> None:
+async def test_addresses_and_mtu_change_in_place(client: AsyncClient, node: Host, web: Host) -> None:
     """Other static addresses and another MTU come true on the same link, and the old addresses go."""
     await client.attach(attach(web, addresses=["10.213.0.50"]))
     index = web.link("eth0")["ifindex"]
@@ -124,14 +124,14 @@ async def test_addresses_and_mtu_change_in_place(client: Client, node: Host, web
     assert node.route("10.213.0.60") is not None
 
 
-async def test_a_static_address_may_lie_outside_all_pools(client: Client, node: Host, web: Host) -> None:
+async def test_a_static_address_may_lie_outside_all_pools(client: AsyncClient, node: Host, web: Host) -> None:
     """An address that no pool holds is given as asked for."""
     answer = await client.attach(attach(web, addresses=["198.51.100.9"]))
     assert v4(answer) == "198.51.100.9"
     assert node.ping("198.51.100.9")
 
 
-async def test_a_static_address_that_is_taken_names_the_holder(client: Client, web: Host, db: Host) -> None:
+async def test_a_static_address_that_is_taken_names_the_holder(client: AsyncClient, web: Host, db: Host) -> None:
     """ALREADY_EXISTS says who holds the address, and nothing is recorded."""
     await client.attach(attach(web, addresses=["10.213.0.77"]))
     with refused(grpc.StatusCode.ALREADY_EXISTS, "10.213.0.77", "web"):
@@ -178,7 +178,7 @@ async def test_without_pools_attach_and_status_are_unavailable(start_daemon: Sta
 
 
 @pytest.mark.parametrize("name", ["a", "abcdefghijklmno", "eth0.100", "-x", "net@1", "ünï", "np0", "'\"$`", "\\n"])
-async def test_odd_interface_names_are_used_as_they_are(client: Client, node: Host, web: Host, name: str) -> None:
+async def test_odd_interface_names_are_used_as_they_are(client: AsyncClient, node: Host, web: Host, name: str) -> None:
     """Every name that the kernel takes is the interface's name."""
     answer = await client.attach(attach(web, if_name=name))
     assert name in web.links()
@@ -191,7 +191,9 @@ async def test_odd_interface_names_are_used_as_they_are(client: Client, node: Ho
     ["x" * 200, "ü" * 100, "pod/ns:name", " blank inside ", "-dash", "日本語", "🦆" * 50, "a:b", "%s{}\\"],
     ids=["200 bytes", "200 bytes of umlauts", "path", "blanks", "dash", "japanese", "ducks", "colon", "signs"],
 )
-async def test_every_printable_workload_id_is_attached(client: Client, node: Host, web: Host, workload_id: str) -> None:
+async def test_every_printable_workload_id_is_attached(
+    client: AsyncClient, node: Host, web: Host, workload_id: str
+) -> None:
     """An id is any printable text of up to 200 bytes, and is read back as it was given."""
     answer = await client.attach(attach(web, workload_id))
     assert answer.attachment.workload_id == workload_id
@@ -201,13 +203,13 @@ async def test_every_printable_workload_id_is_attached(client: Client, node: Hos
 
 
 @pytest.mark.parametrize("workload_id", ["x" * 201, "ü" * 101, "line\nbreak", "bell\a"], ids=repr)
-async def test_other_workload_ids_are_refused(client: Client, web: Host, workload_id: str) -> None:
+async def test_other_workload_ids_are_refused(client: AsyncClient, web: Host, workload_id: str) -> None:
     """An id that is too long or does not print is INVALID_ARGUMENT, and the message names the field."""
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "workload_id"):
         await client.attach(attach(web, workload_id))
 
 
-async def test_two_interfaces_of_one_workload(client: Client, node: Host, web: Host) -> None:
+async def test_two_interfaces_of_one_workload(client: AsyncClient, node: Host, web: Host) -> None:
     """A workload may have several attachments, each with its own addresses."""
     first = await client.attach(attach(web))
     second = await client.attach(attach(web, if_name="eth1"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, refused
@@ -16,11 +16,11 @@ from tests.e2e.wishes import attach, refused
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
-async def _nothing_is_recorded(client: Client) -> bool:
+async def _nothing_is_recorded(client: AsyncClient) -> bool:
     return [attachment async for attachment in client.list()] == []
 
 
-async def test_the_nodes_own_namespace_is_refused(client: Client, node: Host) -> None:
+async def test_the_nodes_own_namespace_is_refused(client: AsyncClient, node: Host) -> None:
     """An Attach to the node itself is FAILED_PRECONDITION, and changes no link of it."""
     before = node.links()
     with refused(FAILED_PRECONDITION, "own"):
@@ -29,7 +29,7 @@ async def test_the_nodes_own_namespace_is_refused(client: Client, node: Host) ->
     assert await _nothing_is_recorded(client)
 
 
-async def test_a_regular_file_is_refused(client: Client, directory: Path) -> None:
+async def test_a_regular_file_is_refused(client: AsyncClient, directory: Path) -> None:
     """A file that is no namespace is FAILED_PRECONDITION."""
     path = directory / "file"
     path.touch()
@@ -38,7 +38,7 @@ async def test_a_regular_file_is_refused(client: Client, directory: Path) -> Non
     assert await _nothing_is_recorded(client)
 
 
-async def test_a_fifo_is_refused_at_once(client: Client, directory: Path) -> None:
+async def test_a_fifo_is_refused_at_once(client: AsyncClient, directory: Path) -> None:
     """A FIFO, whose open would block the daemon, is FAILED_PRECONDITION."""
     path = directory / "fifo"
     os.mkfifo(path)
@@ -47,21 +47,21 @@ async def test_a_fifo_is_refused_at_once(client: Client, directory: Path) -> Non
     assert await _nothing_is_recorded(client)
 
 
-async def test_a_missing_path_is_refused(client: Client) -> None:
+async def test_a_missing_path_is_refused(client: AsyncClient) -> None:
     """An RPC means a namespace that is there; a path without one is FAILED_PRECONDITION."""
     with refused(FAILED_PRECONDITION, "/run/netns/nobody"):
         await client.attach(attach("/run/netns/nobody"))
     assert await _nothing_is_recorded(client)
 
 
-async def test_another_kind_of_namespace_is_refused(client: Client) -> None:
+async def test_another_kind_of_namespace_is_refused(client: AsyncClient) -> None:
     """A namespace that is not one of networks is FAILED_PRECONDITION."""
     with refused(FAILED_PRECONDITION, "not a network namespace"):
         await client.attach(attach(f"/proc/{os.getpid()}/ns/uts"))
     assert await _nothing_is_recorded(client)
 
 
-async def test_a_namespace_is_found_by_the_path_of_a_process(client: Client, web: Host) -> None:
+async def test_a_namespace_is_found_by_the_path_of_a_process(client: AsyncClient, web: Host) -> None:
     """The path /proc/PID/ns/net of a process in the workload, which needs CAP_SYS_PTRACE, is as good as a name."""
     sleeper = await asyncio.create_subprocess_exec(*web.command("sleep", "60"))
     try:
@@ -75,7 +75,7 @@ async def test_a_namespace_is_found_by_the_path_of_a_process(client: Client, web
         await sleeper.wait()
 
 
-async def test_another_interface_of_that_name_is_left_alone(client: Client, node: Host, web: Host) -> None:
+async def test_another_interface_of_that_name_is_left_alone(client: AsyncClient, node: Host, web: Host) -> None:
     """An interface of the wanted name is ALREADY_EXISTS, is not touched, and the attempt leaves nothing on the node."""
     web.ip("link add eth0 type veth peer name other")
     web.ip("link set eth0 address 02:00:5e:10:00:99")

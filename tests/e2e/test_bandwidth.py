@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import AttachmentKey
-from models.naming import ifb_name, node_if_name
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import ifb_name, node_if_name
 from tests.e2e import wishes
 from tests.e2e.conftest import OUTSIDE_V4
 from tests.e2e.daemons import Daemon
@@ -63,7 +63,9 @@ def measured(client: Host, server: Host, address: str, *, seconds: int = 3) -> f
 
 
 @pytest.mark.parametrize("rate", [10 * MBIT, 100 * MBIT])
-async def test_both_ways_are_within_a_tenth_of_their_rates(client: Client, outside: Host, web: Host, rate: int) -> None:
+async def test_both_ways_are_within_a_tenth_of_their_rates(
+    client: AsyncClient, outside: Host, web: Host, rate: int
+) -> None:
     """What it receives and what it sends are limited apart, the other way at twice the rate."""
     for ingress, egress in ((rate, 2 * rate), (2 * rate, rate)):
         address = wishes.v4(await client.attach(wishes.attach(web, bandwidth=limits(ingress, egress))))
@@ -72,7 +74,7 @@ async def test_both_ways_are_within_a_tenth_of_their_rates(client: Client, outsi
         assert measured(web, outside, OUTSIDE_V4) == pytest.approx(egress, rel=0.1)
 
 
-async def test_limits_change_in_place_and_go_without_a_trace(client: Client, node: Host, web: Host) -> None:
+async def test_limits_change_in_place_and_go_without_a_trace(client: AsyncClient, node: Host, web: Host) -> None:
     """Another rate keeps the link; no limit leaves neither qdisc nor ifb."""
     await client.attach(wishes.attach(web))
     before = node.link(LINK)["ifindex"]
@@ -87,7 +89,7 @@ async def test_limits_change_in_place_and_go_without_a_trace(client: Client, nod
         assert (await client.check("web")).in_sync
 
 
-async def test_a_huge_burst_is_capped_and_the_cap_is_shown(client: Client, node: Host, web: Host) -> None:
+async def test_a_huge_burst_is_capped_and_the_cap_is_shown(client: AsyncClient, node: Host, web: Host) -> None:
     """containerd asks for a burst of 4294967295 bits, which would let half a gigabyte pass unshaped."""
     wish = limits(8 * MBIT, 8 * MBIT, ingress_burst=4294967295, egress_burst=4294967295)
     shown = (await client.attach(wishes.attach(web, bandwidth=wish))).attachment.bandwidth
@@ -96,7 +98,7 @@ async def test_a_huge_burst_is_capped_and_the_cap_is_shown(client: Client, node:
         assert int(qdiscs(node, link)["tbf"]["options"]["burst"]) == pytest.approx(100_000, rel=0.01)
 
 
-async def test_detach_and_purge_leave_nothing_of_it(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_detach_and_purge_leave_nothing_of_it(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """The ifb goes with its attachment, and with a purge."""
     wish = wishes.attach(web, bandwidth=limits(MBIT, MBIT))
     await client.attach(wish)
@@ -108,7 +110,7 @@ async def test_detach_and_purge_leave_nothing_of_it(daemon: Daemon, client: Clie
     assert not {LINK, IFB} & set(node.links())
 
 
-async def test_the_ifb_is_left_as_the_kernel_made_it(client: Client, node: Host, web: Host) -> None:
+async def test_the_ifb_is_left_as_the_kernel_made_it(client: AsyncClient, node: Host, web: Host) -> None:
     """A link of ours is nobody that listens to router advertisements, and nothing of it is left to be changed."""
     await client.attach(wishes.attach(web, bandwidth=limits(egress=20 * MBIT)))
     assert [change.words for change in (await client.plan()).changes] == []
@@ -130,7 +132,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_damage_is_repaired(client: Client, node: Host, web: Host, damage: str) -> None:
+async def test_damage_is_repaired(client: AsyncClient, node: Host, web: Host, damage: str) -> None:
     """Each part is missed as soon as it is damaged, and only that is mended."""
     await client.attach(wishes.attach(web, bandwidth=limits(8 * MBIT, 16 * MBIT)))
     assert (await client.check("web")).in_sync
@@ -148,7 +150,7 @@ async def test_damage_is_repaired(client: Client, node: Host, web: Host, damage:
     assert "theirs" not in node.links()
 
 
-async def test_a_restart_keeps_the_limits(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_a_restart_keeps_the_limits(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """Nothing is made anew when another daemon takes over."""
     await client.attach(wishes.attach(web, bandwidth=limits(8 * MBIT, 16 * MBIT)))
     before = (node.link(LINK)["ifindex"], node.link(IFB)["ifindex"])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from api.client import Client
-from models.attachment import AttachmentKey
-from models.naming import node_if_name, workload_mac
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name, workload_mac
 from tests.e2e.conftest import MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
@@ -25,7 +25,7 @@ HELD, TRY_AGAIN_LATER, INVALID_ENVIRONMENT = 101, 11, 4
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 
-async def recorded(client: Client) -> list[tuple[str, str, str]]:
+async def recorded(client: AsyncClient) -> list[tuple[str, str, str]]:
     """Workload, interface and source of all that is attached."""
     return [(it.workload_id, it.if_name, it.source) async for it in client.list()]
 
@@ -65,7 +65,7 @@ async def test_every_version_adds(runtime: Runtime, web: Host, version: str) -> 
     assert families == (["4", "6"] if version.startswith("0.") else [None, None])
 
 
-async def test_each_network_is_a_source_of_its_own(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_each_network_is_a_source_of_its_own(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """What is attached says by which network; the container is the workload."""
     runtime.container("c1", web).add().result()
     assert await recorded(client) == [("c1", "eth0", "cni/cluster")]
@@ -81,7 +81,7 @@ async def test_the_same_add_again_gives_the_same_result(runtime: Runtime, web: H
 
 
 async def test_an_interface_of_the_name_that_exists_is_an_error(
-    runtime: Runtime, client: Client, web: Host, node: Host
+    runtime: Runtime, client: AsyncClient, web: Host, node: Host
 ) -> None:
     """If an interface of the requested name already exists in the container, the plugin MUST return with an error. It
     stays, and nothing else comes."""
@@ -95,7 +95,7 @@ async def test_an_interface_of_the_name_that_exists_is_an_error(
     assert not [name for name in node.links() if name.startswith("np")]
 
 
-async def test_the_interface_of_another_container_is_an_error(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_the_interface_of_another_container_is_an_error(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Also if it is ours: a second container in the same namespace needs another name."""
     first = runtime.container("c1", web)
     result = first.add().result()
@@ -116,7 +116,9 @@ async def test_an_interface_of_the_same_pod_and_another_container_is_an_error(ru
     first.check(result).succeeded()
 
 
-async def test_a_pods_new_sandbox_keeps_its_addresses(runtime: Runtime, client: Client, web: Host, db: Host) -> None:
+async def test_a_pods_new_sandbox_keeps_its_addresses(
+    runtime: Runtime, client: AsyncClient, web: Host, db: Host
+) -> None:
     """The workload is the pod; a sandbox that is made anew takes over, and the DEL of the old one is a late echo."""
     args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=prod;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=c1;K8S_POD_UID=0b1e"
     old = runtime.container("c1", web, args=args)
@@ -132,14 +134,14 @@ async def test_a_pods_new_sandbox_keeps_its_addresses(runtime: Runtime, client: 
     assert (labels["K8S_POD_NAMESPACE"], labels["K8S_POD_NAME"]) == ("prod", "web-0")
 
 
-async def test_an_empty_pod_uid_counts_as_none(runtime: Runtime, client: Client, web: Host, db: Host) -> None:
+async def test_an_empty_pod_uid_counts_as_none(runtime: Runtime, client: AsyncClient, web: Host, db: Host) -> None:
     """Podman and `ctr` have no pods. Two containers are two workloads."""
     for name, host in (("c1", web), ("c2", db)):
         runtime.container(name, host, args="IgnoreUnknown=1;K8S_POD_UID=").add().result()
     assert [workload for workload, _, _ in await recorded(client)] == ["c1", "c2"]
 
 
-async def test_unknown_args_are_an_error_unless_ignored(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_unknown_args_are_an_error_unless_ignored(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """CNI_ARGS: what no one knows is told, with its name; a runtime may say that it does not matter."""
     error = runtime.container("c1", web, args="COLOUR=red").add().error()
     assert error["code"] == INVALID_ENVIRONMENT
@@ -149,7 +151,7 @@ async def test_unknown_args_are_an_error_unless_ignored(runtime: Runtime, client
 
 
 @pytest.mark.parametrize("path", ["/run/netns/nobody", "/etc/passwd", "/proc/self/ns/uts", "not/absolute"])
-async def test_what_is_no_network_namespace_is_an_error(runtime: Runtime, client: Client, path: str) -> None:
+async def test_what_is_no_network_namespace_is_an_error(runtime: Runtime, client: AsyncClient, path: str) -> None:
     """Error 4: the message must contain the name of the invalid variable. Nothing is recorded."""
     error = runtime.container("c1", path).add().error()
     assert error["code"] == INVALID_ENVIRONMENT
@@ -164,7 +166,7 @@ async def test_the_nodes_own_namespace_is_an_error(runtime: Runtime, node: Host)
     assert node.links().keys() == before
 
 
-async def test_a_container_may_have_several_interfaces(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_a_container_may_have_several_interfaces(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """A given container may be added more than once if each addition has a different interface name."""
     for name in ("eth0", "eth1"):
         runtime.container("c1", web, if_name=name).add().result()
@@ -182,7 +184,7 @@ async def test_a_key_of_another_network_is_never_taken(runtime: Runtime, web: Ho
     other.container("c1", web, if_name="eth1").add().result()
 
 
-async def test_a_key_of_grpc_is_never_taken(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_a_key_of_grpc_is_never_taken(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Nor that of a client of another kind, nor the other way round."""
     await client.attach(attach(web, "c1"))
     error = runtime.container("c1", web).add().error()
@@ -192,7 +194,7 @@ async def test_a_key_of_grpc_is_never_taken(runtime: Runtime, client: Client, we
 
 
 async def test_a_key_of_a_state_file_is_never_taken(
-    runtime: Runtime, client: Client, daemon: Daemon, web: Host
+    runtime: Runtime, client: AsyncClient, daemon: Daemon, web: Host
 ) -> None:
     declare(daemon, "a.yaml", document("c1", web))
 
@@ -235,7 +237,9 @@ async def test_many_at_once(runtime: Runtime, make_host: MakeHost) -> None:
         done.succeeded()
 
 
-async def test_a_wrong_configuration_changes_nothing(runtime: Runtime, client: Client, web: Host, node: Host) -> None:
+async def test_a_wrong_configuration_changes_nothing(
+    runtime: Runtime, client: AsyncClient, web: Host, node: Host
+) -> None:
     """Error 7, naming the field; error 2 with key and value for one that netplumb has no way to serve."""
     before = kernel_state(node, web)
     container = runtime.container("c1", web)

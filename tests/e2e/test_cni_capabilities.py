@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api.client import Client
-from models.attachment import AttachmentKey
-from models.naming import ifb_name
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import ifb_name
 from tests.e2e.conftest import NODE_V4, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
@@ -36,7 +36,7 @@ async def test_port_mappings_lead_to_the_container(runtime: Runtime, outside: Ho
     assert ask(outside, NODE_V4, 8080) is None
 
 
-async def test_a_port_of_another_is_an_error(runtime: Runtime, client: Client, web: Host, db: Host) -> None:
+async def test_a_port_of_another_is_an_error(runtime: Runtime, client: AsyncClient, web: Host, db: Host) -> None:
     """The holder is named, nothing is attached."""
     ports = {"portMappings": [{"hostPort": 8080, "containerPort": 80}]}
     runtime.container("c1", web).add(runtimeConfig=ports).result()
@@ -135,7 +135,7 @@ async def test_a_result_before_ours_is_passed_on(runtime: Runtime, web: Host) ->
     assert "net0" in web.links()
 
 
-async def test_a_wish_that_changed_is_changed_in_place(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_a_wish_that_changed_is_changed_in_place(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """An ADD again with other port mappings keeps the addresses and takes the new ports."""
     container = runtime.container("c1", web)
     result = container.add().result()
@@ -156,14 +156,14 @@ async def test_what_is_attached_outlives_the_daemon(runtime: Runtime, daemon: Da
     assert container.delete().status == 0
 
 
-async def test_annotations_are_kept_by_their_keys(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_annotations_are_kept_by_their_keys(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """They are only kept where the daemon's settings allow it, and never fail an ADD, whatever their size."""
     annotations = {"example.org/tier": "front", "example.org/huge": "x" * 262_144}
     runtime.container("c1", web).add(runtimeConfig={"io.kubernetes.cri.pod-annotations": annotations}).result()
     assert dict((await client.get("c1")).annotations) == {}
 
 
-async def test_grpc_sees_what_a_runtime_attached(runtime: Runtime, client: Client, web: Host, db: Host) -> None:
+async def test_grpc_sees_what_a_runtime_attached(runtime: Runtime, client: AsyncClient, web: Host, db: Host) -> None:
     """One daemon, one view: a workload of a client of gRPC reaches one of a runtime; it may not take its address."""
     result = runtime.container("c1", web).add().result()
     await client.attach(attach(db))

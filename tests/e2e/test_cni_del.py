@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.runtimes import Json, Runtime
@@ -14,11 +14,11 @@ TRY_AGAIN_LATER = 11
 POD = "IgnoreUnknown=1;K8S_POD_UID=0b1e"
 
 
-async def recorded(client: Client) -> list[tuple[str, str]]:
+async def recorded(client: AsyncClient) -> list[tuple[str, str]]:
     return [(it.workload_id, it.source) async for it in client.list()]
 
 
-async def test_nothing_is_left(runtime: Runtime, client: Client, node: Host, web: Host) -> None:
+async def test_nothing_is_left(runtime: Runtime, client: AsyncClient, node: Host, web: Host) -> None:
     """When DEL returns, the interface is gone from the container and the node, and the addresses are free again."""
     web.ip("link set lo up")  # an ADD leaves it so
     before = kernel_state(node, web)
@@ -64,7 +64,9 @@ async def test_a_del_after_an_add_that_was_refused_succeeds(runtime: Runtime, we
         container.delete(**wrong).succeeded()
 
 
-async def test_a_del_without_the_namespace_cleans_up(runtime: Runtime, client: Client, node: Host, web: Host) -> None:
+async def test_a_del_without_the_namespace_cleans_up(
+    runtime: Runtime, client: AsyncClient, node: Host, web: Host
+) -> None:
     """CNI_NETNS is optional; a runtime that closed the namespace has none to name."""
     before = set(node.links())
     runtime.container("c1", web).add().result()
@@ -75,7 +77,7 @@ async def test_a_del_without_the_namespace_cleans_up(runtime: Runtime, client: C
 
 
 async def test_a_del_after_the_namespace_is_gone_cleans_up(
-    runtime: Runtime, client: Client, node: Host, web: Host
+    runtime: Runtime, client: AsyncClient, node: Host, web: Host
 ) -> None:
     """A plugin should release what it holds even if the container's namespace no longer exists."""
     before = set(node.links())
@@ -87,7 +89,9 @@ async def test_a_del_after_the_namespace_is_gone_cleans_up(
     assert await recorded(client) == []
 
 
-async def test_a_strangers_namespace_at_the_path_is_not_touched(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_a_strangers_namespace_at_the_path_is_not_touched(
+    runtime: Runtime, client: AsyncClient, web: Host
+) -> None:
     """The container is what the DEL means, not what is at the path now."""
     container = runtime.container("c1", web)
     container.add().result()
@@ -116,7 +120,7 @@ async def test_an_attachment_of_another_network_stays(runtime: Runtime, web: Hos
     container.check(result).succeeded()
 
 
-async def test_an_attachment_of_grpc_stays(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_an_attachment_of_grpc_stays(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Also if it has the same workload, interface, container and namespace."""
     await client.attach(attach(web, "c1", container_id="c1"))
     runtime.container("c1", web).delete().succeeded()
@@ -126,7 +130,7 @@ async def test_an_attachment_of_grpc_stays(runtime: Runtime, client: Client, web
 
 @pytest.mark.parametrize("args", ["", "IgnoreUnknown=1;K8S_POD_UID=", POD])
 async def test_the_container_tells_which_attachment_is_meant(
-    runtime: Runtime, client: Client, web: Host, args: str
+    runtime: Runtime, client: AsyncClient, web: Host, args: str
 ) -> None:
     """An attachment is known by container and interface, so the DEL finds a pod's also without the pod's name."""
     runtime.container("c1", web, args=POD).add().result()
@@ -135,7 +139,7 @@ async def test_the_container_tells_which_attachment_is_meant(
 
 
 async def test_the_late_del_of_an_older_sandbox_changes_nothing(
-    runtime: Runtime, client: Client, web: Host, db: Host
+    runtime: Runtime, client: AsyncClient, web: Host, db: Host
 ) -> None:
     """A pod's sandbox was made anew before the old one was deleted; with and without a namespace in the DEL."""
     runtime.container("c1", web, args=POD).add().result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
@@ -14,12 +14,12 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 
-async def recorded(client: Client) -> set[tuple[str, str, str]]:
+async def recorded(client: AsyncClient) -> set[tuple[str, str, str]]:
     return {(it.workload_id, it.if_name, it.source) async for it in client.list()}
 
 
 async def test_what_is_not_valid_any_more_goes(
-    runtime: Runtime, client: Client, node: Host, make_host: MakeHost
+    runtime: Runtime, client: AsyncClient, node: Host, make_host: MakeHost
 ) -> None:
     """A plugin SHOULD remove as many stale resources as possible, and keep those of valid attachments. When GC returns
     they are gone from the kernel."""
@@ -33,7 +33,7 @@ async def test_what_is_not_valid_any_more_goes(
             container.check(result).succeeded()
 
 
-async def test_an_empty_list_removes_all_of_the_network(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_an_empty_list_removes_all_of_the_network(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Nothing is valid any more."""
     for name in ("eth0", "eth1"):
         runtime.container("c1", web, if_name=name).add().result()
@@ -42,14 +42,14 @@ async def test_an_empty_list_removes_all_of_the_network(runtime: Runtime, client
     assert "eth0" not in web.links()
 
 
-async def test_go_writes_an_empty_list_as_null(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_go_writes_an_empty_list_as_null(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     runtime.container("c1", web).add().result()
     config = runtime.config() | {"cni.dev/valid-attachments": None}
     runtime.run({"CNI_COMMAND": "GC"}, config).succeeded()
     assert await recorded(client) == set()
 
 
-async def test_a_missing_list_removes_nothing(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_a_missing_list_removes_nothing(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Error 7: a mistake must not take down a node."""
     runtime.container("c1", web).add().result()
     error = runtime.run({"CNI_COMMAND": "GC"}, runtime.config()).error()
@@ -58,7 +58,7 @@ async def test_a_missing_list_removes_nothing(runtime: Runtime, client: Client, 
     assert len(await recorded(client)) == 1
 
 
-async def test_an_attachment_is_a_container_with_an_interface(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_an_attachment_is_a_container_with_an_interface(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Of two interfaces of one container, one may be stale."""
     first, second = (runtime.container("c1", web, if_name=name) for name in ("eth0", "eth1"))
     first.add().result()
@@ -67,7 +67,7 @@ async def test_an_attachment_is_a_container_with_an_interface(runtime: Runtime, 
     assert await recorded(client) == {("c1", "eth1", "cni/cluster")}
 
 
-async def test_a_pod_is_known_by_its_container(runtime: Runtime, client: Client, web: Host, db: Host) -> None:
+async def test_a_pod_is_known_by_its_container(runtime: Runtime, client: AsyncClient, web: Host, db: Host) -> None:
     """The runtime names containers, also where the workload is a pod; a pod whose sandbox was made anew is valid by
     its new one."""
     args = "IgnoreUnknown=1;K8S_POD_UID=0b1e"
@@ -83,7 +83,7 @@ async def test_a_pod_is_known_by_its_container(runtime: Runtime, client: Client,
 
 
 async def test_other_networks_and_sources_are_left_alone(
-    runtime: Runtime, client: Client, daemon_state: None, make_host: MakeHost
+    runtime: Runtime, client: AsyncClient, daemon_state: None, make_host: MakeHost
 ) -> None:
     """GC speaks of one network: that of gRPC, of state files and of another network stays."""
     other = Runtime(runtime.node, runtime.bin_dir, "storage")
@@ -99,7 +99,7 @@ async def test_other_networks_and_sources_are_left_alone(
 
 
 @pytest.fixture
-async def daemon_state(runtime: Runtime, client: Client, daemon: Daemon, web: Host) -> None:
+async def daemon_state(runtime: Runtime, client: AsyncClient, daemon: Daemon, web: Host) -> None:
     """A state file that holds an attachment."""
     declare(daemon, "a.yaml", document("web-1", web))
 
@@ -110,7 +110,7 @@ async def daemon_state(runtime: Runtime, client: Client, daemon: Daemon, web: Ho
 
 
 async def test_containers_without_a_namespace_go_too(
-    runtime: Runtime, client: Client, node: Host, make_host: MakeHost
+    runtime: Runtime, client: AsyncClient, node: Host, make_host: MakeHost
 ) -> None:
     """The namespace may have been deleted: the node died, or the runtime lost its state."""
     before = set(node.links())
@@ -135,7 +135,7 @@ async def test_where_nothing_is_stale_it_succeeds(runtime: Runtime, web: Host) -
 
 
 @pytest.mark.parametrize("version", ["0.3.1", "0.4.0", "1.0.0"])
-async def test_before_1_1_0_there_is_no_gc(runtime: Runtime, client: Client, web: Host, version: str) -> None:
+async def test_before_1_1_0_there_is_no_gc(runtime: Runtime, client: AsyncClient, web: Host, version: str) -> None:
     """Error 1; nothing goes."""
     runtime.container("c1", web).add().result()
     config = runtime.config(version) | {"cni.dev/valid-attachments": []}

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from api.client import Client
-from api.cni.install import Places
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.cni.install import Places
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.runtimes import Runtime, places_of, reaches
@@ -26,7 +26,7 @@ def places(daemon: Daemon) -> Places:
     return places
 
 
-async def test_what_it_wrote_attaches(places: Places, client: Client, node: Host, web: Host) -> None:
+async def test_what_it_wrote_attaches(places: Places, client: AsyncClient, node: Host, web: Host) -> None:
     """The plugin that the configuration names, with the capabilities that it declares, for the network that it is."""
     (conflist,) = places.conf_dir.iterdir()
     found = json.loads(conflist.read_text())

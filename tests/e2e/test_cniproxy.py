@@ -11,8 +11,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api.client import Client, ClientError
-from api.cniproxy import (
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.cniproxy import (
     CNI,
     AsyncCNI,
     Bandwidth,
@@ -25,8 +26,8 @@ from api.cniproxy import (
     PortMapping,
     Route,
 )
-from models.attachment import AttachmentKey
-from models.naming import node_if_name
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from tests.e2e.conftest import NODE_V4, MakeHost, StartDaemon
 from tests.e2e.daemons import POOLS, Daemon
 from tests.e2e.echoes import ask, serving
@@ -68,7 +69,7 @@ async def test_setup_gives_an_interface(cni: AsyncCNI, node: Host, web: Host) ->
 
 @pytest.mark.parametrize(("labels", "workload_id"), [(POD, "uid-7"), (POD | {"K8S_POD_UID": ""}, ID), ({}, ID)])
 async def test_the_workload_is_the_pod_or_the_container(
-    cni: AsyncCNI, client: Client, web: Host, labels: dict[str, str], workload_id: str
+    cni: AsyncCNI, client: AsyncClient, web: Host, labels: dict[str, str], workload_id: str
 ) -> None:
     """K8S_POD_UID names the workload unless it is empty; the container's id is carried beside it."""
     await cni.setup(ID, web.path, labels=labels)
@@ -80,7 +81,7 @@ async def test_the_workload_is_the_pod_or_the_container(
     assert "eth0" not in web.links()
 
 
-async def test_capabilities_reach_the_daemon(cni: AsyncCNI, client: Client, outside: Host, web: Host) -> None:
+async def test_capabilities_reach_the_daemon(cni: AsyncCNI, client: AsyncClient, outside: Host, web: Host) -> None:
     """Ports, limits, DNS, addresses and the MAC address are what was asked for, in the record and in the kernel."""
     dns = Dns(servers=(ip_address("10.0.0.53"),), searches=("shop.example",), options=("ndots:2",))
     result = await cni.setup(
@@ -168,7 +169,7 @@ async def test_a_refusal_of_one_interface_is_raised(daemon: Daemon, web: Host) -
         assert "eth0" not in web.links()
 
 
-async def test_remove_means_its_own_container(cni: AsyncCNI, client: Client, web: Host, db: Host) -> None:
+async def test_remove_means_its_own_container(cni: AsyncCNI, client: AsyncClient, web: Host, db: Host) -> None:
     """The late Remove of an older sandbox of the pod changes nothing; one after the namespace is gone cleans up."""
     await cni.setup("old", web.path, labels=POD)
     await cni.setup("new", db.path, labels=POD)

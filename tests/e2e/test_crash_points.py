@@ -18,10 +18,10 @@ from typing import get_args
 
 import pytest
 
-from models import kernel
-from models.kernel import KernelObject, Verb
-from models.nft import NftSet
-from models.tc import IngressQdisc
+from netplumb.models import kernel
+from netplumb.models.kernel import KernelObject, Verb
+from netplumb.models.nft import NftSet
+from netplumb.models.tc import IngressQdisc
 from tests.e2e.conftest import NODE_V4, MakeHost
 from tests.e2e.echoes import serving
 from tests.e2e.faults import Fault, Journal, Kind

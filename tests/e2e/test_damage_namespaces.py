@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from api.client import Client, ClientError
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
 from tests import namespaces
 from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon
@@ -24,21 +25,21 @@ PORT = 8080
 WITHIN_S = 10.0
 
 
-async def _phase(client: Client) -> str:
+async def _phase(client: AsyncClient) -> str:
     try:
         return (await client.get("web")).phase
     except ClientError:
         return ""
 
 
-async def _becomes(client: Client, phase: str) -> None:
+async def _becomes(client: AsyncClient, phase: str) -> None:
     async def is_so() -> bool:
         return await _phase(client) == phase
 
     await until(is_so, phase or "forgotten", within_s=WITHIN_S)
 
 
-async def _told(client: Client, reason: str) -> None:
+async def _told(client: AsyncClient, reason: str) -> None:
     async def is_told() -> bool:
         found = condition(await client.get("web"), "NetnsUnreachable")
         return found is not None and found.reason == reason
@@ -59,7 +60,7 @@ def _traces(hit: Victim) -> list[str]:
 
 
 @pytest.fixture
-async def bystander(client: Client, db: Host) -> AsyncIterator[Host]:
+async def bystander(client: AsyncClient, db: Host) -> AsyncIterator[Host]:
     """Another attachment, which is not hindered by whatever happens."""
     await client.attach(attach(db))
     yield db
@@ -68,14 +69,14 @@ async def bystander(client: Client, db: Host) -> AsyncIterator[Host]:
 
 
 @pytest.fixture
-async def hit(client: Client, node: Host, web: Host, bystander: Host) -> Victim:
+async def hit(client: AsyncClient, node: Host, web: Host, bystander: Host) -> Victim:
     """By an RPC, with all that an attachment can have on the node."""
     attached = victim(node, web, await client.attach(wish(web, PORT)))
     assert {trace.partition(":")[0] for trace in _traces(attached)} == {"links", "routes", "neighbours", "table"}
     return attached
 
 
-async def test_a_deleted_namespace_leaves_nothing_but_its_addresses(client: Client, hit: Victim) -> None:
+async def test_a_deleted_namespace_leaves_nothing_but_its_addresses(client: AsyncClient, hit: Victim) -> None:
     """Lost, told why, without a trace on the node; Detach gives the addresses back."""
     held = [pool.held for pool in (await client.status()).pools]
     hit.workload.remove()
@@ -90,7 +91,7 @@ async def test_a_deleted_namespace_leaves_nothing_but_its_addresses(client: Clie
     assert await _phase(client) == ""
 
 
-async def test_the_addresses_are_given_back_after_the_grace(daemon: Daemon, client: Client, hit: Victim) -> None:
+async def test_the_addresses_are_given_back_after_the_grace(daemon: Daemon, client: AsyncClient, hit: Victim) -> None:
     """Without a Detach they are given back when the setting says so."""
     held = [pool.held for pool in (await client.status()).pools]
     daemon.configure(netns_gone_grace_s=1)
@@ -102,7 +103,7 @@ async def test_the_addresses_are_given_back_after_the_grace(daemon: Daemon, clie
 
 
 async def test_a_declared_namespace_that_is_deleted_is_waited_for(
-    daemon: Daemon, client: Client, node: Host, web: Host, bystander: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, bystander: Host
 ) -> None:
     """Pending, told what is missing, without a trace on the node; its addresses are kept."""
     declare(daemon, "web.yaml", document("web", web))
@@ -118,7 +119,7 @@ async def test_a_declared_namespace_that_is_deleted_is_waited_for(
     assert list((await client.get("web")).addresses) == addresses
 
 
-async def test_a_namespace_made_anew_is_a_stranger_to_an_rpc(client: Client, hit: Victim) -> None:
+async def test_a_namespace_made_anew_is_a_stranger_to_an_rpc(client: AsyncClient, hit: Victim) -> None:
     """Lost, and the new one is not touched until the next Attach, which has the same addresses."""
     hit.workload.remake()
     await _becomes(client, "Lost")
@@ -130,7 +131,7 @@ async def test_a_namespace_made_anew_is_a_stranger_to_an_rpc(client: Client, hit
 
 
 async def test_a_namespace_made_anew_is_the_same_to_a_file(
-    daemon: Daemon, client: Client, node: Host, web: Host, bystander: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, bystander: Host
 ) -> None:
     """Attached again, with the same addresses."""
     declare(daemon, "web.yaml", document("web", web))
@@ -153,7 +154,7 @@ def _kept_alive(host: Host) -> Iterator[Path]:
         os.close(descriptor)
 
 
-async def _only_the_node_s_side_is_repaired(client: Client, hit: Victim, inside: Path) -> None:
+async def _only_the_node_s_side_is_repaired(client: AsyncClient, hit: Victim, inside: Path) -> None:
     """What is damaged on the node comes back; the workload works on, in a namespace that cannot be entered."""
     hit.node.ip(f"-4 route delete {hit.v4}")
     await until(lambda: hit.node.route(hit.v4) is not None, "the node's side is repaired", within_s=WITHIN_S)
@@ -164,7 +165,7 @@ async def _only_the_node_s_side_is_repaired(client: Client, hit: Victim, inside:
         assert hit.key.if_name in {name for _, name in socket.if_nameindex()}
 
 
-async def test_a_path_that_is_gone_is_told(client: Client, hit: Victim) -> None:
+async def test_a_path_that_is_gone_is_told(client: AsyncClient, hit: Victim) -> None:
     """Attached, and a condition says that only the node's side is kept in repair; Lost when the namespace goes too."""
     with _kept_alive(hit.workload) as inside:
         hit.workload.remove()
@@ -201,7 +202,7 @@ def _nowhere(path: Path, stack: ExitStack) -> None:
 
 @pytest.mark.parametrize("replace", [_file, _fifo, _directory, _other_kind, _nowhere])
 async def test_a_path_to_something_else_is_told(
-    client: Client, hit: Victim, replace: Callable[[Path, ExitStack], None]
+    client: AsyncClient, hit: Victim, replace: Callable[[Path, ExitStack], None]
 ) -> None:
     """Attached, and a condition says what is at the path; Lost when the namespace goes too."""
     with ExitStack() as stack:
@@ -215,7 +216,7 @@ async def test_a_path_to_something_else_is_told(
     await until(lambda: not _traces(hit), "no trace is left", within_s=WITHIN_S)
 
 
-async def test_a_path_to_another_namespace_is_told(client: Client, hit: Victim) -> None:
+async def test_a_path_to_another_namespace_is_told(client: AsyncClient, hit: Victim) -> None:
     """Attached, and a condition says that another namespace is at the path, which is not touched."""
     with _kept_alive(hit.workload) as inside:
         hit.workload.remake()

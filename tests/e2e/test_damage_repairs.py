@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.damage.table import DAMAGES, Damage, Noticed
 from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
@@ -43,11 +43,11 @@ def attached(daemon: Daemon) -> Iterator[Victim]:
         yield asyncio.run(attach_both())
 
 
-async def _repairs(client: Client) -> int:
+async def _repairs(client: AsyncClient) -> int:
     return sum((await client.status()).counters.repairs.values())
 
 
-async def _healed(daemon: Daemon, client: Client) -> None:
+async def _healed(daemon: Daemon, client: AsyncClient) -> None:
     """What the kind before left unrepaired has failed that kind's test, and is not to fail this one's."""
 
     async def in_sync() -> bool:

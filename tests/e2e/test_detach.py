@@ -8,9 +8,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api.client import Client, ClientError
-from models.attachment import AttachmentKey
-from models.naming import node_if_name
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.waiting import until
@@ -19,7 +20,7 @@ from tests.e2e.wishes import attach, detach, texts, v4
 NAME = node_if_name(AttachmentKey("web", "eth0"))
 
 
-async def _is_gone(client: Client, workload_id: str = "web") -> bool:
+async def _is_gone(client: AsyncClient, workload_id: str = "web") -> bool:
     try:
         await client.get(workload_id)
     except ClientError as error:
@@ -27,7 +28,7 @@ async def _is_gone(client: Client, workload_id: str = "web") -> bool:
     return False
 
 
-async def test_detach_removes_link_and_routes(client: Client, node: Host, web: Host) -> None:
+async def test_detach_removes_link_and_routes(client: AsyncClient, node: Host, web: Host) -> None:
     """When Detach returns, both ends and the host routes are gone, and the attachment is not known any more."""
     answer = await client.attach(attach(web))
     await client.detach(detach("web", web.path))
@@ -49,7 +50,7 @@ async def test_an_address_may_be_given_out_again_after_detach(start_daemon: Star
                 await client.detach(detach(host.name))
 
 
-async def test_a_freed_address_is_not_given_out_while_others_are_free(client: Client, web: Host) -> None:
+async def test_a_freed_address_is_not_given_out_while_others_are_free(client: AsyncClient, web: Host) -> None:
     """The one that was just detached does not come back at once."""
     seen = set()
     for _ in range(5):
@@ -58,7 +59,7 @@ async def test_a_freed_address_is_not_given_out_while_others_are_free(client: Cl
     assert len(seen) == 5
 
 
-async def test_detach_of_what_is_not_there_succeeds(client: Client, web: Host) -> None:
+async def test_detach_of_what_is_not_there_succeeds(client: AsyncClient, web: Host) -> None:
     """A Detach may be repeated, and may name what never was."""
     await client.detach(detach("nobody", "/run/netns/nobody"))
     await client.attach(attach(web))
@@ -66,14 +67,14 @@ async def test_detach_of_what_is_not_there_succeeds(client: Client, web: Host) -
         await client.detach(detach("web", web.path))
 
 
-async def test_an_empty_path_means_the_recorded_namespace(client: Client, web: Host) -> None:
+async def test_an_empty_path_means_the_recorded_namespace(client: AsyncClient, web: Host) -> None:
     """containerd sends no path when the namespace is closed; that means the attachment as it is recorded."""
     await client.attach(attach(web))
     await client.detach(detach("web"))
     assert "eth0" not in web.links()
 
 
-async def test_another_path_of_the_same_namespace_means_it(client: Client, web: Host) -> None:
+async def test_another_path_of_the_same_namespace_means_it(client: AsyncClient, web: Host) -> None:
     """A Detach may name the namespace by another path than the Attach did."""
     await client.attach(attach(web))
     sleeper = await asyncio.create_subprocess_exec(*web.command("sleep", "60"), stdout=asyncio.subprocess.PIPE)
@@ -87,7 +88,7 @@ async def test_another_path_of_the_same_namespace_means_it(client: Client, web: 
     assert "eth0" not in web.links()
 
 
-async def test_a_late_echo_by_container_id_changes_nothing(client: Client, node: Host, web: Host) -> None:
+async def test_a_late_echo_by_container_id_changes_nothing(client: AsyncClient, node: Host, web: Host) -> None:
     """Where both have a container id, it alone decides: the right path with an older id is a late echo."""
     await client.attach(attach(web, container_id="new"))
     before = kernel_state(node, web)
@@ -99,7 +100,9 @@ async def test_a_late_echo_by_container_id_changes_nothing(client: Client, node:
 
 
 @pytest.mark.parametrize("path", ["/run/netns/db", "/run/netns/missing", "/dev/null"])
-async def test_a_late_echo_by_path_changes_nothing(client: Client, node: Host, web: Host, db: Host, path: str) -> None:
+async def test_a_late_echo_by_path_changes_nothing(
+    client: AsyncClient, node: Host, web: Host, db: Host, path: str
+) -> None:
     """A Detach for another namespace, or for one that is gone, is an echo of an older sandbox."""
     await client.attach(attach(web))
     before = kernel_state(node, web)
@@ -108,7 +111,7 @@ async def test_a_late_echo_by_path_changes_nothing(client: Client, node: Host, w
     assert kernel_state(node, web) == before
 
 
-async def test_a_namespace_that_is_gone_is_still_cleaned_up_after(client: Client, node: Host, web: Host) -> None:
+async def test_a_namespace_that_is_gone_is_still_cleaned_up_after(client: AsyncClient, node: Host, web: Host) -> None:
     """Detach of what lost its namespace first succeeds and frees everything."""
     answer = await client.attach(attach(web, addresses=["10.213.0.77"]))
     path = web.path
@@ -122,7 +125,7 @@ async def test_a_namespace_that_is_gone_is_still_cleaned_up_after(client: Client
 
 
 async def test_another_namespace_for_the_same_key_moves_the_attachment(
-    client: Client, node: Host, web: Host, db: Host
+    client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """A sandbox re-created under the same id keeps its addresses; the old namespace loses the interface."""
     first = await client.attach(attach(web, "pod"))
@@ -136,7 +139,7 @@ async def test_another_namespace_for_the_same_key_moves_the_attachment(
     assert (await client.get("pod")).phase == "Attached"
 
 
-async def test_moving_on_after_the_old_namespace_is_gone(client: Client, node: Host, web: Host, db: Host) -> None:
+async def test_moving_on_after_the_old_namespace_is_gone(client: AsyncClient, node: Host, web: Host, db: Host) -> None:
     """Re-homing needs nothing of the old namespace."""
     first = await client.attach(attach(web, "pod"))
     web.remove()
@@ -145,7 +148,7 @@ async def test_moving_on_after_the_old_namespace_is_gone(client: Client, node: H
     assert node.ping(v4(second))
 
 
-async def test_of_two_writers_on_one_key_the_last_wins(client: Client, node: Host, web: Host, db: Host) -> None:
+async def test_of_two_writers_on_one_key_the_last_wins(client: AsyncClient, node: Host, web: Host, db: Host) -> None:
     """Wishes for one key are ordered; what is in the end is one of them whole, and a waiter that lost is ABORTED."""
     for number in range(10):
         hosts = (web, db) if number % 2 else (db, web)

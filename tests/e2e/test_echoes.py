@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.conftest import MakeHost
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, detach
@@ -10,7 +10,7 @@ from tests.e2e.wishes import attach, detach
 ATTACHMENTS = 20
 
 
-async def test_an_attachment_costs_one_pass(client: Client, make_host: MakeHost) -> None:
+async def test_an_attachment_costs_one_pass(client: AsyncClient, make_host: MakeHost) -> None:
     """What the kernel tells of an attach, of its late consequences too, marks nothing."""
     hosts = [make_host(f"w{number}") for number in range(ATTACHMENTS)]
     await _quiet(client)
@@ -21,7 +21,7 @@ async def test_an_attachment_costs_one_pass(client: Client, make_host: MakeHost)
     assert (await client.status()).counters.passes == before + ATTACHMENTS
 
 
-async def test_a_detach_wakes_no_other_attachment(client: Client, make_host: MakeHost) -> None:
+async def test_a_detach_wakes_no_other_attachment(client: AsyncClient, make_host: MakeHost) -> None:
     """Removing one interface costs the others no pass."""
     for number in range(3):
         await client.attach(attach(make_host(f"w{number}")))
@@ -32,7 +32,7 @@ async def test_a_detach_wakes_no_other_attachment(client: Client, make_host: Mak
     assert (await client.status()).counters.passes == before
 
 
-async def _quiet(client: Client) -> None:
+async def _quiet(client: AsyncClient) -> None:
     """Until the daemon has heard nothing and done nothing between two looks."""
     seen: list[tuple[int, int]] = []
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from api.client import Client
-from models.naming import node_if_name
-from reconciler.fights import FREE_REPAIRS
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.naming import node_if_name
+from netplumb.reconciler.pacing.fights import FREE_REPAIRS
 from tests.damage.altered import PROGRAMS
 from tests.damage.victims import Victim, table_words, victim
 from tests.e2e.daemons import ROOT, Daemon
@@ -41,7 +41,7 @@ def fighting(host: Host, *words: str) -> Iterator[None]:
         process.wait(STOPPED_WITHIN_S)
 
 
-async def _attached(client: Client, node: Host, workload: Host) -> Victim:
+async def _attached(client: AsyncClient, node: Host, workload: Host) -> Victim:
     return victim(node, workload, await client.attach(attach(workload), timeout_s=10))
 
 
@@ -49,23 +49,23 @@ def _fighting_for_the_route_of(hit: Victim) -> tuple[str, ...]:
     return "route", node_if_name(hit.key), hit.v4
 
 
-async def _named(client: Client, workload_id: str = "web") -> str:
+async def _named(client: AsyncClient, workload_id: str = "web") -> str:
     """What the condition says; nothing while there is none."""
     told = condition(await client.get(workload_id), "Fighting")
     return told.message if told is not None else ""
 
 
-async def _repairs(client: Client) -> int:
+async def _repairs(client: AsyncClient) -> int:
     return (await client.get("web")).repairs
 
 
-async def _repairs_in(client: Client, seconds: float) -> int:
+async def _repairs_in(client: AsyncClient, seconds: float) -> int:
     before = await _repairs(client)
     await asyncio.sleep(seconds)
     return await _repairs(client) - before
 
 
-async def test_repairs_that_are_undone_back_off(client: Client, node: Host, web: Host) -> None:
+async def test_repairs_that_are_undone_back_off(client: AsyncClient, node: Host, web: Host) -> None:
     """A route that is deleted whenever it is there is repaired a few times a fight, and the status says which and how
     often. Left alone, it is put back, and nothing is said any more."""
     hit = await _attached(client, node, web)
@@ -109,7 +109,7 @@ async def test_without_pauses_a_fight_would_be_fought_at_its_own_pace(node: Host
         daemon.end()
 
 
-async def test_others_do_not_wait_for_a_fight(client: Client, node: Host, web: Host, db: Host) -> None:
+async def test_others_do_not_wait_for_a_fight(client: AsyncClient, node: Host, web: Host, db: Host) -> None:
     """While one attachment is fought over, and the node's forwarding too, another is attached and repaired at once,
     and what else is the node's is repaired at once."""
     hit = await _attached(client, node, web)
@@ -136,7 +136,7 @@ async def test_others_do_not_wait_for_a_fight(client: Client, node: Host, web: H
         assert (await client.status()).ready
 
 
-async def test_a_client_does_not_wait_for_a_fight(client: Client, node: Host, web: Host) -> None:
+async def test_a_client_does_not_wait_for_a_fight(client: AsyncClient, node: Host, web: Host) -> None:
     """An Attach of what is fought over repairs it at once, and has its answer long before the pause is over."""
     hit = await _attached(client, node, web)
     with fighting(node, *_fighting_for_the_route_of(hit)):

@@ -9,10 +9,10 @@ import grpc
 import pytest
 from grpc.aio import AioRpcError, insecure_channel
 
-from api.client import Client
-from api.unixsocket import grpc_address
-from api.v1 import netplumb_pb2 as pb
-from api.v1 import netplumb_pb2_grpc as rpc
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.unixsocket import grpc_address
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
@@ -33,7 +33,7 @@ def add_orphan(node: Host, netns: str) -> None:
 
 
 async def test_what_does_not_live_is_detached_and_nothing_else(
-    daemon: Daemon, client: Client, node: Host, make_host: MakeHost
+    daemon: Daemon, client: AsyncClient, node: Host, make_host: MakeHost
 ) -> None:
     """Of one source's attachments those that are not named go, from the kernel too when the call returns; those named
     by container id or workload id stay, and so do a state file's."""
@@ -58,7 +58,7 @@ async def test_what_does_not_live_is_detached_and_nothing_else(
 
 
 async def test_an_empty_list_detaches_all_of_that_source(
-    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """And only of that: not a state file's, and of another source there is nothing."""
     await client.attach(attach(web))
@@ -81,7 +81,7 @@ async def test_an_empty_list_detaches_all_of_that_source(
     ids=["no list", "a file's", "an id left out"],
 )
 async def test_what_is_not_said_changes_nothing(
-    daemon: Daemon, client: Client, node: Host, web: Host, request_: pb.GCRequest
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, request_: pb.GCRequest
 ) -> None:
     """INVALID_ARGUMENT over the socket, and every attachment stays."""
     await client.attach(attach(web))
@@ -95,7 +95,7 @@ async def test_what_is_not_said_changes_nothing(
 
 
 async def test_the_command_collects_what_its_list_leaves_out(
-    daemon: Daemon, client: Client, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, web: Host, db: Host
 ) -> None:
     """`netplumb gc` says what it detached, and without a list it refuses."""
     await client.attach(attach(web, container_id="c1"))
@@ -114,7 +114,7 @@ async def test_the_command_collects_what_its_list_leaves_out(
 
 
 async def test_what_another_source_takes_over_meanwhile_is_collected(
-    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """A file that waits for the key of one and the port of another has both while the first is being removed: it is no
     garbage of the RPCs' any more, and the caller is told so, as of the rest."""
@@ -133,7 +133,7 @@ async def test_what_another_source_takes_over_meanwhile_is_collected(
     assert node.ping((await client.get("web")).addresses[0])
 
 
-async def test_two_collections_at_once_wait_for_the_same(client: Client, node: Host, make_host: MakeHost) -> None:
+async def test_two_collections_at_once_wait_for_the_same(client: AsyncClient, node: Host, make_host: MakeHost) -> None:
     """Whoever asks while the links are going is answered when they are gone."""
     for number in range(8):
         await client.attach(attach(make_host(f"w{number}")))
@@ -187,7 +187,7 @@ async def test_orphans_go_once_every_source_has_loaded_and_only_they(
 
 
 async def test_a_link_that_is_not_ours_by_two_marks_is_no_orphan(
-    daemon: Daemon, client: Client, node: Host, make_host: MakeHost
+    daemon: Daemon, client: AsyncClient, node: Host, make_host: MakeHost
 ) -> None:
     """One mark alone, a kind that is not ours, or a foreign link that took our group: all stay, through resyncs."""
     make_host("stray")

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving
@@ -50,7 +50,7 @@ def send_from(host: Host, source: str, target: str) -> None:
         wire.send(ethernet + struct.pack("!H", kind) + header + udp)
 
 
-async def test_a_foreign_source_is_dropped_and_counted(client: Client, node: Host, web: Host, db: Host) -> None:
+async def test_a_foreign_source_is_dropped_and_counted(client: AsyncClient, node: Host, web: Host, db: Host) -> None:
     """What a workload sends from an address of another, of the node or of nobody ends at its link."""
     await client.attach(wishes.attach(web))
     other = await client.attach(wishes.attach(db))
@@ -67,7 +67,7 @@ async def test_a_foreign_source_is_dropped_and_counted(client: Client, node: Hos
         assert spoofed(node) == dropped, source
 
 
-async def test_its_own_sources_pass(client: Client, node: Host, web: Host) -> None:
+async def test_its_own_sources_pass(client: AsyncClient, node: Host, web: Host) -> None:
     """Every address of the workload is its own, also those that a change gave it."""
     addresses = ("10.213.0.50", "10.213.0.51", "fd13::50", "fd13::51")
     await client.attach(wishes.attach(web, addresses=addresses))
@@ -81,7 +81,7 @@ async def test_its_own_sources_pass(client: Client, node: Host, web: Host) -> No
     await until(lambda: spoofed(node) == dropped + 1, "an address that was taken away is a foreign one")
 
 
-async def test_the_guard_is_there_before_the_link_is_up(client: Client, node: Host, web: Host) -> None:
+async def test_the_guard_is_there_before_the_link_is_up(client: AsyncClient, node: Host, web: Host) -> None:
     """What a workload sends from its first moment on is guarded: the rule names our group, which the link has from the
     message that makes it."""
     with open_socket(node, ANY_V4, socket.SOCK_DGRAM) as listening:
@@ -118,7 +118,7 @@ async def test_a_workload_is_kept_from_the_nodes_services(
             assert ask(web, NODE_V6, PORT)
 
 
-async def test_workloads_are_kept_from_each_other(client: Client, outside: Host, web: Host, db: Host) -> None:
+async def test_workloads_are_kept_from_each_other(client: AsyncClient, outside: Host, web: Host, db: Host) -> None:
     """An isolated one neither reaches others nor is reached, but by an open one; answers pass."""
     other = await client.attach(wishes.attach(db))
     isolated = await client.attach(wishes.attach(web, isolate_workloads=True))
@@ -166,7 +166,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_damaged_guards_come_back(client: Client, node: Host, web: Host, damage: str) -> None:
+async def test_damaged_guards_come_back(client: AsyncClient, node: Host, web: Host, damage: str) -> None:
     """Nobody lifts them for longer than a moment."""
     await client.attach(wishes.attach(web, isolate_workloads=True, isolate_node=True))
     before = sorted(node.ruleset().splitlines())
@@ -188,7 +188,7 @@ BLOCKING = {
 
 @pytest.mark.parametrize("chain", BLOCKING)
 async def test_a_foreign_firewall_is_reported_and_left_alone(
-    client: Client, node: Host, outside: Host, web: Host, chain: str
+    client: AsyncClient, node: Host, outside: Host, web: Host, chain: str
 ) -> None:
     """The chain that drops what we forward is named with a remedy, which helps, and the condition goes with it."""
 

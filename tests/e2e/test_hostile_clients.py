@@ -13,8 +13,9 @@ from statistics import median
 
 import grpc
 
-from api.client import Client, ClientError
-from api.servicer import WATCHES_MAX
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.server.servicer import WATCHES_MAX
 from tests.e2e.daemons import Daemon
 from tests.e2e.frames import (
     DATA,
@@ -40,7 +41,7 @@ CHURN = 200
 WATCHER_MAX_BYTES = 32 << 20
 
 
-async def _rounds(client: Client, web: Host, rounds: int = ROUNDS) -> list[float]:
+async def _rounds(client: AsyncClient, web: Host, rounds: int = ROUNDS) -> list[float]:
     """Attach and detach again and again; the seconds that each pair of calls took."""
     took = []
     for _ in range(rounds):
@@ -75,7 +76,7 @@ def _stalling(daemon: Daemon) -> Iterator[socket.socket]:
             yield said(daemon.socket, start)
 
 
-async def test_clients_that_stall_hold_up_nobody(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_clients_that_stall_hold_up_nobody(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """Beside 64 connections that say nothing, half of something or garbage, and stay, another client is served as
     before; when they go, their descriptors go."""
     before = await descriptors_when_connected(daemon, client)
@@ -89,7 +90,7 @@ async def test_clients_that_stall_hold_up_nobody(daemon: Daemon, client: Client,
     await let_go(daemon, before)
 
 
-async def test_clients_that_send_garbage_hold_up_nobody(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_clients_that_send_garbage_hold_up_nobody(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """64 clients that connect, send garbage and go, again and again while another one is served."""
     before = await descriptors_when_connected(daemon, client)
     ending = asyncio.Event()
@@ -117,7 +118,7 @@ async def test_clients_that_send_garbage_hold_up_nobody(daemon: Daemon, client: 
 
 
 async def test_clients_that_vanish_in_the_middle_leave_nothing(
-    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """64 clients that are gone as soon as they have asked, in Attach, Detach, Plan and Watch: what they asked for may
     be done or not, others are served, and what is taken back leaves the kernel as it was."""
@@ -147,7 +148,7 @@ async def test_clients_that_vanish_in_the_middle_leave_nothing(
     assert "Traceback" not in daemon.logged()
 
 
-async def test_a_watcher_that_never_reads_costs_little(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_watcher_that_never_reads_costs_little(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """While hundreds of attachments come and go unread, the others are served and memory does not grow with them; the
     stream ends with its connection."""
     before = await descriptors_when_connected(daemon, client)
@@ -166,7 +167,7 @@ async def test_a_watcher_that_never_reads_costs_little(daemon: Daemon, client: C
     await let_go(daemon, before)
 
 
-async def test_watches_are_limited_and_given_back(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_watches_are_limited_and_given_back(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """Past the limit a Watch is refused, while everything else is served; those that vanish make room."""
     before = await descriptors_when_connected(daemon, client)
     with ExitStack() as stack:
@@ -183,7 +184,7 @@ async def test_watches_are_limited_and_given_back(daemon: Daemon, client: Client
     await let_go(daemon, before)
 
 
-async def _refused_watch(client: Client) -> bool:
+async def _refused_watch(client: AsyncClient) -> bool:
     watch = client.watch()
     try:
         await anext(watch)

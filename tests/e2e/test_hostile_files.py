@@ -13,9 +13,10 @@ from pathlib import Path
 
 import grpc
 
-from api.client import Client, ClientError
-from reconciler.documents import MAX_BYTES
-from reconciler.sources.declared import TOLD_MAX
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.reconciler.settings.documents import MAX_BYTES
+from netplumb.reconciler.sources.declared import TOLD_MAX
 from tests import namespaces
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
@@ -86,12 +87,12 @@ def _strange(directory: Path, outside: Path) -> Iterator[dict[str, str]]:
     }  # fmt: skip
 
 
-async def _told(client: Client) -> list[str]:
+async def _told(client: AsyncClient) -> list[str]:
     return [it.message for it in (await client.status()).conditions if it.type == "StateFileBroken"]
 
 
 async def test_what_does_not_belong_there_is_told_of_and_left_alone(
-    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """Directories, pipes, sockets, devices, links that lead out, bombs and binaries: the good file beside them is
     taken, RPCs are served meanwhile, and no secret is told of in conditions or log."""
@@ -126,7 +127,7 @@ async def test_what_does_not_belong_there_is_told_of_and_left_alone(
 
 
 async def test_a_restart_in_such_a_directory_keeps_what_is_attached(
-    daemon: Daemon, client: Client, node: Host, web: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
 ) -> None:
     """A daemon that finds it at its start comes up, and what it knew stays."""
     declare(daemon, "web.yaml", document("web", web))
@@ -149,7 +150,9 @@ async def test_a_restart_in_such_a_directory_keeps_what_is_attached(
     assert web.link("eth0")["ifindex"] == index
 
 
-async def test_a_link_that_is_swapped_while_it_is_read_leads_nowhere(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_link_that_is_swapped_while_it_is_read_leads_nowhere(
+    daemon: Daemon, client: AsyncClient, web: Host
+) -> None:
     """A name that is a good file now and a link out of the directory then: what is outside is never told of."""
     outside = daemon.directory / "outside"
     outside.write_text(SECRET)
@@ -183,7 +186,7 @@ async def test_a_link_that_is_swapped_while_it_is_read_leads_nowhere(daemon: Dae
     await until(attached, "the file beside it is taken", within_s=20)
 
 
-async def test_thousands_of_broken_files_fit_into_one_answer(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_thousands_of_broken_files_fit_into_one_answer(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """Status tells of the first ones and how many more there are, in less than gRPC clients take."""
     for number in range(2000):
         (daemon.state_files / f"{number:04}.yaml").write_text(f"kind: Attachment\nodd{number}: 1\n" * 30)
@@ -199,7 +202,7 @@ async def test_thousands_of_broken_files_fit_into_one_answer(daemon: Daemon, cli
 
 
 async def test_a_name_that_is_not_utf8_among_the_namespaces_ends_nothing(
-    daemon: Daemon, client: Client, make_host: MakeHost
+    daemon: Daemon, client: AsyncClient, make_host: MakeHost
 ) -> None:
     """Whoever watches the directory cannot read it; a namespace that a state file waits for is still found."""
     odd = namespaces.NETNS_DIR / os.fsdecode(b"b\xffd")

@@ -7,8 +7,8 @@ import struct
 import time
 from random import Random
 
-from api.client import Client
-from api.server import REQUEST_MAX_BYTES
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.server.server import REQUEST_MAX_BYTES
 from tests.e2e.daemons import Daemon
 from tests.e2e.frames import (
     CANCEL,
@@ -118,7 +118,7 @@ CASES = {
 }
 
 
-async def _answers(client: Client) -> float:
+async def _answers(client: AsyncClient) -> float:
     """Somebody else is answered; the seconds that it took."""
     began = time.monotonic()
     async with asyncio.timeout(ANSWERED_WITHIN_S):
@@ -126,7 +126,7 @@ async def _answers(client: Client) -> float:
     return time.monotonic() - began
 
 
-async def test_garbage_concerns_nobody_else(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_garbage_concerns_nobody_else(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """After each kind of garbage, its connection still open, another client is answered; in the end nothing has
     changed and no descriptor is left."""
     kernel, before = kernel_state(node, web), await descriptors_when_connected(daemon, client)
@@ -141,7 +141,7 @@ async def test_garbage_concerns_nobody_else(daemon: Daemon, client: Client, node
     await _nothing_changed(daemon, client, node, web, kernel, before)
 
 
-async def test_damaged_streams_concern_nobody_else(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_damaged_streams_concern_nobody_else(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """Whole calls with bytes changed, cut or repeated, on a connection each."""
     random = Random(1 if budget.SCALE == 1 else None)
     kernel, before = kernel_state(node, web), await descriptors_when_connected(daemon, client)
@@ -163,7 +163,7 @@ async def test_damaged_streams_concern_nobody_else(daemon: Daemon, client: Clien
 
 
 async def _nothing_changed(
-    daemon: Daemon, client: Client, node: Host, web: Host, kernel: set[str], before: int
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, kernel: set[str], before: int
 ) -> None:
     assert [it async for it in client.list()] == []
     assert kernel_state(node, web) == kernel

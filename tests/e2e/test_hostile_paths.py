@@ -15,7 +15,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api.client import Client, ClientError
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
 from tests import namespaces
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
@@ -28,7 +29,7 @@ AT_ONCE_S = 10.0  # a machine under load; what blocks would block for ever
 RACED_CALLS = 60
 
 
-async def _nothing_is_recorded(client: Client) -> bool:
+async def _nothing_is_recorded(client: AsyncClient) -> bool:
     return [attachment async for attachment in client.list()] == []
 
 
@@ -47,7 +48,7 @@ def _own_by_another_name(node: Host, directory: Path) -> Iterator[list[str]]:
 
 
 async def test_the_nodes_own_namespace_is_refused_by_any_path(
-    daemon: Daemon, client: Client, node: Host, directory: Path
+    daemon: Daemon, client: AsyncClient, node: Host, directory: Path
 ) -> None:
     """Through /proc from the daemon's view and from outside, links, mounts and detours: it is told by what it is."""
     pid = daemon.process.pid
@@ -139,7 +140,9 @@ def _strange(directory: Path) -> dict[str, str]:
     }
 
 
-async def test_what_is_no_namespace_is_refused_at_once(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_what_is_no_namespace_is_refused_at_once(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
+) -> None:
     """FAILED_PRECONDITION whatever it is, without opening what would block; for a Detach it is a late echo."""
     await client.attach(attach(web))
     kernel, before = kernel_state(node, web), await descriptors_when_connected(daemon, client)
@@ -157,7 +160,7 @@ async def test_what_is_no_namespace_is_refused_at_once(daemon: Daemon, client: C
 
 
 async def test_a_state_file_with_a_strange_path_hinders_no_other(
-    daemon: Daemon, client: Client, node: Host, web: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
 ) -> None:
     """Each says what is wrong in its condition; the document beside them is attached."""
     strange = _strange(daemon.directory) | {"own": "/proc/self/ns/net", "mine": node.path}
@@ -217,7 +220,7 @@ async def _answer(call: Awaitable[object]) -> str:
 
 
 async def test_a_link_that_is_swapped_meanwhile_is_one_thing_or_another(
-    daemon: Daemon, client: Client, node: Host, web: Host, directory: Path
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, directory: Path
 ) -> None:
     """A path that turns from a workload's namespace into the node's, a FIFO or nothing between check and use: each
     Attach gets the workload or is refused, the node gets no interface and nothing is left."""
@@ -256,7 +259,7 @@ async def test_a_link_that_is_swapped_meanwhile_is_one_thing_or_another(
 
 
 async def test_a_namespace_that_goes_meanwhile_is_there_or_not(
-    daemon: Daemon, client: Client, node: Host, directory: Path
+    daemon: Daemon, client: AsyncClient, node: Host, directory: Path
 ) -> None:
     """A namespace that is removed and made anew all the time: each Attach is answered in time, with addresses or with
     what went wrong, and in the end nothing is left."""

@@ -13,9 +13,10 @@ from typing import TypeAlias
 import grpc
 import pytest
 
-from api.client import Client, ClientError
-from api.server import SERVICE
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.server.server import SERVICE
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.processes import descriptors_when_connected, let_go
@@ -71,7 +72,7 @@ async def wire(daemon: Daemon) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-async def standing(daemon: Daemon, client: Client, db: Host) -> str:
+async def standing(daemon: Daemon, client: AsyncClient, db: Host) -> str:
     """The id of an attachment that no request may touch, since a state file holds it."""
     declare(daemon, "db.yaml", document("standing", db))
 
@@ -82,7 +83,7 @@ async def standing(daemon: Daemon, client: Client, db: Host) -> str:
     return "standing"
 
 
-async def _wishes(client: Client) -> list[str]:
+async def _wishes(client: AsyncClient) -> list[str]:
     """What is desired, as List shows it, without what the daemon learns by itself."""
     shown = []
     async for attachment in client.list():
@@ -108,7 +109,7 @@ def _originals(web: Host) -> list[tuple[str, bytes]]:
 
 @pytest.mark.timeout(120 + 60 * budget.SCALE)
 async def test_no_request_breaks_the_daemon_or_another_workload(
-    daemon: Daemon, client: Client, wire: Wire, node: Host, web: Host, standing: str
+    daemon: Daemon, client: AsyncClient, wire: Wire, node: Host, web: Host, standing: str
 ) -> None:
     """Every method with mutated messages: answered in words, refused without a trace or carried out; afterwards the
     kernel is as before, no descriptor is left open, and the daemon serves."""
@@ -170,7 +171,9 @@ HOSTILE_IDS = ["a\nb", "\x1b[31mred", "\x7f", "a\u202eb", "\x00", "a\u2028b", "\
 
 
 @pytest.mark.parametrize("text", HOSTILE_IDS)
-async def test_control_characters_go_nowhere(daemon: Daemon, client: Client, node: Host, web: Host, text: str) -> None:
+async def test_control_characters_go_nowhere(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, text: str
+) -> None:
     """In any field that names something: refused, no name and no alias in the kernel has them, nor has the log."""
     links = node.ip("link")
     requests = [
@@ -191,7 +194,7 @@ async def test_control_characters_go_nowhere(daemon: Daemon, client: Client, nod
     _assert_sound(daemon.log)
 
 
-async def test_odd_but_printable_names_reach_the_kernel_whole(client: Client, node: Host, web: Host) -> None:
+async def test_odd_but_printable_names_reach_the_kernel_whole(client: AsyncClient, node: Host, web: Host) -> None:
     """Ids and interface names beyond ASCII are allowed; the alias on the node carries the key as it was given."""
     answer = await client.attach(attach(web, "pød «1» \U0001f600'\"\\;$(id)", if_name="ëth-✓"))
     assert "ëth-✓" in web.links()
@@ -201,7 +204,7 @@ async def test_odd_but_printable_names_reach_the_kernel_whole(client: Client, no
     assert answer.attachment.node_if_name not in node.links()
 
 
-async def test_what_runtimes_annotate_does_not_fail_an_attach(client: Client, web: Host) -> None:
+async def test_what_runtimes_annotate_does_not_fail_an_attach(client: AsyncClient, web: Host) -> None:
     """256 KiB of annotations, as Kubernetes allows them, with long keys and values of several lines."""
     request = attach(web)
     request.annotations["kubectl.kubernetes.io/last-applied-configuration"] = "{\n" + "x" * (250 << 10) + "\n}\n"
@@ -210,7 +213,7 @@ async def test_what_runtimes_annotate_does_not_fail_an_attach(client: Client, we
     assert (await client.attach(request)).attachment.generation == 1
 
 
-async def test_a_parameter_that_no_kernel_has_is_refused_at_once(client: Client, web: Host) -> None:
+async def test_a_parameter_that_no_kernel_has_is_refused_at_once(client: AsyncClient, web: Host) -> None:
     """The daemon's allow list has patterns, and the kernel no file for every name that fits one."""
     request = attach(web)
     request.sysctls["net.ipv4.tcp_nonsense"] = "1"

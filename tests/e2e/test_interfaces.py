@@ -8,8 +8,8 @@ from functools import partial
 import grpc
 import pytest
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e import wishes
 from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.daemons import POOLS, Daemon
@@ -40,7 +40,7 @@ async def daemon(start_daemon: StartDaemon) -> Daemon:
     return daemon
 
 
-async def test_pools_are_chosen_by_name_by_labels_or_by_neither(client: Client, web: Host) -> None:
+async def test_pools_are_chosen_by_name_by_labels_or_by_neither(client: AsyncClient, web: Host) -> None:
     """A name takes both families from the pools that bear it; labels take from pools for them; the rest from those that
     are for everybody."""
     for fields, expected in (
@@ -59,7 +59,7 @@ async def test_pools_are_chosen_by_name_by_labels_or_by_neither(client: Client, 
         await client.detach(wishes.detach("web"))
 
 
-async def test_another_pool_is_another_address(client: Client, web: Host) -> None:
+async def test_another_pool_is_another_address(client: AsyncClient, web: Host) -> None:
     """A second Attach with another pool moves the workload there, in place."""
     await client.attach(wishes.attach(web))
     index = web.link("eth0")["ifindex"]
@@ -70,13 +70,13 @@ async def test_another_pool_is_another_address(client: Client, web: Host) -> Non
     assert (await client.check("web")).in_sync
 
 
-async def test_an_unknown_pool_is_refused_by_name(client: Client, web: Host) -> None:
+async def test_an_unknown_pool_is_refused_by_name(client: AsyncClient, web: Host) -> None:
     """The message tells which there are."""
     with wishes.refused(grpc.StatusCode.INVALID_ARGUMENT, "pool", "'dmx'", "dmz", "10.213.0.0/24"):
         await client.attach(wishes.attach(web, pool="dmx"))
 
 
-async def test_routes_come_change_and_are_repaired(client: Client, outside: Host, web: Host) -> None:
+async def test_routes_come_change_and_are_repaired(client: AsyncClient, outside: Host, web: Host) -> None:
     """Extra routes lead to the node, and only those that changed are touched."""
 
     def routes(*prefixes: str) -> list[pb.Route]:
@@ -96,7 +96,7 @@ async def test_routes_come_change_and_are_repaired(client: Client, outside: Host
         await client.attach(wishes.attach(web, routes=[pb.Route(dst="192.0.2.0/24", gw="10.213.0.9")]))
 
 
-async def test_only_one_interface_holds_the_default_route(client: Client, web: Host) -> None:
+async def test_only_one_interface_holds_the_default_route(client: AsyncClient, web: Host) -> None:
     """The first by name, unless another asks for it; when the holder goes, the next takes over."""
 
     def holder(version: int) -> list[str]:
@@ -124,7 +124,7 @@ async def test_only_one_interface_holds_the_default_route(client: Client, web: H
     await holders()
 
 
-async def test_every_interface_answers(client: Client, node: Host, web: Host, db: Host) -> None:
+async def test_every_interface_answers(client: AsyncClient, node: Host, web: Host, db: Host) -> None:
     """All addresses of a workload answer the node and other workloads, though answers leave by the interface with the
     default route; also after another one has it, and when one is gone."""
     await client.attach(wishes.attach(db))
@@ -146,7 +146,7 @@ async def test_every_interface_answers(client: Client, node: Host, web: Host, db
         assert "elements" not in node.run(f"nft list set inet netplumb {name}")
 
 
-async def test_kernel_parameters_of_the_workload(client: Client, node: Host, web: Host) -> None:
+async def test_kernel_parameters_of_the_workload(client: AsyncClient, node: Host, web: Host) -> None:
     """They are set in the workload alone, are kept, and one that is not allowed is refused by name."""
     before = node.sysctl("net/ipv4/ip_local_port_range")
     sysctls = {"net.ipv4.ip_local_port_range": "20000 30000", "net/core/somaxconn": "77"}
@@ -170,7 +170,7 @@ async def test_kernel_parameters_of_the_workload(client: Client, node: Host, web
         await client.attach(wishes.attach("/run/netns/web", sysctls={"net.ipv4.tcp_syncookies": "many"}))
 
 
-async def test_names_and_annotations_are_carried_through(client: Client, web: Host) -> None:
+async def test_names_and_annotations_are_carried_through(client: AsyncClient, web: Host) -> None:
     """DNS comes back as it was said; of annotations, those that the settings allow, however large the rest is."""
     dns = pb.DNS(servers=["10.213.0.1", "fd13::1"], searches=["a.example"], options=["ndots:2"])
     annotations = {"keep.example/a": "1", "drop.example/b": "x" * (256 << 10)}
@@ -180,7 +180,7 @@ async def test_names_and_annotations_are_carried_through(client: Client, web: Ho
     assert list(answer.attachment.gateways) == ["169.254.77.1", "fe80::1"]
 
 
-async def test_all_of_it_from_a_state_file(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_all_of_it_from_a_state_file(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """A file says what an RPC can say, and an edit changes what it changes, in place."""
     wish = {
         "kind": "Attachment",

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api.client import ClientError
+from netplumb.api.client.errors import ClientError
 from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault, Kind
 from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon

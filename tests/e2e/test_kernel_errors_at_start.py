@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from api.client import ClientError
+from netplumb.api.client.errors import ClientError
 from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault
 from tests.e2e.faultydaemons import WITHIN_S

@@ -8,9 +8,10 @@ import socket
 
 import pytest
 
-from api.client import Client, ClientError
-from models.attachment import AttachmentKey
-from models.naming import node_if_name
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from tests import namespaces
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
@@ -23,18 +24,18 @@ DISABLE_IPV6 = "net/ipv6/conf/{}/disable_ipv6"
 TIMES = 20
 
 
-async def _phase(client: Client, workload_id: str = "web") -> str:
+async def _phase(client: AsyncClient, workload_id: str = "web") -> str:
     try:
         return (await client.get(workload_id)).phase
     except ClientError:
         return ""
 
 
-async def _is(client: Client, phase: str) -> bool:
+async def _is(client: AsyncClient, phase: str) -> bool:
     return await _phase(client) == phase
 
 
-async def test_an_rpc_means_one_namespace(client: Client, node: Host, web: Host) -> None:
+async def test_an_rpc_means_one_namespace(client: AsyncClient, node: Host, web: Host) -> None:
     """A namespace made anew at the path of one that went, time after time, is a stranger's: the attachment is Lost and
     the stranger has no interface of ours, until the next Attach, which has the same addresses."""
     first = await client.attach(attach(web))
@@ -48,7 +49,7 @@ async def test_an_rpc_means_one_namespace(client: Client, node: Host, web: Host)
         assert node.ping(v4(again))
 
 
-async def test_a_file_means_a_path(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_a_file_means_a_path(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """A namespace made anew at a declared path, time after time, is attached again with the same addresses."""
     declare(daemon, "web.yaml", document("web", web))
     await until(lambda: _is(client, "Attached"), "attached")
@@ -61,7 +62,7 @@ async def test_a_file_means_a_path(daemon: Daemon, client: Client, node: Host, w
         assert node.ping(addresses[0])
 
 
-async def test_a_missing_namespace_of_a_file_is_waited_for(daemon: Daemon, client: Client) -> None:
+async def test_a_missing_namespace_of_a_file_is_waited_for(daemon: Daemon, client: AsyncClient) -> None:
     """A declared namespace that is not there yet is Pending, and attached as soon as it appears."""
     later = Host("later")
     declare(daemon, "later.yaml", document("web", later))
@@ -88,7 +89,7 @@ async def test_a_lost_attachment_is_forgotten_after_its_grace(daemon: Daemon, we
         assert [pool.held for pool in (await client.status()).pools] == [0, 0]
 
 
-async def test_a_workload_without_ipv6_has_ipv4(client: Client, node: Host, web: Host) -> None:
+async def test_a_workload_without_ipv6_has_ipv4(client: AsyncClient, node: Host, web: Host) -> None:
     """Where IPv6 is switched off in the workload, its address is neither assigned nor answered, and a condition says
     why; switched on again, it comes with the next pass."""
     web.set_sysctl(DISABLE_IPV6.format("all"), "1")
@@ -110,7 +111,7 @@ async def test_a_workload_without_ipv6_has_ipv4(client: Client, node: Host, web:
     assert node.ping(texts(again)[1])
 
 
-async def test_ipv6_switched_off_under_an_attachment(client: Client, node: Host, web: Host) -> None:
+async def test_ipv6_switched_off_under_an_attachment(client: AsyncClient, node: Host, web: Host) -> None:
     """A workload that loses IPv6 later keeps IPv4, and says so."""
     answer = await client.attach(attach(web))
     web.set_sysctl(DISABLE_IPV6.format("all"), "1")
@@ -141,7 +142,7 @@ async def test_a_node_without_ipv6_gives_ipv4_alone(
     assert web.ping("192.0.2.2")
 
 
-async def test_a_path_that_hides_is_not_a_namespace_that_is_gone(client: Client, node: Host, web: Host) -> None:
+async def test_a_path_that_hides_is_not_a_namespace_that_is_gone(client: AsyncClient, node: Host, web: Host) -> None:
     """Where only the path went, the interface stays, a condition says so, and the node's side is still repaired."""
     answer = await client.attach(attach(web))
     descriptor = os.open(web.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -165,7 +166,7 @@ async def test_a_path_that_hides_is_not_a_namespace_that_is_gone(client: Client,
 
 
 @pytest.mark.parametrize("count", [30])
-async def test_namespaces_that_go_together_are_told_apart(client: Client, node: Host, count: int) -> None:
+async def test_namespaces_that_go_together_are_told_apart(client: AsyncClient, node: Host, count: int) -> None:
     """Many namespaces that vanish at once are each lost, and a survivor is not disturbed."""
     hosts = [Host(f"w{number}").create() for number in range(count)]
     survivor = Host("survivor").create()

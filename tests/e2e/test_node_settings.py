@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests import namespaces
 from tests.e2e import asks
 from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost
@@ -21,7 +21,7 @@ ACCEPT_RA = f"net/ipv6/conf/{UPLINK}/accept_ra"
 
 
 async def test_reloaded_pools_are_for_new_attachments(
-    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """After SIGHUP new attachments have the new pools' addresses; older ones keep theirs, and a condition says so."""
     first = await client.attach(attach(web))
@@ -49,7 +49,7 @@ async def test_reloaded_pools_are_for_new_attachments(
 
 @pytest.mark.parametrize("detached", [True, False], ids=["detached", "moved"])
 async def test_the_nodes_address_in_a_removed_pool_goes_with_its_last_attachment(
-    daemon: Daemon, client: Client, node: Host, web: Host, detached: bool
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, detached: bool
 ) -> None:
     """Loopback keeps the node's address in a former pool as long as somebody's routes prefer it, and no longer."""
     await client.attach(attach(web))
@@ -65,7 +65,7 @@ async def test_the_nodes_address_in_a_removed_pool_goes_with_its_last_attachment
     await until(lambda: not former & node.addresses("lo"), "the last one lets them go")
 
 
-async def test_masquerading_is_switched_at_once(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_masquerading_is_switched_at_once(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """SIGHUP turns masquerading off and on for everyone who is attached."""
     await client.attach(attach(web))
     assert web.ping(OUTSIDE_V4)
@@ -80,7 +80,7 @@ def _masquerades(node: Host, wanted: bool) -> bool:
     return ("masquerade" in node.ruleset()) is wanted
 
 
-async def test_a_mistake_in_reloaded_settings_changes_nothing(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_mistake_in_reloaded_settings_changes_nothing(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """Settings that are wrong at SIGHUP are logged, and those from before stay in force."""
     daemon.config.write_text("pools: [nonsense]\n")
     daemon.reload()
@@ -134,7 +134,7 @@ async def test_a_pool_that_overlaps_a_route_of_the_node_is_refused(daemon: Daemo
 
 
 async def test_purge_removes_all_of_ours_and_only_ours(
-    daemon: Daemon, client: Client, node: Host, web: Host, make_host: MakeHost
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, make_host: MakeHost
 ) -> None:
     """The purge shows what it will do, does nothing when told no, and then leaves only what is not ours."""
     node.run("nft add table inet theirs")
@@ -171,7 +171,7 @@ async def test_purge_removes_all_of_ours_and_only_ours(
     assert "Nothing" in daemon.purge(answer="").stdout
 
 
-async def test_purge_is_refused_while_a_daemon_runs(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_purge_is_refused_while_a_daemon_runs(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """A purge beside a running daemon, which would undo it, exits with 1 and changes nothing."""
     await client.attach(attach(web))
     done = daemon.purge(answer="y\n")

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 import pytest
 
-from api.client import Client
-from api.v1 import netplumb_pb2 as pb
-from reconciler.kernel.nftables import Nftables
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.reconciler.kernel.nftables import Nftables
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.daemons import Daemon
@@ -27,13 +27,13 @@ PROTOCOLS = ("tcp", "udp")
 
 
 @pytest.fixture
-async def mapped(client: Client, web: Host) -> pb.AttachResponse:
+async def mapped(client: AsyncClient, web: Host) -> pb.AttachResponse:
     return await client.attach(wishes.attach(web, ports=BOTH))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_from_wherever_it_is_asked(
-    mapped: pb.AttachResponse, client: Client, node: Host, outside: Host, web: Host, db: Host, protocol: str
+    mapped: pb.AttachResponse, client: AsyncClient, node: Host, outside: Host, web: Host, db: Host, protocol: str
 ) -> None:
     """From outside and from another workload the asker's own address is seen; from the node by every address of its
     own, loopback too; from the workload itself."""
@@ -53,7 +53,7 @@ async def test_from_wherever_it_is_asked(
                 assert (ask(web, address, PORT, protocol) or "").startswith("web "), address
 
 
-async def test_sctp_is_mapped(client: Client, outside: Host, web: Host) -> None:
+async def test_sctp_is_mapped(client: AsyncClient, outside: Host, web: Host) -> None:
     """The first packet of an association, made by hand since this kernel may have no SCTP sockets."""
     answer = await client.attach(wishes.attach(web, ports=(f"{PORT}:{INNER}/sctp",)))
     for to, inner in ((NODE_V4, wishes.v4(answer)), (NODE_V6, wishes.v6(answer))):
@@ -70,7 +70,7 @@ async def test_sctp_is_mapped(client: Client, outside: Host, web: Host) -> None:
         assert packet[-32:][2:4] == INNER.to_bytes(2, "big"), inner
 
 
-async def test_a_protocol_of_its_own(client: Client, outside: Host, web: Host) -> None:
+async def test_a_protocol_of_its_own(client: AsyncClient, outside: Host, web: Host) -> None:
     """What is mapped for TCP is not for UDP."""
     await client.attach(wishes.attach(web, ports=(f"{PORT}:{INNER}",)))
     with serving(web, INNER):
@@ -78,7 +78,7 @@ async def test_a_protocol_of_its_own(client: Client, outside: Host, web: Host) -
         assert ask(outside, NODE_V4, PORT, "udp") is None
 
 
-async def test_a_range_leads_port_by_port(client: Client, outside: Host, web: Host) -> None:
+async def test_a_range_leads_port_by_port(client: AsyncClient, outside: Host, web: Host) -> None:
     """Each port of the range to the one as far from the first; those beside it nowhere."""
     answer = await client.attach(
         wishes.attach(web, ports=("7000-7002:9000-9002", "[2001:db8::1]:7001-7002:9500-9501/udp"))
@@ -90,7 +90,9 @@ async def test_a_range_leads_port_by_port(client: Client, outside: Host, web: Ho
         assert (ask(outside, NODE_V6, 7002, "udp") or "")[:1] == "d"
 
 
-async def test_at_one_address_of_the_node_alone(client: Client, node: Host, outside: Host, web: Host, db: Host) -> None:
+async def test_at_one_address_of_the_node_alone(
+    client: AsyncClient, node: Host, outside: Host, web: Host, db: Host
+) -> None:
     """A host address narrows the mapping; two workloads may have one port at two addresses, or one in each family."""
     node.ip("address add 192.0.2.77/24 dev up0")
     await client.attach(wishes.attach(web, ports=("192.0.2.77:8080:80", "127.0.0.1:8081:80", "[::]:8082:80")))
@@ -103,7 +105,7 @@ async def test_at_one_address_of_the_node_alone(client: Client, node: Host, outs
 
 
 async def test_what_goes_to_a_foreign_host_goes_there(
-    mapped: pb.AttachResponse, client: Client, outside: Host, db: Host
+    mapped: pb.AttachResponse, client: AsyncClient, outside: Host, db: Host
 ) -> None:
     """A workload that asks somebody else on a mapped port is answered by that one."""
     await client.attach(wishes.attach(db))
@@ -125,7 +127,7 @@ async def test_workloads_do_not_reach_the_nodes_loopback(mapped: pb.AttachRespon
 
 @pytest.mark.parametrize("mapping", [f"{PORT}:81", f"0.0.0.0:{PORT}:81", f"192.0.2.1:{PORT}:81", "8000-8100:9000-9100"])
 async def test_a_port_that_is_mapped_names_its_holder(
-    mapped: pb.AttachResponse, client: Client, db: Host, mapping: str
+    mapped: pb.AttachResponse, client: AsyncClient, db: Host, mapping: str
 ) -> None:
     """Nothing is recorded of a wish for another's port; the holder may change its own."""
     with wishes.refused(grpc.StatusCode.ALREADY_EXISTS, "tcp port 8080", "web/eth0"):
@@ -135,7 +137,7 @@ async def test_a_port_that_is_mapped_names_its_holder(
     await client.attach(wishes.attach(db, ports=(f"{PORT}:80/udp",)))
 
 
-async def test_mappings_change_in_place(client: Client, node: Host, outside: Host, web: Host) -> None:
+async def test_mappings_change_in_place(client: AsyncClient, node: Host, outside: Host, web: Host) -> None:
     """A second Attach moves a port; the link stays, and a connection by another port lives on."""
     await client.attach(wishes.attach(web, ports=("8080:80", "9090:90")))
     before = {link["ifindex"] for link in node.links().values()}
@@ -151,7 +153,7 @@ async def test_mappings_change_in_place(client: Client, node: Host, outside: Hos
     assert (await client.check("web")).in_sync
 
 
-async def test_a_change_is_one_transaction(client: Client, node: Host, web: Host, db: Host) -> None:
+async def test_a_change_is_one_transaction(client: AsyncClient, node: Host, web: Host, db: Host) -> None:
     """However much of the table a wish changes, readers see it before or after, and never half of it."""
     changes: tuple[tuple[Host, dict[str, Any], int], ...] = (
         (web, {"ports": ("8000-8009:80", "53:53/udp"), "isolate_node": True, "isolate_workloads": True}, 1),
@@ -169,7 +171,7 @@ async def test_a_change_is_one_transaction(client: Client, node: Host, web: Host
 
 
 async def test_a_sender_of_datagrams_follows_the_mapping(
-    client: Client, node: Host, outside: Host, web: Host, db: Host
+    client: AsyncClient, node: Host, outside: Host, web: Host, db: Host
 ) -> None:
     """One that never stops sending from one port is led to the workload when the mapping comes, to the next when it
     moves, and to the node when it goes."""
@@ -223,7 +225,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 async def test_damage_is_repaired(
-    mapped: pb.AttachResponse, client: Client, node: Host, outside: Host, web: Host, damage: str
+    mapped: pb.AttachResponse, client: AsyncClient, node: Host, outside: Host, web: Host, damage: str
 ) -> None:
     """Whatever part of a mapping is damaged comes back at once, and what a stranger put beside it goes."""
     link = mapped.attachment.node_if_name
@@ -252,7 +254,7 @@ async def test_a_resync_switches_localhost_on_again(start_daemon: StartDaemon, n
 
 
 async def test_a_restart_and_a_detach(
-    daemon: Daemon, mapped: pb.AttachResponse, client: Client, node: Host, outside: Host, web: Host
+    daemon: Daemon, mapped: pb.AttachResponse, client: AsyncClient, node: Host, outside: Host, web: Host
 ) -> None:
     """Another daemon takes the mappings over as they are; a detach leaves none of them."""
     before = node.ruleset()
@@ -266,7 +268,7 @@ async def test_a_restart_and_a_detach(
     assert node.ip("-6 route show table local ::1 proto 78") == []
 
 
-async def test_from_a_state_file(client: Client, daemon: Daemon, outside: Host, web: Host) -> None:
+async def test_from_a_state_file(client: AsyncClient, daemon: Daemon, outside: Host, web: Host) -> None:
     """A file says it in either form, and an edit changes it in place."""
     path = daemon.state_files / "web.yaml"
     wish = "kind: Attachment\nworkload_id: web\nnetns: {name: web}\nport_mappings:\n"

@@ -10,12 +10,12 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import AttachmentSpec
-from models.settings import Settings
-from models.statefile import AttachmentDocument
-from reconciler.main import app
-from reconciler.sources.statefile import parse
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.settings import Settings
+from netplumb.models.statefile import AttachmentDocument
+from netplumb.reconciler.main import app
+from netplumb.reconciler.sources.statefile import parse
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from api.client import Client
-from models.attachment import AttachmentKey
-from models.naming import node_if_name
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import comes_true, until
@@ -63,12 +63,12 @@ def _stable(route: dict[str, object]) -> list[tuple[str, object]]:
 
 
 @pytest.fixture
-async def scene(client: Client, node: Host, web: Host) -> Scene:
+async def scene(client: AsyncClient, node: Host, web: Host) -> Scene:
     answer = await client.attach(attach(web, labels={"app": "web"}))
     return Scene(node, web, v4(answer), v6(answer))
 
 
-async def _is_repaired(client: Client, scene: Scene, damage: Callable[[], object]) -> None:
+async def _is_repaired(client: AsyncClient, scene: Scene, damage: Callable[[], object]) -> None:
     """Damages, and waits until the daemon, the kernel's own tools and traffic say that all is as before."""
     before = scene.look()
     damage()
@@ -98,7 +98,7 @@ FLUSHES = {
 
 
 @pytest.mark.parametrize("command", FLUSHES.values(), ids=FLUSHES)
-async def test_a_flush_on_the_node_is_repaired(client: Client, scene: Scene, command: str) -> None:
+async def test_a_flush_on_the_node_is_repaired(client: AsyncClient, scene: Scene, command: str) -> None:
     """Whatever `ip` takes from the node at one go comes back."""
     await _is_repaired(client, scene, lambda: scene.node.ip(command.format(**scene.words)))
 
@@ -112,7 +112,7 @@ SHADOWS = {
 
 @pytest.mark.parametrize(("where", "command"), SHADOWS.values(), ids=SHADOWS)
 async def test_a_route_replaced_by_a_foreign_one_is_put_before_it(
-    client: Client, scene: Scene, where: str, command: str
+    client: AsyncClient, scene: Scene, where: str, command: str
 ) -> None:
     """A foreign route in the place of ours stays, since it is not ours, but traffic takes ours again."""
     host = scene.node if where == "node" else scene.web
@@ -127,19 +127,21 @@ async def test_a_route_replaced_by_a_foreign_one_is_put_before_it(
     assert any(route["protocol"] == "static" for route in host.routes())
 
 
-async def test_an_interface_moved_to_another_namespace_is_made_anew(client: Client, scene: Scene, db: Host) -> None:
+async def test_an_interface_moved_to_another_namespace_is_made_anew(
+    client: AsyncClient, scene: Scene, db: Host
+) -> None:
     """A workload whose interface was taken elsewhere gets one again."""
     await _is_repaired(client, scene, lambda: scene.web.ip("link set eth0 netns db"))
 
 
-async def test_repairs_are_counted(client: Client, scene: Scene) -> None:
+async def test_repairs_are_counted(client: AsyncClient, scene: Scene) -> None:
     """Status and the attachment tell how many objects were repaired, by kind."""
     await _is_repaired(client, scene, lambda: scene.node.ip(f"-4 route delete {scene.v4}"))
     assert (await client.status()).counters.repairs["route"] >= 1
     assert (await client.get("web")).repairs >= 1
 
 
-async def test_what_is_not_ours_is_left_alone(client: Client, scene: Scene) -> None:
+async def test_what_is_not_ours_is_left_alone(client: AsyncClient, scene: Scene) -> None:
     """Foreign links, addresses, routes, neighbours and tables, on the node and in the workload, outlive repairs."""
     node, web = scene.node, scene.web
     node.ip("link add np-foreign type veth peer name other")

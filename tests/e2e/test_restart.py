@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests import namespaces
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
@@ -78,7 +78,7 @@ async def test_killed_and_started_again_loses_no_packet(daemon: Daemon, node: Ho
     assert kernel_state(node, web, db) == before
 
 
-async def _all_attached(client: Client, count: int) -> bool:
+async def _all_attached(client: AsyncClient, count: int) -> bool:
     found = [attachment async for attachment in client.list()]
     return len(found) == count and all(attachment.phase == "Attached" for attachment in found)
 

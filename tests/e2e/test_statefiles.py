@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import grpc
 
-from api.client import Client, ClientError
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.v1 import netplumb_pb2 as pb
 from tests import namespaces
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
@@ -14,29 +15,29 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, condition, detach, refused
 
 
-async def _found(client: Client, workload_id: str) -> pb.Attachment | None:
+async def _found(client: AsyncClient, workload_id: str) -> pb.Attachment | None:
     try:
         return await client.get(workload_id)
     except ClientError:
         return None
 
 
-async def _attached(client: Client, workload_id: str = "web") -> bool:
+async def _attached(client: AsyncClient, workload_id: str = "web") -> bool:
     found = await _found(client, workload_id)
     return found is not None and found.phase == "Attached" and found.generation == found.observed_generation
 
 
-async def _gone(client: Client, workload_id: str = "web") -> bool:
+async def _gone(client: AsyncClient, workload_id: str = "web") -> bool:
     return await _found(client, workload_id) is None
 
 
-async def _file_problem(client: Client) -> str:
+async def _file_problem(client: AsyncClient) -> str:
     """What Status says of broken files."""
     found = [c.message for c in (await client.status()).conditions if c.type == "StateFileBroken" and c.status]
     return "; ".join(found)
 
 
-async def test_a_file_that_is_added_attaches(daemon: Daemon, client: Client, node: Host, web: Host) -> None:
+async def test_a_file_that_is_added_attaches(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
     """A new file's attachment comes true, and is told as the file's."""
     declare(daemon, "web.yaml", document("web", web, addresses=["10.213.0.10"], app="web"))
     await until(lambda: _attached(client), "attached")
@@ -48,7 +49,7 @@ async def test_a_file_that_is_added_attaches(daemon: Daemon, client: Client, nod
     assert node.ping("10.213.0.10")
 
 
-async def test_a_file_that_is_edited_changes_in_place(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_file_that_is_edited_changes_in_place(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """Another address is another address of the same interface."""
     declare(daemon, "web.yaml", document("web", web, addresses=["10.213.0.10"]))
     await until(lambda: _attached(client), "attached")
@@ -59,7 +60,7 @@ async def test_a_file_that_is_edited_changes_in_place(daemon: Daemon, client: Cl
     assert web.link("eth0")["ifindex"] == index
 
 
-async def test_a_file_that_is_removed_detaches(daemon: Daemon, client: Client, web: Host, db: Host) -> None:
+async def test_a_file_that_is_removed_detaches(daemon: Daemon, client: AsyncClient, web: Host, db: Host) -> None:
     """What only that file declared goes; the other documents' attachments stay."""
     path = declare(daemon, "web.yaml", document("web", web))
     declare(daemon, "db.yaml", document("db", db))
@@ -71,7 +72,7 @@ async def test_a_file_that_is_removed_detaches(daemon: Daemon, client: Client, w
     assert "eth0" in db.links()
 
 
-async def test_a_document_that_is_removed_detaches(daemon: Daemon, client: Client, web: Host, db: Host) -> None:
+async def test_a_document_that_is_removed_detaches(daemon: Daemon, client: AsyncClient, web: Host, db: Host) -> None:
     """A file that declares one attachment less loses that one."""
     declare(daemon, "all.yaml", document("web", web), document("db", db))
     await until(lambda: _attached(client), "attached")
@@ -83,7 +84,7 @@ async def test_a_document_that_is_removed_detaches(daemon: Daemon, client: Clien
 
 
 async def test_a_file_that_is_renamed_keeps_its_attachments(
-    daemon: Daemon, client: Client, node: Host, web: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
 ) -> None:
     """Under its new name the file has the same attachment, and nothing of it was made anew."""
     path = declare(daemon, "old.yaml", document("web", web))
@@ -99,7 +100,9 @@ async def test_a_file_that_is_renamed_keeps_its_attachments(
     assert kernel_state(node, web) == before
 
 
-async def test_a_namespace_that_was_asked_for_is_made_and_removed(daemon: Daemon, client: Client, node: Host) -> None:
+async def test_a_namespace_that_was_asked_for_is_made_and_removed(
+    daemon: Daemon, client: AsyncClient, node: Host
+) -> None:
     """`create: true` makes the named namespace, and takes it away with the attachment."""
     made = Host("made")
     path = declare(daemon, "made.yaml", document("made", "made", create=True))
@@ -111,7 +114,7 @@ async def test_a_namespace_that_was_asked_for_is_made_and_removed(daemon: Daemon
     assert not (namespaces.NETNS_DIR / "made").exists()
 
 
-async def test_a_namespace_that_netplumb_made_is_removed_after_a_restart(daemon: Daemon, client: Client) -> None:
+async def test_a_namespace_that_netplumb_made_is_removed_after_a_restart(daemon: Daemon, client: AsyncClient) -> None:
     """That netplumb made the namespace is known to the next daemon."""
     path = declare(daemon, "made.yaml", document("made", "made", create=True))
     await until(lambda: _attached(client, "made"), "attached")
@@ -123,7 +126,7 @@ async def test_a_namespace_that_netplumb_made_is_removed_after_a_restart(daemon:
     assert not (namespaces.NETNS_DIR / "made").exists()
 
 
-async def test_a_namespace_that_somebody_made_anew_is_not_removed(daemon: Daemon, client: Client) -> None:
+async def test_a_namespace_that_somebody_made_anew_is_not_removed(daemon: Daemon, client: AsyncClient) -> None:
     """A namespace that took the place of the one netplumb made is another's, whatever its name."""
     path = declare(daemon, "made.yaml", document("made", "made", create=True))
     await until(lambda: _attached(client, "made"), "attached")
@@ -138,7 +141,7 @@ async def test_a_namespace_that_somebody_made_anew_is_not_removed(daemon: Daemon
     another.remove()
 
 
-async def test_a_namespace_that_was_there_is_not_removed(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_namespace_that_was_there_is_not_removed(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """`create: true` for a namespace that exists uses it and never removes it."""
     path = declare(daemon, "web.yaml", document("web", "web", create=True))
     await until(lambda: _attached(client), "attached")
@@ -149,7 +152,7 @@ async def test_a_namespace_that_was_there_is_not_removed(daemon: Daemon, client:
 
 
 async def test_a_file_that_breaks_keeps_its_last_good_content(
-    daemon: Daemon, client: Client, node: Host, web: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
 ) -> None:
     """A typo changes nothing; Status names file, line and reason until it is mended."""
     declare(daemon, "web.yaml", document("web", web, app="old"))
@@ -189,7 +192,7 @@ async def test_a_restart_beside_a_broken_file_changes_nothing(daemon: Daemon, no
     assert kernel_state(node, web) == before
 
 
-async def test_a_missing_directory_removes_nothing(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_missing_directory_removes_nothing(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """The directory may go and come back; what it declared stays meanwhile."""
     declare(daemon, "web.yaml", document("web", web))
     await until(lambda: _attached(client), "attached")
@@ -207,7 +210,7 @@ async def test_a_missing_directory_removes_nothing(daemon: Daemon, client: Clien
 
 
 async def test_of_two_files_with_one_key_the_second_waits(
-    daemon: Daemon, client: Client, node: Host, web: Host, db: Host
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host
 ) -> None:
     """The first holder stays; the second is told of, and takes over with the same addresses when the first goes."""
     first = declare(daemon, "a.yaml", document("pod", web))
@@ -227,7 +230,7 @@ async def test_of_two_files_with_one_key_the_second_waits(
     assert await _conflict(client) == ""
 
 
-async def _conflict(client: Client) -> str:
+async def _conflict(client: AsyncClient) -> str:
     """What the wishes that wait for another's key are told, wherever that is."""
     told = [
         ready.message
@@ -238,7 +241,7 @@ async def _conflict(client: Client) -> str:
     return "; ".join(told)
 
 
-async def test_an_rpc_does_not_take_a_files_key(daemon: Daemon, client: Client, web: Host, db: Host) -> None:
+async def test_an_rpc_does_not_take_a_files_key(daemon: Daemon, client: AsyncClient, web: Host, db: Host) -> None:
     """Attach of what a file holds is ALREADY_EXISTS, naming the file; Detach of it FAILED_PRECONDITION."""
     declare(daemon, "web.yaml", document("web", web))
     await until(lambda: _attached(client), "attached")
@@ -250,7 +253,7 @@ async def test_an_rpc_does_not_take_a_files_key(daemon: Daemon, client: Client, 
     assert await _attached(client)
 
 
-async def test_a_file_takes_over_what_an_rpc_gives_up(daemon: Daemon, client: Client, web: Host) -> None:
+async def test_a_file_takes_over_what_an_rpc_gives_up(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """A file whose key an RPC holds waits, and has it after the Detach."""
     await client.attach(attach(web))
     declare(daemon, "web.yaml", document("web", web))

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import REBUILT_SOURCE
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import REBUILT_SOURCE
 from tests.e2e.conftest import MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state

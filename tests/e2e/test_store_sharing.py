@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.kernel.nodelock import NAME, NodeInUseError, NodeLock
+from netplumb.reconciler.kernel.nodelock import NAME, NodeInUseError, NodeLock
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon, under_unit_rights
 from tests.e2e.hosts import Host, kernel_state, temporary

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e import asks
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK
 from tests.e2e.daemons import POOLS, Daemon
@@ -32,7 +32,7 @@ class Place:
 
 
 @pytest.fixture
-async def places(client: Client, node: Host, outside: Host, web: Host, db: Host) -> dict[str, Place]:
+async def places(client: AsyncClient, node: Host, outside: Host, web: Host, db: Host) -> dict[str, Place]:
     """Two workloads on one node, the node by its own address in the pools, and a host beyond its uplink."""
     answers = {host.name: await client.attach(attach(host)) for host in (web, db)}
     return {

@@ -14,7 +14,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api.client import Client, ClientError
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
 from tests import namespaces
 from tests.e2e.conftest import StartDaemon
 from tests.e2e.hosts import Host
@@ -31,28 +32,28 @@ def hindrance() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-async def client(hindrance: ExitStack, start_daemon: StartDaemon) -> AsyncIterator[Client]:
+async def client(hindrance: ExitStack, start_daemon: StartDaemon) -> AsyncIterator[AsyncClient]:
     daemon = await start_daemon(ready=False)
     async with daemon.client() as client:
         yield client
 
 
-async def _phase(client: Client, workload_id: str) -> str:
+async def _phase(client: AsyncClient, workload_id: str) -> str:
     try:
         return (await client.get(workload_id)).phase
     except ClientError:
         return ""
 
 
-async def _is_tried(client: Client, workload_id: str) -> bool:
+async def _is_tried(client: AsyncClient, workload_id: str) -> bool:
     return await _phase(client, workload_id) == "Retrying"
 
 
-async def _is_attached(client: Client, workload_id: str) -> bool:
+async def _is_attached(client: AsyncClient, workload_id: str) -> bool:
     return await _phase(client, workload_id) == "Attached"
 
 
-async def test_a_deadline_is_met_with_the_cause(client: Client, hindrance: ExitStack, web: Host) -> None:
+async def test_a_deadline_is_met_with_the_cause(client: AsyncClient, hindrance: ExitStack, web: Host) -> None:
     """DEADLINE_EXCEEDED names the step that failed and its errno; the wish stays and comes true without a client."""
     with refused(grpc.StatusCode.DEADLINE_EXCEEDED, "net.ipv4.ip_forward", "EROFS"):
         await client.attach(attach(web), timeout_s=0.5)
@@ -69,7 +70,7 @@ async def test_a_deadline_is_met_with_the_cause(client: Client, hindrance: ExitS
     assert (await client.check("web")).in_sync
 
 
-async def test_a_client_that_hangs_up_leaves_its_wish(client: Client, hindrance: ExitStack, web: Host) -> None:
+async def test_a_client_that_hangs_up_leaves_its_wish(client: AsyncClient, hindrance: ExitStack, web: Host) -> None:
     """Desired state stays when the client goes away in the middle."""
     call = asyncio.ensure_future(client.attach(attach(web), timeout_s=10))
     await until(lambda: _is_tried(client, "web"), "the wish is tried")
@@ -81,7 +82,9 @@ async def test_a_client_that_hangs_up_leaves_its_wish(client: Client, hindrance:
     assert "eth0" in web.links()
 
 
-async def test_a_waiting_client_is_answered_when_it_comes_true(client: Client, hindrance: ExitStack, web: Host) -> None:
+async def test_a_waiting_client_is_answered_when_it_comes_true(
+    client: AsyncClient, hindrance: ExitStack, web: Host
+) -> None:
     """An Attach that is held up is answered as soon as the hindrance is gone, within its deadline."""
     call = asyncio.ensure_future(client.attach(attach(web), timeout_s=15))
     await until(lambda: _is_tried(client, "web"), "the wish is tried")
@@ -89,7 +92,7 @@ async def test_a_waiting_client_is_answered_when_it_comes_true(client: Client, h
     assert (await call).attachment.phase == "Attached"
 
 
-async def test_a_waiter_whose_wish_is_replaced_is_aborted(client: Client, web: Host, db: Host) -> None:
+async def test_a_waiter_whose_wish_is_replaced_is_aborted(client: AsyncClient, web: Host, db: Host) -> None:
     """The older of two waiters gets ABORTED as soon as a later wish for the key comes."""
     older = asyncio.ensure_future(client.attach(attach(web, "pod"), timeout_s=10))
     await until(lambda: _is_tried(client, "pod"), "the first wish is tried")
@@ -101,7 +104,7 @@ async def test_a_waiter_whose_wish_is_replaced_is_aborted(client: Client, web: H
     assert (await client.get("pod")).netns_path == db.path
 
 
-async def test_a_waiter_whose_wish_is_detached_is_aborted(client: Client, node: Host, web: Host) -> None:
+async def test_a_waiter_whose_wish_is_detached_is_aborted(client: AsyncClient, node: Host, web: Host) -> None:
     """A Detach ends the wait of an Attach with ABORTED, and is itself not held up."""
     waiting = asyncio.ensure_future(client.attach(attach(web), timeout_s=10))
     await until(lambda: _is_tried(client, "web"), "the wish is tried")
@@ -112,7 +115,7 @@ async def test_a_waiter_whose_wish_is_detached_is_aborted(client: Client, node: 
 
 
 async def test_two_clients_with_the_same_wish_are_both_answered(
-    client: Client, hindrance: ExitStack, web: Host
+    client: AsyncClient, hindrance: ExitStack, web: Host
 ) -> None:
     """The same wish from two clients is one wish; neither supersedes the other."""
     calls = [asyncio.ensure_future(client.attach(attach(web), timeout_s=15)) for _ in range(2)]

@@ -11,10 +11,10 @@ import grpc
 import pytest
 from pydantic import TypeAdapter
 
-from api.answers import port_mapping
-from api.client import ClientError
-from api.v1 import netplumb_pb2 as pb
-from models.ports import PortMappings
+from netplumb.api.answers import port_mapping
+from netplumb.api.client.errors import ClientError
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.ports import PortMappings
 from tests.e2e.hosts import Host
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from google.protobuf.message import Message
 
-from api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2 as pb
 
 METHODS = tuple(method.name for method in pb.DESCRIPTOR.services_by_name["WorkloadNetworking"].methods)
 

@@ -16,18 +16,18 @@ import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from api import answers, wishes
-from api.errors import MESSAGE_MAX_BYTES, status_of
-from api.requests import parser
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec
-from models.errors import InvalidRequest, Refusal
-from models.naming import alias_of, key_of_alias, node_if_name
-from models.settings import Settings
-from models.status import AttachmentStatus, AttachmentView
-from reconciler.desired import Desired
-from reconciler.sources.statefile import StateFileError, parse
-from reconciler.store import Store
+from netplumb.api import answers, wishes
+from netplumb.api.errors import MESSAGE_MAX_BYTES, status_of
+from netplumb.api.server.requests import parser
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from netplumb.models.errors import InvalidRequest, Refusal
+from netplumb.models.naming import alias_of, key_of_alias, node_if_name
+from netplumb.models.settings import Settings
+from netplumb.models.status import AttachmentStatus, AttachmentView
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.desired.store import Store
+from netplumb.reconciler.sources.statefile import StateFileError, parse
 from tests.fuzz.seeds import METHODS
 
 ALIAS_MAX_BYTES = 254

@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api import wishes
-from api.v1 import netplumb_pb2 as pb
-from reconciler.sources.statefile import parse
+from netplumb.api import wishes
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.reconciler.sources.statefile import parse
 from tests.fuzz import budget, seeds
 from tests.fuzz.mutations import NUMBERS, TEXTS, Field, fields, mutated, varint
 from tests.fuzz.targets import TARGETS, encoded, framed, parts

@@ -14,11 +14,11 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from models.kernel import Address, Link, Neighbour, Route, Scope
-from reconciler.kernel import decode, encode
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.wire import Buffer
+from netplumb.models.kernel import Address, Link, Neighbour, Route, Scope
+from netplumb.reconciler.kernel import decode, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import Buffer
 from tests.e2e.hosts import temporary
 
 NAMES = {2: "eth0", 3: "eth1"}

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from models.kernel import LINK_GROUP, Address, Scope
-from reconciler.kernel import decode, encode
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.listener import NODE_NSID, Event, Listener, Subject
-from reconciler.kernel.namespaces import Namespaces
+from netplumb.models.kernel import LINK_GROUP, Address, Scope
+from netplumb.reconciler.kernel import decode, encode
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.listener import NODE_NSID, Event, Listener, Subject
+from netplumb.reconciler.kernel.namespaces import Namespaces
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import NotANetworkNamespace
-from reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
-from reconciler.kernel.nftables import Nftables
-from reconciler.linux import LinuxKernel
+from netplumb.models.errors import NotANetworkNamespace
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
+from netplumb.reconciler.kernel.nftables import Nftables
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
 

@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 
-from models.errors import Retryable, Terminal
-from models.kernel import Step, Verb
-from models.network import Node
-from models.nft import NODE_CLOSED, Match, NftChain, NftElement, NftSet, canonical_rule, hairpin_set, port_sets
-from models.ports import PORTS_MAX
-from reconciler.kernel.libnftables import Libnftables
-from reconciler.kernel.nftables import Nftables
-from reconciler.kernel.nftevents import NftHeard, NftListener
-from reconciler.plan import plan
-from reconciler.render import render_node
+from netplumb.models.errors import Retryable, Terminal
+from netplumb.models.kernel import Step, Verb
+from netplumb.models.network import Node
+from netplumb.models.nft import NODE_CLOSED, Match, NftChain, NftElement, NftSet, canonical_rule, hairpin_set, port_sets
+from netplumb.models.ports import PORTS_MAX
+from netplumb.reconciler.decide.plan import plan
+from netplumb.reconciler.decide.render import render_node
+from netplumb.reconciler.kernel.libnftables import Libnftables
+from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftevents import NftHeard, NftListener
 from tests.netns.conftest import NodeNamespace
 
 FOREIGN_CHAINS = 3000
@@ -408,7 +408,7 @@ def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 
 def test_without_the_right_the_error_says_so_by_name() -> None:
     """Asking the generation is the first thing that fails without CAP_NET_ADMIN, and no retry heals that."""
-    probe = "from reconciler.kernel.nftables import Nftables; Nftables().generation()"
+    probe = "from netplumb.reconciler.kernel.nftables import Nftables; Nftables().generation()"
     words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--", sys.executable, "-c", probe]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "Terminal: nftables: EPERM" in done.stderr

@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from models.errors import Retryable
-from reconciler.kernel import proxies as proxies_module
-from reconciler.kernel.proxies import ProxyNeighbours
+from netplumb.models.errors import Retryable
+from netplumb.reconciler.kernel import proxies as proxies_module
+from netplumb.reconciler.kernel.proxies import ProxyNeighbours
 from tests.netns.conftest import NodeNamespace
 
 FIRST_HOP = "fe80::1"

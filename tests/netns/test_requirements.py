@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from models.errors import Retryable
-from models.kernel import Address, Scope
-from reconciler.kernel import encode, requirements
-from reconciler.kernel.channel import Channel, Reply
-from reconciler.kernel.encode import add_address
-from reconciler.kernel.requirements import KernelLacksError, check_address_marks, check_kernel
-from reconciler.kernel.rtnetlink import RTM_GETADDR
-from reconciler.kernel.wire import Request
+from netplumb.models.errors import Retryable
+from netplumb.models.kernel import Address, Scope
+from netplumb.reconciler.kernel import encode, requirements
+from netplumb.reconciler.kernel.channel import Channel, Reply
+from netplumb.reconciler.kernel.encode import add_address
+from netplumb.reconciler.kernel.requirements import KernelLacksError, check_address_marks, check_kernel
+from netplumb.reconciler.kernel.rtnetlink import RTM_GETADDR
+from netplumb.reconciler.kernel.wire import Request
 
 
 def test_this_kernel_has_what_is_needed() -> None:

@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from models.errors import Retryable, Terminal
-from reconciler.kernel import sysctls
+from netplumb.models.errors import Retryable, Terminal
+from netplumb.reconciler.kernel import sysctls
 from tests.netns.conftest import NodeNamespace
 
 FORWARDING = "net/ipv4/ip_forward"

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from models.bandwidth import Bandwidth
-from models.kernel import Scope
-from models.tc import HANDLE, LATENCY_S, IngressQdisc, Redirect, Tbf, burst_ticks
-from reconciler.kernel import decode, encode, tc
-from reconciler.kernel import rtnetlink as rt
-from reconciler.kernel.channel import Channel
-from reconciler.kernel.wire import Request, attribute, text
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.kernel import Scope
+from netplumb.models.tc import HANDLE, LATENCY_S, IngressQdisc, Redirect, Tbf, burst_ticks
+from netplumb.reconciler.kernel import decode, encode, tc
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import Request, attribute, text
 from tests.netns.conftest import NodeNamespace
 
 RATES = (8_000, 9_999, 64_000, 1_000_000, 12_345_678, 10**8, 10**9, 2_500_000_001, 10**10, 4 * 10**10, 10**11)

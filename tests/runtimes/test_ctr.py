@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
@@ -41,7 +41,7 @@ async def test_a_container_has_its_network_from_its_first_instruction(containerd
 
 
 async def test_a_container_is_reachable_while_it_runs(
-    containerd: Containerd, client: Client, node: Host, remains: Remains
+    containerd: Containerd, client: AsyncClient, node: Host, remains: Remains
 ) -> None:
     """A container that serves answers at both addresses; when it is killed nothing is left."""
     words = containerd.command("-n", "k8s.io", *_run(containerd, "web"))

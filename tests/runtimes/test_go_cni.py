@@ -15,9 +15,9 @@ from typing import Any
 import grpc
 import pytest
 
-from api.client import Client
-from models.attachment import AttachmentKey
-from models.naming import node_if_name
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from tests.e2e.conftest import NODE_V4, MakeHost, StartDaemon
 from tests.e2e.daemons import POOLS, Daemon
 from tests.e2e.echoes import ask, serving
@@ -160,7 +160,7 @@ def runtime(program: Path, daemon: Daemon) -> Iterator[Runtime]:
     runtime.end()
 
 
-async def test_setup_gives_what_the_result_says(runtime: Runtime, client: Client, web: Host) -> None:
+async def test_setup_gives_what_the_result_says(runtime: Runtime, client: AsyncClient, web: Host) -> None:
     """Addresses, gateways, MAC address and routes of the result are those in the kernel; Remove takes all away."""
     answer = await runtime.done("setup", Path=web.path, Labels=POD)
     interfaces, routes = answer["Result"]["Interfaces"], answer["Result"]["Routes"]

@@ -7,7 +7,7 @@ import asyncio
 import grpc
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.runtimes.containerd import Containerd
@@ -50,7 +50,7 @@ async def test_a_pod_run_while_the_daemon_is_down_is_run_later(
 
 @pytest.mark.timeout(300)
 async def test_killed_under_running_pods_it_loses_nothing(
-    kubelet: Kubelet, daemon: Daemon, client: Client, node: Host, remains: Remains
+    kubelet: Kubelet, daemon: Daemon, client: AsyncClient, node: Host, remains: Remains
 ) -> None:
     """SIGKILL and a restart under twenty pods: not a packet, an address or a kernel object is lost or made anew."""
     pods = [await kubelet.run(f"pod-{number}", ports=[port(9000 + number, 80)]) for number in range(PODS)]

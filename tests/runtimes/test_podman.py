@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
@@ -35,7 +35,7 @@ def podman(daemon: Daemon, node: Host, directory: Path) -> Iterator[Podman]:
             podman.end()
 
 
-async def test_a_container_has_both_families(podman: Podman, client: Client, node: Host, remains: Remains) -> None:
+async def test_a_container_has_both_families(podman: Podman, client: AsyncClient, node: Host, remains: Remains) -> None:
     """Podman tells the addresses that netplumb gave, the container answers at both, and `rm` leaves nothing."""
     container = podman.start("web", "--network=front")
     told = _networks(podman, "web")["front"]
@@ -62,7 +62,9 @@ async def test_published_ports_lead_to_the_container(
     assert not is_served(outside, NODE_V4, HOST_PORT)
 
 
-async def test_two_networks_are_two_interfaces(podman: Podman, client: Client, node: Host, remains: Remains) -> None:
+async def test_two_networks_are_two_interfaces(
+    podman: Podman, client: AsyncClient, node: Host, remains: Remains
+) -> None:
     """A container on two networks has an interface on each, both answer, and one of them holds the default route."""
     container = podman.start("web", "--network=front", "--network=back")
     attachments = [found async for found in client.list()]
@@ -83,7 +85,7 @@ async def test_two_networks_are_two_interfaces(podman: Podman, client: Client, n
     await remains.are_none()
 
 
-async def test_a_container_restarted_is_reachable_again(podman: Podman, client: Client, node: Host) -> None:
+async def test_a_container_restarted_is_reachable_again(podman: Podman, client: AsyncClient, node: Host) -> None:
     """`restart` makes a new namespace for the same container, which gets its network in turn."""
     container = podman.start("web", "--network=front")
     podman.run("restart", "--time=0", "web")
@@ -103,7 +105,7 @@ async def test_a_container_killed_behind_the_back_is_cleaned_up(podman: Podman, 
 
 
 async def test_a_container_removed_while_the_daemon_is_down_is_cleaned_up(
-    podman: Podman, daemon: Daemon, client: Client, remains: Remains
+    podman: Podman, daemon: Daemon, client: AsyncClient, remains: Remains
 ) -> None:
     """Podman does not ask twice; netplumb finds the namespace gone, and frees what it held after the grace."""
     podman.start("web", "--network=front", f"--publish={HOST_PORT}:80")

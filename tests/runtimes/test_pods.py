@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from api.client import Client
+from netplumb.api.client.asynchronous import AsyncClient
 from tests import namespaces
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6
 from tests.e2e.hosts import Host
@@ -22,7 +22,7 @@ HOST_PORT = 8080
 MBIT = 1_000_000
 
 
-async def test_a_pod_has_both_families(kubelet: Kubelet, client: Client, node: Host) -> None:
+async def test_a_pod_has_both_families(kubelet: Kubelet, client: AsyncClient, node: Host) -> None:
     """PodSandboxStatus tells an IPv4 and an IPv6 address, those that netplumb gave, and the pod answers at both."""
     pod = await kubelet.run("web")
     assert len(pod.ips) == 2
@@ -56,7 +56,7 @@ async def test_ports_of_the_node_lead_to_the_pod(kubelet: Kubelet, node: Host, o
     assert not is_served(outside, NODE_V4, HOST_PORT)
 
 
-async def test_a_port_that_is_taken_fails_the_pod_alone(kubelet: Kubelet, outside: Host, client: Client) -> None:
+async def test_a_port_that_is_taken_fails_the_pod_alone(kubelet: Kubelet, outside: Host, client: AsyncClient) -> None:
     """A second pod on the same port of the node does not run, and what is in its way is told; the first runs on."""
     first = await kubelet.run("web", ports=[port(HOST_PORT, 80)])
     with pytest.raises(Exception, match=first.uid):
@@ -65,7 +65,7 @@ async def test_a_port_that_is_taken_fails_the_pod_alone(kubelet: Kubelet, outsid
     assert [found.workload_id async for found in client.list()] == [first.uid]
 
 
-async def test_bandwidth_is_what_the_annotations_say(kubelet: Kubelet, node: Host, client: Client) -> None:
+async def test_bandwidth_is_what_the_annotations_say(kubelet: Kubelet, node: Host, client: AsyncClient) -> None:
     """Annotations limit what the pod receives and what it sends, each to its own rate."""
     annotations = {"kubernetes.io/ingress-bandwidth": "20M", "kubernetes.io/egress-bandwidth": "10M"}
     pod = await kubelet.run("slow", annotations=annotations)
@@ -78,7 +78,7 @@ async def test_bandwidth_is_what_the_annotations_say(kubelet: Kubelet, node: Hos
     assert sent == pytest.approx(10 * MBIT, rel=0.2)
 
 
-async def test_what_the_pod_resolves_with_is_kept(kubelet: Kubelet, client: Client) -> None:
+async def test_what_the_pod_resolves_with_is_kept(kubelet: Kubelet, client: AsyncClient) -> None:
     """Name servers, search domains and options come through to netplumb."""
     pod = await kubelet.run(
         "web", dns=cri.DNSConfig(servers=["192.0.2.53"], searches=["cluster.local"], options=["ndots:5"])
@@ -119,7 +119,7 @@ async def test_a_sandbox_killed_behind_the_back_is_cleaned_up(kubelet: Kubelet, 
 
 
 async def test_a_namespace_removed_behind_the_back_is_cleaned_up(
-    kubelet: Kubelet, client: Client, remains: Remains
+    kubelet: Kubelet, client: AsyncClient, remains: Remains
 ) -> None:
     """When the namespace is gone as well, Stop and Remove leave nothing, and the addresses are free."""
     pod = await kubelet.run("web", ports=[port(HOST_PORT, 80)])

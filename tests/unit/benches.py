@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec
-from models.settings import Settings
-from reconciler.desired import Desired
-from reconciler.store import Contents, Store
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from netplumb.models.settings import Settings
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.desired.store import Contents, Store
 
 WEB, DB = AttachmentKey("web", "eth0"), AttachmentKey("db", "eth0")
 POOLS = ("10.0.0.0/29", "fd00::/64")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired import Desired
+from netplumb.reconciler.desired.state import Desired
 from tests.unit.benches import Bench
 
 

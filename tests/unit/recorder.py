@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from models.attachment import AttachmentSpec
-from models.errors import StoreUnwritable
-from reconciler.sources.files import StateFiles
+from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.errors import StoreUnwritable
+from netplumb.reconciler.sources.files import StateFiles
 
 # ruff: noqa: ASYNC110 -- what is waited for shows in plain values
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from reconciler.sdnotify import Notifier
+from netplumb.reconciler.sdnotify import Notifier
 
 
 @pytest.fixture

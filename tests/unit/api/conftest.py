@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from api.client import Client
-from api.server import Server, serve
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.server.server import Server, serve
 from tests.unit.api.fake import FakeWorkloads, view
 
 
@@ -32,6 +32,6 @@ async def server(workloads: FakeWorkloads, socket_path: Path) -> AsyncIterator[S
 
 
 @pytest.fixture
-async def client(server: Server, socket_path: Path) -> AsyncIterator[Client]:
-    async with Client(socket_path, timeout_s=5.0) as connected:
+async def client(server: Server, socket_path: Path) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(socket_path, timeout_s=5.0) as connected:
         yield connected

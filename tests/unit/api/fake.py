@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence, Set
 from ipaddress import ip_address
 
-from models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
-from models.errors import NotFound
-from models.naming import workload_mac
-from models.status import (
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
+from netplumb.models.errors import NotFound
+from netplumb.models.naming import workload_mac
+from netplumb.models.status import (
     AttachmentStatus,
     AttachmentView,
     Change,

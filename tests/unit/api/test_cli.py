@@ -19,14 +19,14 @@ from ruamel.yaml import YAML
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
-from api.cli import options
-from api.cli.commands import register
-from api.cli.exits import Exit
-from api.server import serve
-from models import errors
-from models.attachment import NETNS_DIR, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
-from models.naming import node_if_name
-from models.status import Phase, PlannedChange
+from netplumb.api.cli import options
+from netplumb.api.cli.commands import register
+from netplumb.api.cli.exits import Exit
+from netplumb.api.server.server import serve
+from netplumb.models import errors
+from netplumb.models.attachment import NETNS_DIR, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
+from netplumb.models.naming import node_if_name
+from netplumb.models.status import Phase, PlannedChange
 from tests.unit.api.fake import FakeWorkloads, view
 
 DIFFERENCES = (
@@ -34,7 +34,7 @@ DIFFERENCES = (
     PlannedChange(AttachmentKey("web-1", "eth0"), "-", "route", "route 10.99.0.2/32 dev np0 proto netplumb"),
     PlannedChange(AttachmentKey("web-1", "eth0"), "~", "link", "link np0 veth (was mtu 1400)"),
 )
-NETPLUMB = "import typer; from api.cli.commands import register; app = typer.Typer(); register(app); app()"
+NETPLUMB = "import typer; from netplumb.api.cli.commands import register; app = typer.Typer(); register(app); app()"
 
 Netplumb = Callable[..., Result]
 
@@ -287,7 +287,7 @@ async def _netplumb(*arguments: str, **environment: str) -> asyncio.subprocess.P
 async def test_help_loads_neither_grpc_nor_pydantic() -> None:
     """It answers at once."""
     code = (
-        "import sys, api.cli.commands as commands, typer; commands.register(typer.Typer());"
+        "import sys, netplumb.api.cli.commands as commands, typer; commands.register(typer.Typer());"
         "print(sorted({'grpc', 'pydantic', 'google.protobuf'} & set(sys.modules)))"
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)

@@ -6,9 +6,9 @@ import inspect
 
 import pytest
 
-from api.cni.errors import CODES, cni_error
-from api.cni.spec import CniError, Code
-from models import errors
+from netplumb.api.cni.errors import CODES, cni_error
+from netplumb.api.cni.spec import CniError, Code
+from netplumb.models import errors
 
 OURS = [
     cls

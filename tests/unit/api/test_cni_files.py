@@ -14,8 +14,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from api.cli.cni import register
-from api.cni.install import CAPABILITIES, InstallError, Places, install, uninstall
+from netplumb.api.cli.cni import register
+from netplumb.api.cni.install import CAPABILITIES, InstallError, Places, install, uninstall
 
 FOREIGN = "#!/bin/sh\necho mine\n"
 DAEMON = Path("/run/netplumb/workloadnet.sock")

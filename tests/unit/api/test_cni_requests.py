@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cni.request import request, version_of
-from api.cni.spec import SUPPORTED, CniError, Code, Command
-from models.attachment import AttachmentKey
+from netplumb.api.cni.request import request, version_of
+from netplumb.api.cni.spec import SUPPORTED, CniError, Code, Command
+from netplumb.models.attachment import AttachmentKey
 
 ENVIRONMENT = {
     "CNI_COMMAND": "ADD",

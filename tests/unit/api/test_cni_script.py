@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from api.cni.install import Places, install
-from api.cni.spec import SUPPORTED
+from netplumb.api.cni.install import Places, install
+from netplumb.api.cni.spec import SUPPORTED
 
 CONFIG = b'{"cniVersion": "0.4.0", "name": "cluster"}'
 CHEAP = {"_socket", "posix", "__main__"}

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from api.cni import server as server_module
-from api.cni.server import CniServer
-from api.cni.service import Service
-from api.cni.wire import REQUEST_MAX_BYTES
-from api.unixsocket import SocketUnusable
-from models.attachment import AttachmentKey, AttachmentSpec
-from models.errors import NotFound
-from models.status import AttachmentView, CheckReport, NodeStatus
+from netplumb.api.cni import server as server_module
+from netplumb.api.cni.server import CniServer
+from netplumb.api.cni.service import Service
+from netplumb.api.cni.wire import REQUEST_MAX_BYTES
+from netplumb.api.unixsocket import SocketUnusable
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec
+from netplumb.models.errors import NotFound
+from netplumb.models.status import AttachmentView, CheckReport, NodeStatus
 from tests.unit.api.fake import NODE_STATUS, view_of
 
 ENVIRONMENT = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1", "CNI_IFNAME": "eth0"}

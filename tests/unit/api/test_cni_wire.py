@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cni.wire import REQUEST_MAX_BYTES, MalformedRequest, answer, environment, lengths, socket_path
+from netplumb.api.cni.wire import REQUEST_MAX_BYTES, MalformedRequest, answer, environment, lengths, socket_path
 
 
 def test_the_socket_lies_beside_that_of_grpc() -> None:

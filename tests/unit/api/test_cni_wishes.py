@@ -7,12 +7,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from api.cni.request import Request, request
-from api.cni.spec import CniError, Code
-from api.cni.wishes import attachment_spec
-from models.attachment import AttachmentSpec
-from models.bandwidth import Bandwidth
-from models.ports import PortMapping, Protocol
+from netplumb.api.cni.request import Request, request
+from netplumb.api.cni.spec import CniError, Code
+from netplumb.api.cni.wishes import attachment_spec
+from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.ports import PortMapping, Protocol
 
 ENVIRONMENT = {
     "CNI_COMMAND": "ADD",

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from api.cni.config import Result
-from api.cni.request import Request, request
-from api.cni.result import add_result, missing
-from api.cni.spec import SUPPORTED
-from api.cni.wishes import attachment_spec
-from models.attachment import Attachment, AttachmentKey
-from models.base import IPAddress
-from models.naming import ifb_name, node_if_name, workload_mac
-from models.status import AttachmentStatus, AttachmentView, Condition, Phase
+from netplumb.api.cni.config import Result
+from netplumb.api.cni.request import Request, request
+from netplumb.api.cni.result import add_result, missing
+from netplumb.api.cni.spec import SUPPORTED
+from netplumb.api.cni.wishes import attachment_spec
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.base import IPAddress
+from netplumb.models.naming import ifb_name, node_if_name, workload_mac
+from netplumb.models.status import AttachmentStatus, AttachmentView, Condition, Phase
 
 ENVIRONMENT = {
     "CNI_COMMAND": "ADD",

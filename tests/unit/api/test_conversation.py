@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from api.client import Client
-from api.conversation import converse
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.conversation import converse
 
 
-async def silent(_: Client) -> None:
+async def silent(_: AsyncClient) -> None:
     """Asks nothing."""
 
 

@@ -11,12 +11,12 @@ import typer
 from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
-from api import wishes
-from api.cli.commands import register
-from api.cli.exits import Exit
-from api.v1 import netplumb_pb2 as pb
-from models import errors
-from models.attachment import AttachmentKey
+from netplumb.api import wishes
+from netplumb.api.cli.commands import register
+from netplumb.api.cli.exits import Exit
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models import errors
+from netplumb.models.attachment import AttachmentKey
 from tests.unit.api.fake import FakeWorkloads, view
 from tests.unit.api.test_cli import served
 

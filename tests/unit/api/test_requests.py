@@ -10,13 +10,15 @@ from typing import TypeAlias
 import grpc
 import pytest
 
-from api import servicer, wishes
-from api.client import Client, ClientError
-from api.errors import ANSWERED
-from api.server import REQUEST_MAX_BYTES, SERVICE, Server
-from api.unixsocket import why_unreachable
-from api.v1 import netplumb_pb2 as pb
-from models.errors import InvalidRequest
+from netplumb.api import wishes
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
+from netplumb.api.errors import ANSWERED
+from netplumb.api.server import servicer
+from netplumb.api.server.server import REQUEST_MAX_BYTES, SERVICE, Server
+from netplumb.api.unixsocket import why_unreachable
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.errors import InvalidRequest
 from tests.e2e.frames import END_HEADERS, HEADERS, OPENING, call_headers, frame, said
 from tests.unit.api.fake import FakeWorkloads
 from tests.unit.api.test_wishes_and_answers import attach_request
@@ -90,7 +92,7 @@ async def test_thousands_of_calls_at_once_are_all_answered(channel: grpc.aio.Cha
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_call_that_ends_grpcs_server_does_not_end_the_api(
-    client: Client, server: Server, workloads: FakeWorkloads, socket_path: Path
+    client: AsyncClient, server: Server, workloads: FakeWorkloads, socket_path: Path
 ) -> None:
     """gRPC's own loop fails at a path that is not UTF-8. Another takes over, every time; clients find it, and a call
     in flight is answered."""
@@ -103,12 +105,14 @@ async def test_a_call_that_ends_grpcs_server_does_not_end_the_api(
             await until(lambda: why_unreachable(socket_path) is not None)
             workloads.gate.set()
             assert (await waiting).attachment.phase == "Attached"
-            async with Client(socket_path, timeout_s=10) as another:
+            async with AsyncClient(socket_path, timeout_s=10) as another:
                 assert (await another.status()).ready
     assert list(socket_path.parent.iterdir()) == [socket_path]
 
 
-async def test_watches_are_limited(client: Client, workloads: FakeWorkloads, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watches_are_limited(
+    client: AsyncClient, workloads: FakeWorkloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One more than the limit is RESOURCE_EXHAUSTED; when one ends, another has its place."""
     monkeypatch.setattr(servicer, "WATCHES_MAX", 2)
     first, second = client.watch(), client.watch()

@@ -16,10 +16,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from api import server as server_module
-from api.client import Client
-from api.server import SERVICE, Server, serve
-from api.unixsocket import SocketUnusable, publish, staged, why_unreachable
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.server import server as server_module
+from netplumb.api.server.server import SERVICE, Server, serve
+from netplumb.api.unixsocket import SocketUnusable, publish, staged, why_unreachable
 from tests.unit.api.fake import FakeWorkloads
 
 
@@ -65,7 +65,7 @@ async def test_a_stale_socket_is_replaced(workloads: FakeWorkloads, socket_path:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(socket_path))
     running = await start(workloads, socket_path)
-    async with Client(socket_path, timeout_s=5) as client:
+    async with AsyncClient(socket_path, timeout_s=5) as client:
         assert (await client.status()).ready
     await running.stop(0)
 
@@ -109,7 +109,7 @@ async def test_a_socket_on_which_a_daemon_answers_is_refused(
     """And the first daemon keeps its clients."""
     with pytest.raises(SocketUnusable, match="another daemon answers on it"):
         await start(workloads, socket_path)
-    async with Client(socket_path, timeout_s=5) as client:
+    async with AsyncClient(socket_path, timeout_s=5) as client:
         assert (await client.status()).ready
 
 
@@ -144,7 +144,7 @@ async def test_odd_characters_in_the_path(workloads: FakeWorkloads, socket_path:
     odd = socket_path.with_name("a b%20?#é.sock")
     running = await start(workloads, odd)
     assert stat.S_ISSOCK(odd.stat().st_mode)
-    async with Client(odd, timeout_s=5) as client:
+    async with AsyncClient(odd, timeout_s=5) as client:
         assert (await client.status()).ready
     await running.stop(0)
 
@@ -161,7 +161,7 @@ async def test_a_stop_leaves_what_took_the_sockets_place(workloads: FakeWorkload
     socket_path.unlink()
     second = await start(workloads, socket_path)
     await running.stop(0)
-    async with Client(socket_path, timeout_s=5) as client:
+    async with AsyncClient(socket_path, timeout_s=5) as client:
         assert (await client.status()).ready
     await second.stop(0)
 

@@ -8,22 +8,23 @@ from pathlib import Path
 import grpc
 import pytest
 
-from api import servicer
-from api.client import Client, ClientError, Unreachable
-from api.errors import CODES, INTERNAL_MESSAGE, MESSAGE_MAX_BYTES, status_of
-from api.server import Server, serve
-from api.v1 import netplumb_pb2 as pb
-from api.v1 import netplumb_pb2_grpc as rpc
-from models import errors
-from models.attachment import AttachmentSpec, DetachSpec
-from models.status import Change, PlannedChange, WatchEvent
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError, Unreachable
+from netplumb.api.errors import CODES, INTERNAL_MESSAGE, MESSAGE_MAX_BYTES, status_of
+from netplumb.api.server import servicer
+from netplumb.api.server.server import Server, serve
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2_grpc as rpc
+from netplumb.models import errors
+from netplumb.models.attachment import AttachmentSpec, DetachSpec
+from netplumb.models.status import Change, PlannedChange, WatchEvent
 from tests.unit.api.fake import FakeWorkloads, view
 
 ATTACH = pb.AttachRequest(workload_id="web-2", netns=pb.NetNSAttachment(netns_path="/run/netns/web-2"))
 DETACH = pb.DetachRequest(workload_id="web-1", container_id="c1")
 
 
-async def test_attach_and_detach(client: Client, workloads: FakeWorkloads) -> None:
+async def test_attach_and_detach(client: AsyncClient, workloads: FakeWorkloads) -> None:
     """The wish arrives, the addresses come back packed, and the detached attachment is gone."""
     answer = await client.attach(ATTACH)
     assert list(answer.ip) == [bytes([10, 99, 0, 2]), bytes.fromhex("fd99" + "00" * 13 + "02")]
@@ -34,7 +35,7 @@ async def test_attach_and_detach(client: Client, workloads: FakeWorkloads) -> No
     assert [it.workload_id async for it in client.list()] == ["web-2"]
 
 
-async def test_the_daemon_answers_ahead_of_the_clients_deadline(client: Client, workloads: FakeWorkloads) -> None:
+async def test_the_daemon_answers_ahead_of_the_clients_deadline(client: AsyncClient, workloads: FakeWorkloads) -> None:
     """The wait ends a little early, so that the client reads the cause instead of only that time is up."""
     await client.attach(ATTACH, timeout_s=10.0)
     assert workloads.timeout_s is not None
@@ -52,7 +53,7 @@ async def test_a_call_without_a_deadline_leaves_the_timeout_to_the_daemon(
 
 @pytest.mark.parametrize(("error", "code"), CODES.items(), ids=lambda value: getattr(value, "__name__", str(value)))
 async def test_every_error_has_its_code(
-    client: Client, workloads: FakeWorkloads, error: type[Exception], code: grpc.StatusCode
+    client: AsyncClient, workloads: FakeWorkloads, error: type[Exception], code: grpc.StatusCode
 ) -> None:
     """Each class of refusal and step error ends the call with one code, and with its own message."""
     workloads.error = error("field", "taken by web-9") if error is errors.InvalidRequest else error("taken by web-9")
@@ -70,7 +71,9 @@ def test_every_class_of_error_is_mapped() -> None:
 
 
 @pytest.mark.parametrize("ask", ["detach", "get", "list", "watch", "check", "plan", "status"])
-async def test_every_call_answers_errors_with_their_code(client: Client, workloads: FakeWorkloads, ask: str) -> None:
+async def test_every_call_answers_errors_with_their_code(
+    client: AsyncClient, workloads: FakeWorkloads, ask: str
+) -> None:
     workloads.error = errors.NotReady("no pools yet")
 
     async def drain() -> None:
@@ -97,7 +100,7 @@ async def test_every_call_answers_errors_with_their_code(client: Client, workloa
 
 
 async def test_an_unforeseen_error_tells_the_client_nothing_of_the_inside(
-    client: Client, workloads: FakeWorkloads, capsys: pytest.CaptureFixture[str]
+    client: AsyncClient, workloads: FakeWorkloads, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The client reads where to look; the traceback is in the log."""
     workloads.error = RuntimeError("secret detail")
@@ -115,14 +118,14 @@ def test_a_message_is_one_printable_line_of_bounded_length() -> None:
     assert message.endswith("é…")
 
 
-async def test_a_wrong_request_does_not_reach_the_workloads(client: Client, workloads: FakeWorkloads) -> None:
+async def test_a_wrong_request_does_not_reach_the_workloads(client: AsyncClient, workloads: FakeWorkloads) -> None:
     with pytest.raises(ClientError, match=r"netns\.netns_path") as caught:
         await client.attach(pb.AttachRequest(workload_id="web-2"))
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
     assert not workloads.asked
 
 
-async def test_what_is_not_there_is_not_found(client: Client) -> None:
+async def test_what_is_not_there_is_not_found(client: AsyncClient) -> None:
     for ask in (client.get, client.check):
         with pytest.raises(ClientError, match="web-9/eth0") as caught:
             await ask("web-9")
@@ -131,7 +134,7 @@ async def test_what_is_not_there_is_not_found(client: Client) -> None:
 
 @pytest.mark.parametrize("page_size", [1, 2, 3, 7, 0])
 async def test_pages_hold_everything_once_and_in_order(
-    client: Client, workloads: FakeWorkloads, page_size: int
+    client: AsyncClient, workloads: FakeWorkloads, page_size: int
 ) -> None:
     views = [view(f"w{n}", if_name) for n in range(3) for if_name in ("eth0", "net1")]
     workloads.views = {it.key: it for it in views}
@@ -139,7 +142,7 @@ async def test_pages_hold_everything_once_and_in_order(
     assert found == sorted(workloads.views)
 
 
-async def test_pages_stay_whole_while_attachments_go(client: Client, workloads: FakeWorkloads) -> None:
+async def test_pages_stay_whole_while_attachments_go(client: AsyncClient, workloads: FakeWorkloads) -> None:
     """A page begins after the last key of the page before, even if that key is gone."""
     workloads.views = {it.key: it for it in (view("a"), view("b"), view("c"))}
     found = []
@@ -150,7 +153,7 @@ async def test_pages_stay_whole_while_attachments_go(client: Client, workloads: 
 
 
 async def test_a_page_ends_before_grpc_would_refuse_its_size(
-    client: Client, workloads: FakeWorkloads, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, workloads: FakeWorkloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even an attachment that is larger than a page is listed."""
     monkeypatch.setattr(servicer, "PAGE_MAX_BYTES", 10)
@@ -166,7 +169,7 @@ async def test_a_made_up_page_token_is_refused(server: Server, socket_path: Path
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_watch_streams_a_snapshot_a_mark_and_changes(client: Client, workloads: FakeWorkloads) -> None:
+async def test_watch_streams_a_snapshot_a_mark_and_changes(client: AsyncClient, workloads: FakeWorkloads) -> None:
     """And leaving it unsubscribes."""
     workloads.changes.put_nowait(WatchEvent(Change.UPDATED, view("web-2")))
     workloads.changes.put_nowait(WatchEvent(Change.REMOVED, view("web-2")))
@@ -183,7 +186,9 @@ async def test_watch_streams_a_snapshot_a_mark_and_changes(client: Client, workl
     await asyncio.wait_for(workloads.unwatched.wait(), 5)
 
 
-async def test_a_stopping_daemon_ends_watches_at_once(client: Client, workloads: FakeWorkloads, server: Server) -> None:
+async def test_a_stopping_daemon_ends_watches_at_once(
+    client: AsyncClient, workloads: FakeWorkloads, server: Server
+) -> None:
     """A watch must not use up the grace that attaches are given."""
     stream = client.watch()
     await anext(stream)
@@ -196,7 +201,9 @@ async def test_a_stopping_daemon_ends_watches_at_once(client: Client, workloads:
     assert workloads.unwatched.is_set()
 
 
-async def test_calls_that_run_are_given_the_grace(client: Client, workloads: FakeWorkloads, server: Server) -> None:
+async def test_calls_that_run_are_given_the_grace(
+    client: AsyncClient, workloads: FakeWorkloads, server: Server
+) -> None:
     workloads.gate = asyncio.Event()
     attaching = asyncio.ensure_future(client.attach(ATTACH))
     await workloads.attaching.wait()
@@ -208,7 +215,7 @@ async def test_calls_that_run_are_given_the_grace(client: Client, workloads: Fak
 
 @pytest.mark.parametrize("what_if", [ATTACH, DETACH, None])
 async def test_plan_asks_for_one_wish_or_the_whole_node(
-    client: Client, workloads: FakeWorkloads, what_if: pb.AttachRequest | pb.DetachRequest | None
+    client: AsyncClient, workloads: FakeWorkloads, what_if: pb.AttachRequest | pb.DetachRequest | None
 ) -> None:
     workloads.differences = (PlannedChange(view().key, "+", "route", "route 10.99.0.2/32 dev np0 proto netplumb"),)
     answer = await client.plan(what_if)
@@ -219,7 +226,7 @@ async def test_plan_asks_for_one_wish_or_the_whole_node(
 
 async def test_clients_wait_for_a_daemon_that_starts(socket_path: Path, workloads: FakeWorkloads) -> None:
     """A call that is made before the daemon listens is answered when it does."""
-    async with Client(socket_path, timeout_s=10.0) as early:
+    async with AsyncClient(socket_path, timeout_s=10.0) as early:
         asking = asyncio.ensure_future(early.status())
         await asyncio.sleep(0)
         server = await serve(workloads, socket_path=socket_path, mode=0o600, group=None, healthy=lambda: True)
@@ -236,7 +243,7 @@ async def test_a_call_outlives_the_daemon_that_took_it(socket_path: Path, worklo
     """Every call may be repeated, so one that broke off is asked again of the next daemon."""
     workloads.gate = asyncio.Event()
     first = await serve(workloads, socket_path=socket_path, mode=0o600, group=None, healthy=lambda: True)
-    async with Client(socket_path, timeout_s=10.0) as client:
+    async with AsyncClient(socket_path, timeout_s=10.0) as client:
         attaching = asyncio.ensure_future(client.attach(ATTACH))
         await workloads.attaching.wait()
         await first.stop(0)
@@ -247,7 +254,7 @@ async def test_a_call_outlives_the_daemon_that_took_it(socket_path: Path, worklo
 
 
 async def test_no_daemon_is_unreachable_with_the_reason(socket_path: Path) -> None:
-    async with Client(socket_path, timeout_s=0.05) as client:
+    async with AsyncClient(socket_path, timeout_s=0.05) as client:
         with pytest.raises(Unreachable, match=r"workloadnet\.sock: No such file or directory"):
             await client.status()
         with pytest.raises(Unreachable, match=r"workloadnet\.sock: No such file or directory"):
@@ -255,7 +262,7 @@ async def test_no_daemon_is_unreachable_with_the_reason(socket_path: Path) -> No
 
 
 async def test_a_daemon_that_does_not_answer_is_not_called_unreachable(
-    client: Client, workloads: FakeWorkloads
+    client: AsyncClient, workloads: FakeWorkloads
 ) -> None:
     workloads.gate = asyncio.Event()
     with pytest.raises(ClientError) as caught:

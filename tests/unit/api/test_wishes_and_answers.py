@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import answers, wishes
-from api.v1 import netplumb_pb2 as pb
-from models.attachment import AttachmentSpec, NetnsRef
-from models.errors import InvalidRequest
-from models.naming import node_if_name
-from models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, PlannedChange, WatchEvent
+from netplumb.api import answers, wishes
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentSpec, NetnsRef
+from netplumb.models.errors import InvalidRequest
+from netplumb.models.naming import node_if_name
+from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, PlannedChange, WatchEvent
 from tests.unit.api.fake import NODE_STATUS, view, view_of
 
 PRINTABLE = st.characters(codec="utf-8").filter(str.isprintable)

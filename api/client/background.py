@@ -1,0 +1,56 @@
+"""An event loop in a thread of its own, for calls from code that has none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import suppress
+from threading import Thread
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class BackgroundLoop:
+    """Runs from its construction to `close`. Its calls may be made from any thread but its own."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """What the call returns or raises. An interrupt while it waits cancels the call."""
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def iterate(self, values: AsyncIterator[T]) -> Iterator[T]:
+        """The values as they come. Leaving the iteration early ends them."""
+        try:
+            while True:
+                try:
+                    value = self.run(_next(values))
+                except StopAsyncIteration:
+                    return
+                yield value
+        finally:
+            self.run(_close(values))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _next(values: AsyncIterator[T]) -> T:
+    return await anext(values)
+
+
+async def _close(values: AsyncIterator[Any]) -> None:
+    if (aclose := getattr(values, "aclose", None)) is not None:
+        with suppress(RuntimeError):  # it is being closed already
+            await aclose()

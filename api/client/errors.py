@@ -1,0 +1,74 @@
+"""What a call raises. One kind for each status that the daemon answers with, so that a program need not know gRPC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+
+
+class ClientError(Exception):
+    """A call failed. `code` is the gRPC status, `message` one line for a person."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class InvalidArgument(ClientError):
+    """The request is wrong in itself; the message names the field. Nothing was recorded."""
+
+
+class NotFound(ClientError):
+    """There is no such attachment."""
+
+
+class AlreadyExists(ClientError):
+    """Another holds the key, an address or a port; the message names the holder."""
+
+
+class FailedPrecondition(ClientError):
+    """The path is no network namespace or the node's own, a state file declares the attachment, or the kernel lacks
+    what was asked for."""
+
+
+class ResourceExhausted(ClientError):
+    """The pool that the message names has no address left, or a limit is reached."""
+
+
+class Aborted(ClientError):
+    """Another call changed the wish while this one waited for it."""
+
+
+class DeadlineExceeded(ClientError):
+    """The kernel does not agree yet; the message says which step failed. The daemon keeps trying."""
+
+
+class Unavailable(ClientError):
+    """The daemon cannot do this now: it has no pools yet, or its store cannot be written."""
+
+
+class Unreachable(Unavailable):
+    """No daemon answered on the socket before the deadline."""
+
+    def __init__(self, socket_path: Path, cause: OSError | None) -> None:
+        why = cause.strerror if cause else "the connection broke"
+        super().__init__(grpc.StatusCode.UNAVAILABLE, f"no daemon answers on {socket_path}: {why}")
+
+
+_KINDS = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.ABORTED: Aborted,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+}
+
+
+def client_error(code: grpc.StatusCode, message: str) -> ClientError:
+    """The error of this status; a plain ClientError where it has no kind of its own."""
+    return _KINDS.get(code, ClientError)(code, message)

@@ -1,0 +1,74 @@
+"""The client for code without an event loop: the calls of `AsyncClient`, made in a thread that has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.background import BackgroundLoop
+from netplumb.api.defaults import DEFAULT_TIMEOUT_S
+from netplumb.api.v1 import netplumb_pb2 as pb
+
+
+class Client:
+    """A context manager with one connection; it may be used from any thread, by several at a time.
+
+        with netplumb.Client() as client:
+            for attachment in client.list():
+                print(attachment.workload_id, *attachment.addresses)
+
+    The parameters are those of `AsyncClient`, and so is what each call raises.
+    """
+
+    def __init__(self, socket_path: Path | str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._client = AsyncClient(socket_path, timeout_s)
+
+    def __enter__(self) -> Self:
+        self._loop = BackgroundLoop("netplumb-client")
+        self._loop.run(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.run(self._client.__aexit__(exc_type, exc, traceback))
+        self._loop.close()
+
+    def attach(self, request: pb.AttachRequest, timeout_s: float | None = None) -> pb.AttachResponse:
+        """See `AsyncClient.attach`."""
+        return self._loop.run(self._client.attach(request, timeout_s))
+
+    def detach(self, request: pb.DetachRequest, timeout_s: float | None = None) -> None:
+        """See `AsyncClient.detach`."""
+        self._loop.run(self._client.detach(request, timeout_s))
+
+    def get(self, workload_id: str, if_name: str = "") -> pb.Attachment:
+        """See `AsyncClient.get`."""
+        return self._loop.run(self._client.get(workload_id, if_name))
+
+    def list(self, page_size: int = 0) -> Iterator[pb.Attachment]:
+        """See `AsyncClient.list`."""
+        return self._loop.iterate(self._client.list(page_size))
+
+    def watch(self) -> Iterator[pb.WatchResponse]:
+        """See `AsyncClient.watch`."""
+        return self._loop.iterate(self._client.watch())
+
+    def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
+        """See `AsyncClient.check`."""
+        return self._loop.run(self._client.check(workload_id, if_name))
+
+    def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
+        """See `AsyncClient.plan`."""
+        return self._loop.run(self._client.plan(what_if))
+
+    def gc(self, alive: Iterable[tuple[str, str]], source: str = "") -> Sequence[pb.Attachment]:
+        """See `AsyncClient.gc`."""
+        return self._loop.run(self._client.gc(alive, source))
+
+    def status(self, timeout_s: float | None = None) -> pb.StatusResponse:
+        """See `AsyncClient.status`."""
+        return self._loop.run(self._client.status(timeout_s))

@@ -1,0 +1,186 @@
+"""The service `netplumb.v1.WorkloadNetworking` over whatever keeps the workloads.
+
+It converts, asks, and answers. It decides nothing: what is allowed is for `Workloads` and the models to say, and which
+status code an error becomes for `netplumb.api.errors`. No error leaves it as a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import wraps
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
+
+import grpc
+import structlog
+
+from netplumb.api import answers, wishes
+from netplumb.api.errors import ANSWERED, status_of
+from netplumb.api.server.workloads import Workloads
+from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.api.v1 import netplumb_pb2_grpc as rpc
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.errors import InvalidRequest, TooMany
+from netplumb.models.status import AttachmentView, WatchEvent
+
+PAGE_SIZE_DEFAULT = 500
+PAGE_SIZE_MAX = 5000
+PAGE_MAX_BYTES = 3 << 20
+"""A page ends here even if it holds fewer: gRPC clients take messages of up to 4 MiB unless told otherwise."""
+
+WATCHES_MAX = 128
+"""Streams open at a time. Each costs the loop a message for every change of every attachment."""
+
+ANSWER_AHEAD_S = 0.05
+"""How long before the client's deadline it is answered, so that it reads the cause and not only that time is up."""
+
+DEADLINE_ROUNDING = 0.01
+"""By this part at most gRPC rounds a timeout up to fit its header, so that the server sees a later deadline."""
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Method: TypeAlias = "Callable[[WorkloadNetworking, Request, Context], Awaitable[Response]]"
+
+log = structlog.get_logger(__name__)
+
+
+async def _refuse(rpc_name: str, error: Exception, context: Context) -> NoReturn:
+    """End the call with the status that the error stands for."""
+    code, message = status_of(error)
+    if code is grpc.StatusCode.INTERNAL:
+        log.error("rpc failed", rpc=rpc_name, exc_info=error)
+    else:
+        log.info("rpc refused", rpc=rpc_name, code=code.name, message=message)
+    await context.abort(code, message, (ANSWERED,))
+
+
+def _answered(method: Method[Request, Response]) -> Method[Request, Response]:
+    """Answer every error of a unary method with its status, a request that could not be parsed among them."""
+
+    @wraps(method)
+    async def answered(self: WorkloadNetworking, request: Request | InvalidRequest, context: Context) -> Response:
+        try:
+            if isinstance(request, InvalidRequest):
+                raise request
+            return await method(self, request, context)
+        except Exception as error:
+            await _refuse(method.__name__, error, context)
+
+    return answered
+
+
+class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
+    """One per server. `end_watches` ends the streams that would otherwise hold up a stop."""
+
+    def __init__(self, workloads: Workloads) -> None:
+        self._workloads = workloads
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+
+    @_answered
+    async def Attach(self, request: pb.AttachRequest, context: Context) -> pb.AttachResponse:
+        view = await self._workloads.attach(wishes.attachment_spec(request), _timeout_s(context))
+        return answers.attach_response(view)
+
+    @_answered
+    async def Detach(self, request: pb.DetachRequest, context: Context) -> pb.DetachResponse:
+        await self._workloads.detach(wishes.detach_spec(request), _timeout_s(context))
+        return pb.DetachResponse()
+
+    @_answered
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: ARG002
+        return answers.status_response(self._workloads.status())
+
+    @_answered
+    async def Check(self, request: pb.CheckRequest, context: Context) -> pb.CheckResponse:  # noqa: ARG002
+        return answers.check_response(await self._workloads.check(wishes.attachment_key(request)))
+
+    @_answered
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:  # noqa: ARG002
+        view = self._workloads.get(wishes.attachment_key(request))
+        return pb.GetResponse(attachment=answers.attachment(view))
+
+    @_answered
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:  # noqa: ARG002
+        views = self._workloads.list()
+        start = bisect_right(views, _key_of(request.page_token), key=_view_key) if request.page_token else 0
+        limit = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        page: list[pb.Attachment] = []
+        size = 0
+        for position in range(start, min(start + limit, len(views))):
+            attachment = answers.attachment(views[position])
+            size += attachment.ByteSize()
+            if page and size > PAGE_MAX_BYTES:
+                break
+            page.append(attachment)
+        end = start + len(page)
+        token = _page_token(views[end - 1].key) if end < len(views) else ""
+        return pb.ListResponse(attachments=page, next_page_token=token)
+
+    @_answered
+    async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:  # noqa: ARG002
+        return answers.plan_response(await self._workloads.plan(wishes.what_if(request)))
+
+    @_answered
+    async def GC(self, request: pb.GCRequest, context: Context) -> pb.GCResponse:
+        source, alive = wishes.gc_request(request)
+        return answers.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
+
+    async def Watch(
+        self, request: pb.WatchRequest | InvalidRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResponse]:
+        if isinstance(request, InvalidRequest):
+            await _refuse("Watch", request, context)
+        if len(self._watches) >= WATCHES_MAX:
+            await _refuse("Watch", TooMany(f"{WATCHES_MAX} watches are open already"), context)
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._watches.add(task)
+        try:
+            # aclosing unsubscribes at once when the client leaves, not when the garbage collector comes by.
+            async with aclosing(cast("AsyncGenerator[WatchEvent, None]", self._workloads.watch())) as events:
+                async for event in events:
+                    yield answers.watch_response(event)
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        except Exception as error:
+            await _refuse("Watch", error, context)
+        finally:
+            self._watches.discard(task)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", (ANSWERED,))
+
+    def end_watches(self) -> None:
+        """End every Watch with UNAVAILABLE. Called once, when the server stops."""
+        self._stopping = True
+        for task in self._watches:
+            task.cancel()
+
+
+def _timeout_s(context: Context) -> float | None:
+    """How long the daemon may take, None if the client set no deadline."""
+    # grpc's type leaves out the None that its documentation promises.
+    remaining_s = cast("float | None", context.time_remaining())
+    if remaining_s is None:
+        return None
+    return remaining_s * (1 - DEADLINE_ROUNDING) - min(ANSWER_AHEAD_S, remaining_s / 10)
+
+
+def _view_key(view: AttachmentView) -> AttachmentKey:
+    return view.key
+
+
+def _page_token(key: AttachmentKey) -> str:
+    """Names the last key of a page, not a position, so that pages stay whole while attachments come and go."""
+    return urlsafe_b64encode("\0".join(key).encode()).decode()
+
+
+def _key_of(page_token: str) -> AttachmentKey:
+    try:
+        workload_id, if_name = urlsafe_b64decode(page_token).decode().split("\0")
+    except ValueError:
+        raise InvalidRequest("page_token", "is not one that List returned") from None
+    return AttachmentKey(workload_id, if_name)

@@ -1,0 +1,50 @@
+"""What the servicer needs of the daemon. The reconciler implements it; the API knows nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence, Set
+from typing import Protocol
+
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.status import AttachmentView, CheckReport, NodeStatus, PlannedChange, WatchEvent
+
+
+class Workloads(Protocol):
+    """Attachments as a client may ask for them. What it raises is in `netplumb.models.errors`."""
+
+    async def attach(self, spec: AttachmentSpec, timeout_s: float | None) -> AttachmentView:
+        """Record the wish and wait until the kernel agrees. Without a timeout the daemon's setting holds."""
+        ...
+
+    async def detach(self, spec: DetachSpec, timeout_s: float | None) -> None:
+        """Withdraw the wish and wait until the interface is gone from the kernel."""
+        ...
+
+    def get(self, key: AttachmentKey) -> AttachmentView:
+        """One attachment; NotFound if there is none."""
+        ...
+
+    def list(self) -> Sequence[AttachmentView]:
+        """Every attachment, in the order of their keys."""
+        ...
+
+    def watch(self) -> AsyncIterator[WatchEvent]:
+        """An async generator: a snapshot, the mark that it is complete, then changes. Closing it unsubscribes."""
+        ...
+
+    async def check(self, key: AttachmentKey) -> CheckReport:
+        """Compare an attachment with the kernel; NotFound if there is none."""
+        ...
+
+    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
+        """What would change in the kernel, for the whole node or for one wish. Nothing is changed."""
+        ...
+
+    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+        """Detach what the source holds and does not name as alive, by container id (the workload's id where there is
+        none) and interface. Returns what was detached, when its interfaces are gone from the kernel."""
+        ...
+
+    def status(self) -> NodeStatus:
+        """The daemon as a whole; NotReady while it has no pools."""
+        ...

@@ -1,0 +1,278 @@
+"""Runs a plan against the kernel and collects each step's error.
+
+Steps go out in order, in one send for each stretch that stays on one side, so that a new attachment costs three sends:
+the pair, the rest of the node's side, the workload's side. A step whose link could not be made is not tried; a step
+that finds its work done (EEXIST on an addition, "no such" on a removal) has succeeded.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
+from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope, Step, Sysctl, Verb, scope_of
+from netplumb.models.nft import NftChain, NftElement, NftSet
+from netplumb.models.tc import IngressQdisc, Redirect, Tbf
+from netplumb.reconciler.converge.observe import Observed
+from netplumb.reconciler.kernel import decode, encode, tc
+from netplumb.reconciler.kernel.channel import Channel, Reply
+from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace
+from netplumb.reconciler.kernel.wire import Request
+
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+_HEALS = frozenset(
+    {
+        errno.EBUSY,
+        errno.ENOBUFS,
+        errno.EINTR,
+        errno.ENOMEM,
+        errno.ENODEV,
+        errno.EAGAIN,
+        errno.ETIMEDOUT,
+        errno.ENETDOWN,
+        errno.ENOENT,
+        errno.ESRCH,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENOSPC,
+        errno.EINVAL,
+        errno.EACCES,
+        errno.EADDRNOTAVAIL,
+    }
+)
+"""Errnos behind which a passing state may lie: a link that went between read and write, IPv6 that was just switched
+off (EACCES, and EINVAL for a neighbour), memory."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of a plan. `made` is the node's end of a pair that was made, as read back."""
+
+    errors: list[StepError] = field(default_factory=list)
+    made: Link | None = None
+
+
+class _Run:
+    """One plan under way: the requests not sent yet, and the indexes known so far."""
+
+    def __init__(
+        self, node: Channel, workload: Namespace | None, observed: Observed, write: Callable[[Sysctl], None]
+    ) -> None:
+        self._node = node
+        self._workload = workload
+        self._write_sysctl = write
+        self._indexes: dict[tuple[Scope, str], int] = {
+            (Scope.NODE, "lo"): LO_INDEX,
+            (Scope.WORKLOAD, "lo"): LO_INDEX,
+        }
+        for key, thing in observed.objects.items():
+            if isinstance(thing, Link):
+                self._indexes[(thing.scope, str(key[2]))] = thing.index
+        self._pending: list[tuple[Step, list[Request]]] = []
+        self._pending_scope = Scope.NODE
+        self.applied = Applied()
+
+    def step(self, step: Step) -> None:
+        thing = step.thing
+        if isinstance(thing, Link) and step.verb is Verb.REMOVE:
+            self._queue(step, Scope.NODE, encode.delete_link(thing.index))
+            self.flush()
+            for scope, name in ((Scope.NODE, thing.name), (Scope.WORKLOAD, thing.peer)):
+                self._indexes.pop((scope, name or ""), None)
+        elif isinstance(thing, Sysctl):
+            self.flush()
+            self._write(step, thing)
+        elif isinstance(thing, NftSet | NftChain | NftElement):
+            raise TypeError("nftables steps go in one transaction, not one by one")
+        elif (requests := self._requests(step)) is not None:
+            self._queue(step, scope_of(thing), requests)
+
+    def create(self, step: Step, node: Link, workload_end: Link) -> None:
+        """Makes a pair, and learns the indexes of both ends from the kernel."""
+        self.flush()
+        if self._workload is None:
+            return
+        created, *set_, read = self._node.transact(encode.create_veth(node, workload_end, self._workload.fd))
+        if created.errno:
+            self._failed(step, created)
+            return
+        for reply in set_:
+            if reply.errno:
+                self._failed(step, reply)
+        if read.errno or not read.parts:
+            self.applied.errors.append(Retryable(f"{node.name} went as soon as it was made", subject=str(node)))
+            return
+        made, _ = decode.link(Scope.NODE, read.parts[0][1])
+        self.applied.made = made
+        self._indexes[(Scope.NODE, node.name)] = made.index
+        self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
+        if node.proxy_ndp:
+            self._write(step, _proxy_ndp(node.name))
+
+    def create_ifb(self, step: Step, link: Link) -> None:
+        self.flush()
+        *made, read = self._node.transact(encode.create_ifb(link))
+        for reply in made:
+            if reply.errno:
+                self._failed(step, reply)
+                return
+        if read.parts:
+            self._indexes[(Scope.NODE, link.name)] = decode.link(Scope.NODE, read.parts[0][1])[0].index
+
+    def _requests(self, step: Step) -> list[Request] | None:
+        """What to send for one step; None when its link is not there, which is an error of its own already."""
+        thing, observed = step.thing, step.observed
+        if isinstance(thing, Link):
+            if not isinstance(observed, Link):
+                return None
+            if thing.proxy_ndp and not observed.proxy_ndp:
+                self._write(step, _proxy_ndp(observed.name))
+            return encode.change_link(thing, observed)
+        if not isinstance(thing, LinkUp | Address | Route | Neighbour | Tbf | IngressQdisc | Redirect):
+            return None
+        index = self._indexes.get((scope_of(thing), thing.link))
+        if index is None:
+            return None
+        if isinstance(thing, Tbf | IngressQdisc | Redirect):
+            return self._shaping_requests(step, thing, index)
+        match thing, step.verb:
+            case LinkUp(), _:
+                return encode.set_up(index)
+            case Address(), Verb.REMOVE:
+                return encode.delete_address(thing, index)
+            case Address(), _:
+                return encode.add_address(thing, index)
+            case Neighbour(), Verb.REMOVE:
+                return encode.delete_neighbour(thing, index)
+            case Neighbour(), _:
+                return encode.add_neighbour(thing, index)
+            case Route(), Verb.REMOVE:
+                return encode.delete_route(thing, index)
+            case Route(), Verb.CHANGE if isinstance(observed, Route):
+                was = self._indexes.get((observed.scope, observed.link), index)
+                return encode.change_route(thing, index, observed, was)
+            case Route(), _:
+                return encode.add_route(thing, index)
+
+    def _shaping_requests(self, step: Step, thing: Tbf | IngressQdisc | Redirect, index: int) -> list[Request] | None:
+        gone = step.verb is Verb.REMOVE
+        match thing:
+            case Tbf():
+                return tc.delete_tbf(thing, index) if gone else tc.set_tbf(thing, index)
+            case IngressQdisc():
+                return tc.delete_ingress(index) if gone else tc.add_ingress(index)
+            case Redirect() if gone:
+                return tc.delete_redirect(index)
+            case Redirect():
+                if (to_index := self._indexes.get((Scope.NODE, thing.to))) is None:
+                    return None
+                added = tc.add_redirect(index, to_index)
+                return tc.delete_redirect(index) + added if step.verb is Verb.CHANGE else added
+
+    def _queue(self, step: Step, scope: Scope, requests: list[Request]) -> None:
+        if scope is not self._pending_scope:
+            self.flush()
+            self._pending_scope = scope
+        self._pending.append((step, requests))
+
+    def flush(self) -> None:
+        """Sends what is pending and maps the replies back to their steps."""
+        pending, self._pending = self._pending, []
+        if self._pending_scope is Scope.NODE:
+            channel = self._node
+        elif self._workload is not None:
+            channel = self._workload.channel
+        else:
+            return
+        if not pending:
+            return
+        replies = iter(channel.transact([request for _, requests in pending for request in requests]))
+        for step, requests in pending:
+            for reply in [next(replies) for _ in requests]:
+                if reply.errno and not _is_done(step, reply.errno):
+                    self._failed(step, reply)
+                    break
+
+    def _write(self, step: Step, sysctl: Sysctl) -> None:
+        try:
+            self._write_sysctl(sysctl)
+        except StepError as error:
+            error.subject = error.subject or str(step)
+            self.applied.errors.append(error)
+
+    def _failed(self, step: Step, reply: Reply) -> None:
+        self.applied.errors.append(step_error(step, reply.errno, reply.words))
+
+
+def _proxy_ndp(if_name: str) -> Sysctl:
+    return Sysctl(Scope.NODE, f"net/ipv6/conf/{if_name}/proxy_ndp", "1")
+
+
+def apply(
+    steps: Iterable[Step],
+    node: Channel,
+    workload: Namespace | None,
+    observed: Observed,
+    write: Callable[[Sysctl], None],
+) -> Applied:
+    """Carries out an attachment's steps, less those of the nftables table. `write` sets a switch on its side.
+
+    Raises Retryable when the kernel does not answer at all.
+    """
+    ordered: Sequence[Step] = list(steps)
+    run = _Run(node, workload, observed, write)
+    ends = {
+        step.thing.peer: step.thing
+        for step in ordered
+        if isinstance(step.thing, Link) and step.verb is Verb.ADD and step.thing.scope is Scope.WORKLOAD
+    }
+    for step in ordered:
+        thing = step.thing
+        if isinstance(thing, Link) and step.verb is Verb.ADD:
+            # The workload's end comes into being with the node's.
+            if thing.kind == "ifb":
+                run.create_ifb(step, thing)
+            elif thing.scope is Scope.NODE and (end := ends.get(thing.name)) is not None:
+                run.create(step, thing, end)
+        else:
+            run.step(step)
+    run.flush()
+    if run.applied.made is not None:
+        _carry_at_once(node, run.applied.made)
+    return run.applied
+
+
+def _carry_at_once(node: Channel, made: Link) -> None:
+    """Makes the end that came up first carry packets now. It got its carrier when the other end came up, and would
+    drop what it is given until the kernel's link watch has its turn, milliseconds later; since Linux 6.8 a read of
+    the link does not answer before that is done."""
+    node.transact([encode.get_link_by_index(made.index)])
+
+
+def _is_done(step: Step, code: int) -> bool:
+    """Whether the kernel's refusal says that there is nothing left to do."""
+    if step.verb is Verb.REMOVE:
+        return code in _GONE
+    if isinstance(step.thing, Route):
+        # A change of a route is an addition and a removal; the half that is done already is no failure.
+        return code == errno.EEXIST or (step.verb is Verb.CHANGE and code in _GONE)
+    if isinstance(step.thing, Redirect):
+        return step.verb is Verb.CHANGE and code in _GONE
+    return isinstance(step.thing, IngressQdisc) and code == errno.EEXIST
+
+
+def step_error(step: Step, code: int, words: str) -> StepError:
+    """The kernel's refusal of a step as an error of ours, with all that its reader needs."""
+    message = f"{step}: {errno_name(code)}" + (f" ({words})" if words else "")
+    subject = str(step.thing)
+    if isinstance(step.thing, Link) and code == errno.EEXIST:
+        return Conflict(
+            f"{message}: an interface named {step.thing.peer or step.thing.name} is in the workload's namespace, "
+            f"or one named {step.thing.name} on the node; remove or rename it",
+            subject=subject,
+            code=code,
+        )
+    kind = Retryable if code in _HEALS else Terminal
+    return kind(message, subject=subject, code=code, reason=f"{type(step.thing).__name__}Failed")

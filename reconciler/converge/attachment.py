@@ -1,0 +1,240 @@
+"""One pass over one attachment: open its namespace, observe, render, plan, apply, and read back what was repaired.
+
+The same function serves an Attach, a repair, a resync and a start, on whichever thread has a kernel to give it. It
+writes to the kernel alone; what came of it is returned, and the loop makes status of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from errno import ENODEV
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.bandwidth import NO_LIMITS
+from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError
+from netplumb.models.kernel import KernelObject, Link, Scope, Step
+from netplumb.models.naming import alias_of
+from netplumb.models.network import Families, Node
+from netplumb.reconciler.converge.apply import Applied
+from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
+from netplumb.reconciler.decide.plan import Plan, plan
+from netplumb.reconciler.decide.render import render_attachment
+from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
+
+_ROUNDS = 4  # a first try, what it changed under itself, and a read back; a tool that undoes each step is left to later
+
+log = structlog.get_logger(__name__)
+
+
+class Kernel(Protocol):
+    """What a pass needs of the kernel; linux.py has the real one, the tests a fake held to it by contract."""
+
+    def open(self, path: str) -> Namespace: ...
+    def create(self, name: str, mark: str) -> None: ...
+    def mark_of(self, namespace: Namespace) -> str: ...
+    def observe(
+        self,
+        attachment: Attachment,
+        namespace: Namespace | None,
+        *,
+        hint_indexes: Sequence[int],
+        snapshot: NodeSnapshot | None,
+        node_ipv6: bool,
+    ) -> Observed: ...
+    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied: ...
+
+
+class Reach(Enum):
+    """What became of the namespace at the wish's path."""
+
+    OPEN = "open"
+    MISSING = "missing"  # nothing is at the path
+    OTHER = "other"  # a namespace that is not the one meant
+    WRONG = "wrong"  # something that is no network namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace."""
+
+    attachment: Attachment
+    node: Node
+    hint_indexes: Sequence[int] = ()
+    snapshot: NodeSnapshot | None = None
+    may_block: bool = True
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one pass came to. `deferred` means that nothing was changed, since it needs a thread that may block."""
+
+    key: AttachmentKey
+    generation: int
+    reach: Reach = Reach.OPEN
+    reach_message: str = ""
+    netns_cookie: int = 0
+    netns_created: bool = False
+    families: Families = field(default_factory=Families)
+    node_link: Link | None = None
+    ifb: Link | None = None
+    applied: list[Step] = field(default_factory=list)
+    errors: list[StepError] = field(default_factory=list)
+    desired: list[KernelObject] = field(default_factory=list)
+    deferred: bool = False
+
+    @property
+    def attached(self) -> bool:
+        return not self.errors and not self.deferred and self.node_link is not None and self.reach is Reach.OPEN
+
+
+def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
+    """Makes the kernel agree with one attachment. A namespace that was `handed` over is closed here."""
+    attachment = work.attachment
+    outcome = Outcome(attachment.key, attachment.generation, netns_created=attachment.netns_created)
+    namespace = handed
+    try:
+        if namespace is None:
+            namespace = _open(work, kernel, outcome)
+        if namespace is not None:
+            outcome.netns_cookie = namespace.cookie
+            if attachment.spec.netns.create:
+                outcome.netns_created = kernel.mark_of(namespace) == alias_of(attachment.key)
+        if not outcome.deferred:
+            _converge(work, kernel, namespace, outcome)
+    except StepError as error:
+        outcome.errors.append(error)
+    finally:
+        if namespace is not None:
+            namespace.close()
+    return outcome
+
+
+def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
+    """A pass that a mistake of ours ends fails its attachment, not the loop, and is tried again as any other."""
+    try:
+        return converge(work, kernel, handed)
+    except Exception as error:
+        key = work.attachment.key
+        log.exception("a pass ended in an unexpected error", attachment=str(key))
+        failure = Retryable(f"internal error: {type(error).__name__}; see the daemon's log", reason="InternalError")
+        return Outcome(key, work.attachment.generation, errors=[failure])
+
+
+def _open(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
+    """The namespace that the wish means, if it is there. A state file means whatever is at the path; an RPC meant one
+    namespace, and a stranger's at the same path is not touched."""
+    attachment = work.attachment
+    netns = attachment.spec.netns
+    try:
+        namespace = kernel.open(netns.where)
+    except NamespaceMissingError as error:
+        outcome.reach, outcome.reach_message = Reach.MISSING, str(error)
+        if not netns.create:
+            return None
+        if not work.may_block:
+            outcome.deferred = True
+            return None
+        return _create(work, kernel, outcome)
+    except NotANetworkNamespace as error:
+        outcome.reach, outcome.reach_message = Reach.WRONG, str(error)
+        return None
+    if not attachment.is_declared and namespace.cookie != attachment.netns_cookie:
+        namespace.close()
+        outcome.reach = Reach.OTHER
+        outcome.reach_message = f"{netns.where} is another namespace than the one that was attached"
+        return None
+    return namespace
+
+
+def _create(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
+    netns = work.attachment.spec.netns
+    kernel.create(netns.name, alias_of(work.attachment.key))
+    namespace = kernel.open(netns.where)
+    outcome.reach, outcome.reach_message = Reach.OPEN, ""
+    return namespace
+
+
+def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: Outcome) -> None:
+    attachment = work.attachment
+    snapshot = work.snapshot
+    for _ in range(_ROUNDS):
+        observed, made = observe_and_plan(work, kernel, namespace, snapshot, outcome)
+        if made is None:
+            return
+        if made.conflicts:
+            outcome.errors = [Conflict(message, subject=str(attachment.key)) for message in made.conflicts]
+            return
+        if not made.steps:
+            outcome.errors.clear()
+            return
+        if made.remakes_link and not work.may_block:
+            outcome.deferred = True
+            return
+        applied = kernel.apply(made.steps, namespace, observed)
+        outcome.applied += made.steps
+        outcome.errors = applied.errors
+        if applied.made is not None and not applied.errors and attachment.spec.bandwidth == NO_LIMITS:
+            # A new pair has just been filled by a plan that started from nothing; there is no older state to read back.
+            outcome.node_link = applied.made
+            return
+        snapshot = None
+
+
+def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
+    """What a pass would do now. Changes nothing; None where there is no namespace and nothing of the node's side."""
+    work = Work(attachment, node, may_block=False)
+    outcome = Outcome(attachment.key, attachment.generation)
+    namespace = _open(work, kernel, outcome)
+    try:
+        if attachment.removing:
+            return plan((), _observed(work, kernel, namespace, (), None).objects)
+        return observe_and_plan(work, kernel, namespace, None, outcome)[1]
+    finally:
+        if namespace is not None:
+            namespace.close()
+
+
+def observe_and_plan(
+    work: Work, kernel: Kernel, namespace: Namespace | None, snapshot: NodeSnapshot | None, outcome: Outcome
+) -> tuple[Observed, Plan | None]:
+    """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
+    where the link is gone with the namespace, what it leaves behind goes too."""
+    observed = _observed(work, kernel, namespace, work.hint_indexes, snapshot)
+    outcome.families = observed.families
+    outcome.node_link = observed.node_link
+    outcome.ifb = observed.ifb
+    if namespace is None and observed.node_link is None:
+        return observed, plan((), observed.objects) if observed.objects else None
+    desired: Iterable[KernelObject] = render_attachment(
+        work.attachment, work.node, observed.families, reached=namespace is not None
+    )
+    outcome.desired = list(desired)
+    if namespace is None:
+        # The other end cannot be seen, which does not mean that it is lost.
+        outcome.desired = [_unpaired(thing) for thing in outcome.desired]
+    return observed, plan(outcome.desired, observed.objects)
+
+
+def _observed(
+    work: Work, kernel: Kernel, namespace: Namespace | None, hint_indexes: Sequence[int], snapshot: NodeSnapshot | None
+) -> Observed:
+    """Reads again where a link went between the read of it and those of what is bound to it."""
+    read = partial(kernel.observe, work.attachment, namespace, hint_indexes=hint_indexes, node_ipv6=work.node.ipv6)
+    for _ in range(_ROUNDS - 1):
+        try:
+            return read(snapshot=snapshot)
+        except Retryable as error:
+            if error.code != ENODEV:
+                raise
+            snapshot = None
+    return read(snapshot=None)
+
+
+def _unpaired(thing: KernelObject) -> KernelObject:
+    return replace(thing, peer=None) if isinstance(thing, Link) and thing.scope is Scope.NODE else thing

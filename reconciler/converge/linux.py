@@ -1,0 +1,297 @@
+"""The real kernel, as a pass needs it: one rtnetlink channel on the node, namespaces, sysctls and nftables.
+
+One instance serves one thread at a time; each thread of the daemon has its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
+from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
+from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Step, Sysctl
+from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
+from netplumb.models.nft import NftElement
+from netplumb.reconciler.converge.apply import Applied, apply
+from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, link_in, observe
+from netplumb.reconciler.converge.observe import snapshot as take_snapshot
+from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.decide.portmaps import ports_of, target_of
+from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.kernel import decode, dumps, encode, sysctls
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.conntrack import Conntrack
+from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
+from netplumb.reconciler.kernel.nftables import Nftables, split_table_steps
+
+_DEFAULT_MTU = 1500
+_NAMES = (node_if_name, ifb_name)
+_OUR_PREFIXES = (NODE_IF_PREFIX, IFB_PREFIX)
+_CONF_V6 = Path("/proc/sys/net/ipv6/conf")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What rendering must know of the node and only the kernel can tell."""
+
+    mtu: int
+    ipv6: bool
+    accept_ra_interfaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A link to remove: by the key in its alias, or an orphan by its index."""
+
+    key: AttachmentKey
+    hint_index: int = 0
+
+
+class LinuxKernel:
+    """Raises Retryable from any method when the kernel does not answer."""
+
+    def __init__(self, nftables: Nftables) -> None:
+        self._node = Channel()
+        self._namespaces = Namespaces()
+        self._nftables = nftables
+        self._conntrack = Conntrack()
+
+    @property
+    def node_cookie(self) -> int:
+        return self._namespaces.node_cookie
+
+    def close(self) -> None:
+        self._node.close()
+        self._namespaces.close()
+        self._conntrack.close()
+
+    # Attachments.
+
+    def open(self, path: str) -> Namespace:
+        return self._namespaces.open(path)
+
+    def create(self, name: str, mark: str) -> None:
+        """Raises Conflict when the name is taken, by a link that leads nowhere for one; Retryable when it cannot be."""
+        path = f"{NETNS_DIR}/{name}"
+        try:
+            self._namespaces.create(name, mark)
+        except FileExistsError:
+            raise Conflict(f"{path} is there and is not a network namespace; remove it", subject=path) from None
+        except OSError as error:
+            code = error.errno or 0
+            raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
+
+    def remove_namespace(self, name: str, mark: str, cookie: int) -> None:
+        """Removes a named namespace that bears the mark, if the name still means the one with this cookie; 0 stands for
+        one that nobody came to record."""
+        try:
+            with self.open(f"{NETNS_DIR}/{name}") as namespace:
+                meant = self.mark_of(namespace) == mark and cookie in (0, namespace.cookie)
+        except (NamespaceMissingError, NotANetworkNamespace):
+            meant = self._namespaces.is_bare_name(name)
+        if meant:
+            self._namespaces.remove(name)
+
+    def mark_of(self, namespace: Namespace) -> str:
+        return self._namespaces.mark_of(namespace)
+
+    def observe(
+        self,
+        attachment: Attachment,
+        namespace: Namespace | None,
+        *,
+        hint_indexes: Sequence[int] = (),
+        snapshot: NodeSnapshot | None = None,
+        node_ipv6: bool = True,
+    ) -> Observed:
+        observed = observe(
+            self._node,
+            namespace.channel if namespace is not None else None,
+            attachment,
+            hint_indexes=hint_indexes,
+            snapshot=snapshot,
+            node_ipv6=node_ipv6,
+        )
+        wanted = [element.key for element in render_elements(attachment)]
+        for element in self._nftables.elements_of(node_if_name(attachment.key), wanted):
+            observed.add(element)
+        if attachment.spec.sysctls and namespace is not None:
+            with self._namespaces.inside(namespace.fd):
+                for name in attachment.spec.sysctls:
+                    if (value := sysctls.read(name)) is not None:
+                        observed.add(Sysctl(Scope.WORKLOAD, name, sysctls.canonical(value)))
+        return observed
+
+    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
+        """Carries out an attachment's steps: those of the nftables table first, in one transaction. Where that fails,
+        nothing else is done, since a link must not come up without its guards."""
+        table, rest = split_table_steps(steps)
+        try:
+            self._apply_table(table)
+        except StepError as error:
+            return Applied(errors=[error])
+        return apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
+
+    def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
+        if sysctl.scope is Scope.NODE:
+            sysctls.write(sysctl.name, sysctl.value)
+        elif namespace is not None:
+            with self._namespaces.inside(namespace.fd):
+                sysctls.write(sysctl.name, sysctl.value)
+
+    def _apply_table(self, steps: Sequence[Step]) -> None:
+        """The flows that follow a mapping which came or went are forgotten by the kernel, after the rules changed: a
+        UDP flow would go on for as long as somebody sends."""
+        if not steps:
+            return
+        self._nftables.apply(steps)
+        self._forget_flows([step.thing for step in steps if isinstance(step.thing, NftElement)])
+
+    def forget_wrong_flows(self) -> None:
+        """What a change of mappings could not forget, since the daemon died or the kernel did not answer, goes here."""
+        self._forget_flows([*self._nftables.elements().values()])
+
+    def _forget_flows(self, elements: Sequence[NftElement]) -> None:
+        if ports := ports_of(elements):
+            self._conntrack.forget(ports, lambda port, at: target_of(port, at, self._nftables.element), self._addresses)
+
+    def _addresses(self) -> frozenset[bytes]:
+        """Every address of the node."""
+        return frozenset(
+            decode.address_ip(body) for _, body in self._node.dump(rt.RTM_GETADDR, encode.dump_addresses(0))
+        )
+
+    def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]:
+        """Our routes over the node's interfaces with these indexes."""
+        for family in (rt.AF_INET, rt.AF_INET6):
+            yield from dumps.routes(self._node, encode.dump_routes(family, protocol=RT_PROTOCOL), Scope.NODE, names)
+
+    def snapshot(self) -> NodeSnapshot:
+        return take_snapshot(self._node)
+
+    def remove_links(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, StepError | None]:
+        """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
+        group deleted in one message. Returns what failed, by key; a link that is not there has been removed."""
+        results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
+        try:
+            self._forget_flows(self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed))
+            found = self._indexes_of(doomed)
+            if len(found) > 1 and self._remove_group([index for _, index in found]):
+                return results
+            for key, index in found:
+                (reply,) = self._node.transact(encode.delete_link(index))
+                if reply.errno not in (0, errno.ENODEV):
+                    results[key] = Retryable(
+                        f"- link {node_if_name(key)}: {errno_name(reply.errno)} {reply.words}".rstrip(),
+                        subject=f"link {node_if_name(key)}",
+                        code=reply.errno,
+                        reason="RemovalFailed",
+                    )
+        except StepError as error:
+            return {thing.key: error for thing in doomed}
+        return results
+
+    def _indexes_of(self, doomed: Sequence[Doomed]) -> list[tuple[AttachmentKey, int]]:
+        """The indexes of our links with these keys, ifbs too, read just before they are removed."""
+        asked = [(thing.key, encode.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
+        asked += [(thing.key, encode.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
+        found: dict[int, AttachmentKey] = {}
+        for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
+            if reply.errno not in (0, errno.ENODEV):
+                words = f"cannot read the link of {key}: {errno_name(reply.errno)} {reply.words}".rstrip()
+                raise Retryable(words, code=reply.errno, reason="RemovalFailed")
+            if reply.parts:
+                link, _ = decode.link(Scope.NODE, reply.parts[0][1])
+                # An alias that names nobody was damaged; the other two marks tell that the link is ours.
+                if is_our_link(link) and key_of_alias(link.alias or "") in (None, key):
+                    found[link.index] = key
+        return [(key, index) for index, key in found.items()]
+
+    def _remove_group(self, indexes: Sequence[int]) -> bool:
+        """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
+        group = secrets.randbits(31) | 1 << 30
+        requests = [encode.set_group(index, group) for index in indexes]
+        replies = self._node.transact([*requests, encode.delete_group(group)])
+        return all(reply.errno in (0, errno.ENODEV) for reply in replies)
+
+    # The node.
+
+    def facts(self) -> NodeFacts:
+        """Reads the uplink's MTU, whether new links have IPv6, and who listens to router advertisements."""
+        switches = (sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") for which in ("all", "default"))
+        listening = tuple(
+            sorted(
+                path.name
+                for path in (_CONF_V6.iterdir() if _CONF_V6.is_dir() else ())
+                if path.name not in ("all", "default", "lo") and not path.name.startswith(_OUR_PREFIXES)
+                if sysctls.read(f"net/ipv6/conf/{path.name}/accept_ra") == "1"
+            )
+        )
+        return NodeFacts(self._uplink_mtu(), all(switch == "0" for switch in switches), listening)
+
+    def _uplink_mtu(self) -> int:
+        """The MTU of the interface that carries the default route, IPv4's first; 1500 where there is none."""
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for index in self._default_route_links(family):
+                if (found := self._link(index)) is not None:
+                    return found[0].mtu or _DEFAULT_MTU
+        return _DEFAULT_MTU
+
+    def _link(self, index: int) -> tuple[Link, bool] | None:
+        (reply,) = self._node.transact([encode.get_link_by_index(index)])
+        return link_in(Scope.NODE, reply)
+
+    def _default_route_links(self, family: int) -> Iterable[int]:
+        for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family)):
+            if (index := decode.default_route_link(body)) is not None:
+                yield index
+
+    def foreign_prefixes(self) -> Iterable[tuple[bytes, int, str]]:
+        """Destinations of the node's routes that are not ours, less default routes: (ip, prefix length, interface)."""
+        links = (decode.link(Scope.NODE, body)[0] for _, body in self._node.dump(rt.RTM_GETLINK, encode.dump_links()))
+        names = {link.index: link.name for link in links}
+        for family in (rt.AF_INET, rt.AF_INET6):
+            for route in dumps.routes(self._node, encode.dump_routes(family), Scope.NODE, names):
+                if route.prefix_len and route.protocol != RT_PROTOCOL:
+                    yield route.dst, route.prefix_len, route.link
+
+    def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
+        """What the node holds of the switches asked for, of loopback addresses and of our nftables table."""
+        observed: dict[Key, KernelObject] = {}
+        for switch in switches:
+            if (value := sysctls.read(switch.name)) is not None:
+                observed[switch.key] = Sysctl(Scope.NODE, switch.name, value)
+        if (lo := self._link(LO_INDEX)) is not None and lo[1]:
+            up = LinkUp(Scope.NODE, "lo")
+            observed[up.key] = up
+        for address in dumps.addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
+            observed[address.key] = address
+        for thing in self._nftables.observe():
+            observed[thing.key] = thing
+        return observed
+
+    @property
+    def table_readings(self) -> int:
+        """How often the nftables table was read: its elements need no comparison while this stays as it is."""
+        return self._nftables.readings
+
+    def observe_elements(self) -> Mapping[Key, NftElement]:
+        return self._nftables.elements()
+
+    def apply_node(self, steps: Sequence[Step]) -> list[StepError]:
+        """Carries out node-wide steps; all nftables steps are one transaction."""
+        table, rest = split_table_steps(steps)
+        errors: list[StepError] = []
+        try:
+            self._apply_table(table)
+        except StepError as error:
+            errors.append(error)
+        return errors + apply(rest, self._node, None, Observed(), lambda sysctl: self._write(sysctl, None)).errors
+
+    def delete_table(self) -> None:
+        self._nftables.delete_table()

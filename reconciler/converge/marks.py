@@ -1,0 +1,129 @@
+"""Reads the marks of ownership off the node and off workloads' namespaces: what a store begins with that had to be made
+anew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+
+import structlog
+
+from netplumb.models.errors import NotANetworkNamespace, Retryable, Terminal
+from netplumb.models.kernel import KernelObject, Link, Scope
+from netplumb.models.naming import ifb_name_beside
+from netplumb.models.network import Pool
+from netplumb.models.nft import NftElement
+from netplumb.reconciler.converge.observe import NodeSnapshot, link_in
+from netplumb.reconciler.converge.observe import snapshot as take_snapshot
+from netplumb.reconciler.converge.shaping import read_shaping
+from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.decide.rebuild import Found, rebuild
+from netplumb.reconciler.desired.store import Change
+from netplumb.reconciler.kernel import dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
+from netplumb.reconciler.kernel.netnspaths import namespace_paths, nsid_of
+
+_TRIES = 4
+
+log = structlog.get_logger(__name__)
+
+
+def begin_anew(pools: Sequence[Pool], node_mtu: int, elements: Iterable[NftElement]) -> Change:
+    """What a new store begins with: the records that the marks on this node, and these elements of our nftables table,
+    tell of. Raises Retryable."""
+    with closing(MarkReader(elements)) as reader:
+        rebuilt = rebuild(_read_whole(reader), pools, node_mtu)
+    return Change(
+        put=tuple(rebuilt.attachments.values()),
+        cursors=tuple(rebuilt.cursors(pools)),
+        unclaimed=rebuilt.unclaimed,
+    )
+
+
+def _read_whole(reader: MarkReader) -> list[Found]:
+    """Reads again where something went between two reads, as workloads do that end meanwhile."""
+    for _ in range(_TRIES - 1):
+        try:
+            return reader.read()
+        except Retryable as error:
+            log.info("the marks are read again", cause=str(error))
+    return reader.read()
+
+
+class MarkReader:
+    """Made and used in the node's namespace. Changes nothing."""
+
+    def __init__(self, elements: Iterable[NftElement]) -> None:
+        self._node = Channel()
+        self._namespaces = Namespaces()
+        self._elements: defaultdict[str, list[NftElement]] = defaultdict(list)
+        for element in elements:
+            self._elements[element.owner].append(element)
+
+    def close(self) -> None:
+        self._node.close()
+        self._namespaces.close()
+
+    def read(self) -> list[Found]:
+        """Each link of ours on the node with what is on its two ends.
+
+        Raises Retryable when the kernel does not answer: to know half of it would be to lose the other half.
+        """
+        snapshot = take_snapshot(self._node)
+        by_nsid: dict[int, list[Link]] = defaultdict(list)
+        for link, _ in snapshot.ours:
+            if link.kind == "veth":
+                by_nsid[link.peer_nsid].append(link)
+        unreached = by_nsid.pop(-1, [])
+        found = list(self._in_namespaces(by_nsid, snapshot)) if by_nsid else []
+        unreached += (link for links in by_nsid.values() for link in links)
+        return found + [Found(link, self._on_node(link, snapshot)) for link in unreached]
+
+    def _in_namespaces(self, wanted: dict[int, list[Link]], snapshot: NodeSnapshot) -> Iterator[Found]:
+        """Takes out of `wanted` what was found a way to."""
+        for path in namespace_paths():
+            if not wanted:
+                return
+            try:
+                namespace = self._namespaces.open(path)
+            except (NamespaceMissingError, NotANetworkNamespace, Terminal) as error:
+                log.debug("a namespace was passed over", path=path, cause=str(error))
+                continue
+            with namespace:
+                if (nsid := nsid_of(self._node, namespace.fd)) is None:
+                    continue
+                for link in wanted.pop(nsid, ()):
+                    yield self._found(link, namespace, path, snapshot)
+
+    def _found(self, link: Link, namespace: Namespace, path: str, snapshot: NodeSnapshot) -> Found:
+        objects = [*self._on_node(link, snapshot), *_inside(namespace.channel, link)]
+        return Found(link, objects, path, namespace.cookie, self._namespaces.mark_of(namespace))
+
+    def _on_node(self, link: Link, snapshot: NodeSnapshot) -> Sequence[KernelObject]:
+        ifb_name = ifb_name_beside(link.name)
+        ifb = snapshot.links_by_name.get(ifb_name)
+        return [
+            *snapshot.routes_by_index.get(link.index, ()),
+            *snapshot.neighbours_by_index.get(link.index, ()),
+            *self._elements.get(link.name, ()),
+            *read_shaping(self._node, link, link.name, ifb if ifb and is_our_link(ifb[0]) else None, ifb_name),
+        ]
+
+
+def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
+    """The other end of the pair and what is on it; nothing if it is not there any more."""
+    (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
+    if (found := link_in(Scope.WORKLOAD, reply)) is None:
+        return
+    end, _ = found
+    if end.kind != "veth" or end.peer_index != link.index:
+        return
+    yield end
+    names = {end.index: end.name}
+    yield from dumps.addresses(workload, Scope.WORKLOAD, names)
+    for family in (rt.AF_INET, rt.AF_INET6):
+        yield from dumps.routes(workload, encode.dump_routes(family, index=end.index), Scope.WORKLOAD, names)
+    yield from dumps.neighbours(workload, encode.dump_neighbours(index=end.index), Scope.WORKLOAD, names)

@@ -1,0 +1,245 @@
+"""What the kernel holds for one attachment, or for the node: read anew, never remembered.
+
+An attachment's objects are found by the names and marks that it should have. What was renamed is found by its index
+and held under the key of the link that it should be, so that a plan can name it back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from errno import ENODEV
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.bandwidth import NO_LIMITS
+from netplumb.models.errors import Retryable, errno_name
+from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope
+from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
+from netplumb.models.network import Families
+from netplumb.reconciler.converge.shaping import read_shaping
+from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.kernel import decode, dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel, Reply
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSnapshot:
+    """All that is ours on the node, read in one go and shared by the passes of one slice of a resync."""
+
+    links_by_alias: Mapping[str, tuple[Link, bool]]
+    links_by_name: Mapping[str, tuple[Link, bool]]
+    routes_by_index: Mapping[int, Sequence[Route]]
+    neighbours_by_index: Mapping[int, Sequence[Neighbour]]
+
+    @property
+    def ours(self) -> Iterable[tuple[Link, bool]]:
+        """Our links, whoever wants them."""
+        return (found for found in self.links_by_name.values() if is_our_link(found[0]))
+
+
+@dataclass(slots=True)
+class Observed:
+    """What was read for one attachment."""
+
+    objects: dict[Key, KernelObject] = field(default_factory=dict)
+    node_link: Link | None = None
+    workload_link: Link | None = None
+    ifb: Link | None = None
+    families: Families = field(default_factory=Families)
+
+    def add(self, thing: KernelObject) -> None:
+        self.objects[thing.key] = thing
+
+
+def observe(
+    node: Channel,
+    workload: Channel | None,
+    attachment: Attachment,
+    *,
+    hint_indexes: Sequence[int] = (),
+    snapshot: NodeSnapshot | None = None,
+    node_ipv6: bool = True,
+) -> Observed:
+    """Reads one attachment, less its elements of the nftables table. `workload` is None while its namespace cannot be
+    reached. `hint_indexes` are where its links on the node were last seen, to find a renamed one without reading them
+    all.
+
+    Raises Retryable when the kernel does not answer.
+    """
+    observed = Observed()
+    key = attachment.key
+    name = node_if_name(key)
+    found, ifb = _node_links(node, key, name, hint_indexes, snapshot)
+    observed.ifb = ifb[0] if ifb is not None else None
+    if found is not None:
+        link, up = found
+        observed.node_link = link
+        if up:
+            observed.add(LinkUp(Scope.NODE, name))
+        if snapshot is None:
+            _read_bound(node, observed, Scope.NODE, link.index, name)
+        else:
+            for route in snapshot.routes_by_index.get(link.index, ()):
+                observed.add(replace(route, link=name))
+            for neighbour in snapshot.neighbours_by_index.get(link.index, ()):
+                observed.add(replace(neighbour, link=name))
+    lo_ipv6 = True
+    if workload is not None:
+        lo_ipv6 = _observe_workload(workload, observed, key.if_name)
+        if found is None and (index := _renamed_end(node, observed.workload_link, alias_of(key))):
+            return observe(node, workload, attachment, hint_indexes=(*hint_indexes, index), node_ipv6=node_ipv6)
+    if observed.node_link is not None:
+        paired = observed.workload_link is not None and bool(observed.workload_link.peer)
+        observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)
+        observed.objects[(Link, Scope.NODE, name)] = observed.node_link
+    if ifb is not None or attachment.spec.bandwidth != NO_LIMITS or (found is not None and found[0].qdisc == "tbf"):
+        for thing in read_shaping(node, observed.node_link, name, ifb, ifb_name(key)):
+            observed.add(thing)
+    if ifb is not None:
+        observed.objects[(Link, Scope.NODE, ifb_name(key))] = ifb[0]
+    observed.families = Families(v6=_ipv6(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6))
+    return observed
+
+
+def _ipv6(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> bool:
+    """Whether IPv6 can be rendered. A link tells for itself; before there is one, the node's default and the
+    workload's loopback tell what it will be."""
+    node_on = not observed.node_link.ipv6_disabled if observed.node_link is not None else node_ipv6
+    link = observed.workload_link
+    workload_on = not link.ipv6_disabled if link is not None and link.peer else lo_ipv6
+    return node_on and workload_on
+
+
+_OUR_ROUTES = (
+    (rt.AF_INET, rt.RT_TABLE_MAIN),
+    (rt.AF_INET6, rt.RT_TABLE_MAIN),
+    (rt.AF_INET6, rt.RT_TABLE_LOCAL),
+)
+_Found = tuple[Link, bool] | None
+"""A link, and whether it is up."""
+
+
+def _node_links(
+    node: Channel, key: AttachmentKey, name: str, hint_indexes: Sequence[int], snapshot: NodeSnapshot | None
+) -> tuple[_Found, _Found]:
+    """The node's end of the pair, and the ifb."""
+    alias = alias_of(key)
+    if snapshot is not None:
+        found = snapshot.links_by_name.get(name) or snapshot.links_by_alias.get(alias)
+        return found, snapshot.links_by_name.get(ifb_name(key))
+    requests = [encode.get_link_by_name(name), encode.get_link_by_name(ifb_name(key))]
+    requests += [encode.get_link_by_index(index) for index in hint_indexes]
+    by_name, ifb, *by_index = (link_in(Scope.NODE, reply) for reply in node.transact(requests))
+    renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
+    return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
+
+
+def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:
+    """The index of our end on the node of the pair whose other end is where it should be; 0 if there is none. So the
+    one that was renamed while nobody looked is found as well."""
+    if other is None or other.kind != "veth" or not other.peer_index:
+        return 0
+    (reply,) = node.transact([encode.get_link_by_index(other.peer_index)])
+    found = link_in(Scope.NODE, reply)
+    if found is None or not (_is_pair(found[0], other) and is_our_link(found[0]) and found[0].alias == alias):
+        return 0
+    return found[0].index
+
+
+def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bool:
+    """Reads the workload's side into `observed`; returns whether its loopback has IPv6."""
+    requests = [encode.get_link_by_index(LO_INDEX), encode.get_link_by_name(if_name)]
+    node_link = observed.node_link
+    if node_link is not None and node_link.peer_index:
+        requests.append(encode.get_link_by_index(node_link.peer_index))
+    lo, named, *by_index = (link_in(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
+    lo_ipv6 = True
+    if lo is not None:
+        lo_ipv6 = not lo[0].ipv6_disabled
+        if lo[1]:
+            observed.add(LinkUp(Scope.WORKLOAD, "lo"))
+    ours = next((f for f in by_index if f is not None and node_link is not None and _is_pair(node_link, f[0])), None)
+    found = ours or named
+    if found is None:
+        return lo_ipv6
+    link, up = found
+    if ours is not None and node_link is not None:
+        link = replace(link, peer=node_link.name)
+        if up:
+            observed.add(LinkUp(Scope.WORKLOAD, if_name))
+        _read_bound(workload, observed, Scope.WORKLOAD, link.index, if_name)
+    observed.workload_link = link
+    observed.objects[(Link, Scope.WORKLOAD, if_name)] = link
+    return lo_ipv6
+
+
+def _is_pair(node_link: Link, other: Link) -> bool:
+    """Each end of a veth carries the index of the other. A namespace other than the recorded one may by chance hold a
+    veth with those numbers, but it is not entered: its cookie was compared before."""
+    return other.kind == "veth" and node_link.peer_index == other.index and other.peer_index == node_link.index
+
+
+def link_in(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
+    """The link that was asked for, and whether it is up; None only where the kernel says that there is none."""
+    if reply.errno == ENODEV:
+        return None
+    if reply.errno:
+        raise Retryable(f"cannot read a link: {errno_name(reply.errno)} {reply.words}".rstrip(), code=reply.errno)
+    return decode.link(scope, reply.parts[0][1])
+
+
+def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, name: str) -> None:
+    """Addresses, routes and neighbours of one interface."""
+    names = {index: name}
+    if scope is Scope.WORKLOAD:
+        for thing in dumps.addresses(channel, scope, names):
+            observed.add(thing)
+    for family in (rt.AF_INET, rt.AF_INET6):
+        body = encode.dump_routes(family, index=index)
+        for route in dumps.routes(channel, body, scope, names):
+            observed.add(route)
+    body = encode.dump_routes(rt.AF_INET6, index=index, protocol=RT_PROTOCOL, table=rt.RT_TABLE_LOCAL)
+    for route in dumps.routes(channel, body, scope, names):
+        observed.add(route)
+    for proxy in (False, True):
+        if proxy and scope is Scope.WORKLOAD:
+            continue
+        body = encode.dump_neighbours(index=index, proxy=proxy)
+        for neighbour in dumps.neighbours(channel, body, scope, names):
+            observed.add(neighbour)
+
+
+def snapshot(node: Channel) -> NodeSnapshot:
+    """Reads all that is ours on the node, for many passes at once; a pass would otherwise dump for itself.
+
+    Raises Retryable when the kernel does not answer or no consistent dump can be had.
+    """
+    names: dict[int, str] = {}
+    by_name: dict[str, tuple[Link, bool]] = {}
+    by_alias: dict[str, tuple[Link, bool]] = {}
+    for _, body in node.dump(rt.RTM_GETLINK, encode.dump_links()):
+        link, up = decode.link(Scope.NODE, body)
+        if not is_our_link(link):
+            # A foreign link under a name that an attachment needs must be seen, since it stands in the way.
+            if link.name.startswith((NODE_IF_PREFIX, IFB_PREFIX)):
+                by_name[link.name] = link, up
+            continue
+        names[link.index] = link.name
+        by_name[link.name] = link, up
+        if link.kind == "veth":
+            by_alias[link.alias or ""] = link, up
+    routes: dict[int, list[Route]] = defaultdict(list)
+    neighbours: dict[int, list[Neighbour]] = defaultdict(list)
+    indexes = {name: index for index, name in names.items()}
+    for family, table in _OUR_ROUTES:
+        body = encode.dump_routes(family, protocol=RT_PROTOCOL, table=table)
+        for route in dumps.routes(node, body, Scope.NODE, names):
+            routes[indexes[route.link]].append(route)
+    for proxy in (False, True):
+        body = encode.dump_neighbours(proxy=proxy)
+        for neighbour in dumps.neighbours(node, body, Scope.NODE, names):
+            neighbours[indexes[neighbour.link]].append(neighbour)
+    return NodeSnapshot(by_alias, by_name, routes, neighbours)

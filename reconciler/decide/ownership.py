@@ -1,0 +1,53 @@
+"""PURE: is this object ours? Read from the marks on the object itself, never from memory.
+
+A delete ignores the mark of an address, so these are asked just before. A new kind of object comes with its rule here.
+"""
+
+from __future__ import annotations
+
+from netplumb.models.kernel import (
+    ADDRESS_PROTOCOL,
+    LINK_GROUP,
+    RT_PROTOCOL,
+    Address,
+    KernelObject,
+    Link,
+    LinkUp,
+    Neighbour,
+    Route,
+    Scope,
+    Sysctl,
+)
+from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, key_of_alias
+from netplumb.models.nft import NftChain, NftElement, NftSet
+from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf
+
+_PREFIXES = {"veth": NODE_IF_PREFIX, "ifb": IFB_PREFIX}
+
+
+def is_ours(thing: KernelObject) -> bool:
+    """Whether netplumb made the object, and so may change and remove it."""
+    match thing:
+        case Link():
+            return thing.scope is Scope.NODE and is_our_link(thing)
+        case Address():
+            return thing.protocol == ADDRESS_PROTOCOL
+        case Route() | Neighbour():
+            return thing.protocol == RT_PROTOCOL
+        case NftSet() | NftChain() | NftElement():
+            return True  # the whole table is ours
+        case Tbf():
+            return thing.handle == HANDLE
+        case IngressQdisc() | Redirect():
+            return True  # they are looked for on our links alone, the filter by our preference
+        case Sysctl() | LinkUp():
+            return False  # switches of objects that others own too: set, never removed
+
+
+def is_our_link(link: Link) -> bool:
+    """A veth's end on the node, or an ifb, is ours by any two of its three marks, so that none can be lost to damage
+    alone: the link group, the alias that carries the key, the prefix of the name."""
+    if (prefix := _PREFIXES.get(link.kind)) is None:
+        return False
+    marks = (link.group == LINK_GROUP, key_of_alias(link.alias or "") is not None, link.name.startswith(prefix))
+    return sum(marks) >= 2

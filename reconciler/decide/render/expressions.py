@@ -1,0 +1,62 @@
+"""PURE: the words of nftables rules, in the form in which libnftables lists them back (libnftables-json(5))."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netplumb.models.kernel import LINK_GROUP
+from netplumb.models.nft import NftSet
+
+Expression = dict[str, Any]
+
+ACCEPT: Expression = {"accept": None}
+DROP: Expression = {"drop": None}
+COUNTER: Expression = {"counter": None}
+MASQUERADE: Expression = {"masquerade": None}
+
+# Hooks' priorities, include/uapi/linux/netfilter_ipv4.h
+PRIORITY_RAW = -300
+PRIORITY_DSTNAT = -100
+PRIORITY_FILTER = 0
+PRIORITY_SRCNAT = 100
+
+
+def meta(key: str) -> Expression:
+    return {"meta": {"key": key}}
+
+
+def payload(protocol: str, field: str) -> Expression:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def concat(*parts: Expression) -> Expression:
+    return {"concat": list(parts)}
+
+
+def match(left: Expression, right: Any, op: str = "==") -> Expression:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def in_set(left: Expression, declared: NftSet) -> Expression:
+    return match(left, f"@{declared.name}")
+
+
+def prefix(address: str, length: int) -> Expression:
+    return {"prefix": {"addr": address, "len": length}}
+
+
+def jump(chain: str) -> Expression:
+    return {"jump": {"target": chain}}
+
+
+FROM_WORKLOAD = match(meta("iifgroup"), LINK_GROUP)
+"""Every workload's link is in our group, so that one rule is enough for all of them, however many there are."""
+
+TO_WORKLOAD = match(meta("oifgroup"), LINK_GROUP)
+TO_ELSEWHERE = match(meta("oifgroup"), LINK_GROUP, "!=")
+
+ANSWERS = match({"ct": {"key": "state"}}, ["established", "related"], "in")
+
+NEIGHBOUR_DISCOVERY = match(
+    payload("icmpv6", "type"), {"set": ["nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert"]}
+)

@@ -1,0 +1,135 @@
+"""PURE: kernel objects → the part of a wish that they were rendered from; the renderers, read backwards.
+
+What comes out, rendered again, is what went in. It need not be word for word what was asked for: a range of ports and
+its ports one by one are the same in the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import groupby, product
+
+from pydantic import ValidationError
+
+from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.base import IPAddress
+from netplumb.models.kernel import FIRST_HOP_V4, RT_TABLE_LOCAL, KernelObject, Link, Neighbour, Route, Scope
+from netplumb.models.nft import NODE_CLOSED, NODE_OPEN, PORT_SETS, WORKLOADS_CLOSED, WORKLOADS_OPEN, NftElement, NftSet
+from netplumb.models.ports import PortMapping, Protocol
+from netplumb.models.routing import ExtraRoute
+from netplumb.models.tc import LATENCY_S, Tbf
+from netplumb.reconciler.decide.ownership import is_ours
+
+_PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
+_EVERYWHERE: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
+_PORT_MAPS = {ports.name: version for version, (_, ports) in PORT_SETS}
+
+_Port = tuple[str, IPAddress | None, int, int, int]
+"""The text of `host_ip`, by which to sort; host_ip, protocol, the node's port, the workload's port."""
+
+
+def port_mappings(link: Link, objects: Sequence[KernelObject], versions: Iterable[int]) -> tuple[PortMapping, ...]:
+    """The ports of the node that lead to a workload which has addresses of these families."""
+    ends: dict[tuple[IPAddress | None, int, int, int], set[int]] = {}
+    for it in objects:
+        if isinstance(it, NftElement) and (version := _PORT_MAPS.get(it.set)) is not None and it.value is not None:
+            *at, protocol, port = it.match
+            where = ip_address(str(at[0])) if at else None
+            ends.setdefault((where, int(protocol), int(port), int(it.value)), set()).add(version)
+    meant = set(versions)
+    if meant == {4} and not any(_is_localhost_route(it) for it in objects):
+        meant = {4, 6}  # it would lead to [::1] if every family were meant
+    if meant == {6} and not link.route_localnet:
+        meant = {4, 6}  # and here to 127.0.0.1
+    ports: list[_Port] = []
+    for (where, protocol, port, to), found in ends.items():
+        # Mapped in one of two families means that the other one was left out on purpose.
+        ips = [where] if where is not None or found >= meant else [_EVERYWHERE[version] for version in found]
+        ports += [(str(ip or ""), ip, protocol, port, to) for ip in ips]
+    return tuple(_ranges(ports))
+
+
+def _ranges(ports: list[_Port]) -> Iterator[PortMapping]:
+    """Ports that follow one another on both sides are one mapping."""
+    ports.sort(key=lambda port: (port[0], *port[2:]))
+    numbered = enumerate(ports)
+    for _, group in groupby(numbered, key=lambda it: (it[1][0], it[1][2], it[1][3] - it[0], it[1][4] - it[0])):
+        run = [port for _, port in group]
+        _, ip, protocol, first, to = run[0]
+        yield PortMapping(
+            host_port=first,
+            host_port_end=run[-1][3] if len(run) > 1 else 0,
+            container_port=to,
+            protocol=_PROTOCOLS[protocol],
+            host_ip=ip,
+        )
+
+
+def isolation(objects: Iterable[KernelObject]) -> tuple[bool | None, bool | None]:
+    """Whether the wish keeps the workload from the node and from others; None where it left that to the node."""
+    sets = {it.set for it in objects if isinstance(it, NftElement)}
+
+    def said(closed: NftSet, opened: NftSet) -> bool | None:
+        return True if closed.name in sets else False if opened.name in sets else None
+
+    return said(NODE_CLOSED, NODE_OPEN), said(WORKLOADS_CLOSED, WORKLOADS_OPEN)
+
+
+def bandwidth(objects: Iterable[KernelObject], link: str, ifb: str, mtu: int) -> Bandwidth:
+    """The limits that the token buckets of a link and its ifb enforce."""
+    buckets = {it.link: it for it in objects if isinstance(it, Tbf) and is_ours(it)}
+    ingress_rate, ingress_burst = _limit(buckets.get(link), mtu)
+    egress_rate, egress_burst = _limit(buckets.get(ifb), mtu)
+    return Bandwidth(
+        ingress_rate=ingress_rate,
+        ingress_burst=ingress_burst,
+        egress_rate=egress_rate,
+        egress_burst=egress_burst,
+    )
+
+
+def _limit(bucket: Tbf | None, mtu: int) -> tuple[int, int]:
+    """Rate and burst in bits. The kernel has whole bytes, so any of eight rates may have been meant."""
+    if bucket is None:
+        return 0, 0
+    burst_bytes = max(bucket.limit - int(bucket.rate * LATENCY_S), 0)
+    rates = range(bucket.rate * 8, bucket.rate * 8 + 8)
+    for burst, rate in product((0, burst_bytes * 8), rates):
+        if (
+            Bandwidth.model_construct(ingress_rate=rate, ingress_burst=burst).capped(mtu).ingress_burst // 8
+            == burst_bytes
+        ):
+            return rate, burst
+    return rates[0], burst_bytes * 8
+
+
+def extra_routes(objects: Iterable[KernelObject]) -> tuple[ExtraRoute, ...]:
+    """What the workload reaches over the link beside what its default route leads to."""
+    routes = []
+    for it in _workload_routes(objects):
+        if it.prefix_len and (it.dst, it.prefix_len) != (FIRST_HOP_V4, 32):
+            with suppress(ValidationError, ValueError):
+                routes.append(ExtraRoute(dst=ip_network((it.dst, it.prefix_len))))
+    return tuple(routes)
+
+
+def default_route(objects: Sequence[KernelObject]) -> bool | None:
+    """Whether the workload's default route goes over the link. None where not even its first hop is seen: then the link
+    is half-built or out of sight, and nothing follows from what is missing."""
+    if any(not route.prefix_len for route in _workload_routes(objects)):
+        return True
+    first_hop = any(isinstance(it, Neighbour) and it.scope is Scope.WORKLOAD and is_ours(it) for it in objects)
+    return False if first_hop else None
+
+
+def _is_localhost_route(thing: KernelObject) -> bool:
+    """By which the node's ::1 leads to the workload."""
+    return isinstance(thing, Route) and thing.scope is Scope.NODE and thing.table == RT_TABLE_LOCAL
+
+
+def _workload_routes(objects: Iterable[KernelObject]) -> Iterator[Route]:
+    """Where its traffic goes; the local routes, by which it answers, follow from its addresses."""
+    ours = (it for it in objects if isinstance(it, Route) and it.scope is Scope.WORKLOAD and is_ours(it))
+    return (it for it in ours if it.table != RT_TABLE_LOCAL)

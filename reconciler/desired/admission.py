@@ -1,0 +1,43 @@
+"""PURE: what the node's settings say about a wish before it becomes desired state, whoever wished it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.errors import InvalidRequest
+from netplumb.models.settings import Settings
+
+ANNOTATIONS_MAX_BYTES = 64 << 10
+"""Of one attachment; what goes beyond is not kept, in the order of the keys. Runtimes pass up to 256 KiB."""
+
+
+def admitted(spec: AttachmentSpec, settings: Settings) -> AttachmentSpec:
+    """The wish as it is recorded: with the annotations that are to be kept. Raises InvalidRequest for a kernel
+    parameter that workloads may not set."""
+    for name in spec.sysctls:
+        if not _matches(name.replace("/", "."), settings.workload_sysctls):
+            raise InvalidRequest(
+                f"sysctls[{name.replace('/', '.')!r}]",
+                "may not be set here; the daemon's setting workload_sysctls lists those that may",
+            )
+    if not spec.annotations:
+        return spec
+    return spec.model_copy(update={"annotations": _kept(spec.annotations, settings.annotation_keys)})
+
+
+def _kept(annotations: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
+    kept, size = {}, 0
+    for key, value in sorted(annotations.items()):
+        if not _matches(key, patterns):
+            continue
+        size += len(key.encode(errors="replace")) + len(value.encode(errors="replace"))
+        if size > ANNOTATIONS_MAX_BYTES:
+            break
+        kept[key] = value
+    return kept
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,0 +1,102 @@
+"""PURE: the record that a wish makes: what it states, what it keeps of the record before, what the pools give; and
+what it changes in the records of the workload's other interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import NotReady
+from netplumb.models.naming import workload_mac
+from netplumb.reconciler.decide.claims import default_route_holder
+from netplumb.reconciler.desired.ipam import Allocator
+from netplumb.reconciler.desired.wishes import same_wish
+
+
+def assigned(
+    spec: AttachmentSpec,
+    source: str,
+    netns_cookie: int,
+    before: Attachment | None,
+    *,
+    allocator: Allocator,
+    siblings: Iterable[Attachment],
+    left_over: Collection[IPAddress],
+) -> Attachment:
+    """The record, or the very one before where the wish is the same. `siblings` are the records of the workload's
+    other interfaces, `left_over` the addresses of an unclaimed link that has this one's name.
+
+    Raises AlreadyHeld, PoolExhausted, NotReady or InvalidRequest. The allocator is asked, not changed.
+    """
+    addresses = _addresses(spec, before, allocator, left_over)
+    kept_mac = before.mac if before is not None else workload_mac(spec.key)
+    sources = {a.version: n for a in reversed(addresses) if (n := allocator.node_address(a)) is not None}
+    if before is not None:
+        # What was given stays while its pool is away: the node keeps the address that the workload's routes prefer.
+        for address in before.node_addresses:
+            sources.setdefault(address.version, address)
+    held = set(addresses)
+    gone = [a for a in (*before.addresses, *before.releasing) if a not in held] if before is not None else []
+    holder = default_route_holder((spec, *(sibling.spec for sibling in siblings)))
+    after = Attachment(
+        spec=spec,
+        source=source,
+        generation=before.generation if before is not None else 1,
+        addresses=tuple(addresses),
+        mac=spec.mac or kept_mac,
+        node_addresses=tuple(sources[version] for version in sorted(sources)),
+        releasing=tuple(dict.fromkeys(gone)),
+        netns_cookie=netns_cookie,
+        netns_created=before.netns_created if before is not None else False,
+        default_route=holder == spec.key,
+        default_route_by=_if_name(holder),
+    )
+    if before is None:
+        return after
+    return before if same_wish(before, after) else after.model_copy(update={"generation": before.generation + 1})
+
+
+def _addresses(
+    spec: AttachmentSpec, before: Attachment | None, allocator: Allocator, left_over: Collection[IPAddress]
+) -> list[IPAddress]:
+    addresses: list[IPAddress] = []
+    for version in (4, 6):
+        static = [a for a in spec.addresses if a.version == version]
+        for address in static:
+            if address not in left_over:
+                allocator.check_static(address, spec.key)
+        kept = [a for a in _kept(spec, before) if a.version == version]
+        if static or kept:
+            addresses += static or kept
+        elif (picked := allocator.pick(version, spec.pool, spec.labels)) is not None:
+            addresses.append(picked)
+    if not addresses:
+        raise NotReady(
+            "no address can be given: no pool is configured and the attachment states none; "
+            "give the daemon --pool, or the attachment addresses"
+        )
+    return addresses
+
+
+def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress]:
+    """What was assigned before and is kept. A wish for other pools is a wish for other addresses; of what was rebuilt
+    the pool is not known."""
+    if before is None or not (before.is_rebuilt or spec.pool == before.spec.pool):
+        return ()
+    return before.addresses
+
+
+def changed_with(after: Attachment, siblings: Sequence[Attachment]) -> list[Attachment]:
+    """The siblings as they are once this record holds, where another one then comes to hold the default route."""
+    specs = [] if after.removing else [after.spec]
+    holder = default_route_holder((*specs, *(sibling.spec for sibling in siblings)))
+    return [
+        sibling.model_copy(update={"default_route": sibling.key == holder, "default_route_by": _if_name(holder)})
+        for sibling in siblings
+        if sibling.default_route_by != _if_name(holder)
+    ]
+
+
+def _if_name(key: AttachmentKey | None) -> str:
+    return key.if_name if key is not None else ""

@@ -1,0 +1,214 @@
+"""PURE: which address comes next. No I/O; the store makes durable what is decided here.
+
+An address that was let go is not given out again while others are free: a pool is first walked from its start to its
+end (`cursor`), and only then are freed addresses given again, the longest free first. Every operation takes constant
+time on average, whatever the pool's size. The list of freed addresses is bounded, and short for a pool so large that
+its end is never reached, such as an IPv6 /64; a pool that does after its list overflowed is walked once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
+from netplumb.models.network import Pool
+from netplumb.models.status import PoolUsage
+
+FREED_KEPT = 1 << 16
+"""How many freed addresses of a pool are remembered in order: all of an IPv4 /16."""
+
+FREED_KEPT_OF_ENDLESS = 1 << 10
+ENDLESS = 1 << 40
+"""A pool of this size is not walked to its end: at a thousand attachments a second that takes 34 years."""
+
+
+@dataclass(slots=True)
+class _PoolState:
+    """A pool with what is known of it. Addresses are integers, since thousands of them are compared and counted."""
+
+    pool: Pool
+    name: str
+    first: int
+    last: int
+    reserved: frozenset[int]
+    cursor: int
+    freed: dict[int, None]
+    held: int = 0
+
+    @classmethod
+    def of(cls, pool: Pool, cursor: int | None, freed: Iterable[IPAddress]) -> _PoolState:
+        network = int(pool.cidr.network_address)
+        # The network address and the node's come first; IPv4 ends with broadcast, IPv6 has none (RFC 4291).
+        first, last = network + 2, int(pool.cidr.broadcast_address) - (1 if pool.version == 4 else 0)
+        inside = cursor is not None and first <= cursor <= last + 1
+        kept = {int(a): None for a in freed if a in pool.cidr}
+        reserved = frozenset(int(a) for a in pool.reserved)
+        return cls(pool, pool.prefix, first, last, reserved, cursor if inside and cursor is not None else first, kept)
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1 - sum(self.first <= a <= self.last for a in self.reserved)
+
+    @property
+    def freed_kept(self) -> int:
+        return FREED_KEPT if self.last - self.first < ENDLESS else FREED_KEPT_OF_ENDLESS
+
+
+def choose_pools(pools: Iterable[Pool], name: str, labels: Mapping[str, str]) -> Sequence[Pool]:
+    """The pools that an attachment takes from: those that it names, else those whose labels it carries, else those
+    without labels. Raises InvalidRequest when no pool has the name."""
+    known = list(pools)
+    if name:
+        if not (named := [pool for pool in known if pool.is_called(name)]):
+            names = ", ".join(dict.fromkeys(pool.name or pool.prefix for pool in known)) or "none at all"
+            raise InvalidRequest("pool", f"there is no pool {name!r}; there are {names}")
+        return named
+    labelled = [pool for pool in known if pool.labels and pool.is_for(labels)]
+    return labelled or [pool for pool in known if not pool.labels]
+
+
+class Allocator:
+    """The addresses held, by whom, and which one each pool gives next.
+
+    `pick` only looks; `hold` and `release` change. The store picks, makes the choice durable, then holds: a choice
+    that could not be written uses up no address.
+    """
+
+    def __init__(self) -> None:
+        self._pools: list[_PoolState] = []
+        self._holders: dict[IPAddress, AttachmentKey] = {}
+
+    def configure(
+        self, pools: Iterable[Pool], cursors: Mapping[str, int], freed: Mapping[str, Iterable[IPAddress]]
+    ) -> None:
+        """Takes other pools; what is held stays held, and a pool that stays goes on where it was."""
+        known = {state.pool.prefix: state for state in self._pools}
+        self._pools = []
+        for pool in pools:
+            state = _PoolState.of(pool, cursors.get(pool.prefix), freed.get(pool.prefix, ()))
+            if (before := known.get(pool.prefix)) is not None:
+                state.cursor, state.freed = before.cursor, before.freed
+            state.held = sum(a.version == pool.version and a in pool.cidr for a in self._holders)
+            self._pools.append(state)
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        return tuple(state.pool for state in self._pools)
+
+    def holder(self, address: IPAddress) -> AttachmentKey | None:
+        return self._holders.get(address)
+
+    def pool_of(self, address: IPAddress) -> Pool | None:
+        state = self._state_of(address)
+        return state.pool if state is not None else None
+
+    def node_address(self, address: IPAddress) -> IPAddress | None:
+        """The node's address that this one's traffic from the node should come from: that of its own pool, or of the
+        first pool of its family."""
+        pool = self.pool_of(address) or next((p for p in self.pools if p.version == address.version), None)
+        return pool.node_address if pool is not None else None
+
+    def check_static(self, address: IPAddress, key: AttachmentKey) -> None:
+        """Raises InvalidRequest or AlreadyHeld when this address cannot be given to this attachment."""
+        if (holder := self._holders.get(address)) is not None and holder != key:
+            raise AlreadyHeld(f"address {address} is held by attachment {holder}")
+        pool = self.pool_of(address)
+        if pool is None:
+            return
+        if address == pool.node_address:
+            raise InvalidRequest("addresses", f"{address} is the node's own address in pool {pool.prefix}")
+        if address in (pool.cidr.network_address, pool.cidr.broadcast_address) and pool.version == 4:
+            raise InvalidRequest("addresses", f"{address} is the network or broadcast address of pool {pool.prefix}")
+        if address == pool.cidr.network_address:
+            raise InvalidRequest("addresses", f"{address} is the subnet-router anycast address of pool {pool.prefix}")
+        if address in pool.reserved:
+            raise InvalidRequest("addresses", f"{address} is reserved in pool {pool.prefix}")
+
+    def pick(self, version: int, name: str = "", labels: Mapping[str, str] = MappingProxyType({})) -> IPAddress | None:
+        """The next free address of one family's pools that an attachment may take from, in their order; None if there
+        are no such pools.
+
+        Raises PoolExhausted, naming the pools, when all are full, and InvalidRequest when no pool has the name.
+        """
+        chosen = choose_pools(self.pools, name, labels)
+        states = [state for state in self._pools if state.pool.version == version and state.pool in chosen]
+        for state in states:
+            if (number := self._next(state)) is not None:
+                return _address(number, version)
+        if not states:
+            return None
+        names = ", ".join(state.pool.prefix for state in states)
+        raise PoolExhausted(f"no free IPv{version} address is left in {names}; detach something or add a pool")
+
+    def _next(self, state: _PoolState) -> int | None:
+        if (number := self._walk(state)) is not None:
+            return number
+        for number in state.freed:
+            if self._is_free(state, number):
+                return number
+        if state.held < state.size:
+            state.cursor = state.first  # some were dropped from the list; the next picks go on from what is found now
+            return self._walk(state)
+        return None
+
+    def _walk(self, state: _PoolState) -> int | None:
+        """What was passed over is held, reserved or in the list of freed ones."""
+        while state.cursor <= state.last:
+            if state.cursor not in state.freed and self._is_free(state, state.cursor):
+                return state.cursor
+            state.cursor += 1
+        return None
+
+    def _is_free(self, state: _PoolState, number: int) -> bool:
+        return number not in state.reserved and _address(number, state.pool.version) not in self._holders
+
+    def hold(self, key: AttachmentKey, addresses: Iterable[IPAddress]) -> None:
+        for address in addresses:
+            new = address not in self._holders
+            self._holders[address] = key
+            if (state := self._state_of(address)) is not None:
+                state.freed.pop(int(address), None)
+                state.held += new
+
+    def release(self, addresses: Iterable[IPAddress]) -> None:
+        """Lets addresses go; they are given out again when no others are free."""
+        for address, state in self._let_go(addresses):
+            if state.first <= int(address) <= state.last:
+                state.freed[int(address)] = None
+                if len(state.freed) > state.freed_kept:
+                    del state.freed[next(iter(state.freed))]
+
+    def _let_go(self, addresses: Iterable[IPAddress]) -> Iterator[tuple[IPAddress, _PoolState]]:
+        for address in addresses:
+            if self._holders.pop(address, None) is not None and (state := self._state_of(address)) is not None:
+                state.held -= 1
+                yield address, state
+
+    def _state_of(self, address: IPAddress) -> _PoolState | None:
+        return next((s for s in self._pools if address.version == s.pool.version and address in s.pool.cidr), None)
+
+    def is_freed(self, address: IPAddress) -> bool:
+        """Whether the address is in a list of freed ones."""
+        state = self._state_of(address)
+        return state is not None and int(address) in state.freed
+
+    @property
+    def freed_kept(self) -> int:
+        """How many freed addresses are worth storing."""
+        return sum(min(state.size, state.freed_kept) for state in self._pools)
+
+    def cursors(self) -> Iterator[tuple[str, int]]:
+        """Where each pool's walk stands, to be stored."""
+        return ((state.name, state.cursor) for state in self._pools)
+
+    def usage(self) -> tuple[PoolUsage, ...]:
+        return tuple(PoolUsage(state.pool.prefix, state.held, state.size) for state in self._pools)
+
+
+def _address(number: int, version: int) -> IPAddress:
+    return IPv4Address(number) if version == 4 else IPv6Address(number)

@@ -1,0 +1,328 @@
+"""Desired state in memory, and the rules by which sources change it.
+
+Each source owns its partition. A key belongs to one source at a time: the first holder keeps it, the claim of another
+file waits and takes over when the first lets go. Every change is durable before it is seen here, and marks its key for
+the loop; nothing here touches the kernel.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+
+from netplumb.models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import AlreadyHeld, HeldBySource, NetplumbError, Refusal, StoreUnwritable
+from netplumb.models.naming import node_if_name, workload_mac
+from netplumb.models.settings import Settings
+from netplumb.reconciler.decide.claims import PortHolders
+from netplumb.reconciler.desired.admission import admitted
+from netplumb.reconciler.desired.assignment import assigned, changed_with
+from netplumb.reconciler.desired.ipam import Allocator
+from netplumb.reconciler.desired.store import Change, Store
+from netplumb.reconciler.desired.wishes import means
+
+_TRIM_EVERY = 4096
+
+
+class Desired:
+    """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
+    that a claim may wait for: `settling` is due then."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        mark: Callable[[AttachmentKey], None],
+        let_go: Callable[[], None],
+    ) -> None:
+        contents = store.load()
+        self._store = store
+        self._settings = settings
+        self._mark = mark
+        self._let_go = let_go
+        self._attachments = contents.attachments
+        self._claims = contents.claims
+        self._unclaimed = contents.unclaimed
+        self.blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
+        self._allocator = Allocator()
+        self._ports = PortHolders()
+        self._interfaces: defaultdict[str, set[AttachmentKey]] = defaultdict(set)
+        for attachment in self._attachments.values():
+            self._allocator.hold(attachment.key, (*attachment.addresses, *attachment.releasing))
+            self._interfaces[attachment.key.workload_id].add(attachment.key)
+            if not attachment.removing:
+                self._ports.hold(attachment.spec.port_mappings, attachment.key)
+        for link, addresses in self._unclaimed.items():
+            self._allocator.hold(AttachmentKey(link, ""), addresses)
+        freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in settings.pools}
+        self._allocator.configure(settings.pools, contents.cursors, freed)
+        self._releases = 0
+        self.inherited = set(self._attachments)
+        """The keys that were stored when the daemon started and are held since."""
+
+    @property
+    def attachments(self) -> Mapping[AttachmentKey, Attachment]:
+        return self._attachments
+
+    @property
+    def unclaimed(self) -> Mapping[str, Sequence[IPAddress]]:
+        """Links on the node, by name, whose attachment a lost store knew and nobody knows now. They are left alone."""
+        return self._unclaimed
+
+    @property
+    def allocator(self) -> Allocator:
+        return self._allocator
+
+    def configure(self, settings: Settings) -> None:
+        """Takes other settings for what comes; what is attached keeps its addresses."""
+        self._settings = settings
+        self._allocator.configure(settings.pools, {}, {})
+        self._let_go()
+
+    def node_addresses(self) -> tuple[IPAddress, ...]:
+        """The node's own addresses: of the pools, and of removed pools that attachments still use."""
+        found = {pool.node_address: None for pool in self._allocator.pools}
+        for attachment in tuple(self._attachments.values()):  # a Plan asks from a thread of its own
+            found.update(dict.fromkeys(attachment.node_addresses))
+        return tuple(found)
+
+    def attach(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
+        """Records a wish and returns the record. The same wish again changes nothing.
+
+        Raises AlreadyHeld, PoolExhausted, NotReady, InvalidRequest or StoreUnwritable; then nothing has changed.
+        """
+        after = self.preview(spec, netns_cookie, source)
+        if after is not self._attachments.get(spec.key):
+            self._put(after)
+        return after
+
+    def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
+        """The record that `attach` would make, with the same refusals. Nothing is recorded."""
+        before = self._attachments.get(spec.key)
+        if before is not None and before.source != source and not (before.removing or before.is_rebuilt):
+            raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
+        spec = admitted(spec, self._settings)
+        return self._assigned(spec, source, netns_cookie, before or self._nameless(spec))
+
+    def _nameless(self, spec: AttachmentSpec) -> Attachment | None:
+        """What an unclaimed link tells of the attachment whose name it has."""
+        if (addresses := self._unclaimed.get(node_if_name(spec.key))) is None:
+            return None
+        mac = workload_mac(spec.key)
+        return Attachment(spec=spec, source=REBUILT_SOURCE, generation=0, addresses=tuple(addresses), mac=mac)
+
+    def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
+        self._ports.check(spec.port_mappings, spec.key)
+        return assigned(
+            spec,
+            source,
+            netns_cookie,
+            before,
+            allocator=self._allocator,
+            siblings=self._siblings(spec.key),
+            left_over=self._unclaimed.get(node_if_name(spec.key), ()),
+        )
+
+    def _put(self, after: Attachment) -> None:
+        new = [a for a in (*after.addresses, *after.releasing) if self._allocator.holder(a) != after.key]
+        taken = [a for a in new if self._allocator.is_freed(a)]
+        cursors = tuple(self._allocator.cursors()) if new else ()
+        others = changed_with(after, self._siblings(after.key))
+        claimed = [link for link in (node_if_name(after.key),) if link in self._unclaimed]
+        self._store.commit(Change(put=(after, *others), taken=taken, cursors=cursors, claimed=claimed))
+        before = self._attachments.get(after.key)
+        self._keep(after, *others)
+        self._allocator.hold(after.key, new)
+        if before is not None:
+            self._ports.release(before.spec.port_mappings, after.key)
+        self._ports.hold(after.spec.port_mappings, after.key)
+        for link in claimed:
+            del self._unclaimed[link]
+        if before is not None and not set(before.spec.port_mappings) <= set(after.spec.port_mappings):
+            self._let_go()
+
+    def _keep(self, *records: Attachment) -> None:
+        """Takes stored records for what is desired from now on."""
+        for record in records:
+            self._attachments[record.key] = record
+            self._interfaces[record.key.workload_id].add(record.key)
+            self._mark(record.key)
+
+    def _siblings(self, key: AttachmentKey) -> list[Attachment]:
+        """The records of the workload's other interfaces."""
+        records = (self._attachments[other] for other in self._interfaces.get(key.workload_id, ()) if other != key)
+        return [record for record in records if not record.removing]
+
+    def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
+        """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
+        Detach for an older sandbox. `path_cookie` is that of the namespace at the given path, 0 if there is none.
+
+        Raises HeldBySource when a state file declares the attachment, StoreUnwritable when nothing could be changed.
+        """
+        record = self._attachments.get(spec.key)
+        if record is None or not means(spec, path_cookie, record):
+            return None
+        if record.removing:
+            return record
+        if record.is_declared:
+            raise HeldBySource(
+                f"attachment {spec.key} is declared by {record.source}; remove it from that file instead"
+            )
+        return self.withdraw(spec.key)
+
+    def withdraw(self, key: AttachmentKey) -> Attachment | None:
+        """The holder's wish goes: to the next claim if one waits, else the attachment is removed."""
+        record = self._attachments.get(key)
+        if record is None or record.removing:
+            return record
+        for source, claims in self._claims.items():
+            if source != record.source and (spec := claims.get(key)) is not None:
+                try:
+                    self._hand_over(record, source, spec)
+                except StoreUnwritable:
+                    raise
+                except Refusal as error:  # such as an address of a third one; this claim goes on waiting
+                    self.blocked[(source, key)] = error
+                else:
+                    return None
+        removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
+        others = changed_with(removing, self._siblings(key))
+        self._store.commit(Change(put=(removing, *others)))
+        self._keep(removing, *others)
+        if record.spec.port_mappings:
+            self._ports.release(record.spec.port_mappings, key)
+            self._let_go()
+        return removing
+
+    def _hand_over(self, record: Attachment, source: str, spec: AttachmentSpec) -> None:
+        cookie = record.netns_cookie if spec.netns == record.spec.netns else 0
+        after = self._assigned(spec, source, cookie, record)
+        self._put(after)
+        self.blocked.pop((source, record.key), None)
+
+    def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
+        """What the source holds and does not name as alive, by container id (the workload's where there is none). What
+        is going already is among it, so that whoever asks again waits for it again."""
+        return [
+            record
+            for record in self._attachments.values()
+            if record.source == source
+            and AttachmentKey(record.spec.container_id or record.spec.workload_id, record.spec.if_name) not in alive
+        ]
+
+    def forget(self, key: AttachmentKey) -> None:
+        """The kernel has let go of a removing attachment: its addresses may be given out again."""
+        record = self._attachments.get(key)
+        if record is None or not record.removing:
+            return
+        addresses = (*record.addresses, *record.releasing)
+        self._store.commit(Change(delete=(key,), freed=addresses))
+        del self._attachments[key]
+        self.inherited.discard(key)
+        self._interfaces[key.workload_id].discard(key)
+        if not self._interfaces[key.workload_id]:
+            del self._interfaces[key.workload_id]
+        self._release(addresses)
+
+    def links_seen(self, present: Set[str]) -> None:
+        """These are all links of ours there are: what one that nobody claimed held until it went is free again."""
+        for link in [link for link in self._unclaimed if link not in present]:
+            addresses = self._unclaimed[link]
+            self._store.commit(Change(claimed=(link,), freed=addresses))
+            del self._unclaimed[link]
+            self._release(addresses)
+
+    def converged(self, key: AttachmentKey, generation: int) -> None:
+        """The kernel holds this generation: what earlier ones held may be given out again."""
+        record = self._attachments.get(key)
+        if record is None or not record.releasing or record.generation != generation:
+            return
+        after = record.model_copy(update={"releasing": ()})
+        self._store.commit(Change(put=(after,), freed=record.releasing))
+        self._attachments[key] = after
+        self._release(record.releasing)
+
+    def _release(self, addresses: Sequence[IPAddress]) -> None:
+        self._allocator.release(addresses)
+        self._releases += 1
+        if self._releases % _TRIM_EVERY == 0:
+            self._store.trim_freed(self._allocator.freed_kept)
+        self._let_go()
+
+    def placed(self, key: AttachmentKey, netns_cookie: int, *, created: bool) -> Attachment:
+        """Records which namespace a state file's path turned out to be."""
+        record = self._attachments[key]
+        if record.netns_cookie == netns_cookie and record.netns_created == created:
+            return record
+        after = record.model_copy(update={"netns_cookie": netns_cookie, "netns_created": created})
+        self._store.commit(Change(put=(after,)))
+        self._attachments[key] = after
+        return after
+
+    # State files: each is a source, its claims are what it declared last without a mistake.
+
+    def declared_sources(self) -> Collection[str]:
+        return tuple(self._claims)
+
+    # What may concern thousands goes key by key, so that whoever has others to serve can do so between the steps.
+
+    def declaring(self, source: str, specs: Sequence[AttachmentSpec]) -> Iterator[None]:
+        """Replaces a file's partition, a key with each step. What cannot be had now (a key or an address of another)
+        waits for it. Raises StoreUnwritable; then the whole is to be declared again."""
+        before, after = self._claims.get(source, {}), {spec.key: spec for spec in specs}
+        # First of all: a claim that has gone from the store is not looked at again, and what it held must not stay.
+        for key in [key for key in before if key not in after]:
+            record = self._attachments.get(key)
+            if record is not None and record.source == source:
+                self.withdraw(key)
+            self.blocked.pop((source, key), None)
+            before.pop(key, None)  # it must not take over between the steps
+            yield
+        self._store.commit(Change(claims={source: after}))
+        if after:
+            self._claims[source] = after
+        else:
+            self._claims.pop(source, None)
+        for spec in specs:
+            self._claim(source, spec)
+            yield
+
+    def resuming(self) -> Iterator[None]:
+        """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
+        for source, key in [(source, key) for source, claims in self._claims.items() for key in claims]:
+            record = self._attachments.get(key)
+            if record is None or record.source != source:
+                self._claim_again(source, key)
+                yield
+
+    def settling(self) -> Iterator[None]:
+        """Tries what had to wait."""
+        for source, key in tuple(self.blocked):
+            self._claim_again(source, key)
+            yield
+
+    def _claim_again(self, source: str, key: AttachmentKey) -> None:
+        if (spec := self._claims.get(source, {}).get(key)) is not None:
+            try:
+                self._claim(source, spec)
+            except StoreUnwritable as error:
+                self.blocked[(source, key)] = error  # told, and tried with the others
+
+    def _claim(self, source: str, spec: AttachmentSpec) -> None:
+        key = spec.key
+        record = self._attachments.get(key)
+        cookie = record.netns_cookie if record is not None and record.spec.netns == spec.netns else 0
+        try:
+            self.attach(spec, cookie, source)
+        except StoreUnwritable:
+            raise  # whoever declares tries again; this is no claim that waits for another to let go
+        except Refusal as error:
+            self.blocked[(source, key)] = error
+        else:
+            self.blocked.pop((source, key), None)
+
+    def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
+        for (source, key), error in self.blocked.items():
+            if (spec := self._claims.get(source, {}).get(key)) is not None:
+                yield source, spec, error

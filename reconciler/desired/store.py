@@ -1,0 +1,221 @@
+"""Desired state, durable: one SQLite file (WAL) that survives any death of the daemon but not the boot.
+
+Namespaces do not outlive a boot, so what was attached to them must not either: the file carries the boot id and the
+cookie of the node's own namespace. One that is damaged, or of another boot or node, is set aside. A new one begins with
+what can be rebuilt, in the transaction that makes it, so that no empty store ever passes for what is wanted. Every
+change is one transaction, written before anything in memory or in the kernel follows from it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import StoreUnwritable
+from netplumb.reconciler.desired import storefile
+from netplumb.reconciler.desired.storefile import SCHEMA, TABLES, StoreUnusableError, Verdict
+
+
+@dataclass(slots=True)
+class Change:
+    """What one transaction writes."""
+
+    put: Sequence[Attachment] = ()
+    delete: Sequence[AttachmentKey] = ()
+    claims: Mapping[str, Mapping[AttachmentKey, AttachmentSpec]] = field(default_factory=dict)
+    taken: Sequence[IPAddress] = ()
+    freed: Sequence[IPAddress] = ()
+    cursors: Sequence[tuple[str, int]] = ()
+    unclaimed: Mapping[str, Sequence[IPAddress]] = field(default_factory=dict)
+    claimed: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Contents:
+    """What was stored, in the order in which it was freed where that matters. `unclaimed` are links on the node whose
+    attachment is not known, by name, with the addresses that they hold."""
+
+    attachments: dict[AttachmentKey, Attachment] = field(default_factory=dict)
+    claims: dict[str, dict[AttachmentKey, AttachmentSpec]] = field(default_factory=dict)
+    cursors: dict[str, int] = field(default_factory=dict)
+    freed: list[IPAddress] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    unclaimed: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Why a store was begun anew, when (seconds since the epoch), and where what was there before is kept."""
+
+    verdict: Verdict
+    made_at: float
+    kept_as: str = ""
+
+
+class Store:
+    """The one writer of the file; a lock beside it keeps a second daemon out. `node` names boot and node namespace.
+
+    `rebuild` is asked what a store that is begun anew begins with. Raises StoreUnusableError when there can be none.
+    """
+
+    def __init__(self, data_dir: Path, node: str, rebuild: Callable[[], Change] = Change) -> None:
+        self._path = data_dir / "netplumb.db"
+        self._lock = storefile.lock(data_dir)
+        self._opened: Contents | None = None
+        self.is_new = False
+        try:
+            self._database = self._open(node, rebuild)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open(self, node: str, rebuild: Callable[[], Change]) -> sqlite3.Connection:
+        database = storefile.open_usable(self._path, node)
+        if isinstance(database, Verdict):
+            return self._begin(node, database, rebuild)
+        try:
+            self._opened = _contents(database)
+        except (sqlite3.Error, ValueError) as error:  # pydantic's mistakes are ValueErrors
+            database.close()
+            if isinstance(error, sqlite3.DatabaseError) and not storefile.is_damage(error):
+                raise StoreUnusableError(f"cannot read {self._path}: {error}") from None
+            return self._begin(node, Verdict.DAMAGED, rebuild)
+        return database
+
+    def _begin(self, node: str, verdict: Verdict, rebuild: Callable[[], Change]) -> sqlite3.Connection:
+        """Makes the file anew. Should this end half-way, the next start finds no file or one without tables, and begins
+        again."""
+        change = rebuild()
+        self.is_new = True
+        database: sqlite3.Connection | None = None
+        try:
+            kept_as = "" if verdict is Verdict.MISSING else str(storefile.set_aside(self._path, verdict))
+            database = storefile.connect(self._path)
+            meta = {
+                "schema": SCHEMA,
+                "node": node,
+                "verdict": verdict.value,
+                "kept_as": kept_as,
+                "made_at": time.time(),
+            }
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                for statement in TABLES:
+                    database.execute(statement)
+                database.executemany("INSERT INTO meta VALUES (?, ?)", ((name, str(it)) for name, it in meta.items()))
+                _write(database, change)
+        except (sqlite3.Error, OSError) as error:
+            if database is not None:
+                database.close()
+            raise StoreUnusableError(f"cannot set up {self._path}: {error}") from None
+        return database
+
+    @property
+    def origin(self) -> Origin:
+        """What was there before this store."""
+        meta = dict(self._database.execute("SELECT name, value FROM meta"))
+        verdict = Verdict(meta.get("verdict", Verdict.MISSING.value))
+        return Origin(verdict, float(meta.get("made_at", 0)), meta.get("kept_as", ""))
+
+    def load(self) -> Contents:
+        """All that is stored."""
+        if (opened := self._opened) is not None:
+            self._opened = None
+            return opened
+        return _contents(self._database)
+
+    def used_pools(self) -> frozenset[str]:
+        """The names of the pools that addresses were given from since this store was made."""
+        return frozenset(pool for (pool,) in self._database.execute("SELECT pool FROM cursor"))
+
+    def commit(self, change: Change) -> None:
+        """Writes a change, all or nothing. Raises StoreUnwritable, and then nothing has changed."""
+        with self._transaction() as database:
+            _write(database, change)
+
+    def record_sysctl(self, name: str, value: str) -> None:
+        """Keeps the value that a switch had before netplumb set it; the first record stands."""
+        with self._transaction() as database:
+            database.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, value))
+
+    def erase(self) -> None:
+        """Forgets everything, what was recorded of switches included."""
+        with self._transaction() as database:
+            for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed"):
+                database.execute(f"DELETE FROM {table}")
+
+    def trim_freed(self, keep: int) -> None:
+        """Forgets all but the newest freed addresses."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM freed WHERE number <= (SELECT MAX(number) FROM freed) - ?", (keep,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._opened = None
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.Error as error:
+            raise StoreUnwritable(
+                f"desired state cannot be written to {self._path} ({error}); nothing was changed"
+            ) from error
+
+    def close(self) -> None:
+        self._database.close()
+        os.close(self._lock)
+
+
+def _contents(database: sqlite3.Connection) -> Contents:
+    """Raises sqlite3.Error or ValueError when anything cannot be read."""
+    contents = Contents()
+    for (record,) in database.execute("SELECT record FROM attachment"):
+        attachment = Attachment.model_validate_json(record)
+        contents.attachments[attachment.key] = attachment
+    for source, text in database.execute("SELECT source, spec FROM claim"):
+        spec = AttachmentSpec.model_validate_json(text)
+        contents.claims.setdefault(source, {})[spec.key] = spec
+    contents.cursors = {pool: int(position) for pool, position in database.execute("SELECT pool, position FROM cursor")}
+    contents.freed = [ip_address(text) for (text,) in database.execute("SELECT address FROM freed ORDER BY number")]
+    contents.sysctls = dict(database.execute("SELECT name, value FROM sysctl"))
+    for link, texts in database.execute("SELECT link, addresses FROM unclaimed"):
+        contents.unclaimed[link] = tuple(ip_address(text) for text in texts.split())
+    return contents
+
+
+def _write(database: sqlite3.Connection, change: Change) -> None:
+    """Defaults are left out: some, such as an empty name, are no values that could be read back."""
+    for attachment in change.put:
+        database.execute(
+            "INSERT OR REPLACE INTO attachment VALUES (?, ?, ?)",
+            (*attachment.key, attachment.model_dump_json(exclude_defaults=True)),
+        )
+    for key in change.delete:
+        database.execute("DELETE FROM attachment WHERE workload_id = ? AND if_name = ?", key)
+    for source, claims in change.claims.items():
+        database.execute("DELETE FROM claim WHERE source = ?", (source,))
+        rows = [(source, *key, spec.model_dump_json(exclude_defaults=True)) for key, spec in claims.items()]
+        database.executemany("INSERT INTO claim VALUES (?, ?, ?, ?)", rows)
+    for address in change.taken:
+        database.execute("DELETE FROM freed WHERE address = ?", (str(address),))
+    for address in change.freed:
+        database.execute("INSERT OR REPLACE INTO freed (address) VALUES (?)", (str(address),))
+    for pool, position in change.cursors:
+        database.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (pool, str(position)))
+    for link, addresses in change.unclaimed.items():
+        words = " ".join(str(address) for address in addresses)
+        database.execute("INSERT OR REPLACE INTO unclaimed VALUES (?, ?)", (link, words))
+    for link in change.claimed:
+        database.execute("DELETE FROM unclaimed WHERE link = ?", (link,))
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot, proc_sys_kernel(5)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

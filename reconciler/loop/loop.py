@@ -1,0 +1,263 @@
+"""The one reconcile loop: wake, observe, render, plan, apply, status.
+
+Level-triggered: sources, events and timers only mark keys, and what to do follows from desired and observed state
+alone. Keys are taken in slices of a few milliseconds, RPCs first. A pass for an RPC, an event or a wish runs on the
+event loop's thread, since a hop to another costs a tenth of an attach; a resync, and whatever blocks, runs beside it
+(`threadpasses`); removals run in a thread of theirs. A failed step fails its attachment, never the slice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+import structlog
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.errors import Retryable, StepError
+from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
+from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.observe import NodeSnapshot
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.kernel.listener import Listener
+from netplumb.reconciler.kernel.namespaces import Namespace
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.loop.removals import Removals
+from netplumb.reconciler.loop.threadpasses import ThreadPasses
+from netplumb.reconciler.pacing.queue import Queue, Urgency
+from netplumb.reconciler.status.results import Results
+from netplumb.reconciler.watch.listening import Listening
+
+SLICE_S = 0.004
+HERE = (Urgency.RPC, Urgency.EVENT, Urgency.WISH)  # what is passed over on the event loop's thread
+
+log = structlog.get_logger(__name__)
+
+
+class Loop:
+    """Owns the passes. `kernel` serves the event loop's thread, `worker` and `remover` one thread each."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        results: Results,
+        nodewide: NodeWide,
+        listener: Listener,
+        kernel: LinuxKernel,
+        worker: LinuxKernel,
+        remover: LinuxKernel,
+        *,
+        resync_s: float,
+    ) -> None:
+        self._desired = desired
+        self._results = results
+        self._nodewide = nodewide
+        self._kernel = kernel
+        self.resync_s = resync_s
+        self.last_slice_at = time.time()
+        self.queue = Queue(time.monotonic)
+        self._listening = Listening(
+            listener, results, damaged=self.mark_damaged, node=self.mark_node, resync=self.resync
+        )
+        self._removals = Removals(remover, self._removed)
+        self._beside = ThreadPasses(self, self.queue, desired, results, nodewide, self._removals, worker)
+        self._wake = asyncio.Event()
+        self._handed: dict[AttachmentKey, Namespace] = {}
+        self._node_marked = True
+        self._node_retry: asyncio.TimerHandle | None = None
+        self._node_fought = False
+
+    # What wakes it.
+
+    def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
+        """Marks a key for a pass. What is fought over waits, but never where a wish for it changed."""
+        if urgency in (Urgency.EVENT, Urgency.RESYNC) and self._results.is_held(key):
+            return
+        self.queue.mark(key, urgency)
+        if urgency is Urgency.RESYNC:
+            self._beside.marked()
+        else:
+            self._wake.set()
+
+    def mark_damaged(self, key: AttachmentKey) -> None:
+        """Marks what may differ from what is desired, if it is still desired."""
+        if (record := self._desired.attachments.get(key)) is not None and not record.removing:
+            self.mark(key)
+
+    def beat(self) -> None:
+        """Wakes an idle loop for an empty slice."""
+        self._wake.set()
+
+    def mark_node(self) -> None:
+        self._node_marked = True
+        self._wake.set()
+
+    def wish_changed(self, key: AttachmentKey) -> None:
+        """A source changed its mind about this key. It is more urgent from when a client waits for it."""
+        self._results.wish_changed(key)
+        self.mark(key, Urgency.WISH)
+
+    def sources_loaded(self) -> None:
+        """Every source has loaded once: from now on what nobody wants may be removed."""
+        self._nodewide.may_remove = self._beside.may_remove_orphans = True
+        self.resync()
+
+    def resync(self) -> None:
+        """Marks everything to be read anew."""
+        self._results.tally.resyncs += 1
+        self.mark_node()
+        self.mark_all()
+        self._beside.look_for_orphans()
+
+    # Those who wait.
+
+    def hand_over(self, key: AttachmentKey, namespace: Namespace) -> None:
+        """Gives the next pass over this key a namespace that is open already; the pass closes it."""
+        if (before := self._handed.pop(key, None)) is not None:
+            before.close()
+        self._handed[key] = namespace
+
+    async def reached(self, attachment: Attachment, timeout_s: float) -> None:
+        """Waits until this generation is in the kernel, or gone from it if it is removing.
+
+        Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
+        """
+        self.mark(attachment.key, Urgency.RPC)
+        await self._results.reached(attachment, timeout_s, lambda: self._nodewide.cause)
+
+    # The loop itself.
+
+    async def run(self) -> None:
+        """Runs until cancelled; what runs in a thread then is let finish, so that no step is cut in half."""
+        self._listening.start()
+        self.resync()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._removals.run())
+                tasks.create_task(self._resync_periodically())
+                tasks.create_task(self._beside.run())
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._slice()
+                    await asyncio.sleep(0)  # RPCs and timers have their turn between slices
+        finally:
+            self._listening.stop()
+
+    async def _resync_periodically(self) -> None:
+        while True:
+            # Jitter keeps many nodes that started together from reading all at once.
+            await asyncio.sleep(self.resync_s * random.uniform(0.9, 1.1))
+            self.resync()
+
+    def _slice(self) -> None:
+        if self._node_marked:
+            self._node_marked = False
+            self._converge_node()
+        ends = time.monotonic() + SLICE_S
+        while (key := self.queue.take(HERE, self._beside.busy)) is not None:
+            self._pass(key)
+            if time.monotonic() > ends:
+                self._wake.set()
+                break
+        self.last_slice_at = time.time()
+        if self._listening.just_applied:
+            self._let_former_pools_go()
+            # Behind those whom this slice answered, so that no client waits for it.
+            asyncio.get_running_loop().call_soon(self._listening.hear)
+
+    def _converge_node(self) -> None:
+        before = self._nodewide.node
+        was_ready = self._nodewide.ready
+        repaired = self._nodewide.converge(self._kernel)
+        self._results.tally.repairs.update(repaired)
+        self._results.tally.passes += 1
+        if (after_s := self._nodewide.retry_after_s) is not None:
+            log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
+        if (fighting := self._nodewide.fighting()) is not None and not self._node_fought:
+            log.warning("another program undoes repairs at once", what=fighting.message)
+        self._node_fought = fighting is not None
+        if self._node_retry is not None:
+            self._node_retry.cancel()
+            self._node_retry = None
+        if (look_s := self._nodewide.next_look_s) is not None:
+            self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
+        if "address" in repaired or "link_up" in repaired:
+            self._beside.restore_routes()
+        # Who listens to router advertisements is the node's own business.
+        listening = self._nodewide.node.accept_ra_interfaces
+        if self._nodewide.node != replace(before, accept_ra_interfaces=listening) or self._nodewide.ready != was_ready:
+            self.mark_all()
+
+    def mark_all(self) -> None:
+        for key in self._desired.attachments:
+            self.mark(key, Urgency.RESYNC)
+
+    def _let_former_pools_go(self) -> None:
+        """The node's address in a pool that was taken away goes with the last attachment that uses it."""
+        if len(self._nodewide.node.node_addresses) > len(self._desired.allocator.pools):
+            self.mark_node()
+
+    def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
+        hint = self._results.hints.get(attachment.key)
+        return Work(attachment, self._nodewide.node, hint.node_indexes if hint is not None else (), snapshot, may_block)
+
+    def _pass(self, key: AttachmentKey) -> None:
+        """One pass on this thread."""
+        handed = self._handed.pop(key, None)
+        self._beside.passed(key)
+        if (attachment := self.prepared(key)) is None:
+            if handed is not None:
+                handed.close()
+            return
+        outcome = converge_guarded(self.work(attachment, may_block=False), self._kernel, handed)
+        if outcome.deferred:
+            self._beside.defer(key, self._results.urgency(key))
+        else:
+            self._listening.just_applied.add(key)
+            self._results.finish(outcome)
+
+    def prepared(self, key: AttachmentKey) -> Attachment | None:
+        """The attachment to converge; None when there is nothing to converge, or it is on another way."""
+        attachment = self._desired.attachments.get(key)
+        if attachment is None:
+            return None
+        if attachment.removing:
+            self._remove(attachment)
+            return None
+        if self._removals.holds(key):
+            # An older life of this key is being removed, and marks it when done.
+            if self._results.is_awaited(key):
+                self._removals.hurry(key)
+            return None
+        if not self._nodewide.ready:
+            # Guards must be in place before any link comes up.
+            error = Retryable(f"the node is not ready: {self._nodewide.cause}", reason="NodeNotReady")
+            self._results.finish(Outcome(key, attachment.generation, errors=[error]))
+            return None
+        return attachment
+
+    def finished(self, outcomes: Iterable[Outcome]) -> None:
+        """Passes beside the event loop have ended."""
+        for outcome in outcomes:
+            self._results.finish(outcome)
+        self._let_former_pools_go()
+        self.last_slice_at = time.time()
+        self._wake.set()  # who was marked while busy
+
+    # Removal.
+
+    def _remove(self, attachment: Attachment) -> None:
+        self._results.detaching(attachment)
+        hint = self._results.hints.get(attachment.key)
+        doomed = Doomed(attachment.key, hint.index if hint is not None else 0)
+        self._removals.add(doomed, awaited=self._results.is_awaited(attachment.key))
+
+    def _removed(self, key: AttachmentKey, error: StepError | None) -> None:
+        """The kernel has let go of a link, or has not. Called on the event loop."""
+        self.last_slice_at = time.time()
+        self._results.removed(key, error)
+        self._let_former_pools_go()

@@ -1,0 +1,140 @@
+"""The node's own objects: switches, first hop, node addresses, the nftables table. They come before any attachment."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
+
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import Retryable, StepError, StoreUnwritable
+from netplumb.models.kernel import KernelObject, Step, Sysctl, Verb, kind_of
+from netplumb.models.network import Node
+from netplumb.models.nft import NftElement
+from netplumb.models.settings import Settings
+from netplumb.models.status import Condition
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.decide.plan import Plan, plan
+from netplumb.reconciler.decide.render import render_node
+from netplumb.reconciler.pacing.backoff import backoff_s
+from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
+from netplumb.reconciler.status.outcomes import worst_of
+
+RETRY_FIRST_S = 0.1
+RETRY_MOST_S = 10.0
+
+
+class NodeWide:
+    """Converges the node. Elements of the nftables table that belong to nobody go once every source has loaded, which
+    `may_remove` says; those of links that are `left_alone` stay. `node` is what rendering knows of the node, as of the
+    last pass; `cause` tells why it is not as desired."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        node_addresses: Callable[[], Iterable[IPAddress]],
+        elements: Callable[[], Iterable[NftElement]],
+        record_sysctl: Callable[[str, str], None],
+        left_alone: Container[str] = (),
+    ) -> None:
+        self.settings = settings
+        self.may_remove = False
+        self._node_addresses = node_addresses
+        self._elements = elements
+        self._left_alone = left_alone
+        self._compared_reading = 0
+        self._record_sysctl = record_sysctl
+        self.node = Node()
+        self.ready = False
+        self.cause = "not converged yet"
+        self.failures = 0
+        self._fights: Fights[str] = Fights()
+
+    @property
+    def retry_after_s(self) -> float | None:
+        return backoff_s(RETRY_FIRST_S, RETRY_MOST_S, self.failures - 1) if self.failures else None
+
+    @property
+    def next_look_s(self) -> float | None:
+        """When to look again, whether or not something is heard until then."""
+        waits = (self.retry_after_s, self._fights.next_look_s(time.monotonic()))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def plan(self, kernel: LinuxKernel, *, elements: bool = True) -> Plan:
+        """What differs on the node, the attachments' elements of the nftables table included where asked for. Changes
+        nothing but what is known of the node."""
+        facts = kernel.facts()
+        self.node = replace(
+            self.node,
+            node_addresses=tuple(self._node_addresses()),
+            masquerade=self.settings.masquerade,
+            mtu=self.settings.mtu or facts.mtu,
+            ipv6=facts.ipv6,
+            isolate_node=self.settings.isolate_node,
+            isolate_workloads=self.settings.isolate_workloads,
+            accept_ra_interfaces=facts.accept_ra_interfaces,
+        )
+        desired: list[KernelObject] = list(render_node(self.node))
+        switches = [thing for thing in desired if isinstance(thing, Sysctl)]
+        observed = kernel.observe_node(switches)
+        if elements or kernel.table_readings != self._compared_reading:
+            desired += self._elements()
+            observed |= kernel.observe_elements()
+        return Plan(tuple(step for step in plan(desired, observed).steps if self._may_take(step)))
+
+    def _may_take(self, step: Step) -> bool:
+        if step.verb is not Verb.REMOVE or not isinstance(step.thing, NftElement):
+            return True
+        return self.may_remove and step.thing.owner not in self._left_alone
+
+    def converge(self, kernel: LinuxKernel) -> list[str]:
+        """One pass over the node; returns the kinds of what was repaired. Once ready, the node stays so for
+        attachments: a failed repair is told, tried again, and holds up nobody."""
+        repaired: list[str] = []
+        try:
+            planned = self.plan(kernel, elements=False).steps
+            steps = [step for step in planned if not self._is_held(step)]
+            reading = kernel.table_readings
+            self._record_switches(steps)
+            errors = kernel.apply_node(steps)
+            if not errors and self.may_remove and len(steps) == len(planned):
+                self._compared_reading = reading
+            if self.ready:
+                repaired = [kind_of(step.thing) for step in steps]
+                self._count(steps)
+        except StepError as error:
+            errors = [error]
+        except StoreUnwritable as error:
+            errors = [Retryable(str(error), reason="StoreUnwritable")]
+        if errors:
+            self.failures += 1
+            self.cause = str(worst_of(errors))
+        else:
+            self.failures, self.cause, self.ready = 0, "", True
+        return repaired
+
+    def _is_held(self, step: Step) -> bool:
+        """Whether a repair has to wait, since somebody undoes each at once. The node's other parts do not wait."""
+        return self.ready and self._fights.held_s(part_of(step.thing), time.monotonic()) > 0
+
+    def _count(self, steps: Iterable[Step]) -> None:
+        subjects = defaultdict(list)
+        for step in steps:
+            subjects[part_of(step.thing)].append(subject_of(step.thing))
+        for part, names in subjects.items():
+            self._fights.repaired(part, names, time.monotonic())
+
+    def fighting(self) -> Condition | None:
+        """What of the node somebody keeps changing."""
+        if not (fights := self._fights.fights(time.monotonic())):
+            return None
+        since = time.time() - max(fight.lasted_s for fight in fights)
+        return Condition("Fighting", True, "KeepsChanging", "; ".join(map(str, fights)), since)
+
+    def _record_switches(self, steps: Iterable[Step]) -> None:
+        """Values from before netplumb are kept for `purge` to restore."""
+        for step in steps:
+            if isinstance(step.thing, Sysctl) and isinstance(step.observed, Sysctl):
+                self._record_sysctl(step.thing.name, step.observed.value)

@@ -1,0 +1,203 @@
+"""Passes in a thread beside the event loop: those that may block, and those of resyncs, a slice of keys at a time.
+
+What follows from a read of the whole node is done here too: orphans are removed, and routes that went with an address
+of the node are put back for all attachments at once. The thread is never cut off in the middle of a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from itertools import chain, islice
+from typing import Protocol, TypeVar
+
+import structlog
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.errors import Retryable, StepError, StoreUnwritable
+from netplumb.models.kernel import kind_of
+from netplumb.models.naming import ifb_name, ifb_name_beside, key_of_alias, node_if_name
+from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
+from netplumb.reconciler.converge.hostroutes import Placed, restore_host_routes
+from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.observe import NodeSnapshot
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.loop.noderead import NodeRead
+from netplumb.reconciler.loop.removals import Removals
+from netplumb.reconciler.pacing.queue import Queue, Urgency
+from netplumb.reconciler.status.results import Results
+
+SLICE_KEYS = 16  # who is damaged meanwhile waits for the whole slice, where it is among it
+
+log = structlog.get_logger(__name__)
+
+_Result = TypeVar("_Result")
+
+
+class Passes(Protocol):
+    """What the loop decides for passes, whichever thread they run on."""
+
+    def prepared(self, key: AttachmentKey) -> Attachment | None:
+        """The attachment to converge; None when there is nothing to converge, or it is on another way."""
+
+    def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work: ...
+
+    def finished(self, outcomes: Iterable[Outcome]) -> None: ...
+
+    def mark(self, key: AttachmentKey, urgency: Urgency) -> None: ...
+
+    def mark_damaged(self, key: AttachmentKey) -> None: ...
+
+    def mark_all(self) -> None: ...
+
+
+class ThreadPasses:
+    """Takes what `queue` holds for resyncs, and what the loop defers. `worker` is the thread's kernel."""
+
+    def __init__(
+        self,
+        passes: Passes,
+        queue: Queue,
+        desired: Desired,
+        results: Results,
+        nodewide: NodeWide,
+        removals: Removals,
+        worker: LinuxKernel,
+    ) -> None:
+        self._passes = passes
+        self._queue = queue
+        self._desired = desired
+        self._results = results
+        self._nodewide = nodewide
+        self._removals = removals
+        self._worker = worker
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
+        self._wake = asyncio.Event()
+        self._read = NodeRead(self._snapshot)
+        self._deferred = Queue(time.monotonic)
+        self._orphans_due = False
+        self._routes_due = False
+        self.busy: set[AttachmentKey] = set()
+        """Whose passes are under way here; nobody else may pass over them."""
+        self.may_remove_orphans = False
+        """Whether every source has loaded, so that what nobody wants is known."""
+
+    def marked(self) -> None:
+        """A key was marked for a resync."""
+        self._read.marked()
+        self._wake.set()
+
+    def passed(self, key: AttachmentKey) -> None:
+        """A pass on another thread may change what there is of this key."""
+        self._read.passed((key,))
+
+    def defer(self, key: AttachmentKey, urgency: Urgency) -> None:
+        """Takes over a pass that may block."""
+        self._deferred.mark(key, urgency)
+        self._wake.set()
+
+    def look_for_orphans(self) -> None:
+        self._orphans_due = True
+        self._wake.set()
+
+    def restore_routes(self) -> None:
+        """An address of the node was away, and with it every route that preferred it, of which no event told."""
+        self._routes_due = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled; what runs in the thread then is let finish."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while keys := await self._take():
+                    await self._pass_over(keys)
+                if self.may_remove_orphans and self._orphans_due:
+                    self._orphans_due = False
+                    self._remove_orphans(await self._read.whole())
+                    await self._in_thread(partial(_forget_wrong_flows, self._worker))
+                self._read.drop()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _take(self) -> list[AttachmentKey]:
+        if self._routes_due:
+            await self._restore_routes()
+        deferred = iter(lambda: self._deferred.take(tuple(Urgency), ()), None)
+        marked = iter(lambda: self._queue.take((Urgency.RESYNC,), ()), None)
+        return list(islice(chain(deferred, marked), SLICE_KEYS))
+
+    async def _pass_over(self, keys: Iterable[AttachmentKey]) -> None:
+        attachments = [found for key in keys if (found := self._passes.prepared(key)) is not None]
+        # Busy from before the read on: a pass of another thread between the two would make it untrue.
+        self.busy = {attachment.key for attachment in attachments}
+        await self._read.prepare(len(attachments))
+        works = [self._passes.work(it, may_block=True, snapshot=self._read.of(it.key)) for it in attachments]
+        self._read.passed(self.busy)
+        outcomes = await self._in_thread(partial(self._converge_all, works))
+        self.busy = set()
+        self._passes.finished(outcomes)
+
+    def _converge_all(self, works: Sequence[Work]) -> list[Outcome]:
+        return [converge_guarded(work, self._worker) for work in works]
+
+    async def _snapshot(self) -> NodeSnapshot | None:
+        try:
+            return await self._in_thread(self._worker.snapshot)
+        except Retryable as error:
+            log.warning("no consistent read of the node", cause=str(error))
+            return None
+
+    async def _restore_routes(self) -> None:
+        """Puts back what went with an address of the node, for all at once."""
+        self._routes_due = False
+        hints = self._results.hints
+        records = (record for record in self._desired.attachments.values() if not record.removing)
+        placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
+        try:
+            restored = await self._in_thread(partial(restore_host_routes, self._worker, self._nodewide.node, placed))
+        except StepError as error:
+            log.warning("host routes are put back one attachment at a time", cause=str(error))
+            self._passes.mark_all()
+            return
+        self._results.tally.repairs.update(kind_of(step.thing) for step in restored.steps)
+        # These may be all there are, and the damage of others is not to wait behind them.
+        for key in restored.failed:
+            self._passes.mark(key, Urgency.RESYNC)
+        for record in (each.attachment for each in placed):
+            if self._is_old(record):
+                self._passes.mark_damaged(record.key)
+
+    def _is_old(self, record: Attachment) -> bool:
+        """Whether the wish changed since: a route of the old one may have come after the pass for the new one."""
+        return self._desired.attachments.get(record.key) is not record
+
+    def _remove_orphans(self, snapshot: NodeSnapshot | None) -> None:
+        """Removes links of ours that nobody wants, by a complete read only."""
+        if snapshot is None:
+            return
+        wanted = {name(key) for key in self._desired.attachments for name in (node_if_name, ifb_name)}
+        wanted |= {name for link in self._desired.unclaimed for name in (link, ifb_name_beside(link))}
+        for link, _ in snapshot.ours:
+            key = key_of_alias(link.alias or "")
+            if link.name not in wanted and key not in self._desired.attachments:
+                log.info("removing an orphan", link=link.name, alias=link.alias)
+                self._removals.add(Doomed(key or AttachmentKey(link.name, ""), link.index))
+        with suppress(StoreUnwritable):  # then their addresses are held until the next resync
+            self._desired.links_seen({link.name for link, _ in snapshot.ours})
+
+
+def _forget_wrong_flows(kernel: LinuxKernel) -> None:
+    try:
+        kernel.forget_wrong_flows()
+    except StepError as error:  # the next resync tries again
+        log.warning("flows were not compared with the mappings", cause=str(error))

@@ -1,0 +1,81 @@
+"""PURE: what a pass came to, as phase and conditions for people and programs."""
+
+from __future__ import annotations
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.errors import StepError, Terminal
+from netplumb.models.status import AttachmentStatus, Condition, Phase
+from netplumb.reconciler.converge.attachment import Outcome, Reach
+from netplumb.reconciler.decide.rebuild import NOT_KNOWN
+from netplumb.reconciler.pacing.fights import Fight
+
+
+def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
+    if any(isinstance(error, Terminal) for error in outcome.errors):
+        return Phase.FAILED
+    if outcome.errors:
+        return Phase.RETRYING
+    if outcome.node_link is not None:
+        return Phase.ATTACHED
+    return Phase.PENDING if attachment.is_declared else Phase.LOST
+
+
+def status_of(
+    attachment: Attachment,
+    outcome: Outcome,
+    before: AttachmentStatus,
+    *,
+    repaired: int,
+    pool_removed: tuple[str, ...],
+    fight: Fight | None = None,
+) -> AttachmentStatus:
+    """The status after a pass; `repaired` objects were mended by it."""
+    phase = phase_of(attachment, outcome)
+    conditions = [_ready(phase, outcome)]
+    if not outcome.families.v6 and any(a.version == 6 for a in attachment.addresses):
+        message = "IPv6 is switched off on the node or in the workload; its address is not assigned"
+        conditions.append(Condition("IPv6Disabled", status=True, reason="SwitchedOff", message=message))
+    if outcome.reach is not Reach.OPEN and outcome.node_link is not None:
+        message = f"{outcome.reach_message}; the interface lives, and only the node's side of it is kept in repair"
+        conditions.append(Condition("NetnsUnreachable", status=True, reason=_REACH[outcome.reach], message=message))
+    if pool_removed:
+        message = f"no pool holds {', '.join(pool_removed)} any more; kept until Detach"
+        conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
+    if attachment.is_rebuilt:
+        message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
+        conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))
+    if fight is not None:
+        conditions.append(Condition("Fighting", status=True, reason="KeepsChanging", message=str(fight)))
+    done = phase is Phase.ATTACHED
+    return AttachmentStatus(
+        phase=phase,
+        observed_generation=attachment.generation if done else before.observed_generation,
+        conditions=tuple(conditions),
+        retries=0 if done else before.retries + bool(outcome.errors),
+        repairs=before.repairs + repaired,
+    )
+
+
+_REACH = {
+    Reach.MISSING: "PathMissing",
+    Reach.OTHER: "PathIsAnotherNamespace",
+    Reach.WRONG: "PathIsNoNamespace",
+}
+
+
+def _ready(phase: Phase, outcome: Outcome) -> Condition:
+    if phase is Phase.ATTACHED:
+        return Condition("Ready", status=True, reason="Attached")
+    if outcome.errors:
+        worst = worst_of(outcome.errors)
+        more = f" (and {len(outcome.errors) - 1} more)" if len(outcome.errors) > 1 else ""
+        return Condition("Ready", status=False, reason=worst.reason, message=f"{worst}{more}")
+    if phase is Phase.LOST:
+        message = f"{outcome.reach_message}; the namespace is gone and the interface with it"
+        return Condition("Ready", status=False, reason="NetnsGone", message=message)
+    return Condition("Ready", status=False, reason=_REACH.get(outcome.reach, "Pending"), message=outcome.reach_message)
+
+
+def worst_of(errors: list[StepError]) -> StepError:
+    """The error to tell first: one that no retry heals, else the first, which others often follow from."""
+    return next((error for error in errors if isinstance(error, Terminal)), errors[0])

@@ -1,0 +1,307 @@
+"""What came of a pass: made into status, told to those who wait, and tried again where it must be.
+
+Runs on the event loop's thread, after the pass, whichever thread that ran on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass, field
+
+import structlog
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
+from netplumb.models.kernel import Link, Scope, kind_of
+from netplumb.models.naming import alias_of
+from netplumb.models.nft import NftElement
+from netplumb.models.status import AttachmentStatus, Condition, Phase
+from netplumb.reconciler.converge.attachment import Outcome, Reach
+from netplumb.reconciler.converge.hints import Hint, Hints
+from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.pacing.backoff import backoff_s
+from netplumb.reconciler.pacing.fights import Fights, subject_of
+from netplumb.reconciler.pacing.queue import Urgency
+from netplumb.reconciler.pacing.waiters import Waiters, superseded
+from netplumb.reconciler.status.outcomes import status_of, worst_of
+from netplumb.reconciler.status.statuses import Statuses
+
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MOST_S = 30.0
+PENDING_LEAST_S = 2.0
+PENDING_EACH_S = 0.005
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Totals since the start."""
+
+    passes: int = 0
+    retries: int = 0
+    resyncs: int = 0
+    events: int = 0
+    lost_events: int = 0
+    repairs: Counter[str] = field(default_factory=Counter)
+
+
+class Results:
+    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away if netplumb made it."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        statuses: Statuses,
+        mark: Callable[[AttachmentKey, Urgency], None],
+        remove_namespace: Callable[[str, str, int], None],
+        *,
+        netns_gone_grace_s: float,
+    ) -> None:
+        self._desired = desired
+        self._statuses = statuses
+        self._mark = mark
+        self._remove_namespace = remove_namespace
+        self.netns_gone_grace_s = netns_gone_grace_s
+        self.tally = Tally()
+        self.hints = Hints()
+        self._waiters = Waiters()
+        self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
+        self._gone_since: dict[AttachmentKey, float] = {}
+        self._unreached: set[AttachmentKey] = set()
+        self._fights: Fights[AttachmentKey] = Fights()
+        self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
+
+    def elements(self) -> Iterator[NftElement]:
+        """What the nftables table should hold of all attachments: as their last passes said, or as their records say
+        where none was made yet."""
+        # A copy, since a Plan asks from a thread of its own.
+        for key, attachment in tuple(self._desired.attachments.items()):
+            if not attachment.removing:
+                published = self._published.get(key)
+                yield from published if published is not None else render_elements(attachment)
+
+    # Those who wait.
+
+    async def reached(self, attachment: Attachment, timeout_s: float, node_cause: Callable[[], str]) -> None:
+        """Waits until this generation is in the kernel, or gone from it if it is removing.
+
+        Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
+        """
+        record = self._desired.attachments.get(attachment.key)
+        if record is None and attachment.removing:
+            return
+        if record is None or record.generation > attachment.generation:
+            raise superseded(attachment.key)  # before anybody waited, as where one call withdraws several
+        try:
+            await self._waiters.wait(attachment.key, attachment.generation, timeout_s)
+        except TimeoutError:
+            what = "detached" if attachment.removing else "attached"
+            ready = self._statuses.get(attachment.key).condition("Ready")
+            cause = (ready.message if ready is not None else "") or node_cause() or "its turn did not come"
+            message = f"{attachment.key} is not {what} after {timeout_s:.1f} s, netplumb keeps trying: {cause}"
+            raise NotConverged(message) from None
+
+    def is_awaited(self, key: AttachmentKey) -> bool:
+        """Whether a client waits for what becomes of this key."""
+        return self._waiters.has(key)
+
+    def wish_changed(self, key: AttachmentKey) -> None:
+        """Whoever waits for an older wish of this key waits for nothing."""
+        if (record := self._desired.attachments.get(key)) is not None:
+            self._waiters.supersede(key, record.generation)
+
+    def urgency(self, key: AttachmentKey) -> Urgency:
+        """That of a wish for this key."""
+        return Urgency.RPC if self.is_awaited(key) else Urgency.WISH
+
+    def unsettled(self) -> Set[AttachmentKey]:
+        """Who is not as desired, or whose namespace was not reached."""
+        return self._retries.keys() | self._unreached
+
+    # What came of a pass.
+
+    def finish(self, outcome: Outcome) -> None:
+        key = outcome.key
+        attachment = self._desired.attachments.get(key)
+        if attachment is None or attachment.removing or attachment.generation != outcome.generation:
+            self._mark(key, self.urgency(key))  # the wish changed under the pass
+            return
+        before, now = self._statuses.get(key), time.monotonic()
+        self.tally.passes += 1
+        (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
+        repaired = 0
+        if before.observed_generation == attachment.generation and not outcome.errors:
+            repaired = len(outcome.applied)
+            self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
+            if outcome.netns_cookie != attachment.netns_cookie:
+                self._fights.forget(key)  # another namespace at a file's path begins anew; nobody undid a repair
+            elif repaired:
+                self._fights.repaired(key, (subject_of(step.thing) for step in outcome.applied), now)
+        try:
+            if outcome.netns_cookie:
+                attachment = self._desired.placed(key, outcome.netns_cookie, created=outcome.netns_created)
+            if outcome.attached:
+                self._desired.converged(key, outcome.generation)
+        except StoreUnwritable as error:
+            log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
+        if not outcome.deferred:
+            self._published[key] = tuple(it for it in outcome.desired if isinstance(it, NftElement))
+        self._learn(attachment, outcome)
+        status = status_of(
+            attachment,
+            outcome,
+            before,
+            repaired=repaired,
+            pool_removed=self._outside_pools(attachment),
+            fight=self._fights.fight(key, now),
+        )
+        _tell_fight(key, before.condition("Fighting"), status.condition("Fighting"))
+        self._statuses.set(attachment, status)
+        self._answer(outcome, status)
+        self._schedule(attachment, outcome, status)
+
+    def _outside_pools(self, attachment: Attachment) -> tuple[str, ...]:
+        allocator = self._desired.allocator
+        return tuple(
+            str(address)
+            for address in attachment.addresses
+            if address not in attachment.spec.addresses and allocator.pool_of(address) is None
+        )
+
+    def _learn(self, attachment: Attachment, outcome: Outcome) -> None:
+        link = outcome.node_link
+        if link is None:
+            self.hints.forget(attachment.key)
+            return
+        links = [thing for thing in outcome.desired if isinstance(thing, Link)]
+        ends = {thing.scope: thing for thing in links if thing.kind == "veth"}
+        if Scope.NODE in ends:
+            hint = Hint(
+                ends[Scope.NODE],
+                ends.get(Scope.WORKLOAD),
+                link.index,
+                link.peer_index,
+                link.peer_nsid,
+                next((thing for thing in links if thing.kind == "ifb"), None),
+                outcome.ifb.index if outcome.ifb is not None else 0,
+            )
+            self.hints.learn(attachment.key, hint, tuple(a.packed for a in attachment.addresses))
+
+    def _answer(self, outcome: Outcome, status: AttachmentStatus) -> None:
+        if outcome.attached:
+            self._waiters.reached(outcome.key, outcome.generation)
+        elif status.phase is Phase.FAILED:
+            self._waiters.failed(outcome.key, outcome.generation, worst_of(outcome.errors))
+        elif status.phase is Phase.LOST:
+            gone = Terminal(f"{outcome.key}: {outcome.reach_message}", reason="NetnsGone")
+            self._waiters.failed(outcome.key, outcome.generation, gone)
+
+    def _schedule(self, attachment: Attachment, outcome: Outcome, status: AttachmentStatus) -> None:
+        """Plans the next look at what is not as desired."""
+        key = attachment.key
+        if status.phase is not Phase.LOST:
+            self._gone_since.pop(key, None)
+        if status.phase is Phase.ATTACHED:
+            self._cancel_retry(key)
+            if status.condition("Fighting") is not None:
+                self._retry(key, self._fights.quiet_in_s(key, time.monotonic()))  # to say that it is over
+            return
+        if outcome.errors:
+            self.tally.retries += 1
+            hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
+            self._retry(key, hint_s or _retry_s(status.retries))
+        elif status.phase is Phase.PENDING:
+            self._retry(key, pending_s(len(self._retries)))
+        elif status.phase is Phase.LOST:
+            since = self._gone_since.setdefault(key, time.monotonic())
+            left_s = since + self.netns_gone_grace_s - time.monotonic()
+            if left_s > 0:
+                self._retry(key, left_s)
+            else:
+                self._withdraw_lost(key)
+
+    def _withdraw_lost(self, key: AttachmentKey) -> None:
+        log.info("detaching what lost its namespace", attachment=str(key))
+        try:
+            self._desired.withdraw(key)
+        except StoreUnwritable as error:
+            log.warning("it stays attached for now", attachment=str(key), cause=str(error))
+            self._retry(key, BACKOFF_MOST_S)
+
+    def is_held(self, key: AttachmentKey) -> bool:
+        """Whether a repair has to wait, since somebody undoes each at once. It is marked again when it need not."""
+        if left_s := self._fights.held_s(key, time.monotonic()):
+            self._retry(key, left_s)
+        return bool(left_s)
+
+    def _retry(self, key: AttachmentKey, after_s: float) -> None:
+        self._cancel_retry(key)
+        self._retries[key] = asyncio.get_running_loop().call_later(after_s, self._mark, key, Urgency.EVENT)
+
+    def _cancel_retry(self, key: AttachmentKey) -> None:
+        if (handle := self._retries.pop(key, None)) is not None:
+            handle.cancel()
+
+    # What came of a removal.
+
+    def detaching(self, attachment: Attachment) -> None:
+        """Its removal begins."""
+        status = self._statuses.get(attachment.key)
+        if status.phase is not Phase.DETACHING:
+            conditions = (Condition("Ready", status=False, reason="Detaching"),)
+            self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, status.observed_generation, conditions))
+
+    def removed(self, key: AttachmentKey, error: StepError | None) -> None:
+        """The kernel has let go of a link, or has not. Runs on the event loop."""
+        attachment = self._desired.attachments.get(key)
+        if attachment is None:
+            return
+        if not attachment.removing:
+            self._mark(key, self.urgency(key))
+            return
+        try:
+            if error is None and (attachment.netns_created or attachment.spec.netns.create):
+                self._remove_namespace(attachment.spec.netns.name, alias_of(key), attachment.netns_cookie)
+            if error is None:
+                self._desired.forget(key)
+        except (StepError, StoreUnwritable) as failure:
+            error = failure if isinstance(failure, StepError) else Retryable(str(failure), reason="StoreUnwritable")
+        if error is not None:
+            retries = self._statuses.get(key).retries + 1
+            conditions = (Condition("Ready", status=False, reason=error.reason, message=str(error)),)
+            self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, 0, conditions, retries))
+            self.tally.retries += 1
+            self._retry(key, _retry_s(retries))
+            return
+        self.hints.forget(key)
+        self._fights.forget(key)
+        self._published.pop(key, None)
+        self._gone_since.pop(key, None)
+        self._unreached.discard(key)
+        self._cancel_retry(key)
+        self._statuses.removed(attachment)
+        self._waiters.reached(key, attachment.generation)
+
+
+def _tell_fight(key: AttachmentKey, before: Condition | None, after: Condition | None) -> None:
+    if after is not None and before is None:
+        log.warning("another program undoes repairs at once", attachment=str(key), what=after.message)
+    if before is not None and after is None:
+        log.info("repairs are left alone again", attachment=str(key))
+
+
+def pending_s(waiting: int) -> float:
+    """How long what waits for its namespace waits for the next look, beside so many others: a look takes a few tenths
+    of a millisecond, and thousands are not to keep the loop busy."""
+    return max(PENDING_LEAST_S, PENDING_EACH_S * waiting)
+
+
+def _retry_s(retries: int) -> float:
+    """Jitter keeps those that failed together from retrying together."""
+    return backoff_s(BACKOFF_FIRST_S, BACKOFF_MOST_S, max(retries - 1, 0)) * random.uniform(0.75, 1.25)

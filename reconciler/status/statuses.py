@@ -1,0 +1,143 @@
+"""The status of every attachment, and those who watch it.
+
+The loop writes here; RPCs read. A watcher holds up nobody: what it has not read yet is kept as the latest view of each
+attachment, so a slow one skips states but misses no last one. What came and went meanwhile it is never told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.network import Node
+from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, WatchEvent
+from netplumb.reconciler.desired.state import Desired
+
+_UNKNOWN = AttachmentStatus()
+
+
+class Statuses:
+    """`node` tells what rendering knows of the node, by which a wish that says nothing of its own goes."""
+
+    def __init__(self, desired: Desired, node: Callable[[], Node]) -> None:
+        self._desired = desired
+        self._node = node
+        self._statuses: dict[AttachmentKey, AttachmentStatus] = {}
+        self._watchers: set[_Watcher] = set()
+
+    def get(self, key: AttachmentKey) -> AttachmentStatus:
+        return self._statuses.get(key, _UNKNOWN)
+
+    def view(self, attachment: Attachment) -> AttachmentView:
+        return self._view(attachment, self.get(attachment.key))
+
+    def _view(self, attachment: Attachment, status: AttachmentStatus) -> AttachmentView:
+        spec, node = attachment.spec, self._node()
+        return AttachmentView(
+            attachment,
+            status,
+            bandwidth=spec.bandwidth.capped(spec.mtu or node.mtu),
+            default_route=attachment.default_route,
+            isolate_node=node.isolate_node if spec.isolate_node is None else spec.isolate_node,
+            isolate_workloads=node.isolate_workloads if spec.isolate_workloads is None else spec.isolate_workloads,
+        )
+
+    def set(self, attachment: Attachment, status: AttachmentStatus) -> None:
+        """Publishes a status. A condition that stays as it was keeps the time of its last transition."""
+        before = self._statuses.get(attachment.key)
+        if before is not None:
+            status = replace(status, conditions=_timed(status.conditions, before.conditions))
+            if before == status and not self._watchers:
+                return
+        else:
+            status = replace(status, conditions=_timed(status.conditions, ()))
+        self._statuses[attachment.key] = status
+        self._tell(WatchEvent(Change.UPDATED, self._view(attachment, status)))
+
+    def removed(self, attachment: Attachment) -> None:
+        status = self._statuses.pop(attachment.key, _UNKNOWN)
+        self._tell(WatchEvent(Change.REMOVED, self._view(attachment, status)))
+
+    def _tell(self, event: WatchEvent) -> None:
+        for watcher in self._watchers:
+            watcher.tell(event)
+
+    def views(self) -> list[AttachmentView]:
+        """Every attachment, and every state file's claim that waits for a key or an address, in the order of keys."""
+        views = [self.view(attachment) for attachment in self._desired.attachments.values()]
+        views += self._waiting_views()
+        views.sort(key=lambda view: view.key)
+        return views
+
+    def _waiting_views(self) -> Iterator[AttachmentView]:
+        for source, spec, error in self._desired.waiting_claims():
+            reason = type(error).__name__
+            conditions = (Condition("Ready", status=False, reason=reason, message=str(error)),)
+            held = spec.key in self._desired.attachments
+            phase = Phase.CONFLICT if held else Phase.FAILED
+            claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
+            yield self._view(claim, AttachmentStatus(phase, conditions=conditions))
+
+    def phases(self) -> Mapping[str, int]:
+        """How many are in each phase, those of `views`; asked often, and with no need of their order."""
+        phases = Counter(self.get(key).phase.value for key in self._desired.attachments)
+        phases.update(view.status.phase.value for view in self._waiting_views())
+        return phases
+
+    async def watch(self) -> AsyncIterator[WatchEvent]:
+        """A snapshot, the mark that it is complete, then changes, without end."""
+        views = self.views()
+        watcher = _Watcher(view.key for view in views)
+        self._watchers.add(watcher)
+        try:
+            for view in views:
+                yield WatchEvent(Change.PRESENT, view)
+            yield WatchEvent(Change.SNAPSHOT_COMPLETE)
+            while True:
+                for event in await watcher.told():
+                    yield event
+        finally:
+            self._watchers.discard(watcher)
+
+
+class _Watcher:
+    """What one watcher has not read yet: the latest event of each attachment.
+
+    Bounded however long it does not read: an attachment that it was never told of is forgotten when it is removed.
+    """
+
+    def __init__(self, told_of: Iterable[AttachmentKey]) -> None:
+        self._told_of = set(told_of)
+        self._pending: dict[AttachmentKey, WatchEvent] = {}
+        self._wake = asyncio.Event()
+
+    def tell(self, event: WatchEvent) -> None:
+        assert event.view is not None
+        key = event.view.key
+        if event.change is Change.REMOVED and key not in self._told_of:
+            self._pending.pop(key, None)
+            return
+        self._pending[key] = event
+        self._wake.set()
+
+    async def told(self) -> list[WatchEvent]:
+        await self._wake.wait()
+        self._wake.clear()
+        events, self._pending = self._pending, {}
+        for key, event in events.items():
+            (self._told_of.discard if event.change is Change.REMOVED else self._told_of.add)(key)
+        return list(events.values())
+
+
+def _timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    earlier = {condition.type: condition for condition in before}
+    timed = []
+    for condition in conditions:
+        was = earlier.get(condition.type)
+        since = was.last_transition if was is not None and was.status == condition.status else time.time()
+        timed.append(replace(condition, last_transition=since))
+    return tuple(timed)

@@ -1,0 +1,110 @@
+"""PURE: which keys a kernel event marks, by the hints that passes left.
+
+Our own work causes some 18 events an attachment; those of links and of what the kernel derives carry no sender.
+The listener's socket filter drops what is surely an echo or a mere consequence. Of the rest, a link event that shows
+the link as it is desired marks nothing; and in the drain that follows a pass at once, a link that was down is taken for
+one that the pass brought up, unless it went down after it had come up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.reconciler.converge.hints import Hints, Place
+from netplumb.reconciler.kernel.listener import NODE_NSID, Event, Subject
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a batch of events marks."""
+
+    keys: set[AttachmentKey]
+    node: bool = False
+    lost: bool = False
+    events: int = 0
+
+
+def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[AttachmentKey] = ()) -> Heard:
+    """Marks from events. `just_applied` are the keys whose passes ended right before these events were drained."""
+    heard = Heard(set())
+    last_link: dict[Place, Event] = {}
+    proxy_ndp: dict[AttachmentKey, bool] = {}
+    for event in events:
+        if event is None:
+            heard.lost = True
+            continue
+        heard.events += 1
+        if event.nsid == NODE_NSID and _marks_node(event):
+            heard.node = True
+        if event.subject is Subject.NSID:
+            heard.keys.update(hints.in_namespace(event.index))
+            continue
+        place = (event.nsid, event.index)
+        key = hints.at(place)
+        if event.subject is Subject.ROUTE and key is None:
+            _hear_foreign_route(event, hints, heard)
+        elif event.subject is Subject.LINK:
+            _hear_link(event, place, key, hints, heard, last_link, just_applied)
+        elif event.subject is Subject.NETCONF:
+            if key is not None and event.nsid == NODE_NSID and (switch := event.proxy_ndp()) is not None:
+                proxy_ndp[key] = switch  # the last one tells: a new link has it off until its pass switches it on
+        elif key is not None and _marks(event):
+            heard.keys.add(key)
+    for place, event in last_link.items():
+        key = hints.at(place)
+        if key is None or (hint := hints.get(key)) is None:
+            continue
+        desired = hint.desired_at(place)
+        if not event.up or (desired is not None and desired.differences(event.link())):
+            heard.keys.add(key)
+    heard.keys.update(key for key, switch in proxy_ndp.items() if not switch)
+    return heard
+
+
+def _marks_node(event: Event) -> bool:
+    """Whether node-wide objects may be damaged: what is on the loopback, and the forwarding switches."""
+    if event.subject is Subject.NETCONF:
+        return event.index <= 0  # NETCONFA_IFINDEX_ALL and _DEFAULT
+    if event.index != LO_INDEX or event.subject not in (Subject.LINK, Subject.ADDRESS):
+        return False
+    return event.deleted or not event.by_kernel or (event.subject is Subject.LINK and not event.up)
+
+
+def _marks(event: Event) -> bool:
+    """What the kernel does by itself follows from a change that has its own event, but for an address that it takes
+    away, as it does where IPv6 is switched off."""
+    return not event.by_kernel or (event.deleted and event.subject is Subject.ADDRESS)
+
+
+def _hear_foreign_route(event: Event, hints: Hints, heard: Heard) -> None:
+    """A route over another interface may have replaced ours, which no event of its own tells."""
+    if event.by_kernel:
+        return
+    if event.nsid != NODE_NSID:
+        if event.replaced or not event.index:
+            heard.keys.update(hints.in_namespace(event.nsid))
+    elif (dst := event.destination()) is not None and (key := hints.holder(dst)) is not None:
+        heard.keys.add(key)
+
+
+def _hear_link(
+    event: Event,
+    place: Place,
+    key: AttachmentKey | None,
+    hints: Hints,
+    heard: Heard,
+    last_link: dict[Place, Event],
+    just_applied: Collection[AttachmentKey],
+) -> None:
+    if key is None:
+        if event.index == LO_INDEX and event.nsid != NODE_NSID and not event.up:
+            heard.keys.update(hints.in_namespace(event.nsid))
+        return
+    before = last_link.get(place)
+    went_down = not event.up and (key not in just_applied or (before is not None and before.up))
+    if event.deleted or went_down:
+        heard.keys.add(key)
+    last_link[place] = event

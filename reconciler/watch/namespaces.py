@@ -1,0 +1,82 @@
+"""Watches the directory of named namespaces: one that a wish waits for may appear there, and of a path that is gone
+while its namespace lives the kernel tells nobody.
+
+Whom a name concerns is told by the last part of the wishes' paths, so that a symlink above makes no difference. What
+lies elsewhere is not watched; whoever waits for it looks again now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Set
+from pathlib import Path
+
+import structlog
+from watchfiles import Change, awatch
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.reconciler.desired.state import Desired
+
+REWATCH_S = 1.0
+LOOK_AGAIN_S = (0.2, 1.0)
+"""After a name was told of: it comes before its namespace is mounted, of which nothing tells."""
+
+_STEP_MS, _DEBOUNCE_MS, _CANCEL_MS = 20, 40, 2_000
+
+log = structlog.get_logger(__name__)
+
+
+class NamespaceWatch:
+    """`unsettled` are those who are not as desired or were not reached, and `mark` is called with whom a change may
+    concern."""
+
+    def __init__(
+        self,
+        directory: Path,
+        desired: Desired,
+        unsettled: Callable[[], Iterable[AttachmentKey]],
+        mark: Callable[[AttachmentKey], None],
+    ) -> None:
+        self._directory = directory
+        self._desired = desired
+        self._unsettled = unsettled
+        self._mark = mark
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        later = asyncio.get_running_loop().call_later
+        later(REWATCH_S, self._mark_unsettled)  # what came before the watch began
+        while True:
+            try:
+                async for changes in awatch(
+                    self._directory, step=_STEP_MS, debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_CANCEL_MS
+                ):
+                    named = {_last(path) for _, path in changes}
+                    self._mark_unsettled(named)
+                    for after_s in LOOK_AGAIN_S:
+                        later(after_s, self._mark_unsettled, named)
+                    if gone := {_last(path) for change, path in changes if change is Change.deleted}:
+                        self._mark_named(self._desired.attachments, gone)
+            except* (OSError, RuntimeError) as failed:  # the latter at every name that is not UTF-8
+                log.warning("namespaces are not watched for a moment", cause=repr(failed.exceptions))
+            await asyncio.sleep(REWATCH_S)
+            self._mark_unsettled()
+
+    def _mark_unsettled(self, names: Set[str] | None = None) -> None:
+        """Those whose paths have one of these names; all of them without names."""
+        if names is None:
+            for key in self._unsettled():
+                self._mark(key)
+        else:
+            self._mark_named(self._unsettled(), names)
+
+    def _mark_named(self, keys: Iterable[AttachmentKey], names: Set[str]) -> None:
+        attachments = self._desired.attachments
+        for key in keys:
+            if key in attachments and _last(attachments[key].spec.netns.where) in names:
+                self._mark(key)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

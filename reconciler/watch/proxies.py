@@ -1,0 +1,48 @@
+"""Looks for proxy neighbours that went, since the kernel tells nobody of it; what it misses it marks, as events do.
+
+A look is cheap but not free, and it grows with the number of attachments. So it is taken as often as costs at most half
+a percent of a CPU, and not more often than is worth it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Set
+from typing import Protocol
+
+import structlog
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.errors import Retryable
+from netplumb.reconciler.converge.hints import Hints
+from netplumb.reconciler.kernel.listener import NODE_NSID
+
+PAUSE_LEAST_S = 0.05
+PAUSES_A_LOOK = 200  # how much longer than a look the pause after it is
+
+log = structlog.get_logger(__name__)
+
+
+class Looker(Protocol):
+    def indexes(self) -> Set[int]: ...
+
+
+async def watch_proxies(looker: Looker, hints: Hints, mark: Callable[[AttachmentKey], None]) -> None:
+    """Looks without end. `mark` is called with each attachment whose proxy neighbour is not there."""
+    while True:
+        took_s = _look(looker, hints, mark) if hints.proxied else 0.0
+        await asyncio.sleep(max(PAUSE_LEAST_S, took_s * PAUSES_A_LOOK))
+
+
+def _look(looker: Looker, hints: Hints, mark: Callable[[AttachmentKey], None]) -> float:
+    started = time.thread_time()
+    try:
+        missing = hints.proxied - looker.indexes()
+    except Retryable as error:
+        log.debug("no look at the proxy neighbours", cause=str(error))
+        missing = set()
+    for index in missing:
+        if (key := hints.at((NODE_NSID, index))) is not None:
+            mark(key)
+    return time.thread_time() - started

@@ -1,0 +1,86 @@
+"""Declared files on their way into desired state: in slices, so that a file of thousands holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from netplumb.reconciler.desired.store import Change
+from netplumb.reconciler.sources import declared
+from netplumb.reconciler.sources.declared import DeclaredFiles
+from tests.unit.benches import WEB, Bench, declare, pools, record, texts, wish
+from tests.unit.recorder import until
+
+MANY = [wish(f"w{number}") for number in range(100)]
+
+
+@pytest.fixture(autouse=True)
+def _a_step_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(declared, "SLICE_S", 0.0)
+
+
+@pytest.fixture
+def files(bench: Bench) -> DeclaredFiles:
+    return DeclaredFiles(bench.desired, lambda: None)
+
+
+class Turns:
+    """Counts the turns of others on the event loop."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        task = asyncio.get_running_loop().create_task(self._count())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _count(self) -> None:
+        while True:
+            self.taken += 1
+            await asyncio.sleep(0)
+
+
+async def test_others_have_their_turn_while_a_large_file_is_declared_and_given_up(files: DeclaredFiles) -> None:
+    for specs in (MANY, []):
+        turns = Turns()
+        with turns.counted():
+            await files.declare("file/a", specs)
+        assert turns.taken >= len(MANY)
+
+
+async def test_others_have_their_turn_while_many_wait_for_an_address(bench: Bench, files: DeclaredFiles) -> None:
+    """One address is let go, and of all that wait for it one has it."""
+    bench.let_go = files.let_go
+    bench.desired.configure(pools("10.0.0.0/30"))
+    bench.desired.attach(wish(), 7)
+    await files.declare("file/a", MANY)
+    assert len(list(bench.desired.waiting_claims())) == len(MANY)
+    task = asyncio.create_task(files.run())
+    turns = Turns()
+    with turns.counted():
+        bench.desired.withdraw(WEB)
+        bench.desired.forget(WEB)
+        assert len(list(bench.desired.waiting_claims())) == len(MANY), "nobody waits for the release to end"
+        await until(lambda: bool(bench.desired.attachments))
+        await until(lambda: turns.taken >= 2 * len(MANY))
+    task.cancel()
+    assert len(list(bench.desired.waiting_claims())) == len(MANY) - 1
+    assert texts(record(bench.desired, MANY[0].key)) == ["10.0.0.2"]
+
+
+async def test_what_waited_before_a_restart_is_taken_up_before_any_file_is_read(bench: Bench) -> None:
+    bench.desired.attach(wish(), 7)
+    declare(bench.desired, "file/a", [wish()])
+    bench.store.commit(Change(delete=[WEB]))
+    desired = bench.restart()
+    task = asyncio.create_task(DeclaredFiles(desired, lambda: None).run())
+    await until(lambda: WEB in desired.attachments)
+    task.cancel()
+    assert record(desired).source == "file/a"
