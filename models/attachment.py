@@ -230,9 +230,8 @@ class Attachment(Model):
     node's addresses that the workload's routes prefer, at most one a family; they are kept with the record so that an
     attachment outlives the pool that it came from. `releasing` are addresses that a later wish replaced and that the
     kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
-    interface, so that its addresses are not given out before. `default_route` says whether, of the workload's
-    interfaces, it is this one that holds the default route; `default_route_by` names the one that does, empty where
-    none does.
+    interface, so that its addresses are not given out before. `default_route_by` names the one of the workload's
+    interfaces that holds the default route, empty where none does.
     """
 
     spec: AttachmentSpec
@@ -245,7 +244,6 @@ class Attachment(Model):
     netns_cookie: int = 0
     netns_created: bool = False
     removing: bool = False
-    default_route: bool = True
     default_route_by: str = ""
 
     @field_serializer("addresses", "node_addresses", "releasing")
@@ -255,6 +253,11 @@ class Attachment(Model):
     @property
     def key(self) -> AttachmentKey:
         return self.spec.key
+
+    @property
+    def default_route(self) -> bool:
+        """Whether it is this interface that holds the workload's default route."""
+        return self.default_route_by == self.spec.if_name
 
     @property
     def is_declared(self) -> bool:

@@ -127,7 +127,7 @@ class _Daemon:
             settings=settings,
             node_addresses=self._desired.node_addresses,
             elements=lambda: self._results.elements(),
-            left_alone=self._desired.unclaimed,
+            left_alone=lambda: self._desired.unclaimed,
             record_sysctl=store.record_sysctl,
         )
         self._results = Results(

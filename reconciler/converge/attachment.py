@@ -6,7 +6,7 @@ writes to the kernel alone; what came of it is returned, and the loop makes stat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from errno import ENODEV
@@ -21,10 +21,11 @@ from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, St
 from netplumb.models.kernel import KernelObject, Link, Scope, Step
 from netplumb.models.naming import alias_of
 from netplumb.models.network import Families, Node
+from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
 from netplumb.reconciler.decide.plan import Plan, plan
-from netplumb.reconciler.decide.render import render_attachment
+from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
 _ROUNDS = 4  # a first try, what it changed under itself, and a read back; a tool that undoes each step is left to later
@@ -43,6 +44,7 @@ class Kernel(Protocol):
         attachment: Attachment,
         namespace: Namespace | None,
         *,
+        elements: Sequence[NftElement],
         hint_indexes: Sequence[int],
         snapshot: NodeSnapshot | None,
         node_ipv6: bool,
@@ -162,9 +164,10 @@ def _create(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
 
 def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: Outcome) -> None:
     attachment = work.attachment
+    elements = tuple(render_elements(attachment))
     snapshot = work.snapshot
     for _ in range(_ROUNDS):
-        observed, made = observe_and_plan(work, kernel, namespace, snapshot, outcome)
+        observed, made = _observe_and_plan(work, kernel, namespace, elements, snapshot, outcome)
         if made is None:
             return
         if made.conflicts:
@@ -194,27 +197,30 @@ def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
     try:
         if attachment.removing:
             return plan((), _observed(work, kernel, namespace, (), None).objects)
-        return observe_and_plan(work, kernel, namespace, None, outcome)[1]
+        return _observe_and_plan(work, kernel, namespace, tuple(render_elements(attachment)), None, outcome)[1]
     finally:
         if namespace is not None:
             namespace.close()
 
 
-def observe_and_plan(
-    work: Work, kernel: Kernel, namespace: Namespace | None, snapshot: NodeSnapshot | None, outcome: Outcome
+def _observe_and_plan(
+    work: Work,
+    kernel: Kernel,
+    namespace: Namespace | None,
+    elements: Sequence[NftElement],
+    snapshot: NodeSnapshot | None,
+    outcome: Outcome,
 ) -> tuple[Observed, Plan | None]:
     """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
     where the link is gone with the namespace, what it leaves behind goes too."""
-    observed = _observed(work, kernel, namespace, work.hint_indexes, snapshot)
+    observed = _observed(work, kernel, namespace, elements, snapshot)
     outcome.families = observed.families
     outcome.node_link = observed.node_link
     outcome.ifb = observed.ifb
     if namespace is None and observed.node_link is None:
         return observed, plan((), observed.objects) if observed.objects else None
-    desired: Iterable[KernelObject] = render_attachment(
-        work.attachment, work.node, observed.families, reached=namespace is not None
-    )
-    outcome.desired = list(desired)
+    rendered = render_attachment(work.attachment, work.node, observed.families, reached=namespace is not None)
+    outcome.desired = [*elements, *rendered]
     if namespace is None:
         # The other end cannot be seen, which does not mean that it is lost.
         outcome.desired = [_unpaired(thing) for thing in outcome.desired]
@@ -222,10 +228,21 @@ def observe_and_plan(
 
 
 def _observed(
-    work: Work, kernel: Kernel, namespace: Namespace | None, hint_indexes: Sequence[int], snapshot: NodeSnapshot | None
+    work: Work,
+    kernel: Kernel,
+    namespace: Namespace | None,
+    elements: Sequence[NftElement],
+    snapshot: NodeSnapshot | None,
 ) -> Observed:
     """Reads again where a link went between the read of it and those of what is bound to it."""
-    read = partial(kernel.observe, work.attachment, namespace, hint_indexes=hint_indexes, node_ipv6=work.node.ipv6)
+    read = partial(
+        kernel.observe,
+        work.attachment,
+        namespace,
+        elements=elements,
+        hint_indexes=work.hint_indexes,
+        node_ipv6=work.node.ipv6,
+    )
     for _ in range(_ROUNDS - 1):
         try:
             return read(snapshot=snapshot)

@@ -21,7 +21,6 @@ from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, link_in
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.portmaps import ports_of, target_of
-from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.kernel import decode, dumps, encode, sysctls
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import Channel
@@ -105,6 +104,7 @@ class LinuxKernel:
         attachment: Attachment,
         namespace: Namespace | None,
         *,
+        elements: Sequence[NftElement] = (),
         hint_indexes: Sequence[int] = (),
         snapshot: NodeSnapshot | None = None,
         node_ipv6: bool = True,
@@ -117,7 +117,7 @@ class LinuxKernel:
             snapshot=snapshot,
             node_ipv6=node_ipv6,
         )
-        wanted = [element.key for element in render_elements(attachment)]
+        wanted = (element.key for element in elements)
         for element in self._nftables.elements_of(node_if_name(attachment.key), wanted):
             observed.add(element)
         if attachment.spec.sysctls and namespace is not None:

@@ -101,8 +101,7 @@ def _settle_default_routes(attachments: dict[AttachmentKey, Attachment]) -> None
         holder = default_route_holder(specs.values())
         by = holder.if_name if holder is not None else ""
         for it in interfaces:
-            update = {"spec": specs[it.key], "default_route": it.key == holder, "default_route_by": by}
-            attachments[it.key] = it.model_copy(update=update)
+            attachments[it.key] = it.model_copy(update={"spec": specs[it.key], "default_route_by": by})
 
 
 def _saying(spec: AttachmentSpec, *, has_it_anyway: bool) -> AttachmentSpec:

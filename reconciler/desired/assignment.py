@@ -49,7 +49,6 @@ def assigned(
         releasing=tuple(dict.fromkeys(gone)),
         netns_cookie=netns_cookie,
         netns_created=before.netns_created if before is not None else False,
-        default_route=holder == spec.key,
         default_route_by=_if_name(holder),
     )
     if before is None:
@@ -92,7 +91,7 @@ def changed_with(after: Attachment, siblings: Sequence[Attachment]) -> list[Atta
     specs = [] if after.removing else [after.spec]
     holder = default_route_holder((*specs, *(sibling.spec for sibling in siblings)))
     return [
-        sibling.model_copy(update={"default_route": sibling.key == holder, "default_route_by": _if_name(holder)})
+        sibling.model_copy(update={"default_route_by": _if_name(holder)})
         for sibling in siblings
         if sibling.default_route_by != _if_name(holder)
     ]

@@ -83,7 +83,7 @@ class Desired:
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""
         found = {pool.node_address: None for pool in self._allocator.pools}
-        for attachment in tuple(self._attachments.values()):  # a Plan asks from a thread of its own
+        for attachment in self._attachments.values():
             found.update(dict.fromkeys(attachment.node_addresses))
         return tuple(found)
 

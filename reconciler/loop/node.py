@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
@@ -25,10 +25,44 @@ RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class NodeWish:
+    """What is wanted of the node as a whole: gathered on the event loop, and compared with the kernel on any thread.
+    `node` lacks what only the kernel can tell. Elements of the nftables table that belong to nobody go once every
+    source has loaded, which `may_remove` says; those of links that are `left_alone` stay."""
+
+    node: Node
+    mtu: int | None
+    elements: Callable[[], Iterable[NftElement]]
+    left_alone: frozenset[str]
+    may_remove: bool
+
+    def compared(self, kernel: LinuxKernel, *, elements_unless_read: int | None = None) -> tuple[Node, Plan]:
+        """What is known of the node now, and what differs; changes nothing. The elements are compared unless the
+        table's reading of that number was the last."""
+        facts = kernel.facts()
+        node = replace(
+            self.node,
+            mtu=self.mtu or facts.mtu,
+            ipv6=facts.ipv6,
+            accept_ra_interfaces=facts.accept_ra_interfaces,
+        )
+        desired: list[KernelObject] = list(render_node(node))
+        observed = kernel.observe_node([thing for thing in desired if isinstance(thing, Sysctl)])
+        if kernel.table_readings != elements_unless_read:
+            desired += self.elements()
+            observed |= kernel.observe_elements()
+        return node, Plan(tuple(step for step in plan(desired, observed).steps if self._may_take(step)))
+
+    def _may_take(self, step: Step) -> bool:
+        if step.verb is not Verb.REMOVE or not isinstance(step.thing, NftElement):
+            return True
+        return self.may_remove and step.thing.owner not in self.left_alone
+
+
 class NodeWide:
-    """Converges the node. Elements of the nftables table that belong to nobody go once every source has loaded, which
-    `may_remove` says; those of links that are `left_alone` stay. `node` is what rendering knows of the node, as of the
-    last pass; `cause` tells why it is not as desired."""
+    """Converges the node. `node` is what rendering knows of it, as of the last pass; `cause` tells why it is not as
+    desired."""
 
     def __init__(
         self,
@@ -37,7 +71,7 @@ class NodeWide:
         node_addresses: Callable[[], Iterable[IPAddress]],
         elements: Callable[[], Iterable[NftElement]],
         record_sysctl: Callable[[str, str], None],
-        left_alone: Container[str] = (),
+        left_alone: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.settings = settings
         self.may_remove = False
@@ -62,44 +96,35 @@ class NodeWide:
         waits = (self.retry_after_s, self._fights.next_look_s(time.monotonic()))
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def plan(self, kernel: LinuxKernel, *, elements: bool = True) -> Plan:
-        """What differs on the node, the attachments' elements of the nftables table included where asked for. Changes
-        nothing but what is known of the node."""
-        facts = kernel.facts()
-        self.node = replace(
+    def wish(self, elements: Callable[[], Iterable[NftElement]] | None = None) -> NodeWish:
+        """What is wanted now; the elements are asked for when they are needed, or are those given."""
+        node = replace(
             self.node,
             node_addresses=tuple(self._node_addresses()),
             masquerade=self.settings.masquerade,
-            mtu=self.settings.mtu or facts.mtu,
-            ipv6=facts.ipv6,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,
-            accept_ra_interfaces=facts.accept_ra_interfaces,
         )
-        desired: list[KernelObject] = list(render_node(self.node))
-        switches = [thing for thing in desired if isinstance(thing, Sysctl)]
-        observed = kernel.observe_node(switches)
-        if elements or kernel.table_readings != self._compared_reading:
-            desired += self._elements()
-            observed |= kernel.observe_elements()
-        return Plan(tuple(step for step in plan(desired, observed).steps if self._may_take(step)))
+        return NodeWish(
+            node, self.settings.mtu, elements or self._elements, frozenset(self._left_alone()), self.may_remove
+        )
 
-    def _may_take(self, step: Step) -> bool:
-        if step.verb is not Verb.REMOVE or not isinstance(step.thing, NftElement):
-            return True
-        return self.may_remove and step.thing.owner not in self._left_alone
+    def gathered_wish(self) -> NodeWish:
+        """The wish with its elements, for a thread that may not read what the event loop changes."""
+        elements = tuple(self._elements())
+        return self.wish(lambda: elements)
 
     def converge(self, kernel: LinuxKernel) -> list[str]:
         """One pass over the node; returns the kinds of what was repaired. Once ready, the node stays so for
         attachments: a failed repair is told, tried again, and holds up nobody."""
         repaired: list[str] = []
         try:
-            planned = self.plan(kernel, elements=False).steps
-            steps = [step for step in planned if not self._is_held(step)]
+            self.node, planned = self.wish().compared(kernel, elements_unless_read=self._compared_reading)
+            steps = [step for step in planned.steps if not self._is_held(step)]
             reading = kernel.table_readings
             self._record_switches(steps)
             errors = kernel.apply_node(steps)
-            if not errors and self.may_remove and len(steps) == len(planned):
+            if not errors and self.may_remove and len(steps) == len(planned.steps):
                 self._compared_reading = reading
             if self.ready:
                 repaired = [kind_of(step.thing) for step in steps]

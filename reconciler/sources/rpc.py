@@ -15,6 +15,7 @@ from typing import TypeVar
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
 from netplumb.models.kernel import Step, kind_of
+from netplumb.models.network import Node
 from netplumb.models.status import (
     AttachmentView,
     CheckReport,
@@ -30,7 +31,7 @@ from netplumb.reconciler.decide.plan import Plan
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
-from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.loop.node import NodeWide, NodeWish
 from netplumb.reconciler.status.results import Tally
 from netplumb.reconciler.status.statuses import Statuses
 
@@ -154,34 +155,38 @@ class RpcSource:
         """Reads the kernel and compares; changes nothing. Where something foreign is in the way, or there is no
         namespace, nothing differs that could be changed, and yet it is not as desired."""
         record = self._record(key)
-        made = await self._in_reader(lambda: self._preview(record))
+        node = self._nodewide.node
+        made = await self._in_reader(lambda: self._preview(record, node))
         in_sync = made is not None and not made.steps and not made.conflicts and not record.removing
         return CheckReport(in_sync, self._statuses.view(record), tuple(_changes(key, made)))
 
-    def _preview(self, record: Attachment) -> Plan | None:
-        return preview(record, self._nodewide.node, self._reader)
+    def _preview(self, record: Attachment, node: Node) -> Plan | None:
+        return preview(record, node, self._reader)
 
-    def _differences(self, record: Attachment) -> list[PlannedChange]:
-        return _changes(record.key, self._preview(record))
+    async def _differences(self, record: Attachment) -> list[PlannedChange]:
+        node = self._nodewide.node
+        return _changes(record.key, await self._in_reader(lambda: self._preview(record, node)))
 
     async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
         """What one wish, or the loop as it stands, would change in the kernel."""
         if isinstance(what_if, AttachmentSpec):
             with self._open(what_if.netns.where) as namespace:
                 wished = self._desired.preview(what_if, namespace.cookie)
-            return await self._in_reader(lambda: self._differences(wished))
+            return await self._differences(wished)
         if isinstance(what_if, DetachSpec):
             record = self._desired.attachments.get(what_if.key)
             if record is None:
                 return ()
             gone = record.model_copy(update={"removing": True})
-            return await self._in_reader(lambda: self._differences(gone))
+            return await self._differences(gone)
         records = sorted(self._desired.attachments.values(), key=lambda record: record.key)
-        return await self._in_reader(lambda: self._all_differences(records))
+        wish = self._nodewide.gathered_wish()
+        return await self._in_reader(lambda: self._all_differences(wish, records))
 
-    def _all_differences(self, records: Sequence[Attachment]) -> list[PlannedChange]:
-        node = [_change(None, step) for step in self._nodewide.plan(self._reader).steps]
-        return node + [change for record in records for change in self._differences(record)]
+    def _all_differences(self, wish: NodeWish, records: Sequence[Attachment]) -> list[PlannedChange]:
+        node, planned = wish.compared(self._reader)
+        changes = [_change(None, step) for step in planned.steps]
+        return changes + [change for record in records for change in _changes(record.key, self._preview(record, node))]
 
     async def _in_reader(self, read: Callable[[], _Read]) -> _Read:
         async with self._reading:

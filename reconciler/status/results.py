@@ -80,8 +80,7 @@ class Results:
     def elements(self) -> Iterator[NftElement]:
         """What the nftables table should hold of all attachments: as their last passes said, or as their records say
         where none was made yet."""
-        # A copy, since a Plan asks from a thread of its own.
-        for key, attachment in tuple(self._desired.attachments.items()):
+        for key, attachment in self._desired.attachments.items():
             if not attachment.removing:
                 published = self._published.get(key)
                 yield from published if published is not None else render_elements(attachment)

@@ -29,6 +29,7 @@ from netplumb.models.kernel import (
 )
 from netplumb.models.naming import alias_of, key_of_alias, node_if_name
 from netplumb.models.network import Families
+from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied, step_error
 from netplumb.reconciler.converge.linux import Doomed
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
@@ -217,6 +218,7 @@ class FakeKernel:
         attachment: Attachment,
         namespace: Namespace | None,
         *,
+        elements: Sequence[NftElement],  # noqa: ARG002 - the table is not played here
         hint_indexes: Sequence[int] = (),
         snapshot: NodeSnapshot | None = None,  # noqa: ARG002 - each read is anew here
         node_ipv6: bool = True,

@@ -164,6 +164,7 @@ def wish(world: World, netns: NetnsRef | None = None, *, source: str = "rpc", mt
         mac=workload_mac(spec.key),
         node_addresses=NODE_ADDRESSES,
         netns_cookie=cookie,
+        default_route_by=spec.if_name,
     )
 
 
@@ -199,7 +200,9 @@ def seen(world: World, attachment: Attachment) -> set[KernelObject]:
     """What the kernel holds for the attachment, less what the kernel adds by itself and when it likes."""
     namespace = world.kernel.open(attachment.spec.netns.where)
     try:
-        observed = world.kernel.observe(attachment, namespace, hint_indexes=(), snapshot=None, node_ipv6=NODE.ipv6)
+        observed = world.kernel.observe(
+            attachment, namespace, elements=(), hint_indexes=(), snapshot=None, node_ipv6=NODE.ipv6
+        )
     finally:
         namespace.close()
     return {thing for thing in observed.objects.values() if not _by_kernel(thing)}

@@ -34,11 +34,9 @@ NODE_RENDERERS = (
 def render_attachment(
     attachment: Attachment, node: Node, families: Families, *, reached: bool = True
 ) -> Iterator[KernelObject]:
-    """All that one attachment is in the kernel; only the node's side while its namespace cannot be reached."""
-    things: Iterator[KernelObject] = chain(
-        render_elements(attachment),
-        chain.from_iterable(renderer(attachment, node, families) for renderer in ATTACHMENT_RENDERERS),
-    )
+    """All that one attachment is in the kernel less its elements; only the node's side while its namespace cannot be
+    reached."""
+    things = chain.from_iterable(renderer(attachment, node, families) for renderer in ATTACHMENT_RENDERERS)
     return things if reached else (thing for thing in things if scope_of(thing) is not Scope.WORKLOAD)
 
 

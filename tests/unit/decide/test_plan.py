@@ -40,6 +40,7 @@ ATTACHMENT = Attachment(
     addresses=(ip_address("10.1.0.2"), ip_address("fd01::2")),
     mac=workload_mac(KEY),
     node_addresses=(ip_address("10.1.0.1"), ip_address("fd01::1")),
+    default_route_by="eth0",
 )
 State = dict[Key, KernelObject]
 

@@ -31,7 +31,7 @@ from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftChain, NftElement
 from netplumb.models.routing import ExtraRoute
 from netplumb.reconciler.decide.ownership import is_ours
-from netplumb.reconciler.decide.render import render_attachment, render_node
+from netplumb.reconciler.decide.render import render_attachment, render_elements, render_node
 from netplumb.reconciler.decide.render.workload import metric_v6
 
 T = TypeVar("T")
@@ -45,14 +45,20 @@ SPEC_FIELDS = AttachmentSpec.model_fields.keys() - Attachment.model_fields.keys(
 def attachment(if_name: str = "eth0", **fields: Any) -> Attachment:
     wish: dict[str, Any] = {"workload_id": "web", "if_name": if_name, "netns": NetnsRef(name="web")}
     wish |= {name: fields.pop(name) for name in SPEC_FIELDS & fields.keys()}
-    known = {"addresses": (V4, V6), "node_addresses": (NODE_V4, NODE_V6), "mac": "02:00:00:00:00:07"}
+    known = {
+        "addresses": (V4, V6),
+        "node_addresses": (NODE_V4, NODE_V6),
+        "mac": "02:00:00:00:00:07",
+        "default_route_by": if_name,
+    }
     return Attachment(spec=AttachmentSpec(**wish), source="rpc", **(known | fields))
 
 
 def rendered(
     wish: Attachment, *, node: Node | None = None, v6: bool = True, reached: bool = True
 ) -> list[KernelObject]:
-    return list(render_attachment(wish, node or Node(), Families(v6=v6), reached=reached))
+    things = render_attachment(wish, node or Node(), Families(v6=v6), reached=reached)
+    return [*render_elements(wish), *things]
 
 
 def of(type_: type[T], things: list[KernelObject], scope: Scope | None = None) -> list[T]:
@@ -153,7 +159,7 @@ def test_routes_over_different_interfaces_have_different_metrics() -> None:
 def test_only_the_holder_has_default_routes() -> None:
     """Of several interfaces in one workload, one leads everywhere; the others to their own routes alone."""
     extra = ExtraRoute.model_validate({"dst": "192.0.2.0/24"})
-    held, other = (rendered(attachment(routes=(extra,), default_route=held)) for held in (True, False))
+    held, other = (rendered(attachment(routes=(extra,), default_route_by=by)) for by in ("eth0", "eth1"))
     lengths = [sorted(route.prefix_len for route in of(Route, things, Scope.WORKLOAD)) for things in (held, other)]
     assert lengths == [[0, 0, 24, 32, 128], [24, 32, 128]]
 

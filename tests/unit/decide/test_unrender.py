@@ -18,7 +18,7 @@ from netplumb.models.naming import node_if_name, workload_mac
 from netplumb.models.network import Families, Node
 from netplumb.models.ports import Protocol
 from netplumb.reconciler.decide.rebuild import Found, rebuild
-from netplumb.reconciler.decide.render import render_attachment
+from netplumb.reconciler.decide.render import render_attachment, render_elements
 
 V4, V6 = ip_address("10.1.0.2"), ip_address("fd01::2")
 NODE = Node(node_addresses=(ip_address("10.1.0.1"), ip_address("fd01::1")))
@@ -36,12 +36,12 @@ def attached(addresses: Sequence[Any] = BOTH, *, holds: bool = True, if_name: st
         mac=workload_mac(spec.key),
         node_addresses=NODE.node_addresses,
         netns_cookie=5,
-        default_route=holds,
+        default_route_by=if_name if holds else "",
     )
 
 
 def rendered(attachment: Attachment) -> list[KernelObject]:
-    return list(render_attachment(attachment, NODE, Families()))
+    return [*render_elements(attachment), *render_attachment(attachment, NODE, Families())]
 
 
 def found(before: Attachment) -> Found:
