@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_serializer,
 from netplumb.models.bandwidth import Bandwidth
 from netplumb.models.base import IPAddress, Model, printable
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
-from netplumb.models.ports import PortMappings
+from netplumb.models.ports import PortMapping, PortMappings
 from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 
 WORKLOAD_ID_MAX_BYTES = 200
@@ -231,7 +231,8 @@ class Attachment(Model):
     attachment outlives the pool that it came from. `releasing` are addresses that a later wish replaced and that the
     kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
     interface, so that its addresses are not given out before. `default_route_by` names the one of the workload's
-    interfaces that holds the default route, empty where none does.
+    interfaces that holds the default route, empty where none does. `ports_elsewhere` is what others of
+    them map of the node's ports before this one.
     """
 
     spec: AttachmentSpec
@@ -245,6 +246,7 @@ class Attachment(Model):
     netns_created: bool = False
     removing: bool = False
     default_route_by: str = ""
+    ports_elsewhere: tuple[PortMapping, ...] = ()
 
     @field_serializer("addresses", "node_addresses", "releasing")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:

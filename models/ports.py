@@ -1,16 +1,18 @@
 """Ports of the node that lead to a workload.
 
 A person writes `8080:80`, `8000-8010:9000-9010/udp`, `127.0.0.1:8080:80` or `[::1]:8080:80`; a program the fields. Two
-mappings collide when one packet could mean both.
+mappings collide when one packet could mean both and they lead to different ports; what leads to the same is one mapping
+said twice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
-from ipaddress import ip_address
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
@@ -21,7 +23,6 @@ PORTS_MAX = 20_000
 """Ports of one attachment. Each is an element of a hash map in the kernel: a range has no price for a packet, but one
 for its writer."""
 _PORT_MAX = 65535
-Holder = TypeVar("Holder")
 _TEXT = re.compile(
     r"(?:(?P<ip>\[[^\]]*\]|[^:\[\]]*):)?(?P<host>\d+(?:-\d+)?):(?P<container>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?\Z",
     re.ASCII,
@@ -47,6 +48,9 @@ Port = tuple[int, int, int]
 End = tuple[bytes, int]
 """An address and a port."""
 
+EVERYWHERE: Mapping[int, IPAddress] = MappingProxyType({4: IPv4Address(0), 6: IPv6Address(0)})
+"""The `host_ip` that means every address of the node of one family."""
+
 
 class HostPort(NamedTuple):
     """A port of the node, at whichever of its addresses. `version` is the address family."""
@@ -57,6 +61,10 @@ class HostPort(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.protocol} port {self.port} (IPv{self.version})"
+
+
+Place = tuple[HostPort, IPAddress | None]
+"""Where one port is mapped: at one address of the node, or as None at every one of its family."""
 
 
 class PortMapping(Model):
@@ -105,9 +113,14 @@ class PortMapping(Model):
         return (4, 6) if self.host_ip is None else (self.host_ip.version,)
 
     def host_ports(self) -> Iterator[HostPort]:
+        return (port for port, _ in self.leads())
+
+    def leads(self, versions: Collection[int] = (4, 6)) -> Iterator[tuple[HostPort, int]]:
+        """Each port of the node, in these families, with the workload's port that it leads to."""
         for version in self.versions:
-            for port in range(self.host_port, self.last_host_port + 1):
-                yield HostPort(version, self.protocol, port)
+            if version in versions:
+                for offset in range(self.size):
+                    yield HostPort(version, self.protocol, self.host_port + offset), self.container_port + offset
 
     def __str__(self) -> str:
         ip = "" if self.host_ip is None else f"[{self.host_ip}]:" if self.host_ip.version == 6 else f"{self.host_ip}:"
@@ -143,23 +156,35 @@ def _of_text(value: Any) -> Any:
 
 
 def _apart(mappings: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
+    """The mappings less those of which others say all already."""
     if (total := sum(mapping.size for mapping in mappings)) > PORTS_MAX:
         raise ValueError(f"{total} ports are mapped; at most {PORTS_MAX} may be")
-    seen: dict[HostPort, dict[IPAddress | None, PortMapping]] = {}
-    for mapping in mappings:
-        for port in mapping.host_ports():
-            holders = seen.setdefault(port, {})
-            if (other := colliding(holders, mapping.bound_ip)) is not None:
-                raise ValueError(f"{mapping} and {other} both mean {port}")
-            holders[mapping.bound_ip] = mapping
-    return mappings
+    seen: dict[HostPort, dict[IPAddress | None, tuple[PortMapping, int]]] = {}
+    needless = set()
+    for position, mapping in sorted(enumerate(mappings), key=lambda it: _narrowness(it[1])):
+        needless.add(position)
+        for port, leads_to in mapping.leads():
+            ends = seen.setdefault(port, {})
+            for ip, (other, other_leads_to) in ends.items():
+                if overlapping(ip, mapping.bound_ip) and other_leads_to != leads_to:
+                    raise ValueError(f"{mapping} and {other} both mean {port}")
+            if None not in ends and mapping.bound_ip not in ends:
+                ends[mapping.bound_ip] = mapping, leads_to
+                needless.discard(position)
+    return tuple(mapping for position, mapping in enumerate(mappings) if position not in needless)
 
 
-def colliding(holders: Mapping[IPAddress | None, Holder], ip: IPAddress | None) -> Holder | None:
-    """Who of those that map one port, each at an address of the node or at every one (None), is in the way at `ip`."""
-    if ip is None:
-        return next(iter(holders.values()), None)
-    return holders.get(ip) or holders.get(None)
+def _narrowness(mapping: PortMapping) -> tuple[bool, int, int]:
+    return mapping.bound_ip is not None, -len(mapping.versions), -mapping.size
+
+
+def places(mappings: Iterable[PortMapping]) -> Iterator[Place]:
+    return ((port, mapping.bound_ip) for mapping in mappings for port in mapping.host_ports())
+
+
+def overlapping(one: IPAddress | None, other: IPAddress | None) -> bool:
+    """Whether a packet could mean both, each an address of the node or, as None, every one of its family."""
+    return one is None or other is None or one == other
 
 
 PortMappings = Annotated[

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from itertools import groupby, product
 
 from pydantic import ValidationError
@@ -17,13 +17,12 @@ from netplumb.models.bandwidth import Bandwidth
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import FIRST_HOP_V4, RT_TABLE_LOCAL, KernelObject, Link, Neighbour, Route, Scope
 from netplumb.models.nft import NODE_CLOSED, NODE_OPEN, PORT_SETS, WORKLOADS_CLOSED, WORKLOADS_OPEN, NftElement, NftSet
-from netplumb.models.ports import PortMapping, Protocol
+from netplumb.models.ports import EVERYWHERE, PortMapping, Protocol
 from netplumb.models.routing import ExtraRoute
 from netplumb.models.tc import LATENCY_S, Tbf
 from netplumb.reconciler.decide.ownership import is_ours
 
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
-_EVERYWHERE: dict[int, IPAddress] = {4: IPv4Address(0), 6: IPv6Address(0)}
 _PORT_MAPS = {ports.name: version for version, (_, ports) in PORT_SETS}
 
 _Port = tuple[str, IPAddress | None, int, int, int]
@@ -46,7 +45,7 @@ def port_mappings(link: Link, objects: Sequence[KernelObject], versions: Iterabl
     ports: list[_Port] = []
     for (where, protocol, port, to), found in ends.items():
         # Mapped in one of two families means that the other one was left out on purpose.
-        ips = [where] if where is not None or found >= meant else [_EVERYWHERE[version] for version in found]
+        ips = [where] if where is not None or found >= meant else [EVERYWHERE[version] for version in found]
         ports += [(str(ip or ""), ip, protocol, port, to) for ip in ips]
     return tuple(_ranges(ports))
 

@@ -3,13 +3,14 @@ what it changes in the records of the workload's other interfaces."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import NotReady
 from netplumb.models.naming import workload_mac
 from netplumb.reconciler.decide.claims import default_route_holder
+from netplumb.reconciler.decide.sharing import ports_elsewhere
 from netplumb.reconciler.desired.ipam import Allocator
 from netplumb.reconciler.desired.wishes import same_wish
 
@@ -21,7 +22,7 @@ def assigned(
     before: Attachment | None,
     *,
     allocator: Allocator,
-    siblings: Iterable[Attachment],
+    siblings: Sequence[Attachment],
     left_over: Collection[IPAddress],
 ) -> Attachment:
     """The record, or the very one before where the wish is the same. `siblings` are the records of the workload's
@@ -51,6 +52,7 @@ def assigned(
         netns_created=before.netns_created if before is not None else False,
         default_route_by=_if_name(holder),
     )
+    after = after.model_copy(update={"ports_elsewhere": ports_elsewhere(after, siblings)})
     if before is None:
         return after
     return before if same_wish(before, after) else after.model_copy(update={"generation": before.generation + 1})
@@ -87,14 +89,18 @@ def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress
 
 
 def changed_with(after: Attachment, siblings: Sequence[Attachment]) -> list[Attachment]:
-    """The siblings as they are once this record holds, where another one then comes to hold the default route."""
-    specs = [] if after.removing else [after.spec]
-    holder = default_route_holder((*specs, *(sibling.spec for sibling in siblings)))
-    return [
-        sibling.model_copy(update={"default_route_by": _if_name(holder)})
-        for sibling in siblings
-        if sibling.default_route_by != _if_name(holder)
-    ]
+    """Those siblings that are not as before once this record holds: another one holds the default route, or serves a
+    port that they share."""
+    interfaces = [*siblings, *(() if after.removing else (after,))]
+    holder = _if_name(default_route_holder(it.spec for it in interfaces))
+    changed = []
+    for sibling in siblings:
+        others = [it for it in interfaces if it is not sibling]
+        told = sibling.model_copy(update={"default_route_by": holder})
+        told = told.model_copy(update={"ports_elsewhere": ports_elsewhere(told, others)})
+        if told != sibling:
+            changed.append(told)
+    return changed
 
 
 def _if_name(key: AttachmentKey | None) -> str:

@@ -11,7 +11,7 @@ workload that asks the node for its own port is answered by itself, so that its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from ipaddress import ip_address
 
 from netplumb.models.attachment import Attachment
@@ -20,7 +20,7 @@ from netplumb.models.kernel import LOCALHOST_ROUTE_METRIC, RT_TABLE_LOCAL, RTN_L
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftChain, NftElement, canonical_rule, hairpin_set, port_sets
-from netplumb.models.ports import PortMapping
+from netplumb.models.ports import Place, PortMapping, places
 from netplumb.reconciler.decide.render.expressions import (
     PRIORITY_DSTNAT,
     Expression,
@@ -69,23 +69,24 @@ def render_port_elements(attachment: Attachment) -> Iterator[NftElement]:
     if not attachment.spec.port_mappings:
         return
     owner = node_if_name(attachment.key)
+    elsewhere = set(places(attachment.ports_elsewhere))
     for address in first_addresses(attachment):
-        version = address.version
         for mapping in attachment.spec.port_mappings:
-            if version in mapping.versions:
-                yield from _elements(mapping, address, owner)
-        yield NftElement(hairpin_set(version).name, (str(address), str(address)), owner=owner)
+            yield from _elements(mapping, address, owner, elsewhere)
+        yield NftElement(hairpin_set(address.version).name, (str(address), str(address)), owner=owner)
 
 
-def _elements(mapping: PortMapping, address: IPAddress, owner: str) -> Iterator[NftElement]:
+def _elements(
+    mapping: PortMapping, address: IPAddress, owner: str, elsewhere: Container[Place]
+) -> Iterator[NftElement]:
     at = mapping.bound_ip
     addresses, ports = port_sets(address.version, at_one_address=at is not None)
     where = (str(at),) if at is not None else ()
-    protocol = mapping.protocol.number
-    for offset in range(mapping.size):
-        matched = (*where, protocol, mapping.host_port + offset)
-        yield NftElement(addresses.name, matched, str(address), owner)
-        yield NftElement(ports.name, matched, mapping.container_port + offset, owner)
+    for port, leads_to in mapping.leads((address.version,)):
+        if (port, at) not in elsewhere:
+            matched = (*where, port.protocol.number, port.port)
+            yield NftElement(addresses.name, matched, str(address), owner)
+            yield NftElement(ports.name, matched, leads_to, owner)
 
 
 def first_addresses(attachment: Attachment) -> Iterator[IPAddress]:
@@ -95,10 +96,13 @@ def first_addresses(attachment: Attachment) -> Iterator[IPAddress]:
 
 
 def maps_localhost(attachment: Attachment, version: int) -> bool:
-    """Whether 127.0.0.1 or [::1] on the node leads to the workload."""
+    """Whether 127.0.0.1 or [::1] on the node leads to the workload over this interface."""
+    elsewhere = set(places(attachment.ports_elsewhere))
     return any(
-        version in mapping.versions and (mapping.bound_ip is None or mapping.bound_ip.is_loopback)
+        (port, mapping.bound_ip) not in elsewhere
         for mapping in attachment.spec.port_mappings
+        if mapping.bound_ip is None or mapping.bound_ip.is_loopback
+        for port, _ in mapping.leads((version,))
     )
 
 

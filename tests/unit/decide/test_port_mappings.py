@@ -110,6 +110,58 @@ def test_two_mappings_collide_when_one_packet_could_mean_both(one: str, other: s
     holders.check(parsed(other), DB)
 
 
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (("80:1", "80:1"), ("80:1",)),
+        (("80:1", "[::]:80:1"), ("80:1",)),
+        (("0.0.0.0:80:1", "80:1"), ("80:1",)),
+        (("80:1", "127.0.0.1:80:1"), ("80:1",)),
+        (("[::1]:80:1", "127.0.0.1:80:1", "80:1"), ("80:1",)),
+        (("0.0.0.0:80:1", "[::]:80:1"), ("0.0.0.0:80:1", "[::]:80:1")),
+        (("0.0.0.0:80:1", "[::1]:80:1"), ("0.0.0.0:80:1", "[::1]:80:1")),
+        (("85:6", "80-90:1", "88-90:9-11"), ("80-90:1",)),
+        (("80-85:1-6", "84-90:5"), ("80-85:1-6", "84-90:5")),
+        (("80:1/udp", "80:1/tcp"), ("80:1/udp", "80:1/tcp")),
+    ],
+)
+def test_what_leads_to_the_same_is_one_mapping(said: tuple[str, ...], left: tuple[str, ...]) -> None:
+    """However often it is said; what a wider mapping says is not said again."""
+    assert parsed(*said) == tuple(mapping for text in left for mapping in parsed(text))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("80:1", "80:1", True),
+        ("80:1", "127.0.0.1:80:1", True),
+        ("80:1", "[::]:80:1", True),
+        ("80-90:1", "85:6", True),
+        ("80-90:1", "85:7", False),
+        ("80:1", "80:2", False),
+        ("80:1", "127.0.0.1:80:2", False),
+    ],
+)
+def test_interfaces_of_one_workload_share_what_leads_to_the_same(one: str, other: str, shared: bool) -> None:
+    """Another workload has nothing of it, and only the last of those that share lets go of the port."""
+    second = AttachmentKey("web", "eth1")
+    holders = PortHolders()
+    holders.hold(parsed(one), WEB)
+    with pytest.raises(AlreadyHeld, match="held by attachment web/eth0"):
+        holders.check(parsed(other), DB)
+    if not shared:
+        with pytest.raises(AlreadyHeld, match="share what leads to the same port"):
+            holders.check(parsed(other), second)
+        return
+    holders.check(parsed(other), second)
+    holders.hold(parsed(other), second)
+    holders.release(parsed(one), WEB)
+    with pytest.raises(AlreadyHeld, match="held by attachment web/eth1"):
+        holders.check(parsed(other), DB)
+    holders.release(parsed(other), second)
+    holders.check(parsed(other), DB)
+
+
 def test_what_was_taken_over_is_not_released_by_its_former_holder() -> None:
     """A port moves from one that goes to one that comes before the first has gone."""
     holders = PortHolders()
