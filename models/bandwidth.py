@@ -24,6 +24,10 @@ BURST_MAX_S = 0.1
 ETHERNET_HEADER_BYTES = 14
 """What a packet counts beyond its MTU where it is shaped."""
 
+BURST_PACKETS = 2
+"""A bucket that holds one packet loses what comes in between the moment it is full and the moment that the kernel's
+timer takes the packet out: a slow rate is then never reached."""
+
 _TEXT = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)\s*([kKMGT]?)(?:bit)?\Z", re.ASCII)
 _FACTORS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -60,7 +64,7 @@ class Bandwidth(Model):
         return self
 
     def capped(self, mtu: int) -> Bandwidth:
-        """The limits as they are enforced: bursts of at most 100 ms of the rate, and of one packet at least."""
+        """The limits as they are enforced: bursts of at most 100 ms of the rate, and of two packets at least."""
         return Bandwidth.model_construct(
             ingress_rate=self.ingress_rate,
             ingress_burst=_capped(self.ingress_rate, self.ingress_burst, mtu),
@@ -72,8 +76,13 @@ class Bandwidth(Model):
 NO_LIMITS = Bandwidth()
 
 
+def packet_bytes(mtu: int) -> int:
+    """What the largest packet counts where it is shaped."""
+    return mtu + ETHERNET_HEADER_BYTES
+
+
 def _capped(rate: int, burst: int, mtu: int) -> int:
     if not rate:
         return 0
-    least = (mtu + ETHERNET_HEADER_BYTES) * 8
+    least = BURST_PACKETS * packet_bytes(mtu) * 8
     return max(least, min(burst or rate, int(rate * BURST_MAX_S)))

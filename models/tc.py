@@ -18,6 +18,9 @@ PREFERENCE = 0x6E70
 LATENCY_S = 0.05
 """How long a packet may wait for its turn; what would wait longer is dropped, which is what slows TCP down."""
 
+WAITING_PACKETS = 2
+"""Beside a burst, so many full packets may wait, however long each takes: with fewer TCP loses more than it sends."""
+
 _TICK_NS = 64  # 1 << PSCHED_SHIFT, include/net/pkt_sched.h
 
 
@@ -31,6 +34,11 @@ def burst_ticks(burst_bytes: int, rate_bytes_s: int) -> int:
             break
         factor, shift = factor << 1, shift + 1
     return (burst_bytes * (multiplier & 0xFFFFFFFF) >> shift) // _TICK_NS
+
+
+def queue_bytes(rate_bytes_s: int, packet_bytes: int) -> int:
+    """How much may wait beside a burst."""
+    return max(int(rate_bytes_s * LATENCY_S), WAITING_PACKETS * packet_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from itertools import groupby, product
 
 from pydantic import ValidationError
 
-from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.bandwidth import Bandwidth, packet_bytes
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import FIRST_HOP_V4, RT_TABLE_LOCAL, KernelObject, Link, Neighbour, Route, Scope
 from netplumb.models.nft import NODE_CLOSED, NODE_OPEN, PORT_SETS, WORKLOADS_CLOSED, WORKLOADS_OPEN, NftElement, NftSet
 from netplumb.models.ports import EVERYWHERE, PortMapping, Protocol
 from netplumb.models.routing import ExtraRoute
-from netplumb.models.tc import LATENCY_S, Tbf
+from netplumb.models.tc import Tbf, queue_bytes
 from netplumb.reconciler.decide.ownership import is_ours
 
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
@@ -93,7 +93,7 @@ def _limit(bucket: Tbf | None, mtu: int) -> tuple[int, int]:
     """Rate and burst in bits. The kernel has whole bytes, so any of eight rates may have been meant."""
     if bucket is None:
         return 0, 0
-    burst_bytes = max(bucket.limit - int(bucket.rate * LATENCY_S), 0)
+    burst_bytes = max(bucket.limit - queue_bytes(bucket.rate, packet_bytes(mtu)), 0)
     rates = range(bucket.rate * 8, bucket.rate * 8 + 8)
     for burst, rate in product((0, burst_bytes * 8), rates):
         if (

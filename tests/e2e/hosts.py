@@ -52,10 +52,10 @@ class Host:
         """The words of a program as they are run in this namespace."""
         return ["nsenter", f"--net={self.path}", "--", *words]
 
-    def run(self, line: str, *, ok: bool = True) -> str:
+    def run(self, line: str, *, ok: bool = True, within_s: float = COMMAND_TIMEOUT_S) -> str:
         """Runs a program here, and returns what it wrote; its failure is the test's, unless it need not be ok."""
         words = self.command(*shlex.split(line))
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=within_s, check=False)
         if ok and done.returncode != 0:
             raise AssertionError(f"{self.name}: {line}: exit {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import ifb_name, node_if_name
 from tests.e2e import wishes
-from tests.e2e.conftest import OUTSIDE_V4
+from tests.e2e.conftest import OUTSIDE_V4, MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
@@ -23,6 +24,7 @@ from tests.e2e.waiting import until
 KEY = AttachmentKey("web", "eth0")
 LINK, IFB = node_if_name(KEY), ifb_name(KEY)
 MBIT = 1_000_000
+SLOW_KBIT = (64, 128, 256, 1000)
 
 
 def limits(ingress: int = 0, egress: int = 0, **more: int) -> pb.Bandwidth:
@@ -42,8 +44,8 @@ def rate_of(node: Host, link: str) -> int:
 
 
 @contextmanager
-def iperf_server(host: Host) -> Iterator[None]:
-    server = subprocess.Popen(host.command("iperf3", "-s", "-1"), stdout=subprocess.PIPE, text=True)
+def iperf_server(host: Host, port: int) -> Iterator[None]:
+    server = subprocess.Popen(host.command("iperf3", "-s", "-1", "-p", str(port)), stdout=subprocess.PIPE, text=True)
     try:
         yield
     finally:
@@ -51,12 +53,14 @@ def iperf_server(host: Host) -> Iterator[None]:
         server.communicate()
 
 
-def measured(client: Host, server: Host, address: str, *, seconds: int = 3) -> float:
+def measured(
+    client: Host, server: Host, address: str, *, seconds: int = 3, omitted: int = 1, port: int = 5201
+) -> float:
     """Bits a second that a TCP stream came to, after the first second in which its burst passes."""
-    with iperf_server(server):
-        words = f"iperf3 -J -c {address} -t {seconds} -O 1 --connect-timeout 3000"
+    with iperf_server(server, port):
+        words = f"iperf3 -J -c {address} -p {port} -t {seconds} -O {omitted} --connect-timeout 3000"
         for _ in range(20):
-            said = json.loads(client.run(words, ok=False))
+            said = json.loads(client.run(words, ok=False, within_s=60))
             if "error" not in said:
                 return float(said["end"]["sum_received"]["bits_per_second"])
     raise AssertionError(said["error"])
@@ -72,6 +76,20 @@ async def test_both_ways_are_within_a_tenth_of_their_rates(
         outside.run(f"ip route replace {address}/32 via 192.0.2.1")
         assert measured(outside, web, address) == pytest.approx(ingress, rel=0.1)
         assert measured(web, outside, OUTSIDE_V4) == pytest.approx(egress, rel=0.1)
+
+
+async def test_slow_rates_are_reached_as_well(client: AsyncClient, outside: Host, make_host: MakeHost) -> None:
+    """Where one packet takes a fifth of a second, as at any other rate; all of them at once, to and from workloads."""
+    measures = []
+    for port, kbit in enumerate(SLOW_KBIT, start=5301):
+        receiver, sender = make_host(f"in{kbit}"), make_host(f"out{kbit}")
+        address = wishes.v4(await client.attach(wishes.attach(receiver, bandwidth=limits(ingress=kbit * 1000))))
+        await client.attach(wishes.attach(sender, bandwidth=limits(egress=kbit * 1000)))
+        outside.run(f"ip route replace {address}/32 via 192.0.2.1")
+        ways = ((outside, receiver, address), (sender, outside, OUTSIDE_V4))
+        measures += [asyncio.to_thread(measured, *way, seconds=15, omitted=4, port=port) for way in ways]
+    reached = [round(bits / 1000) for bits in await asyncio.gather(*measures)]
+    assert reached == pytest.approx([kbit for kbit in SLOW_KBIT for _ in range(2)], rel=0.1)
 
 
 async def test_limits_change_in_place_and_go_without_a_trace(client: AsyncClient, node: Host, web: Host) -> None:

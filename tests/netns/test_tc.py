@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.bandwidth import Bandwidth, packet_bytes
 from netplumb.models.kernel import Scope
-from netplumb.models.tc import HANDLE, LATENCY_S, IngressQdisc, Redirect, Tbf, burst_ticks
+from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf, burst_ticks, queue_bytes
 from netplumb.reconciler.kernel import decode, encode, tc
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import Channel
@@ -47,7 +47,7 @@ def test_a_token_bucket_reads_back_as_it_was_set(channel: Channel, rate_bits: in
     for burst in (0, 1, 100_000):
         limits = Bandwidth(egress_rate=rate_bits, egress_burst=burst).capped(1500)
         rate, size = rate_bits // 8, limits.egress_burst // 8
-        limit = min(int(rate * LATENCY_S) + size, 0xFFFFFFFF)
+        limit = min(queue_bytes(rate, packet_bytes(1500)) + size, 0xFFFFFFFF)
         wanted = Tbf("v0", rate, burst_ticks(size, rate), limit, burst_bytes=size)
         done(channel, tc.set_tbf(wanted, at))
         (reply,) = channel.transact([tc.get_qdisc(at, tc.TC_H_ROOT)])

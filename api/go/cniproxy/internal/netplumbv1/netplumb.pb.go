@@ -433,7 +433,7 @@ func (x *PortMapping) GetHostPortEnd() uint32 {
 }
 
 // Rates in bits per second and bursts in bits, seen from the workload: ingress is what it receives. A rate of 0 means
-// no limit, a burst of 0 the daemon's choice. A burst above 100 ms of the rate is capped.
+// no limit, a burst of 0 the daemon's choice. A burst above 100 ms of the rate, and two packets, is capped.
 type Bandwidth struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
