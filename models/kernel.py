@@ -37,6 +37,12 @@ RTN_LOCAL = 2
 LOCALHOST_ROUTE_METRIC = 10  # behind the kernel's own route to ::1, which has metric 0
 IPV6_METRIC = 1024  # what the kernel fills in for an IPv6 route without one (IP6_RT_PRIO_USER)
 
+_SETTABLE = (
+    *("name", "kind", "mac", "mtu", "group", "alias"),
+    *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6"),
+)
+"""What may be desired of a link."""
+
 ADDR_GEN_MODE_EUI64 = 0
 ADDR_GEN_MODE_NONE = 1
 
@@ -84,11 +90,14 @@ class Link:
     addr_gen_mode: int | None = None
     proxy_ndp: bool | None = None
     route_localnet: bool | None = None
+    forwarding_v4: bool | None = None
+    forwarding_v6: bool | None = None
     peer: str | None = field(default=None, compare=False)
     index: int = field(default=0, compare=False)
     peer_index: int = field(default=0, compare=False)
     peer_nsid: int = field(default=-1, compare=False)
     ipv6_disabled: bool = field(default=False, compare=False)
+    accept_ra: int = field(default=0, compare=False)
     qdisc: str = field(default="", compare=False)
 
     @property
@@ -99,7 +108,7 @@ class Link:
         """Names of the fields that are desired and that `observed` does not have as desired."""
         return tuple(
             name
-            for name in ("name", "kind", "mac", "mtu", "group", "alias", "addr_gen_mode", "proxy_ndp", "route_localnet")
+            for name in _SETTABLE
             if (wanted := getattr(self, name)) is not None and wanted != getattr(observed, name)
         )
 
@@ -121,6 +130,8 @@ class Link:
             words.append("proxy_ndp on")
         if self.route_localnet:
             words.append("route_localnet on")
+        if self.forwarding_v4:
+            words.append("forwarding on")
         return " ".join(words)
 
 

@@ -11,6 +11,8 @@ from netplumb.models.attachment import AttachmentKey
 NODE_IF_PREFIX = "np"
 IFB_PREFIX = "nq"
 ALIAS_PREFIX = "netplumb:"
+_DIGEST_CHARS = 12
+_NAME_CHARS = 2 + _DIGEST_CHARS
 
 
 def _digest(key: AttachmentKey, size: int, person: bytes) -> bytes:
@@ -20,7 +22,7 @@ def _digest(key: AttachmentKey, size: int, person: bytes) -> bytes:
 @lru_cache(1 << 14)  # each pass asks a dozen times
 def node_if_name(key: AttachmentKey) -> str:
     """The node's end of the attachment: `np` and 12 characters, 60 bits of a digest of the key."""
-    return NODE_IF_PREFIX + b32encode(_digest(key, 8, b"if_name")).decode()[:12].lower()
+    return NODE_IF_PREFIX + b32encode(_digest(key, 8, b"if_name")).decode()[:_DIGEST_CHARS].lower()
 
 
 def ifb_name(key: AttachmentKey) -> str:
@@ -30,6 +32,11 @@ def ifb_name(key: AttachmentKey) -> str:
 
 def ifb_name_beside(node_if_name: str) -> str:
     return IFB_PREFIX + node_if_name.removeprefix(NODE_IF_PREFIX)
+
+
+def is_our_name(link: str) -> bool:
+    """Whether a link of ours on the node may be called so."""
+    return len(link) == _NAME_CHARS and link.startswith((NODE_IF_PREFIX, IFB_PREFIX))
 
 
 def workload_mac(key: AttachmentKey) -> str:

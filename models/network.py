@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Annotated, Self
 
@@ -69,12 +69,22 @@ class Pool(Model):
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What others set up on the node. `accept_ra_interfaces` listen to router advertisements; `not_forwarding` carry
+    routes and forward nothing of IPv4."""
+
+    accept_ra_interfaces: tuple[str, ...] = ()
+    not_forwarding: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What rendering must know of the node: switches from the settings, and facts read from the kernel.
 
     `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
     which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6`
-    is False where the node has IPv6 switched off for new links. `accept_ra_interfaces` listen to router advertisements.
+    is False where the node has IPv6 switched off for new links. `around` is what others set up there; it concerns the
+    node's own objects and no attachment, and takes no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -83,7 +93,7 @@ class Node:
     ipv6: bool = True
     isolate_node: bool = False
     isolate_workloads: bool = False
-    accept_ra_interfaces: tuple[str, ...] = ()
+    around: Surroundings = field(default_factory=Surroundings, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

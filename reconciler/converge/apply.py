@@ -8,7 +8,7 @@ that finds its work done (EEXIST on an addition, "no such" on a removal) has suc
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
@@ -108,8 +108,8 @@ class _Run:
         self.applied.made = made
         self._indexes[(Scope.NODE, node.name)] = made.index
         self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
-        if node.proxy_ndp:
-            self._write(step, _proxy_ndp(node.name))
+        for switch in _ipv6_switches(node, made):
+            self._write(step, switch)
 
     def create_ifb(self, step: Step, link: Link) -> None:
         self.flush()
@@ -127,8 +127,8 @@ class _Run:
         if isinstance(thing, Link):
             if not isinstance(observed, Link):
                 return None
-            if thing.proxy_ndp and not observed.proxy_ndp:
-                self._write(step, _proxy_ndp(observed.name))
+            for switch in _ipv6_switches(thing, observed):
+                self._write(step, switch)
             return encode.change_link(thing, observed)
         if not isinstance(thing, LinkUp | Address | Route | Neighbour | Tbf | IngressQdisc | Redirect):
             return None
@@ -206,8 +206,14 @@ class _Run:
         self.applied.errors.append(step_error(step, reply.errno, reply.words))
 
 
-def _proxy_ndp(if_name: str) -> Sysctl:
-    return Sysctl(Scope.NODE, f"net/ipv6/conf/{if_name}/proxy_ndp", "1")
+def _ipv6_switches(desired: Link, observed: Link) -> Iterator[Sysctl]:
+    """Those of the node's end that are to be on and are not; netlink cannot set them."""
+    for name, wanted, there in (
+        ("proxy_ndp", desired.proxy_ndp, observed.proxy_ndp),
+        ("forwarding", desired.forwarding_v6, observed.forwarding_v6),
+    ):
+        if wanted and not there:
+            yield Sysctl(Scope.NODE, f"net/ipv6/conf/{observed.name}/{name}", "1")
 
 
 def apply(

@@ -9,16 +9,17 @@ import errno
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Step, Sysctl
-from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, ifb_name, key_of_alias, node_if_name
+from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
+from netplumb.models.network import Surroundings
 from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied, apply
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, link_in, observe
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
+from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.portmaps import ports_of, target_of
 from netplumb.reconciler.kernel import decode, dumps, encode, sysctls
@@ -30,8 +31,6 @@ from netplumb.reconciler.kernel.nftables import Nftables, split_table_steps
 
 _DEFAULT_MTU = 1500
 _NAMES = (node_if_name, ifb_name)
-_OUR_PREFIXES = (NODE_IF_PREFIX, IFB_PREFIX)
-_CONF_V6 = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class NodeFacts:
 
     mtu: int
     ipv6: bool
-    accept_ra_interfaces: tuple[str, ...]
+    around: Surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,17 +221,10 @@ class LinuxKernel:
     # The node.
 
     def facts(self) -> NodeFacts:
-        """Reads the uplink's MTU, whether new links have IPv6, and who listens to router advertisements."""
+        """Reads the uplink's MTU, whether new links have IPv6, and what others set up."""
         switches = (sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") for which in ("all", "default"))
-        listening = tuple(
-            sorted(
-                path.name
-                for path in (_CONF_V6.iterdir() if _CONF_V6.is_dir() else ())
-                if path.name not in ("all", "default", "lo") and not path.name.startswith(_OUR_PREFIXES)
-                if sysctls.read(f"net/ipv6/conf/{path.name}/accept_ra") == "1"
-            )
-        )
-        return NodeFacts(self._uplink_mtu(), all(switch == "0" for switch in switches), listening)
+        ipv6 = all(switch == "0" for switch in switches)
+        return NodeFacts(self._uplink_mtu(), ipv6, read_surroundings(self._node))
 
     def _uplink_mtu(self) -> int:
         """The MTU of the interface that carries the default route, IPv4's first; 1500 where there is none."""

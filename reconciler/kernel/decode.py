@@ -24,7 +24,8 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
     info = found.get(rt.IFLA_LINKINFO)
     kind = string(attributes(info).get(rt.IFLA_INFO_KIND)) if info is not None else ""
     families = attributes(found.get(rt.IFLA_AF_SPEC, b""))
-    addr_gen_mode, proxy_ndp, ipv6_disabled = _inet6(families.get(rt.AF_INET6))
+    addr_gen_mode, inet6 = _inet6(families.get(rt.AF_INET6))
+    inet = _ipv4_conf(families.get(rt.AF_INET))
     mac = found.get(rt.IFLA_ADDRESS)
     nsid = found.get(rt.IFLA_LINK_NETNSID)
     observed = Link(
@@ -36,37 +37,41 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         group=_u32(found.get(rt.IFLA_GROUP)),
         alias=string(found.get(rt.IFLA_IFALIAS)),
         addr_gen_mode=addr_gen_mode,
-        proxy_ndp=proxy_ndp,
-        route_localnet=_route_localnet(families.get(rt.AF_INET)),
+        proxy_ndp=_is_on(inet6, rt.DEVCONF_PROXY_NDP),
+        route_localnet=_is_on(inet, rt.IPV4_DEVCONF_ROUTE_LOCALNET - 1),
+        forwarding_v4=_is_on(inet, rt.IPV4_DEVCONF_FORWARDING - 1),
+        forwarding_v6=_is_on(inet6, rt.DEVCONF_FORWARDING),
         qdisc=string(found.get(rt.IFLA_QDISC)),
         index=index,
         peer_index=_u32(found.get(rt.IFLA_LINK)),
         peer_nsid=unpack_from("=i", nsid)[0] if nsid is not None else -1,
-        ipv6_disabled=ipv6_disabled,
+        accept_ra=_number(inet6, rt.DEVCONF_ACCEPT_RA),
+        ipv6_disabled=inet6 is None or _is_on(inet6, rt.DEVCONF_DISABLE_IPV6),
     )
     return observed, bool(flags & rt.IFF_UP)
 
 
-def _route_localnet(inet: Buffer | None) -> bool:
-    conf = attributes(inet).get(rt.IFLA_INET_CONF) if inet is not None else None
-    offset = (rt.IPV4_DEVCONF_ROUTE_LOCALNET - 1) * 4
-    return conf is not None and bool(_u32(conf[offset : offset + 4]))
+def _ipv4_conf(inet: Buffer | None) -> Buffer | None:
+    return attributes(inet).get(rt.IFLA_INET_CONF) if inet is not None else None
 
 
-def _inet6(inet6: Buffer | None) -> tuple[int | None, bool, bool]:
-    """addr_gen_mode, proxy_ndp and disable_ipv6. A link without an inet6 part has IPv6 off: the kernel takes the part
-    away when the MTU falls below 1280, and leaves it out where IPv6 is not loaded."""
+def _inet6(inet6: Buffer | None) -> tuple[int | None, Buffer | None]:
+    """addr_gen_mode and the switches. A link without an inet6 part has IPv6 off: the kernel takes the part away when
+    the MTU falls below 1280, and leaves it out where IPv6 is not loaded."""
     if inet6 is None:
-        return None, False, True
+        return None, None
     found = attributes(inet6)
-    mode, conf = found.get(rt.IFLA_INET6_ADDR_GEN_MODE), found.get(rt.IFLA_INET6_CONF)
-    if conf is None:
-        return mode[0] if mode is not None else None, False, True
-    return (
-        mode[0] if mode is not None else None,
-        bool(_u32(conf[rt.DEVCONF_PROXY_NDP * 4 : rt.DEVCONF_PROXY_NDP * 4 + 4])),
-        bool(_u32(conf[rt.DEVCONF_DISABLE_IPV6 * 4 : rt.DEVCONF_DISABLE_IPV6 * 4 + 4])),
-    )
+    mode = found.get(rt.IFLA_INET6_ADDR_GEN_MODE)
+    return mode[0] if mode is not None else None, found.get(rt.IFLA_INET6_CONF)
+
+
+def _is_on(conf: Buffer | None, number: int) -> bool:
+    """Whether a switch of an interface is on; what is left out is off."""
+    return bool(_number(conf, number))
+
+
+def _number(conf: Buffer | None, number: int) -> int:
+    return _u32(conf[number * 4 : number * 4 + 4]) if conf is not None else 0
 
 
 def address_ip(body: Buffer) -> bytes:

@@ -49,21 +49,30 @@ def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
         body += _u32(rt.IFLA_GROUP, node.group)
     body += attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, info)
     requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
-    if second := _settings(node.alias, node.addr_gen_mode, node.route_localnet or None):
+    if second := _settings(node.alias, node.addr_gen_mode, _ipv4_conf(node.route_localnet or None, node.forwarding_v4)):
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
     requests.append(get_link_by_name(node.name))
     return requests
 
 
-def _settings(alias: str | None, addr_gen_mode: int | None, route_localnet: bool | None) -> bytes:
+def _ipv4_conf(route_localnet: bool | None, forwarding: bool | None) -> bytes:
+    """Switches that a new link has by the node's default, which may be off."""
+    conf = b""
+    if forwarding is not None:
+        conf += attribute(rt.IPV4_DEVCONF_FORWARDING, _U32.pack(forwarding))
+    if route_localnet is not None:
+        conf += attribute(rt.IPV4_DEVCONF_ROUTE_LOCALNET, _U32.pack(route_localnet))
+    return conf
+
+
+def _settings(alias: str | None, addr_gen_mode: int | None, ipv4_conf: bytes) -> bytes:
     """What can only be set on a link that is there."""
     body = b""
     if alias is not None:
         body += text(rt.IFLA_IFALIAS, alias)
     families = b""
-    if route_localnet is not None:
-        switch = attribute(rt.IPV4_DEVCONF_ROUTE_LOCALNET, _U32.pack(route_localnet))
-        conf = attribute(rt.IFLA_INET_CONF | rt.NLA_F_NESTED, switch)
+    if ipv4_conf:
+        conf = attribute(rt.IFLA_INET_CONF | rt.NLA_F_NESTED, ipv4_conf)
         families += attribute(rt.AF_INET | rt.NLA_F_NESTED, conf)
     if addr_gen_mode is not None:
         mode = attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes((addr_gen_mode,)))
@@ -83,13 +92,13 @@ def create_ifb(link: Link) -> list[Request]:
     if link.group is not None:
         body += _u32(rt.IFLA_GROUP, link.group)
     requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
-    if second := _settings(link.alias, None, None):
+    if second := _settings(link.alias, None, b""):
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
     return [*requests, get_link_by_name(link.name)]
 
 
 def change_link(desired: Link, observed: Link) -> list[Request]:
-    """Brings a link's attributes back, less proxy_ndp, which netlink cannot set.
+    """Brings a link's attributes back, less the IPv6 switches, which netlink cannot set.
 
     A rename goes by way of down, which kernels before 6.2 insist on and which is in the same send; what that took
     from the link is found by the read that follows every repair.
@@ -110,7 +119,10 @@ def change_link(desired: Link, observed: Link) -> list[Request]:
     body += _settings(
         desired.alias if "alias" in fields else None,
         desired.addr_gen_mode if "addr_gen_mode" in fields else None,
-        desired.route_localnet if "route_localnet" in fields else None,
+        _ipv4_conf(
+            desired.route_localnet if "route_localnet" in fields else None,
+            desired.forwarding_v4 if "forwarding_v4" in fields else None,
+        ),
     )
     if body:
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))

@@ -19,7 +19,7 @@ from netplumb.reconciler.kernel import decode, tc
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
 from netplumb.reconciler.kernel.socketfilter import attach_filter, echo_filter
-from netplumb.reconciler.kernel.wire import Buffer, attributes, messages
+from netplumb.reconciler.kernel.wire import Buffer, attributes, messages, string
 
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
@@ -73,8 +73,16 @@ _DELETIONS = frozenset(
 )
 # What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
 _CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
+NETCONF_ALL = -1  # NETCONFA_IFINDEX_ALL
 NETCONFA_IFINDEX = 1
+NETCONFA_FORWARDING = 2
+NETCONFA_RP_FILTER = 3
 NETCONFA_PROXY_NEIGH = 5
+
+_SWITCHES = {
+    rt.AF_INET: {NETCONFA_FORWARDING: "forwarding_v4"},
+    rt.AF_INET6: {NETCONFA_FORWARDING: "forwarding_v6", NETCONFA_PROXY_NEIGH: "proxy_ndp"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +102,26 @@ class Event:
         """The link as it was when this was sent."""
         return decode.link(Scope.NODE if self.nsid == NODE_NSID else Scope.WORKLOAD, self.body)[0]
 
-    def proxy_ndp(self) -> bool | None:
-        """What a NETCONF event says of an interface's proxy_ndp, None if nothing."""
-        if self.body[0] != rt.AF_INET6:
-            return None
-        value = attributes(self.body, 4).get(NETCONFA_PROXY_NEIGH)
-        return bool(_s32(value)) if value is not None else None
+    def name(self) -> str:
+        """The name of the link that a LINK event tells of, without reading the rest; the kernel puts it first."""
+        body = self.body[rt.IFINFOMSG.size :]
+        size = int.from_bytes(body[:2], "little") if len(body) >= 4 else 0
+        if int.from_bytes(body[2:4], "little") == rt.IFLA_IFNAME:
+            return string(body[4:size])
+        return string(attributes(body).get(rt.IFLA_IFNAME))
+
+    def tells_of_forwarding_alone(self) -> bool:
+        """Whether a NETCONF event of IPv4 says that forwarding was switched, and not that the interface is new."""
+        found = attributes(self.body, 4)
+        return self.body[0] == rt.AF_INET and NETCONFA_FORWARDING in found and NETCONFA_RP_FILTER not in found
+
+    def switches(self) -> dict[str, bool]:
+        """What a NETCONF event says of an interface's switches, by the names of a link's fields."""
+        names = _SWITCHES.get(self.body[0])
+        if names is None:
+            return {}
+        found = attributes(self.body, 4)
+        return {name: bool(_s32(found[number])) for number, name in names.items() if number in found}
 
     def destination(self) -> bytes | None:
         """The destination of a route to one host."""

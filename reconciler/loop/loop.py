@@ -12,7 +12,6 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 import structlog
 
@@ -187,9 +186,7 @@ class Loop:
             self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
         if "address" in repaired or "link_up" in repaired:
             self._beside.restore_routes()
-        # Who listens to router advertisements is the node's own business.
-        listening = self._nodewide.node.accept_ra_interfaces
-        if self._nodewide.node != replace(before, accept_ra_interfaces=listening) or self._nodewide.ready != was_ready:
+        if self._nodewide.node != before or self._nodewide.ready != was_ready:
             self.mark_all()
 
     def mark_all(self) -> None:

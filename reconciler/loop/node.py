@@ -15,11 +15,13 @@ from netplumb.models.nft import NftElement
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition
 from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.decide.nodeconditions import node_conditions
 from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.render import render_node
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
 from netplumb.reconciler.status.outcomes import worst_of
+from netplumb.reconciler.status.statuses import timed
 
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
@@ -45,7 +47,7 @@ class NodeWish:
             self.node,
             mtu=self.mtu or facts.mtu,
             ipv6=facts.ipv6,
-            accept_ra_interfaces=facts.accept_ra_interfaces,
+            around=facts.around,
         )
         desired: list[KernelObject] = list(render_node(node))
         observed = kernel.observe_node([thing for thing in desired if isinstance(thing, Sysctl)])
@@ -62,7 +64,7 @@ class NodeWish:
 
 class NodeWide:
     """Converges the node. `node` is what rendering knows of it, as of the last pass; `cause` tells why it is not as
-    desired."""
+    desired, `conditions` what others set up that is in the way."""
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class NodeWide:
         self.ready = False
         self.cause = "not converged yet"
         self.failures = 0
+        self.conditions: tuple[Condition, ...] = ()
         self._fights: Fights[str] = Fights()
 
     @property
@@ -133,6 +136,7 @@ class NodeWide:
             errors = [error]
         except StoreUnwritable as error:
             errors = [Retryable(str(error), reason="StoreUnwritable")]
+        self.conditions = timed(tuple(node_conditions(self.node)), self.conditions)
         if errors:
             self.failures += 1
             self.cause = str(worst_of(errors))

@@ -204,11 +204,12 @@ class RpcSource:
         if self._nodewide.cause:
             node = replace(node, reason="NodeFailed")
         fighting = self._nodewide.fighting()
+        told = (*((fighting,) if fighting is not None else ()), *self._nodewide.conditions)
         return NodeStatus(
             ready=self._nodewide.ready,
             version=self._version,
             started_at=self._started_at,
-            conditions=(node, *((fighting,) if fighting is not None else ()), *self._source_conditions()),
+            conditions=(node, *told, *self._source_conditions()),
             pools=self._desired.allocator.usage(),
             phases=self._statuses.phases(),
             counters=Counters(

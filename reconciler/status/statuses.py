@@ -47,14 +47,14 @@ class Statuses:
         )
 
     def set(self, attachment: Attachment, status: AttachmentStatus) -> None:
-        """Publishes a status. A condition that stays as it was keeps the time of its last transition."""
+        """Publishes a status."""
         before = self._statuses.get(attachment.key)
         if before is not None:
-            status = replace(status, conditions=_timed(status.conditions, before.conditions))
+            status = replace(status, conditions=timed(status.conditions, before.conditions))
             if before == status and not self._watchers:
                 return
         else:
-            status = replace(status, conditions=_timed(status.conditions, ()))
+            status = replace(status, conditions=timed(status.conditions, ()))
         self._statuses[attachment.key] = status
         self._tell(WatchEvent(Change.UPDATED, self._view(attachment, status)))
 
@@ -133,7 +133,8 @@ class _Watcher:
         return list(events.values())
 
 
-def _timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> tuple[Condition, ...]:
+def timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """A condition that stays as it was keeps the time of its last transition."""
     earlier = {condition.type: condition for condition in before}
     timed = []
     for condition in conditions:

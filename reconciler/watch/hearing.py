@@ -8,12 +8,14 @@ one that the pass brought up, unless it went down after it had come up.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from netplumb.models.attachment import AttachmentKey
-from netplumb.reconciler.converge.hints import Hints, Place
-from netplumb.reconciler.kernel.listener import NODE_NSID, Event, Subject
+from netplumb.models.naming import is_our_name
+from netplumb.reconciler.converge.hints import Hint, Hints, Place
+from netplumb.reconciler.kernel.listener import NETCONF_ALL, NODE_NSID, Event, Subject
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
 
 
@@ -31,7 +33,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
     """Marks from events. `just_applied` are the keys whose passes ended right before these events were drained."""
     heard = Heard(set())
     last_link: dict[Place, Event] = {}
-    proxy_ndp: dict[AttachmentKey, bool] = {}
+    switches: dict[Place, dict[str, bool]] = defaultdict(dict)
+    node_wide_off: set[str] = set()
     for event in events:
         if event is None:
             heard.lost = True
@@ -44,13 +47,18 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             continue
         place = (event.nsid, event.index)
         key = hints.at(place)
+        if event.nsid == NODE_NSID and key is None and _marks_node_by_foreign_link(event):
+            heard.node = True
         if event.subject is Subject.ROUTE and key is None:
             _hear_foreign_route(event, hints, heard)
         elif event.subject is Subject.LINK:
             _hear_link(event, place, key, hints, heard, last_link, just_applied)
+            switches.pop(place, None)  # a link's event shows all of its switches
         elif event.subject is Subject.NETCONF:
-            if key is not None and event.nsid == NODE_NSID and (switch := event.proxy_ndp()) is not None:
-                proxy_ndp[key] = switch  # the last one tells: a new link has it off until its pass switches it on
+            if event.nsid == NODE_NSID and event.index == NETCONF_ALL:
+                node_wide_off |= {name for name, switch in event.switches().items() if not switch}
+            elif event.nsid == NODE_NSID and key is not None:
+                switches[place] |= event.switches()  # the last one tells: a pass may have switched it on since
         elif key is not None and _marks(event):
             heard.keys.add(key)
     for place, event in last_link.items():
@@ -60,8 +68,28 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         desired = hint.desired_at(place)
         if not event.up or (desired is not None and desired.differences(event.link())):
             heard.keys.add(key)
-    heard.keys.update(key for key, switch in proxy_ndp.items() if not switch)
+    for place, found in switches.items():
+        # What went with the node's own switch comes back with its repair.
+        off = {name for name, switch in found.items() if not switch} - node_wide_off
+        key = hints.at(place)
+        if key is not None and _are_desired(hints.get(key), off):
+            heard.keys.add(key)
     return heard
+
+
+def _are_desired(hint: Hint | None, switches: Iterable[str]) -> bool:
+    return hint is not None and any(getattr(hint.node, name) for name in switches)
+
+
+def _marks_node_by_foreign_link(event: Event) -> bool:
+    """Whether a link that is not ours came with what concerns the node: that it listens to router advertisements, or
+    forwards nothing. One that others switch over tells of its forwarding alone; a new one, of all its switches."""
+    if event.subject is Subject.NETCONF:
+        return event.tells_of_forwarding_alone()
+    if event.subject is not Subject.LINK or event.deleted or event.index == LO_INDEX or is_our_name(event.name()):
+        return False
+    link = event.link()
+    return link.accept_ra == 1 or (event.up and not link.forwarding_v4)
 
 
 def _marks_node(event: Event) -> bool:

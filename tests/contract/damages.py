@@ -137,6 +137,8 @@ DAMAGES = (
     Damage("alias changed", NODE, ("link set {link} alias mine",), _changed(alias="mine")),
     Damage("addr_gen_mode changed", NODE, ("link set {link} addrgenmode eui64",), _changed(addr_gen_mode=0)),
     Damage("proxy_ndp off", NODE, ("sysctl net/ipv6/conf/{link}/proxy_ndp 0",), _changed(proxy_ndp=False)),
+    Damage("IPv4 forwarding off", NODE, ("sysctl net/ipv4/conf/{link}/forwarding 0",), _changed(forwarding_v4=False)),
+    Damage("IPv6 forwarding off", NODE, ("sysctl net/ipv6/conf/{link}/forwarding 0",), _changed(forwarding_v6=False)),
     Damage("IPv4 route gone", NODE, (f"-4 route delete {V4}/32 dev {{link}}",), _without(_is(Route, 4))),
     Damage("IPv6 route gone", NODE, (f"-6 route delete {V6}/128 dev {{link}}",), _without(_is(Route, 16))),
     Damage("IPv4 neighbour gone", NODE, (f"neighbour delete {V4} dev {{link}}",), _without(_is(Neighbour, 4))),

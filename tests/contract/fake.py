@@ -409,6 +409,8 @@ def _new(wanted: Link, index: int, peer_index: int, *, ipv6_off: bool) -> Link:
         addr_gen_mode=wanted.addr_gen_mode or 0,
         proxy_ndp=bool(wanted.proxy_ndp),
         route_localnet=bool(wanted.route_localnet),
+        forwarding_v4=bool(wanted.forwarding_v4),
+        forwarding_v6=bool(wanted.forwarding_v6),
         index=index,
         peer_index=peer_index,
         ipv6_disabled=ipv6_off,

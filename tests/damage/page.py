@@ -98,7 +98,7 @@ def _row(damage: Damage, kinds: Mapping[str, Spread]) -> str:
     if (spread := kinds.get(damage.id)) is not None:
         times = f"{spread.p50_ms:.1f} | {spread.p99_ms:.1f} | {spread.samples}"
     else:
-        times = "at most `resync_s` | | "
+        times = "at most `resync_s` | | " if damage.noticed is Noticed.RESYNC else "not measured yet | | "
     return f"| {damage.name} | `{examples}` | {noticed} | {damage.repaired} | {times} |"
 
 

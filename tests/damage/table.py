@@ -89,6 +89,18 @@ def _on_the_node() -> Iterator[Damage]:
         _node("link group changed", "ip link set {np} group 7", "RTM_NEWLINK", "set back"),
         _node("addr_gen_mode changed", "ip link set {np} addrgenmode eui64", "RTM_NEWLINK", "set back"),
         _node("proxy_ndp switched off", "sysctl -qw net.ipv6.conf.{np}.proxy_ndp=0", "RTM_NEWNETCONF", "switched on"),
+        _node(
+            "IPv4 forwarding of the interface switched off",
+            "sysctl -qw net.ipv4.conf.{np}.forwarding=0",
+            "RTM_NEWNETCONF",
+            "switched on",
+        ),
+        _node(
+            "IPv6 forwarding of the interface switched off",
+            "sysctl -qw net.ipv6.conf.{np}.forwarding=0",
+            "RTM_NEWNETCONF",
+            "switched on",
+        ),
         _node("IPv4 host route deleted", "ip -4 route delete {v4}", "RTM_DELROUTE", "added"),
         _node("IPv6 host route deleted", "ip -6 route delete {v6}", "RTM_DELROUTE", "added"),
         _node(

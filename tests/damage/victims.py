@@ -16,6 +16,7 @@ from tests.e2e.wishes import attach
 NODE_V4, NODE_V6 = "10.213.0.1", "fd13::1"
 LIMITS = {"ingress_rate": 8_000_000, "egress_rate": 16_000_000}
 SOMAXCONN = "net.core.somaxconn"
+LINK_SWITCHES = ("ipv6/conf/{}/proxy_ndp", "ipv4/conf/{}/forwarding", "ipv6/conf/{}/forwarding")
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -90,7 +91,7 @@ class Victim:
             "table": table_words(self.node),
             "features": self._features() if self.port else [],
             "forwarding": [self.node.sysctl(name) for name in FORWARDING],
-            "proxy_ndp": [self.node.sysctl(f"net/ipv6/conf/{self.link}/proxy_ndp")],
+            "switches": [self.node.sysctl(f"net/{name.format(self.link)}") for name in LINK_SWITCHES],
         }
 
     def _features(self) -> list[str]:

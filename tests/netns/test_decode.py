@@ -70,6 +70,8 @@ def channel(own_run: None) -> Iterator[Channel]:
         host.set_sysctl("net/ipv6/conf/eth0/proxy_ndp", "1")
         host.set_sysctl("net/ipv6/conf/eth1/disable_ipv6", "1")
         host.set_sysctl("net/ipv4/conf/eth1/route_localnet", "1")
+        host.set_sysctl("net/ipv4/conf/eth1/forwarding", "1")
+        host.set_sysctl("net/ipv6/conf/eth0/forwarding", "1")
         with host.enter(), Channel() as opened:
             yield opened
 
@@ -108,17 +110,20 @@ def link_of(message: Any) -> Link:
         inet6.get_attr("IFLA_INET6_ADDR_GEN_MODE") if inet6 is not None else None,
         bool(conf["proxy_ndp"]) if conf is not None else False,
         message.get_attr("IFLA_IFNAME") == "eth1",  # as it was set; pyroute2 0.9.7 reads another of the switches
+        message.get_attr("IFLA_IFNAME") == "eth1",
+        bool(conf["forwarding"]) if conf is not None else False,
         qdisc=message.get_attr("IFLA_QDISC"),
         index=message["index"],
         peer_index=message.get_attr("IFLA_LINK") or 0,
         peer_nsid=nsid if nsid is not None else -1,
         ipv6_disabled=bool(conf["disable_ipv6"]) if conf is not None else True,
+        accept_ra=conf["accept_ra"] if conf is not None else 0,
     )
 
 
 def all_fields(link: Link) -> tuple[object, ...]:
     """A link's fields, those that do not take part in comparison too."""
-    return link, link.index, link.peer_index, link.peer_nsid, link.ipv6_disabled, link.qdisc
+    return link, link.index, link.peer_index, link.peer_nsid, link.ipv6_disabled, link.qdisc, link.accept_ra
 
 
 def test_links_are_decoded_as_pyroute2_does(channel: Channel) -> None:

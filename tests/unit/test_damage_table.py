@@ -22,8 +22,8 @@ def test_no_kind_of_damage_stands_twice() -> None:
 
 
 def test_what_is_measured_is_in_the_table() -> None:
-    """The kept measurement has every kind that is noticed before a resync, and none that is there no more."""
-    assert measured.recorded().kinds.keys() == {d.id for d in DAMAGES if d.noticed is not Noticed.RESYNC}
+    """The kept measurement has no kind that is there no more, or that a resync finds; a new one is measured later."""
+    assert measured.recorded().kinds.keys() <= {d.id for d in DAMAGES if d.noticed is not Noticed.RESYNC}
 
 
 def test_each_fate_has_its_test() -> None:

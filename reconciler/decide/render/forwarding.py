@@ -23,6 +23,6 @@ def accept_ra(if_name: str) -> str:
 def render_forwarding(node: Node) -> Iterator[KernelObject]:
     yield Sysctl(Scope.NODE, IP_FORWARD, "1")
     if node.ipv6:
-        for if_name in node.accept_ra_interfaces:
+        for if_name in node.around.accept_ra_interfaces:
             yield Sysctl(Scope.NODE, accept_ra(if_name), "2")
         yield Sysctl(Scope.NODE, IPV6_FORWARDING, "1")

@@ -2,6 +2,9 @@
 
 No address is put on the node's end: with one on each, the kernel's own work would grow with their number. A proxy
 neighbour answers for the IPv6 first hop instead; the IPv4 one is an address of the node on lo.
+
+Forwarding is said of each link, since that of the node need not hold for links to come (`conf.default.forwarding`). In
+IPv6 it is what lets the proxy neighbour answer.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
         addr_gen_mode=ADDR_GEN_MODE_NONE if families.v6 else None,
         proxy_ndp=True if families.v6 else None,
         route_localnet=maps_localhost(attachment, 4),
+        forwarding_v4=True,
+        forwarding_v6=True if families.v6 else None,
         peer=if_name,
     )
     yield Link(Scope.WORKLOAD, if_name, mac=mac, mtu=mtu, peer=name)

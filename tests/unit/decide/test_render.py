@@ -27,7 +27,7 @@ from netplumb.models.kernel import (
     scope_of,
 )
 from netplumb.models.naming import alias_of, node_if_name, workload_mac
-from netplumb.models.network import Families, Node
+from netplumb.models.network import Families, Node, Surroundings
 from netplumb.models.nft import NftChain, NftElement
 from netplumb.models.routing import ExtraRoute
 from netplumb.reconciler.decide.ownership import is_ours
@@ -184,14 +184,16 @@ def test_out_of_reach_only_the_nodes_side_is_desired() -> None:
 
 def test_every_object_has_a_key_of_its_own() -> None:
     """No two objects of an attachment, nor of the node, stand in each other's place."""
-    node = Node(node_addresses=(NODE_V4, NODE_V6), accept_ra_interfaces=("up0", "up1"))
+    node = Node(node_addresses=(NODE_V4, NODE_V6), around=Surroundings(accept_ra_interfaces=("up0", "up1")))
     for things in (rendered(attachment()), list(render_node(node))):
         assert len({thing.key for thing in things}) == len(things)
 
 
 def test_the_node_forwards_and_answers_from_its_addresses() -> None:
     """Forwarding of both families, the first hop with link scope, and the node's addresses on loopback."""
-    things = list(render_node(Node(node_addresses=(NODE_V4, NODE_V6), accept_ra_interfaces=("up0",))))
+    things = list(
+        render_node(Node(node_addresses=(NODE_V4, NODE_V6), around=Surroundings(accept_ra_interfaces=("up0",))))
+    )
     assert [(s.name, s.value) for s in of(Sysctl, things)] == [
         ("net/ipv4/ip_forward", "1"),
         ("net/ipv6/conf/up0/accept_ra", "2"),
@@ -206,7 +208,7 @@ def test_the_node_forwards_and_answers_from_its_addresses() -> None:
 
 def test_a_node_without_ipv6_is_asked_for_none() -> None:
     """With IPv6 off, neither its switches nor its addresses are desired."""
-    node = Node(node_addresses=(NODE_V4, NODE_V6), accept_ra_interfaces=("up0",), ipv6=False)
+    node = Node(node_addresses=(NODE_V4, NODE_V6), around=Surroundings(accept_ra_interfaces=("up0",)), ipv6=False)
     things = list(render_node(node))
     assert not [s for s in of(Sysctl, things) if "ipv6" in s.name]
     assert {len(a.ip) for a in of(Address, things)} == {4}

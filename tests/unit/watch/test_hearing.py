@@ -14,7 +14,15 @@ from netplumb.models.naming import alias_of, node_if_name
 from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.kernel import encode
 from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.listener import NETCONFA_IFINDEX, NETCONFA_PROXY_NEIGH, NODE_NSID, Event, Subject
+from netplumb.reconciler.kernel.listener import (
+    NETCONFA_FORWARDING,
+    NETCONFA_IFINDEX,
+    NETCONFA_PROXY_NEIGH,
+    NETCONFA_RP_FILTER,
+    NODE_NSID,
+    Event,
+    Subject,
+)
 from netplumb.reconciler.kernel.wire import attribute, text
 from netplumb.reconciler.watch.hearing import Heard, hear
 
@@ -196,25 +204,91 @@ def test_the_nodes_loopback_and_switches_mark_the_node(hints: Hints, heard: Even
     assert hear([heard], hints).node is node
 
 
-def netconf_event(*, proxy_ndp: bool | None, family: int = rt.AF_INET6, nsid: int = NODE_NSID) -> Event:
-    body = bytes((family, 0, 0, 0)) + attribute(NETCONFA_IFINDEX, pack("=i", INDEX))
-    if proxy_ndp is not None:
-        body += attribute(NETCONFA_PROXY_NEIGH, pack("=i", proxy_ndp))
-    return event(Subject.NETCONF, nsid=nsid, by_kernel=True, body=body)
+SWITCHED = replace(NODE_LINK, proxy_ndp=True, forwarding_v4=True, forwarding_v6=True)
+SWITCHES = ((rt.AF_INET6, NETCONFA_PROXY_NEIGH), (rt.AF_INET, NETCONFA_FORWARDING), (rt.AF_INET6, NETCONFA_FORWARDING))
 
 
-def test_a_proxy_switch_that_went_off_marks_its_attachment(hints: Hints) -> None:
-    """Without proxy_ndp nobody answers for the first hop. A new link has it off until its pass switches it on."""
-    off, on = netconf_event(proxy_ndp=False), netconf_event(proxy_ndp=True)
-    assert hear([off], hints).keys == {WEB}
-    assert hear([off, on], hints, {WEB}).keys == set()
-    assert hear([on, off], hints).keys == {WEB}
+def netconf_event(
+    family: int, attribute_: int, switch: bool, *, nsid: int = NODE_NSID, index: int = INDEX, new: bool = False
+) -> Event:
+    body = bytes((family, 0, 0, 0)) + attribute(NETCONFA_IFINDEX, pack("=i", index))
+    body += attribute(attribute_, pack("=i", switch))
+    if new:
+        body += attribute(NETCONFA_RP_FILTER, pack("=i", 0))
+    return event(Subject.NETCONF, nsid=nsid, index=index, by_kernel=True, body=body)
+
+
+@pytest.fixture
+def switched(hints: Hints) -> Hints:
+    """WEB's link is to have all of its switches on."""
+    hints.learn(WEB, replace(hint(), node=SWITCHED), (ADDRESS,))
+    return hints
+
+
+@pytest.mark.parametrize(("family", "number"), SWITCHES)
+def test_a_switch_of_a_link_that_went_off_marks_its_attachment(switched: Hints, family: int, number: int) -> None:
+    """Without forwarding, or proxy_ndp, nothing comes through. A new link has it off until its pass switches it on."""
+    off, on = (netconf_event(family, number, switch) for switch in (False, True))
+    assert hear([off], switched).keys == {WEB}
+    assert hear([off, on], switched, {WEB}).keys == set()
+    assert hear([on, off], switched).keys == {WEB}
     for other in (
-        netconf_event(proxy_ndp=None),
-        netconf_event(proxy_ndp=False, family=rt.AF_INET),
-        netconf_event(proxy_ndp=False, nsid=NSID),
+        netconf_event(family, 99, False),
+        netconf_event(family, number, False, nsid=NSID),
+        netconf_event(rt.AF_INET, NETCONFA_PROXY_NEIGH, False),
     ):
-        assert hear([other], hints).keys == set()
+        assert hear([other], switched).keys == set()
+
+
+def test_a_switch_that_is_not_desired_is_left_alone(hints: Hints) -> None:
+    """Where a workload has no IPv6, its link's IPv6 switches are nobody's business."""
+    hints.learn(WEB, replace(hint(), node=replace(SWITCHED, forwarding_v6=None, proxy_ndp=None)), (ADDRESS,))
+    assert hear([netconf_event(rt.AF_INET6, NETCONFA_FORWARDING, False)], hints).keys == set()
+
+
+def test_what_a_link_shows_later_is_newer_than_its_switch(switched: Hints) -> None:
+    """IPv4's forwarding is set in a message of the link, of which no event of the switch tells."""
+    off = netconf_event(rt.AF_INET, NETCONFA_FORWARDING, False)
+    conf = bytearray(4 * rt.IPV4_DEVCONF_FORWARDING)
+    conf[0] = 1
+    inet6 = bytearray(4 * (rt.DEVCONF_DISABLE_IPV6 + 1))
+    inet6[4 * rt.DEVCONF_FORWARDING] = inet6[4 * rt.DEVCONF_PROXY_NDP] = 1
+    families = attribute(rt.AF_INET, attribute(rt.IFLA_INET_CONF, bytes(conf)))
+    families += attribute(rt.AF_INET6, attribute(rt.IFLA_INET6_CONF, bytes(inet6)))
+    shown = event(Subject.LINK, by_kernel=True, body=link_body(SWITCHED) + attribute(rt.IFLA_AF_SPEC, families))
+    assert hear([off, shown], switched).keys == set()
+    assert hear([shown, off], switched).keys == {WEB}
+
+
+@pytest.mark.parametrize("family", [rt.AF_INET, rt.AF_INET6])
+def test_forwarding_that_goes_off_everywhere_marks_the_node_alone(switched: Hints, family: int) -> None:
+    """With the node's switch go those of all links, and its repair brings them back."""
+    everywhere = netconf_event(family, NETCONFA_FORWARDING, False, index=-1)
+    one = netconf_event(family, NETCONFA_FORWARDING, False)
+    for events in ([everywhere, one], [one, everywhere]):
+        heard = hear(events, switched)
+        assert (heard.node, heard.keys) == (True, set())
+
+
+def test_a_foreign_link_that_concerns_the_node_marks_it(hints: Hints) -> None:
+    """One that listens to router advertisements, or that others take out of forwarding; not one that is ours, be it
+    known or not."""
+
+    def appears(name: str, accept_ra: int) -> Event:
+        inet = bytearray(4 * rt.IPV4_DEVCONF_FORWARDING)
+        inet[0] = 1
+        inet6 = bytearray(4 * (rt.DEVCONF_DISABLE_IPV6 + 1))
+        inet6[4 * rt.DEVCONF_ACCEPT_RA] = accept_ra
+        families = attribute(rt.AF_INET, attribute(rt.IFLA_INET_CONF, bytes(inet)))
+        families += attribute(rt.AF_INET6, attribute(rt.IFLA_INET6_CONF, bytes(inet6)))
+        body = link_body(Link(Scope.NODE, name)) + attribute(rt.IFLA_AF_SPEC, families)
+        return event(Subject.LINK, index=99, by_kernel=True, body=body)
+
+    assert hear([appears("up1", 1)], hints).node
+    assert not hear([appears("up1", 2)], hints).node
+    assert not hear([appears(node_if_name(DB), 1)], hints).node
+    assert hear([netconf_event(rt.AF_INET, NETCONFA_FORWARDING, False, index=99)], hints).node
+    assert not hear([netconf_event(rt.AF_INET, NETCONFA_FORWARDING, False, index=99, new=True)], hints).node
 
 
 def test_who_should_have_a_proxy_neighbour_is_known(hints: Hints) -> None:

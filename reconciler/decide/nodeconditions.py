@@ -1,0 +1,21 @@
+"""PURE: what others set up on the node that netplumb cannot make irrelevant, as conditions that say what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplumb.models.network import Node
+from netplumb.models.status import Condition
+
+FORWARDING_OFF = "ForwardingOff"
+
+
+def node_conditions(node: Node) -> Iterator[Condition]:
+    """Only what is in the way now."""
+    if names := node.around.not_forwarding:
+        switches = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in names)
+        message = (
+            f"the kernel forwards no IPv4 packet that arrives by {', '.join(names)}, so what comes in there reaches no "
+            f"workload, answers included; where it should, run: sysctl -w {switches}"
+        )
+        yield Condition(FORWARDING_OFF, status=True, reason="InterfaceSwitch", message=message)
