@@ -103,11 +103,11 @@ class StateFiles:
         self._listing = look.listing
         self._tell(FILE_SOURCE_PREFIX, "")
         self._unfinished = bool(look.restless) or not look.complete
-        for name in self._in_order(look):
-            await self._take(name, look.contents[name])
-        for name, problem in look.restless.items():
+        for name, problem in look.restless.items():  # told before others are declared, which may take long
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
+        for name in self._in_order(look):
+            await self._take(name, look.contents[name])
         if look.complete:
             await self._remove_vanished(look.listing)
             if not self._loaded:
