@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
 # Time is measured by the benchmark: a machine under load must not fail a property.
 settings.register_profile("netplumb", deadline=None)
 settings.load_profile("netplumb")
+
+# A shell starts what runs in its background, and nohup anything, deaf to SIGINT, and so would be each program that a
+# test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
