@@ -179,7 +179,15 @@ async def _all(calls: Iterator[Awaitable[_T]]) -> list[_T]:
 
 
 class CNI:
-    """A context manager with the calls of `AsyncCNI`, which it makes in a thread with an event loop of its own."""
+    """A context manager with the calls of `AsyncCNI`, which it makes in a thread with an event loop of its own.
+
+        with CNI() as cni:
+            cni.setup("3f1e9a", "/run/netns/web")
+            cni.check("3f1e9a")
+            cni.remove("3f1e9a")
+
+    Its parameters are the same, and so is what each call raises.
+    """
 
     def __init__(
         self,

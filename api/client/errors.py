@@ -8,7 +8,15 @@ import grpc
 
 
 class ClientError(Exception):
-    """A call failed. `code` is the gRPC status, `message` one line for a person."""
+    """A call failed.
+
+        try:
+            client.get("nobody")
+        except netplumb.NotFound as error:
+            print(error.message)
+
+    `code` is the gRPC status, `message` one line for a person.
+    """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)

@@ -19,6 +19,7 @@ class Client:
         with netplumb.Client() as client:
             for attachment in client.list():
                 print(attachment.workload_id, *attachment.addresses)
+            client.detach(messages.DetachRequest(workload_id="web"))
 
     The parameters are those of `AsyncClient`, and so is what each call raises.
     """

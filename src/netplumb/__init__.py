@@ -48,24 +48,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    match name:
-        case "__version__":
-            from importlib.metadata import version
+if not TYPE_CHECKING:  # or every name would pass for one of ours
 
-            found: object = version("netplumb")
-        case "messages":
-            found = import_module("netplumb.api.v1.netplumb_pb2")
-        case "AsyncClient":
-            found = import_module("netplumb.api.client.asynchronous").AsyncClient
-        case "Client":
-            found = import_module("netplumb.api.client.synchronous").Client
-        case _ if name in __all__:
-            found = getattr(import_module("netplumb.api.client.errors"), name)
-        case _:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found  # asked for once
-    return found
+    def __getattr__(name: str) -> object:
+        match name:
+            case "__version__":
+                from importlib.metadata import version
+
+                found: object = version("netplumb")
+            case "messages":
+                found = import_module("netplumb.api.v1.netplumb_pb2")
+            case "AsyncClient":
+                found = import_module("netplumb.api.client.asynchronous").AsyncClient
+            case "Client":
+                found = import_module("netplumb.api.client.synchronous").Client
+            case _ if name in __all__:
+                found = getattr(import_module("netplumb.api.client.errors"), name)
+            case _:
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found  # asked for once
+        return found
 
 
 def __dir__() -> list[str]:
