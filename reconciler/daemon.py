@@ -24,6 +24,7 @@ from netplumb.models.settings import Settings
 from netplumb.models.status import Condition, Phase
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
+from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store, boot_id
@@ -71,7 +72,9 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         kernels = [LinuxKernel(nftables) for _ in range(4)]
         for each in kernels:
             stack.callback(each.close)
-        kernel, worker, remover, reader = kernels
+        kernel, worker, remover, read = kernels
+        reader = Reader(read)
+        stack.callback(reader.close)
         store = Store(
             settings.data_dir,
             f"{boot_id()}/{kernel.node_cookie}",
@@ -108,7 +111,7 @@ class _Daemon:
         kernel: LinuxKernel,
         worker: LinuxKernel,
         remover: LinuxKernel,
-        reader: LinuxKernel,
+        reader: Reader,
     ) -> None:
         self._settings = settings
         self._store = store

@@ -10,12 +10,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
 from netplumb.models.kernel import Step, kind_of
-from netplumb.models.network import Node
 from netplumb.models.status import (
     AttachmentView,
     CheckReport,
@@ -27,19 +26,18 @@ from netplumb.models.status import (
 )
 from netplumb.reconciler.converge.attachment import preview
 from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.plan import Plan
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
-from netplumb.reconciler.loop.node import NodeWide, NodeWish
+from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.status.results import Tally
 from netplumb.reconciler.status.statuses import Statuses
 
-_Read = TypeVar("_Read")
-
 
 class RpcSource:
-    """`reader` is a kernel of its own: Check and Plan read it in a thread, beside the loop."""
+    """`kernel` is the loop's, to open namespaces; `reader` reads for Check and Plan, beside the loop."""
 
     def __init__(
         self,
@@ -49,7 +47,7 @@ class RpcSource:
         tally: Tally,
         nodewide: NodeWide,
         kernel: LinuxKernel,
-        reader: LinuxKernel,
+        reader: Reader,
         *,
         version: str,
         timeout_s: float,
@@ -62,7 +60,6 @@ class RpcSource:
         self._nodewide = nodewide
         self._kernel = kernel
         self._reader = reader
-        self._reading = asyncio.Lock()  # the reader serves one thread at a time
         self._version = version
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
@@ -156,16 +153,12 @@ class RpcSource:
         namespace, nothing differs that could be changed, and yet it is not as desired."""
         record = self._record(key)
         node = self._nodewide.node
-        made = await self._in_reader(lambda: self._preview(record, node))
+        made = await self._reader.read(partial(preview, record, node))
         in_sync = made is not None and not made.steps and not made.conflicts and not record.removing
         return CheckReport(in_sync, self._statuses.view(record), tuple(_changes(key, made)))
 
-    def _preview(self, record: Attachment, node: Node) -> Plan | None:
-        return preview(record, node, self._reader)
-
     async def _differences(self, record: Attachment) -> list[PlannedChange]:
-        node = self._nodewide.node
-        return _changes(record.key, await self._in_reader(lambda: self._preview(record, node)))
+        return _changes(record.key, await self._reader.read(partial(preview, record, self._nodewide.node)))
 
     async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
         """What one wish, or the loop as it stands, would change in the kernel."""
@@ -180,17 +173,12 @@ class RpcSource:
             gone = record.model_copy(update={"removing": True})
             return await self._differences(gone)
         records = sorted(self._desired.attachments.values(), key=lambda record: record.key)
-        wish = self._nodewide.gathered_wish()
-        return await self._in_reader(lambda: self._all_differences(wish, records))
-
-    def _all_differences(self, wish: NodeWish, records: Sequence[Attachment]) -> list[PlannedChange]:
-        node, planned = wish.compared(self._reader)
+        node, planned = await self._reader.read(self._nodewide.gathered_wish().compared)
+        plans = await self._reader.read_each(partial(preview, record, node) for record in records)
         changes = [_change(None, step) for step in planned.steps]
-        return changes + [change for record in records for change in _changes(record.key, self._preview(record, node))]
-
-    async def _in_reader(self, read: Callable[[], _Read]) -> _Read:
-        async with self._reading:
-            return await asyncio.to_thread(read)
+        for record, made in zip(records, plans, strict=True):
+            changes += _changes(record.key, made)
+        return changes
 
     def status(self) -> NodeStatus:
         """Raises NotReady while there are no pools."""

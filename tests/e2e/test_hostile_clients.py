@@ -192,3 +192,29 @@ async def _refused_watch(client: AsyncClient) -> bool:
         return error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     await watch.aclose()  # type: ignore[attr-defined]
     return False
+
+
+async def test_clients_that_hang_up_leave_others_their_own_answers(
+    daemon: Daemon, client: AsyncClient, web: Host, db: Host
+) -> None:
+    """Plans that are cancelled while the kernel is read disturb no Check: each tells of its own attachment, and of no
+    fault."""
+    hosts = {"web": web, "db": db}
+    for host in hosts.values():
+        await client.attach(attach(host))
+
+    async def hang_up() -> None:
+        async with daemon.client() as hasty:
+            for pause_s in range(40):
+                asking = asyncio.ensure_future(hasty.plan())
+                await asyncio.sleep(pause_s / 4000)
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+
+    async def checked(name: str) -> None:
+        for _ in range(40):
+            found = await client.check(name)
+            assert (found.in_sync, found.attachment.workload_id) == (True, name), found.differences
+
+    await asyncio.gather(hang_up(), hang_up(), hang_up(), *(checked(name) for name in hosts for _ in range(3)))
+    assert "Traceback" not in daemon.logged()
