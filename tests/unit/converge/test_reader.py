@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from functools import partial
+from itertools import repeat
 from typing import cast
 
 import pytest
@@ -67,7 +68,7 @@ async def test_a_read_that_was_cancelled_ends_before_the_next_begins(reader: Rea
 async def test_what_nobody_waits_for_is_not_read(reader: Reader) -> None:
     """Of thousands of reads, those that have not begun are dropped with their caller."""
     counter = Counter()
-    asking = asyncio.ensure_future(reader.read_each(counter for _ in range(100_000)))
+    asking = asyncio.create_task(reader.read_each(repeat(counter, 100_000)))
     await asyncio.to_thread(counter.begun.wait)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -82,7 +83,7 @@ async def test_what_nobody_waits_for_is_not_read(reader: Reader) -> None:
 async def test_others_have_their_turn(reader: Reader) -> None:
     """One who asks for thousands does not hold up who asks for one."""
     counter = Counter()
-    many = asyncio.ensure_future(reader.read_each(counter for _ in range(10_000)))
+    many = asyncio.create_task(reader.read_each(repeat(counter, 10_000)))
     await asyncio.to_thread(counter.begun.wait)
     assert await reader.read(lambda _: counter.reads) < 10_000
     assert len(await many) == 10_000
