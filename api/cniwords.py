@@ -9,12 +9,12 @@ from typing import TypedDict
 
 from netplumb.api import answers
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import POD_UID
 from netplumb.models.bandwidth import Bandwidth
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
 
-POD_UID = "K8S_POD_UID"
 IGNORE_UNKNOWN = "IgnoreUnknown"  # to a plugin, not to the daemon
 
 Capabilities = TypedDict(

@@ -26,6 +26,7 @@ IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
+POD_UID = "K8S_POD_UID"  # the label with which runtimes name the pod that a workload is, of Kubernetes' CNI_ARGS
 REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it was is not known
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
 MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
@@ -260,6 +261,11 @@ class Attachment(Model):
     def default_route(self) -> bool:
         """Whether it is this interface that holds the workload's default route."""
         return self.default_route_by == self.spec.if_name
+
+    @property
+    def is_pod(self) -> bool:
+        """Whether the workload is a Kubernetes pod, whose sandboxes come and go."""
+        return self.spec.labels.get(POD_UID) == self.spec.workload_id
 
     @property
     def is_declared(self) -> bool:

@@ -30,13 +30,21 @@ class Pool(Model):
     """A prefix from which workloads are given addresses. The first address is the node's own.
 
     Pools may share a name: an attachment that names it gets an address of each family from them. A pool with labels
-    serves, unnamed, only attachments that carry all of these labels; and those take from such pools alone.
+    serves, unnamed, only attachments that carry all of these labels; and those take from such pools alone. One that is
+    exclusive serves only attachments that name it.
     """
 
     cidr: Prefix = Field(description="The prefix, such as 10.99.0.0/24 or fd99::/64")
     name: PoolName = Field(default="", description="What attachments call it; its prefix without one")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, description="Which attachments it is for")
     reserved: tuple[IPAddress, ...] = Field(default=(), description="Addresses never given out")
+    exclusive: bool = Field(default=False, description="Whether it is only for attachments that name it")
+
+    @model_validator(mode="after")
+    def _exclusive_or_labelled(self) -> Self:
+        if self.exclusive and self.labels:
+            raise ValueError("exclusive: a pool that is only for who names it is for no labels; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _reserved_within(self) -> Self:

@@ -107,6 +107,7 @@ _Pool = Annotated[
 ]
 _Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_SecondsIfAny = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 def _of_csv(value: object) -> object:
@@ -171,6 +172,10 @@ class Settings(Model):
     netns_gone_grace_s: _Seconds = Field(
         default=300.0,
         description="Seconds that the addresses of an RPC's attachment are kept after its namespace went away",
+    )
+    pod_address_grace_s: _SecondsIfAny = Field(
+        default=60.0,
+        description="Seconds that the addresses of a pod without a sandbox are kept for its next one; 0 for none",
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")

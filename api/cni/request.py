@@ -17,7 +17,7 @@ from netplumb.api.cni.config import NetworkConfig
 from netplumb.api.cni.spec import LATEST, CniError, Code, Command, check_version
 from netplumb.api.mistakes import first_mistake
 from netplumb.api.text import printable
-from netplumb.models.attachment import CNI_SOURCE_PREFIX
+from netplumb.models.attachment import CNI_SOURCE_PREFIX, POD_UID
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _ARGS = frozenset(
@@ -52,7 +52,7 @@ class Request:
     @property
     def workload_id(self) -> str:
         """The pod where the runtime names one, else the container."""
-        return self.args.get("K8S_POD_UID") or self.container_id
+        return self.args.get(POD_UID) or self.container_id
 
 
 def version_of(config: bytes) -> str:

@@ -70,12 +70,12 @@ def _addresses(
         kept = [a for a in _kept(spec, before) if a.version == version]
         if static or kept:
             addresses += static or kept
-        elif (picked := allocator.pick(version, spec.pool, spec.labels)) is not None:
+        elif (picked := allocator.pick(version, spec.pool, spec.labels, spec.key)) is not None:
             addresses.append(picked)
     if not addresses:
         raise NotReady(
-            "no address can be given: no pool is configured and the attachment states none; "
-            "give the daemon --pool, or the attachment addresses"
+            "no address can be given: no pool serves the attachment and it states none; "
+            "give the daemon --pool, or the attachment addresses or a pool"
         )
     return addresses
 

@@ -3,12 +3,14 @@
 An address that was let go is not given out again while others are free: a pool is first walked from its start to its
 end (`cursor`), and only then are freed addresses given again, the longest free first. Every operation takes constant
 time on average, whatever the pool's size. The list of freed addresses is bounded, and short for a pool so large that
-its end is never reached, such as an IPv6 /64; a pool that does after its list overflowed is walked once more.
+its end is never reached, such as an IPv6 /64; a pool that does after its list overflowed is walked once more. What is
+reserved goes to whom it is reserved for, and to others when nothing else is left, the longest reserved first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
@@ -18,6 +20,7 @@ from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
 from netplumb.models.network import Pool
 from netplumb.models.status import PoolUsage
+from netplumb.reconciler.desired.reservations import Reservations
 
 FREED_KEPT = 1 << 16
 """How many freed addresses of a pool are remembered in order: all of an IPv4 /16."""
@@ -54,6 +57,11 @@ class _PoolState:
     def size(self) -> int:
         return self.last - self.first + 1 - sum(self.first <= a <= self.last for a in self.reserved)
 
+    def gives(self, address: IPAddress) -> bool:
+        """Whether it is one of those that the pool gives."""
+        inside = address.version == self.pool.version and self.first <= int(address) <= self.last
+        return inside and int(address) not in self.reserved
+
     @property
     def freed_kept(self) -> int:
         return FREED_KEPT if self.last - self.first < ENDLESS else FREED_KEPT_OF_ENDLESS
@@ -61,15 +69,16 @@ class _PoolState:
 
 def choose_pools(pools: Iterable[Pool], name: str, labels: Mapping[str, str]) -> Sequence[Pool]:
     """The pools that an attachment takes from: those that it names, else those whose labels it carries, else those
-    without labels. Raises InvalidRequest when no pool has the name."""
+    without labels, less those that are exclusive. Raises InvalidRequest when no pool has the name."""
     known = list(pools)
     if name:
         if not (named := [pool for pool in known if pool.is_called(name)]):
             names = ", ".join(dict.fromkeys(pool.name or pool.prefix for pool in known)) or "none at all"
             raise InvalidRequest("pool", f"there is no pool {name!r}; there are {names}")
         return named
-    labelled = [pool for pool in known if pool.labels and pool.is_for(labels)]
-    return labelled or [pool for pool in known if not pool.labels]
+    open_ = [pool for pool in known if not pool.exclusive]
+    labelled = [pool for pool in open_ if pool.labels and pool.is_for(labels)]
+    return labelled or [pool for pool in open_ if not pool.labels]
 
 
 class Allocator:
@@ -79,9 +88,10 @@ class Allocator:
     that could not be written uses up no address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._pools: list[_PoolState] = []
         self._holders: dict[IPAddress, AttachmentKey] = {}
+        self.reservations = Reservations(clock)
 
     def configure(
         self, pools: Iterable[Pool], cursors: Mapping[str, int], freed: Mapping[str, Iterable[IPAddress]]
@@ -129,21 +139,37 @@ class Allocator:
         if address in pool.reserved:
             raise InvalidRequest("addresses", f"{address} is reserved in pool {pool.prefix}")
 
-    def pick(self, version: int, name: str = "", labels: Mapping[str, str] = MappingProxyType({})) -> IPAddress | None:
-        """The next free address of one family's pools that an attachment may take from, in their order; None if there
-        are no such pools.
+    def pick(
+        self,
+        version: int,
+        name: str = "",
+        labels: Mapping[str, str] = MappingProxyType({}),
+        key: AttachmentKey | None = None,
+    ) -> IPAddress | None:
+        """The address of one family that an attachment may have: what is reserved for its key, else the next free one
+        of the pools that it may take from, in their order; None if there are no such pools.
 
         Raises PoolExhausted, naming the pools, when all are full, and InvalidRequest when no pool has the name.
         """
         chosen = choose_pools(self.pools, name, labels)
         states = [state for state in self._pools if state.pool.version == version and state.pool in chosen]
+        if not states:
+            return None
+        if key is not None and (address := self._first_free(self.reservations.of(key), states)) is not None:
+            return address
         for state in states:
             if (number := self._next(state)) is not None:
                 return _address(number, version)
-        if not states:
-            return None
+        if (address := self._first_free(self.reservations, states)) is not None:
+            return address
         names = ", ".join(state.pool.prefix for state in states)
         raise PoolExhausted(f"no free IPv{version} address is left in {names}; detach something or add a pool")
+
+    def _first_free(self, addresses: Iterable[IPAddress], states: Iterable[_PoolState]) -> IPAddress | None:
+        for address in addresses:
+            if address not in self._holders and any(state.gives(address) for state in states):
+                return address
+        return None
 
     def _next(self, state: _PoolState) -> int | None:
         if (number := self._walk(state)) is not None:
@@ -151,7 +177,7 @@ class Allocator:
         for number in state.freed:
             if self._is_free(state, number):
                 return number
-        if state.held < state.size:
+        if state.held + sum(state.gives(address) for address in self.reservations) < state.size:
             state.cursor = state.first  # some were dropped from the list; the next picks go on from what is found now
             return self._walk(state)
         return None
@@ -165,9 +191,11 @@ class Allocator:
         return None
 
     def _is_free(self, state: _PoolState, number: int) -> bool:
-        return number not in state.reserved and _address(number, state.pool.version) not in self._holders
+        address = _address(number, state.pool.version)
+        return not (number in state.reserved or address in self._holders or self.reservations.has(address))
 
-    def hold(self, key: AttachmentKey, addresses: Iterable[IPAddress]) -> None:
+    def hold(self, key: AttachmentKey, addresses: Sequence[IPAddress]) -> None:
+        self.reservations.end(addresses)
         for address in addresses:
             new = address not in self._holders
             self._holders[address] = key

@@ -57,6 +57,7 @@ class Desired:
             self._allocator.hold(AttachmentKey(link, ""), addresses)
         freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in settings.pools}
         self._allocator.configure(settings.pools, contents.cursors, freed)
+        self._allocator.reservations.make(contents.reserved)
         self._releases = 0
         self.inherited = set(self._attachments)
         """The keys that were stored when the daemon started and are held since."""
@@ -127,10 +128,13 @@ class Desired:
     def _put(self, after: Attachment) -> None:
         new = [a for a in (*after.addresses, *after.releasing) if self._allocator.holder(a) != after.key]
         taken = [a for a in new if self._allocator.is_freed(a)]
+        unreserved = [a for a in new if self._allocator.reservations.knows(a)]
         cursors = tuple(self._allocator.cursors()) if new else ()
         others = changed_with(after, self._siblings(after.key))
         claimed = [link for link in (node_if_name(after.key),) if link in self._unclaimed]
-        self._store.commit(Change(put=(after, *others), taken=taken, cursors=cursors, claimed=claimed))
+        self._store.commit(
+            Change(put=(after, *others), taken=taken, unreserved=unreserved, cursors=cursors, claimed=claimed)
+        )
         before = self._attachments.get(after.key)
         self._keep(after, *others)
         self._allocator.hold(after.key, new)
@@ -217,12 +221,17 @@ class Desired:
         if record is None or not record.removing:
             return
         addresses = (*record.addresses, *record.releasing)
-        self._store.commit(Change(delete=(key,), freed=addresses))
+        reservations = self._allocator.reservations
+        kept = reservations.proposed(key, record.addresses, self._settings.pod_address_grace_s) if record.is_pod else []
+        self._store.commit(
+            Change(delete=(key,), freed=addresses, reserved=kept, unreserved=reservations.over() if kept else ())
+        )
         del self._attachments[key]
         self.inherited.discard(key)
         self._interfaces[key.workload_id].discard(key)
         if not self._interfaces[key.workload_id]:
             del self._interfaces[key.workload_id]
+        reservations.make(kept)
         self._release(addresses)
 
     def links_seen(self, present: Set[str]) -> None:

@@ -21,6 +21,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import StoreUnwritable
 from netplumb.reconciler.desired import storefile
+from netplumb.reconciler.desired.reservations import Reservation
 from netplumb.reconciler.desired.storefile import SCHEMA, TABLES, StoreUnusableError, Verdict
 
 
@@ -33,6 +34,8 @@ class Change:
     claims: Mapping[str, Mapping[AttachmentKey, AttachmentSpec]] = field(default_factory=dict)
     taken: Sequence[IPAddress] = ()
     freed: Sequence[IPAddress] = ()
+    reserved: Sequence[Reservation] = ()
+    unreserved: Sequence[IPAddress] = ()
     cursors: Sequence[tuple[str, int]] = ()
     unclaimed: Mapping[str, Sequence[IPAddress]] = field(default_factory=dict)
     claimed: Sequence[str] = ()
@@ -47,6 +50,7 @@ class Contents:
     claims: dict[str, dict[AttachmentKey, AttachmentSpec]] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
     freed: list[IPAddress] = field(default_factory=list)
+    reserved: list[Reservation] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
     unclaimed: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
 
@@ -149,7 +153,7 @@ class Store:
     def erase(self) -> None:
         """Forgets everything, what was recorded of switches included."""
         with self._transaction() as database:
-            for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed"):
+            for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed", "reserved"):
                 database.execute(f"DELETE FROM {table}")
 
     def trim_freed(self, keep: int) -> None:
@@ -184,6 +188,8 @@ def _contents(database: sqlite3.Connection) -> Contents:
         contents.claims.setdefault(source, {})[spec.key] = spec
     contents.cursors = {pool: int(position) for pool, position in database.execute("SELECT pool, position FROM cursor")}
     contents.freed = [ip_address(text) for (text,) in database.execute("SELECT address FROM freed ORDER BY number")]
+    for address, workload_id, if_name, until in database.execute("SELECT * FROM reserved ORDER BY until"):
+        contents.reserved.append(Reservation(ip_address(address), AttachmentKey(workload_id, if_name), float(until)))
     contents.sysctls = dict(database.execute("SELECT name, value FROM sysctl"))
     for link, texts in database.execute("SELECT link, addresses FROM unclaimed"):
         contents.unclaimed[link] = tuple(ip_address(text) for text in texts.split())
@@ -207,6 +213,10 @@ def _write(database: sqlite3.Connection, change: Change) -> None:
         database.execute("DELETE FROM freed WHERE address = ?", (str(address),))
     for address in change.freed:
         database.execute("INSERT OR REPLACE INTO freed (address) VALUES (?)", (str(address),))
+    for address in change.unreserved:
+        database.execute("DELETE FROM reserved WHERE address = ?", (str(address),))
+    for it in change.reserved:
+        database.execute("INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?)", (str(it.address), *it.key, it.until))
     for pool, position in change.cursors:
         database.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?)", (pool, str(position)))
     for link, addresses in change.unclaimed.items():

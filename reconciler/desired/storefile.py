@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from netplumb.models.errors import NetplumbError
 
-SCHEMA = 2
+SCHEMA = 3
 """Grows with every table and every field of a record that an older netplumb would not know."""
 
 TABLES = (
@@ -32,9 +32,11 @@ TABLES = (
     "CREATE TABLE freed (number INTEGER PRIMARY KEY AUTOINCREMENT, address TEXT NOT NULL UNIQUE)",
     "CREATE TABLE sysctl (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE unclaimed (link TEXT PRIMARY KEY, addresses TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE reserved (address TEXT PRIMARY KEY, workload_id TEXT NOT NULL, if_name TEXT NOT NULL,
+    until REAL NOT NULL) WITHOUT ROWID""",
 )
 
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES[-1],)}
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES[-2],), 2: (TABLES[-1],)}
 """What brings a file of each older schema to the next one. A record's new fields have defaults and need nothing."""
 
 _MAGIC = b"SQLite format 3\0"

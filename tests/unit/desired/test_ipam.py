@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from pydantic import ValidationError
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.base import IPAddress
@@ -218,6 +219,78 @@ def test_a_pool_that_never_comes_to_its_end_remembers_few_freed_addresses() -> N
         from_.release(addresses[-1:])
     assert sum(map(from_.is_freed, addresses)) == ipam.FREED_KEPT_OF_ENDLESS
     assert len(set(addresses)) == len(addresses)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def reserving(*pools: Pool) -> tuple[Allocator, Clock]:
+    """An allocator with a clock of its own, whose first two addresses were let go and are reserved for a minute."""
+    clock = Clock()
+    made = Allocator(clock)
+    made.configure(pools, {}, {})
+    let_go = [take(made), take(made)]
+    made.release(let_go)
+    for key, address in zip((KEY, OTHER), let_go, strict=True):
+        made.reservations.make(made.reservations.proposed(key, [address], 60.0))
+    return made, clock
+
+
+def test_what_is_reserved_goes_to_whom_it_is_reserved_for() -> None:
+    """Before what is free; once it is taken it is reserved no more."""
+    from_, _ = reserving(pool("10.0.0.0/29"))
+    assert str(from_.pick(4)) == "10.0.0.4"
+    assert str(from_.pick(4, key=OTHER)) == "10.0.0.3"
+    from_.hold(OTHER, [ip_address("10.0.0.3")])
+    assert list(from_.reservations) == [ip_address("10.0.0.2")]
+
+
+def test_what_is_reserved_is_given_to_others_when_nothing_else_is_left() -> None:
+    """Also from a pool that comes later; then the longest reserved first."""
+    from_, _ = reserving(pool("10.0.0.0/29"), pool("10.0.1.0/30"))
+    assert every(from_) == [f"10.0.{end}" for end in ("0.4", "0.5", "0.6", "1.2", "0.2", "0.3")]
+    assert list(from_.reservations) == []
+
+
+def test_a_reservation_ends_with_its_time() -> None:
+    """The address is then free as any other, and what is over goes with the next that is made."""
+    from_, clock = reserving(pool("10.0.0.0/29"))
+    clock.now = 60.0
+    assert every(from_) == [f"10.0.0.{end}" for end in (4, 5, 6, 2, 3)]
+    from_, clock = reserving(pool("10.0.0.0/29"))
+    clock.now = 60.0
+    assert from_.reservations.over() == [ip_address("10.0.0.2"), ip_address("10.0.0.3")]
+    from_.reservations.make(from_.reservations.proposed(KEY, [ip_address("10.0.0.6")], 60.0))
+    assert from_.reservations.over() == []
+
+
+def test_what_is_reserved_is_only_given_by_a_pool_that_one_may_take_from() -> None:
+    """A pod whose network names another pool now is given an address of that one; a static wish needs no pool."""
+    named = Pool.model_validate({"cidr": "10.0.1.0/29", "name": "dmz"})
+    from_, _ = reserving(pool("10.0.0.0/29"), named)
+    assert str(from_.pick(4, "dmz", key=KEY)) == "10.0.1.2"
+    from_.check_static(ip_address("10.0.0.2"), OTHER)
+
+
+def test_reservations_cost_a_full_pool_no_walk_each() -> None:
+    from_, _ = reserving(pool("10.0.0.0/22"))
+    given = [take(from_) for _ in range(1019)]
+    assert lines_of(lambda: take(from_)) < 200
+    assert str(given[-1]) == "10.0.3.254"
+
+
+def test_an_exclusive_pool_is_for_who_names_it() -> None:
+    """Others have the rest, and none where there is no other; it cannot be for labels beside."""
+    exclusive = Pool.model_validate({"cidr": "10.0.0.0/29", "name": "storage", "exclusive": True})
+    from_ = allocator(exclusive, pool("10.0.1.0/29"))
+    assert [str(from_.pick(4, name)) for name in ("", "storage", "10.0.0.0/29")] == ["10.0.1.2", "10.0.0.2", "10.0.0.2"]
+    assert allocator(exclusive).pick(4) is None
+    with pytest.raises(ValidationError, match="exclusive"):
+        Pool.model_validate({"cidr": "10.0.0.0/29", "labels": {"a": "b"}, "exclusive": True})
 
 
 POOLS = (pool("10.0.0.0/29", "10.0.0.3"), pool("10.0.1.0/30"), pool("fd00::/125"))

@@ -15,11 +15,13 @@ import pytest
 from netplumb.models.attachment import REBUILT_SOURCE, Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from netplumb.models.errors import Retryable
 from netplumb.models.naming import workload_mac
+from netplumb.reconciler.desired.reservations import Reservation
 from netplumb.reconciler.desired.store import Change, Contents, Store
 from netplumb.reconciler.desired.storefile import MIGRATIONS, SCHEMA, TABLES, StoreUnusableError, Verdict
 
 NODE = "boot-1/4711"
 LINK, ADDRESSES = "npaaaaaaaaaaaa", (ip_address("10.1.0.9"), ip_address("fd01::9"))
+RESERVED = Reservation(ip_address("10.1.0.8"), AttachmentKey("pod", "eth0"), 4711.5)
 
 
 def attachment(workload_id: str = "web", source: str = "rpc") -> Attachment:
@@ -230,7 +232,7 @@ def of_schema_1(directory: Path) -> Path:
     path = directory / "netplumb.db"
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA journal_mode=WAL")
-        for statement in TABLES[:-1]:
+        for statement in TABLES[:-2]:
             database.execute(statement)
         database.executemany("INSERT INTO meta VALUES (?, ?)", [("schema", "1"), ("node", NODE)])
         record = WEB.model_dump_json(exclude_defaults=True)
@@ -243,9 +245,9 @@ def test_an_older_schema_is_brought_to_this_one(tmp_path: Path) -> None:
     """Nothing is lost, nothing is rebuilt, and what the newer one can do can be done."""
     path = of_schema_1(tmp_path)
     with closing(Store(tmp_path, NODE, never)) as store:
-        store.commit(Change(unclaimed={LINK: ADDRESSES}))
+        store.commit(Change(unclaimed={LINK: ADDRESSES}, reserved=[RESERVED]))
     with closing(Store(tmp_path, NODE, never)) as store:
-        assert store.load() == Contents({WEB.key: WEB}, unclaimed={LINK: ADDRESSES})
+        assert store.load() == Contents({WEB.key: WEB}, unclaimed={LINK: ADDRESSES}, reserved=[RESERVED])
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == (str(SCHEMA),)
     assert {file.name for file in tmp_path.iterdir()} == {"lock", "netplumb.db"}
@@ -269,7 +271,7 @@ def test_the_schema_grows_with_every_field_of_a_record() -> None:
     """An older netplumb takes a record with a field that it does not know for damage. Who changes a field changes this
     digest, and does it together with SCHEMA and a migration once a netplumb with the one before has been released."""
     names = " ".join(sorted(set(_field_names(Attachment.model_json_schema()))))
-    assert (SCHEMA, sha256(names.encode()).hexdigest()[:12]) == (2, "8be34b23a5c2")
+    assert (SCHEMA, sha256(names.encode()).hexdigest()[:12]) == (3, "8be34b23a5c2")
 
 
 @pytest.mark.parametrize(("schema", "words"), [(SCHEMA + 1, "newer netplumb"), (0, "no netplumb wrote")])
