@@ -255,12 +255,55 @@ class Sysctl:
         return f"sysctl {self.name.replace('/', '.')} = {self.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that chooses the routing table, for what comes from `src` or goes to `dst`. Two that differ in preference
+    alone are the same rule in another place."""
+
+    rank: ClassVar[int] = 90
+
+    scope: Scope
+    preference: int
+    src: bytes | None = None
+    src_len: int = 0
+    dst: bytes | None = None
+    dst_len: int = 0
+    table: int = RT_TABLE_MAIN
+    suppress_prefix_len: int | None = None
+    suppress_group: int | None = None
+    protocol: int = RT_PROTOCOL
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        selected = (self.src, self.src_len, self.dst, self.dst_len)
+        return (Rule, self.scope, *selected, self.table, self.suppress_prefix_len, self.suppress_group, self.protocol)
+
+    @property
+    def words(self) -> str:
+        """The rule without its place."""
+        words = ["rule"]
+        if self.src is not None:
+            words.append(f"from {ip_words(self.src, self.src_len)}")
+        if self.dst is not None:
+            words.append(f"to {ip_words(self.dst, self.dst_len)}")
+        words.append(f"lookup {'main' if self.table == RT_TABLE_MAIN else self.table}")
+        if self.suppress_prefix_len is not None:
+            words.append(f"suppress_prefixlength {self.suppress_prefix_len}")
+        if self.suppress_group is not None:
+            words.append(f"suppress_ifgroup {self.suppress_group}")
+        return " ".join(words)
+
+    def __str__(self) -> str:
+        return f"{self.words} proto {_protocol_words(self.protocol)} preference {self.preference}"
+
+
 KernelObject: TypeAlias = (
     Link
     | LinkUp
     | Address
     | Neighbour
     | Route
+    | Rule
     | Sysctl
     | Tbf
     | IngressQdisc

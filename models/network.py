@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from netplumb.models.attachment import LabelKey, LabelValue, PoolName
 from netplumb.models.base import IPAddress, IPNetwork, Model
+from netplumb.models.policy import ForeignRule
 from netplumb.models.routing import parse_prefix
 
 
@@ -79,10 +80,11 @@ class Pool(Model):
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What others set up on the node. `accept_ra_interfaces` listen to router advertisements; `not_forwarding` carry
-    routes and forward nothing of IPv4."""
+    routes and forward nothing of IPv4; `rules` choose routing tables, in the kernel's order."""
 
     accept_ra_interfaces: tuple[str, ...] = ()
     not_forwarding: tuple[str, ...] = ()
+    rules: tuple[ForeignRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ class Node:
 
     `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
     which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6`
-    is False where the node has IPv6 switched off for new links. `around` is what others set up there; it concerns the
-    node's own objects and no attachment, and takes no part in comparison.
+    is False where the node has IPv6 switched off for new links. `workload_prefixes` hold
+    every workload's address, and `around` is what others set up there; both concern the node's own objects and no
+    attachment, and take no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -101,6 +104,7 @@ class Node:
     ipv6: bool = True
     isolate_node: bool = False
     isolate_workloads: bool = False
+    workload_prefixes: tuple[IPNetwork, ...] = field(default=(), compare=False)
     around: Surroundings = field(default_factory=Surroundings, compare=False)
 
 

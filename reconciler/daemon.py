@@ -129,6 +129,7 @@ class _Daemon:
         self._nodewide = NodeWide(
             settings=settings,
             node_addresses=self._desired.node_addresses,
+            prefixes=self._desired.allocator.prefixes,
             elements=lambda: self._results.elements(),
             left_alone=lambda: self._desired.unclaimed,
             record_sysctl=store.record_sysctl,

@@ -1,5 +1,5 @@
-"""Takes all that is netplumb's off a node: links, loopback addresses, the nftables table, namespaces that it made, the
-store. What is ours is read from the kernel's own marks, so that it works without a store too."""
+"""Takes all that is netplumb's off a node: links, loopback addresses, rules, the nftables table, namespaces that it
+made, the store. What is ours is read from the kernel's own marks, so that it works without a store too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import StepError
-from netplumb.models.kernel import Address, Link, Scope, Step, Sysctl, Verb
+from netplumb.models.kernel import Address, Link, Rule, Scope, Step, Sysctl, Verb
 from netplumb.models.naming import alias_of, key_of_alias
 from netplumb.models.nft import NftChain, NftSet
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
@@ -61,7 +61,7 @@ class Purge:
         steps += (
             Step(Verb.REMOVE, thing)
             for thing in observed.values()
-            if isinstance(thing, Address | NftSet | NftChain) and is_ours(thing)
+            if isinstance(thing, Address | Rule | NftSet | NftChain) and is_ours(thing)
         )
         steps += (
             Step(Verb.CHANGE, switch, there)
@@ -83,7 +83,7 @@ class Purge:
             netns, mark = attachment.spec.netns, alias_of(attachment.key)
             self._kernel.remove_namespace(netns.name, mark, attachment.netns_cookie)
         self._kernel.delete_table()
-        errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Sysctl)])
+        errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Rule | Sysctl)])
         self._store.erase()
         if errors:
             raise errors[0]

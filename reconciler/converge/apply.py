@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
-from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope, Step, Sysctl, Verb, scope_of
+from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule, Scope, Step, Sysctl, Verb, scope_of
 from netplumb.models.nft import NftChain, NftElement, NftSet
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
 from netplumb.reconciler.converge.observe import Observed
@@ -130,6 +130,8 @@ class _Run:
             for switch in _ipv6_switches(thing, observed):
                 self._write(step, switch)
             return encode.change_link(thing, observed)
+        if isinstance(thing, Rule):
+            return _rule_requests(step, thing)
         if not isinstance(thing, LinkUp | Address | Route | Neighbour | Tbf | IngressQdisc | Redirect):
             return None
         index = self._indexes.get((scope_of(thing), thing.link))
@@ -206,6 +208,14 @@ class _Run:
         self.applied.errors.append(step_error(step, reply.errno, reply.words))
 
 
+def _rule_requests(step: Step, rule: Rule) -> list[Request]:
+    if step.verb is Verb.REMOVE:
+        return encode.delete_rule(rule)
+    if step.verb is Verb.CHANGE and isinstance(step.observed, Rule):
+        return encode.move_rule(rule, step.observed)
+    return encode.add_rule(rule)
+
+
 def _ipv6_switches(desired: Link, observed: Link) -> Iterator[Sysctl]:
     """Those of the node's end that are to be on and are not; netlink cannot set them."""
     for name, wanted, there in (
@@ -261,8 +271,8 @@ def _is_done(step: Step, code: int) -> bool:
     """Whether the kernel's refusal says that there is nothing left to do."""
     if step.verb is Verb.REMOVE:
         return code in _GONE
-    if isinstance(step.thing, Route):
-        # A change of a route is an addition and a removal; the half that is done already is no failure.
+    if isinstance(step.thing, Route | Rule):
+        # A change of either is an addition and a removal; the half that is done already is no failure.
         return code == errno.EEXIST or (step.verb is Verb.CHANGE and code in _GONE)
     if isinstance(step.thing, Redirect):
         return step.verb is Verb.CHANGE and code in _GONE

@@ -253,7 +253,7 @@ class LinuxKernel:
                     yield route.dst, route.prefix_len, route.link
 
     def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
-        """What the node holds of the switches asked for, of loopback addresses and of our nftables table."""
+        """What the node holds of the switches asked for, of loopback addresses, of our rules and our nftables table."""
         observed: dict[Key, KernelObject] = {}
         for switch in switches:
             if (value := sysctls.read(switch.name)) is not None:
@@ -263,6 +263,9 @@ class LinuxKernel:
             observed[up.key] = up
         for address in dumps.addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
             observed[address.key] = address
+        for rule in dumps.rules(self._node, Scope.NODE):
+            # One that was left behind in another place is not wanted, and so it goes.
+            observed[rule.key if rule.key not in observed else (*rule.key, rule.preference)] = rule
         for thing in self._nftables.observe():
             observed[thing.key] = thing
         return observed

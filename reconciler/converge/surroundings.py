@@ -25,6 +25,7 @@ def read_surroundings(node: Channel) -> Surroundings:
     return Surroundings(
         accept_ra_interfaces=tuple(_with_switch("ipv6", "accept_ra", "1")),
         not_forwarding=tuple(_not_forwarding(node)),
+        rules=tuple(dumps.foreign_rules(node)),
     )
 
 

@@ -8,6 +8,7 @@ from netplumb.models.network import Node
 from netplumb.models.status import Condition
 
 FORWARDING_OFF = "ForwardingOff"
+POLICY_ROUTED = "PolicyRouted"
 
 
 def node_conditions(node: Node) -> Iterator[Condition]:
@@ -19,3 +20,10 @@ def node_conditions(node: Node) -> Iterator[Condition]:
             f"workload, answers included; where it should, run: sysctl -w {switches}"
         )
         yield Condition(FORWARDING_OFF, status=True, reason="InterfaceSwitch", message=message)
+    # Ours cannot be put before one that has the preference 0.
+    if rules := [r for r in node.around.rules if not r.preference and r.may_divert(node.workload_prefixes)]:
+        message = (
+            f"a routing rule takes traffic to workloads elsewhere ({'; '.join(map(str, rules))}); give it a preference "
+            "of 1 or more, so that netplumb's can stand before it"
+        )
+        yield Condition(POLICY_ROUTED, status=True, reason="RuleInTheWay", message=message)

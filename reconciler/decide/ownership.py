@@ -15,6 +15,7 @@ from netplumb.models.kernel import (
     LinkUp,
     Neighbour,
     Route,
+    Rule,
     Scope,
     Sysctl,
 )
@@ -32,7 +33,7 @@ def is_ours(thing: KernelObject) -> bool:
             return thing.scope is Scope.NODE and is_our_link(thing)
         case Address():
             return thing.protocol == ADDRESS_PROTOCOL
-        case Route() | Neighbour():
+        case Route() | Neighbour() | Rule():
             return thing.protocol == RT_PROTOCOL
         case NftSet() | NftChain() | NftElement():
             return True  # the whole table is ours

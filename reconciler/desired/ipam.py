@@ -12,11 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from itertools import islice
 from types import MappingProxyType
 
 from netplumb.models.attachment import AttachmentKey
-from netplumb.models.base import IPAddress
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
 from netplumb.models.network import Pool
 from netplumb.models.status import PoolUsage
@@ -28,6 +29,10 @@ FREED_KEPT = 1 << 16
 FREED_KEPT_OF_ENDLESS = 1 << 10
 ENDLESS = 1 << 40
 """A pool of this size is not walked to its end: at a thousand attachments a second that takes 34 years."""
+
+OUTSIDE_MOST = 64
+"""Prefixes outside of all pools, of each family, that the node has a rule for: the kernel goes through its rules one by
+one."""
 
 
 @dataclass(slots=True)
@@ -92,6 +97,8 @@ class Allocator:
         self._pools: list[_PoolState] = []
         self._holders: dict[IPAddress, AttachmentKey] = {}
         self.reservations = Reservations(clock)
+        self._prefixes: tuple[IPNetwork, ...] | None = None
+        self._outside: set[IPAddress] = set()
 
     def configure(
         self, pools: Iterable[Pool], cursors: Mapping[str, int], freed: Mapping[str, Iterable[IPAddress]]
@@ -105,6 +112,18 @@ class Allocator:
                 state.cursor, state.freed = before.cursor, before.freed
             state.held = sum(a.version == pool.version and a in pool.cidr for a in self._holders)
             self._pools.append(state)
+        self._outside = {a for a in self._holders if self._state_of(a) is None}
+        self._prefixes = None
+
+    def prefixes(self) -> tuple[IPNetwork, ...]:
+        """Where every address that is held lies: the pools, and what is outside of them, put together where it can be.
+        Of the latter not without end, since a rule of the node is made for each."""
+        if self._prefixes is None:
+            outside_v4 = collapse_addresses(IPv4Network(a) for a in self._outside if isinstance(a, IPv4Address))
+            outside_v6 = collapse_addresses(IPv6Network(a) for a in self._outside if isinstance(a, IPv6Address))
+            pools: tuple[IPNetwork, ...] = tuple(pool.cidr for pool in self.pools)
+            self._prefixes = (*pools, *islice(outside_v4, OUTSIDE_MOST), *islice(outside_v6, OUTSIDE_MOST))
+        return self._prefixes
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -202,6 +221,9 @@ class Allocator:
             if (state := self._state_of(address)) is not None:
                 state.freed.pop(int(address), None)
                 state.held += new
+            elif new:
+                self._outside.add(address)
+                self._prefixes = None
 
     def release(self, addresses: Iterable[IPAddress]) -> None:
         """Lets addresses go; they are given out again when no others are free."""
@@ -213,9 +235,14 @@ class Allocator:
 
     def _let_go(self, addresses: Iterable[IPAddress]) -> Iterator[tuple[IPAddress, _PoolState]]:
         for address in addresses:
-            if self._holders.pop(address, None) is not None and (state := self._state_of(address)) is not None:
+            if self._holders.pop(address, None) is None:
+                continue
+            if (state := self._state_of(address)) is not None:
                 state.held -= 1
                 yield address, state
+            else:
+                self._outside.discard(address)
+                self._prefixes = None
 
     def _state_of(self, address: IPAddress) -> _PoolState | None:
         return next((s for s in self._pools if address.version == s.pool.version and address in s.pool.cidr), None)

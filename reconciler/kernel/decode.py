@@ -6,11 +6,16 @@ Only the attributes that the models carry are read. Held equal to pyroute2's dec
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from struct import unpack_from
 
-from netplumb.models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Scope
+from netplumb.models.base import IPNetwork
+from netplumb.models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Rule, Scope
+from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.wire import Buffer, attributes, string
+
+_UNSET = 0xFFFFFFFF  # -1, as the kernel shows what a rule does not say
 
 
 def _u32(value: Buffer | None, default: int = 0) -> int:
@@ -144,6 +149,63 @@ def default_route_link(body: Buffer) -> int | None:
         return None
     oif = attributes(body, rt.RTMSG.size).get(rt.RTA_OIF)
     return _u32(oif) if oif is not None else None
+
+
+def rule(scope: Scope, body: Buffer) -> Rule | None:
+    """One of ours."""
+    _, dst_len, src_len, _, table, _, _ = rt.FIBRULE.unpack_from(body)
+    found = attributes(body, rt.FIBRULE.size)
+    if rule_protocol(found) != RT_PROTOCOL:
+        return None
+    src, dst = found.get(rt.FRA_SRC), found.get(rt.FRA_DST)
+    return Rule(
+        scope,
+        _u32(found.get(rt.FRA_PRIORITY)),
+        bytes(src) if src is not None else None,
+        src_len,
+        bytes(dst) if dst is not None else None,
+        dst_len,
+        _u32(found.get(rt.FRA_TABLE), table),
+        _unless_unset(found.get(rt.FRA_SUPPRESS_PREFIXLEN)),
+        _unless_unset(found.get(rt.FRA_SUPPRESS_IFGROUP)),
+    )
+
+
+def rule_protocol(found: Mapping[int, Buffer]) -> int:
+    protocol = found.get(rt.FRA_PROTOCOL)
+    return protocol[0] if protocol is not None else 0
+
+
+def foreign_rule(body: Buffer) -> ForeignRule | None:
+    """One of others, with what tells whom it may concern."""
+    family, dst_len, src_len, tos, table, action, flags = rt.FIBRULE.unpack_from(body)
+    found = attributes(body, rt.FIBRULE.size)
+    if family not in (rt.AF_INET, rt.AF_INET6) or rule_protocol(found) == RT_PROTOCOL:
+        return None
+    known = {rt.FRA_PRIORITY, rt.FRA_SRC, rt.FRA_DST, rt.FRA_TABLE, rt.FRA_PROTOCOL, rt.FRA_SUPPRESS_PREFIXLEN}
+    return ForeignRule(
+        version=4 if family == rt.AF_INET else 6,
+        preference=_u32(found.get(rt.FRA_PRIORITY)),
+        src=_network(found[rt.FRA_SRC], src_len) if rt.FRA_SRC in found else None,
+        dst=_network(found[rt.FRA_DST], dst_len) if rt.FRA_DST in found else None,
+        table=_u32(found.get(rt.FRA_TABLE), table),
+        looks_up=action == rt.FR_ACT_TO_TBL and rt.FRA_L3MDEV not in found,
+        ends=action not in (rt.FR_ACT_TO_TBL, rt.FR_ACT_NOP),
+        inverted=bool(flags & rt.FIB_RULE_INVERT),
+        fwmark=_u32(found.get(rt.FRA_FWMARK)),
+        oif=string(found.get(rt.FRA_OIFNAME)),
+        iif=string(found.get(rt.FRA_IIFNAME)),
+        selects_more=bool(tos or found.keys() - known),
+    )
+
+
+def _network(ip: Buffer, prefix_len: int) -> IPNetwork:
+    return ip_network((bytes(ip), prefix_len), strict=False)
+
+
+def _unless_unset(value: Buffer | None) -> int | None:
+    number = _u32(value, _UNSET)
+    return number if number != _UNSET else None
 
 
 def neighbour(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Neighbour | None:

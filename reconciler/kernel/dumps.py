@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from netplumb.models.kernel import Address, Neighbour, Route, Scope
+from netplumb.models.kernel import Address, Neighbour, Route, Rule, Scope
+from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel import decode, encode
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import Channel
@@ -26,6 +27,18 @@ def addresses(channel: Channel, scope: Scope, names: Mapping[int, str]) -> list[
 def routes(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Route]:
     """`body` is of `encode.dump_routes`."""
     return _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names)
+
+
+def rules(channel: Channel, scope: Scope) -> list[Rule]:
+    """Ours, of both families, in their order."""
+    found = channel.dump(rt.RTM_GETRULE, encode.dump_rules())
+    return [rule for _, message in found if (rule := decode.rule(scope, message)) is not None]
+
+
+def foreign_rules(channel: Channel) -> list[ForeignRule]:
+    """Those of others, of both families, in their order."""
+    found = channel.dump(rt.RTM_GETRULE, encode.dump_rules())
+    return [rule for _, message in found if (rule := decode.foreign_rule(message)) is not None]
 
 
 def neighbours(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Neighbour]:

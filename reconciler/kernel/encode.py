@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from netplumb.models.kernel import Address, Link, Neighbour, Route
+from netplumb.models.kernel import Address, Link, Neighbour, Route, Rule
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.wire import Request, attribute, text
 
@@ -213,6 +213,38 @@ def _route(route: Route, index: int) -> bytes:
     if route.metric:
         body += _u32(rt.RTA_PRIORITY, route.metric)
     return body
+
+
+def add_rule(rule: Rule) -> list[Request]:
+    return [Request(rt.RTM_NEWRULE, rt.NLM_F_CREATE | rt.NLM_F_EXCL, _rule(rule))]
+
+
+def delete_rule(rule: Rule) -> list[Request]:
+    """The first by preference of those that are like it, if its own is 0: the kernel takes that for any."""
+    return [Request(rt.RTM_DELRULE, 0, _rule(rule))]
+
+
+def move_rule(desired: Rule, observed: Rule) -> list[Request]:
+    """A rule cannot be moved, so it stands in both places for a moment, and at no time in none."""
+    return add_rule(desired) + delete_rule(observed)
+
+
+def _rule(rule: Rule) -> bytes:
+    family = rt.family_of(rule.src or rule.dst or bytes(4))
+    body = rt.FIBRULE.pack(family, rule.dst_len, rule.src_len, 0, 0, rt.FR_ACT_TO_TBL, 0)
+    for type_, ip in ((rt.FRA_SRC, rule.src), (rt.FRA_DST, rule.dst)):
+        if ip is not None:
+            body += attribute(type_, ip)
+    body += _u32(rt.FRA_PRIORITY, rule.preference) + _u32(rt.FRA_TABLE, rule.table)
+    if rule.suppress_prefix_len is not None:
+        body += _u32(rt.FRA_SUPPRESS_PREFIXLEN, rule.suppress_prefix_len)
+    if rule.suppress_group is not None:
+        body += _u32(rt.FRA_SUPPRESS_IFGROUP, rule.suppress_group)
+    return body + attribute(rt.FRA_PROTOCOL, bytes((rule.protocol,)))
+
+
+def dump_rules() -> bytes:
+    return rt.FIBRULE.pack(rt.AF_UNSPEC, 0, 0, 0, 0, 0, 0)
 
 
 def add_neighbour(neighbour: Neighbour, index: int) -> list[Request]:

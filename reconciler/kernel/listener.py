@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from netplumb.models.errors import Terminal, errno_name
-from netplumb.models.kernel import Link, Scope
+from netplumb.models.kernel import RT_PROTOCOL, Link, Scope
 from netplumb.reconciler.kernel import decode, tc
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
@@ -26,8 +26,8 @@ NETLINK_LISTEN_ALL_NSID = 8
 SO_RCVBUFFORCE = 33
 
 # enum rtnetlink_groups, include/uapi/linux/rtnetlink.h: LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR,
-# IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NSID
-_GROUPS = (1, 3, 4, 5, 7, 9, 11, 24, 25, 28)
+# IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NSID, IPV4_RULE, IPV6_RULE
+_GROUPS = (1, 3, 4, 5, 7, 9, 11, 24, 25, 28, 8, 19)
 _RECEIVE_BYTES = 1 << 15
 _BUFFER_BYTES = 8 << 20
 NODE_NSID = -1
@@ -41,6 +41,7 @@ class Subject(IntEnum):
     NETCONF = 4
     NSID = 5
     TC = 6
+    RULE = 7
 
 
 _SUBJECTS = {
@@ -59,6 +60,8 @@ _SUBJECTS = {
     rt.RTM_DELQDISC: Subject.TC,
     rt.RTM_NEWTFILTER: Subject.TC,
     rt.RTM_DELTFILTER: Subject.TC,
+    rt.RTM_NEWRULE: Subject.RULE,
+    rt.RTM_DELRULE: Subject.RULE,
 }
 _DELETIONS = frozenset(
     {
@@ -69,6 +72,7 @@ _DELETIONS = frozenset(
         rt.RTM_DELNSID,
         rt.RTM_DELQDISC,
         rt.RTM_DELTFILTER,
+        rt.RTM_DELRULE,
     }
 )
 # What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
@@ -122,6 +126,10 @@ class Event:
             return {}
         found = attributes(self.body, 4)
         return {name: bool(_s32(found[number])) for number, name in names.items() if number in found}
+
+    def is_our_rule(self) -> bool:
+        """Whether a RULE event tells of one of ours."""
+        return decode.rule_protocol(attributes(self.body, rt.FIBRULE.size)) == RT_PROTOCOL
 
     def destination(self) -> bytes | None:
         """The destination of a route to one host."""
@@ -197,6 +205,8 @@ def _event(subject: Subject, type_: int, flags: int, nsid: int, body: Buffer, *,
             index = _s32(attributes(body, 4).get(NETCONFA_IFINDEX))
         case Subject.TC:
             index = tc.index_of(body)
+        case Subject.RULE:
+            pass  # it is bound to no interface
         case Subject.NSID:
             index = _s32(attributes(body, 4).get(rt.NETNSA_NSID))
     return Event(subject, type_ in _DELETIONS, nsid, index, by_kernel, bool(flags & rt.NLM_F_REPLACE), up, body)

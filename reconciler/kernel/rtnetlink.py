@@ -27,6 +27,9 @@ RTM_GETROUTE: int = rtnl.RTM_GETROUTE
 RTM_NEWNEIGH: int = rtnl.RTM_NEWNEIGH
 RTM_DELNEIGH: int = rtnl.RTM_DELNEIGH
 RTM_GETNEIGH: int = rtnl.RTM_GETNEIGH
+RTM_NEWRULE: int = rtnl.RTM_NEWRULE
+RTM_DELRULE: int = rtnl.RTM_DELRULE
+RTM_GETRULE: int = rtnl.RTM_GETRULE
 RTM_NEWQDISC: int = rtnl.RTM_NEWQDISC
 RTM_DELQDISC: int = rtnl.RTM_DELQDISC
 RTM_GETQDISC: int = rtnl.RTM_GETQDISC
@@ -102,6 +105,11 @@ RTN_UNICAST = 1
 RTN_LOCAL = 2
 RTM_F_CLONED = 0x200
 
+FRA_DST, FRA_SRC, FRA_IIFNAME, FRA_PRIORITY, FRA_FWMARK = 1, 2, 3, 6, 10  # include/uapi/linux/fib_rules.h
+FRA_SUPPRESS_IFGROUP, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_OIFNAME, FRA_L3MDEV, FRA_PROTOCOL = 13, 14, 15, 17, 19, 21
+FR_ACT_TO_TBL, FR_ACT_NOP = 1, 3
+FIB_RULE_INVERT = 0x2
+
 NDA_DST, NDA_LLADDR, NDA_IFINDEX, NDA_PROTOCOL = _numbers(ndmsg, "NDA_DST", "NDA_LLADDR", "NDA_IFINDEX", "NDA_PROTOCOL")
 NUD_PERMANENT = 0x80
 NTF_PROXY = 0x08
@@ -111,6 +119,7 @@ IFINFOMSG = Struct("=BxHiII")  # family, type, index, flags, change
 IFADDRMSG = Struct("=BBBBI")  # family, prefix length, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 RTNEXTHOP = Struct("=HxxI")  # length, index
+FIBRULE = Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
 NDMSG = Struct("=BxxxiHBB")  # family, index, state, flags, type
 
 

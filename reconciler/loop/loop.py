@@ -153,7 +153,7 @@ class Loop:
             self.resync()
 
     def _slice(self) -> None:
-        if self._node_marked:
+        if self._node_marked or self._nodewide.is_outdated:
             self._node_marked = False
             self._converge_node()
         ends = time.monotonic() + SLICE_S

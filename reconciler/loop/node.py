@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from netplumb.models.base import IPAddress
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
 from netplumb.models.kernel import KernelObject, Step, Sysctl, Verb, kind_of
 from netplumb.models.network import Node
@@ -71,6 +71,7 @@ class NodeWide:
         *,
         settings: Settings,
         node_addresses: Callable[[], Iterable[IPAddress]],
+        prefixes: Callable[[], tuple[IPNetwork, ...]],
         elements: Callable[[], Iterable[NftElement]],
         record_sysctl: Callable[[str, str], None],
         left_alone: Callable[[], Iterable[str]] = tuple,
@@ -78,6 +79,7 @@ class NodeWide:
         self.settings = settings
         self.may_remove = False
         self._node_addresses = node_addresses
+        self._prefixes = prefixes
         self._elements = elements
         self._left_alone = left_alone
         self._compared_reading = 0
@@ -88,6 +90,11 @@ class NodeWide:
         self.failures = 0
         self.conditions: tuple[Condition, ...] = ()
         self._fights: Fights[str] = Fights()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether workloads came to lie where they did not at the last pass, or do no more."""
+        return self._prefixes() != self.node.workload_prefixes
 
     @property
     def retry_after_s(self) -> float | None:
@@ -104,6 +111,7 @@ class NodeWide:
         node = replace(
             self.node,
             node_addresses=tuple(self._node_addresses()),
+            workload_prefixes=self._prefixes(),
             masquerade=self.settings.masquerade,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,

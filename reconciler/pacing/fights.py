@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from netplumb.models.kernel import KernelObject, Link, Scope, Sysctl, kind_of, scope_of
+from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Sysctl, kind_of, scope_of
 from netplumb.models.nft import NftChain
 from netplumb.reconciler.pacing.backoff import backoff_s
 
@@ -114,6 +114,8 @@ def subject_of(thing: KernelObject) -> str:
             words = f"link {thing.name}"
         case Sysctl():
             words = f"sysctl {thing.name.replace('/', '.')}"
+        case Rule():
+            words = thing.words
         case NftChain():
             words = f"nft chain inet netplumb {thing.name}"
         case _:

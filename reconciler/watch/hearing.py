@@ -42,6 +42,10 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         heard.events += 1
         if event.nsid == NODE_NSID and _marks_node(event):
             heard.node = True
+        if event.subject is Subject.RULE:
+            if event.nsid != NODE_NSID and event.deleted and event.is_our_rule():
+                heard.keys.update(hints.in_namespace(event.nsid))
+            continue
         if event.subject is Subject.NSID:
             heard.keys.update(hints.in_namespace(event.index))
             continue
@@ -93,7 +97,9 @@ def _marks_node_by_foreign_link(event: Event) -> bool:
 
 
 def _marks_node(event: Event) -> bool:
-    """Whether node-wide objects may be damaged: what is on the loopback, and the forwarding switches."""
+    """Whether node-wide objects may be damaged: what is on the loopback, the forwarding switches, and rules."""
+    if event.subject is Subject.RULE:
+        return True
     if event.subject is Subject.NETCONF:
         return event.index <= 0  # NETCONFA_IFINDEX_ALL and _DEFAULT
     if event.index != LO_INDEX or event.subject not in (Subject.LINK, Subject.ADDRESS):

@@ -12,7 +12,17 @@ from time import perf_counter
 from netplumb.models.attachment import Attachment, AttachmentSpec, NetnsRef
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.errors import NotANetworkNamespace, StepError
-from netplumb.models.kernel import RT_PROTOCOL, Address, KernelObject, Link, Route, Scope
+from netplumb.models.kernel import (
+    RT_PROTOCOL,
+    RT_TABLE_LOCAL,
+    RT_TABLE_MAIN,
+    Address,
+    KernelObject,
+    Link,
+    Route,
+    Rule,
+    Scope,
+)
 from netplumb.models.naming import workload_mac
 from netplumb.reconciler.converge.observe import observe
 from netplumb.reconciler.kernel import decode, dumps, encode
@@ -25,6 +35,7 @@ from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
 from tests.e2e.hosts import Host
 
 Sight = frozenset[object]
+_OF_THE_KERNEL = (RT_TABLE_LOCAL, RT_TABLE_MAIN, 253)
 NOTHING: Sight = frozenset()
 
 
@@ -43,6 +54,8 @@ class Eyes:
                 return self.attachment(victim)
             case Group.LOOPBACK:
                 return self._loopback() | self._routes()
+            case Group.RULES:
+                return frozenset(rule.key for rule in self._rules_in_front())
             case Group.FORWARDING:
                 return frozenset((name, Path("/proc/sys", name).read_text()) for name in FORWARDING)
             case Group.TABLE:
@@ -74,6 +87,12 @@ class Eyes:
         _, up = decode.link(Scope.NODE, reply.parts[0][1])
         addresses = dumps.addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"})
         return frozenset((up, *(address for address in addresses if _is_ours(address))))
+
+    def _rules_in_front(self) -> list[Rule]:
+        """Those of ours, if none of others stands before one of them."""
+        ours = dumps.rules(self._channel, Scope.NODE)
+        foreign = [rule.preference for rule in dumps.foreign_rules(self._channel) if rule.table not in _OF_THE_KERNEL]
+        return [rule for rule in ours if rule.preference < min(foreign, default=rule.preference + 1)]
 
     def _routes(self) -> Sight:
         """Every route of ours, by its destination and the source that it prefers."""

@@ -31,6 +31,7 @@ class Group(Enum):
 
     ATTACHMENT = "attachment"  # each time another one
     LOOPBACK = "loopback"
+    RULES = "rules"
     FORWARDING = "forwarding"
     TABLE = "table"
 
@@ -64,6 +65,7 @@ class Damage:
 
 
 OTHER_MAC = "02:00:00:00:00:77"
+RULE_PREFERENCE = 1078
 FIRST_HOP_V4, FIRST_HOP_V6 = "169.254.77.1", "fe80::1"
 
 
@@ -156,6 +158,25 @@ def _on_the_node() -> Iterator[Damage]:
         ("loopback down", "ip link set lo down", "RTM_NEWLINK", "set up, and its addresses added"),
     ):
         yield Damage(name, Place.NODE, (command,), told_by, repaired, group=Group.LOOPBACK)
+    for family, address in (("IPv4", "{node_v4}"), ("IPv6", "{node_v6}")):
+        flag = f"-{family[-1]}"
+        yield Damage(
+            f"{family} rule of the pool deleted",
+            Place.NODE,
+            (f"ip {flag} rule delete preference {RULE_PREFERENCE}",),
+            "RTM_DELRULE",
+            "added",
+            group=Group.RULES,
+        )
+        yield Damage(
+            f"{family} rule of another put before that of the pool",
+            Place.NODE,
+            (f"ip {flag} rule add from {address} lookup 4242",),
+            "RTM_NEWRULE",
+            "ours is put before the foreign one, which stays",
+            group=Group.RULES,
+            undo=(f"ip {flag} rule delete from {address} lookup 4242",),
+        )
     for family, switch in (("IPv4", "net.ipv4.ip_forward"), ("IPv6", "net.ipv6.conf.all.forwarding")):
         yield Damage(
             f"{family} forwarding switched off",

@@ -84,6 +84,7 @@ class Victim:
             "routes": sorted(
                 _route_words(route) for host in (self.node, self.workload) for route in host.routes() if _is_ours(route)
             ),
+            "rules": [_rule_words(self.node, family) for family in (4, 6)],
             "neighbours": sorted(
                 str(entry) for host in (self.node, self.workload) for entry in host.ip("neighbour show nud permanent")
             ),
@@ -123,6 +124,13 @@ def _link_words(host: Host, name: str) -> str:
     link = host.link(name)
     fields = [link.get(field) for field in ("ifname", "address", "mtu", "group", "ifalias", "inet6_addr_gen_mode")]
     return str([*fields, "UP" in link["flags"]])
+
+
+def _rule_words(host: Host, family: int) -> str:
+    """Where ours lead, in the order of the kernel, and whether they all come before those of others."""
+    rules = [rule for rule in host.ip(f"-{family} rule") if rule["protocol"] != "kernel"]
+    ours = [rule for rule in rules if rule["protocol"] == "78"]
+    return str([sorted(str(rule.get("dst")) for rule in ours), rules[: len(ours)] == ours])
 
 
 def _route_words(route: dict[str, object]) -> str:

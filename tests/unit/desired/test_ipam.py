@@ -57,6 +57,22 @@ def test_network_broadcast_first_and_reserved_addresses_are_never_given() -> Non
     assert addresses == ["10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.0.6"]
 
 
+def test_where_every_address_lies() -> None:
+    """The pools, and what is held outside of them, put together; not without end, and no more once it is let go."""
+    made = allocator(pool("10.0.0.0/29"), pool("fd00::/64"))
+    pools = made.prefixes()
+    assert list(map(str, pools)) == ["10.0.0.0/29", "fd00::/64"]
+    outside = [ip_address(it) for it in ("192.0.2.4", "192.0.2.5", "10.0.0.2", "2001:db8::7")]
+    made.hold(KEY, outside)
+    assert list(map(str, made.prefixes()[2:])) == ["192.0.2.4/31", "2001:db8::7/128"]
+    made.configure([pool("192.0.2.0/28")], {}, {})
+    assert list(map(str, made.prefixes())) == ["192.0.2.0/28", "10.0.0.2/32", "2001:db8::7/128"]
+    made.release(outside)
+    assert list(map(str, made.prefixes())) == ["192.0.2.0/28"]
+    made.hold(KEY, [ip_address(f"198.51.{number}.1") for number in range(200)])
+    assert len(made.prefixes()) == 1 + ipam.OUTSIDE_MOST
+
+
 def test_an_ipv6_pool_has_no_broadcast_address() -> None:
     """The last address of an IPv6 prefix is as good as any; the first two are the routers'."""
     assert every(allocator(pool("fd00::/126")), 6) == ["fd00::2", "fd00::3"]

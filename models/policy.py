@@ -1,0 +1,55 @@
+"""Rules of others that choose routing tables, as far as they may concern workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from netplumb.models.base import IPNetwork
+from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
+
+_HARMLESS_TABLES = (RT_TABLE_LOCAL, RT_TABLE_MAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRule:
+    """`looks_up` a table, or `ends` the search in another way; `selects_more` than by source and destination."""
+
+    version: int
+    preference: int
+    src: IPNetwork | None = None
+    dst: IPNetwork | None = None
+    table: int = RT_TABLE_MAIN
+    looks_up: bool = True
+    ends: bool = False
+    inverted: bool = False
+    fwmark: int = 0
+    iif: str = ""
+    oif: str = ""
+    selects_more: bool = False
+
+    def may_divert(self, prefixes: Iterable[IPNetwork]) -> bool:
+        """Whether it may take traffic to one of these prefixes off the main table, where our routes are. What somebody
+        marked, or bound to an interface, he means to have elsewhere."""
+        if not (self.ends or (self.looks_up and self.table not in _HARMLESS_TABLES)):
+            return False
+        if self.inverted:
+            return True
+        if self.fwmark or self.oif:
+            return False
+        return self.dst is None or any(it.version == self.version and it.overlaps(self.dst) for it in prefixes)
+
+    def __str__(self) -> str:
+        """As `ip rule` shows it, in essence."""
+        words = [f"{self.preference}:"]
+        if self.inverted:
+            words.append("not")
+        words.append(f"from {self.src or 'all'}")
+        if self.dst is not None:
+            words.append(f"to {self.dst}")
+        for name, value in (("fwmark", hex(self.fwmark) if self.fwmark else ""), ("iif", self.iif), ("oif", self.oif)):
+            if value:
+                words.append(f"{name} {value}")
+        if self.looks_up:
+            words.append(f"lookup {self.table}")
+        return " ".join(words)

@@ -1,0 +1,35 @@
+"""PURE: the rules that keep traffic to workloads on the main table, where our routes are, whatever tables others have
+rules for: `from <an address of the node> lookup T`, as for a second uplink, `not fwmark M lookup T`, as VPNs have.
+
+They stand at one place unless a rule that may divert such traffic stands before it; then they go before that one. Not
+at the very front, where rules that are added without a preference would come behind one another and no more before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplumb.models.kernel import Rule, Scope
+from netplumb.models.network import Node
+
+RULE_PREFERENCE = 1078
+"""Behind 1000, where the kernel puts its rule for VRFs, which are to stay apart."""
+
+
+def render_policy(node: Node) -> Iterator[Rule]:
+    for prefix in node.workload_prefixes:
+        if prefix.version == 4 or node.ipv6:
+            yield Rule(
+                Scope.NODE,
+                preference(node, prefix.version),
+                dst=prefix.network_address.packed,
+                dst_len=prefix.prefixlen,
+            )
+
+
+def preference(node: Node, version: int) -> int:
+    """Before whatever of others may divert traffic to workloads, if there is room."""
+    diverting = (
+        r.preference for r in node.around.rules if r.version == version and r.may_divert(node.workload_prefixes)
+    )
+    return max(0, min(RULE_PREFERENCE, min(diverting, default=RULE_PREFERENCE + 1) - 1))

@@ -1,0 +1,188 @@
+"""Rules of the node that choose routing tables, as multi-uplink guides and VPNs have them: traffic to workloads stays
+on our routes, whoever put his rule where."""
+
+from __future__ import annotations
+
+import pytest
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.reconciler.decide.render.policy import RULE_PREFERENCE
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
+from tests.e2e.daemons import Daemon
+from tests.e2e.echoes import ask, serving
+from tests.e2e.hosts import Host
+from tests.e2e.test_guards import spoofed
+from tests.e2e.waiting import until
+from tests.e2e.wishes import attach, detach, texts
+
+PORT, HOST_PORT = 9400, 8400
+TABLE = 4242
+TO_POOLS = {"10.213.0.0", "fd13::"}
+
+FOREIGN_RULES = {
+    "from the node's address": ("from {node_v4} lookup 4242", "from {node_v6} lookup 4242"),
+    "from the pool": ("from 10.213.0.0/24 lookup 4242", "from fd13::/64 lookup 4242"),
+    "from anybody": ("from all lookup 4242 preference 100", "from all lookup 4242 preference 100"),
+    "a VPN": ("not fwmark 51820 lookup 4242", "not fwmark 51820 lookup 4242"),
+    "at the very front": ("from all lookup 4242 preference 1", "from all lookup 4242 preference 1"),
+    "by an interface": ("iif {uplink} lookup 4242 preference 50", "iif {uplink} lookup 4242 preference 50"),
+    "unreachable": ("from {node_v4} unreachable preference 9", "from {node_v6} unreachable preference 9"),
+}
+
+
+@pytest.fixture
+def second_table(node: Host) -> None:
+    """A table with a default route, as of a second uplink. Nobody at its end knows any workload."""
+    node.ip(f"-4 route add default via {OUTSIDE_V4} table {TABLE}")
+    node.ip(f"-6 route add default via {OUTSIDE_V6} table {TABLE}")
+
+
+def add_rules(node: Host, rules: tuple[str, str]) -> None:
+    for family, rule in zip((4, 6), rules, strict=True):
+        node.ip(f"-{family} rule add {rule.format(node_v4=NODE_V4, node_v6=NODE_V6, uplink=UPLINK)}")
+
+
+def ours(node: Host) -> list[tuple[str, int]]:
+    """Destinations and preferences of our rules."""
+    listed = node.ip("-4 rule") + node.ip("-6 rule")
+    return [(rule["dst"], rule["priority"]) for rule in listed if rule["protocol"] == "78"]
+
+
+def order(node: Host, family: int) -> list[bool]:
+    """Which of the rules are ours, in the order in which the kernel asks them, less its own."""
+    return [rule["protocol"] == "78" for rule in node.ip(f"-{family} rule") if rule["protocol"] != "kernel"]
+
+
+async def assert_all_ways_open(
+    node: Host, outside: Host, web: Host, db: Host, addresses: tuple[str, ...], *, outward: bool = True
+) -> None:
+    """The node, by each of its addresses, workloads and the outside reach the workload, and it reaches them."""
+    with serving(web, PORT), serving(db, PORT), serving(outside, PORT), serving(node, PORT):
+        for protocol in ("tcp", "udp"):
+            nodes, outsides = ((NODE_V4, "10.213.0.1"), (NODE_V6, "fd13::1")), (OUTSIDE_V4, OUTSIDE_V6)
+            for address, (own, own_in_pool), out in zip(addresses, nodes, outsides, strict=True):
+                for source, target, bind in (
+                    (node, address, ""),
+                    (node, address, own),
+                    (db, address, ""),
+                    (web, own_in_pool, ""),
+                    *([(web, out, "")] if outward else []),
+                ):
+                    assert ask(source, target, PORT, protocol, bind=bind), f"{source.name} → {target} {protocol} {bind}"
+                if protocol == "tcp" and outward:
+                    assert ask(outside, own, HOST_PORT), f"outside → {own}"
+
+
+@pytest.mark.parametrize("rules", FOREIGN_RULES.values(), ids=FOREIGN_RULES)
+@pytest.mark.parametrize("first", ["the rule", "netplumb"])
+@pytest.mark.usefixtures("second_table")
+async def test_traffic_to_workloads_stays_on_our_routes(
+    node: Host, outside: Host, web: Host, db: Host, start_daemon: StartDaemon, rules: tuple[str, str], first: str
+) -> None:
+    """Whether the foreign rule was there before or comes later, with a preference or without one. What a workload sends
+    from its own address is not taken for spoofed."""
+    if first == "the rule":
+        add_rules(node, rules)
+    daemon = await start_daemon()
+    async with daemon.client() as client:
+        addresses = texts(await client.attach(attach(web, ports=(f"{HOST_PORT}:{PORT}/tcp",))))
+        await client.attach(attach(db))
+        if first == "netplumb":
+            add_rules(node, rules)
+        await until(lambda: all(order(node, family)[0] for family in (4, 6)), "ours is before the foreign one")
+        # What the foreign rule says of other traffic holds.
+        outward = "unreachable" not in rules[0]
+        await assert_all_ways_open(node, outside, web, db, addresses, outward=outward)
+        assert spoofed(node) == 0
+        assert (await client.check("web")).in_sync
+        assert not (await client.plan()).changes
+
+
+@pytest.fixture
+async def attached(client: AsyncClient, web: Host) -> tuple[str, ...]:
+    return texts(await client.attach(attach(web, ports=(f"{HOST_PORT}:{PORT}/tcp",))))
+
+
+async def test_one_place_unless_it_must_be_another(node: Host, daemon: Daemon) -> None:
+    """Ours stand where they do not come before what leaves workloads alone, and go back when what they had to precede
+    is gone."""
+    at_home = [("10.213.0.0", RULE_PREFERENCE), ("fd13::", RULE_PREFERENCE)]
+    assert ours(node) == at_home
+    for harmless in ("fwmark 7 lookup 4242", "oif up0 lookup 4242", "to 192.0.2.0/24 lookup 4242", "lookup main"):
+        for family in (4, 6) if "192" not in harmless else (4,):
+            node.ip(f"-{family} rule add {harmless} preference 50")
+    node.ip("-4 rule add from 203.0.113.7 lookup 4242 preference 500")
+    await until(lambda: ours(node) == [("10.213.0.0", 499), at_home[1]], "it goes before that one, and not further")
+    node.ip("-4 rule delete preference 500")
+    await until(lambda: ours(node) == at_home, "it is back in its place")
+    assert daemon.running
+
+
+async def test_a_program_that_adds_rules_again_and_again(node: Host, client: AsyncClient) -> None:
+    """Each that comes without a preference is put before ours by the kernel, and ours before it, in the order in which
+    they would be without us."""
+    for table in (100, 101, 102):
+        node.ip(f"-4 rule add from {NODE_V4} lookup {table}")
+        await until(lambda: order(node, 4)[0], "ours is before it")
+    foreign = [rule["table"] for rule in node.ip("-4 rule") if rule["protocol"] == "unspec"]
+    assert foreign == ["102", "101", "100"]
+    assert (await client.status()).ready
+
+
+async def test_addresses_outside_of_pools_have_rules_too(
+    client: AsyncClient, daemon: Daemon, node: Host, outside: Host, web: Host, second_table: None
+) -> None:
+    """A static address that no pool holds, and one whose pool was taken away, for as long as they are held."""
+    add_rules(node, FOREIGN_RULES["from the node's address"])
+    static = ("198.51.100.7", "2001:db8:77::7")
+    await client.attach(attach(web, addresses=static))
+    with serving(web, PORT):
+        for address, own in zip(static, (NODE_V4, NODE_V6), strict=True):
+            for protocol in ("tcp", "udp"):
+                assert ask(node, address, PORT, protocol, bind=own)
+    assert {"198.51.100.7", "2001:db8:77::7"} <= {dst for dst, _ in ours(node)}
+    await client.detach(detach("web"))
+    await until(lambda: {dst for dst, _ in ours(node)} == TO_POOLS, "their rules go with them")
+    kept = texts(await client.attach(attach(web)))
+    daemon.configure(pools=("10.214.0.0/24", "fd14::/64"))
+    daemon.reload()
+    await until(lambda: {dst for dst, _ in ours(node)} == {"10.214.0.0", "fd14::", *kept}, "rules for what is left")
+    with serving(web, PORT):
+        for address, own in zip(kept, (NODE_V4, NODE_V6), strict=True):
+            assert ask(node, address, PORT, "udp", bind=own)
+    assert outside.exists
+
+
+async def test_a_rule_that_cannot_be_preceded_is_told(client: AsyncClient, node: Host) -> None:
+    """One with the preference 0 is named by a condition of the node, which goes with it."""
+    node.ip("-4 rule add from 192.0.2.0/24 lookup 4242 preference 0")
+
+    async def told() -> str:
+        return next((it.message for it in (await client.status()).conditions if it.type == "PolicyRouted"), "")
+
+    await until(told, "it is told")
+    assert "0: from 192.0.2.0/24 lookup 4242" in await told()
+    node.ip("-4 rule delete from 192.0.2.0/24 lookup 4242")
+
+    async def over() -> bool:
+        return not await told()
+
+    await until(over, "it is over")
+
+
+async def test_rules_survive_the_daemon_and_go_with_the_purge(
+    daemon: Daemon, client: AsyncClient, node: Host, attached: tuple[str, ...]
+) -> None:
+    """Those of others stay, whatever becomes of ours."""
+    node.ip("-4 rule add to 10.213.0.0/24 lookup main preference 1100")
+    node.ip("-6 rule add to fd13::/64 lookup main preference 1100")
+    before = ours(node)
+    daemon.terminate()
+    assert ours(node) == before
+    await daemon.start()
+    assert ours(node) == before
+    daemon.terminate()
+    assert daemon.purge(answer="y\n").returncode == 0
+    assert ours(node) == []
+    for family in (4, 6):
+        assert [rule["priority"] for rule in node.ip(f"-{family} rule") if rule["protocol"] != "kernel"] == [1100]

@@ -1,0 +1,89 @@
+"""Routing rules: which of others may divert traffic to workloads, and where ours stand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from netplumb.models.kernel import RT_PROTOCOL, RT_TABLE_LOCAL, RT_TABLE_MAIN, Rule
+from netplumb.models.network import Node, Surroundings
+from netplumb.models.policy import ForeignRule
+from netplumb.reconciler.decide.nodeconditions import node_conditions
+from netplumb.reconciler.decide.render.policy import RULE_PREFERENCE, render_policy
+
+V4, V6 = ip_network("10.99.0.0/16"), ip_network("fd99::/64")
+NODE = Node(workload_prefixes=(V4, V6))
+DIVERTING = ForeignRule(4, 200, src=ip_network("192.0.2.1/32"), table=100)
+
+
+def beside(*rules: ForeignRule, ipv6: bool = True) -> Node:
+    return replace(NODE, around=Surroundings(rules=rules), ipv6=ipv6)
+
+
+def places(node: Node) -> list[int]:
+    return [rule.preference for rule in render_policy(node)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        DIVERTING,
+        replace(DIVERTING, src=None),
+        replace(DIVERTING, dst=ip_network("10.99.7.0/24")),
+        replace(DIVERTING, dst=ip_network("10.0.0.0/8")),
+        replace(DIVERTING, fwmark=51820, inverted=True),
+        replace(DIVERTING, dst=ip_network("192.0.2.0/24"), inverted=True),
+        replace(DIVERTING, iif="up0"),
+        replace(DIVERTING, looks_up=False, ends=True),
+        replace(DIVERTING, table=RT_TABLE_MAIN, looks_up=False, ends=True),
+    ],
+    ids=str,
+)
+def test_ours_go_before_what_may_divert(rule: ForeignRule) -> None:
+    """Also where it takes only some of the traffic to some of the workloads."""
+    assert places(beside(rule)) == [199, RULE_PREFERENCE]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        replace(DIVERTING, dst=ip_network("192.0.2.0/24")),
+        replace(DIVERTING, fwmark=7),
+        replace(DIVERTING, oif="up0"),
+        replace(DIVERTING, table=RT_TABLE_MAIN),
+        replace(DIVERTING, table=RT_TABLE_LOCAL),
+        replace(DIVERTING, looks_up=False),  # a VRF's, or one that does nothing
+        replace(DIVERTING, preference=RULE_PREFERENCE + 1),
+    ],
+    ids=str,
+)
+def test_ours_stay_behind_what_does_not(rule: ForeignRule) -> None:
+    """What is marked or bound to an interface is meant to go elsewhere."""
+    assert places(beside(rule)) == [RULE_PREFERENCE, RULE_PREFERENCE]
+
+
+def test_each_family_goes_by_its_own_rules() -> None:
+    """The first of those that may divert counts; without IPv6 there is nothing to keep."""
+    rules = (replace(DIVERTING, version=6, src=None, preference=30), replace(DIVERTING, preference=1), DIVERTING)
+    assert places(beside(*rules)) == [0, 29]
+    assert places(beside(*rules, ipv6=False)) == [0]
+
+
+def test_a_rule_at_the_very_front_is_told() -> None:
+    """There is no place before the preference 0."""
+    (told,) = node_conditions(beside(replace(DIVERTING, preference=0)))
+    assert (told.type, told.status) == ("PolicyRouted", True)
+    assert "0: from 192.0.2.1/32 lookup 100" in told.message
+    assert not list(node_conditions(beside(DIVERTING, ForeignRule(4, 0, table=RT_TABLE_LOCAL))))
+
+
+def test_a_rule_is_the_same_in_another_place() -> None:
+    """So that it is moved, and not added and removed, and a fight over its place is seen as one."""
+    first, second = (next(iter(render_policy(beside(*rules)))) for rules in ((), (DIVERTING,)))
+    assert first != second
+    assert first.key == second.key
+    assert first.words == second.words == "rule to 10.99.0.0/16 lookup main"
+    assert isinstance(first, Rule)
+    assert first.protocol == RT_PROTOCOL
