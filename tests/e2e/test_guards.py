@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import struct
-from ipaddress import ip_address
 
 import pytest
 
@@ -15,10 +13,12 @@ from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving
 from tests.e2e.hosts import Host
+from tests.e2e.packets import datagram, put
 from tests.e2e.streams import open_socket
 from tests.e2e.waiting import until
 
 PORT = 9200
+FIRST_HOP_MAC = "02:9c:52:fe:6d:0a"
 
 
 def spoofed(node: Host) -> int:
@@ -30,24 +30,8 @@ def spoofed(node: Host) -> int:
 
 
 def send_from(host: Host, source: str, target: str) -> None:
-    """One UDP datagram with a source that need not be the host's, by a raw packet on eth0."""
-    udp = struct.pack("!HHHH", 5000, PORT, 8, 0)
-    src, dst = ip_address(source), ip_address(target)
-    if src.version == 4:
-        header = struct.pack("!BBHHHBBH", 0x45, 0, 28, 1, 0, 64, socket.IPPROTO_UDP, 0) + src.packed + dst.packed
-        total = sum(struct.unpack("!10H", header))
-        total = (total & 0xFFFF) + (total >> 16)
-        header = header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:]
-        kind = 0x0800
-    else:
-        header = struct.pack("!IHBB", 6 << 28, len(udp), socket.IPPROTO_UDP, 64) + src.packed + dst.packed
-        kind = 0x86DD
-    ethernet = bytes.fromhex("029c52fe6d0a") + bytes.fromhex(host.link("eth0")["address"].replace(":", ""))
-    with host.enter():
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        wire.bind(("eth0", 0))
-    with wire:
-        wire.send(ethernet + struct.pack("!H", kind) + header + udp)
+    """One UDP datagram with a source that need not be the host's."""
+    put(host, "eth0", FIRST_HOP_MAC, datagram((source, 5000), (target, PORT)))
 
 
 async def test_a_foreign_source_is_dropped_and_counted(client: AsyncClient, node: Host, web: Host, db: Host) -> None:

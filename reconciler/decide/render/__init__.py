@@ -17,6 +17,7 @@ from netplumb.reconciler.decide.render.hostroutes import render_host_routes
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
 from netplumb.reconciler.decide.render.policy import render_policy
 from netplumb.reconciler.decide.render.ports import render_localhost, render_port_chains, render_port_elements
+from netplumb.reconciler.decide.render.untranslated import render_untranslated
 from netplumb.reconciler.decide.render.veth import render_veth
 from netplumb.reconciler.decide.render.workload import render_workload
 
@@ -28,6 +29,7 @@ NODE_RENDERERS = (
     render_guard_chains,
     render_port_chains,
     render_masquerade,
+    render_untranslated,
     render_first_hop,
     render_policy,
 )

@@ -11,6 +11,7 @@ Expression = dict[str, Any]
 
 ACCEPT: Expression = {"accept": None}
 DROP: Expression = {"drop": None}
+RETURN: Expression = {"return": None}
 COUNTER: Expression = {"counter": None}
 MASQUERADE: Expression = {"masquerade": None}
 
@@ -19,6 +20,7 @@ PRIORITY_RAW = -300
 PRIORITY_DSTNAT = -100
 PRIORITY_FILTER = 0
 PRIORITY_SRCNAT = 100
+PRIORITY_LAST = 200  # behind every translation, and behind IPVS, which takes what it serves out of the input hook
 
 
 def meta(key: str) -> Expression:
@@ -45,6 +47,12 @@ def prefix(address: str, length: int) -> Expression:
     return {"prefix": {"addr": address, "len": length}}
 
 
+def port_key(version: int, *, at_one_address: bool) -> Expression:
+    """What the maps of mapped ports are asked with."""
+    port = (meta("l4proto"), payload("th", "dport"))
+    return concat(payload("ip" if version == 4 else "ip6", "daddr"), *port) if at_one_address else concat(*port)
+
+
 def jump(chain: str) -> Expression:
     return {"jump": {"target": chain}}
 
@@ -52,10 +60,16 @@ def jump(chain: str) -> Expression:
 FROM_WORKLOAD = match(meta("iifgroup"), LINK_GROUP)
 """Every workload's link is in our group, so that one rule is enough for all of them, however many there are."""
 
+NOT_FROM_WORKLOAD = match(meta("iifgroup"), LINK_GROUP, "!=")
 TO_WORKLOAD = match(meta("oifgroup"), LINK_GROUP)
 TO_ELSEWHERE = match(meta("oifgroup"), LINK_GROUP, "!=")
 
+FROM_LOOPBACK = match(meta("iiftype"), "loopback")
+NOT_FROM_LOOPBACK = match(meta("iiftype"), "loopback", "!=")
+"""The loopback interface is told by its kind, since it may be renamed."""
+
 ANSWERS = match({"ct": {"key": "state"}}, ["established", "related"], "in")
+INVALID = match({"ct": {"key": "state"}}, "invalid", "in")
 
 NEIGHBOUR_DISCOVERY = match(
     payload("icmpv6", "type"), {"set": ["nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert"]}

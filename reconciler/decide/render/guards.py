@@ -5,6 +5,12 @@ A source address is a workload's own if the node has a route to it over the link
 against spoofing needs no elements, holds for both families, and cannot be wrong about an address. A workload with
 several interfaces answers from each of their addresses over the one that holds its default route: those are elements.
 
+The kernel refuses what comes to 127.0.0.0/8, or from it, by any interface but the loopback, yet only when it routes,
+and a translated destination is no longer that one; nor does it where route_localnet is on, which the node's own way to
+mapped ports needs. So such packets end before they are translated, whoever sent them. Other martians need no rule:
+their sources are looked at behind the translation, their destinations are no addresses of the node and so never
+translated, and for ::1 the kernel looks before all.
+
 Isolation counts by workload: one whose wish says so is kept in a set of closed or of open links, the rest go by the
 node's setting. `isolate_workloads: false` opens a workload to all others, also to those that are isolated; between two
 that say nothing, and from or to one that says true, only answers pass.
@@ -34,6 +40,7 @@ from netplumb.reconciler.decide.render.expressions import (
     DROP,
     FROM_WORKLOAD,
     NEIGHBOUR_DISCOVERY,
+    NOT_FROM_LOOPBACK,
     PRIORITY_FILTER,
     PRIORITY_RAW,
     TO_WORKLOAD,
@@ -49,7 +56,7 @@ from netplumb.reconciler.decide.render.expressions import (
 
 _LINK_LOCAL_OR_NONE = match(payload("ip6", "saddr"), {"set": ["::", prefix("fe80::", 10)]})
 _NO_ROUTE_BACK = match({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, False)
-_TO_LOOPBACK = match(payload("ip", "daddr"), prefix("127.0.0.0", 8))
+_LOOPBACK_V4 = prefix("127.0.0.0", 8)
 
 
 def _rule(comment: str, *expressions: Expression) -> str:
@@ -65,13 +72,16 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain(
         "from_workload",
         rules=(
-            _rule("the node's loopback, which route_localnet would let in", _TO_LOOPBACK, COUNTER, DROP),
             _rule("neighbour discovery", NEIGHBOUR_DISCOVERY, _LINK_LOCAL_OR_NONE, ACCEPT),
             *(_rule("a workload's other interfaces", _of_sibling(version), ACCEPT) for version in (4, 6)),
             _rule("spoofed sources", _NO_ROUTE_BACK, COUNTER, DROP),
         ),
     )
-    guard = (canonical_rule([FROM_WORKLOAD, jump("from_workload")]),)
+    martians = (
+        _rule(f"loopback {what} from elsewhere", NOT_FROM_LOOPBACK, match(where, _LOOPBACK_V4), COUNTER, DROP)
+        for what, where in (("destinations", payload("ip", "daddr")), ("sources", payload("ip", "saddr")))
+    )
+    guard = (*martians, canonical_rule([FROM_WORKLOAD, jump("from_workload")]))
     yield NftChain("guard", "filter", "prerouting", PRIORITY_RAW, "accept", guard)
 
     to_node = [

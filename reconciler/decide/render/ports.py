@@ -24,11 +24,9 @@ from netplumb.models.ports import Place, PortMapping, places
 from netplumb.reconciler.decide.render.expressions import (
     PRIORITY_DSTNAT,
     Expression,
-    concat,
     jump,
     match,
-    meta,
-    payload,
+    port_key,
 )
 
 PORTS = "ports"
@@ -51,8 +49,7 @@ def render_port_chains(_: Node) -> Iterator[NftChain]:
 
 def _destination(family: int, *, at_one_address: bool) -> Expression:
     ip = "ip" if family == 4 else "ip6"
-    port = [meta("l4proto"), payload("th", "dport")]
-    key = concat(payload(ip, "daddr"), *port) if at_one_address else concat(*port)
+    key = port_key(family, at_one_address=at_one_address)
     addresses, ports = port_sets(family, at_one_address=at_one_address)
     return {
         "dnat": {

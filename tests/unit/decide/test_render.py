@@ -218,7 +218,7 @@ def test_a_node_without_ipv6_is_asked_for_none() -> None:
 def test_masquerading_is_one_rule_or_none(masquerade: bool) -> None:
     """The chain is there either way, so that switching it off takes the rule away."""
     chains = of(NftChain, list(render_node(Node(masquerade=masquerade))))
-    (chain,) = (chain for chain in chains if chain.hook == "postrouting")
+    (chain,) = (chain for chain in chains if (chain.type, chain.hook) == ("nat", "postrouting"))
     assert sum("workloads to outside" in rule for rule in chain.rules) == masquerade
 
 
