@@ -3,7 +3,8 @@ BIN := .venv/bin
 PROTO := netplumb/api/v1/netplumb.proto
 SCALE ?= 30
 CRI_PROTO := tests/runtimes/cri/runtime.proto
-RUNTIME_PACKAGES := busybox-static conmon containerd podman runc gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
+RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins iptables podman runc \
+	gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
 	golang-github-appc-cni-dev golang-github-containerd-go-cni-dev golang-google-grpc-dev golang-google-protobuf-dev
 IN_NAMESPACES := scripts/in-namespaces
 

@@ -233,7 +233,8 @@ class Attachment(Model):
     kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
     interface, so that its addresses are not given out before. `default_route_by` names the one of the workload's
     interfaces that holds the default route, empty where none does. `ports_elsewhere` is what others of
-    them map of the node's ports before this one.
+    them map of the node's ports before this one. `chain_mtu` is the MTU that a later plugin of a CNI chain gave the
+    interface, 0 where none did.
     """
 
     spec: AttachmentSpec
@@ -248,6 +249,7 @@ class Attachment(Model):
     removing: bool = False
     default_route_by: str = ""
     ports_elsewhere: tuple[PortMapping, ...] = ()
+    chain_mtu: int = 0
 
     @field_serializer("addresses", "node_addresses", "releasing")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:
@@ -261,6 +263,15 @@ class Attachment(Model):
     def default_route(self) -> bool:
         """Whether it is this interface that holds the workload's default route."""
         return self.default_route_by == self.spec.if_name
+
+    def mtu_on(self, node_mtu: int) -> int:
+        """The interface's MTU on a node that has this one."""
+        return self.chain_mtu or self.spec.mtu or node_mtu
+
+    @property
+    def is_chained(self) -> bool:
+        """Whether other plugins may have had the interface after netplumb; of what was rebuilt it is not known."""
+        return self.source.startswith(CNI_SOURCE_PREFIX) or self.is_rebuilt
 
     @property
     def is_pod(self) -> bool:

@@ -65,11 +65,13 @@ class Tbf:
 
 @dataclass(frozen=True, slots=True)
 class IngressQdisc:
-    """Where filters on what comes in are hung up. There is one kind and one place, so it is there or not."""
+    """Where filters on what comes in are hung up. There is one kind and one place, so it is there or not. It is
+    `ours` where only our filter hangs there: it has no mark of its own."""
 
     rank: ClassVar[int] = 30
 
     link: str
+    ours: bool = field(default=True, compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
+from netplumb.reconciler.decide.chains import followed
 from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
@@ -89,6 +90,8 @@ class Outcome:
     errors: list[StepError] = field(default_factory=list)
     desired: list[KernelObject] = field(default_factory=list)
     deferred: bool = False
+    record: Attachment | None = None
+    """The record with what the interface was found with, where that is followed."""
 
     @property
     def attached(self) -> bool:
@@ -180,6 +183,7 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
             outcome.deferred = True
             return
         applied = kernel.apply(made.steps, namespace, observed)
+        work = replace(work, attachment=outcome.record or attachment)
         outcome.applied += made.steps
         outcome.errors = applied.errors
         if applied.made is not None and not applied.errors and attachment.spec.bandwidth == NO_LIMITS:
@@ -219,7 +223,10 @@ def _observe_and_plan(
     outcome.ifb = observed.ifb
     if namespace is None and observed.node_link is None:
         return observed, plan((), observed.objects) if observed.objects else None
-    rendered = render_attachment(work.attachment, work.node, observed.families, reached=namespace is not None)
+    record = followed(work.attachment, work.node.mtu, observed.node_link, observed.workload_link)
+    if record is not work.attachment:
+        outcome.record = record
+    rendered = render_attachment(record, work.node, observed.families, reached=namespace is not None)
     outcome.desired = [*elements, *rendered]
     if namespace is None:
         # The other end cannot be seen, which does not mean that it is lost.

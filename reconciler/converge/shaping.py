@@ -34,12 +34,9 @@ def read_shaping(
     found += _root(node, link, name)
     (reply,) = node.transact([tc.get_qdisc(link.index, tc.TC_H_INGRESS)])
     if isinstance(_qdisc(reply, name), IngressQdisc):
-        found.append(IngressQdisc(name))
-        redirects = [
-            redirect
-            for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(link.index))
-            if (redirect := tc.redirect(body, name, names)) is not None
-        ]
+        filters = [body for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(link.index))]
+        found.append(IngressQdisc(name, ours=bool(filters) and all(map(tc.is_ours, filters))))
+        redirects = [it for body in filters if (it := tc.redirect(body, name, names)) is not None]
         # More than one is none of what is ever wished.
         found += redirects if len(redirects) < 2 else [Redirect(name, "")]
     return found

@@ -39,8 +39,10 @@ def is_ours(thing: KernelObject) -> bool:
             return True  # the whole table is ours
         case Tbf():
             return thing.handle == HANDLE
-        case IngressQdisc() | Redirect():
-            return True  # they are looked for on our links alone, the filter by our preference
+        case IngressQdisc():
+            return thing.ours  # it is looked for on our links alone
+        case Redirect():
+            return True  # it is looked for on our links alone, by our preference
         case Sysctl() | LinkUp():
             return False  # switches of objects that others own too: set, never removed
 

@@ -269,6 +269,16 @@ class Desired:
         self._attachments[key] = after
         return after
 
+    def followed(self, found: Attachment) -> Attachment:
+        """Records the MAC and the MTU that others gave the interface, where a pass follows them."""
+        record = self._attachments[found.key]
+        if (found.mac, found.chain_mtu) == (record.mac, record.chain_mtu):
+            return record
+        after = record.model_copy(update={"mac": found.mac, "chain_mtu": found.chain_mtu})
+        self._store.commit(Change(put=(after,)))
+        self._attachments[found.key] = after
+        return after
+
     # State files: each is a source, its claims are what it declared last without a mistake.
 
     def declared_sources(self) -> Collection[str]:

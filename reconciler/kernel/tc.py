@@ -119,11 +119,17 @@ def qdisc(body: Buffer, link: str) -> Tbf | IngressQdisc | None:
             return None
 
 
+def is_ours(body: Buffer) -> bool:
+    """Whether a filter has our preference."""
+    info: int = _TCMSG.unpack_from(body)[4]
+    return info >> 16 == PREFERENCE
+
+
 def redirect(body: Buffer, link: str, names: dict[int, str]) -> Redirect | None:
     """The filter of our preference; None for any other, and for the hash tables that u32 lists beside its filters."""
-    _, _, _, _, info = _TCMSG.unpack_from(body)
-    if info >> 16 != PREFERENCE:
+    if not is_ours(body):
         return None
+    info: int = _TCMSG.unpack_from(body)[4]
     found = attributes(body, _TCMSG.size)
     options = attributes(found[_TCA_OPTIONS]) if _TCA_OPTIONS in found else {}
     selector = options.get(_TCA_U32_SEL)

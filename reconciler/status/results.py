@@ -145,6 +145,8 @@ class Results:
         try:
             if outcome.netns_cookie:
                 attachment = self._desired.placed(key, outcome.netns_cookie, created=outcome.netns_created)
+            if outcome.record is not None:
+                attachment = self._desired.followed(outcome.record)
             if outcome.attached:
                 self._desired.converged(key, outcome.generation)
         except StoreUnwritable as error:

@@ -40,7 +40,7 @@ class Statuses:
         return AttachmentView(
             attachment,
             status,
-            bandwidth=spec.bandwidth.capped(spec.mtu or node.mtu),
+            bandwidth=spec.bandwidth.capped(attachment.mtu_on(node.mtu)),
             default_route=attachment.default_route,
             isolate_node=node.isolate_node if spec.isolate_node is None else spec.isolate_node,
             isolate_workloads=node.isolate_workloads if spec.isolate_workloads is None else spec.isolate_workloads,

@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from tests.e2e.conftest import client, daemon, directory, make_host, node, outside, own_run, start_daemon
+from tests.e2e.conftest import client, daemon, directory, make_host, node, outside, own_run, start_daemon, web
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.runtimes import places
@@ -24,7 +24,7 @@ from tests.runtimes.kubelet import Kubelet
 from tests.runtimes.networks import installed
 from tests.runtimes.remains import Remains
 
-__all__ = ["client", "daemon", "directory", "make_host", "node", "outside", "own_run", "start_daemon"]
+__all__ = ["client", "daemon", "directory", "make_host", "node", "outside", "own_run", "start_daemon", "web"]
 
 Flavour = Literal["plugin", "drop-in"]
 

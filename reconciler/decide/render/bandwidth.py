@@ -19,7 +19,7 @@ from netplumb.models.tc import IngressQdisc, Redirect, Tbf, burst_ticks, queue_b
 def render_bandwidth(attachment: Attachment, node: Node, _: Families) -> Iterator[KernelObject]:
     if attachment.spec.bandwidth == NO_LIMITS:
         return
-    mtu = attachment.spec.mtu or node.mtu
+    mtu = attachment.mtu_on(node.mtu)
     limits = attachment.spec.bandwidth.capped(mtu)
     name, ifb = node_if_name(attachment.key), ifb_name(attachment.key)
     if limits.ingress_rate:

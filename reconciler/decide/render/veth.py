@@ -32,7 +32,7 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
     key = attachment.key
     name, if_name = node_if_name(key), attachment.spec.if_name
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
-    mtu = attachment.spec.mtu or node.mtu
+    mtu = attachment.mtu_on(node.mtu)
     yield Link(
         Scope.NODE,
         name,
@@ -42,7 +42,8 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
         alias=alias_of(key),
         addr_gen_mode=ADDR_GEN_MODE_NONE if families.v6 else None,
         proxy_ndp=True if families.v6 else None,
-        route_localnet=maps_localhost(attachment, 4),
+        # What others switched on, for mappings of theirs, is left on: guards keep workloads from the node's loopback.
+        route_localnet=True if maps_localhost(attachment, 4) else None,
         forwarding_v4=True,
         forwarding_v6=True if families.v6 else None,
         peer=if_name,
