@@ -27,7 +27,7 @@ def gc_response(removed: Iterable[AttachmentView]) -> pb.GCResponse:
 
 
 def attach_response(view: AttachmentView) -> pb.AttachResponse:
-    return pb.AttachResponse(ip=view.answered, attachment=attachment(view))
+    return pb.AttachResponse(ip=view.answered, attachment=attachment(view), warnings=map(printable, view.warnings))
 
 
 def attachment(view: AttachmentView) -> pb.Attachment:

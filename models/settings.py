@@ -35,6 +35,14 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class HostPortsInUse(StrEnum):
+    """What becomes of a mapping of a port that a process of the node listens on."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    REFUSE = "refuse"
+
+
 def _not_empty(value: object) -> object:
     if value == "":
         raise ValueError("must not be empty")  # Path("") would be the working directory
@@ -160,6 +168,10 @@ class Settings(Model):
     )
     isolate_workloads: bool = Field(
         default=False, description="Keep workloads from each other, unless an attachment says otherwise"
+    )
+    host_ports_in_use: HostPortsInUse = Field(
+        default=HostPortsInUse.WARN,
+        description="Whether to map a port that a process of the node listens on: allow, warn or refuse",
     )
     workload_sysctls: _Patterns = Field(
         default=WORKLOAD_SYSCTLS,

@@ -75,6 +75,11 @@ class AttachmentView:
         return tuple(a.packed for a in self.attachment.addresses if not (ipv6_off and a.version == 6))
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is true of it beside that it is attached."""
+        return tuple(it.message for it in self.status.conditions if it.status and it.type != "Ready")
+
+    @property
     def gateways(self) -> tuple[str, ...]:
         """The first hop of each family that has an address."""
         lengths = {len(address) for address in self.answered}

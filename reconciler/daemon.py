@@ -45,6 +45,7 @@ from netplumb.reconciler.sources.rpc import RpcSource
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.watch.firewalls import FirewallWatch
+from netplumb.reconciler.watch.hostports import HostPorts
 from netplumb.reconciler.watch.namespaces import NamespaceWatch
 from netplumb.reconciler.watch.proxies import watch_proxies
 
@@ -122,8 +123,19 @@ class _Daemon:
         self._nft_listener = NftListener()
         self._firewalls = FirewallWatch()
         self._proxies = ProxyNeighbours()
+        self._host_ports = HostPorts(
+            settings.host_ports_in_use,
+            lambda: self._desired.wishes(),
+            lambda key: self._loop.mark_damaged(key),
+            lambda: self._declared.let_go(),
+            resync_s=settings.resync_s,
+        )
         self._desired = Desired(
-            store, settings, lambda key: self._loop.wish_changed(key), lambda: self._declared.let_go()
+            store,
+            settings,
+            lambda key: self._loop.wish_changed(key),
+            lambda: self._declared.let_go(),
+            self._host_ports.check,
         )
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
@@ -140,6 +152,7 @@ class _Daemon:
             lambda key, urgency: self._loop.mark(key, urgency),
             remover.remove_namespace,
             netns_gone_grace_s=settings.netns_gone_grace_s,
+            ports_in_use=self._host_ports.told,
         )
         self._loop = Loop(
             self._desired,
@@ -154,7 +167,7 @@ class _Daemon:
         self._namespaces = NamespaceWatch(
             Path(NETNS_DIR), self._desired, self._results.unsettled, self._loop.mark_damaged
         )
-        self._declared = DeclaredFiles(self._desired, self._loop.sources_loaded)
+        self._declared = DeclaredFiles(self._desired, self._loop.sources_loaded, self._host_ports.look)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self._rpc = RpcSource(
             self._desired,
@@ -167,6 +180,7 @@ class _Daemon:
             version=version("netplumb"),
             timeout_s=settings.attach_timeout_s,
             source_conditions=self._source_conditions,
+            look_at_ports=self._host_ports.look,
         )
         self._cni = CniServer(Service(CniSource(self._desired, self._rpc)))
 
@@ -188,6 +202,7 @@ class _Daemon:
         stack.callback(self._nft_listener.close)
         stack.callback(self._firewalls.close)
         stack.callback(self._proxies.close)
+        stack.callback(self._host_ports.close)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             events.add_signal_handler(number, stop.set)
@@ -203,7 +218,13 @@ class _Daemon:
             group=self._settings.socket_group,
             healthy=self._healthy,
         )
-        running = (self._loop.run(), self._declared.run(), self._namespaces.run(), self._firewalls.run())
+        running = (
+            self._loop.run(),
+            self._declared.run(),
+            self._namespaces.run(),
+            self._firewalls.run(),
+            self._host_ports.run(),
+        )
         tasks = [events.create_task(task) for task in running]
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))
@@ -266,6 +287,7 @@ class _Daemon:
             return
         self._settings = settings
         self._nodewide.settings = settings
+        self._host_ports.policy, self._host_ports.resync_s = settings.host_ports_in_use, settings.resync_s
         self._loop.resync_s, self._results.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
         self._rpc.timeout_s = settings.attach_timeout_s
         self._desired.configure(settings)

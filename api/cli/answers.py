@@ -20,6 +20,8 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 
 def attached(answer: pb.AttachResponse, output: Format) -> None:
     addresses = plain(answer)["ip"]
+    for warning in answer.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     _print(output, plain(answer), addresses)
 
 

@@ -280,7 +280,7 @@ Global___PortMapping: _TypeAlias = PortMapping  # noqa: Y015
 @_typing.final
 class Bandwidth(_message.Message):
     """Rates in bits per second and bursts in bits, seen from the workload: ingress is what it receives. A rate of 0 means
-    no limit, a burst of 0 the daemon's choice. A burst above 100 ms of the rate is capped.
+    no limit, a burst of 0 the daemon's choice. A burst above 100 ms of the rate, and two packets, is capped.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -373,6 +373,7 @@ class AttachResponse(_message.Message):
 
     IP_FIELD_NUMBER: _builtins.int
     ATTACHMENT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ip(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The workload's addresses, 4 or 16 raw bytes each in network order. A family that is switched off, on the node or
@@ -383,15 +384,22 @@ class AttachResponse(_message.Message):
     def attachment(self) -> Global___Attachment:
         """The attachment as it stands."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is true of it beside that it is attached, for a person: a mapped port that a process of the node listens on, a
+        family that is switched off.
+        """
+
     def __init__(
         self,
         *,
         ip: _abc.Iterable[_builtins.bytes] | None = ...,
         attachment: Global___Attachment | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "ip", b"ip"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "ip", b"ip", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

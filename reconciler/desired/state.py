@@ -27,7 +27,8 @@ _TRIM_EVERY = 4096
 
 class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
-    that a claim may wait for: `settling` is due then."""
+    that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
+    ports that processes of the node hold."""
 
     def __init__(
         self,
@@ -35,12 +36,14 @@ class Desired:
         settings: Settings,
         mark: Callable[[AttachmentKey], None],
         let_go: Callable[[], None],
+        check_ports: Callable[[AttachmentSpec, Attachment | None], None] = lambda *_: None,
     ) -> None:
         contents = store.load()
         self._store = store
         self._settings = settings
         self._mark = mark
         self._let_go = let_go
+        self._check_ports = check_ports
         self._attachments = contents.attachments
         self._claims = contents.claims
         self._unclaimed = contents.unclaimed
@@ -115,6 +118,7 @@ class Desired:
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
         self._ports.check(spec.port_mappings, spec.key)
+        self._check_ports(spec, before)
         return assigned(
             spec,
             source,
@@ -340,6 +344,11 @@ class Desired:
             self.blocked[(source, key)] = error
         else:
             self.blocked.pop((source, key), None)
+
+    def wishes(self) -> Iterator[AttachmentSpec]:
+        """What is attached, and what waits to be."""
+        yield from (record.spec for record in self._attachments.values() if not record.removing)
+        yield from (spec for _, spec, _ in self.waiting_claims())
 
     def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
         for (source, key), error in self.blocked.items():

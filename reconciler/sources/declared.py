@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import structlog
 
 from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.ports import PortMapping
 from netplumb.models.status import Condition
 from netplumb.reconciler.desired.state import Desired
 
@@ -23,10 +24,17 @@ log = structlog.get_logger(__name__)
 
 
 class DeclaredFiles:
-    """`first_loaded` is called once, when every file has been read for the first time."""
+    """`first_loaded` is called once, when every file has been read for the first time; `look` looks at ports of the
+    node before they are mapped."""
 
-    def __init__(self, desired: Desired, first_loaded: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        desired: Desired,
+        first_loaded: Callable[[], None],
+        look: Callable[[Sequence[PortMapping]], Awaitable[None]],
+    ) -> None:
         self._desired = desired
+        self._look = look
         self._first_loaded = first_loaded
         self._broken: dict[str, str] = {}
         self._let_go = asyncio.Event()
@@ -50,6 +58,7 @@ class DeclaredFiles:
         return self._desired.declared_sources()
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
+        await self._look([mapping for spec in specs for mapping in spec.port_mappings])
         await _in_slices(self._desired.declaring(source, specs))
 
     def broken(self, source: str, message: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ from functools import partial
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
 from netplumb.models.kernel import Step, kind_of
+from netplumb.models.ports import PortMapping
 from netplumb.models.status import (
     AttachmentView,
     CheckReport,
@@ -52,6 +53,7 @@ class RpcSource:
         version: str,
         timeout_s: float,
         source_conditions: Callable[[], tuple[Condition, ...]],
+        look_at_ports: Callable[[Sequence[PortMapping]], Awaitable[None]],
     ) -> None:
         self._desired = desired
         self._statuses = statuses
@@ -63,6 +65,7 @@ class RpcSource:
         self._version = version
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
+        self._look_at_ports = look_at_ports
         self._started_at = time.time()
 
     async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
@@ -73,6 +76,7 @@ class RpcSource:
         """
         if not self._desired.allocator.pools:
             raise NotReady("no pool is configured; start the daemon with --pool CIDR")
+        await self._look_at_ports(spec.port_mappings)
         namespace = self._open(spec.netns.where)
         try:
             attachment = self._desired.attach(spec, namespace.cookie, source)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import StepError, Terminal
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.attachment import Outcome, Reach
+from netplumb.reconciler.decide import listeners
 from netplumb.reconciler.decide.rebuild import NOT_KNOWN
 from netplumb.reconciler.pacing.fights import Fight
 
@@ -27,6 +30,7 @@ def status_of(
     *,
     repaired: int,
     pool_removed: tuple[str, ...],
+    ports_in_use: Sequence[str] = (),
     fight: Fight | None = None,
 ) -> AttachmentStatus:
     """The status after a pass; `repaired` objects were mended by it."""
@@ -41,6 +45,8 @@ def status_of(
     if pool_removed:
         message = f"no pool holds {', '.join(pool_removed)} any more; kept until Detach"
         conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
+    if (in_use := listeners.condition(ports_in_use)) is not None:
+        conditions.append(in_use)
     if attachment.is_rebuilt:
         message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))

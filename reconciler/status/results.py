@@ -9,12 +9,12 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 import structlog
 
-from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from netplumb.models.kernel import Link, Scope, kind_of
 from netplumb.models.naming import alias_of
@@ -52,7 +52,8 @@ class Tally:
 
 
 class Results:
-    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away if netplumb made it."""
+    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away if netplumb made it;
+    `ports_in_use` tells what processes of the node listen on of an attachment's ports."""
 
     def __init__(
         self,
@@ -62,12 +63,14 @@ class Results:
         remove_namespace: Callable[[str, str, int], None],
         *,
         netns_gone_grace_s: float,
+        ports_in_use: Callable[[AttachmentSpec], Sequence[str]] = lambda _: (),
     ) -> None:
         self._desired = desired
         self._statuses = statuses
         self._mark = mark
         self._remove_namespace = remove_namespace
         self.netns_gone_grace_s = netns_gone_grace_s
+        self._ports_in_use = ports_in_use
         self.tally = Tally()
         self.hints = Hints()
         self._waiters = Waiters()
@@ -160,6 +163,7 @@ class Results:
             before,
             repaired=repaired,
             pool_removed=self._outside_pools(attachment),
+            ports_in_use=self._ports_in_use(attachment.spec) if attachment.spec.port_mappings else (),
             fight=self._fights.fight(key, now),
         )
         _tell_fight(key, before.condition("Fighting"), status.condition("Fighting"))

@@ -22,9 +22,13 @@ def _a_step_a_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(declared, "SLICE_S", 0.0)
 
 
+async def unseen(_: object) -> None:
+    """Nobody looks at the node's ports."""
+
+
 @pytest.fixture
 def files(bench: Bench) -> DeclaredFiles:
-    return DeclaredFiles(bench.desired, lambda: None)
+    return DeclaredFiles(bench.desired, lambda: None, unseen)
 
 
 class Turns:
@@ -80,7 +84,7 @@ async def test_what_waited_before_a_restart_is_taken_up_before_any_file_is_read(
     declare(bench.desired, "file/a", [wish()])
     bench.store.commit(Change(delete=[WEB]))
     desired = bench.restart()
-    task = asyncio.create_task(DeclaredFiles(desired, lambda: None).run())
+    task = asyncio.create_task(DeclaredFiles(desired, lambda: None, unseen).run())
     await until(lambda: WEB in desired.attachments)
     task.cancel()
     assert record(desired).source == "file/a"

@@ -437,5 +437,5 @@ var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 			ServerStreams: true,
 		},
 	},
-	Metadata: "api/v1/netplumb.proto",
+	Metadata: "netplumb/api/v1/netplumb.proto",
 }
