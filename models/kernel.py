@@ -154,6 +154,8 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """`deprecated` is IPv6's word for an address that is no source while there is another; IPv4 has scopes for it."""
+
     rank: ClassVar[int] = 40
 
     scope: Scope
@@ -162,6 +164,7 @@ class Address:
     prefix_len: int
     rt_scope: int = RT_SCOPE_UNIVERSE
     protocol: int = ADDRESS_PROTOCOL
+    deprecated: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -144,6 +144,8 @@ class _Run:
                 return encode.set_up(index)
             case Address(), Verb.REMOVE:
                 return encode.delete_address(thing, index)
+            case Address(), Verb.CHANGE if isinstance(observed, Address):
+                return encode.change_address(thing, observed, index)
             case Address(), _:
                 return encode.add_address(thing, index)
             case Neighbour(), Verb.REMOVE:

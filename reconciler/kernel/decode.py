@@ -89,14 +89,21 @@ def _ip(found: Mapping[int, Buffer]) -> bytes:
 
 
 def address(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Address | None:
-    _, prefix_len, _, rt_scope, index = rt.IFADDRMSG.unpack_from(body)
+    family, prefix_len, flags, rt_scope, index = rt.IFADDRMSG.unpack_from(body)
     found = attributes(body, rt.IFADDRMSG.size)
     ip, name = _ip(found), names.get(index)
     if not ip or name is None:
         return None
     protocol = found.get(rt.IFA_PROTO)
+    v4 = family == rt.AF_INET
     return Address(
-        scope, name, ip, prefix_len, rt_scope if len(ip) == 4 else 0, protocol[0] if protocol is not None else 0
+        scope,
+        name,
+        ip,
+        prefix_len,
+        rt_scope if v4 else 0,
+        protocol[0] if protocol is not None else 0,
+        deprecated=not v4 and bool(flags & rt.IFA_F_DEPRECATED),
     )
 
 

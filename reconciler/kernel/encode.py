@@ -13,6 +13,8 @@ from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.wire import Request, attribute, text
 
 _U32 = Struct("=I")
+_LIFETIMES = Struct("=IIII")  # preferred, valid, and two times that the kernel fills in
+_FOREVER = 0xFFFFFFFF
 
 
 def _u32(type_: int, value: int) -> bytes:
@@ -165,7 +167,15 @@ def add_address(address: Address, index: int) -> list[Request]:
     """No prefix route: a route of ours carries the same and is marked. No DAD: the address is ours alone."""
     flags = rt.IFA_F_NOPREFIXROUTE | (rt.IFA_F_NODAD if len(address.ip) == 16 else 0)
     body = _address(address, index) + _u32(rt.IFA_FLAGS, flags)
+    if address.deprecated:
+        body += attribute(rt.IFA_CACHEINFO, _LIFETIMES.pack(0, _FOREVER, 0, 0))
     return [Request(rt.RTM_NEWADDR, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, body)]
+
+
+def change_address(desired: Address, observed: Address, index: int) -> list[Request]:
+    """The kernel changes no scope in place."""
+    add = add_address(desired, index)
+    return add if desired.rt_scope == observed.rt_scope else delete_address(observed, index) + add
 
 
 def delete_address(address: Address, index: int) -> list[Request]:

@@ -18,6 +18,7 @@ from netplumb.models.kernel import RT_PROTOCOL, Link, Scope
 from netplumb.reconciler.kernel import decode, tc
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.socketfilter import attach_filter, echo_filter
 from netplumb.reconciler.kernel.wire import Buffer, attributes, messages, string
 
@@ -147,7 +148,9 @@ class Listener:
         self._socket = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
         try:
             self._grow_buffer()
-            attach_filter(self._socket, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES))
+            attach_filter(
+                self._socket, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES, rt.RTM_NEWADDR, LO_INDEX)
+            )
             self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
             self._socket.bind((0, 0))
             for group in _GROUPS:

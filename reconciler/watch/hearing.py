@@ -104,7 +104,7 @@ def _marks_node(event: Event) -> bool:
         return event.index <= 0  # NETCONFA_IFINDEX_ALL and _DEFAULT
     if event.index != LO_INDEX or event.subject not in (Subject.LINK, Subject.ADDRESS):
         return False
-    return event.deleted or not event.by_kernel or (event.subject is Subject.LINK and not event.up)
+    return event.subject is Subject.ADDRESS or event.deleted or not event.by_kernel or not event.up
 
 
 def _marks(event: Event) -> bool:

@@ -155,6 +155,12 @@ def _on_the_node() -> Iterator[Damage]:
             "RTM_DELADDR",
             "added, and the route to each workload prefers it again",
         ),
+        (
+            "node's IPv6 address made a source for anything",
+            "ip address change {node_v6}/128 dev lo preferred_lft forever",
+            "RTM_NEWADDR",
+            "deprecated again",
+        ),
         ("loopback down", "ip link set lo down", "RTM_NEWLINK", "set up, and its addresses added"),
     ):
         yield Damage(name, Place.NODE, (command,), told_by, repaired, group=Group.LOOPBACK)

@@ -84,6 +84,12 @@ class Victim:
             "routes": sorted(
                 _route_words(route) for host in (self.node, self.workload) for route in host.routes() if _is_ours(route)
             ),
+            "deprecated": [
+                info["local"]
+                for entry in self.node.ip("-6 address show dev lo")
+                for info in entry["addr_info"]
+                if "deprecated" in info
+            ],
             "rules": [_rule_words(self.node, family) for family in (4, 6)],
             "neighbours": sorted(
                 str(entry) for host in (self.node, self.workload) for entry in host.ip("neighbour show nud permanent")

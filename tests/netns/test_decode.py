@@ -152,6 +152,7 @@ def address_of(message: Any) -> Address:
         message["prefixlen"],
         message["scope"] if v4 else 0,
         message.get_attr("IFA_PROTO") or 0,
+        deprecated=not v4 and bool(message["flags"] & rt.IFA_F_DEPRECATED),
     )
 
 

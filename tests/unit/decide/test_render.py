@@ -190,7 +190,7 @@ def test_every_object_has_a_key_of_its_own() -> None:
 
 
 def test_the_node_forwards_and_answers_from_its_addresses() -> None:
-    """Forwarding of both families, the first hop with link scope, and the node's addresses on loopback."""
+    """Forwarding of both families; the first hop and the node's addresses on loopback, none for the outside."""
     things = list(
         render_node(Node(node_addresses=(NODE_V4, NODE_V6), around=Surroundings(accept_ra_interfaces=("up0",))))
     )
@@ -199,10 +199,10 @@ def test_the_node_forwards_and_answers_from_its_addresses() -> None:
         ("net/ipv6/conf/up0/accept_ra", "2"),
         ("net/ipv6/conf/all/forwarding", "1"),
     ]
-    assert [(a.ip, a.rt_scope) for a in of(Address, things)] == [
-        (FIRST_HOP_V4, 253),
-        (NODE_V4.packed, 0),
-        (NODE_V6.packed, 0),
+    assert [(a.ip, a.rt_scope, a.deprecated) for a in of(Address, things)] == [
+        (FIRST_HOP_V4, 253, False),
+        (NODE_V4.packed, 253, False),
+        (NODE_V6.packed, 0, True),
     ]
 
 

@@ -192,7 +192,7 @@ def test_a_workloads_loopback_that_went_down_marks_it(hints: Hints) -> None:
         (event(Subject.NETCONF, index=-2), True),
         (event(Subject.NETCONF, index=5), False),
         (event(Subject.ADDRESS, index=1, deleted=True), True),
-        (event(Subject.ADDRESS, index=1, by_kernel=True), False),
+        (event(Subject.ADDRESS, index=1, by_kernel=True), True),  # the kernel names nobody who changed an IPv6 address
         (event(Subject.LINK, index=1, up=False, by_kernel=True), True),
         (event(Subject.LINK, index=1, up=True, by_kernel=True), False),
         (event(Subject.ADDRESS, index=1, nsid=NSID, deleted=True), False),
