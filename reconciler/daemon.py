@@ -25,6 +25,7 @@ from netplumb.models.status import Condition, Phase
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.converge.reader import Reader
+from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store, boot_id
@@ -121,7 +122,7 @@ class _Daemon:
         self._listener = Listener()
         self._nftables = nftables
         self._nft_listener = NftListener()
-        self._firewalls = FirewallWatch()
+        self._firewalls = FirewallWatch(self._ours)
         self._proxies = ProxyNeighbours()
         self._host_ports = HostPorts(
             settings.host_ports_in_use,
@@ -194,7 +195,11 @@ class _Daemon:
             made_at=origin.made_at,
         )
         kept = () if rebuilt is None else (rebuilt,)
-        return (*self._declared.conditions(), *kept, self._firewalls.condition)
+        return (*self._declared.conditions(), *kept, *self._firewalls.conditions)
+
+    def _ours(self) -> Ours:
+        settings = self._settings
+        return Ours(settings.pools, tuple(self._desired.attachments.values()), settings.masquerade)
 
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
         events = asyncio.get_running_loop()

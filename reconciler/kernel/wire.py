@@ -53,6 +53,17 @@ def attributes(data: Buffer, offset: int = 0) -> dict[int, Buffer]:
     return found
 
 
+def every_attribute(data: Buffer) -> Iterator[tuple[int, Buffer]]:
+    """All attributes, such as those of a list, in their order: type and payload."""
+    offset, end = 0, len(data)
+    while offset + 4 <= end:
+        size, type_ = _ATTRIBUTE.unpack_from(data, offset)
+        if size < 4:
+            return
+        yield type_ & _ATTRIBUTE_TYPE, data[offset + 4 : offset + size]
+        offset += (size + 3) & ~3
+
+
 def messages(data: Buffer) -> Iterator[tuple[int, int, int, int, Buffer]]:
     """The messages of one datagram as (type, flags, sequence number, port id, body)."""
     offset, end = 0, len(data)

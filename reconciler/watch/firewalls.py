@@ -1,69 +1,98 @@
-"""Looks at other tables' forward chains: at the start, and after somebody else committed to the ruleset.
+"""Looks at what other tables drop: at the start, after somebody else committed to nftables, and now and then, since
+nobody tells of iptables-legacy, of new mapped ports or of another uplink.
 
-A listing of a large ruleset takes long, so it is read in a thread, and at most once a second.
+A look takes its time, so it is taken in a thread, and however large a ruleset is, looks leave it mostly idle. Between
+commits nftables is not read again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
 from netplumb.models.errors import StepError
 from netplumb.models.status import Condition
-from netplumb.reconciler.decide import firewalls
-from netplumb.reconciler.kernel.libnftables import Libnftables
-from netplumb.reconciler.kernel.nftjson import TABLE
+from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
+from netplumb.reconciler.decide.firewalls.traffic import Ours
+from netplumb.reconciler.decide.firewalls.weigh import weigh
+from netplumb.reconciler.decide.firewalls.words import conditions
+from netplumb.reconciler.kernel import iptables, uplinks
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.foreigntables import ForeignTables, ForeignTablesReader
 
 PAUSE_S = 1.0
+LOOK_AGAIN_S = 5.0
+_IDLE_SHARE = 20  # a look that took long is followed by a pause so many times as long
 
 log = structlog.get_logger(__name__)
 
+Listed = tuple[ForeignTables, ForeignTables, Ours]
+
 
 class FirewallWatch:
-    """`condition` is that of the last look."""
+    """`ours` tells of what is ours, as far as desired state knows it. `conditions` are those of the last look."""
 
-    def __init__(self) -> None:
-        self._nft = Libnftables()
+    def __init__(self, ours: Callable[[], Ours]) -> None:
+        self._ours = ours
+        self._reader = ForeignTablesReader()
+        self._channel = Channel()
         self._due = asyncio.Event()
         self._due.set()
-        self.condition = firewalls.condition(())
+        self._seen: Listed | None = None
+        self.conditions = conditions((), Ruleset())
 
     def close(self) -> None:
-        self._nft.close()
+        self._reader.close()
+        self._channel.close()
 
     def mark(self) -> None:
-        """Something may have changed."""
+        """Something may have changed in nftables."""
         self._due.set()
 
     async def run(self) -> None:
         while True:
-            await self._due.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), LOOK_AGAIN_S)
+            marked = self._due.is_set()
             self._due.clear()
+            began = time.monotonic()
             try:
-                found = firewalls.condition(await asyncio.to_thread(self._blocking))
+                found = await asyncio.to_thread(self._look, self._ours(), marked)
             except StepError as error:
                 log.warning("foreign firewalls cannot be read", cause=str(error))
+                self._due.set()
             else:
                 self._tell(found)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(max(PAUSE_S, _IDLE_SHARE * (time.monotonic() - began)))
 
-    def _blocking(self) -> list[firewalls.Blocked]:
-        """Tables without a forward chain are not read."""
-        listed = self._nft.run([{"list": {"chains": None}}])
-        hooked = {
-            (chain["family"], chain["table"])
-            for thing in listed
-            if (chain := thing.get("chain")) is not None and chain.get("hook") == "forward" and chain["table"] != TABLE
-        }
-        things = [
-            thing
-            for family, name in sorted(hooked)
-            for thing in self._nft.run([{"list": {"table": {"family": family, "name": name}}}])
-        ]
-        return firewalls.blocking(things)
+    def _look(self, ours: Ours, marked: bool) -> tuple[Condition, ...]:
+        """What is told now; the same as before where nothing changed."""
+        ours = replace(ours, uplinks=uplinks.uplinks(self._channel), node_addresses=uplinks.addresses(self._channel))
+        nftables = self._reader.read() if marked or self._seen is None else self._seen[0]
+        seen = (nftables, ForeignTables(*iptables.read()), ours)
+        if seen == self._seen:
+            return self.conditions
+        ruleset = Ruleset.of([*seen[0].listed, *seen[1].listed])
+        drops, unweighed = weigh(ruleset, ours)
+        self._seen = seen
+        return conditions(drops, ruleset, [*seen[0].unread, *seen[1].unread, *unweighed])
 
-    def _tell(self, found: Condition) -> None:
-        if found.status and found.message != self.condition.message:
-            log.warning("a foreign firewall drops what is forwarded for workloads", cause=found.message)
-        self.condition = found
+    def _tell(self, found: tuple[Condition, ...]) -> None:
+        before = {condition.type: condition for condition in self.conditions}
+        told = []
+        for condition in found:
+            last = before.get(condition.type)
+            if condition.status and (last is None or last.message != condition.message):
+                log.warning("foreign firewalls are in the way of workloads", **_fields(condition))
+            same = last is not None and last.status == condition.status and last.last_transition
+            told.append(replace(condition, last_transition=last.last_transition if last and same else time.time()))
+        self.conditions = tuple(told)
+
+
+def _fields(condition: Condition) -> dict[str, str]:
+    return {"condition": condition.type, "cause": condition.message}

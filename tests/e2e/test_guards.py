@@ -8,7 +8,6 @@ import socket
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
-from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving
@@ -156,46 +155,3 @@ async def test_damaged_guards_come_back(client: AsyncClient, node: Host, web: Ho
     before = sorted(node.ruleset().splitlines())
     node.run(damage)
     await until(lambda: sorted(node.ruleset().splitlines()) == before, damage)
-
-
-FIREWALLD = (
-    "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10;"
-    " ct state established,related accept; reject with icmpx admin-prohibited; }; }"
-)
-BLOCKING = {
-    "ip filter FORWARD": "iptables -P FORWARD DROP",
-    "ip6 filter FORWARD": "ip6tables -N DOCKER-USER; ip6tables -A FORWARD -j DOCKER-USER;"
-    " ip6tables -A FORWARD -j REJECT",
-    "inet firewalld filter_FORWARD": f"nft '{FIREWALLD}'",
-}
-
-
-@pytest.mark.parametrize("chain", BLOCKING)
-async def test_a_foreign_firewall_is_reported_and_left_alone(
-    client: AsyncClient, node: Host, outside: Host, web: Host, chain: str
-) -> None:
-    """The chain that drops what we forward is named with a remedy, which helps, and the condition goes with it."""
-
-    async def blocked() -> pb.Condition | None:
-        conditions = (await client.status()).conditions
-        return next((it for it in conditions if it.type == "ForwardBlocked" and it.status), None)
-
-    await client.attach(wishes.attach(web))
-    target = OUTSIDE_V6 if chain.startswith("ip6") else OUTSIDE_V4
-    assert await blocked() is None
-    assert web.ping(target)
-    node.run(f'sh -c "{BLOCKING[chain]}"')
-    before = node.run("nft -s list ruleset")
-    await until(blocked, "the chain is named")
-    told = await blocked()
-    assert told is not None
-    assert f"chain {chain} " in told.message
-    assert not web.ping(target)
-    assert node.run("nft -s list ruleset") == before
-    node.run(f"sh -c '{told.message.partition('let it pass: ')[2]}'")
-
-    async def healed() -> bool:
-        return await blocked() is None
-
-    await until(healed, "the remedy is seen")
-    assert web.ping(target)

@@ -1,0 +1,196 @@
+"""What goes through the node for workloads, by kind, and as what each hook of netfilter sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+from ipaddress import ip_address, ip_network
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.base import IPAddress
+from netplumb.models.naming import node_if_name
+from netplumb.models.network import Pool
+from netplumb.reconciler.decide.firewalls.answers import Range, merged
+
+TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+_CONNTRACK, _DSTNAT, _SRCNAT = -200, -100, 100  # NF_IP_PRI_*, include/uapi/linux/netfilter_ipv4.h
+
+
+ANY_PORT: tuple[Range, ...] = ((0, 0xFFFF),)
+EPHEMERAL: tuple[Range, ...] = ((32768, 60999),)
+"""What a client sends from, unless it asks for a port: net.ipv4.ip_local_port_range."""
+
+
+class Side(Enum):
+    """Where a packet comes in or goes out."""
+
+    OURS = "a workload's link"
+    OUTSIDE = "an uplink"
+    NOWHERE = "none"
+
+
+class Party(Enum):
+    WORKLOAD = "a workload"
+    NODE = "the node"
+    FOREIGN = "somebody else"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What traffic of ours can be told by. `ports` are mapped: (IP version, protocol) to the node's ports and those of
+    workloads that they lead to."""
+
+    pools: tuple[Pool, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    masquerade: bool = True
+    uplinks: frozenset[str] = frozenset()
+    node_addresses: frozenset[bytes] = frozenset()
+
+    @cached_property
+    def links(self) -> frozenset[str]:
+        return frozenset(node_if_name(it.key) for it in self.attachments)
+
+    @cached_property
+    def versions(self) -> tuple[int, ...]:
+        return tuple(sorted({pool.version for pool in self.pools} | {it.version for it in self._held()}))
+
+    def held(self, version: int) -> tuple[Range, ...]:
+        """Addresses that workloads have."""
+        return self._held_ranges[version]
+
+    def wanted(self, version: int) -> tuple[Range, ...]:
+        """Addresses that workloads have or may be given."""
+        return self._wanted_ranges[version]
+
+    def node(self, version: int) -> tuple[Range, ...]:
+        return self._node_ranges[version]
+
+    @cached_property
+    def ports(self) -> Mapping[tuple[int, int], tuple[tuple[Range, ...], tuple[Range, ...]]]:
+        found: dict[tuple[int, int], tuple[list[Range], list[Range]]] = {}
+        for mapping in (mapping for it in self.attachments for mapping in it.spec.port_mappings):
+            for version in mapping.versions:
+                host, inner = found.setdefault((version, mapping.protocol.number), ([], []))
+                host.append((mapping.host_port, mapping.last_host_port))
+                inner.append((mapping.container_port, mapping.container_port + mapping.size - 1))
+        return {key: (merged(host), merged(inner)) for key, (host, inner) in found.items()}
+
+    def _held(self) -> Iterator[IPAddress]:
+        return (address for it in self.attachments for address in it.addresses)
+
+    @cached_property
+    def _held_ranges(self) -> Mapping[int, tuple[Range, ...]]:
+        return _by_version((it.version, (int(it), int(it))) for it in self._held())
+
+    @cached_property
+    def _wanted_ranges(self) -> Mapping[int, tuple[Range, ...]]:
+        pools = [(pool.version, network_range(str(pool.cidr))) for pool in self.pools]
+        return _by_version([*pools, *((it.version, (int(it), int(it))) for it in self._held())])
+
+    @cached_property
+    def _node_ranges(self) -> Mapping[int, tuple[Range, ...]]:
+        return _by_version(
+            (address.version, (int(address), int(address))) for address in map(ip_address, self.node_addresses)
+        )
+
+
+def network_range(prefix: str) -> Range:
+    network = ip_network(prefix, strict=False)
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def _by_version(ranges: Iterable[tuple[int, Range]]) -> Mapping[int, tuple[Range, ...]]:
+    found: dict[int, list[Range]] = {4: [], 6: []}
+    for version, each in ranges:
+        found[version].append(each)
+    return {version: merged(each) for version, each in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A kind of packet as one hook sees it. `answer` is one of a connection that the other end began. Ports are a
+    client's and any, but for those that are `mapped`."""
+
+    about: str
+    version: int
+    protocol: int
+    iif: Side
+    oif: Side
+    src: Party
+    dst: Party
+    answer: bool = False
+    sports: tuple[Range, ...] = EPHEMERAL
+    dports: tuple[Range, ...] = ANY_PORT
+    mapped: bool = False
+    tracked: bool = True
+    named_only: bool = False
+    """Told only where a rule names what is ours: whether it should flow at all is the administrator's business."""
+
+
+def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
+    """Each kind within the node, and as it comes in, before the node's address and port are translated."""
+    plain = (TCP, UDP, ICMP if version == 4 else ICMPV6)
+    w, n, f = Party.WORKLOAD, Party.NODE, Party.FOREIGN
+    i, o, nowhere = Side.OURS, Side.OUTSIDE, Side.NOWHERE
+    for protocol in plain:
+        out = Packet("what workloads send out", version, protocol, i, o, w, f)
+        yield out, out
+        back = _answers(Packet("answers to workloads", version, protocol, o, i, f, w))
+        yield back, replace(back, dst=n) if ours.masquerade else back
+        yield _same(Packet("what workloads send each other", version, protocol, i, i, w, w))
+        yield _same(Packet("what the node sends to workloads", version, protocol, nowhere, i, n, w))
+        yield _same(_answers(Packet("workloads' answers to the node", version, protocol, i, nowhere, w, n)))
+        yield _same(Packet("what workloads send to the node", version, protocol, i, nowhere, w, n, named_only=True))
+        if not ours.masquerade:
+            yield _same(Packet("what is sent to workloads", version, protocol, o, i, f, w))
+    for (of_version, protocol), (host, inner) in ours.ports.items():
+        if of_version == version:
+            into = Packet("what is sent to mapped ports", version, protocol, o, i, f, w, dports=inner, mapped=True)
+            yield into, replace(into, dst=n, dports=host)
+            out = Packet("answers of mapped ports", version, protocol, i, o, w, f, dports=inner, mapped=True)
+            yield _same(_answers(out))
+
+
+def _answers(packet: Packet) -> Packet:
+    return replace(packet, answer=True, sports=packet.dports, dports=packet.sports)
+
+
+def _same(packet: Packet) -> tuple[Packet, Packet]:
+    return packet, packet
+
+
+def at_hook(ours: Ours, family: str, hook: str, priority: int) -> Sequence[Packet]:
+    """What a chain of this family sees there."""
+    versions = {"ip": (4,), "ip6": (6,), "inet": (4, 6), "netdev": (4, 6)}.get(family, ())
+    return [
+        seen
+        for version in versions
+        if version in ours.versions
+        for inside, wire in _kinds(ours, version)
+        if (seen := _seen(inside, wire, hook, priority, ours)) is not None
+    ]
+
+
+def _seen(inside: Packet, wire: Packet, hook: str, priority: int, ours: Ours) -> Packet | None:
+    to_node, from_node = inside.oif is Side.NOWHERE, inside.iif is Side.NOWHERE
+    match hook:
+        case "ingress" if not from_node:
+            return replace(wire, oif=Side.NOWHERE, tracked=False)
+        case "prerouting" if not from_node:
+            seen = wire if priority < _DSTNAT else inside
+            return replace(seen, oif=Side.NOWHERE, tracked=priority >= _CONNTRACK)
+        case "input" if to_node:
+            return inside
+        case "forward" if not to_node and not from_node:
+            return inside
+        case "output" if from_node:
+            return replace(inside, tracked=priority >= _CONNTRACK)
+        case "postrouting" | "egress" if not to_node:
+            translated = ours.masquerade and inside.oif is Side.OUTSIDE and not inside.answer
+            if translated and (hook == "egress" or priority >= _SRCNAT):
+                return replace(inside, src=Party.NODE)
+            return inside
+        case _:
+            return None

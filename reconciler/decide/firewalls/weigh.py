@@ -1,0 +1,205 @@
+"""Follows each kind of packet through each base chain, and tells what drops it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from netplumb.reconciler.decide.firewalls.answers import UNKNOWN, YES, Answer, Match
+from netplumb.reconciler.decide.firewalls.matches import Judge
+from netplumb.reconciler.decide.firewalls.ruleset import Chain, Expression, Rule, Ruleset
+from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, at_hook
+
+MOST_STEPS = 100_000
+"""Rules looked at for one base chain. Jumps can make a small ruleset a long way."""
+
+_DROPS = frozenset({"drop", "reject", "queue"})
+_ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
+_JUMPS = frozenset({"jump", "goto"})
+_VERDICTS = _DROPS | _ACCEPTS | _JUMPS | {"return", "continue"}
+_NO_CONDITIONS = frozenset(
+    {
+        "counter",
+        "log",
+        "mangle",
+        "notrack",
+        "ct helper",
+        "ct timeout",
+        "ct expectation",
+        "secmark",
+        "flow",
+        "dup",
+        "last",
+    }
+)
+_TARGET_VERDICTS = {
+    "REJECT": "reject",
+    "NFQUEUE": "queue",
+    "DNAT": "dnat",
+    "SNAT": "snat",
+    "MASQUERADE": "masquerade",
+    "REDIRECT": "redirect",
+}
+"""Of targets that iptables brings along; others change or note a packet, and let it go on."""
+
+
+class _TooLongError(Exception):
+    """More steps than are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A rule, or a base chain's policy where there is no rule, that drops these kinds of packets. `certain` where
+    nothing of it is beyond judging."""
+
+    chain: Chain
+    rule: Rule | None
+    certain: bool
+    packets: tuple[Packet, ...]
+
+
+def weigh(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
+    """What drops, and which chains could not be weighed."""
+    found: list[Drop] = []
+    unread: list[str] = []
+    for chain in ruleset.chains.values():
+        if not chain.hook:
+            continue
+        try:
+            found += _of_chain(chain, ruleset, ours)
+        except _TooLongError:
+            unread.append(f"chain {chain.id}, which leads too far")
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # words of another libnftables
+            unread.append(f"chain {chain.id}, which is not understood ({error!r:.80})")
+    return found, unread
+
+
+def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
+    steps = [0]
+    found: dict[Rule | None, list[tuple[bool, Packet]]] = {}
+    family, table, *_ = base.id
+    for packet in at_hook(ours, family, base.hook, base.priority):
+        if base.type == "nat" and packet.answer:
+            continue  # only the first packet of a connection meets it
+        way = _Way(Judge(packet, ours, lambda name: ruleset.sets.get((family, table, name))), base, ruleset, steps)
+        way.follow()
+        for rule, certain in way.found.items():
+            found.setdefault(rule, []).append((certain, packet))
+    for rule, packets in found.items():
+        certain = any(each for each, _ in packets)
+        yield Drop(base, rule, certain, tuple(packet for each, packet in packets if each is certain))
+
+
+@dataclass(slots=True)
+class _Way:
+    """One kind of packet on its way through one base chain. `doubtful` once it may have been accepted."""
+
+    judge: Judge
+    base: Chain
+    ruleset: Ruleset
+    steps: list[int]
+    doubtful: bool = False
+    found: dict[Rule | None, bool] = field(default_factory=dict)
+
+    def follow(self) -> None:
+        reached = self._devices()
+        if reached.answer is Answer.NO:
+            return
+        if not self._through(self.base, reached) and self.base.policy == "drop":
+            self._drop(None, Match(reached.answer))
+
+    def _devices(self) -> Match:
+        if not self.base.devices:
+            return YES
+        key = "oifname" if self.base.hook == "egress" else "iifname"
+        return self.judge.equals({"meta": {"key": key}}, {"set": list(self.base.devices)})
+
+    def _through(self, chain: Chain, reached: Match) -> bool:
+        """Whether every packet that came here has met its verdict."""
+        for rule in chain.rules:
+            self.steps[0] += 1
+            if self.steps[0] > MOST_STEPS:
+                raise _TooLongError
+            for verdict, target, condition in _outcomes(rule, self.judge):
+                here, surely = reached.both(condition), condition.answer is Answer.YES
+                if verdict in _DROPS:
+                    self._drop(rule, here.both(UNKNOWN) if verdict == "queue" else here)
+                elif verdict in _ACCEPTS:
+                    self.doubtful |= here.answer is Answer.UNKNOWN
+                elif verdict in _JUMPS:
+                    ended = self._jump(chain, target, here)
+                    if surely and (ended or verdict == "goto"):
+                        return ended
+                    continue
+                elif condition.answer is Answer.UNKNOWN:
+                    reached = here  # it may have returned
+                if surely:
+                    return verdict != "return"
+        return False
+
+    def _jump(self, chain: Chain, target: str, reached: Match) -> bool:
+        there = self.ruleset.chains.get(chain.id._replace(name=target))
+        return there is not None and self._through(there, reached)
+
+    def _drop(self, rule: Rule | None, reached: Match) -> None:
+        named = reached.ours or not self.judge.packet.named_only
+        if named and (reached.answer > Answer.FOREIGN or (reached.answer is Answer.FOREIGN and reached.ours)):
+            certain = reached.answer >= Answer.SOME and not self.doubtful
+            self.found[rule] = self.found.get(rule, False) or certain
+
+
+def _outcomes(rule: Rule, judge: Judge) -> Iterator[tuple[str, str, Match]]:
+    """The verdicts of a rule that packets can meet: each with the chain that it leads to, and when."""
+    condition = YES
+    for expression in rule.expressions:
+        if expression is None:
+            condition = condition.both(UNKNOWN)
+            continue
+        for word, value in expression.items():
+            if word == "vmap":
+                for key, verdict in _map(value, judge):
+                    found = condition.both(key)
+                    if found.answer is not Answer.NO and (named := _verdict(verdict)) is not None:
+                        yield *named, found
+            elif (named := _verdict(expression)) is not None:
+                yield *named, condition
+            else:
+                condition = condition.both(_condition(word, value, judge))
+        if condition.answer is Answer.NO:
+            return
+
+
+def _map(vmap: Mapping[str, Any], judge: Judge) -> Iterator[tuple[Match, Any]]:
+    """Elements of a verdict map, each with whether the key is the packet's. One that was not read may drop."""
+    elements = judge.values(vmap["data"])
+    if elements is None:
+        yield UNKNOWN, {"drop": None}
+        return
+    for key, verdict in elements:
+        yield judge.equals(vmap["key"], {"set": [key]}), verdict
+
+
+def _verdict(expression: Expression) -> tuple[str, str] | None:
+    """The verdict and the chain that it names."""
+    for word, value in (expression or {}).items():
+        if word in _JUMPS:
+            return word, str(value["target"])
+        if word in _VERDICTS:
+            return None if word == "continue" else (word, "")
+        if word == "xt" and value.get("type") == "target":
+            name = _TARGET_VERDICTS.get(value.get("name", ""))
+            return None if name is None else (name, "")
+    return None
+
+
+def _condition(word: str, value: Any, judge: Judge) -> Match:
+    match word:
+        case "match":
+            return judge.match(value)
+        case "set":
+            return UNKNOWN if value.get("stmt") else YES
+        case "xt":
+            return YES if value.get("type") == "target" else UNKNOWN
+        case _:
+            return YES if word in _NO_CONDITIONS or word == "continue" else UNKNOWN

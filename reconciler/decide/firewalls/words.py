@@ -1,0 +1,169 @@
+"""What is told of foreign drops: the conditions of the node, each drop with its rule and with what lets ours pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from shlex import quote
+from typing import Any
+
+from netplumb.models.kernel import LINK_GROUP
+from netplumb.models.naming import NODE_IF_PREFIX
+from netplumb.models.status import Condition
+from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId, Expression, Rule, Ruleset
+from netplumb.reconciler.decide.firewalls.traffic import Side
+from netplumb.reconciler.decide.firewalls.weigh import Drop
+
+FORWARD_BLOCKED = "ForwardBlocked"
+FORWARD_FILTERED = "ForwardFiltered"
+
+_MOST_TOLD = 5
+_MOST_WORDS = 120
+_IPTABLES = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+_UNTOLD = frozenset({"counter", "log", "last"})
+_VERDICTS = frozenset({"accept", "drop", "reject", "return", "continue"})
+_SIDES = {
+    "forward": ("iif", "oif"),
+    "postrouting": ("iif", "oif"),
+    "input": ("iif",),
+    "output": ("oif",),
+    "prerouting": ("iif",),
+}
+"""By which of our links a chain at a hook can tell what is ours."""
+
+
+def conditions(drops: Sequence[Drop], ruleset: Ruleset, unread: Sequence[str] = ()) -> tuple[Condition, ...]:
+    """Whether something certainly drops, and where there is such, what may. `unread` is what was not looked at."""
+    certain = [drop for drop in drops if drop.certain]
+    doubtful = [drop for drop in drops if not drop.certain]
+    left = f"not looked at: {_several(unread)}" if unread else ""
+    if certain:
+        message = "; ".join([_told(certain, ruleset), *([left] if left else [])])
+        blocked = Condition(FORWARD_BLOCKED, status=True, reason="ForeignChain", message=message)
+    else:
+        reason = "NotAllLookedAt" if left else "NothingInTheWay"
+        blocked = Condition(FORWARD_BLOCKED, status=False, reason=reason, message=left)
+    if not doubtful:
+        return (blocked,)
+    message = _told(doubtful, ruleset)
+    return blocked, Condition(FORWARD_FILTERED, status=True, reason="ForeignRule", message=message)
+
+
+def _told(drops: Sequence[Drop], ruleset: Ruleset) -> str:
+    return _several([_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]], len(drops))
+
+
+def _drop(drop: Drop, ruleset: Ruleset) -> str:
+    verb, so = ("drops", "let it pass") if drop.certain else ("may drop", "if it should pass")
+    return f"chain {where(drop)} {verb} {about(drop)}; {so}: {remedy(drop, ruleset)}"
+
+
+def _several(told: Sequence[str], total: int = 0) -> str:
+    more = (total or len(told)) - min(len(told), _MOST_TOLD)
+    return "; ".join([*told[:_MOST_TOLD], *([f"and {more} more"] if more else [])])
+
+
+def where(drop: Drop) -> str:
+    """The base chain, and the rule, which may stand in a chain that it leads to."""
+    if drop.rule is None:
+        return f"{drop.chain.id} (policy drop)"
+    inside = "" if drop.rule.chain == drop.chain.id else f" in chain {drop.rule.chain.name}"
+    number = f"rule {drop.rule.position}" if _by_iptables(drop.chain) else f"rule handle {drop.rule.handle}"
+    return f"{drop.chain.id} ({number}{inside}: {rule_words(drop.rule)})"
+
+
+def about(drop: Drop) -> str:
+    """The kinds of packets."""
+    return ", ".join(dict.fromkeys(packet.about for packet in drop.packets))
+
+
+def rule_words(rule: Rule) -> str:
+    """As nft would write it, nearly."""
+    words = " ".join(filter(None, (_expression(it) for it in rule.expressions)))
+    return words if len(words) <= _MOST_WORDS else words[: _MOST_WORDS - 1] + "…"
+
+
+def _expression(expression: Expression) -> str:
+    if expression is None:
+        return "…"
+    ((word, value), *_) = expression.items()
+    match word, value:
+        case "match", {"op": op, "left": left, "right": right}:
+            shown = "" if op in ("==", "in") else f"{op} "
+            return f"{_value(left)} {shown}{_value(right)}"
+        case "vmap", {"key": key, "data": data}:
+            return f"{_value(key)} vmap {_value(data)}"
+        case "jump" | "goto", {"target": target}:
+            return f"{word} {target}"
+        case "xt", {"name": name}:
+            return str(name)
+    return "" if word in _UNTOLD else word
+
+
+def _value(value: Any) -> str:
+    match value:
+        case {"meta": {"key": key}}:
+            return key if key.startswith(("iif", "oif")) else f"meta {key}"
+        case {"payload": {"protocol": protocol, "field": field}}:
+            return f"{protocol} {field}"
+        case {"ct": {"key": key}}:
+            return f"ct {key}"
+        case {"fib": {"result": result, "flags": flags}}:
+            return f"fib {' . '.join([flags] if isinstance(flags, str) else flags)} {result}"
+        case {"prefix": {"addr": text, "len": length}}:
+            return f"{text}/{length}"
+        case {"range": [first, last]}:
+            return f"{first}-{last}"
+        case {"concat": parts}:
+            return " . ".join(map(_value, parts))
+        case {"set": list(elements)}:
+            return f"{{ {', '.join(map(_value, elements))} }}"
+        case {"&": [left, mask]}:
+            return f"{_value(left)} & {_value(mask)}"
+        case {"elem": {"val": inner}}:
+            return _value(inner)
+        case list():
+            return ",".join(map(_value, value))
+        case Mapping():
+            return _expression(value)
+        case _:
+            return str(value)
+
+
+def remedy(drop: Drop, ruleset: Ruleset) -> str:
+    """Commands to run: what lets ours pass ahead of the rest, where the hook can tell ours by its links; else what
+    takes the rule away. iptables' own chains are changed by iptables, Docker's in the chain that it leaves to
+    others."""
+    id_ = drop.chain.id
+    outside = drop.chain.hook == "prerouting" and any(packet.iif is Side.OUTSIDE for packet in drop.packets)
+    sides = () if outside else _SIDES.get(drop.chain.hook, ())
+    if _by_iptables(drop.chain):
+        return _iptables(drop, sides, ruleset)
+    into = f"{id_.family} {quote(id_.table)} {quote(id_.name)}"
+    if sides:
+        return " && ".join(f"nft insert rule {into} {side}group {LINK_GROUP} accept" for side in sides)
+    if drop.rule is None:
+        return f"nft chain {into} '{{ policy accept; }}'"
+    return f"nft delete rule {id_.family} {quote(id_.table)} {quote(drop.rule.chain.name)} handle {drop.rule.handle}"
+
+
+def _by_iptables(chain: Chain) -> bool:
+    return chain.id.legacy or (chain.id.family in ("ip", "ip6") and chain.id.name in _IPTABLES)
+
+
+def _iptables(drop: Drop, sides: Sequence[str], ruleset: Ruleset) -> str:
+    id_ = drop.chain.id
+    command = "iptables" if id_.family == "ip" else "ip6tables"
+    if id_.legacy:
+        command += "-legacy"
+    if id_.table != "filter":
+        command += f" -t {id_.table}"
+    if sides and drop.chain.hook != "postrouting":  # where iptables knows no -i
+        into = "DOCKER-USER" if id_.name == "FORWARD" and _docker(id_) in ruleset.chains else id_.name
+        return " && ".join(f"{command} -I {into} -{side[0]} {NODE_IF_PREFIX}+ -j ACCEPT" for side in sides)
+    if drop.rule is None:
+        return f"{command} -P {id_.name} ACCEPT"
+    return f"{command} -D {quote(drop.rule.chain.name)} {drop.rule.position}"
+
+
+def _docker(id_: ChainId) -> ChainId:
+    return id_._replace(name="DOCKER-USER")

@@ -1,0 +1,178 @@
+"""What other tables drop of real traffic is told, by the daemon, with what helps; and is told no more when it is gone.
+
+`iptables`, `iptables-legacy` and `nft`, the commands, play the firewalls. Only what they do is in the way: nothing of
+theirs is changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
+from tests.e2e import wishes
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6
+from tests.e2e.echoes import ask, serving
+from tests.e2e.hosts import Host
+from tests.e2e.waiting import until
+
+PORT = 9200
+LEGACY_S = 15.0  # nobody tells of legacy tables, so that they are looked at now and then
+
+
+async def condition(client: AsyncClient, type_: str) -> pb.Condition | None:
+    """The condition, while it is true."""
+    conditions = (await client.status()).conditions
+    return next((it for it in conditions if it.type == type_ and it.status), None)
+
+
+async def told(client: AsyncClient, type_: str, words: str, *, within_s: float = 5.0) -> str:
+    """The message of a condition once it has these words."""
+
+    async def there() -> bool:
+        found = await condition(client, type_)
+        return found is not None and words in found.message
+
+    await until(there, f"{type_} tells of {words}", within_s=within_s)
+    found = await condition(client, type_)
+    assert found is not None
+    return found.message
+
+
+async def untold(client: AsyncClient, *, within_s: float = 5.0) -> None:
+    async def gone() -> bool:
+        return not [it for it in ("ForwardBlocked", "ForwardFiltered") if await condition(client, it)]
+
+    await until(gone, "nothing is told any more", within_s=within_s)
+
+
+FIREWALLD = (
+    "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10;"
+    " ct state established,related accept; reject with icmpx admin-prohibited; }; }"
+)
+BLOCKING = {
+    "ip filter FORWARD ": "iptables -P FORWARD DROP",
+    "ip6 filter FORWARD ": "ip6tables -N DOCKER-USER; ip6tables -A FORWARD -j DOCKER-USER;"
+    " ip6tables -A FORWARD -j REJECT",
+    "inet firewalld filter_FORWARD ": f"nft '{FIREWALLD}'",
+    "ip filter FORWARD of iptables-legacy ": "iptables-legacy -P FORWARD DROP",
+    "ip6 filter FORWARD of iptables-legacy ": "ip6tables-legacy -N U; ip6tables-legacy -A U -j REJECT;"
+    " ip6tables-legacy -A FORWARD -i np+ -j U",
+    "ip6 raw PREROUTING of iptables-legacy ": "ip6tables-legacy -t raw -A PREROUTING -i np+ -j DROP",
+    "inet theirs c ": "nft 'table inet theirs { chain c { type filter hook forward priority 0;"
+    " ip saddr 10.213.0.0/24 ct state new counter drop; }; }'",
+    "ip6 theirs pre ": "nft 'table ip6 theirs { chain x { drop; };"
+    " chain pre { type filter hook prerouting priority -300; iifname vmap { np* : jump x }; }; }'",
+}
+
+
+@pytest.mark.parametrize("chain", BLOCKING)
+async def test_a_foreign_firewall_is_reported_and_left_alone(
+    client: AsyncClient, node: Host, outside: Host, web: Host, chain: str
+) -> None:
+    """The chain that drops what we forward is named with a remedy, which helps, and the condition goes with it."""
+    await client.attach(wishes.attach(web))
+    target = OUTSIDE_V6 if chain.startswith("ip6") else OUTSIDE_V4
+    with serving(outside, PORT):
+        await untold(client)
+        assert ask(web, target, PORT, "tcp")
+        assert ask(web, target, PORT, "udp")
+        node.run(f'sh -c "{BLOCKING[chain]}"')
+        before = node.run("nft -s list ruleset")
+        message = await told(client, "ForwardBlocked", f"chain {chain}", within_s=LEGACY_S)
+        assert ask(web, target, PORT, "tcp") is None
+        assert ask(web, target, PORT, "udp") is None
+        assert node.run("nft -s list ruleset") == before
+        node.run(f"sh -c '{message.partition('let it pass: ')[2]}'")
+        await untold(client, within_s=LEGACY_S)
+        assert ask(web, target, PORT, "tcp")
+        assert ask(web, target, PORT, "udp")
+
+
+@pytest.mark.parametrize(
+    ("chain", "rule"),
+    [
+        ("hook prerouting priority raw", "{protocol} dport 8080 drop"),
+        ("hook forward priority 0", "{protocol} dport 9200 reject"),
+        ("hook forward priority 0", "oifname np* ct state new {protocol} dport 9000-9300 drop"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+async def test_a_rule_against_a_mapped_port_is_named(
+    client: AsyncClient, node: Host, outside: Host, web: Host, protocol: str, chain: str, rule: str
+) -> None:
+    """By the node's port where it is not translated yet, by the workload's behind; gone with the rule at once."""
+    ports = [f"8080:{PORT}/{kind}" for kind in ("tcp", "udp")]
+    await client.attach(wishes.attach(web, ports=ports))
+    node.run(f"nft 'table inet theirs {{ chain c {{ type filter {chain}; }}; }}'")
+    with serving(web, PORT):
+        await untold(client)
+        assert ask(outside, NODE_V4, 8080, protocol)
+        node.run(f"nft add rule inet theirs c {rule.format(protocol=protocol)}")
+        message = await told(client, "ForwardBlocked", "chain inet theirs c (rule handle")
+        assert f"{protocol} dport" in message
+        assert "what is sent to mapped ports" in message
+        for address in (NODE_V4, NODE_V6):
+            assert ask(outside, address, 8080, protocol) is None
+            assert ask(outside, address, 8080, "udp" if protocol == "tcp" else "tcp")
+        node.run("nft flush chain inet theirs c")
+        await untold(client)
+        assert ask(outside, NODE_V6, 8080, protocol)
+
+
+async def test_what_may_drop_is_told_apart(client: AsyncClient, node: Host, web: Host) -> None:
+    """A condition that cannot be judged, or that is about whom ours talk to, blocks nothing for certain."""
+    await client.attach(wishes.attach(web))
+    node.run(
+        "nft 'table inet theirs { chain c { type filter hook forward priority 0; ct state invalid drop;"
+        " ip daddr 192.168.0.0/16 drop; iifname docker0 drop; iifname np* ip daddr 169.254.169.254 drop; }; }'"
+    )
+    message = await told(client, "ForwardFiltered", "may drop what workloads send out")
+    assert "iifname np* ip daddr 169.254.169.254 drop" in message
+    assert message.count("chain inet theirs c") == 1
+    assert await condition(client, "ForwardBlocked") is None
+    assert web.ping(OUTSIDE_V4)
+    node.run("nft flush chain inet theirs c")
+    await untold(client)
+
+
+async def test_a_mapping_that_comes_later_is_weighed(client: AsyncClient, node: Host, web: Host) -> None:
+    """A rule against a port that nobody maps is nobody's business until somebody does."""
+    rule = "tcp dport 8080 drop"
+    node.run(
+        f"nft 'table inet theirs {{ chain c {{ type filter hook prerouting priority -300; iifname up0 {rule}; }}; }}'"
+    )
+    await client.attach(wishes.attach(web))
+    await untold(client)
+    await client.attach(wishes.attach(web, ports=(f"8080:{PORT}",)))
+    await told(client, "ForwardBlocked", rule, within_s=LEGACY_S)
+
+
+LARGE = "add table inet large\nadd chain inet large c { type filter hook forward priority 0; }\n"
+
+
+async def test_a_large_ruleset_is_said_to_be_unread(
+    client: AsyncClient, node: Host, web: Host, directory: Path
+) -> None:
+    """Beside tens of thousands of rules clients are answered as ever, and the condition says that they were not
+    weighed; what is in another table is told all the same."""
+    script = directory / "large.nft"
+    for number in range(10):
+        rules = "".join(f"add rule inet large c ip saddr 10.{number}.{n >> 8}.{n & 255} drop\n" for n in range(2000))
+        script.write_text(
+            f"add table inet large\nadd chain inet large c {{ type filter hook forward priority 0; }}\n{rules}"
+        )
+        node.run(f"nft -f {script}")
+    node.run("nft 'table inet theirs { chain c { type filter hook forward priority 0; policy drop; }; }'")
+    await client.attach(wishes.attach(web))
+    message = await told(client, "ForwardBlocked", "chain inet theirs c (policy drop)")
+    assert "not looked at: table inet large" in message
+    node.run("nft delete table inet theirs")
+
+    async def said() -> bool:
+        conditions = (await client.status()).conditions
+        return any(it.reason == "NotAllLookedAt" and "table inet large" in it.message for it in conditions)
+
+    await until(said, "only what was not looked at is told")
