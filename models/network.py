@@ -93,7 +93,8 @@ class Node:
 
     `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
     which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6`
-    is False where the node has IPv6 switched off for new links. `workload_prefixes` hold
+    is False where the node's loopback has IPv6 switched off, without which nothing of it is had, by `ipv6_switch`;
+    `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold
     every workload's address, and `around` is what others set up there; both concern the node's own objects and no
     attachment, and take no part in comparison.
     """
@@ -102,6 +103,8 @@ class Node:
     masquerade: bool = True
     mtu: int = 1500
     ipv6: bool = True
+    ipv6_for_new_links: bool = True
+    ipv6_switch: str = field(default="", compare=False)
     isolate_node: bool = False
     isolate_workloads: bool = False
     workload_prefixes: tuple[IPNetwork, ...] = field(default=(), compare=False)
@@ -110,10 +113,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Families:
-    """Which address families can be rendered for one attachment."""
+    """Which address families can be rendered for one attachment, and the switch by which IPv6 is off."""
 
     v4: bool = True
     v6: bool = True
+    switch: str = field(default="", compare=False)
 
     def has(self, address: IPAddress) -> bool:
         return self.v4 if address.version == 4 else self.v6

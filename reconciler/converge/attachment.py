@@ -218,6 +218,8 @@ def _observe_and_plan(
     """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
     where the link is gone with the namespace, what it leaves behind goes too."""
     observed = _observed(work, kernel, namespace, elements, snapshot)
+    if not work.node.ipv6:
+        observed.families = Families(v6=False, switch=f"{work.node.ipv6_switch} on the node")
     outcome.families = observed.families
     outcome.node_link = observed.node_link
     outcome.ifb = observed.ifb
@@ -248,7 +250,7 @@ def _observed(
         namespace,
         elements=elements,
         hint_indexes=work.hint_indexes,
-        node_ipv6=work.node.ipv6,
+        node_ipv6=work.node.ipv6_for_new_links,
     )
     for _ in range(_ROUNDS - 1):
         try:

@@ -62,6 +62,6 @@ def restore_host_routes(kernel: Kernel, node: Node, placed: Sequence[Placed]) ->
 
 
 def _routes(placed: Placed, node: Node) -> Iterable[Route]:
-    families = Families(v6=bool(placed.hint.node.proxy_ndp))
+    families = Families(v6=node.ipv6 and bool(placed.hint.node.proxy_ndp))
     routes = render_host_routes(placed.attachment, node, families)
     return (route for route in routes if route.prefsrc is not None)

@@ -39,6 +39,8 @@ class NodeFacts:
 
     mtu: int
     ipv6: bool
+    ipv6_for_new_links: bool
+    ipv6_switch: str
     around: Surroundings
 
 
@@ -221,10 +223,15 @@ class LinuxKernel:
     # The node.
 
     def facts(self) -> NodeFacts:
-        """Reads the uplink's MTU, whether new links have IPv6, and what others set up."""
-        switches = (sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") for which in ("all", "default"))
-        ipv6 = all(switch == "0" for switch in switches)
-        return NodeFacts(self._uplink_mtu(), ipv6, read_surroundings(self._node))
+        """Reads the uplink's MTU, whether the loopback and new links have IPv6, and what others set up."""
+        on = {which: sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") == "0" for which in ("all", "default", "lo")}
+        return NodeFacts(
+            self._uplink_mtu(),
+            ipv6=on["lo"],
+            ipv6_for_new_links=all(on.values()),
+            ipv6_switch="" if on["lo"] else f"net.ipv6.conf.{'lo' if on['all'] else 'all'}.disable_ipv6",
+            around=read_surroundings(self._node),
+        )
 
     def _uplink_mtu(self) -> int:
         """The MTU of the interface that carries the default route, IPv4's first; 1500 where there is none."""

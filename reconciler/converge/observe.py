@@ -100,17 +100,22 @@ def observe(
             observed.add(thing)
     if ifb is not None:
         observed.objects[(Link, Scope.NODE, ifb_name(key))] = ifb[0]
-    observed.families = Families(v6=_ipv6(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6))
+    off = _ipv6_off(observed, node_ipv6=node_ipv6, lo_ipv6=lo_ipv6)
+    observed.families = Families(v6=not off, switch=off)
     return observed
 
 
-def _ipv6(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> bool:
-    """Whether IPv6 can be rendered. A link tells for itself; before there is one, the node's default and the
-    workload's loopback tell what it will be."""
-    node_on = not observed.node_link.ipv6_disabled if observed.node_link is not None else node_ipv6
-    link = observed.workload_link
-    workload_on = not link.ipv6_disabled if link is not None and link.peer else lo_ipv6
-    return node_on and workload_on
+def _ipv6_off(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> str:
+    """The switch by which IPv6 cannot be rendered; empty where it can. A link tells for itself; before there is one,
+    the node's default and the workload's loopback tell what it will be."""
+    node_link, link = observed.node_link, observed.workload_link
+    if node_link is not None and node_link.ipv6_disabled:
+        return f"net.ipv6.conf.{node_link.name}.disable_ipv6 on the node"
+    if node_link is None and not node_ipv6:
+        return "net.ipv6.conf.default.disable_ipv6 on the node"
+    if link is not None and link.peer:
+        return f"net.ipv6.conf.{link.name}.disable_ipv6 in the workload" if link.ipv6_disabled else ""
+    return "" if lo_ipv6 else "net.ipv6.conf.lo.disable_ipv6 in the workload"
 
 
 _OUR_ROUTES = (

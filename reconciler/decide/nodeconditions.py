@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from netplumb.models.network import Node
 from netplumb.models.status import Condition
 
+IPV6_OFF = "IPv6Disabled"
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
 
 
 def node_conditions(node: Node) -> Iterator[Condition]:
     """Only what is in the way now."""
+    if not node.ipv6 and any(prefix.version == 6 for prefix in node.workload_prefixes):
+        message = (
+            f"the node's loopback has IPv6 switched off by {node.ipv6_switch}, so workloads have IPv4 alone; "
+            "to give them IPv6 too, run: sysctl -w net.ipv6.conf.lo.disable_ipv6=0"
+        )
+        yield Condition(IPV6_OFF, status=True, reason="SwitchedOff", message=message)
     if names := node.around.not_forwarding:
         switches = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in names)
         message = (

@@ -47,6 +47,8 @@ class NodeWish:
             self.node,
             mtu=self.mtu or facts.mtu,
             ipv6=facts.ipv6,
+            ipv6_for_new_links=facts.ipv6_for_new_links,
+            ipv6_switch=facts.ipv6_switch,
             around=facts.around,
         )
         desired: list[KernelObject] = list(render_node(node))

@@ -37,7 +37,8 @@ def status_of(
     phase = phase_of(attachment, outcome)
     conditions = [_ready(phase, outcome)]
     if not outcome.families.v6 and any(a.version == 6 for a in attachment.addresses):
-        message = "IPv6 is switched off on the node or in the workload; its address is not assigned"
+        switch = outcome.families.switch or "the node or the workload"
+        message = f"IPv6 is switched off by {switch}; its address is not assigned"
         conditions.append(Condition("IPv6Disabled", status=True, reason="SwitchedOff", message=message))
     if outcome.reach is not Reach.OPEN and outcome.node_link is not None:
         message = f"{outcome.reach_message}; the interface lives, and only the node's side of it is kept in repair"
