@@ -63,6 +63,7 @@ def attachment_spec(request: pb.AttachRequest) -> AttachmentSpec:
         "if_name": netns.if_name or DEFAULT_IF_NAME,
         "container_id": request.container_id,
         "mtu": request.mtu,
+        "allow_foreign_address": request.allow_foreign_address,
     }
     if request.addresses:
         wish["addresses"] = _addresses(request.addresses)

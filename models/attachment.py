@@ -105,6 +105,8 @@ def _assignable(value: IPAddress) -> IPAddress:
         raise ValueError(f"{value} is link-local; the first hop uses that range")
     if isinstance(value, IPv4Address) and int(value) >= 0xF000_0000:
         raise ValueError(f"{value} is reserved (240.0.0.0/4)")
+    if isinstance(value, IPv4Address) and int(value) < 0x0100_0000:
+        raise ValueError(f"{value} is of this network (0.0.0.0/8)")
     if isinstance(value, IPv6Address) and (value.scope_id or value.ipv4_mapped):
         raise ValueError(f"{value} cannot be an interface's address")
     return value
@@ -168,6 +170,9 @@ class AttachmentSpec(Model):
     container_id: ContainerId = Field(default="", description="The runtime's id of the container (CNI_CONTAINERID)")
     addresses: tuple[AssignableAddress, ...] = Field(
         default=(), max_length=16, description="Static addresses, from a pool or outside all pools"
+    )
+    allow_foreign_address: bool = Field(
+        default=False, description="Static addresses in a network that the node is connected to are meant"
     )
     mac: Mac = Field(default="", description="MAC address of the workload's interface")
     mtu: int = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")

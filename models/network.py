@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from netplumb.models.attachment import LabelKey, LabelValue, PoolName
 from netplumb.models.base import IPAddress, IPNetwork, Model
+from netplumb.models.nodenetwork import Source
 from netplumb.models.policy import ForeignRule
 from netplumb.models.routing import parse_prefix
 
@@ -94,9 +95,9 @@ class Node:
     `node_addresses` are the addresses that the node answers from towards workloads: those of the pools and those
     which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6`
     is False where the node's loopback has IPv6 switched off, without which nothing of it is had, by `ipv6_switch`;
-    `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold
-    every workload's address, and `around` is what others set up there; both concern the node's own objects and no
-    attachment, and take no part in comparison.
+    `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
+    is what others set up there, and `sources` are the addresses that packets leave with where it is not masquerading
+    that chooses: all three concern the node's own objects and no attachment, and take no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -109,6 +110,7 @@ class Node:
     isolate_workloads: bool = False
     workload_prefixes: tuple[IPNetwork, ...] = field(default=(), compare=False)
     around: Surroundings = field(default_factory=Surroundings, compare=False)
+    sources: tuple[Source, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

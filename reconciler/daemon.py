@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from ipaddress import ip_network
 from pathlib import Path
 
 import structlog
@@ -18,8 +17,9 @@ from netplumb.api.cni.service import Service
 from netplumb.api.cni.wire import socket_path
 from netplumb.api.server.server import serve
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey
-from netplumb.models.errors import NetplumbError
-from netplumb.models.network import Pool
+from netplumb.models.errors import NetplumbError, StoreUnwritable
+from netplumb.models.network import Node
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition, Phase
 from netplumb.reconciler.converge.linux import LinuxKernel
@@ -48,6 +48,7 @@ from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.watch.firewalls import FirewallWatch
 from netplumb.reconciler.watch.hostports import HostPorts
 from netplumb.reconciler.watch.namespaces import NamespaceWatch
+from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
 from netplumb.reconciler.watch.proxies import watch_proxies
 
 STOP_GRACE_S = 2.0
@@ -77,31 +78,29 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         kernel, worker, remover, read = kernels
         reader = Reader(read)
         stack.callback(reader.close)
+        known = look(settings.pools)
+        mtu = settings.mtu or known.uplink_mtu or Node().mtu
         store = Store(
             settings.data_dir,
             f"{boot_id()}/{kernel.node_cookie}",
-            lambda: begin_anew(settings.pools, settings.mtu or kernel.facts().mtu, nftables.elements().values()),
+            lambda: begin_anew(settings.pools, mtu, nftables.elements().values()),
         )
         stack.callback(store.close)
         check_address_marks()
-        _refuse_overlap(settings.pools, store.used_pools(), kernel)
+        _refuse_overlap(known, store.used_pools())
         if store.is_new:
             level = log.info if store.origin.verdict is Verdict.MISSING else log.warning
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
-        daemon = _Daemon(settings, store, nftables, kernel, worker, remover, reader)
+        daemon = _Daemon(settings, store, nftables, known, kernel, worker, remover, reader)
         await daemon.serve(stack, reload)
 
 
-def _refuse_overlap(pools: tuple[Pool, ...], used: Collection[str], kernel: LinuxKernel) -> None:
+def _refuse_overlap(known: NodeNetwork, used: Collection[str]) -> None:
     """A pool that overlaps a network the node reaches otherwise would cut that network off. One that addresses were
-    given from is not asked about again: a foreign route that came later must not keep a restart from its repairs."""
-    for ip, prefix_len, link in kernel.foreign_prefixes():
-        network = ip_network((ip, prefix_len), strict=False)
-        for pool in pools:
-            if pool.prefix not in used and pool.cidr.version == network.version and pool.cidr.overlaps(network):
-                raise StartError(
-                    f"pool {pool.prefix} overlaps the node's route {network} dev {link}; choose another prefix"
-                )
+    given from is told of and not refused: what came later must not keep a restart from its repairs."""
+    for overlap in known.overlaps:
+        if overlap.cuts and overlap.pool not in used:
+            raise StartError(f"pool {overlap.pool} overlaps {overlap.what}; choose another prefix")
 
 
 class _Daemon:
@@ -110,6 +109,7 @@ class _Daemon:
         settings: Settings,
         store: Store,
         nftables: Nftables,
+        known: NodeNetwork,
         kernel: LinuxKernel,
         worker: LinuxKernel,
         remover: LinuxKernel,
@@ -131,6 +131,7 @@ class _Daemon:
             lambda: self._declared.let_go(),
             resync_s=settings.resync_s,
         )
+        self._network = NetworkWatch(known, lambda: self._desired.allocator.pools, self._network_changed)
         self._desired = Desired(
             store,
             settings,
@@ -146,6 +147,7 @@ class _Daemon:
             elements=lambda: self._results.elements(),
             left_alone=lambda: self._desired.unclaimed,
             record_sysctl=store.record_sysctl,
+            mtu=store.uplink_mtu or Node().mtu,
         )
         self._results = Results(
             self._desired,
@@ -163,6 +165,7 @@ class _Daemon:
             kernel,
             worker,
             remover,
+            look_around=self._network.mark,
             resync_s=settings.resync_s,
         )
         self._namespaces = NamespaceWatch(
@@ -184,6 +187,23 @@ class _Daemon:
             look_at_ports=self._host_ports.look,
         )
         self._cni = CniServer(Service(CniSource(self._desired, self._rpc)))
+        self._network_changed(known)
+
+    def _network_changed(self, known: NodeNetwork) -> None:
+        """Takes what was seen of the node's network for what holds from now on."""
+        for overlap in known.overlaps:
+            if overlap not in self._nodewide.known.overlaps:
+                log.warning("a pool overlaps the node's network", pool=overlap.pool, what=overlap.what)
+        if not known.complete and self._nodewide.known.complete:
+            log.warning("the routing table is too large to be read whole; routes of routing daemons are not weighed")
+        self._nodewide.known = known
+        for key in self._desired.surround(known):
+            self._loop.mark_damaged(key)
+        self._loop.mark_node()
+        try:
+            self._store.record_uplink_mtu(known.uplink_mtu)
+        except StoreUnwritable as error:
+            log.warning("the uplink's MTU is not stored", cause=str(error))
 
     def _source_conditions(self) -> tuple[Condition, ...]:
         origin = self._origin
@@ -223,13 +243,8 @@ class _Daemon:
             group=self._settings.socket_group,
             healthy=self._healthy,
         )
-        running = (
-            self._loop.run(),
-            self._declared.run(),
-            self._namespaces.run(),
-            self._firewalls.run(),
-            self._host_ports.run(),
-        )
+        watches = (self._namespaces.run(), self._firewalls.run(), self._host_ports.run(), self._network.run())
+        running = (self._loop.run(), self._declared.run(), *watches)
         tasks = [events.create_task(task) for task in running]
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))
@@ -286,7 +301,8 @@ class _Daemon:
         """Takes new settings for what can change while running; a mistake in them changes nothing."""
         try:
             settings = reload()
-            _refuse_overlap(settings.pools, self._store.used_pools(), self._kernel)
+            known = look(settings.pools)
+            _refuse_overlap(known, self._store.used_pools())
         except NetplumbError as error:
             log.error("settings were not reloaded", cause=str(error))
             return
@@ -296,6 +312,7 @@ class _Daemon:
         self._loop.resync_s, self._results.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
         self._rpc.timeout_s = settings.attach_timeout_s
         self._desired.configure(settings)
+        self._network.take(known)
         if self._files is not None:
             self._files.wake()
         self._loop.resync()

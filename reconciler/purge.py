@@ -10,6 +10,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, Link, Rule, Scope, Step, Sysctl, Verb
 from netplumb.models.naming import alias_of, key_of_alias
+from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, NftSet
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
@@ -17,6 +18,7 @@ from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.desired.store import Contents, Store, boot_id
 from netplumb.reconciler.kernel.nftables import Nftables
 from netplumb.reconciler.kernel.nodelock import NodeLock
+from netplumb.reconciler.watch.nodenetwork import look
 
 
 class Purge:
@@ -33,7 +35,7 @@ class Purge:
         self._store = Store(
             data_dir,
             f"{boot_id()}/{self._kernel.node_cookie}",
-            lambda: begin_anew((), self._kernel.facts().mtu, self._nftables.elements().values()),
+            lambda: begin_anew((), look(()).uplink_mtu or Node().mtu, self._nftables.elements().values()),
         )
         self._contents: Contents = self._store.load()
 

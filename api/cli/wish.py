@@ -75,6 +75,14 @@ def _request(
             panel=_ADDRESSES,
         ),
     ] = None,
+    allow_foreign_address: Annotated[
+        bool,
+        _option(
+            "--allow-foreign-address",
+            help="A static address in a network that the node is connected to is meant.",
+            panel=_ADDRESSES,
+        ),
+    ] = False,
     pool: Annotated[
         str, _option("--pool", metavar="NAME", help="The pools to take addresses from.", panel=_ADDRESSES)
     ] = "",
@@ -172,6 +180,7 @@ def _request(
         container_id=container_id,
         labels=_pairs(label, "--label"),
         addresses=addresses,
+        allow_foreign_address=allow_foreign_address,
         mtu=mtu,
         mac=mac,
         port_mappings=[_port_mapping(text) for text in port or ()],

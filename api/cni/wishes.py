@@ -54,6 +54,7 @@ def attachment_spec(request: Request) -> AttachmentSpec:
         "addresses": _addresses(request),
         "mac": runtime.mac or request.args.get("MAC", ""),
         "mtu": config.mtu,
+        "allow_foreign_address": config.allow_foreign_address,
         "pool": config.pool,
         "labels": _labels(request),
         "port_mappings": [_port_mapping(n, mapping) for n, mapping in enumerate(runtime.port_mappings)],

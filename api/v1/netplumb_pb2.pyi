@@ -139,6 +139,7 @@ class AttachRequest(_message.Message):
     ISOLATE_NODE_FIELD_NUMBER: _builtins.int
     ISOLATE_WORKLOADS_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    ALLOW_FOREIGN_ADDRESS_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload, for example a pod's UID. 1 to 200 bytes, printable. With if_name the key of the attachment."""
     container_id: _builtins.str
@@ -160,6 +161,10 @@ class AttachRequest(_message.Message):
     isolate_workloads: _builtins.bool
     """Whether the workload is kept from other workloads; false opens it to all of them, isolated ones too. Left out: as
     the daemon's setting says.
+    """
+    allow_foreign_address: _builtins.bool
+    """A static address in a network that the node is connected to may be another host's, and is refused unless this says
+    that it is meant. The node's own addresses and the next hops of its routes are always refused.
     """
     @_builtins.property
     def netns(self) -> Global___NetNSAttachment:
@@ -219,10 +224,11 @@ class AttachRequest(_message.Message):
         isolate_node: _builtins.bool | None = ...,
         isolate_workloads: _builtins.bool | None = ...,
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        allow_foreign_address: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "bandwidth", b"bandwidth", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "netns", b"netns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns", b"netns", "pool", b"pool", "port_mappings", b"port_mappings", "routes", b"routes", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "addresses", b"addresses", "allow_foreign_address", b"allow_foreign_address", "annotations", b"annotations", "bandwidth", b"bandwidth", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns", b"netns", "pool", b"pool", "port_mappings", b"port_mappings", "routes", b"routes", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_route: _TypeAlias = _typing.Literal["default_route"]  # noqa: Y015
     _WhichOneofArgType__default_route: _TypeAlias = _typing.Literal["_default_route", b"_default_route"]  # noqa: Y015

@@ -29,7 +29,6 @@ from netplumb.reconciler.kernel.conntrack import Conntrack
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.nftables import Nftables, split_table_steps
 
-_DEFAULT_MTU = 1500
 _NAMES = (node_if_name, ifb_name)
 
 
@@ -37,7 +36,6 @@ _NAMES = (node_if_name, ifb_name)
 class NodeFacts:
     """What rendering must know of the node and only the kernel can tell."""
 
-    mtu: int
     ipv6: bool
     ipv6_for_new_links: bool
     ipv6_switch: str
@@ -223,41 +221,18 @@ class LinuxKernel:
     # The node.
 
     def facts(self) -> NodeFacts:
-        """Reads the uplink's MTU, whether the loopback and new links have IPv6, and what others set up."""
+        """Reads whether the loopback and new links have IPv6, and what others set up."""
         on = {which: sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") == "0" for which in ("all", "default", "lo")}
         return NodeFacts(
-            self._uplink_mtu(),
             ipv6=on["lo"],
             ipv6_for_new_links=all(on.values()),
             ipv6_switch="" if on["lo"] else f"net.ipv6.conf.{'lo' if on['all'] else 'all'}.disable_ipv6",
             around=read_surroundings(self._node),
         )
 
-    def _uplink_mtu(self) -> int:
-        """The MTU of the interface that carries the default route, IPv4's first; 1500 where there is none."""
-        for family in (rt.AF_INET, rt.AF_INET6):
-            for index in self._default_route_links(family):
-                if (found := self._link(index)) is not None:
-                    return found[0].mtu or _DEFAULT_MTU
-        return _DEFAULT_MTU
-
     def _link(self, index: int) -> tuple[Link, bool] | None:
         (reply,) = self._node.transact([encode.get_link_by_index(index)])
         return link_in(Scope.NODE, reply)
-
-    def _default_route_links(self, family: int) -> Iterable[int]:
-        for _, body in self._node.dump(rt.RTM_GETROUTE, encode.dump_routes(family)):
-            if (index := decode.default_route_link(body)) is not None:
-                yield index
-
-    def foreign_prefixes(self) -> Iterable[tuple[bytes, int, str]]:
-        """Destinations of the node's routes that are not ours, less default routes: (ip, prefix length, interface)."""
-        links = (decode.link(Scope.NODE, body)[0] for _, body in self._node.dump(rt.RTM_GETLINK, encode.dump_links()))
-        names = {link.index: link.name for link in links}
-        for family in (rt.AF_INET, rt.AF_INET6):
-            for route in dumps.routes(self._node, encode.dump_routes(family), Scope.NODE, names):
-                if route.prefix_len and route.protocol != RT_PROTOCOL:
-                    yield route.dst, route.prefix_len, route.link
 
     def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
         """What the node holds of the switches asked for, of loopback addresses, of our rules and our nftables table."""

@@ -9,7 +9,9 @@ from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import NotReady
 from netplumb.models.naming import workload_mac
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.decide.claims import default_route_holder
+from netplumb.reconciler.decide.nodenetwork import refusal
 from netplumb.reconciler.decide.sharing import ports_elsewhere
 from netplumb.reconciler.desired.ipam import Allocator
 from netplumb.reconciler.desired.wishes import same_wish
@@ -24,13 +26,14 @@ def assigned(
     allocator: Allocator,
     siblings: Sequence[Attachment],
     left_over: Collection[IPAddress],
+    known: NodeNetwork,
 ) -> Attachment:
     """The record, or the very one before where the wish is the same. `siblings` are the records of the workload's
     other interfaces, `left_over` the addresses of an unclaimed link that has this one's name.
 
     Raises AlreadyHeld, PoolExhausted, NotReady or InvalidRequest. The allocator is asked, not changed.
     """
-    addresses = _addresses(spec, before, allocator, left_over)
+    addresses = _addresses(spec, before, allocator, left_over, known)
     kept_mac = before.mac if before is not None else workload_mac(spec.key)
     sources = {a.version: n for a in reversed(addresses) if (n := allocator.node_address(a)) is not None}
     if before is not None:
@@ -59,7 +62,11 @@ def assigned(
 
 
 def _addresses(
-    spec: AttachmentSpec, before: Attachment | None, allocator: Allocator, left_over: Collection[IPAddress]
+    spec: AttachmentSpec,
+    before: Attachment | None,
+    allocator: Allocator,
+    left_over: Collection[IPAddress],
+    known: NodeNetwork,
 ) -> list[IPAddress]:
     addresses: list[IPAddress] = []
     for version in (4, 6):
@@ -67,6 +74,7 @@ def _addresses(
         for address in static:
             if address not in left_over:
                 allocator.check_static(address, spec.key)
+                _check_foreign(address, spec, allocator, known)
         kept = [a for a in _kept(spec, before) if a.version == version]
         if static or kept:
             addresses += static or kept
@@ -78,6 +86,15 @@ def _addresses(
             "give the daemon --pool, or the attachment addresses or a pool"
         )
     return addresses
+
+
+def _check_foreign(address: IPAddress, spec: AttachmentSpec, allocator: Allocator, known: NodeNetwork) -> None:
+    """Raises the refusal of an address that is somebody else's; what it holds already it keeps."""
+    if allocator.holder(address) == spec.key:
+        return
+    pool = allocator.pool_of(address)
+    if (refused := refusal(address, pool, known, allow_foreign=spec.allow_foreign_address)) is not None:
+        raise refused
 
 
 def _kept(spec: AttachmentSpec, before: Attachment | None) -> Sequence[IPAddress]:

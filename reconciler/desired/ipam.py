@@ -1,7 +1,8 @@
 """PURE: which address comes next. No I/O; the store makes durable what is decided here.
 
 An address that was let go is not given out again while others are free: a pool is first walked from its start to its
-end (`cursor`), and only then are freed addresses given again, the longest free first. Every operation takes constant
+end (`cursor`), and only then are freed addresses given again, the longest free first. What of a pool is somebody
+else's, such as an address of the node, is passed over for as long as it is. Every operation takes constant
 time on average, whatever the pool's size. The list of freed addresses is bounded, and short for a pool so large that
 its end is never reached, such as an IPv6 /64; a pool that does after its list overflowed is walked once more. What is
 reserved goes to whom it is reserved for, and to others when nothing else is left, the longest reserved first.
@@ -10,6 +11,7 @@ reserved goes to whom it is reserved for, and to others when nothing else is lef
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
@@ -47,6 +49,8 @@ class _PoolState:
     cursor: int
     freed: dict[int, None]
     held: int = 0
+    taken: Sequence[tuple[int, int]] = ()
+    not_given: int = 0
 
     @classmethod
     def of(cls, pool: Pool, cursor: int | None, freed: Iterable[IPAddress]) -> _PoolState:
@@ -64,8 +68,14 @@ class _PoolState:
 
     def gives(self, address: IPAddress) -> bool:
         """Whether it is one of those that the pool gives."""
-        inside = address.version == self.pool.version and self.first <= int(address) <= self.last
-        return inside and int(address) not in self.reserved
+        if address.version != self.pool.version or not self.first <= int(address) <= self.last:
+            return False
+        return int(address) not in self.reserved and self.taken_until(int(address)) is None
+
+    def taken_until(self, number: int) -> int | None:
+        """The end of the stretch of somebody else's addresses that this one is in, None if it is in none."""
+        at = bisect_right(self.taken, number, key=lambda stretch: stretch[0]) - 1
+        return self.taken[at][1] if at >= 0 and number <= self.taken[at][1] else None
 
     @property
     def freed_kept(self) -> int:
@@ -128,6 +138,15 @@ class Allocator:
     @property
     def pools(self) -> tuple[Pool, ...]:
         return tuple(state.pool for state in self._pools)
+
+    def surround(self, taken: Mapping[str, Sequence[tuple[int, int]]]) -> None:
+        """Takes, by pool, the stretches of addresses that are somebody else's, in order. What is held stays held."""
+        for state in self._pools:
+            state.taken = taken.get(state.pool.prefix, ())
+            inside = sum(max(0, min(last, state.last) - max(first, state.first) + 1) for first, last in state.taken)
+            held = sum(a in state.pool.cidr and state.taken_until(int(a)) is not None for a in self._holders)
+            reserved = sum(state.first <= a <= state.last and state.taken_until(a) is not None for a in state.reserved)
+            state.not_given = inside - held - reserved
 
     def holder(self, address: IPAddress) -> AttachmentKey | None:
         return self._holders.get(address)
@@ -196,22 +215,28 @@ class Allocator:
         for number in state.freed:
             if self._is_free(state, number):
                 return number
-        if state.held + sum(state.gives(address) for address in self.reservations) < state.size:
+        reserved = sum(state.gives(address) for address in self.reservations)
+        if state.held + state.not_given + reserved < state.size:
             state.cursor = state.first  # some were dropped from the list; the next picks go on from what is found now
             return self._walk(state)
         return None
 
     def _walk(self, state: _PoolState) -> int | None:
-        """What was passed over is held, reserved or in the list of freed ones."""
+        """What was passed over is held, reserved, somebody else's or in the list of freed ones."""
         while state.cursor <= state.last:
-            if state.cursor not in state.freed and self._is_free(state, state.cursor):
+            if (end := state.taken_until(state.cursor)) is not None:
+                state.cursor = end + 1
+            elif state.cursor not in state.freed and self._is_free(state, state.cursor):
                 return state.cursor
-            state.cursor += 1
+            else:
+                state.cursor += 1
         return None
 
     def _is_free(self, state: _PoolState, number: int) -> bool:
+        if number in state.reserved or state.taken_until(number) is not None:
+            return False
         address = _address(number, state.pool.version)
-        return not (number in state.reserved or address in self._holders or self.reservations.has(address))
+        return address not in self._holders and not self.reservations.has(address)
 
     def hold(self, key: AttachmentKey, addresses: Sequence[IPAddress]) -> None:
         self.reservations.end(addresses)
@@ -221,6 +246,7 @@ class Allocator:
             if (state := self._state_of(address)) is not None:
                 state.freed.pop(int(address), None)
                 state.held += new
+                state.not_given -= new and state.taken_until(int(address)) is not None
             elif new:
                 self._outside.add(address)
                 self._prefixes = None
@@ -239,6 +265,7 @@ class Allocator:
                 continue
             if (state := self._state_of(address)) is not None:
                 state.held -= 1
+                state.not_given += state.taken_until(int(address)) is not None
                 yield address, state
             else:
                 self._outside.discard(address)

@@ -14,8 +14,10 @@ from netplumb.models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, A
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, HeldBySource, NetplumbError, Refusal, StoreUnwritable
 from netplumb.models.naming import node_if_name, workload_mac
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.claims import PortHolders
+from netplumb.reconciler.decide.nodenetwork import whose_else
 from netplumb.reconciler.desired.admission import admitted
 from netplumb.reconciler.desired.assignment import assigned, changed_with
 from netplumb.reconciler.desired.ipam import Allocator
@@ -49,6 +51,7 @@ class Desired:
         self._unclaimed = contents.unclaimed
         self.blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
         self._allocator = Allocator()
+        self._known = NodeNetwork()
         self._ports = PortHolders()
         self._interfaces: defaultdict[str, set[AttachmentKey]] = defaultdict(set)
         for attachment in self._attachments.values():
@@ -82,7 +85,21 @@ class Desired:
         """Takes other settings for what comes; what is attached keeps its addresses."""
         self._settings = settings
         self._allocator.configure(settings.pools, {}, {})
+        self._allocator.surround(self._known.taken)
         self._let_go()
+
+    def surround(self, known: NodeNetwork) -> set[AttachmentKey]:
+        """Takes what is known of the node's network from now on. Returns whose addresses became somebody else's too, or
+        nobody's but theirs."""
+        others = [{**it.own, **it.next_hops} for it in (self._known, known)]
+        self._known = known
+        self._allocator.surround(known.taken)
+        self._let_go()
+        return {key for ip in others[0].keys() ^ others[1].keys() if (key := self._allocator.holder(ip)) is not None}
+
+    def taken(self, attachment: Attachment) -> tuple[str, ...]:
+        """Which of its addresses are somebody else's too, and whose."""
+        return tuple(f"{ip} is {whose}" for ip in attachment.addresses if (whose := whose_else(ip, self._known)))
 
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""
@@ -127,6 +144,7 @@ class Desired:
             allocator=self._allocator,
             siblings=self._siblings(spec.key),
             left_over=self._unclaimed.get(node_if_name(spec.key), ()),
+            known=self._known,
         )
 
     def _put(self, after: Attachment) -> None:

@@ -145,6 +145,18 @@ class Store:
         with self._transaction() as database:
             _write(database, change)
 
+    @property
+    def uplink_mtu(self) -> int:
+        """What was recorded last; 0 if nothing was."""
+        row = self._database.execute("SELECT value FROM meta WHERE name = 'uplink_mtu'").fetchone()
+        return int(row[0]) if row is not None else 0
+
+    def record_uplink_mtu(self, mtu: int | None) -> None:
+        """Keeps what the uplinks' MTU is, for when there is no uplink."""
+        if mtu and mtu != self.uplink_mtu:
+            with self._transaction() as database:
+                database.execute("INSERT OR REPLACE INTO meta VALUES ('uplink_mtu', ?)", (str(mtu),))
+
     def record_sysctl(self, name: str, value: str) -> None:
         """Keeps the value that a switch had before netplumb set it; the first record stands."""
         with self._transaction() as database:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -111,20 +112,27 @@ class Channel:
 
         Raises Retryable when it never comes out consistent, is refused or is lost.
         """
+        return self.dump_at_most(type_, body)[0]
+
+    def dump_at_most(self, type_: int, body: bytes, most: int = sys.maxsize) -> tuple[list[tuple[int, Buffer]], bool]:
+        """As `dump`, and whether that is all: from so many messages on no more is read, and the channel is then good
+        for nothing but being closed."""
         for _ in range(_DUMP_TRIES):
             try:
-                found, interrupted = self._dump(Request(type_, NLM_F_DUMP, body))
+                found, interrupted = self._dump(Request(type_, NLM_F_DUMP, body), most)
             except InterruptedDumpError:
                 continue
+            if len(found) >= most:
+                return found, False
             if not interrupted:
-                return found
+                return found, True
         raise Retryable(f"the kernel's dump was interrupted {_DUMP_TRIES} times in a row", reason="DumpInterrupted")
 
-    def _dump(self, request: Request) -> tuple[list[tuple[int, Buffer]], bool]:
+    def _dump(self, request: Request, most: int) -> tuple[list[tuple[int, Buffer]], bool]:
         expected = self._send([request], NLM_F_REQUEST)
         found: list[tuple[int, Buffer]] = []
         interrupted = False
-        while True:
+        while len(found) < most:
             for type_, flags, sequence, _, body in messages(self._receive()):
                 if sequence != expected:
                     continue
@@ -139,6 +147,7 @@ class Channel:
                         raise Retryable(f"the kernel refused a dump: {errno_name(code)} {words}".rstrip(), code=code)
                     return found, interrupted
                 found.append((type_, body))
+        return found, interrupted
 
     def _send(self, requests: Iterable[Request], flags: int) -> int:
         """Sends all in one datagram and returns the first one's sequence number."""

@@ -279,9 +279,11 @@ def dump_addresses(index: int) -> bytes:
     return rt.IFADDRMSG.pack(rt.AF_UNSPEC, 0, 0, 0, index)
 
 
-def dump_routes(family: int, *, index: int = 0, protocol: int = 0, table: int = rt.RT_TABLE_MAIN) -> bytes:
-    """Routes of one table, filtered in the kernel by output interface and protocol where given."""
-    body = rt.RTMSG.pack(family, 0, 0, 0, table, protocol, 0, 0, 0)
+def dump_routes(
+    family: int, *, index: int = 0, protocol: int = 0, table: int = rt.RT_TABLE_MAIN, type_: int = 0
+) -> bytes:
+    """Routes of one table, filtered in the kernel by output interface, protocol and type where given."""
+    body = rt.RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, type_, 0) + _u32(rt.RTA_TABLE, table)
     return body + _u32(rt.RTA_OIF, index) if index else body
 
 

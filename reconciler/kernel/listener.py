@@ -18,8 +18,7 @@ from netplumb.models.kernel import RT_PROTOCOL, Link, Scope
 from netplumb.reconciler.kernel import decode, tc
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
-from netplumb.reconciler.kernel.namespaces import LO_INDEX
-from netplumb.reconciler.kernel.socketfilter import attach_filter, echo_filter
+from netplumb.reconciler.kernel.socketfilter import Consequences, attach_filter, echo_filter
 from netplumb.reconciler.kernel.wire import Buffer, attributes, messages, string
 
 NETLINK_ADD_MEMBERSHIP = 1
@@ -27,8 +26,8 @@ NETLINK_LISTEN_ALL_NSID = 8
 SO_RCVBUFFORCE = 33
 
 # enum rtnetlink_groups, include/uapi/linux/rtnetlink.h: LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR,
-# IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NSID, IPV4_RULE, IPV6_RULE
-_GROUPS = (1, 3, 4, 5, 7, 9, 11, 24, 25, 28, 8, 19)
+# IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NSID, and what leads a packet beside routes: IPV4_RULE, IPV6_RULE, NEXTHOP
+_GROUPS = (1, 3, 4, 5, 7, 9, 11, 24, 25, 28, 8, 19, 32)
 _RECEIVE_BYTES = 1 << 15
 _BUFFER_BYTES = 8 << 20
 NODE_NSID = -1
@@ -43,6 +42,7 @@ class Subject(IntEnum):
     NSID = 5
     TC = 6
     RULE = 7
+    NEXT_HOP = 8
 
 
 _SUBJECTS = {
@@ -63,6 +63,8 @@ _SUBJECTS = {
     rt.RTM_DELTFILTER: Subject.TC,
     rt.RTM_NEWRULE: Subject.RULE,
     rt.RTM_DELRULE: Subject.RULE,
+    rt.RTM_NEWNEXTHOP: Subject.NEXT_HOP,
+    rt.RTM_DELNEXTHOP: Subject.NEXT_HOP,
 }
 _DELETIONS = frozenset(
     {
@@ -77,7 +79,16 @@ _DELETIONS = frozenset(
     }
 )
 # What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
-_CONSEQUENCES = (rt.RTM_NEWADDR, rt.RTM_NEWROUTE, rt.RTM_DELROUTE, rt.RTM_NEWNEIGH, rt.RTM_DELNEIGH)
+# But for what concerns the node's network: a route that a router advertised, and an IPv6 address of global scope, which
+# the kernel tells of by itself whoever gave it. The offsets are those of rtm_protocol and ifa_scope.
+_BY_ROUTER = (16 + 5, rt.RTPROT_RA)
+_CONSEQUENCES = (
+    Consequences(rt.RTM_NEWADDR, but_for=(16 + 3, rt.RT_SCOPE_UNIVERSE)),
+    Consequences(rt.RTM_NEWROUTE, but_for=_BY_ROUTER),
+    Consequences(rt.RTM_DELROUTE, but_for=_BY_ROUTER),
+    Consequences(rt.RTM_NEWNEIGH),
+    Consequences(rt.RTM_DELNEIGH),
+)
 NETCONF_ALL = -1  # NETCONFA_IFINDEX_ALL
 NETCONFA_IFINDEX = 1
 NETCONFA_FORWARDING = 2
@@ -148,9 +159,7 @@ class Listener:
         self._socket = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
         try:
             self._grow_buffer()
-            attach_filter(
-                self._socket, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES, rt.RTM_NEWADDR, LO_INDEX)
-            )
+            attach_filter(self._socket, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES))
             self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
             self._socket.bind((0, 0))
             for group in _GROUPS:

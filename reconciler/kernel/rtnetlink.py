@@ -41,6 +41,7 @@ RTM_DELNETCONF = 81  # include/uapi/linux/rtnetlink.h
 RTM_NEWNSID: int = rtnl.RTM_NEWNSID
 RTM_DELNSID: int = rtnl.RTM_DELNSID
 RTM_GETNSID: int = rtnl.RTM_GETNSID
+RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106  # include/uapi/linux/rtnetlink.h
 
 NLM_F_ECHO = 0x8
 NLM_F_REPLACE = 0x100
@@ -101,6 +102,12 @@ IFA_F_NOPREFIXROUTE = 0x200
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC, RTA_MULTIPATH = _numbers(
     rtmsg, "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PRIORITY", "RTA_PREFSRC", "RTA_MULTIPATH"
 )
+RTA_METRICS, RTA_TABLE, RTA_VIA = _numbers(rtmsg, "RTA_METRICS", "RTA_TABLE", "RTA_VIA")
+RTA_NH_ID = 30
+RTAX_MTU = 2
+RTPROT_KERNEL, RTPROT_RA = 2, 9
+RT_SCOPE_UNIVERSE = 0
+RTNH_F_DEAD = 1
 RT_TABLE_MAIN = 254
 RT_TABLE_LOCAL = 255
 RTN_UNICAST = 1
@@ -122,6 +129,9 @@ IFADDRMSG = Struct("=BBBBI")  # family, prefix length, flags, scope, index
 RTMSG = Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 RTNEXTHOP = Struct("=HxxI")  # length, index
 FIBRULE = Struct("=BBBBBxxBI")  # family, dst_len, src_len, tos, table, action, flags
+RTNEXTHOP_FLAGS = Struct("=HBxI")  # length, flags, index
+NHMSG = Struct("=BBBxI")  # family, scope, protocol, flags, include/uapi/linux/nexthop.h
+NHA_ID, NHA_GROUP, NHA_OIF, NHA_GATEWAY = 1, 2, 5, 6
 NDMSG = Struct("=BxxxiHBB")  # family, index, state, flags, type
 
 

@@ -9,37 +9,50 @@ from __future__ import annotations
 import ctypes
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from struct import pack
 
 SO_ATTACH_FILTER = 26
-_LOAD_WORD, _LOAD_HALF, _AND, _JUMP_EQUAL, _RETURN = 0x20, 0x28, 0x54, 0x15, 0x06
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _AND, _JUMP_EQUAL, _RETURN = 0x20, 0x28, 0x30, 0x54, 0x15, 0x06
 _TYPE_OFFSET, _PORT_ID_OFFSET = 4, 12  # in struct nlmsghdr
-_ADDRESS_INDEX_OFFSET = 20  # in struct ifaddrmsg, behind that header
 _KEEP, _DROP = 0xFFFFFFFF, 0
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, operand
 
 
-def echo_filter(
-    own: int, own_mask: int, consequences: Sequence[int], address: int, kept_index: int
-) -> list[Instruction]:
-    """Drops messages that requests of ours caused (by port id), and those of the given types that no process caused
-    (port id 0). An `address`, which is one of these types, it keeps where that is on the interface `kept_index`:
-    whoever changes an IPv6 address, the kernel tells of it as if nobody had."""
-    types = len(consequences)
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """A type of message that is dropped where no process caused it, but for those with this byte at this offset."""
+
+    type: int
+    but_for: tuple[int, int] | None = None
+
+    def program(self) -> list[Instruction]:
+        """Returns, or goes on behind itself where the accumulator holds another type."""
+        if self.but_for is None:
+            return [(_JUMP_EQUAL, 0, 1, socket.htons(self.type)), (_RETURN, 0, 0, _DROP)]
+        offset, value = self.but_for
+        return [
+            (_JUMP_EQUAL, 0, 4, socket.htons(self.type)),
+            (_LOAD_BYTE, 0, 0, offset),
+            (_JUMP_EQUAL, 1, 0, value),
+            (_RETURN, 0, 0, _DROP),
+            (_RETURN, 0, 0, _KEEP),
+        ]
+
+
+def echo_filter(own: int, own_mask: int, consequences: Sequence[Consequences]) -> list[Instruction]:
+    """Drops messages that requests of ours caused (by port id), and those that no process caused (port id 0) where they
+    are mere consequences."""
     return [
         (_LOAD_WORD, 0, 0, _PORT_ID_OFFSET),
-        (_JUMP_EQUAL, 3, 0, 0),
+        (_JUMP_EQUAL, 4, 0, 0),
         (_AND, 0, 0, socket.htonl(own_mask)),
-        (_JUMP_EQUAL, types + 6, 0, socket.htonl(own)),
+        (_JUMP_EQUAL, 0, 1, socket.htonl(own)),
+        (_RETURN, 0, 0, _DROP),
         (_RETURN, 0, 0, _KEEP),
         (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
-        (_JUMP_EQUAL, types + 1, 0, socket.htons(address)),
-        *((_JUMP_EQUAL, types - position + 2, 0, socket.htons(type_)) for position, type_ in enumerate(consequences)),
-        (_RETURN, 0, 0, _KEEP),
-        (_LOAD_WORD, 0, 0, _ADDRESS_INDEX_OFFSET),
-        (_JUMP_EQUAL, 1, 0, socket.htonl(kept_index)),
-        (_RETURN, 0, 0, _DROP),
+        *(instruction for each in consequences for instruction in each.program()),
         (_RETURN, 0, 0, _KEEP),
     ]
 

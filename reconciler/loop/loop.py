@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -37,7 +37,8 @@ log = structlog.get_logger(__name__)
 
 
 class Loop:
-    """Owns the passes. `kernel` serves the event loop's thread, `worker` and `remover` one thread each."""
+    """Owns the passes. `kernel` serves the event loop's thread, `worker` and `remover` one thread each; `look_around`
+    is called when the node's network may have changed."""
 
     def __init__(
         self,
@@ -49,17 +50,24 @@ class Loop:
         worker: LinuxKernel,
         remover: LinuxKernel,
         *,
+        look_around: Callable[[], None],
         resync_s: float,
     ) -> None:
         self._desired = desired
         self._results = results
         self._nodewide = nodewide
         self._kernel = kernel
+        self._look_around = look_around
         self.resync_s = resync_s
         self.last_slice_at = time.time()
         self.queue = Queue(time.monotonic)
         self._listening = Listening(
-            listener, results, damaged=self.mark_damaged, node=self.mark_node, resync=self.resync
+            listener,
+            results,
+            damaged=self.mark_damaged,
+            node=self.mark_node,
+            network=look_around,
+            resync=self.resync,
         )
         self._removals = Removals(remover, self._removed)
         self._beside = ThreadPasses(self, self.queue, desired, results, nodewide, self._removals, worker)
@@ -107,6 +115,7 @@ class Loop:
     def resync(self) -> None:
         """Marks everything to be read anew."""
         self._results.tally.resyncs += 1
+        self._look_around()
         self.mark_node()
         self.mark_all()
         self._beside.look_for_orphans()

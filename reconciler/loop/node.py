@@ -12,10 +12,12 @@ from netplumb.models.errors import Retryable, StepError, StoreUnwritable
 from netplumb.models.kernel import KernelObject, Step, Sysctl, Verb, kind_of
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.decide.nodeconditions import node_conditions
+from netplumb.reconciler.decide.nodenetwork import network_conditions
 from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.render import render_node
 from netplumb.reconciler.pacing.backoff import backoff_s
@@ -34,7 +36,6 @@ class NodeWish:
     source has loaded, which `may_remove` says; those of links that are `left_alone` stay."""
 
     node: Node
-    mtu: int | None
     elements: Callable[[], Iterable[NftElement]]
     left_alone: frozenset[str]
     may_remove: bool
@@ -45,7 +46,6 @@ class NodeWish:
         facts = kernel.facts()
         node = replace(
             self.node,
-            mtu=self.mtu or facts.mtu,
             ipv6=facts.ipv6,
             ipv6_for_new_links=facts.ipv6_for_new_links,
             ipv6_switch=facts.ipv6_switch,
@@ -65,8 +65,9 @@ class NodeWish:
 
 
 class NodeWide:
-    """Converges the node. `node` is what rendering knows of it, as of the last pass; `cause` tells why it is not as
-    desired, `conditions` what others set up that is in the way."""
+    """Converges the node. `node` is what rendering knows of it, as of the last pass, and `known` what was seen of its
+    network; `cause` tells why it is not as desired, `conditions` what others set up that is in the way. Without an
+    uplink the MTU stays what it was."""
 
     def __init__(
         self,
@@ -77,8 +78,10 @@ class NodeWide:
         elements: Callable[[], Iterable[NftElement]],
         record_sysctl: Callable[[str, str], None],
         left_alone: Callable[[], Iterable[str]] = tuple,
+        mtu: int = Node().mtu,
     ) -> None:
         self.settings = settings
+        self.known = NodeNetwork()
         self.may_remove = False
         self._node_addresses = node_addresses
         self._prefixes = prefixes
@@ -86,7 +89,7 @@ class NodeWide:
         self._left_alone = left_alone
         self._compared_reading = 0
         self._record_sysctl = record_sysctl
-        self.node = Node()
+        self.node = Node(mtu=mtu)
         self.ready = False
         self.cause = "not converged yet"
         self.failures = 0
@@ -115,12 +118,12 @@ class NodeWide:
             node_addresses=tuple(self._node_addresses()),
             workload_prefixes=self._prefixes(),
             masquerade=self.settings.masquerade,
+            sources=self.known.sources,
+            mtu=self.settings.mtu or self.known.uplink_mtu or self.node.mtu,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,
         )
-        return NodeWish(
-            node, self.settings.mtu, elements or self._elements, frozenset(self._left_alone()), self.may_remove
-        )
+        return NodeWish(node, elements or self._elements, frozenset(self._left_alone()), self.may_remove)
 
     def gathered_wish(self) -> NodeWish:
         """The wish with its elements, for a thread that may not read what the event loop changes."""
@@ -146,7 +149,8 @@ class NodeWide:
             errors = [error]
         except StoreUnwritable as error:
             errors = [Retryable(str(error), reason="StoreUnwritable")]
-        self.conditions = timed(tuple(node_conditions(self.node)), self.conditions)
+        told = (*node_conditions(self.node), *network_conditions(self.known))
+        self.conditions = timed(told, self.conditions)
         if errors:
             self.failures += 1
             self.cause = str(worst_of(errors))

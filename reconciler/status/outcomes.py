@@ -31,6 +31,7 @@ def status_of(
     repaired: int,
     pool_removed: tuple[str, ...],
     ports_in_use: Sequence[str] = (),
+    taken: tuple[str, ...] = (),
     fight: Fight | None = None,
 ) -> AttachmentStatus:
     """The status after a pass; `repaired` objects were mended by it."""
@@ -48,6 +49,9 @@ def status_of(
         conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
     if (in_use := listeners.condition(ports_in_use)) is not None:
         conditions.append(in_use)
+    if taken:
+        message = f"{'; '.join(taken)}: what is sent there does not reach the workload; take it from one of the two"
+        conditions.append(Condition("AddressTaken", status=True, reason="HeldByNode", message=message))
     if attachment.is_rebuilt:
         message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))

@@ -164,6 +164,7 @@ class Results:
             repaired=repaired,
             pool_removed=self._outside_pools(attachment),
             ports_in_use=self._ports_in_use(attachment.spec) if attachment.spec.port_mappings else (),
+            taken=self._desired.taken(attachment),
             fight=self._fights.fight(key, now),
         )
         _tell_fight(key, before.condition("Fighting"), status.condition("Fighting"))

@@ -25,6 +25,7 @@ class Heard:
 
     keys: set[AttachmentKey]
     node: bool = False
+    network: bool = False
     lost: bool = False
     events: int = 0
 
@@ -43,6 +44,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         if event.nsid == NODE_NSID and _marks_node(event):
             heard.node = True
         if event.subject is Subject.RULE:
+            heard.network |= event.nsid == NODE_NSID
             if event.nsid != NODE_NSID and event.deleted and event.is_our_rule():
                 heard.keys.update(hints.in_namespace(event.nsid))
             continue
@@ -53,6 +55,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         key = hints.at(place)
         if event.nsid == NODE_NSID and key is None and _marks_node_by_foreign_link(event):
             heard.node = True
+        if event.nsid == NODE_NSID and key is None and _concerns_network(event):
+            heard.network = True
         if event.subject is Subject.ROUTE and key is None:
             _hear_foreign_route(event, hints, heard)
         elif event.subject is Subject.LINK:
@@ -83,6 +87,13 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
 
 def _are_desired(hint: Hint | None, switches: Iterable[str]) -> bool:
     return hint is not None and any(getattr(hint.node, name) for name in switches)
+
+
+def _concerns_network(event: Event) -> bool:
+    """Whether the node's network beside what is ours may have changed: what others have, and the ways out."""
+    if event.subject is Subject.LINK:
+        return not is_our_name(event.name())
+    return event.subject in (Subject.ADDRESS, Subject.ROUTE, Subject.NEXT_HOP)
 
 
 def _marks_node_by_foreign_link(event: Event) -> bool:

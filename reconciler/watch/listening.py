@@ -20,8 +20,8 @@ _DRAIN_DATAGRAMS = 4096
 
 
 class Listening:
-    """`damaged` is called with each key that an event touches, `node` where one touches the node's own objects, and
-    `resync` where events were lost."""
+    """`damaged` is called with each key that an event touches, `node` where one touches the node's own objects,
+    `network` where one touches what is not ours, and `resync` where events were lost."""
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class Listening:
         *,
         damaged: Callable[[AttachmentKey], None],
         node: Callable[[], None],
+        network: Callable[[], None],
         resync: Callable[[], None],
     ) -> None:
         self._listener = listener
         self._results = results
         self._damaged = damaged
         self._node = node
+        self._network = network
         self._resync = resync
         self.just_applied: set[AttachmentKey] = set()
         """Whose passes have ended since the last drain."""
@@ -68,6 +70,8 @@ class Listening:
             self._damaged(key)
         if heard.node:
             self._node()
+        if heard.network:
+            self._network()
         if heard.lost:
             self._results.tally.lost_events += 1
             if self._loss_timer is None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from netplumb.models.base import IPAddress
 from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, canonical_rule, hairpin_set
+from netplumb.models.nodenetwork import Source
 from netplumb.reconciler.decide.render.expressions import (
     COUNTER,
     FROM_WORKLOAD,
@@ -19,6 +20,7 @@ from netplumb.reconciler.decide.render.expressions import (
     concat,
     in_set,
     match,
+    meta,
     payload,
     prefix,
 )
@@ -27,6 +29,7 @@ from netplumb.reconciler.decide.render.expressions import (
 def render_masquerade(node: Node) -> Iterator[NftChain]:
     rules = []
     if node.masquerade:
+        rules += [_as_the_node(source) for source in node.sources]
         rules.append(canonical_rule([FROM_WORKLOAD, TO_ELSEWHERE, COUNTER, MASQUERADE], "workloads to outside"))
     for version, ip, loopback in ((4, "ip", prefix("127.0.0.0", 8)), (6, "ip6", "::1")):
         replaced = _replaced(ip, next((a for a in node.node_addresses if a.version == version), None))
@@ -35,6 +38,19 @@ def render_masquerade(node: Node) -> Iterator[NftChain]:
         rules.append(canonical_rule([itself, replaced], "a workload to itself by a port of the node"))
         rules.append(canonical_rule([TO_WORKLOAD, match(saddr, loopback), replaced], "the node by its loopback"))
     yield NftChain("postrouting", "nat", "postrouting", PRIORITY_SRCNAT, "accept", tuple(rules))
+
+
+def _as_the_node(source: Source) -> str:
+    """The source that the node itself would send from, which masquerading does not know where a route says it."""
+    ip = "ip" if source.dst.version == 4 else "ip6"
+    if not source.dst.prefixlen:
+        dst = match(meta("nfproto"), f"ipv{source.dst.version}")
+    elif source.dst.prefixlen == source.dst.max_prefixlen:
+        dst = match(payload(ip, "daddr"), str(source.dst.network_address))
+    else:
+        dst = match(payload(ip, "daddr"), prefix(str(source.dst.network_address), source.dst.prefixlen))
+    replaced = {"snat": {"family": ip, "addr": str(source.ip)}} if source.ip is not None else MASQUERADE
+    return canonical_rule([FROM_WORKLOAD, match(meta("oifname"), source.link), dst, COUNTER, replaced], "as the node")
 
 
 def _replaced(ip: str, by: IPAddress | None) -> Expression:

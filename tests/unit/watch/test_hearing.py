@@ -149,14 +149,25 @@ def test_what_the_kernel_takes_away_is_missed_and_what_it_adds_is_not(hints: Hin
 
 
 def test_events_of_strangers_mark_nothing(hints: Hints) -> None:
-    """Other links, and the same index in another namespace, are none of ours."""
+    """Other links, and the same index in another namespace, are none of ours, but may be of the node's network."""
     strangers = [
         event(Subject.ADDRESS, index=99),
         event(Subject.ADDRESS, nsid=NSID + 1, index=PEER_INDEX),
         event(Subject.LINK, index=99, up=False),
         event(Subject.NEIGHBOUR, nsid=NSID, index=INDEX),
     ]
-    assert hear(strangers, hints) == Heard(set(), events=4)
+    assert hear(strangers, hints) == Heard(set(), events=4, network=True)
+
+
+def test_what_leads_packets_on_the_node_marks_its_network(hints: Hints) -> None:
+    """An address, a route, a rule, a next hop and a link of others; not our own links, and not those of workloads."""
+    for subject in (Subject.ADDRESS, Subject.ROUTE, Subject.RULE, Subject.NEXT_HOP, Subject.LINK):
+        assert hear([event(subject, index=99, body=bytes(32))], hints).network, subject
+        assert not hear([event(subject, index=99, nsid=NSID + 1, body=bytes(32))], hints).network, subject
+    ours = encode.link_header(0) + text(rt.IFLA_IFNAME, node_if_name(DB))
+    assert not hear([event(Subject.LINK, index=99, body=ours)], hints).network
+    assert not hear([event(Subject.NEIGHBOUR, index=99)], hints).network
+    assert not hear([event(Subject.ADDRESS)], hints).network
 
 
 def test_a_foreign_route_to_a_workloads_address_marks_it(hints: Hints) -> None:

@@ -42,6 +42,7 @@ async def test_lost_events_cause_one_resync_at_once_and_one_after_the_burst(monk
         results,
         damaged=lambda _: None,
         node=lambda: None,
+        network=lambda: None,
         resync=lambda: resyncs.append(None),
     )
     for _ in range(5):

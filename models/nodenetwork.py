@@ -1,0 +1,101 @@
+"""The node's network beside what is ours: as the kernel tells it, and what follows from that for workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.kernel import Link
+from netplumb.models.policy import ForeignRule
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """An address of the node. `network` is what it reaches without a gateway: of a point-to-point link the far end."""
+
+    ip: IPAddress
+    network: IPNetwork
+    index: int
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One of a route's ways: an interface, and the gateway behind it unless the destination itself is there."""
+
+    index: int
+    gateway: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRoute:
+    """A unicast route of the node that is not ours. `connected` is one that the kernel made of an address; `mtu` is 0
+    unless the route has one of its own."""
+
+    dst: IPNetwork
+    hops: tuple[Hop, ...]
+    table: int
+    source: IPAddress | None = None
+    metric: int = 0
+    mtu: int = 0
+    connected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
+    links' indexes. Not `complete` where a table was too large to be read to its end."""
+
+    addresses: tuple[NodeAddress, ...] = ()
+    routes: tuple[NodeRoute, ...] = ()
+    local: tuple[tuple[IPNetwork, int], ...] = ()
+    rules: tuple[ForeignRule, ...] = ()
+    links: Mapping[int, Link] = field(default_factory=dict)
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A network that the node reaches without a gateway. One `of_address` has a network and a broadcast address."""
+
+    network: IPNetwork
+    link: str
+    of_address: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose address the node itself sends from, by this link to this destination, where it is not the one that
+    masquerading would choose. None stands for that one, inside a destination with another."""
+
+    link: str
+    dst: IPNetwork
+    ip: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Something of the node's inside a pool, or around it. One that `cuts` makes a network unreachable as soon as
+    workloads have the pool's addresses."""
+
+    pool: str
+    what: str
+    cuts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNetwork:
+    """What follows. `own` and `next_hops` are addresses with the words that tell whose they are; `taken` are, by pool,
+    the stretches of addresses (as numbers, first and last) that are not the pool's to give. `uplink_mtu` is the
+    smallest of the ways out, None where there is none."""
+
+    own: Mapping[IPAddress, str] = field(default_factory=dict)
+    local: tuple[tuple[IPNetwork, str], ...] = ()
+    next_hops: Mapping[IPAddress, str] = field(default_factory=dict)
+    connected: tuple[Connected, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    taken: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    uplink_mtu: int | None = None
+    complete: bool = True

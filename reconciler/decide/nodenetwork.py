@@ -1,0 +1,157 @@
+"""PURE: what the node's network means for workloads: which addresses are somebody's, which pools overlap it, how large
+packets may be, and whose address they leave with.
+
+A less specific route overlaps nothing, through whatever it leads: the way to a workload is the more specific one. What
+is as specific as a pool, or more, is cut off where a workload has an address of it, and so is a connected network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import collapse_addresses, ip_network
+
+from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.errors import AlreadyHeld, InvalidRequest, Refusal
+from netplumb.models.kernel import RT_TABLE_MAIN
+from netplumb.models.network import Pool
+from netplumb.models.nodenetwork import Connected, NetworkFacts, NodeNetwork, NodeRoute, Overlap
+from netplumb.models.status import Condition
+from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.decide.uplinks import is_way_out, sources, uplink_mtu
+
+POOL_OVERLAP = "PoolOverlap"
+TOLD_MAX = 20
+
+Names = Mapping[int, str]
+
+
+def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
+    names = {index: link.name for index, link in facts.links.items() if not is_our_link(link)}
+    routes = [route for route in facts.routes if all(hop.index in names for hop in route.hops)]
+    connected = tuple(_connected(facts, routes, names))
+    next_hops: dict[IPAddress, str] = {}
+    for route in routes:
+        for hop in route.hops:
+            if hop.gateway is not None:
+                next_hops.setdefault(hop.gateway, f"the next hop of the node's route {_words(route, names)}")
+    inside = {pool.prefix: list(_inside(pool, facts, routes, connected, next_hops, names)) for pool in pools}
+    return NodeNetwork(
+        own={it.ip: f"the node's own, on {names[it.index]}" for it in facts.addresses if it.index in names},
+        local=tuple((network, names[index]) for network, index in facts.local if index in names),
+        next_hops=next_hops,
+        connected=connected,
+        overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
+        taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
+        sources=tuple(sources(facts, routes, names, pools)),
+        uplink_mtu=uplink_mtu(routes, facts.links),
+        complete=facts.complete,
+    )
+
+
+def _words(route: NodeRoute, names: Names) -> str:
+    dst = str(route.dst) if route.dst.prefixlen else "default"
+    ways = [
+        f"via {hop.gateway} dev {names[hop.index]}" if hop.gateway else f"dev {names[hop.index]}" for hop in route.hops
+    ]
+    return f"{dst} {', '.join(ways)}"
+
+
+def _connected(facts: NetworkFacts, routes: Sequence[NodeRoute], names: Names) -> Iterator[Connected]:
+    found: dict[tuple[IPNetwork, str], None] = {}
+    for address in facts.addresses:
+        if not address.ours and address.index in names and address.network != ip_network(address.ip):
+            found.setdefault((address.network, names[address.index]))
+    of_addresses = set(found)
+    own = {ip_network(address.ip) for address in facts.addresses}
+    for route in routes:
+        if route.dst not in own and not is_way_out(route) and all(hop.gateway is None for hop in route.hops):
+            for hop in route.hops:
+                found.setdefault((route.dst, names[hop.index]))
+    kernels = {(route.dst, names[hop.index]) for route in routes if route.connected for hop in route.hops}
+    for network, link in found:
+        yield Connected(network, link, (network, link) in of_addresses or (network, link) in kernels)
+
+
+def _inside(
+    pool: Pool,
+    facts: NetworkFacts,
+    routes: Sequence[NodeRoute],
+    connected: Sequence[Connected],
+    next_hops: Mapping[IPAddress, str],
+    names: Names,
+) -> Iterator[tuple[Overlap, IPNetwork]]:
+    """What is in a pool, or around it and connected, each with its network."""
+    for address in facts.addresses:
+        if not address.ours and address.ip in pool.cidr and address.index in names:
+            what = f"the node's address {address.ip} on {names[address.index]}"
+            yield Overlap(pool.prefix, what, cuts=False), ip_network(address.ip)
+    for it in connected:
+        if it.of_address and it.network.overlaps(pool.cidr):
+            yield Overlap(pool.prefix, f"the connected network {it.network} on {it.link}", cuts=True), it.network
+    for route in routes:
+        if route.table == RT_TABLE_MAIN and not route.connected and _is_within(route.dst, pool.cidr):
+            yield Overlap(pool.prefix, f"the node's route {_words(route, names)}", cuts=True), route.dst
+    for gateway, what in next_hops.items():
+        if gateway in pool.cidr:
+            yield Overlap(pool.prefix, f"{gateway}, {what}", cuts=False), ip_network(gateway)
+
+
+def _is_within(network: IPNetwork, pool: IPNetwork) -> bool:
+    return network.overlaps(pool) and network.prefixlen >= pool.prefixlen
+
+
+def _stretches(pool: Pool, networks: Sequence[IPNetwork]) -> tuple[tuple[int, int], ...]:
+    """What of a pool is not its own to give, in order. Where all of it is, it was given knowingly."""
+    parts = [it for it in networks if _is_within(it, pool.cidr) and it != pool.cidr]
+    merged = collapse_addresses(parts)  # type: ignore[type-var]  # all are of the pool's family
+    return tuple((int(it.network_address), int(it.broadcast_address)) for it in merged)
+
+
+def refusal(address: IPAddress, pool: Pool | None, known: NodeNetwork, *, allow_foreign: bool) -> Refusal | None:
+    """Why a static address must not be a workload's. `allow_foreign` says that one in a connected network is meant; a
+    pool says so of its addresses, less of what is more specific than it."""
+    if (whose := known.own.get(address) or known.next_hops.get(address)) is not None:
+        return AlreadyHeld(f"address {address} is {whose}")
+    for network, link in known.local:
+        if address in network:
+            return AlreadyHeld(f"address {address} is the node's own, in the local prefix {network} on {link}")
+    here = [it for it in known.connected if address in it.network]
+    for it in here:
+        if it.of_address and (what := _unusable(address, it.network)):
+            return InvalidRequest("addresses", f"{address} is the {what} address of {it.network} on {it.link}")
+    least = pool.cidr.prefixlen if pool is not None else -1
+    closest = max(here, key=lambda it: it.network.prefixlen, default=None)
+    if closest is None or allow_foreign or closest.network.prefixlen <= least:
+        return None
+    return InvalidRequest(
+        "addresses",
+        f"{address} is in {closest.network}, which the node is connected to on {closest.link}: it may be another "
+        "host's; say allow_foreign_address (--allow-foreign-address) if it is meant",
+    )
+
+
+def _unusable(address: IPAddress, network: IPNetwork) -> str:
+    if network.prefixlen >= network.max_prefixlen - 1:
+        return ""
+    if address == network.network_address:
+        return "network" if network.version == 4 else "subnet-router anycast"
+    return "broadcast" if network.version == 4 and address == network.broadcast_address else ""
+
+
+def whose_else(address: IPAddress, known: NodeNetwork) -> str:
+    """Who else has an address that a workload has; empty if nobody."""
+    return known.own.get(address) or known.next_hops.get(address) or ""
+
+
+def network_conditions(known: NodeNetwork) -> Iterator[Condition]:
+    """Only what is in the way now: what is in a pool and not the pool's to give."""
+    if not known.overlaps:
+        return
+    told = [f"pool {it.pool} overlaps {it.what}" for it in known.overlaps[:TOLD_MAX]]
+    if (more := len(known.overlaps) - len(told)) > 0:
+        told.append(f"and {more} more")
+    message = (
+        f"{'; '.join(told)}: this is given to no workload; what is behind a network or a route is cut off where a "
+        "workload has its address already. Take another pool, or remove it from the node"
+    )
+    yield Condition(POOL_OVERLAP, status=True, reason="ForeignInPool", message=message)

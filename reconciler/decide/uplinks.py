@@ -1,0 +1,88 @@
+"""PURE: the node's ways out: how large a packet may be to pass by any of them, and whose address it leaves with.
+
+Masquerading chooses among the addresses of the interface and does not ask the route for its preferred source. Where
+the two differ, what a workload sends is given the address that the node itself would send from.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.kernel import Link
+from netplumb.models.network import Pool
+from netplumb.models.nodenetwork import NetworkFacts, NodeRoute, Source
+
+SOURCES_MAX = 256
+"""Rules that the first packet of a connection is compared with, at most; the least specific ones are kept."""
+
+_WAYS_OUT = {4: 1, 6: 3}
+"""How specific a default route may be: a VPN has 0.0.0.0/1 and 128.0.0.0/1, some have 2000::/3."""
+
+
+def is_way_out(route: NodeRoute) -> bool:
+    return route.dst.prefixlen <= _WAYS_OUT[route.dst.version]
+
+
+def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | None:
+    """The smallest MTU of the ways out in use: to each destination those of the lowest metric, with all their hops."""
+    by_destination: defaultdict[tuple[int, IPNetwork], list[NodeRoute]] = defaultdict(list)
+    for route in routes:
+        if is_way_out(route):
+            by_destination[(route.table, route.dst)].append(route)
+    mtus = []
+    for alike in by_destination.values():
+        least = min(route.metric for route in alike)
+        for route in alike:
+            if route.metric == least:
+                mtus += [min(link.mtu, route.mtu or link.mtu) for hop in route.hops if (link := links[hop.index]).mtu]
+    return min(mtus, default=None)
+
+
+def sources(
+    facts: NetworkFacts, routes: Iterable[NodeRoute], names: Mapping[int, str], pools: Sequence[Pool]
+) -> Iterator[Source]:
+    """Where the node's own source differs from masquerading's, the most specific first. Of tables that rules lead to
+    the first that workloads' packets come to counts."""
+    order = {table: place for place, table in reversed([*enumerate(_tables(facts, pools))])}
+    only = _only_addresses(facts)
+    kept: list[Source] = []
+    seen = set()
+    for route in sorted(routes, key=lambda it: (it.dst.prefixlen, order.get(it.table, len(order)), it.metric)):
+        for hop in route.hops:
+            link, place = names[hop.index], (hop.index, route.dst)
+            if place in seen:
+                continue
+            seen.add(place)
+            ip = None if route.connected or only.get((hop.index, route.dst.version)) == route.source else route.source
+            if ip != _enclosing(kept, link, route.dst):
+                kept.append(Source(link, route.dst, ip))
+        if len(kept) >= SOURCES_MAX:
+            break
+    return reversed(kept)
+
+
+def _tables(facts: NetworkFacts, pools: Sequence[Pool]) -> Iterator[int]:
+    """In the order in which a workload's packet that nobody marked comes to them."""
+    for rule in facts.rules:
+        plain = rule.looks_up and not (rule.inverted or rule.fwmark or rule.iif or rule.oif)
+        if plain and (rule.src is None or any(pool.cidr.overlaps(rule.src) for pool in pools)):
+            yield rule.table
+
+
+def _only_addresses(facts: NetworkFacts) -> dict[tuple[int, int], IPAddress | None]:
+    """The address of each link and family that has one alone: there is nothing to choose."""
+    found: dict[tuple[int, int], IPAddress | None] = {}
+    for address in facts.addresses:
+        place = (address.index, address.ip.version)
+        found[place] = None if place in found else address.ip
+    return found
+
+
+def _enclosing(kept: Sequence[Source], link: str, dst: IPNetwork) -> IPAddress | None:
+    """What holds for a destination by what was kept so far, the least specific first."""
+    for source in reversed(kept):
+        if source.link == link and source.dst.version == dst.version and source.dst.overlaps(dst):
+            return source.ip
+    return None

@@ -1,0 +1,190 @@
+"""Reads the node's network beside what is ours: addresses, routes of every table that a rule leads to, next hops.
+
+A node may carry the routes of the whole internet. So each table is read up to a bound, over a channel of its own that
+is closed where the bound is met; what the kernel, people and their tools set is then asked for by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
+from struct import Struct, unpack_from
+
+from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.kernel import ADDRESS_PROTOCOL, RT_PROTOCOL, Link, Scope
+from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeAddress, NodeRoute
+from netplumb.models.policy import ForeignRule
+from netplumb.reconciler.kernel import decode, dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import Buffer, attributes
+
+MESSAGES_MOST = 50_000
+TABLES_MOST = 64
+_FAMILIES = (rt.AF_INET, rt.AF_INET6)
+_BOOT, _STATIC, _RA, _DHCP = 3, 4, 9, 16  # rt_protos of iproute2
+_BY_PEOPLE = (rt.RTPROT_KERNEL, _BOOT, _STATIC, _RA, _DHCP)
+_NEXT_HOP_OF_GROUP = Struct("=IBBH")  # struct nexthop_grp
+
+
+def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
+    """Opened in the node's namespace; may take as long as `most` messages of each table take to be read. Raises
+    Retryable when the kernel does not answer."""
+    with Channel() as channel:
+        rules = dumps.foreign_rules(channel)
+        next_hops = dict(_next_hops(channel))
+        addresses = [it for _, body in channel.dump(rt.RTM_GETADDR, encode.dump_addresses(0)) for it in _address(body)]
+    bodies, complete = _bodies(_tables(rules), most)
+    local, local_complete = _bounded(
+        encode.dump_routes(rt.AF_UNSPEC, table=rt.RT_TABLE_LOCAL, type_=rt.RTN_LOCAL), most
+    )
+    routes = dict.fromkeys(route for body in bodies if (route := _route(body, next_hops)) is not None)
+    prefixes = [found for body in local if (found := _local_prefix(body)) is not None]
+    indexes = {it.index for it in addresses} | {index for _, index in prefixes}
+    indexes |= {hop.index for route in routes for hop in route.hops}
+    return NetworkFacts(
+        tuple(addresses),
+        tuple(routes),
+        tuple(prefixes),
+        tuple(rules),
+        _links(indexes),
+        complete and local_complete,
+    )
+
+
+def _tables(rules: Iterable[ForeignRule]) -> list[int]:
+    named = dict.fromkeys(rule.table for rule in rules if rule.looks_up and rule.table != rt.RT_TABLE_LOCAL)
+    return [rt.RT_TABLE_MAIN, *(table for table in named if table != rt.RT_TABLE_MAIN)][:TABLES_MOST]
+
+
+def _bodies(tables: Iterable[int], most: int) -> tuple[list[Buffer], bool]:
+    """The messages of these tables' routes, and whether they are all there are."""
+    found: list[Buffer] = []
+    complete = True
+    for table in tables:
+        for family in _FAMILIES:
+            bodies, whole = _bounded(encode.dump_routes(family, table=table), most)
+            found += bodies
+            if not whole:
+                complete = False
+                for protocol in _BY_PEOPLE:
+                    found += _bounded(encode.dump_routes(family, table=table, protocol=protocol), most)[0]
+    return found, complete
+
+
+def _bounded(body: bytes, most: int) -> tuple[list[Buffer], bool]:
+    with Channel() as channel:
+        found, whole = channel.dump_at_most(rt.RTM_GETROUTE, body, most)
+    return [message for _, message in found], whole
+
+
+def _links(indexes: Iterable[int]) -> dict[int, Link]:
+    asked = sorted(indexes)
+    with Channel() as channel:
+        replies = channel.transact([encode.get_link_by_index(index) for index in asked])
+    # One that is not there has gone since.
+    return {
+        index: decode.link(Scope.NODE, reply.parts[0][1])[0]
+        for index, reply in zip(asked, replies, strict=True)
+        if reply.parts
+    }
+
+
+def _address(body: Buffer) -> Iterator[NodeAddress]:
+    _, prefix_len, _, _, index = rt.IFADDRMSG.unpack_from(body)
+    found = attributes(body, rt.IFADDRMSG.size)
+    far = ip_address(bytes(found[rt.IFA_ADDRESS])) if rt.IFA_ADDRESS in found else None
+    near = ip_address(bytes(found[rt.IFA_LOCAL])) if rt.IFA_LOCAL in found else far
+    if near is None or near.is_loopback or (near.version == 6 and near.is_link_local):
+        return
+    protocol = found.get(rt.IFA_PROTO)
+    ours = protocol is not None and protocol[0] == ADDRESS_PROTOCOL
+    network = ip_network(((far or near).packed, prefix_len), strict=False)
+    yield NodeAddress(near, network, index, ours)
+
+
+def _route(body: Buffer, next_hops: Mapping[int, tuple[Hop, ...]]) -> NodeRoute | None:
+    """A unicast route of somebody else's; None for any other."""
+    family, prefix_len, _, _, _, protocol, _, type_, flags = rt.RTMSG.unpack_from(body)
+    if protocol == RT_PROTOCOL or type_ != rt.RTN_UNICAST or flags & rt.RTM_F_CLONED:
+        return None
+    found = attributes(body, rt.RTMSG.size)
+    dst = _network(family, found.get(rt.RTA_DST), prefix_len)
+    hops = tuple(_hops(found, flags, next_hops))
+    if dst is None or dst.is_link_local or dst.is_multicast or not hops:
+        return None
+    source = found.get(rt.RTA_PREFSRC)
+    metrics = attributes(found[rt.RTA_METRICS]) if rt.RTA_METRICS in found else {}
+    return NodeRoute(
+        dst,
+        hops,
+        _u32(found.get(rt.RTA_TABLE)),
+        ip_address(bytes(source)) if source is not None else None,
+        _u32(found.get(rt.RTA_PRIORITY)),
+        _u32(metrics.get(rt.RTAX_MTU)),
+        connected=protocol == rt.RTPROT_KERNEL and all(hop.gateway is None for hop in hops),
+    )
+
+
+def _hops(found: Mapping[int, Buffer], flags: int, next_hops: Mapping[int, tuple[Hop, ...]]) -> Iterator[Hop]:
+    """The ways that are not known to be dead. A route by a next hop object names it alone where the kernel is told so
+    (nexthop_compat_mode)."""
+    if (ways := found.get(rt.RTA_MULTIPATH)) is not None:
+        while len(ways) >= rt.RTNEXTHOP_FLAGS.size:
+            size, way_flags, index = rt.RTNEXTHOP_FLAGS.unpack_from(ways)
+            if not way_flags & rt.RTNH_F_DEAD:
+                yield Hop(index, _gateway(attributes(ways[:size], rt.RTNEXTHOP_FLAGS.size)))
+            ways = ways[max(size, rt.RTNEXTHOP_FLAGS.size) + 3 & ~3 :]
+    elif rt.RTA_OIF in found:
+        if not flags & rt.RTNH_F_DEAD:
+            yield Hop(_u32(found[rt.RTA_OIF]), _gateway(found))
+    elif rt.RTA_NH_ID in found:
+        yield from next_hops.get(_u32(found[rt.RTA_NH_ID]), ())
+
+
+def _gateway(found: Mapping[int, Buffer]) -> IPAddress | None:
+    """Of either family; one that is link-local cannot be a workload's address, but it is no destination either."""
+    if (gateway := found.get(rt.RTA_GATEWAY)) is not None:
+        return ip_address(bytes(gateway))
+    via = found.get(rt.RTA_VIA)
+    return ip_address(bytes(via[2:])) if via is not None else None
+
+
+def _next_hops(channel: Channel) -> Iterator[tuple[int, tuple[Hop, ...]]]:
+    """Next hop objects by number: single ones, then the groups of them."""
+    single: dict[int, tuple[Hop, ...]] = {}
+    groups: dict[int, Buffer] = {}
+    for _, body in channel.dump(rt.RTM_GETNEXTHOP, rt.NHMSG.pack(rt.AF_UNSPEC, 0, 0, 0)):
+        found = attributes(body, rt.NHMSG.size)
+        number, gateway = _u32(found.get(rt.NHA_ID)), found.get(rt.NHA_GATEWAY)
+        if rt.NHA_OIF in found:
+            hop = Hop(_u32(found[rt.NHA_OIF]), ip_address(bytes(gateway)) if gateway is not None else None)
+            single[number] = (hop,)
+        elif rt.NHA_GROUP in found:
+            groups[number] = found[rt.NHA_GROUP]
+    yield from single.items()
+    for number, members in groups.items():
+        ids = [_NEXT_HOP_OF_GROUP.unpack_from(members, at)[0] for at in range(0, len(members), _NEXT_HOP_OF_GROUP.size)]
+        yield number, tuple(hop for id_ in ids for hop in single.get(id_, ()))
+
+
+def _local_prefix(body: Buffer) -> tuple[IPNetwork, int] | None:
+    """A prefix that somebody made the node's own; what the kernel made of an address is known by the address."""
+    family, prefix_len, _, _, _, protocol, _, _, _ = rt.RTMSG.unpack_from(body)
+    if protocol in (rt.RTPROT_KERNEL, RT_PROTOCOL):
+        return None
+    found = attributes(body, rt.RTMSG.size)
+    network = _network(family, found.get(rt.RTA_DST), prefix_len)
+    return (network, _u32(found.get(rt.RTA_OIF))) if network is not None else None
+
+
+def _network(family: int, ip: Buffer | None, prefix_len: int) -> IPNetwork | None:
+    if family not in _FAMILIES:
+        return None
+    packed = bytes(ip) if ip is not None else bytes(4 if family == rt.AF_INET else 16)
+    return ip_network((packed, prefix_len), strict=False)
+
+
+def _u32(value: Buffer | None) -> int:
+    number: int = unpack_from("=I", value)[0] if value is not None else 0
+    return number

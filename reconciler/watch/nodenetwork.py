@@ -1,0 +1,67 @@
+"""Looks at the node's network beside what is ours, after an event that may concern it.
+
+A table of routes may be large, so it is read in a thread, and the longer a look took the longer is the pause after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from netplumb.models.errors import StepError
+from netplumb.models.network import Pool
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.kernel.nodenetwork import read_network
+
+GATHER_S = 0.02  # one change comes in several events, and the address of a router advertisement after its route
+PAUSE_LEAST_S = 0.2
+PAUSES_A_LOOK = 50  # how much longer than a look the pause after it is
+
+log = structlog.get_logger(__name__)
+
+
+def look(pools: Sequence[Pool]) -> NodeNetwork:
+    """What the node's network is now, and means for these pools. Raises Retryable."""
+    return surveyed(read_network(), pools)
+
+
+class NetworkWatch:
+    """`known` is what the last look saw; `changed` is called on the event loop with what is not as before."""
+
+    def __init__(
+        self,
+        known: NodeNetwork,
+        pools: Callable[[], Sequence[Pool]],
+        changed: Callable[[NodeNetwork], None],
+    ) -> None:
+        self._known = known
+        self._pools = pools
+        self._changed = changed
+        self._due = asyncio.Event()
+
+    def mark(self) -> None:
+        """Something may have changed."""
+        self._due.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(GATHER_S)
+            self._due.clear()
+            started = time.monotonic()
+            try:
+                self.take(await asyncio.to_thread(look, self._pools()))
+            except StepError as error:
+                log.warning("the node's network cannot be read", cause=str(error))
+                self._due.set()
+            await asyncio.sleep(max(PAUSE_LEAST_S, (time.monotonic() - started) * PAUSES_A_LOOK))
+
+    def take(self, known: NodeNetwork) -> None:
+        """Passes on what somebody saw, if it is not as before."""
+        if known != self._known:
+            self._known = known
+            self._changed(known)
