@@ -44,6 +44,7 @@ class FirewallWatch:
         self._due = asyncio.Event()
         self._due.set()
         self._seen: Listed | None = None
+        self._failed = ""
         self.conditions = conditions((), Ruleset())
 
     def close(self) -> None:
@@ -64,8 +65,7 @@ class FirewallWatch:
             try:
                 found = await asyncio.to_thread(self._look, self._ours(), marked)
             except StepError as error:
-                log.warning("foreign firewalls cannot be read", cause=str(error))
-                self._due.set()
+                self._untold(str(error))
             else:
                 self._tell(found)
             await asyncio.sleep(max(PAUSE_S, _IDLE_SHARE * (time.monotonic() - began)))
@@ -82,15 +82,22 @@ class FirewallWatch:
         self._seen = seen
         return conditions(drops, ruleset, [*seen[0].unread, *seen[1].unread, *unweighed])
 
+    def _untold(self, cause: str) -> None:
+        """What was told stays, and the next look reads all anew."""
+        if cause != self._failed:
+            log.warning("foreign firewalls cannot be read", cause=cause)
+        self._failed, self._seen = cause, None
+
     def _tell(self, found: tuple[Condition, ...]) -> None:
+        self._failed = ""
         before = {condition.type: condition for condition in self.conditions}
         told = []
         for condition in found:
             last = before.get(condition.type)
             if condition.status and (last is None or last.message != condition.message):
                 log.warning("foreign firewalls are in the way of workloads", **_fields(condition))
-            same = last is not None and last.status == condition.status and last.last_transition
-            told.append(replace(condition, last_transition=last.last_transition if last and same else time.time()))
+            since = last.last_transition if last is not None and last.status == condition.status else 0.0
+            told.append(replace(condition, last_transition=since or time.time()))
         self.conditions = tuple(told)
 
 

@@ -87,6 +87,9 @@ RULES = {
     "meta l4proto gre drop": "",
     "icmp type echo-request drop": "drops",
     "icmpv6 type nd-redirect drop": "",
+    "icmpv6 type packet-too-big drop": "drops",
+    "icmp type { redirect, timestamp-request } drop": "",
+    'iifname "np*" accept; ct state established accept; ct status dnat accept; drop': "drops",
     "ct state invalid drop": "",
     "ct state new drop": "drops",
     "ct state != established,related drop": "drops",
@@ -158,12 +161,12 @@ RULES = {
     # What was accepted before
     "accept; drop": "",
     'iifname "np*" accept; oifname "np*" accept; drop': "",
-    'iifname "np*" accept; ct state established accept; drop': "drops",
-    'iifname "np*" accept; ct state established accept; ct status dnat accept; drop': "",
-    'iifname "np*" accept; ct state established accept; ip daddr 10.213.0.0/24 accept;'
+    'iifname "np*" accept; ct state established,related accept; drop': "drops",
+    'iifname "np*" accept; ct state established,related accept; ct status dnat accept; drop': "",
+    'iifname "np*" accept; ct state established,related accept; ip daddr 10.213.0.0/24 accept;'
     " ip6 daddr fd13::/64 accept; drop": "",
-    'iifname "np*" accept; ct state established accept; tcp dport 80 accept; udp dport 53 accept; drop': "",
-    'iifname "np*" accept; ct state established accept; tcp dport 80 accept; drop': "drops",
+    'iifname "np*" accept; ct state established,related accept; tcp dport 80 accept; udp dport 53 accept; drop': "",
+    'iifname "np*" accept; ct state established,related accept; tcp dport 80 accept; drop': "drops",
     "meta mark 0x17 accept; drop": "may",
     "tcp dport 443 accept; drop": "drops",
     # Jumps

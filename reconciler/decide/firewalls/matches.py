@@ -21,6 +21,11 @@ _FAMILIES = {"ip": 4, "ipv4": 4, "ip6": 6, "ipv6": 6}
 _FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128}
 _BEGINNING, _GOING_ON = (0x02, 0xC2), (0x10, 0x18, 0x11, 0x12, 0x04, 0x14)
 """TCP flags as real connections have them."""
+_ECHO, _ECHO_REPLY = frozenset({"echo-request", 8, 128}), frozenset({"echo-reply", 0, 129})
+_ERRORS = {
+    4: (frozenset({"destination-unreachable", 3}),),
+    6: (frozenset({"destination-unreachable", 1}), frozenset({"packet-too-big", 2})),
+}
 _UNICAST = frozenset({"host", "unicast"})
 
 
@@ -145,18 +150,23 @@ class Judge:
                 wanted = _flags(values)
                 return self._tcp_flags(lambda flags: bool(flags & wanted))
             case "icmp" | "icmpv6", "type":
-                mine = {"echo-reply", 0, 129} if packet.answer else {"echo-request", 8, 128}
-                return sure(not mine.isdisjoint(value for value in values if isinstance(value, str | int)))
+                return self._icmp_type(values)
             case _, "dport" | "sport":
                 return port(packet.dports if field == "dport" else packet.sports, values)
             case _:
                 return UNKNOWN
 
+    def _icmp_type(self, values: Sequence[Any]) -> Match:
+        """An echo, or errors that a connection cannot do without, each of them."""
+        mine = _ERRORS[self.packet.version] if self.packet.error else (_ECHO_REPLY if self.packet.answer else _ECHO,)
+        named = {value for value in values if _is_plain(value)}
+        met = [not type_.isdisjoint(named) for type_ in mine]
+        return YES if all(met) else Match(Answer.SOME) if any(met) else NO
+
     def _ct(self, key: str, values: Sequence[Any]) -> Match:
         packet = self.packet
         if key == "state":
-            state = "invalid" if not packet.tracked else "established" if packet.answer else "new"
-            return sure(state in values)
+            return sure(packet.state in values)
         if not packet.tracked:
             return UNKNOWN
         if key == "direction":

@@ -121,12 +121,21 @@ class Packet:
     src: Party
     dst: Party
     answer: bool = False
+    error: bool = False
+    """Of ICMP, about a packet of such a connection."""
     sports: tuple[Range, ...] = EPHEMERAL
     dports: tuple[Range, ...] = ANY_PORT
     mapped: bool = False
     tracked: bool = True
     named_only: bool = False
     """Told only where a rule names what is ours: whether it should flow at all is the administrator's business."""
+
+    @property
+    def state(self) -> str:
+        """As conntrack has it. Before it has seen a packet, rules find that invalid."""
+        if not self.tracked:
+            return "invalid"
+        return "related" if self.error else "established" if self.answer else "new"
 
 
 def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
@@ -138,13 +147,14 @@ def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
         out = Packet("what workloads send out", version, protocol, i, o, w, f)
         yield out, out
         back = _answers(Packet("answers to workloads", version, protocol, o, i, f, w))
-        yield back, replace(back, dst=n) if ours.masquerade else back
+        yield _back(back, ours)
         yield _same(Packet("what workloads send each other", version, protocol, i, i, w, w))
         yield _same(Packet("what the node sends to workloads", version, protocol, nowhere, i, n, w))
         yield _same(_answers(Packet("workloads' answers to the node", version, protocol, i, nowhere, w, n)))
         yield _same(Packet("what workloads send to the node", version, protocol, i, nowhere, w, n, named_only=True))
         if not ours.masquerade:
             yield _same(Packet("what is sent to workloads", version, protocol, o, i, f, w))
+    yield _back(Packet("ICMP errors to workloads", version, plain[2], o, i, f, w, answer=True, error=True), ours)
     for (of_version, protocol), (host, inner) in ours.ports.items():
         if of_version == version:
             into = Packet("what is sent to mapped ports", version, protocol, o, i, f, w, dports=inner, mapped=True)
@@ -155,6 +165,10 @@ def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
 
 def _answers(packet: Packet) -> Packet:
     return replace(packet, answer=True, sports=packet.dports, dports=packet.sports)
+
+
+def _back(packet: Packet, ours: Ours) -> tuple[Packet, Packet]:
+    return packet, replace(packet, dst=Party.NODE) if ours.masquerade else packet
 
 
 def _same(packet: Packet) -> tuple[Packet, Packet]:

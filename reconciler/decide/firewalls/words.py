@@ -35,7 +35,7 @@ def conditions(drops: Sequence[Drop], ruleset: Ruleset, unread: Sequence[str] = 
     """Whether something certainly drops, and where there is such, what may. `unread` is what was not looked at."""
     certain = [drop for drop in drops if drop.certain]
     doubtful = [drop for drop in drops if not drop.certain]
-    left = f"not looked at: {_several(unread)}" if unread else ""
+    left = _printable(f"not looked at: {_several(unread)}") if unread else ""
     if certain:
         message = "; ".join([_told(certain, ruleset), *([left] if left else [])])
         blocked = Condition(FORWARD_BLOCKED, status=True, reason="ForeignChain", message=message)
@@ -49,7 +49,12 @@ def conditions(drops: Sequence[Drop], ruleset: Ruleset, unread: Sequence[str] = 
 
 
 def _told(drops: Sequence[Drop], ruleset: Ruleset) -> str:
-    return _several([_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]], len(drops))
+    return _printable(_several([_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]], len(drops)))
+
+
+def _printable(text: str) -> str:
+    """Names of others may hold any bytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _drop(drop: Drop, ruleset: Ruleset) -> str:

@@ -137,15 +137,16 @@ def test_the_condition_names_each_chain_with_its_remedy() -> None:
     (found,) = told([*docker, *firewalld, chain(family="ip6", policy="drop")])
     assert (found.type, found.status, found.reason) == ("ForwardBlocked", True, "ForeignChain")
     sent, answered, between = "what workloads send out", "answers to workloads", "what workloads send each other"
+    all_ = f"{sent}, {answered}, {between}, ICMP errors to workloads"
     docker_words = "iptables -I DOCKER-USER -i np+ -j ACCEPT && iptables -I DOCKER-USER -o np+ -j ACCEPT"
     nft = "nft insert rule inet filter filter_FORWARD"
     nft_words = f"{nft} iifgroup 28272 accept && {nft} oifgroup 28272 accept"
     ip6_words = "ip6tables -I FORWARD -i np+ -j ACCEPT && ip6tables -I FORWARD -o np+ -j ACCEPT"
     where = "chain inet filter filter_FORWARD (rule handle 7: iifname np* drop)"
     expected = (
-        f"chain ip filter FORWARD (policy drop) drops {sent}, {answered}, {between}; let it pass: {docker_words}",
+        f"chain ip filter FORWARD (policy drop) drops {all_}; let it pass: {docker_words}",
         f"{where} drops {sent}, {between}; let it pass: {nft_words}",
-        f"chain ip6 filter FORWARD (policy drop) drops {sent}, {answered}, {between}; let it pass: {ip6_words}",
+        f"chain ip6 filter FORWARD (policy drop) drops {all_}; let it pass: {ip6_words}",
     )
     assert found.message == "; ".join(expected)
 
@@ -209,6 +210,14 @@ def test_a_message_stays_short() -> None:
     assert not blocked.status
     assert filtered.message.endswith("; and 295 more")
     assert len(filtered.message) < 2000
+
+
+def test_names_that_are_no_text_are_told_as_text() -> None:
+    """A chain may have any bytes for a name: the message is printable all the same, and its commands are quoted."""
+    (found,) = told([chain("a\udcff\x1b[2J b;c", family="inet", hook="output", policy="drop")])
+    assert found.message.isprintable()
+    assert found.message.encode()
+    assert "filter 'a" in found.message
 
 
 def test_without_workloads_nothing_is_in_the_way() -> None:
