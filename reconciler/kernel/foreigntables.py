@@ -4,24 +4,28 @@ that their rules name. Nothing is changed, and nothing large is read: what is to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import socket
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from struct import error
 from typing import Any
 
-from netplumb.models.errors import StepError
 from netplumb.reconciler.kernel import nftdumps
-from netplumb.reconciler.kernel.libnftables import Libnftables
-from netplumb.reconciler.kernel.nftdumps import Budget, TooMuchError, XtMatch
+from netplumb.reconciler.kernel.nftdumps import Budget, TooMuchError
 from netplumb.reconciler.kernel.nftjson import TABLE
-from netplumb.reconciler.kernel.xtmatches import decoded
+from netplumb.reconciler.kernel.nftrules import Decoder
+from netplumb.reconciler.kernel.nftsets import Element, element
 
 _MOST_CHAIN_BYTES = 8 << 20
 _MOST_RULE_BYTES = 1 << 20
-"""Of one table; some 3,000 rules. What comes of them is decoded in one go, and holds Python's lock meanwhile."""
+"""Of one table; some 2,000 rules."""
+_RULES_A_TURN = 16
 _MOST_CHAINS = 300
 _MOST_SET_BYTES = 1 << 18
 _MOST_TABLES = 64
+_VERSIONS = {"ip": 4, "ip6": 6}
 
 
 @dataclass(slots=True)
@@ -32,82 +36,71 @@ class ForeignTables:
     unread: list[str] = field(default_factory=list)
 
 
-class ForeignTablesReader:
-    """Made in the node's namespace, and asked by one thread at a time, in that namespace too."""
-
-    def __init__(self) -> None:
-        self._rules = Libnftables(terse=True)
-        self._sets = Libnftables()
-
-    def close(self) -> None:
-        self._rules.close()
-        self._sets.close()
-
-    def read(self) -> ForeignTables:
-        """Raises StepError where the kernel does not answer, or the ruleset changed meanwhile."""
-        found = ForeignTables()
+def read() -> ForeignTables:
+    """Those of the calling thread's namespace. Raises StepError where the kernel does not answer, or where the ruleset
+    changed meanwhile."""
+    found = ForeignTables()
+    try:
+        budget = Budget(_MOST_CHAIN_BYTES)
+        dormant = nftdumps.dormant_tables(budget)
+        chains = [it for it in nftdumps.base_chains(budget) if _place(it) not in dormant and it["table"] != TABLE]
+    except TooMuchError:
+        found.unread.append("nftables, with more chains than are weighed")
+        chains = []
+    tables = groupby(sorted(chains, key=_unit), key=_unit)
+    for number, ((family, table, is_nat), bases) in enumerate(tables):
+        if number == _MOST_TABLES:
+            found.unread.append(f"more than {_MOST_TABLES} tables of nftables")
+            break
         try:
-            budget = Budget(_MOST_CHAIN_BYTES)
-            dormant = nftdumps.dormant_tables(budget)
-            chains = [it for it in nftdumps.base_chains(budget) if _place(it) not in dormant and it["table"] != TABLE]
+            found.listed += _Table(family, table).read(list(bases))
         except TooMuchError:
-            found.unread.append("nftables, with more chains than are weighed")
-            chains = []
-        tables = groupby(sorted(chains, key=_unit), key=_unit)
-        for number, ((family, table, is_nat), bases) in enumerate(tables):
-            if number == _MOST_TABLES:
-                found.unread.append(f"more than {_MOST_TABLES} tables of nftables")
-                break
-            try:
-                found.listed += self._table(family, table, list(bases))
-            except TooMuchError:
-                if not is_nat:  # where drops do not belong, and service proxies keep thousands of rules
-                    found.unread.append(f"table {family} {table}, which is larger than what is weighed")
-        return found
+            if not is_nat:  # where drops do not belong, and service proxies keep thousands of rules
+                found.unread.append(f"table {family} {table}, which is larger than what is weighed")
+        except (LookupError, ValueError, TypeError, error) as why:  # a newer kernel's words
+            found.unread.append(f"table {family} {table}, which is not understood ({why!r:.80})")
+    return found
 
-    def _table(self, family: str, table: str, bases: Collection[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+
+class _Table:
+    def __init__(self, family: str, name: str) -> None:
+        self._family, self._name = family, name
+        self._budget = Budget(_MOST_RULE_BYTES)
+        self._sets: dict[str, Sequence[Element] | None] = {}
+        self._decoder = Decoder(_VERSIONS.get(family, 0), self._elements, _link)
+
+    def read(self, bases: Collection[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Base chains, and all that can be reached from them."""
-        budget = Budget(_MOST_RULE_BYTES)
         found: list[Mapping[str, Any]] = [{"chain": base} for base in bases]
-        ahead, seen = [str(base["name"]) for base in bases], {str(base["name"]) for base in bases}
-        sets: dict[str, None] = {}
+        ahead = [str(base["name"]) for base in bases]
+        seen = set(ahead)
         while ahead:
-            chain = ahead.pop()
-            rules = self._chain(family, table, chain, budget)
+            rules = list(self._rules(ahead.pop()))
             found += rules
-            for named in _set_names(rules):
-                if named not in sets:
-                    sets[named] = None
-                    found += (elements := self._set(family, table, named))
-                    rules += elements
-            ahead += [target for target in _targets(rules) if target not in seen]
-            seen.update(ahead)
+            targets = set(_targets(rules)) - seen
+            ahead += targets
+            seen |= targets
             if len(seen) > _MOST_CHAINS:
                 raise TooMuchError
         return found
 
-    def _chain(self, family: str, table: str, chain: str, budget: Budget) -> list[Mapping[str, Any]]:
-        matches = iter(nftdumps.xt_matches(family, table, chain, budget))
-        listed = self._rules.run([{"list": {"chain": {"family": family, "table": table, "name": chain}}}])
-        return [
-            {"rule": rule | {"expr": list(_told(rule["expr"], matches, 6 if family == "ip6" else 4))}}
-            for thing in listed
-            if (rule := thing.get("rule")) is not None
-        ]
+    def _rules(self, chain: str) -> Iterator[Mapping[str, Any]]:
+        # All before the first is decoded, which takes longer: it may be too much.
+        told = list(nftdumps.rules(self._family, self._name, chain, self._budget))
+        for number, (handle, expressions) in enumerate(told):
+            place = {"family": self._family, "table": self._name, "chain": chain, "handle": handle}
+            yield {"rule": place | {"expr": self._decoder.rule(expressions)}}
+            if number % _RULES_A_TURN == 0:
+                time.sleep(0)  # whoever waits for Python's lock goes first
 
-    def _set(self, family: str, table: str, name: str) -> list[Mapping[str, Any]]:
-        """None where it is too large, and cannot be judged."""
-        try:
-            nftdumps.measure_set(family, table, name, Budget(_MOST_SET_BYTES))
-        except TooMuchError:
-            return []
-        named = {"family": family, "table": table, "name": name}
-        for kind in ("set", "map"):
+    def _elements(self, name: str) -> Sequence[Element] | None:
+        if name not in self._sets:
             try:
-                return [it for it in self._sets.run([{"list": {kind: named}}]) if kind in it]
-            except StepError:
-                continue
-        return []
+                told = nftdumps.elements(self._family, self._name, name, Budget(_MOST_SET_BYTES))
+                self._sets[name] = [element(each) for each in told]
+            except TooMuchError:
+                self._sets[name] = None
+        return self._sets[name]
 
 
 def _place(chain: Mapping[str, Any]) -> tuple[str, str]:
@@ -118,18 +111,11 @@ def _unit(chain: Mapping[str, Any]) -> tuple[str, str, bool]:
     return chain["family"], chain["table"], chain["type"] == "nat"
 
 
-def _told(expressions: Iterable[Any], matches: Iterator[XtMatch], version: int) -> Iterator[Any]:
-    """With iptables' own matches in words, where they are known."""
-    for expression in expressions:
-        if not isinstance(expression, Mapping) or expression.get("xt", {}).get("type") != "match":
-            yield expression
-            continue
-        match = next(matches, None)
-        known = decoded(match.name, match.revision, match.data, version) if match is not None else None
-        if known is None:
-            yield expression
-        else:
-            yield from known
+def _link(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return f"link {index}"  # which is gone
 
 
 def _targets(thing: Any) -> Iterator[str]:
@@ -143,14 +129,3 @@ def _targets(thing: Any) -> Iterator[str]:
     elif isinstance(thing, list):
         for each in thing:
             yield from _targets(each)
-
-
-def _set_names(thing: Any) -> Iterator[str]:
-    if isinstance(thing, Mapping):
-        for each in thing.values():
-            yield from _set_names(each)
-    elif isinstance(thing, list):
-        for each in thing:
-            yield from _set_names(each)
-    elif isinstance(thing, str) and thing.startswith("@"):
-        yield thing[1:]

@@ -16,7 +16,6 @@ from typing import Any
 from netplumb.models.errors import Retryable, StepError, Terminal, errno_name
 
 _NFT_CTX_OUTPUT_JSON = 1 << 4
-_NFT_CTX_OUTPUT_TERSE = 1 << 11  # sets without their elements
 _NFT_CTX_OUTPUT_NUMERIC_PROTO = 1 << 7  # names of protocols depend on the host's /etc/protocols
 _PASSING = frozenset({errno.EBUSY, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOENT, errno.EEXIST})
 
@@ -40,17 +39,16 @@ def _library() -> ctypes.CDLL:
 
 
 class Libnftables:
-    """One context; not safe for use by two threads at once. A terse one lists named sets without their elements."""
+    """One context; not safe for use by two threads at once."""
 
-    def __init__(self, *, terse: bool = False) -> None:
+    def __init__(self) -> None:
         self._library = _library()
         self._context = self._library.nft_ctx_new(0)
         if not self._context:
             raise Retryable("libnftables has no memory for a context", code=errno.ENOMEM)
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
-        flags = _NFT_CTX_OUTPUT_JSON | _NFT_CTX_OUTPUT_NUMERIC_PROTO | (_NFT_CTX_OUTPUT_TERSE if terse else 0)
-        self._library.nft_ctx_output_set_flags(self._context, flags)
+        self._library.nft_ctx_output_set_flags(self._context, _NFT_CTX_OUTPUT_JSON | _NFT_CTX_OUTPUT_NUMERIC_PROTO)
 
     def run(self, commands: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Carries out the commands as one transaction, and returns the objects that they listed.

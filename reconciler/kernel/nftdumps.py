@@ -28,10 +28,8 @@ _TABLE_NAME, _TABLE_FLAGS, _DORMANT = 1, 2, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY, _HOOK_DEVICE, _HOOK_DEVICES = 1, 2, 3, 4
 _DEVICE_PREFIX = 2
-_RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
-_EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
-_MATCH_NAME, _MATCH_REVISION, _MATCH_INFO = 1, 2, 3
-_SETELEM_TABLE, _SETELEM_SET = 1, 2
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4
+_SETELEM_TABLE, _SETELEM_SET, _SETELEM_ELEMENTS = 1, 2, 3
 
 _FAMILIES = {"inet": 1, "ip": 2, "netdev": 5, "ip6": 10}
 _NAMES = {number: name for name, number in _FAMILIES.items()}
@@ -54,15 +52,6 @@ class Budget:
         self.left -= size
         if self.left < 0:
             raise TooMuchError
-
-
-@dataclass(frozen=True, slots=True)
-class XtMatch:
-    """A match of iptables' own, which libnftables only names."""
-
-    name: str
-    revision: int
-    data: bytes
 
 
 def dormant_tables(budget: Budget) -> set[tuple[str, str]]:
@@ -103,30 +92,19 @@ def _device(type_: int, name: Buffer) -> str:
     return string(name) + ("*" if type_ == _DEVICE_PREFIX else "")
 
 
-def xt_matches(family: str, table: str, chain: str, budget: Budget) -> list[XtMatch]:
-    """Iptables' own matches in the rules of a chain, in their order."""
-    asked = text(_RULE_TABLE, table) + text(_RULE_CHAIN, chain)
-    return [
-        match
-        for _, body in _dump(_GET_RULE, _FAMILIES[family], asked, budget)
-        if b"match\0" in bytes(body)
-        for match in _matches(attributes(body, 4).get(_RULE_EXPRESSIONS, b""))
-    ]
+def rules(family: str, table: str, chain: str, budget: Budget) -> Iterator[tuple[int, Buffer]]:
+    """The rules of a chain: each one's handle, and its expressions."""
+    for _, body in _dump(_GET_RULE, _FAMILIES[family], text(_RULE_TABLE, table) + text(_RULE_CHAIN, chain), budget):
+        told = attributes(body, 4)
+        yield int.from_bytes(told.get(_RULE_HANDLE, b""), "big"), told.get(_RULE_EXPRESSIONS, b"")
 
 
-def _matches(expressions: Buffer) -> Iterator[XtMatch]:
-    for _, expression in every_attribute(expressions):
-        told = attributes(expression)
-        if string(told.get(_EXPRESSION_NAME)) == "match":
-            match = attributes(told[_EXPRESSION_DATA])
-            revision = int.from_bytes(match.get(_MATCH_REVISION, b""), "big")
-            yield XtMatch(string(match.get(_MATCH_NAME)), revision, bytes(match.get(_MATCH_INFO, b"")))
-
-
-def measure_set(family: str, table: str, name: str, budget: Budget) -> None:
-    """Raises TooMuchError for a set of more elements than the budget has room for."""
-    for _ in _dump(_GET_SETELEM, _FAMILIES[family], text(_SETELEM_TABLE, table) + text(_SETELEM_SET, name), budget):
-        pass
+def elements(family: str, table: str, name: str, budget: Budget) -> Iterator[Buffer]:
+    """The elements of a set or map."""
+    asked = text(_SETELEM_TABLE, table) + text(_SETELEM_SET, name)
+    for _, body in _dump(_GET_SETELEM, _FAMILIES[family], asked, budget):
+        for _, each in every_attribute(attributes(body, 4).get(_SETELEM_ELEMENTS, b"")):
+            yield each
 
 
 def _dump(type_: int, family: int, body: bytes, budget: Budget) -> Iterator[tuple[str, Buffer]]:

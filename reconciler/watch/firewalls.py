@@ -21,12 +21,13 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.weigh import weigh
 from netplumb.reconciler.decide.firewalls.words import conditions
-from netplumb.reconciler.kernel import iptables, uplinks
+from netplumb.reconciler.kernel import foreigntables, iptables, uplinks
 from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.foreigntables import ForeignTables, ForeignTablesReader
+from netplumb.reconciler.kernel.foreigntables import ForeignTables
 
 PAUSE_S = 1.0
 LOOK_AGAIN_S = 5.0
+LONGEST_PAUSE_S = 20.0
 _IDLE_SHARE = 20  # a look that took long is followed by a pause so many times as long
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,6 @@ class FirewallWatch:
 
     def __init__(self, ours: Callable[[], Ours]) -> None:
         self._ours = ours
-        self._reader = ForeignTablesReader()
         self._channel = Channel()
         self._due = asyncio.Event()
         self._due.set()
@@ -48,7 +48,6 @@ class FirewallWatch:
         self.conditions = conditions((), Ruleset())
 
     def close(self) -> None:
-        self._reader.close()
         self._channel.close()
 
     def mark(self) -> None:
@@ -68,12 +67,13 @@ class FirewallWatch:
                 self._untold(str(error))
             else:
                 self._tell(found)
-            await asyncio.sleep(max(PAUSE_S, _IDLE_SHARE * (time.monotonic() - began)))
+            took = time.monotonic() - began
+            await asyncio.sleep(min(max(PAUSE_S, _IDLE_SHARE * took), LONGEST_PAUSE_S))
 
     def _look(self, ours: Ours, marked: bool) -> tuple[Condition, ...]:
         """What is told now; the same as before where nothing changed."""
         ours = replace(ours, uplinks=uplinks.uplinks(self._channel), node_addresses=uplinks.addresses(self._channel))
-        nftables = self._reader.read() if marked or self._seen is None else self._seen[0]
+        nftables = foreigntables.read() if marked or self._seen is None else self._seen[0]
         seen = (nftables, ForeignTables(*iptables.read()), ours)
         if seen == self._seen:
             return self.conditions

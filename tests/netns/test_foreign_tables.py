@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +16,8 @@ from netplumb.models.status import Condition
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.weigh import weigh
-from netplumb.reconciler.decide.firewalls.words import conditions
-from netplumb.reconciler.kernel import iptables
-from netplumb.reconciler.kernel.foreigntables import ForeignTablesReader
+from netplumb.reconciler.decide.firewalls.words import conditions, rule_words
+from netplumb.reconciler.kernel import foreigntables, iptables
 from tests.netns import rulesets
 
 SPEC = AttachmentSpec(
@@ -56,22 +54,16 @@ def nft(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def reader(node: object) -> Iterator[ForeignTablesReader]:
-    with closing(ForeignTablesReader()) as reader:
-        yield reader
-
-
-def told(reader: ForeignTablesReader, ours: Ours = OURS) -> dict[str, Condition]:
-    nftables = reader.read()
+def told(ours: Ours = OURS) -> dict[str, Condition]:
+    nftables = foreigntables.read()
     listed, unread = iptables.read()
     ruleset = Ruleset.of([*nftables.listed, *listed])
     drops, unweighed = weigh(ruleset, ours)
     return {it.type: it for it in conditions(drops, ruleset, [*nftables.unread, *unread, *unweighed])}
 
 
-def verdict(reader: ForeignTablesReader) -> str:
-    found = told(reader)
+def verdict() -> str:
+    found = told()
     assert "not looked at" not in found["ForwardBlocked"].message
     return "drops" if found["ForwardBlocked"].status else "may" if "ForwardFiltered" in found else ""
 
@@ -149,6 +141,18 @@ RULES = {
     "tcp dport 1-1023 drop": "drops",
     "tcp dport 1000-2000 drop": "may",
     "tcp sport 443 drop": "may",
+    "tcp dport 79-81 drop": "drops",
+    "tcp sport 5 tcp dport 80 drop": "",
+    "tcp dport . ip daddr { 80 . 10.213.0.0/24 } drop": "drops",
+    "ip saddr 10.213.0.10 ip daddr 198.51.100.1 drop": "may",
+    "ip daddr 10.213.0.9-10.213.0.12 drop": "drops",
+    "ip daddr >= 10.213.0.9 drop": "may",
+    "ip saddr & 0.0.0.255 == 10 drop": "may",
+    "meta mark @marks drop": "may",
+    "iifname @empty drop": "",
+    "ip saddr vmap { 10.213.0.0/24 : drop, * : accept }": "drops",
+    'iifname vmap { "docker0" : accept, * : drop }': "may",
+    'meta iifkind "veth" drop': "may",
     "th dport 0-65535 drop": "drops",
     "sctp dport 80 drop": "",
     # What cannot be judged
@@ -185,12 +189,15 @@ RULES = {
 
 
 @pytest.mark.parametrize(("rules", "expected"), RULES.items(), ids=RULES)
-def test_a_rule_is_weighed(reader: ForeignTablesReader, rules: str, expected: str) -> None:
+def test_a_rule_is_weighed(rules: str, expected: str) -> None:
     """Certain drops of ours, possible ones, and what is somebody else's business."""
     body = rules.replace("; ", "\n")
     nft(
         f"""table inet theirs {{
         {SETS}
+        set marks {{ type mark; flags interval; elements = {{ 1-5, 9 }}
+        }}
+        set empty {{ type ifname; }}
         set seen {{ type ipv4_addr; size 128; flags dynamic; }}
         map by_link {{ type ifname : verdict; flags interval; elements = {{ "np*" : jump dropping, "a" : accept }}; }}
         chain dropping {{ counter drop; }}
@@ -201,7 +208,7 @@ def test_a_rule_is_weighed(reader: ForeignTablesReader, rules: str, expected: st
         }}
         }}"""
     )
-    assert verdict(reader) == expected
+    assert verdict() == expected
 
 
 HOOKS = {
@@ -221,20 +228,20 @@ HOOKS = {
 
 
 @pytest.mark.parametrize(("expected", "chain", "rules"), HOOKS.values(), ids=HOOKS)
-def test_each_hook_sees_its_own(reader: ForeignTablesReader, expected: str, chain: str, rules: str) -> None:
+def test_each_hook_sees_its_own(expected: str, chain: str, rules: str) -> None:
     """Before translation a mapped port is the node's, in forward the workload's; the node's own firewall is its
     administrator's business unless it names us."""
     nft(f"table inet theirs {{ chain c {{ {chain}\n{rules}\n }}\n }}")
-    assert verdict(reader) == expected
+    assert verdict() == expected
 
 
-def test_what_hangs_on_interfaces_is_weighed_by_them(reader: ForeignTablesReader) -> None:
+def test_what_hangs_on_interfaces_is_weighed_by_them() -> None:
     """An ingress chain sees what comes in by its devices."""
     run("ip link add up0 type veth peer name eth5")
     for device, expected in (("eth5", ""), ("up0", "drops")):
         chain = f"chain c {{ type filter hook ingress devices = {{ {device} }} priority 0; policy drop; }}"
         nft(f"table netdev theirs\ndelete table netdev theirs\ntable netdev theirs {{ {chain}\n }}")
-        assert verdict(reader) == expected
+        assert verdict() == expected
 
 
 @pytest.mark.parametrize(
@@ -249,10 +256,10 @@ def test_what_hangs_on_interfaces_is_weighed_by_them(reader: ForeignTablesReader
     ],
     ids=["bridge", "arp", "dormant", "our own", "no hook", "libvirt"],
 )
-def test_what_does_not_concern_us_is_not_told(reader: ForeignTablesReader, script: str) -> None:
+def test_what_does_not_concern_us_is_not_told(script: str) -> None:
     """Tables that no packet of ours meets, or that drop only others'."""
     nft(script)
-    assert verdict(reader) == ""
+    assert verdict() == ""
 
 
 FAMILIES = {
@@ -263,42 +270,113 @@ FAMILIES = {
 
 @pytest.mark.parametrize("kind", ["-nft", "-legacy"])
 @pytest.mark.parametrize("ip", FAMILIES)
-def test_docker(reader: ForeignTablesReader, ip: str, kind: str) -> None:
+def test_docker(ip: str, kind: str) -> None:
     """Its policy is in the way, what it drops of its own is not, and its own chain for others lets ours pass."""
     run(rulesets.DOCKER.format(ip=ip, kind=kind, **FAMILIES[ip]))
-    found = told(reader)
+    found = told()
     command = f"{ip}tables{'-legacy' if kind == '-legacy' else ''}"
     assert f"chain {ip} filter FORWARD" in found["ForwardBlocked"].message
     assert "(policy drop)" in found["ForwardBlocked"].message
     assert f"{command} -I DOCKER-USER -i np+ -j ACCEPT" in found["ForwardBlocked"].message
     assert "ForwardFiltered" not in found
     run(found["ForwardBlocked"].message.partition("let it pass: ")[2])
-    assert verdict(reader) == ""
+    assert verdict() == ""
 
 
 @pytest.mark.parametrize("kind", ["-nft", "-legacy"])
 @pytest.mark.parametrize("ip", FAMILIES)
-def test_ufw(reader: ForeignTablesReader, ip: str, kind: str) -> None:
+def test_ufw(ip: str, kind: str) -> None:
     """A closed forward chain is told, a closed input chain is the administrator's."""
     run(rulesets.UFW.format(ip=ip, kind=kind, **FAMILIES[ip]))
-    found = told(reader)["ForwardBlocked"]
+    found = told()["ForwardBlocked"]
     assert found.status
     assert "INPUT" not in found.message
     run(found.message.partition("let it pass: ")[2])
-    assert verdict(reader) == ""
+    assert verdict() == ""
 
 
-def test_firewalld(reader: ForeignTablesReader) -> None:
+def test_firewalld() -> None:
     """Both of its rejects are one ruleset's, and its own way out lets ours pass."""
     nft(rulesets.FIREWALLD)
-    found = told(reader)["ForwardBlocked"]
+    found = told()["ForwardBlocked"]
     assert "chain inet firewalld filter_FORWARD (rule handle" in found.message
     run(found.message.partition("let it pass: ")[2])
-    assert verdict(reader) == ""
+    assert verdict() == ""
 
 
 @pytest.mark.parametrize("kind", ["-nft", "-legacy"])
-def test_kube_proxy(reader: ForeignTablesReader, kind: str) -> None:
+def test_kube_proxy(kind: str) -> None:
     """Nothing of it is in the way."""
     run(rulesets.KUBE_PROXY.format(kind=kind))
-    assert verdict(reader) == ""
+    assert verdict() == ""
+
+
+WORDS = [
+    "ip saddr @blocked drop",
+    "iifname { a, np* } drop",
+    "iifname vmap { np* : goto other }",
+    "iifname . ip saddr { np* . 10.0.0.0/8 } drop",
+    "iif lo drop",
+    "fib saddr . iif oif missing drop",
+    "tcp dport { 22, 80-90 } reject",
+    "udp dport 53-60 drop",
+    "ct state ! established,related drop",
+    "ct status dnat accept",
+    "ip6 daddr != fe80::/10 drop",
+    "ip daddr 10.0.0.1-10.0.0.9 drop",
+    "tcp sport 1 tcp dport 2 drop",
+]
+
+
+def test_rules_are_told_as_they_were_written() -> None:
+    """What is read from the kernel reads as nft's own words."""
+    body = "\n".join(rule.replace("np*", '"np*"') for rule in WORDS)
+    nft(f"table inet t {{ {SETS}\nchain other {{ }}\nchain c {{ type filter hook forward priority 0;\n{body}\n }}\n }}")
+    chains = Ruleset.of(foreigntables.read().listed).chains.values()
+    assert [rule_words(rule) for chain in chains for rule in chain.rules] == WORDS
+
+
+def test_names_of_any_bytes_do_no_harm() -> None:
+    """A name that is not UTF-8 is read, and told as text; libnftables would end the process over it."""
+    script = (
+        b'table inet t { chain c { type filter hook forward priority 0; iifname "a\xff" drop; oifname "np*" drop; }\n }'
+    )
+    subprocess.run(["nft", "-f", "-"], input=script, check=True)
+    assert told()["ForwardBlocked"].status
+
+
+def test_looking_makes_no_legacy_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernel would make each table that it is asked for. One that cannot be read is named."""
+    assert iptables.read() == ([], [])
+    names = [Path("/proc/thread-self/net", name) for name in ("ip_tables_names", "ip6_tables_names")]
+    assert [name.read_text() for name in names] == ["", ""]
+    run("iptables-legacy -P FORWARD DROP")
+    monkeypatch.setattr(iptables, "MOST_BYTES", 100)
+    (unread,) = iptables.read()[1]
+    assert "iptables-legacy's table ip filter (" in unread
+    monkeypatch.setattr(iptables, "_NAMES", tmp_path)
+    assert iptables.read() == ([], [])
+    (tmp_path / "ip_tables_names").mkdir()
+    assert told()["ForwardBlocked"].reason == "NotAllLookedAt"
+
+
+def test_a_set_that_is_too_large_is_not_read() -> None:
+    """What a rule means by it cannot be judged."""
+    elements = ", ".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(30_000))
+    rule = "ip daddr 203.0.113.7 ip saddr @s drop"
+    nft(f"table inet t {{ set s {{ type ipv4_addr; elements = {{ {elements} }}\n }}\n }}")
+    nft("table inet t { chain c { type filter hook forward priority 0; ip saddr @s drop; }\n }")
+    assert verdict() == "may"
+    nft(f"add chain inet t c; flush chain inet t c; add rule inet t c {rule}")
+    assert verdict() == ""
+
+
+def test_many_chains_are_not_followed() -> None:
+    """Nor many rules: the table is named, and others are weighed."""
+    chains = "".join(f"chain c{n} {{ }}\n" for n in range(400))
+    jumps = "\n".join(f"jump c{n}" for n in range(400))
+    nft(f"table inet t {{ {chains} chain c {{ type filter hook forward priority 0;\n{jumps}\n }}\n }}")
+    nft("table ip u { chain c { type filter hook forward priority 0; policy drop; }\n }")
+    found = told()["ForwardBlocked"]
+    assert "chain ip u c (policy drop)" in found.message
+    assert "not looked at: table inet t" in found.message

@@ -68,6 +68,9 @@ class Judge:
     def among(self, left: Any, values: Sequence[Any]) -> Match:
         if not self._is_of_this_kind(left):
             return NO
+        judged = [value for value in values if not (isinstance(value, Mapping) and "unjudged" in value)]
+        if len(judged) < len(values):
+            return any_of([UNKNOWN, self.among(left, judged)])
         match left:
             case {"concat": parts}:
                 return any_of(self._all_parts(parts, value) for value in values)

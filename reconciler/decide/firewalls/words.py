@@ -20,7 +20,7 @@ _MOST_TOLD = 5
 _MOST_WORDS = 120
 _IPTABLES = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 _UNTOLD = frozenset({"counter", "log", "last"})
-_VERDICTS = frozenset({"accept", "drop", "reject", "return", "continue"})
+_VERDICTS = frozenset({"accept", "drop", "return", "continue", "queue", "jump", "goto"})
 _SIDES = {
     "forward": ("iif", "oif"),
     "postrouting": ("iif", "oif"),
@@ -120,16 +120,22 @@ def _value(value: Any) -> str:
             return f"{first}-{last}"
         case {"concat": parts}:
             return " . ".join(map(_value, parts))
+        case {"set": _, "name": name}:
+            return f"@{name}"
         case {"set": list(elements)}:
             return f"{{ {', '.join(map(_value, elements))} }}"
+        case {"unjudged": str(what)}:
+            return f"({what})"
         case {"&": [left, mask]}:
             return f"{_value(left)} & {_value(mask)}"
         case {"elem": {"val": inner}}:
             return _value(inner)
+        case [key, Mapping() as verdict] if verdict.keys() <= _VERDICTS:
+            return f"{_value(key)} : {_expression(verdict)}"
         case list():
             return ",".join(map(_value, value))
-        case Mapping():
-            return _expression(value)
+        case bool():
+            return "exists" if value else "missing"
         case _:
             return str(value)
 
