@@ -237,9 +237,9 @@ class Attachment(Model):
     attachment outlives the pool that it came from. `releasing` are addresses that a later wish replaced and that the
     kernel may still hold. A record that is `removing` has lost its wish and stays until the kernel has let go of the
     interface, so that its addresses are not given out before. `default_route_by` names the one of the workload's
-    interfaces that holds the default route, empty where none does. `ports_elsewhere` is what others of
-    them map of the node's ports before this one. `chain_mtu` is the MTU that a later plugin of a CNI chain gave the
-    interface, 0 where none did.
+    interfaces that holds the default route, empty where none does. `siblings` are the addresses of its other ones, and
+    `ports_elsewhere` is what those map of the node's ports before this one. `chain_mtu` is the MTU that a later plugin
+    of a CNI chain gave the interface, 0 where none did.
     """
 
     spec: AttachmentSpec
@@ -253,10 +253,11 @@ class Attachment(Model):
     netns_created: bool = False
     removing: bool = False
     default_route_by: str = ""
+    siblings: tuple[IPAddress, ...] = ()
     ports_elsewhere: tuple[PortMapping, ...] = ()
     chain_mtu: int = 0
 
-    @field_serializer("addresses", "node_addresses", "releasing")
+    @field_serializer("addresses", "node_addresses", "releasing", "siblings")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:
         return [str(address) for address in addresses]
 

@@ -198,8 +198,8 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the main table, or a local one over a link that is not the loopback. A foreign route to the same
-    place differs in `protocol`, hence in its key."""
+    """A route of the main table, one of ours of another, or a local one over a link that is not the loopback. A foreign
+    route to the same place differs in `protocol`, hence in its key."""
 
     scope: Scope
     dst: bytes
@@ -233,6 +233,8 @@ class Route:
         if self.gateway is not None:
             words.append(f"via {ip_words(self.gateway)}")
         words.append(f"dev {self.link} proto {_protocol_words(self.protocol)}")
+        if self.table not in (RT_TABLE_MAIN, RT_TABLE_LOCAL):
+            words.append(f"table {self.table}")
         if self.prefsrc is not None:
             words.append(f"src {ip_words(self.prefsrc)}")
         if self.metric and not (len(self.dst) == 16 and self.metric == IPV6_METRIC):

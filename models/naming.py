@@ -5,12 +5,16 @@ from __future__ import annotations
 from base64 import b32encode
 from functools import lru_cache
 from hashlib import blake2b
+from zlib import crc32
 
 from netplumb.models.attachment import AttachmentKey
 
 NODE_IF_PREFIX = "np"
 IFB_PREFIX = "nq"
 ALIAS_PREFIX = "netplumb:"
+ROUTING_TABLES = 78_000
+_HASHED_TABLES_FROM = 1_000
+_HASHED_TABLES = 1 << 24
 _DIGEST_CHARS = 12
 _NAME_CHARS = 2 + _DIGEST_CHARS
 
@@ -32,6 +36,14 @@ def ifb_name(key: AttachmentKey) -> str:
 
 def ifb_name_beside(node_if_name: str) -> str:
     return IFB_PREFIX + node_if_name.removeprefix(NODE_IF_PREFIX)
+
+
+def routing_table(if_name: str) -> int:
+    """The table of a workload's interface in the workload, which its others do not have."""
+    prefix, number = if_name[:3], if_name[3:]
+    if prefix == "eth" and number.isdecimal() and number.isascii() and int(number) < _HASHED_TABLES_FROM:
+        return ROUTING_TABLES + int(number)
+    return ROUTING_TABLES + _HASHED_TABLES_FROM + crc32(if_name.encode()) % _HASHED_TABLES
 
 
 def is_our_name(link: str) -> bool:

@@ -72,14 +72,15 @@ class Purge:
         )
         return steps
 
+    def _doomed(self, link: Link) -> Doomed:
+        key = key_of_alias(link.alias or "") or AttachmentKey(link.name, "")
+        record = self._contents.attachments.get(key)
+        return Doomed(key, link.index, record if record is not None and record.siblings else None)
+
     def apply(self) -> None:
         """Carries the plan out. Raises the first StepError; what was done by then stays done, and may be repeated."""
         steps = self._steps()
-        doomed = [
-            Doomed(key_of_alias(step.thing.alias or "") or AttachmentKey(step.thing.name, ""), step.thing.index)
-            for step in steps
-            if isinstance(step.thing, Link)
-        ]
+        doomed = [self._doomed(step.thing) for step in steps if isinstance(step.thing, Link)]
         errors: list[StepError] = [e for e in self._kernel.remove_links(doomed).values() if e is not None]
         for attachment in self._with_made_namespaces():
             netns, mark = attachment.spec.netns, alias_of(attachment.key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
@@ -17,7 +18,7 @@ from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
 from netplumb.models.network import Surroundings
 from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied, apply
-from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, link_in, observe
+from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, add_rule, link_in, observe
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.ownership import is_our_link
@@ -44,10 +45,12 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A link to remove: by the key in its alias, or an orphan by its index."""
+    """A link to remove: by the key in its alias, or an orphan by its index. Rules in the workload, which do not go with
+    it, are removed for the record whose they are."""
 
     key: AttachmentKey
     hint_index: int = 0
+    with_rules_of: Attachment | None = None
 
 
 class LinuxKernel:
@@ -177,6 +180,9 @@ class LinuxKernel:
         """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
         group deleted in one message. Returns what failed, by key; a link that is not there has been removed."""
         results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
+        for thing in doomed:
+            if thing.with_rules_of is not None:
+                self._remove_rules(thing.with_rules_of)
         try:
             self._forget_flows(self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed))
             found = self._indexes_of(doomed)
@@ -194,6 +200,15 @@ class LinuxKernel:
         except StepError as error:
             return {thing.key: error for thing in doomed}
         return results
+
+    def _remove_rules(self, record: Attachment) -> None:
+        """Of a namespace that lives on. What is not removed, since it cannot be reached, leads nowhere."""
+        sources = {address.packed for address in record.addresses}
+        unreachable = suppress(StepError, NamespaceMissingError, NotANetworkNamespace)
+        with unreachable, self.open(record.spec.netns.where) as namespace:
+            if namespace.cookie == record.netns_cookie:
+                rules = [it for it in dumps.rules(namespace.channel, Scope.WORKLOAD) if it.src in sources]
+                namespace.channel.transact([request for it in rules for request in encode.delete_rule(it)])
 
     def _indexes_of(self, doomed: Sequence[Doomed]) -> list[tuple[AttachmentKey, int]]:
         """The indexes of our links with these keys, ifbs too, read just before they are removed."""
@@ -246,8 +261,7 @@ class LinuxKernel:
         for address in dumps.addresses(self._node, Scope.NODE, {LO_INDEX: "lo"}):
             observed[address.key] = address
         for rule in dumps.rules(self._node, Scope.NODE):
-            # One that was left behind in another place is not wanted, and so it goes.
-            observed[rule.key if rule.key not in observed else (*rule.key, rule.preference)] = rule
+            add_rule(observed, rule)
         for thing in self._nftables.observe():
             observed[thing.key] = thing
         return observed

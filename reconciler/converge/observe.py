@@ -7,15 +7,27 @@ and held under the key of the link that it should be, so that a plan can name it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from errno import ENODEV
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS
+from netplumb.models.base import IPAddress
 from netplumb.models.errors import Retryable, errno_name
-from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope
-from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
+from netplumb.models.kernel import (
+    LINK_GROUP,
+    RT_PROTOCOL,
+    KernelObject,
+    Key,
+    Link,
+    LinkUp,
+    Neighbour,
+    Route,
+    Rule,
+    Scope,
+)
+from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name, routing_table
 from netplumb.models.network import Families
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
@@ -54,6 +66,11 @@ class Observed:
         self.objects[thing.key] = thing
 
 
+def add_rule(objects: dict[Key, KernelObject], rule: Rule) -> None:
+    """One that was left behind in another place is not wanted there, and so it goes."""
+    objects[rule.key if rule.key not in objects else (*rule.key, rule.preference)] = rule
+
+
 def observe(
     node: Channel,
     workload: Channel | None,
@@ -88,7 +105,7 @@ def observe(
                 observed.add(replace(neighbour, link=name))
     lo_ipv6 = True
     if workload is not None:
-        lo_ipv6 = _observe_workload(workload, observed, key.if_name)
+        lo_ipv6 = _observe_workload(workload, observed, key.if_name, attachment.siblings)
         if found is None and (index := _renamed_end(node, observed.workload_link, alias_of(key))):
             return observe(node, workload, attachment, hint_indexes=(*hint_indexes, index), node_ipv6=node_ipv6)
     if observed.node_link is not None:
@@ -154,7 +171,7 @@ def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:
     return found[0].index
 
 
-def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bool:
+def _observe_workload(workload: Channel, observed: Observed, if_name: str, siblings: Collection[IPAddress]) -> bool:
     """Reads the workload's side into `observed`; returns whether its loopback has IPv6."""
     requests = [encode.get_link_by_index(LO_INDEX), encode.get_link_by_name(if_name)]
     node_link = observed.node_link
@@ -176,9 +193,26 @@ def _observe_workload(workload: Channel, observed: Observed, if_name: str) -> bo
         if up:
             observed.add(LinkUp(Scope.WORKLOAD, if_name))
         _read_bound(workload, observed, Scope.WORKLOAD, link.index, if_name)
+        if siblings or link.group == LINK_GROUP:
+            _read_source_routing(workload, observed, link.index, if_name, {a.packed for a in siblings})
     observed.workload_link = link
     observed.objects[(Link, Scope.WORKLOAD, if_name)] = link
     return lo_ipv6
+
+
+def _read_source_routing(
+    workload: Channel, observed: Observed, index: int, if_name: str, of_siblings: Set[bytes]
+) -> None:
+    """What a workload with several interfaces has beside, or had. Rules of none of the others are this one's, so that
+    those of an interface that is gone go too."""
+    table = routing_table(if_name)
+    for family in (rt.AF_INET, rt.AF_INET6):
+        body = encode.dump_routes(family, index=index, table=table)
+        for route in dumps.routes(workload, body, Scope.WORKLOAD, {index: if_name}):
+            observed.add(route)
+    for rule in dumps.rules(workload, Scope.WORKLOAD):
+        if rule.src not in of_siblings:
+            add_rule(observed.objects, rule)
 
 
 def _is_pair(node_link: Link, other: Link) -> bool:

@@ -101,7 +101,10 @@ def _settle_default_routes(attachments: dict[AttachmentKey, Attachment]) -> None
         holder = default_route_holder(specs.values())
         by = holder.if_name if holder is not None else ""
         for it in interfaces:
-            attachments[it.key] = it.model_copy(update={"spec": specs[it.key], "default_route_by": by})
+            others = tuple(address for other in interfaces if other is not it for address in other.addresses)
+            attachments[it.key] = it.model_copy(
+                update={"spec": specs[it.key], "default_route_by": by, "siblings": others}
+            )
 
 
 def _saying(spec: AttachmentSpec, *, has_it_anyway: bool) -> AttachmentSpec:

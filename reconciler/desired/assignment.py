@@ -3,7 +3,7 @@ what it changes in the records of the workload's other interfaces."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
@@ -54,6 +54,7 @@ def assigned(
         netns_cookie=netns_cookie,
         netns_created=before.netns_created if before is not None else False,
         default_route_by=_if_name(holder),
+        siblings=addresses_of(siblings),
     )
     after = after.model_copy(update={"ports_elsewhere": ports_elsewhere(after, siblings)})
     if before is None:
@@ -113,11 +114,16 @@ def changed_with(after: Attachment, siblings: Sequence[Attachment]) -> list[Atta
     changed = []
     for sibling in siblings:
         others = [it for it in interfaces if it is not sibling]
-        told = sibling.model_copy(update={"default_route_by": holder})
+        told = sibling.model_copy(update={"default_route_by": holder, "siblings": addresses_of(others)})
         told = told.model_copy(update={"ports_elsewhere": ports_elsewhere(told, others)})
         if told != sibling:
             changed.append(told)
     return changed
+
+
+def addresses_of(records: Iterable[Attachment]) -> tuple[IPAddress, ...]:
+    """In an order that does not depend on who came first."""
+    return tuple(sorted((a for it in records for a in it.addresses), key=lambda a: (a.version, int(a))))
 
 
 def _if_name(key: AttachmentKey | None) -> str:

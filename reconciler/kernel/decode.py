@@ -108,9 +108,9 @@ def address(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Address | N
 
 
 def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
-    """A unicast route of the main table, or a local one of ours, over one of the named interfaces."""
+    """A unicast route of the main table or one of ours, or a local one of ours, over one of the named interfaces."""
     family, prefix_len, _, _, table, protocol, rt_scope, type_, flags = rt.RTMSG.unpack_from(body)
-    ordinary = table == rt.RT_TABLE_MAIN and type_ == rt.RTN_UNICAST
+    ordinary = type_ == rt.RTN_UNICAST and (table == rt.RT_TABLE_MAIN or protocol == RT_PROTOCOL)
     local = table == rt.RT_TABLE_LOCAL and type_ == rt.RTN_LOCAL and protocol == RT_PROTOCOL
     if not (ordinary or local) or flags & rt.RTM_F_CLONED:
         return None
@@ -131,7 +131,7 @@ def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
         _u32(found.get(rt.RTA_PRIORITY)),
         rt_scope if v4 else 0,
         protocol,
-        table,
+        _u32(found.get(rt.RTA_TABLE), table),
         type_,
     )
 

@@ -15,6 +15,7 @@ from netplumb.reconciler.kernel.wire import Request, attribute, text
 _U32 = Struct("=I")
 _LIFETIMES = Struct("=IIII")  # preferred, valid, and two times that the kernel fills in
 _FOREVER = 0xFFFFFFFF
+_BYTE_MOST = 0xFF
 
 
 def _u32(type_: int, value: int) -> bytes:
@@ -37,6 +38,8 @@ def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
         peer += attribute(rt.IFLA_ADDRESS, workload_end.mac)
     if workload_end.mtu is not None:
         peer += _u32(rt.IFLA_MTU, workload_end.mtu)
+    if workload_end.group is not None:
+        peer += _u32(rt.IFLA_GROUP, workload_end.group)
     peer += _u32(rt.IFLA_NET_NS_FD, netns_fd)
     info = text(rt.IFLA_INFO_KIND, "veth") + attribute(
         rt.IFLA_INFO_DATA | rt.NLA_F_NESTED, attribute(rt.VETH_INFO_PEER | rt.NLA_F_NESTED, peer)
@@ -212,7 +215,8 @@ def change_route(desired: Route, index: int, observed: Route, observed_index: in
 
 def _route(route: Route, index: int) -> bytes:
     family = rt.family_of(route.dst)
-    body = rt.RTMSG.pack(family, route.prefix_len, 0, 0, route.table, route.protocol, route.rt_scope, route.type, 0)
+    header, table = _table(route.table)
+    body = rt.RTMSG.pack(family, route.prefix_len, 0, 0, header, route.protocol, route.rt_scope, route.type, 0) + table
     if route.prefix_len:
         body += attribute(rt.RTA_DST, route.dst)
     if route.gateway is not None:
@@ -285,6 +289,11 @@ def dump_routes(
     """Routes of one table, filtered in the kernel by output interface, protocol and type where given."""
     body = rt.RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, type_, 0) + _u32(rt.RTA_TABLE, table)
     return body + _u32(rt.RTA_OIF, index) if index else body
+
+
+def _table(number: int) -> tuple[int, bytes]:
+    """What stands in the header, which has a byte for it, and the attribute that a greater one takes."""
+    return (number, b"") if number <= _BYTE_MOST else (rt.RT_TABLE_UNSPEC, _u32(rt.RTA_TABLE, number))
 
 
 def dump_neighbours(*, index: int = 0, proxy: bool = False) -> bytes:

@@ -15,16 +15,22 @@ KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 @contextmanager
-def serving(host: Host, port: int, name: str = "", protocols: tuple[str, ...] = ("tcp", "udp")) -> Iterator[None]:
-    """The host answers on this port, at all of its addresses, with its name and with who asked."""
+def serving(
+    host: Host,
+    port: int,
+    name: str = "",
+    protocols: tuple[str, ...] = ("tcp", "udp"),
+    at: tuple[str, ...] = (ANY_V4, ANY_V6),
+) -> Iterator[None]:
+    """The host answers on this port with its name and with who asked, at all of its addresses or at those given."""
     said = name or host.name
     with ExitStack() as stack:
         for protocol in protocols:
-            for address in (ANY_V4, ANY_V6):
+            for address in at:
                 bound = open_socket(host, address, KINDS[protocol])
                 bound.settimeout(None)
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if address == ANY_V6:
+                if ":" in address:
                     bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 bound.bind((address, port))
                 if protocol == "tcp":

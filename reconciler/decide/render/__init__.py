@@ -17,11 +17,19 @@ from netplumb.reconciler.decide.render.hostroutes import render_host_routes
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
 from netplumb.reconciler.decide.render.policy import render_policy
 from netplumb.reconciler.decide.render.ports import render_localhost, render_port_chains, render_port_elements
+from netplumb.reconciler.decide.render.sourcerouting import render_source_routing
 from netplumb.reconciler.decide.render.untranslated import render_untranslated
 from netplumb.reconciler.decide.render.veth import render_veth
 from netplumb.reconciler.decide.render.workload import render_workload
 
-ATTACHMENT_RENDERERS = (render_veth, render_host_routes, render_workload, render_bandwidth, render_localhost)
+ATTACHMENT_RENDERERS = (
+    render_veth,
+    render_host_routes,
+    render_workload,
+    render_source_routing,
+    render_bandwidth,
+    render_localhost,
+)
 ELEMENT_RENDERERS = (render_port_elements, render_guard_elements)
 NODE_RENDERERS = (
     render_forwarding,

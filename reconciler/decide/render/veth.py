@@ -26,6 +26,7 @@ from netplumb.models.kernel import (
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.network import Families, Node
 from netplumb.reconciler.decide.render.ports import maps_localhost
+from netplumb.reconciler.decide.render.sourcerouting import workload_group
 
 
 def render_veth(attachment: Attachment, node: Node, families: Families) -> Iterator[KernelObject]:
@@ -48,7 +49,7 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
         forwarding_v6=True if families.v6 else None,
         peer=if_name,
     )
-    yield Link(Scope.WORKLOAD, if_name, mac=mac, mtu=mtu, peer=name)
+    yield Link(Scope.WORKLOAD, if_name, mac=mac, mtu=mtu, group=workload_group(attachment), peer=name)
     yield LinkUp(Scope.NODE, name)
     if families.v6:
         yield Neighbour(Scope.NODE, name, FIRST_HOP_V6, proxy=True)

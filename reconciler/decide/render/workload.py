@@ -6,7 +6,6 @@ The route to the IPv4 first hop is a route of its own, not the onlink flag, whic
 from __future__ import annotations
 
 from collections.abc import Iterator
-from zlib import crc32
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.kernel import (
@@ -25,13 +24,11 @@ from netplumb.models.kernel import (
     Scope,
     Sysctl,
 )
+from netplumb.models.naming import ROUTING_TABLES, routing_table
 from netplumb.models.network import Families, Node
 
 ANSWERING_METRIC = 1
 """That of the kernel's own route is 0; the two stand side by side."""
-
-_HASHED_METRICS_FROM = 1_000
-_HASHED_METRICS = 1 << 24
 
 
 def metric_v6(if_name: str) -> int:
@@ -41,10 +38,7 @@ def metric_v6(if_name: str) -> int:
     share the traffic out over both while one hands its default route to another, and show the preferred source of one
     for both.
     """
-    prefix, number = if_name[:3], if_name[3:]
-    if prefix == "eth" and number.isdecimal() and number.isascii() and int(number) < _HASHED_METRICS_FROM:
-        return IPV6_METRIC + int(number)
-    return IPV6_METRIC + _HASHED_METRICS_FROM + crc32(if_name.encode()) % _HASHED_METRICS
+    return IPV6_METRIC + routing_table(if_name) - ROUTING_TABLES
 
 
 def render_workload(attachment: Attachment, _: Node, families: Families) -> Iterator[KernelObject]:

@@ -115,7 +115,12 @@ def unflagged(body: bytes, offset: int = 16) -> bytes:
 @given(links(Scope.NODE), links(Scope.WORKLOAD), st.integers(3, 2**31 - 1))
 def test_creating_a_pair_is_encoded_as_pyroute2_does(node: Link, end: Link, netns_fd: int) -> None:
     """The message that makes a veth pair is byte for byte what pyroute2 sends for the same attributes."""
-    peer = optional(("IFLA_IFNAME", end.name), ("IFLA_ADDRESS", mac_words(end.mac)), ("IFLA_MTU", end.mtu))
+    peer = optional(
+        ("IFLA_IFNAME", end.name),
+        ("IFLA_ADDRESS", mac_words(end.mac)),
+        ("IFLA_MTU", end.mtu),
+        ("IFLA_GROUP", end.group),
+    )
     peer.append(("IFLA_NET_NS_FD", netns_fd))
     attrs = optional(
         ("IFLA_IFNAME", node.name),
