@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from base64 import b32encode
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from zlib import crc32
 
 from netplumb.models.attachment import AttachmentKey
+from netplumb.models.base import IPAddress
 
 NODE_IF_PREFIX = "np"
 IFB_PREFIX = "nq"
@@ -19,8 +21,9 @@ _DIGEST_CHARS = 12
 _NAME_CHARS = 2 + _DIGEST_CHARS
 
 
-def _digest(key: AttachmentKey, size: int, person: bytes) -> bytes:
-    return blake2b(f"{key.if_name}\0{key.workload_id}".encode(), digest_size=size, person=person).digest()
+def _digest(key: AttachmentKey, size: int, person: bytes, *more: bytes) -> bytes:
+    words = b"\0".join((f"{key.if_name}\0{key.workload_id}".encode(), *more))
+    return blake2b(words, digest_size=size, person=person).digest()
 
 
 @lru_cache(1 << 14)  # each pass asks a dozen times
@@ -51,9 +54,10 @@ def is_our_name(link: str) -> bool:
     return len(link) == _NAME_CHARS and link.startswith((NODE_IF_PREFIX, IFB_PREFIX))
 
 
-def workload_mac(key: AttachmentKey) -> str:
-    """The workload's MAC address: unicast, locally administered (IEEE 802, section 8.4)."""
-    octets = bytearray(_digest(key, 6, b"mac"))
+def workload_mac(key: AttachmentKey, addresses: Iterable[IPAddress] = ()) -> str:
+    """The MAC address of a workload that is given these addresses: unicast, locally administered (IEEE 802, section
+    8.4). Who comes again with others comes with another."""
+    octets = bytearray(_digest(key, 6, b"mac", *(address.packed for address in addresses)))
     octets[0] = octets[0] & 0xFC | 0x02
     return octets.hex(":")
 

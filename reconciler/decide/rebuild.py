@@ -165,7 +165,7 @@ def _attachment(
         spec=spec,
         source=REBUILT_SOURCE,
         addresses=addresses,
-        mac=_mac(found) or workload_mac(key),
+        mac=_mac(found) or workload_mac(key, addresses),
         node_addresses=_node_addresses(found, addresses, pools),
         netns_cookie=found.cookie,
         netns_created=made,

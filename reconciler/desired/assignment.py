@@ -34,7 +34,7 @@ def assigned(
     Raises AlreadyHeld, PoolExhausted, NotReady or InvalidRequest. The allocator is asked, not changed.
     """
     addresses = _addresses(spec, before, allocator, left_over, known)
-    kept_mac = before.mac if before is not None else workload_mac(spec.key)
+    kept_mac = before.mac if before is not None else workload_mac(spec.key, addresses)
     sources = {a.version: n for a in reversed(addresses) if (n := allocator.node_address(a)) is not None}
     if before is not None:
         # What was given stays while its pool is away: the node keeps the address that the workload's routes prefer.

@@ -130,7 +130,7 @@ class Desired:
         """What an unclaimed link tells of the attachment whose name it has."""
         if (addresses := self._unclaimed.get(node_if_name(spec.key))) is None:
             return None
-        mac = workload_mac(spec.key)
+        mac = workload_mac(spec.key, addresses)
         return Attachment(spec=spec, source=REBUILT_SOURCE, generation=0, addresses=tuple(addresses), mac=mac)
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:

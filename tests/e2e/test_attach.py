@@ -45,7 +45,7 @@ async def test_the_node_holds_link_routes_and_neighbours(client: AsyncClient, no
         assert (route["dev"], route["protocol"], route["prefsrc"]) == (name, "78", source)
         neighbour = node.neighbours(name)[address]
         assert neighbour["state"] == ["PERMANENT"]
-        assert neighbour["lladdr"] == workload_mac(WEB)
+        assert neighbour["lladdr"] == workload_mac(WEB, map(ip_address, texts(answer)))
     assert ("fe80::1", name) in node.proxy_neighbours()
 
 
@@ -63,7 +63,7 @@ async def test_the_workload_holds_addresses_and_routes(client: AsyncClient, web:
     assert "UP" in web.link("lo")["flags"]
     link = web.link("eth0")
     assert "UP" in link["flags"]
-    assert link["address"] == workload_mac(WEB) == answer.attachment.mac
+    assert link["address"] == workload_mac(WEB, map(ip_address, texts(answer))) == answer.attachment.mac
     assert web.addresses("eth0") == {f"{v4(answer)}/32", f"{v6(answer)}/128"}
     for entry in web.ip("address show dev eth0 to fd13::/64"):
         assert not any(info.get("tentative") for info in entry["addr_info"])

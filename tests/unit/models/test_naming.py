@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -59,6 +61,12 @@ def test_different_keys_have_different_names(some: list[AttachmentKey]) -> None:
     """Two attachments share neither a name on the node nor a MAC."""
     assert len({node_if_name(key) for key in some}) == len(some)
     assert len({workload_mac(key) for key in some}) == len(some)
+
+
+def test_who_comes_again_with_other_addresses_has_another_mac() -> None:
+    key = AttachmentKey("web", "eth0")
+    some = [[], ["10.0.0.2"], ["10.0.0.3"], ["fd00::2"], ["10.0.0.2", "fd00::2"]]
+    assert len({workload_mac(key, map(ip_address, addresses)) for addresses in some}) == len(some)
 
 
 def test_names_do_not_change_between_versions() -> None:
