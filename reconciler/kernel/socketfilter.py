@@ -22,20 +22,22 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, op
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """A type of message that is dropped where no process caused it, but for those with this byte at this offset."""
+    """A type of message that is dropped where no process caused it, but for those with one of these bytes at this
+    offset."""
 
     type: int
-    but_for: tuple[int, int] | None = None
+    but_for: tuple[int, Sequence[int]] | None = None
 
     def program(self) -> list[Instruction]:
         """Returns, or goes on behind itself where the accumulator holds another type."""
         if self.but_for is None:
             return [(_JUMP_EQUAL, 0, 1, socket.htons(self.type)), (_RETURN, 0, 0, _DROP)]
-        offset, value = self.but_for
+        offset, values = self.but_for
+        kept = len(values)
         return [
-            (_JUMP_EQUAL, 0, 4, socket.htons(self.type)),
+            (_JUMP_EQUAL, 0, kept + 3, socket.htons(self.type)),
             (_LOAD_BYTE, 0, 0, offset),
-            (_JUMP_EQUAL, 1, 0, value),
+            *((_JUMP_EQUAL, kept - position, 0, value) for position, value in enumerate(values)),
             (_RETURN, 0, 0, _DROP),
             (_RETURN, 0, 0, _KEEP),
         ]
