@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 
 _HARMLESS_TABLES = (RT_TABLE_LOCAL, RT_TABLE_MAIN)
@@ -38,6 +38,11 @@ class ForeignRule:
         if self.fwmark or self.oif:
             return False
         return self.dst is None or any(it.version == self.version and it.overlaps(self.dst) for it in prefixes)
+
+    def answers_for(self, address: IPAddress) -> bool:
+        """Whether it sends what the node answers from this address by a table of its own, as for a second uplink."""
+        plain = self.looks_up and self.table not in _HARMLESS_TABLES and not (self.inverted or self.selects_more)
+        return plain and self.src is not None and self.src.version == address.version and address in self.src
 
     def __str__(self) -> str:
         """As `ip rule` shows it, in essence."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from netplumb.models.base import IPAddress
 from netplumb.models.network import Node
 from netplumb.models.status import Condition
 
 IPV6_OFF = "IPv6Disabled"
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
+PORTS_BY_MAIN_TABLE = "PortsByMainTable"
 
 
-def node_conditions(node: Node) -> Iterator[Condition]:
-    """Only what is in the way now."""
+def node_conditions(node: Node, own: Collection[IPAddress] = ()) -> Iterator[Condition]:
+    """Only what is in the way now. `own` are the node's addresses, less ours."""
+    if rules := [rule for rule in node.around.rules if any(map(rule.answers_for, own))]:
+        message = (
+            f"answers of published ports do not go by the table of the address that was asked "
+            f"({'; '.join(map(str, rules))}), but by the main table: who comes in by another uplink gets none"
+        )
+        yield Condition(PORTS_BY_MAIN_TABLE, status=True, reason="SourceRule", message=message)
     if not node.ipv6 and any(prefix.version == 6 for prefix in node.workload_prefixes):
         message = (
             f"the node's loopback has IPv6 switched off by {node.ipv6_switch}, so workloads have IPv4 alone; "

@@ -149,7 +149,7 @@ class NodeWide:
             errors = [error]
         except StoreUnwritable as error:
             errors = [Retryable(str(error), reason="StoreUnwritable")]
-        told = (*node_conditions(self.node), *network_conditions(self.known))
+        told = (*node_conditions(self.node, self.known.own), *network_conditions(self.known))
         self.conditions = timed(told, self.conditions)
         if errors:
             self.failures += 1

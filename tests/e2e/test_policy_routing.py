@@ -186,3 +186,15 @@ async def test_rules_survive_the_daemon_and_go_with_the_purge(
     assert ours(node) == []
     for family in (4, 6):
         assert [rule["priority"] for rule in node.ip(f"-{family} rule") if rule["protocol"] != "kernel"] == [1100]
+
+
+async def test_ports_at_a_second_uplink_are_told(client: AsyncClient, node: Host) -> None:
+    """A rule for what the node answers from one of its addresses does not hold for what workloads answer."""
+
+    async def told() -> str:
+        return next((it.message for it in (await client.status()).conditions if it.type == "PortsByMainTable"), "")
+
+    assert await told() == ""
+    node.ip(f"-4 rule add from {NODE_V4} lookup 4242 preference 90")
+    await until(told, "it is told")
+    assert f"90: from {NODE_V4}/32 lookup 4242" in await told()

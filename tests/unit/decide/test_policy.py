@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -77,6 +77,25 @@ def test_a_rule_at_the_very_front_is_told() -> None:
     assert (told.type, told.status) == ("PolicyRouted", True)
     assert "0: from 192.0.2.1/32 lookup 100" in told.message
     assert not list(node_conditions(beside(DIVERTING, ForeignRule(4, 0, table=RT_TABLE_LOCAL))))
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (DIVERTING, True),
+        (replace(DIVERTING, src=ip_network("192.0.2.0/24")), True),
+        (replace(DIVERTING, src=ip_network("192.0.2.9/32")), False),
+        (replace(DIVERTING, src=None), False),
+        (replace(DIVERTING, table=RT_TABLE_MAIN), False),
+        (replace(DIVERTING, fwmark=7, selects_more=True), False),
+    ],
+    ids=str,
+)
+def test_ports_at_a_second_uplink_are_told(rule: ForeignRule, told: bool) -> None:
+    """Where what the node answers from one of its addresses goes by a table of its own, what a workload answers for it
+    does not."""
+    conditions = {it.type: it for it in node_conditions(beside(rule), (ip_address("192.0.2.1"), ip_address("fd00::1")))}
+    assert ("PortsByMainTable" in conditions) is told
 
 
 def test_a_rule_is_the_same_in_another_place() -> None:
