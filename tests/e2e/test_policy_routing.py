@@ -74,13 +74,22 @@ async def assert_all_ways_open(
 
 
 @pytest.mark.parametrize("rules", FOREIGN_RULES.values(), ids=FOREIGN_RULES)
-@pytest.mark.parametrize("first", ["the rule", "netplumb"])
+@pytest.mark.parametrize(("first", "rp_filter"), [("the rule", "2"), ("netplumb", "0"), ("netplumb", "1")])
 @pytest.mark.usefixtures("second_table")
 async def test_traffic_to_workloads_stays_on_our_routes(
-    node: Host, outside: Host, web: Host, db: Host, start_daemon: StartDaemon, rules: tuple[str, str], first: str
+    node: Host,
+    outside: Host,
+    web: Host,
+    db: Host,
+    start_daemon: StartDaemon,
+    rules: tuple[str, str],
+    first: str,
+    rp_filter: str,
 ) -> None:
     """Whether the foreign rule was there before or comes later, with a preference or without one. What a workload sends
-    from its own address is not taken for spoofed."""
+    from its own address is not taken for spoofed, also where the node checks the reverse path."""
+    for which in ("all", "default"):
+        node.set_sysctl(f"net/ipv4/conf/{which}/rp_filter", rp_filter)
     if first == "the rule":
         add_rules(node, rules)
     daemon = await start_daemon()
