@@ -397,3 +397,26 @@ class AgainstNaive(RuleBasedStateMachine):
 
 TestAgainstNaive = AgainstNaive.TestCase
 TestAgainstNaive.settings = settings(max_examples=50, stateful_step_count=40)
+
+
+def test_what_is_somebody_elses_is_passed_over_until_it_is_not() -> None:
+    """Stretches are passed over in one step, a pool of nothing else is exhausted, and what is nobody's is found."""
+    pool = Pool.model_validate({"cidr": "10.9.0.0/29"})
+    endless = Pool.model_validate({"cidr": "fd09::/64"})
+    from_ = Allocator()
+    from_.configure([pool, endless], {}, {})
+    at, at6 = int(pool.cidr.network_address), int(endless.cidr.network_address)
+    from_.surround({pool.prefix: ((at + 2, at + 3), (at + 5, at + 6)), endless.prefix: ((at6 + 2, at6 + (1 << 62)),)})
+    assert str(from_.pick(4)) == "10.9.0.4"
+    assert str(from_.pick(6)) == "fd09::4000:0:0:1"
+    from_.hold(KEY, [ip_address("10.9.0.4")])
+    from_.hold(KEY, [ip_address("10.9.0.3")])  # that of another, which was meant
+    with pytest.raises(PoolExhausted):
+        from_.pick(4)
+    from_.surround({pool.prefix: ((at + 5, at + 5),)})
+    assert str(from_.pick(4)) == "10.9.0.2"
+    from_.hold(KEY, [ip_address("10.9.0.2"), ip_address("10.9.0.6")])
+    with pytest.raises(PoolExhausted):
+        from_.pick(4)
+    from_.release([ip_address("10.9.0.6")])
+    assert str(from_.pick(4)) == "10.9.0.6"
