@@ -85,6 +85,49 @@ async def test_two_networks_are_two_interfaces(
     await remains.are_none()
 
 
+async def test_two_networks_publish_the_same_ports(podman: Podman, node: Host, outside: Host, remains: Remains) -> None:
+    """Podman passes a container's ports to each of its networks; here said for both families, in two ways."""
+    ports = [HOST_PORT, HOST_PORT + 1]
+    said = (f"{ports[0]}:80", f"[::]:{ports[0]}:80", f"0.0.0.0:{ports[1]}:80", f"[::]:{ports[1]}:80")
+    podman.start("web", "--network=front", "--network=back", *(f"--publish={it}" for it in said))
+    for port in ports:
+        assert seen_as(outside, NODE_V4, port) == OUTSIDE_V4
+        assert seen_as(outside, NODE_V6, port) == OUTSIDE_V6
+        assert seen_as(node, "127.0.0.1", port)
+    podman.run("rm", "--force", "--time=0", "web")
+    await remains.are_none()
+
+
+async def test_a_publishing_container_changes_its_networks(
+    podman: Podman, client: AsyncClient, node: Host, outside: Host, remains: Remains
+) -> None:
+    """`network disconnect` closes its ports, `connect` opens them under another address and MAC; a reload changes none,
+    and beside a second network the first can go."""
+    container = podman.start("web", "--network=front", f"--publish={HOST_PORT}:80")
+    before = _networks(podman, "web")["front"]
+    podman.run("network", "disconnect", "front", "web")
+    assert not is_served(outside, NODE_V4, HOST_PORT)
+    podman.run("network", "connect", "front", "web")
+    assert seen_as(outside, NODE_V4, HOST_PORT) == OUTSIDE_V4
+    after = _networks(podman, "web")["front"]
+    assert after["IPAddress"] != before["IPAddress"]
+    assert after["MacAddress"] != before["MacAddress"]
+    podman.run("network", "connect", "back", "web")
+    both = _networks(podman, "web")
+    podman.run("network", "reload", "--all")
+    assert _networks(podman, "web") == both
+    for address in (NODE_V4, "127.0.0.1"):
+        assert seen_as(node, address, HOST_PORT), address
+    podman.run("network", "disconnect", "front", "web")
+    assert [found.source async for found in client.list()] == ["cni/back"]
+    for address in (NODE_V4, NODE_V6):
+        assert seen_as(outside, address, HOST_PORT)
+    attachment = await client.get(container, "eth1")
+    assert not attachment.conditions[1:], "what Podman's monitor holds the port with is nothing to tell of"
+    podman.run("rm", "--force", "--time=0", "web")
+    await remains.are_none()
+
+
 async def test_a_container_restarted_is_reachable_again(podman: Podman, client: AsyncClient, node: Host) -> None:
     """`restart` makes a new namespace for the same container, which gets its network in turn."""
     container = podman.start("web", "--network=front")
