@@ -84,7 +84,7 @@ def _dns(request: Request, view: AttachmentView) -> dict[str, Any]:
 def missing(request: Request, expected: Result, view: AttachmentView) -> str:
     """What the result that an ADD gave says of our interface and does not hold any more, in words; empty if all does.
 
-    Addresses that a later plugin gave the interface are not ours to judge.
+    Addresses that a later plugin gave the interface are not ours to judge, nor a family that it switched off.
     """
     place = next(
         (n for n, it in enumerate(expected.interfaces) if it.name == request.if_name and it.sandbox == request.netns),
@@ -96,6 +96,9 @@ def missing(request: Request, expected: Result, view: AttachmentView) -> str:
     answered = set(_answered(view))
     if new := sorted(map(str, answered - listed)):
         return f"the address is {', '.join(new)} now, which prevResult does not have"
+    off = view.status.condition("IPv6Disabled")
+    if off is not None and off.reason == "SwitchedOffInWorkload":
+        return ""
     if gone := sorted(map(str, listed & set(view.attachment.addresses) - answered)):
         return f"the address {', '.join(gone)} of prevResult is not in force"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netplumb.models.attachment import Attachment
+from netplumb.models.attachment import MTU_MIN, Attachment
 from netplumb.models.errors import StepError, Terminal
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.attachment import Outcome, Reach
@@ -40,7 +40,8 @@ def status_of(
     if not outcome.families.v6 and any(a.version == 6 for a in attachment.addresses):
         switch = outcome.families.switch or "the node or the workload"
         message = f"IPv6 is switched off by {switch}; its address is not assigned"
-        conditions.append(Condition("IPv6Disabled", status=True, reason="SwitchedOff", message=message))
+        reason = "SwitchedOffInWorkload" if _is_off_inside(attachment, outcome) else "SwitchedOff"
+        conditions.append(Condition("IPv6Disabled", status=True, reason=reason, message=message))
     if outcome.reach is not Reach.OPEN and outcome.node_link is not None:
         message = f"{outcome.reach_message}; the interface lives, and only the node's side of it is kept in repair"
         conditions.append(Condition("NetnsUnreachable", status=True, reason=_REACH[outcome.reach], message=message))
@@ -65,6 +66,13 @@ def status_of(
         retries=0 if done else before.retries + bool(outcome.errors),
         repairs=before.repairs + repaired,
     )
+
+
+def _is_off_inside(attachment: Attachment, outcome: Outcome) -> bool:
+    """Whether IPv6 is off by what was done in the workload, also where the node's end follows it: the kernel takes it
+    off an interface with a small MTU."""
+    on_node = outcome.node_link is None or outcome.node_link.ipv6_disabled
+    return not on_node or 0 < attachment.chain_mtu < MTU_MIN
 
 
 _REACH = {

@@ -178,3 +178,10 @@ def test_a_result_with_an_address_that_is_off_does_not_hold() -> None:
     expected = Result.model_validate(result(to))
     off = AttachmentStatus(Phase.ATTACHED, 1, (Condition("IPv6Disabled", True),))
     assert "fd99::2" in missing(to, expected, replace(attached(to), status=off))
+
+
+def test_a_family_that_is_off_inside_is_what_a_later_plugin_made_of_it() -> None:
+    to = asked()
+    expected = Result.model_validate(result(to))
+    off = AttachmentStatus(Phase.ATTACHED, 1, (Condition("IPv6Disabled", True, "SwitchedOffInWorkload"),))
+    assert not missing(to, expected, replace(attached(to), status=off))
