@@ -31,6 +31,7 @@ REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
 MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
 MTU_MAX = 65535
+ROUTES_MAX = 256
 
 NOT_GIVEN = ""  # what proto3 has for a field that was left out; a stored wish says it too
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
@@ -180,7 +181,9 @@ class AttachmentSpec(Model):
     port_mappings: PortMappings = Field(default=(), description="Ports of the node that lead to the workload")
     bandwidth: Bandwidth = Field(default=Bandwidth(), description="Limits of what it receives and sends")
     dns: Dns = Field(default=Dns(), description="Carried through to the answer")
-    routes: tuple[ExtraRoute, ...] = Field(default=(), max_length=256, description="Routes beside the default route")
+    routes: tuple[ExtraRoute, ...] = Field(
+        default=(), max_length=ROUTES_MAX, description="Routes beside the default route"
+    )
     pool: PoolName = Field(default="", description="Name of the pools to take addresses from; empty: labels choose")
     sysctls: dict[SysctlName, SysctlValue] = Field(
         default_factory=dict, max_length=64, description="Kernel parameters of the workload's network namespace"

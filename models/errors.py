@@ -44,6 +44,12 @@ class Retryable(StepError):
         self.after_s = after_s
 
 
+class TooLarge(Retryable):
+    """What is to be read is more than is ever read of it. Only who fills it up can heal that."""
+
+    reason = "TooLarge"
+
+
 class Terminal(StepError):
     """No repetition heals it while the wish and the node stay as they are. A waiting client is told at once."""
 

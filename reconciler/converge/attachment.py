@@ -39,7 +39,7 @@ class Kernel(Protocol):
 
     def open(self, path: str) -> Namespace: ...
     def create(self, name: str, mark: str) -> None: ...
-    def mark_of(self, namespace: Namespace) -> str: ...
+    def mark_of(self, name: str) -> str: ...
     def observe(
         self,
         attachment: Attachment,
@@ -108,8 +108,8 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
             namespace = _open(work, kernel, outcome)
         if namespace is not None:
             outcome.netns_cookie = namespace.cookie
-            if attachment.spec.netns.create:
-                outcome.netns_created = kernel.mark_of(namespace) == alias_of(attachment.key)
+            if attachment.spec.netns.create and namespace.cookie != attachment.netns_cookie:
+                outcome.netns_created = kernel.mark_of(attachment.spec.netns.name) == alias_of(attachment.key)
         if not outcome.deferred:
             _converge(work, kernel, namespace, outcome)
     except StepError as error:

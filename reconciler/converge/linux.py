@@ -92,14 +92,14 @@ class LinuxKernel:
         one that nobody came to record."""
         try:
             with self.open(f"{NETNS_DIR}/{name}") as namespace:
-                meant = self.mark_of(namespace) == mark and cookie in (0, namespace.cookie)
+                meant = cookie in (0, namespace.cookie) and self.mark_of(name) == mark
         except (NamespaceMissingError, NotANetworkNamespace):
             meant = self._namespaces.is_bare_name(name)
         if meant:
             self._namespaces.remove(name)
 
-    def mark_of(self, namespace: Namespace) -> str:
-        return self._namespaces.mark_of(namespace)
+    def mark_of(self, name: str) -> str:
+        return self._namespaces.mark_of(name)
 
     def observe(
         self,

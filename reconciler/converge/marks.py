@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import structlog
 
+from netplumb.models.attachment import NETNS_DIR
 from netplumb.models.errors import NotANetworkNamespace, Retryable, Terminal
-from netplumb.models.kernel import KernelObject, Link, Scope
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, RT_PROTOCOL, KernelObject, Link, Scope
 from netplumb.models.naming import ifb_name_beside
 from netplumb.models.network import Pool
 from netplumb.models.nft import NftElement
@@ -18,7 +20,7 @@ from netplumb.reconciler.converge.observe import NodeSnapshot, link_in
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
-from netplumb.reconciler.decide.rebuild import Found, rebuild
+from netplumb.reconciler.decide.rebuild import Found, addresses_on_node, rebuild
 from netplumb.reconciler.desired.store import Change
 from netplumb.reconciler.kernel import dumps, encode
 from netplumb.reconciler.kernel import rtnetlink as rt
@@ -70,7 +72,8 @@ class MarkReader:
     def read(self) -> list[Found]:
         """Each link of ours on the node with what is on its two ends.
 
-        Raises Retryable when the kernel does not answer: to know half of it would be to lose the other half.
+        Raises Retryable when the kernel does not answer of the node: to know half of it would be to lose the other
+        half.
         """
         snapshot = take_snapshot(self._node)
         by_nsid: dict[int, list[Link]] = defaultdict(list)
@@ -99,8 +102,11 @@ class MarkReader:
                     yield self._found(link, namespace, path, snapshot)
 
     def _found(self, link: Link, namespace: Namespace, path: str, snapshot: NodeSnapshot) -> Found:
-        objects = [*self._on_node(link, snapshot), *_inside(namespace.channel, link)]
-        return Found(link, objects, path, namespace.cookie, self._namespaces.mark_of(namespace))
+        name = path.removeprefix(f"{NETNS_DIR}/")
+        mark = self._namespaces.mark_of(name) if name != path else ""
+        found = Found(link, self._on_node(link, snapshot), path, namespace.cookie, mark)
+        told = _inside(namespace.channel, link, with_addresses=not addresses_on_node(found))
+        return replace(found, told=told)
 
     def _on_node(self, link: Link, snapshot: NodeSnapshot) -> Sequence[KernelObject]:
         ifb_name = ifb_name_beside(link.name)
@@ -113,8 +119,18 @@ class MarkReader:
         ]
 
 
-def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
-    """The other end of the pair and what is on it; nothing if it is not there any more."""
+def _inside(workload: Channel, link: Link, *, with_addresses: bool) -> Sequence[KernelObject]:
+    """What only the workload's end tells: its name, where its routes lead, its addresses where the node has none. Asked
+    for by what is ours, and nothing where the workload made it too large to be read or changes it under the reader:
+    nobody else waits for its word."""
+    try:
+        return list(_read_inside(workload, link, with_addresses=with_addresses))
+    except Retryable as error:
+        log.warning("what a workload's own end tells is not known", link=link.name, cause=str(error))
+        return ()
+
+
+def _read_inside(workload: Channel, link: Link, *, with_addresses: bool) -> Iterator[KernelObject]:
     (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
     if (found := link_in(Scope.WORKLOAD, reply)) is None:
         return
@@ -123,7 +139,9 @@ def _inside(workload: Channel, link: Link) -> Iterator[KernelObject]:
         return
     yield end
     names = {end.index: end.name}
-    yield from dumps.addresses(workload, Scope.WORKLOAD, names)
+    if with_addresses:
+        yield from dumps.addresses(workload, Scope.WORKLOAD, names)
+    yield from dumps.neighbours_at(workload, (FIRST_HOP_V4, FIRST_HOP_V6), Scope.WORKLOAD, names)
     for family in (rt.AF_INET, rt.AF_INET6):
-        yield from dumps.routes(workload, encode.dump_routes(family, index=end.index), Scope.WORKLOAD, names)
-    yield from dumps.neighbours(workload, encode.dump_neighbours(index=end.index), Scope.WORKLOAD, names)
+        body = encode.dump_routes(family, index=end.index, protocol=RT_PROTOCOL)
+        yield from dumps.routes(workload, body, Scope.WORKLOAD, names)

@@ -1,9 +1,13 @@
 """PURE: links of ours on the node, and what was read around them → the records that a lost store held of them.
 
-The key is in the link's alias; addresses, MAC and the node's addresses are in routes and neighbours on it, and in the
-workload's end where that can be reached; the rest is what the renderers tell, read backwards. What is in no mark
-(container id, labels …) is not known until a client or a state file says it again. A link whose attachment cannot be
-told is left alone and keeps its addresses.
+The key is in the link's alias; addresses, MAC and the node's addresses are in routes and neighbours on it and in its
+elements of our table; the rest is what the renderers tell, read backwards. What is in no mark (container id, labels …)
+is not known until a client or a state file says it again. A link whose attachment cannot be told is left alone and
+keeps its addresses.
+
+Only the node is believed: inside its namespace a workload can mark what it likes. What is said there counts for what is
+nowhere else and concerns nobody else: where its routes lead, and in which order it has the addresses that it has; and
+where nothing on the node names an address of it, within the limits of `silent`.
 """
 
 from __future__ import annotations
@@ -26,13 +30,15 @@ from netplumb.models.attachment import (
     NetnsRef,
 )
 from netplumb.models.base import IPAddress
-from netplumb.models.kernel import Address, KernelObject, Link, Neighbour, Route, Scope
+from netplumb.models.kernel import KernelObject, Link, Neighbour, Route, Scope
 from netplumb.models.naming import alias_of, ifb_name_beside, key_of_alias, node_if_name, workload_mac
 from netplumb.models.network import Pool
+from netplumb.models.nft import NftElement
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide import unrender
 from netplumb.reconciler.decide.claims import default_route_holder
 from netplumb.reconciler.decide.ownership import is_ours
+from netplumb.reconciler.decide.silent import claimed
 
 UNKNOWN_NETNS = "/nonexistent/netns"
 """The path in a record whose namespace no path was found to. Nothing is there, so only the node's side is repaired."""
@@ -44,14 +50,16 @@ SHOWN = 20  # names in a message; `netplumb list` has them all
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A link of ours on the node and the objects on both of its ends. `path` leads to the namespace of the other end,
-    `cookie` is that namespace's and `mark` what netplumb left on it if it made it; empty where no way was found."""
+    """A link of ours on the node, the objects of the node that belong to it, and what the workload `told` of the other
+    end. `path` leads to the namespace of that, `cookie` is the namespace's and `mark` what netplumb left at its name if
+    it made it; empty where no way was found."""
 
     link: Link
     objects: Sequence[KernelObject] = ()
     path: str = ""
     cookie: int = 0
     mark: str = ""
+    told: Sequence[KernelObject] = ()
 
 
 @dataclass(slots=True)
@@ -69,18 +77,24 @@ class Rebuilt:
                 yield pool.prefix, max(within) + 1
 
 
-def rebuild(found: Iterable[Found], pools: Sequence[Pool], node_mtu: int) -> Rebuilt:
+def rebuild(found: Sequence[Found], pools: Sequence[Pool], node_mtu: int) -> Rebuilt:
     """What a new store begins with."""
     rebuilt = Rebuilt()
     named = [(_key(it), it) for it in found]
     named.sort(key=_precedence)
+    siblings = unrender.siblings(thing for it in found for thing in it.objects)
+    by_node = {it.link.name: addresses_on_node(it) for it in found}
+    silent = {it.link.name: it.told for it in found if not by_node[it.link.name]}
+    by_workload = claimed(silent, {a for addresses in by_node.values() for a in addresses}, pools)
     held: set[IPAddress] = set()
     for key, it in named:
-        addresses = tuple(address for address in _addresses(it) if address not in held)
+        name = it.link.name
+        addresses = tuple(address for address in by_node[name] or by_workload[name] if address not in held)
         held.update(addresses)
         attachment = None
         if key is not None and key not in rebuilt.attachments:
-            attachment = _attachment(key, it, addresses, pools, node_mtu)
+            default_route = unrender.default_route(it.link.name, it.told, siblings)
+            attachment = _attachment(key, it, addresses, pools, node_mtu, default_route=default_route)
         if attachment is None:
             rebuilt.unclaimed[it.link.name] = addresses
         else:
@@ -133,11 +147,17 @@ def _key(found: Found) -> AttachmentKey | None:
 
 
 def _if_name(found: Found) -> str:
-    return next((it.name for it in found.objects if isinstance(it, Link) and it.scope is Scope.WORKLOAD), "")
+    return next((it.name for it in found.told if isinstance(it, Link)), "")
 
 
 def _attachment(
-    key: AttachmentKey, found: Found, addresses: tuple[IPAddress, ...], pools: Sequence[Pool], node_mtu: int
+    key: AttachmentKey,
+    found: Found,
+    addresses: tuple[IPAddress, ...],
+    pools: Sequence[Pool],
+    node_mtu: int,
+    *,
+    default_route: bool | None,
 ) -> Attachment | None:
     """The record; None when what is in the marks could never have been asked for."""
     link = found.link
@@ -154,8 +174,8 @@ def _attachment(
             mtu=mtu if mtu != node_mtu and MTU_MIN <= mtu <= MTU_MAX else 0,
             port_mappings=unrender.port_mappings(link, found.objects, {it.version for it in addresses}),
             bandwidth=unrender.bandwidth(found.objects, link.name, ifb_name_beside(link.name), mtu),
-            routes=unrender.extra_routes(found.objects),
-            default_route=unrender.default_route(found.objects),
+            routes=unrender.extra_routes(found.told),
+            default_route=default_route,
             isolate_node=isolate_node,
             isolate_workloads=isolate_workloads,
         )
@@ -180,23 +200,25 @@ def _netns(path: str, *, made: bool) -> NetnsRef:
         return NetnsRef(path=UNKNOWN_NETNS)
 
 
-def _addresses(found: Found) -> list[IPAddress]:
-    """What the workload was given: IPv4 first, and of each family first the one that its routes prefer."""
-    preferred = {thing.prefsrc for thing in found.objects if isinstance(thing, Route) and thing.scope is Scope.WORKLOAD}
+def addresses_on_node(found: Found) -> list[IPAddress]:
+    """What the node says that the workload was given: IPv4 first, and of each family first the one that ports lead to,
+    else the one that the workload's routes prefer."""
+    leading = unrender.first_addresses(found.objects)
+    preferred = {thing.prefsrc for thing in found.told if isinstance(thing, Route)}
     packed = dict.fromkeys(ip for thing in found.objects if is_ours(thing) and (ip := _host(thing)) is not None)
-    ordered = sorted(packed, key=lambda ip: (len(ip), ip not in preferred))
+    ordered = sorted(packed, key=lambda ip: (len(ip), ip not in leading, ip not in preferred))
     return [address for ip in ordered if _is_assignable(address := ip_address(ip))]
 
 
 def _host(thing: KernelObject) -> bytes | None:
-    """The workload's address that an object of ours names, if it names one."""
+    """The workload's address that an object of ours on the node names, if it names one."""
     match thing:
         case Route(scope=Scope.NODE) if thing.prefix_len == 8 * len(thing.dst):
             return thing.dst
         case Neighbour(scope=Scope.NODE, proxy=False):
             return thing.ip
-        case Address(scope=Scope.WORKLOAD) if thing.prefix_len == 8 * len(thing.ip):
-            return thing.ip
+        case NftElement():
+            return unrender.address_of(thing)
         case _:
             return None
 
@@ -206,9 +228,8 @@ def _is_assignable(address: IPAddress) -> bool:
 
 
 def _mac(found: Found) -> str:
-    """The neighbours' word comes before the interface's own, which the workload may have changed."""
-    macs = [it.mac for it in found.objects if isinstance(it, Neighbour) and it.scope is Scope.NODE and is_ours(it)]
-    macs += [it.mac for it in found.objects if isinstance(it, Link) and it.scope is Scope.WORKLOAD]
+    """What the neighbours on the node say, not the interface: its own the workload may have changed."""
+    macs = (it.mac for it in found.objects if isinstance(it, Neighbour) and is_ours(it))
     return next((mac.hex(":") for mac in macs if mac and len(mac) == 6), "")
 
 
@@ -216,7 +237,7 @@ def _node_addresses(found: Found, addresses: tuple[IPAddress, ...], pools: Seque
     """What the host routes prefer; where one is gone, the node's address in the pool."""
     sources: dict[int, IPAddress] = {}
     for thing in found.objects:
-        if isinstance(thing, Route) and thing.scope is Scope.NODE and is_ours(thing) and thing.prefsrc is not None:
+        if isinstance(thing, Route) and is_ours(thing) and thing.prefsrc is not None:
             source = ip_address(thing.prefsrc)
             sources.setdefault(source.version, source)
     for address in addresses:

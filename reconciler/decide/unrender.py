@@ -8,15 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from itertools import groupby, product
 
 from pydantic import ValidationError
 
+from netplumb.models.attachment import ROUTES_MAX
 from netplumb.models.bandwidth import Bandwidth, packet_bytes
 from netplumb.models.base import IPAddress
-from netplumb.models.kernel import FIRST_HOP_V4, RT_TABLE_LOCAL, KernelObject, Link, Neighbour, Route, Scope
-from netplumb.models.nft import NODE_CLOSED, NODE_OPEN, PORT_SETS, WORKLOADS_CLOSED, WORKLOADS_OPEN, NftElement, NftSet
+from netplumb.models.kernel import (
+    FIRST_HOP_V4,
+    FIRST_HOP_V6,
+    RT_TABLE_LOCAL,
+    KernelObject,
+    Link,
+    Neighbour,
+    Route,
+    Scope,
+)
+from netplumb.models.nft import (
+    NODE_CLOSED,
+    NODE_OPEN,
+    PORT_SETS,
+    WORKLOADS_CLOSED,
+    WORKLOADS_OPEN,
+    NftElement,
+    NftSet,
+    hairpin_set,
+    sibling_set,
+)
 from netplumb.models.ports import EVERYWHERE, PortMapping, Protocol
 from netplumb.models.routing import ExtraRoute
 from netplumb.models.tc import Tbf, queue_bytes
@@ -24,6 +45,10 @@ from netplumb.reconciler.decide.ownership import is_ours
 
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 _PORT_MAPS = {ports.name: version for version, (_, ports) in PORT_SETS}
+_PORT_ADDRESSES = frozenset(addresses.name for _, (addresses, _) in PORT_SETS)
+_HAIRPIN_SETS = frozenset(hairpin_set(version).name for version in (4, 6))
+_SIBLING_SETS = frozenset(sibling_set(version).name for version in (4, 6))
+_FIRST_HOPS = (FIRST_HOP_V4, FIRST_HOP_V6)
 
 _Port = tuple[str, IPAddress | None, int, int, int]
 """The text of `host_ip`, by which to sort; host_ip, protocol, the node's port, the workload's port."""
@@ -104,22 +129,57 @@ def _limit(bucket: Tbf | None, mtu: int) -> tuple[int, int]:
     return rates[0], burst_bytes * 8
 
 
-def extra_routes(objects: Iterable[KernelObject]) -> tuple[ExtraRoute, ...]:
-    """What the workload reaches over the link beside what its default route leads to."""
+def first_addresses(objects: Iterable[KernelObject]) -> frozenset[bytes]:
+    """The first address of each family of a workload that ports of the node lead to."""
+    elements = (it for it in objects if isinstance(it, NftElement) and it.set in _HAIRPIN_SETS)
+    return frozenset(ip for it in elements if (ip := address_of(it)) is not None)
+
+
+def address_of(element: NftElement) -> bytes | None:
+    """The workload's address that an element of the table names, if it names one."""
+    if element.set in _PORT_ADDRESSES:
+        return ip_address(str(element.value)).packed
+    if element.set in _HAIRPIN_SETS or element.set in _SIBLING_SETS:
+        return ip_address(str(element.match[-1])).packed
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """Links of workloads with several interfaces: those that hold the workload's default route, and the others."""
+
+    holders: frozenset[str]
+    others: frozenset[str]
+
+
+def siblings(objects: Iterable[KernelObject]) -> Siblings:
+    elements = [it for it in objects if isinstance(it, NftElement) and it.set in _SIBLING_SETS]
+    return Siblings(frozenset(str(it.match[0]) for it in elements), frozenset(it.owner for it in elements))
+
+
+def extra_routes(told: Iterable[KernelObject]) -> tuple[ExtraRoute, ...]:
+    """What the workload reaches over the link beside what its default route leads to, by its own word: nothing, where
+    that is what nobody could have asked for."""
+    dsts = dict.fromkeys((it.dst, it.prefix_len) for it in _workload_routes(told) if it.gateway in _FIRST_HOPS)
     routes = []
-    for it in _workload_routes(objects):
-        if it.prefix_len and (it.dst, it.prefix_len) != (FIRST_HOP_V4, 32):
+    for dst, prefix_len in dsts:
+        if prefix_len:
             with suppress(ValidationError, ValueError):
-                routes.append(ExtraRoute(dst=ip_network((it.dst, it.prefix_len))))
-    return tuple(routes)
+                routes.append(ExtraRoute(dst=ip_network((dst, prefix_len))))
+    return tuple(routes) if len(routes) <= ROUTES_MAX else ()
 
 
-def default_route(objects: Sequence[KernelObject]) -> bool | None:
-    """Whether the workload's default route goes over the link. None where not even its first hop is seen: then the link
-    is half-built or out of sight, and nothing follows from what is missing."""
-    if any(not route.prefix_len for route in _workload_routes(objects)):
+def default_route(link: str, told: Sequence[KernelObject], among: Siblings) -> bool | None:
+    """Whether the workload's default route goes over the link. Of several interfaces the node knows; of one alone the
+    workload tells. None where not even its first hop is seen: then the link is half-built or out of sight, and nothing
+    follows from what is missing."""
+    if link in among.others:
+        return False
+    if link in among.holders:
         return True
-    first_hop = any(isinstance(it, Neighbour) and it.scope is Scope.WORKLOAD and is_ours(it) for it in objects)
+    if any(not route.prefix_len for route in _workload_routes(told)):
+        return True
+    first_hop = any(isinstance(it, Neighbour) and is_ours(it) for it in told)
     return False if first_hop else None
 
 
@@ -128,7 +188,6 @@ def _is_localhost_route(thing: KernelObject) -> bool:
     return isinstance(thing, Route) and thing.scope is Scope.NODE and thing.table == RT_TABLE_LOCAL
 
 
-def _workload_routes(objects: Iterable[KernelObject]) -> Iterator[Route]:
+def _workload_routes(told: Iterable[KernelObject]) -> Iterator[Route]:
     """Where its traffic goes; the local routes, by which it answers, follow from its addresses."""
-    ours = (it for it in objects if isinstance(it, Route) and it.scope is Scope.WORKLOAD and is_ours(it))
-    return (it for it in ours if it.table != RT_TABLE_LOCAL)
+    return (it for it in told if isinstance(it, Route) and is_ours(it) and it.table != RT_TABLE_LOCAL)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from struct import unpack_from
 from typing import Self
 
-from netplumb.models.errors import Retryable, errno_name
+from netplumb.models.errors import Retryable, TooLarge, errno_name
 from netplumb.reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
 
 NETLINK_NETFILTER = 12
@@ -41,13 +41,29 @@ REPLY_TIMEOUT_S = 10
 _RECEIVE_BYTES = 1 << 16
 # Acknowledgements wait in the socket's buffer while a send is carried out; this many fit the kernel's default.
 _REQUESTS_A_SEND = 64
-_DUMP_TRIES = 20
 
 # A port id tells our own echoes on the listener, also after its channel was closed. One chosen by the kernel would be
 # the process id as its pid namespace counts it, which a container's process may share; so ours are a random block.
 OWN_PORT_IDS = (secrets.randbits(14) | 1 << 14) << 16
 OWN_PORT_IDS_MASK = 0xFFFF0000
 _port_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How much is read of one dump, in messages and in bytes, and how often one that was interrupted is begun again."""
+
+    most: float = inf
+    most_bytes: float = inf
+    tries: int = 20
+
+
+UNBOUND = Bound()
+"""For what is on the node."""
+
+OF_A_WORKLOAD = Bound(most_bytes=1 << 17, tries=2)
+"""For what a workload can make large, and can change all the time. All that is ever asked for of an interface, 256
+routes and 16 addresses, is a third of it."""
 
 
 @dataclass(slots=True)
@@ -107,33 +123,39 @@ class Channel:
                     replies[position].parts.append((type_, body))
         return replies
 
-    def dump(self, type_: int, body: bytes) -> list[tuple[int, Buffer]]:
+    def dump(self, type_: int, body: bytes, bound: Bound = UNBOUND) -> list[tuple[int, Buffer]]:
         """All messages of one dump, consistent: one that the kernel marks as interrupted is repeated.
 
-        Raises Retryable when it never comes out consistent, is refused or is lost.
+        Raises Retryable when it never comes out consistent, is refused or is lost, and TooLarge when it is past the
+        bound; the channel is then good for no other dump.
         """
-        return self.dump_at_most(type_, body)[0]
+        found, whole = self.dump_at_most(type_, body, bound)
+        if not whole:
+            raise TooLarge(f"a dump of the kernel's is larger than the {bound.most_bytes} bytes that are read of it")
+        return found
 
-    def dump_at_most(self, type_: int, body: bytes, most: int = sys.maxsize) -> tuple[list[tuple[int, Buffer]], bool]:
-        """As `dump`, and whether that is all: from so many messages on no more is read, and the channel is then good
-        for nothing but being closed."""
-        for _ in range(_DUMP_TRIES):
+    def dump_at_most(self, type_: int, body: bytes, bound: Bound) -> tuple[list[tuple[int, Buffer]], bool]:
+        """As `dump`, and whether that is all: past the bound no more is read, and the channel is then good for nothing
+        but being closed."""
+        for _ in range(bound.tries):
             try:
-                found, interrupted = self._dump(Request(type_, NLM_F_DUMP, body), most)
+                found, interrupted, whole = self._dump(Request(type_, NLM_F_DUMP, body), bound)
             except InterruptedDumpError:
                 continue
-            if len(found) >= most:
-                return found, False
-            if not interrupted:
-                return found, True
-        raise Retryable(f"the kernel's dump was interrupted {_DUMP_TRIES} times in a row", reason="DumpInterrupted")
+            if not (whole and interrupted):
+                return found, whole
+        raise Retryable(f"the kernel's dump was interrupted {bound.tries} times in a row", reason="DumpInterrupted")
 
-    def _dump(self, request: Request, most: int) -> tuple[list[tuple[int, Buffer]], bool]:
+    def _dump(self, request: Request, bound: Bound) -> tuple[list[tuple[int, Buffer]], bool, bool]:
+        """What was found, whether it was interrupted, and whether that is all."""
         expected = self._send([request], NLM_F_REQUEST)
         found: list[tuple[int, Buffer]] = []
         interrupted = False
-        while len(found) < most:
-            for type_, flags, sequence, _, body in messages(self._receive()):
+        received = 0
+        while len(found) < bound.most and received <= bound.most_bytes:
+            datagram = self._receive()
+            received += len(datagram)
+            for type_, flags, sequence, _, body in messages(datagram):
                 if sequence != expected:
                     continue
                 interrupted |= bool(flags & NLM_F_DUMP_INTR)
@@ -142,12 +164,12 @@ class Channel:
                     if code == errno.EINTR:
                         raise InterruptedDumpError
                     if code == errno.ENOENT:
-                        return [], False  # a routing table that has never had a route does not exist yet
+                        return [], False, True  # a routing table that has never had a route does not exist yet
                     if code:
                         raise Retryable(f"the kernel refused a dump: {errno_name(code)} {words}".rstrip(), code=code)
-                    return found, interrupted
+                    return found, interrupted, True
                 found.append((type_, body))
-        return found, interrupted
+        return found, interrupted, False
 
     def _send(self, requests: Iterable[Request], flags: int) -> int:
         """Sends all in one datagram and returns the first one's sequence number."""

@@ -279,6 +279,11 @@ def _neighbour(neighbour: Neighbour, index: int) -> bytes:
     return body + attribute(rt.NDA_PROTOCOL, bytes((neighbour.protocol,)))
 
 
+def get_neighbour(index: int, ip: bytes, *, proxy: bool = False) -> Request:
+    body = rt.NDMSG.pack(rt.family_of(ip), index, 0, rt.NTF_PROXY if proxy else 0, 0)
+    return Request(rt.RTM_GETNEIGH, 0, body + attribute(rt.NDA_DST, ip))
+
+
 def dump_addresses(index: int) -> bytes:
     return rt.IFADDRMSG.pack(rt.AF_UNSPEC, 0, 0, 0, index)
 

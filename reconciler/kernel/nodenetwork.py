@@ -16,7 +16,7 @@ from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeAddress, NodeRout
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel import decode, dumps, encode
 from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.channel import Bound, Channel
 from netplumb.reconciler.kernel.wire import Buffer, attributes
 
 MESSAGES_MOST = 50_000
@@ -74,7 +74,7 @@ def _bodies(tables: Iterable[int], most: int) -> tuple[list[Buffer], bool]:
 
 def _bounded(body: bytes, most: int) -> tuple[list[Buffer], bool]:
     with Channel() as channel:
-        found, whole = channel.dump_at_most(rt.RTM_GETROUTE, body, most)
+        found, whole = channel.dump_at_most(rt.RTM_GETROUTE, body, Bound(most))
     return [message for _, message in found], whole
 
 

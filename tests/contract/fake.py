@@ -56,7 +56,7 @@ class Side:
         self.cookie = cookie
         self.mark = mark
         self.ipv6_off = False
-        self.links: dict[str, Link] = {"lo": Link(scope, "lo", kind="", alias=mark, index=1)}
+        self.links: dict[str, Link] = {"lo": Link(scope, "lo", kind="", index=1)}
         self.bound: dict[Key, Bound] = {}
 
     def by_index(self, index: int) -> Link | None:
@@ -203,9 +203,10 @@ class FakeKernel:
             raise Conflict(f"{path} is there and is not a network namespace")
         self.place(path, mark=mark)
 
-    def mark_of(self, namespace: Namespace) -> str:
+    def mark_of(self, name: str) -> str:
         self._meet_read_fault()
-        return _side(namespace).mark
+        side = self.paths.get(f"{NETNS_DIR}/{name}")
+        return side.mark if side is not None else ""
 
     # Reading.
 

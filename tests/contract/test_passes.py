@@ -184,9 +184,7 @@ def test_a_namespace_is_made_where_the_wish_says_so(world: World) -> None:
         assert outcome.errors == []
         assert outcome.netns_created
         assert planned(world, attachment) == []
-        namespace = world.kernel.open(path_of("w"))
-        assert world.kernel.mark_of(namespace) == mark_of(attachment)
-        namespace.close()
+        assert world.kernel.mark_of("w") == mark_of(attachment)
     finally:
         world.displace("w")
 

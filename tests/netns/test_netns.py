@@ -14,6 +14,7 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.nftables import Nftables
 from tests import namespaces
+from tests.e2e.hosts import Host
 from tests.netns.conftest import NodeNamespace
 
 OWN = "/proc/thread-self/ns/net"
@@ -93,22 +94,26 @@ def test_nothing_at_the_path_is_missing(opener: Namespaces, tmp_path: Path) -> N
             opener.open(str(path))
 
 
-def test_a_made_namespace_carries_its_mark_on_lo(opener: Namespaces) -> None:
-    """Whether netplumb made a namespace is read from the namespace itself."""
+def test_a_made_namespace_carries_its_mark_below_its_name(opener: Namespaces) -> None:
+    """Whether netplumb made a namespace is read on the node: it is out of reach of who is inside."""
     cookie = opener.create("made", "netplumb:eth0:web")
     try:
         with opener.open("/run/netns/made") as namespace:
             assert namespace.cookie == cookie
-            assert opener.mark_of(namespace) == "netplumb:eth0:web"
+        assert opener.mark_of("made") == "netplumb:eth0:web"
+        Host("made").ip("link set lo alias netplumb:eth0:db")
+        assert opener.mark_of("made") == "netplumb:eth0:web"
     finally:
         opener.remove("made")
     assert not Path("/run/netns/made").exists()
 
 
 def test_a_namespace_of_others_has_no_mark(opener: Namespaces, node: NodeNamespace) -> None:
-    """What `ip netns add` made is not ours to remove."""
-    with opener.open(str(node.netns("web"))) as namespace:
-        assert opener.mark_of(namespace) == ""
+    """What `ip netns add` made is not ours to remove, whatever is said inside."""
+    node.netns("web")
+    Host("web").ip("link set lo alias netplumb:eth0:web")
+    assert opener.mark_of("web") == ""
+    assert opener.mark_of("nothing") == ""
 
 
 def test_a_taken_name_is_left_as_it_is(opener: Namespaces, node: NodeNamespace) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
+from netplumb.models.attachment import ROUTES_MAX, Attachment, AttachmentKey, AttachmentSpec, NetnsRef
+from netplumb.models.base import IPAddress
 from netplumb.models.kernel import (
     FIRST_HOP_MAC,
     FIRST_HOP_V4,
@@ -21,9 +23,11 @@ from netplumb.models.kernel import (
     Neighbour,
     Route,
     Scope,
+    scope_of,
 )
 from netplumb.models.naming import alias_of, node_if_name, workload_mac
 from netplumb.models.network import Families, Node, Pool
+from netplumb.models.nft import NftElement, hairpin_set
 from netplumb.reconciler.decide.rebuild import NOT_KNOWN, SHOWN, UNKNOWN_NETNS, Found, Rebuilt, condition, rebuild
 from netplumb.reconciler.decide.render import render_attachment
 
@@ -42,7 +46,7 @@ def record(key: AttachmentKey = WEB, *, path: str = "/run/netns/web", mtu: int =
         spec=spec,
         source="rpc",
         addresses=(V4, V6),
-        mac=workload_mac(key),
+        mac=workload_mac(key, (V4, V6)),
         node_addresses=(NODE_V4, NODE_V6),
         netns_cookie=COOKIE,
         default_route_by=key.if_name,
@@ -55,8 +59,9 @@ def found(before: Attachment, *, without: Sequence[type] = (), alias: str | None
     link = next(it for it in objects if isinstance(it, Link) and it.scope is Scope.NODE)
     if alias is not None:
         link = Link(Scope.NODE, link.name, mtu=link.mtu, group=LINK_GROUP, alias=alias)
-    rest = [it for it in objects if not isinstance(it, tuple(without)) and it != link]
-    return Found(link, rest, before.spec.netns.where, before.netns_cookie, mark)
+    on_node = [it for it in objects if scope_of(it) is Scope.NODE and not isinstance(it, (*without, Link))]
+    told = [it for it in objects if scope_of(it) is Scope.WORKLOAD]
+    return Found(link, on_node, before.spec.netns.where, before.netns_cookie, mark, told)
 
 
 def one(it: Found, pools: Sequence[Pool] = POOLS) -> Attachment:
@@ -65,7 +70,9 @@ def one(it: Found, pools: Sequence[Pool] = POOLS) -> Attachment:
 
 
 def nothing_but(it: Found, *objects: KernelObject) -> Found:
-    return Found(it.link, objects, it.path, it.cookie, it.mark)
+    on_node = [thing for thing in objects if scope_of(thing) is Scope.NODE]
+    told = [thing for thing in objects if scope_of(thing) is Scope.WORKLOAD]
+    return Found(it.link, on_node, it.path, it.cookie, it.mark, told)
 
 
 def test_what_is_in_the_kernel_is_all_back() -> None:
@@ -86,9 +93,9 @@ def test_what_is_rebuilt_asks_for_what_is_there() -> None:
     )
 
 
-@pytest.mark.parametrize("without", [[Route], [Neighbour], [Address], [Route, Neighbour], [Neighbour, Address]])
+@pytest.mark.parametrize("without", [[Route], [Neighbour]])
 def test_any_one_kind_of_mark_tells_the_addresses(without: list[type]) -> None:
-    """Routes, neighbours and the workload's own addresses say the same; one of them is enough."""
+    """Routes and neighbours say the same; one of them is enough."""
     after = one(found(record(), without=without))
     assert after.addresses == (V4, V6)
     assert after.node_addresses == (NODE_V4, NODE_V6)
@@ -233,7 +240,15 @@ ADDRESSES = st.ip_addresses().filter(
 OBJECTS = st.one_of(
     st.builds(lambda ip: Route(Scope.NODE, ip.packed, ip.max_prefixlen, "np"), ADDRESSES),
     st.builds(lambda ip: Neighbour(Scope.NODE, "np", ip.packed, b"\2\0\0\0\0\1"), ADDRESSES),
+    st.builds(lambda ip: NftElement(hairpin_set(ip.version).name, (str(ip), str(ip)), owner="np"), ADDRESSES),
+)
+TOLD = st.one_of(
     st.builds(lambda ip: Address(Scope.WORKLOAD, "eth0", ip.packed, ip.max_prefixlen), ADDRESSES),
+    st.builds(lambda ip: Neighbour(Scope.WORKLOAD, "eth0", ip.packed, b"\2\0\0\0\0\1"), ADDRESSES),
+    st.builds(
+        lambda ip: Route(Scope.WORKLOAD, ip.packed, ip.max_prefixlen, "eth0", FIRST_HOP_V4, ip.packed), ADDRESSES
+    ),
+    st.builds(lambda name: Link(Scope.WORKLOAD, name, mac=b"\2\0\0\0\0\1"), st.text(max_size=15)),
 )
 
 
@@ -248,20 +263,106 @@ OBJECTS = st.one_of(
             ),
             st.lists(OBJECTS, max_size=4),
             st.sampled_from(["", "/run/netns/web"]),
+            told=st.lists(TOLD, max_size=8),
         ),
         max_size=4,
         unique_by=lambda it: it.link.name,
     )
 )
 def test_whatever_is_found_no_address_is_lost_or_held_twice(some: list[Found]) -> None:
-    """Each address that a mark names is held, by one, and each link is someone's or left alone."""
+    """Each address that the node names is held, by one, and of what only a workload names none but a pool's; each link
+    is someone's or left alone."""
     rebuilt = rebuild(some, POOLS, MTU)
     held = [a for it in rebuilt.attachments.values() for a in it.addresses]
     held += [a for addresses in rebuilt.unclaimed.values() for a in addresses]
-    named = {ip_address(it.dst if isinstance(it, Route) else it.ip) for f in some for it in f.objects}  # type: ignore[union-attr]
+    named = {address for found in some for it in found.objects if (address := _named(it)) is not None}
     assert len(held) == len(set(held))
-    assert set(held) == named
+    assert set(held) >= named
+    assert all(any(address in pool.cidr for pool in POOLS) for address in set(held) - named)
     assert len(rebuilt.attachments) + len(rebuilt.unclaimed) == len(some)
+
+
+def _named(thing: KernelObject) -> IPAddress | None:
+    match thing:
+        case Route():
+            return ip_address(thing.dst)
+        case Neighbour():
+            return ip_address(thing.ip)
+        case NftElement():
+            return ip_address(str(thing.match[0]))
+    return None
+
+
+def _as_told(it: Found, *told: KernelObject) -> Found:
+    return replace(it, told=[*it.told, *told])
+
+
+def test_what_a_workload_says_takes_nothing_from_another() -> None:
+    """It marks the other's addresses and one from outside as ours, takes another MAC, and is who it was."""
+    mallory, victim = record(DB, path="/run/netns/db"), record()
+    own = ip_address("10.1.0.99")
+    mallory = mallory.model_copy(update={"addresses": (own,), "node_addresses": (NODE_V4,)})
+    stolen = (V4, V6, ip_address("192.0.2.7"))
+    lies: list[KernelObject] = [
+        *(Address(Scope.WORKLOAD, "eth0", it.packed, it.max_prefixlen) for it in stolen),
+        *(Neighbour(Scope.WORKLOAD, "eth0", it.packed, b"\2\0\0\0\0\7") for it in stolen),
+        *(Route(Scope.WORKLOAD, bytes(4), 0, "eth0", FIRST_HOP_V4, it.packed, metric=n) for n, it in enumerate(stolen)),
+        Link(Scope.WORKLOAD, "eth0", mac=b"\2\0\0\0\0\7", alias=alias_of(WEB)),
+    ]
+    it = found(mallory)
+    rebuilt = rebuild([_as_told(it, *lies), found(victim)], POOLS, MTU).attachments
+    assert rebuilt[WEB].addresses == (V4, V6)
+    assert (rebuilt[DB].addresses, rebuilt[DB].mac, rebuilt[DB].spec.addresses) == (
+        (own,),
+        workload_mac(DB, (V4, V6)),
+        (),
+    )
+    untouched = rebuild([it, found(victim)], POOLS, MTU).attachments
+    assert rebuilt[DB] == untouched[DB]
+
+
+def _silent(key: AttachmentKey, *addresses: IPAddress) -> Found:
+    """Nothing on the node tells of it."""
+    told = [Address(Scope.WORKLOAD, "eth0", it.packed, it.max_prefixlen) for it in addresses]
+    return replace(found(record(key)), objects=(), told=told)
+
+
+def test_where_the_node_says_nothing_a_workload_has_what_is_nobodys() -> None:
+    """One address of a pool for each family, since routes and neighbours go with a link that somebody set down."""
+    outside, second = ip_address("192.0.2.7"), ip_address("10.1.0.9")
+    assert one(_silent(WEB, outside, NODE_V4, V4, second, V6)).addresses == (V4, V6)
+    assert one(_silent(WEB, V4), pools=()).addresses == ()
+
+
+def test_where_the_node_says_nothing_a_workload_takes_nothing_either() -> None:
+    """Neither what another has by the node's word, nor what another claims that is as silent."""
+    rebuilt = rebuild([_silent(DB, V4, V6), found(record())], POOLS, MTU).attachments
+    assert (rebuilt[DB].addresses, rebuilt[WEB].addresses) == ((), (V4, V6))
+    own = ip_address("10.1.0.9")
+    rebuilt = rebuild([_silent(DB, V4, own), _silent(WEB, V4, V6)], POOLS, MTU).attachments
+    assert (rebuilt[DB].addresses, rebuilt[WEB].addresses) == ((own,), (V6,))
+
+
+def _via_first_hop(*dst: int, prefix_len: int = 32) -> Route:
+    return Route(Scope.WORKLOAD, bytes(dst), prefix_len, "eth0", FIRST_HOP_V4)
+
+
+def test_what_a_workload_says_of_routes_cannot_make_it_nobodys() -> None:
+    """More routes than can be asked for, and one twice, are not believed; the record is there all the same."""
+    twice = [replace(_via_first_hop(192, 0, 2, 0, prefix_len=24), metric=metric) for metric in (0, 5)]
+    assert [str(it.dst) for it in one(_as_told(found(record()), *twice)).spec.routes] == ["192.0.2.0/24"]
+    past_it = replace(twice[0], gateway=V4.packed)
+    assert one(_as_told(found(record()), past_it)).spec.routes == ()
+    many = [_via_first_hop(20, 0, n >> 8, n & 255) for n in range(ROUTES_MAX + 1)]
+    after = one(_as_told(found(record()), *many))
+    assert (after.spec.routes, after.addresses) == ((), (V4, V6))
+
+
+def test_elements_of_the_table_tell_addresses_too() -> None:
+    """Where routes and neighbours are gone, as with a link that is down, ports still name the address."""
+    name = node_if_name(WEB)
+    it = nothing_but(found(record()), NftElement(hairpin_set(4).name, (str(V4), str(V4)), owner=name))
+    assert one(it).addresses == (V4,)
 
 
 def test_status_says_what_was_rebuilt_and_what_was_not() -> None:

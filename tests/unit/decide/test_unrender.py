@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from netplumb.models.bandwidth import NO_LIMITS, RATE_MIN, Bandwidth
-from netplumb.models.kernel import KernelObject, Link, Scope
+from netplumb.models.kernel import KernelObject, Link, Scope, scope_of
 from netplumb.models.naming import node_if_name, workload_mac
 from netplumb.models.network import Families, Node
 from netplumb.models.ports import Protocol
@@ -47,7 +47,9 @@ def rendered(attachment: Attachment) -> list[KernelObject]:
 def found(before: Attachment) -> Found:
     objects = rendered(before)
     link = next(it for it in objects if isinstance(it, Link) and it.name == node_if_name(before.key))
-    return Found(link, [it for it in objects if it != link], before.spec.netns.where, before.netns_cookie)
+    on_node = [it for it in objects if it != link and scope_of(it) is Scope.NODE]
+    told = [it for it in objects if scope_of(it) is Scope.WORKLOAD]
+    return Found(link, on_node, before.spec.netns.where, before.netns_cookie, told=told)
 
 
 def again(*before: Attachment) -> list[Attachment]:
@@ -189,7 +191,6 @@ def test_the_default_route_stays_where_it_is() -> None:
 
 def test_a_namespace_that_was_not_seen_tells_nothing_of_its_routes() -> None:
     before = found(attached())
-    node_only = [it for it in before.objects if getattr(it, "scope", Scope.NODE) is Scope.NODE]
-    after = rebuild([Found(before.link, node_only)], [], NODE.mtu).attachments[AttachmentKey("web", "eth0")]
+    after = rebuild([Found(before.link, before.objects)], [], NODE.mtu).attachments[AttachmentKey("web", "eth0")]
     assert (after.spec.default_route, after.default_route, after.spec.routes) == (None, True, ())
     assert after.spec.netns != NetnsRef(name="web")

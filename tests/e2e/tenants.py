@@ -1,0 +1,90 @@
+"""What a workload with all rights in its own namespace and none on the node does: it marks what it likes as ours."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from threading import Event, Thread
+
+from netplumb.models.kernel import ADDRESS_PROTOCOL, FIRST_HOP_V4, FIRST_HOP_V6, Address, Neighbour, Route, Scope
+from netplumb.reconciler.kernel import encode
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.wire import Request
+from tests.e2e.hosts import Host
+
+IF_NAME = "eth0"
+_A_SEND = 60
+
+
+def channel_in(tenant: Host) -> tuple[Channel, int]:
+    """A channel in the tenant's namespace, and the index of its interface."""
+    with tenant.enter():
+        return Channel(), socket.if_nametoindex(IF_NAME)
+
+
+def claim(tenant: Host, addresses: Iterable[str], protocol: int = ADDRESS_PROTOCOL) -> None:
+    """Takes addresses to its interface as netplumb would, routes and neighbours too; its own stay the second choice."""
+    channel, index = channel_in(tenant)
+    with channel:
+        for number, text in enumerate(addresses):
+            ip = ip_address(text)
+            hop = FIRST_HOP_V4 if ip.version == 4 else FIRST_HOP_V6
+            place = (Scope.WORKLOAD, IF_NAME)
+            channel.transact(
+                [
+                    *encode.add_address(Address(*place, ip.packed, ip.max_prefixlen, protocol=protocol), index),
+                    *encode.add_neighbour(Neighbour(*place, ip.packed, bytes(6)), index),
+                    *encode.add_route(
+                        Route(Scope.WORKLOAD, ip.packed, ip.max_prefixlen, IF_NAME, hop, metric=7 + number), index
+                    ),
+                    *encode.add_route(
+                        Route(Scope.WORKLOAD, bytes(len(hop)), 0, IF_NAME, hop, ip.packed, metric=7 + number), index
+                    ),
+                ]
+            )
+
+
+def fill_with_routes(tenant: Host, count: int) -> None:
+    """So many routes of the tenant's over its interface, with our mark."""
+    channel, index = channel_in(tenant)
+    with channel:
+        _send(channel, (request for number in range(count) for request in _route(number, index)))
+
+
+def _route(number: int, index: int) -> list[Request]:
+    dst = (0x14000000 + number).to_bytes(4, "big")
+    return encode.add_route(Route(Scope.WORKLOAD, dst, 32, IF_NAME, FIRST_HOP_V4), index)
+
+
+def _send(channel: Channel, requests: Iterator[Request]) -> None:
+    waiting: list[Request] = []
+    for request in requests:
+        waiting.append(request)
+        if len(waiting) == _A_SEND:
+            channel.transact(waiting)
+            waiting.clear()
+    channel.transact(waiting)
+
+
+@contextmanager
+def churning(tenant: Host) -> Iterator[None]:
+    """The tenant's routes change all the time, so that no long read of them is of one moment."""
+    channel, index = channel_in(tenant)
+    stop = Event()
+
+    def churn() -> None:
+        route = Route(Scope.WORKLOAD, bytes((30, 0, 0, 1)), 32, IF_NAME, FIRST_HOP_V4)
+        both = encode.add_route(route, index) + encode.delete_route(route, index)
+        while not stop.is_set():
+            channel.transact(both)
+
+    thread = Thread(target=churn)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        channel.close()
