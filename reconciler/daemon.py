@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store, boot_id
 from netplumb.reconciler.desired.storefile import Verdict
+from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.nftables import Nftables
 from netplumb.reconciler.kernel.nftevents import NftListener
@@ -53,6 +54,7 @@ from netplumb.reconciler.watch.proxies import watch_proxies
 
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
+REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
 _HEARTBEAT_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -72,10 +74,10 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(NodeLock().close)
         nftables = Nftables()
         stack.callback(nftables.close)
-        kernels = [LinuxKernel(nftables) for _ in range(4)]
+        kernels = [LinuxKernel(nftables) for _ in range(3 + REMOVERS)]
         for each in kernels:
             stack.callback(each.close)
-        kernel, worker, remover, read = kernels
+        kernel, worker, read, *removers = kernels
         reader = Reader(read)
         stack.callback(reader.close)
         known = look(settings.pools)
@@ -91,7 +93,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         if store.is_new:
             level = log.info if store.origin.verdict is Verdict.MISSING else log.warning
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
-        daemon = _Daemon(settings, store, nftables, known, kernel, worker, remover, reader)
+        daemon = _Daemon(settings, store, nftables, known, kernel, worker, removers, reader)
         await daemon.serve(stack, reload)
 
 
@@ -112,7 +114,7 @@ class _Daemon:
         known: NodeNetwork,
         kernel: LinuxKernel,
         worker: LinuxKernel,
-        remover: LinuxKernel,
+        removers: Sequence[LinuxKernel],
         reader: Reader,
     ) -> None:
         self._settings = settings
@@ -120,6 +122,7 @@ class _Daemon:
         self._origin = store.origin
         self._kernel = kernel
         self._listener = Listener()
+        self._departures = Departures()
         self._nftables = nftables
         self._nft_listener = NftListener()
         self._firewalls = FirewallWatch(self._ours)
@@ -153,7 +156,7 @@ class _Daemon:
             self._desired,
             self._statuses,
             lambda key, urgency: self._loop.mark(key, urgency),
-            remover.remove_namespace,
+            kernel.remove_namespace,
             netns_gone_grace_s=settings.netns_gone_grace_s,
             ports_in_use=self._host_ports.told,
         )
@@ -164,7 +167,8 @@ class _Daemon:
             self._listener,
             kernel,
             worker,
-            remover,
+            removers,
+            self._departures,
             look_around=self._network.mark,
             resync_s=settings.resync_s,
         )
@@ -224,6 +228,7 @@ class _Daemon:
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
         events = asyncio.get_running_loop()
         stack.callback(self._listener.close)
+        stack.callback(self._departures.close)
         stack.callback(self._nft_listener.close)
         stack.callback(self._firewalls.close)
         stack.callback(self._proxies.close)

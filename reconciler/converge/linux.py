@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -176,9 +176,12 @@ class LinuxKernel:
     def snapshot(self) -> NodeSnapshot:
         return take_snapshot(self._node)
 
-    def remove_links(self, doomed: Sequence[Doomed]) -> dict[AttachmentKey, StepError | None]:
+    def remove_links(
+        self, doomed: Sequence[Doomed], going: Callable[[Mapping[int, AttachmentKey]], None] = lambda _: None
+    ) -> dict[AttachmentKey, StepError | None]:
         """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
-        group deleted in one message. Returns what failed, by key; a link that is not there has been removed."""
+        group deleted in one message. `going` is told all their indexes just before. Returns what failed, by key; a link
+        that is not there has been removed."""
         results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
         for thing in doomed:
             if thing.with_rules_of is not None:
@@ -186,6 +189,7 @@ class LinuxKernel:
         try:
             self._forget_flows(self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed))
             found = self._indexes_of(doomed)
+            going({index: key for key, index in found})
             if len(found) > 1 and self._remove_group([index for _, index in found]):
                 return results
             for key, index in found:

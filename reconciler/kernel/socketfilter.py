@@ -1,4 +1,4 @@
-"""A classic BPF program on the listener's socket: the kernel drops there what would mark nothing.
+"""Classic BPF programs on the sockets that listen: the kernel drops there what would mark nothing.
 
 Of the some 18 notifications that one attach causes, two thirds are our own echoes or the kernel's consequences of them;
 dropped in the kernel they wake nobody. linux/Documentation/networking/filter.rst describes the language.
@@ -56,6 +56,16 @@ def echo_filter(own: int, own_mask: int, consequences: Sequence[Consequences]) -
         (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
         *(instruction for each in consequences for instruction in each.program()),
         (_RETURN, 0, 0, _KEEP),
+    ]
+
+
+def type_filter(type_: int) -> list[Instruction]:
+    """Keeps messages of one type."""
+    return [
+        (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
+        (_JUMP_EQUAL, 0, 1, socket.htons(type_)),
+        (_RETURN, 0, 0, _KEEP),
+        (_RETURN, 0, 0, _DROP),
     ]
 
 

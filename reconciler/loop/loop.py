@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -21,6 +21,7 @@ from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guar
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.namespaces import Namespace
 from netplumb.reconciler.loop.node import NodeWide
@@ -37,8 +38,8 @@ log = structlog.get_logger(__name__)
 
 
 class Loop:
-    """Owns the passes. `kernel` serves the event loop's thread, `worker` and `remover` one thread each; `look_around`
-    is called when the node's network may have changed."""
+    """Owns the passes. `kernel` serves the event loop's thread, `worker` and each of the `removers` one of its own;
+    `look_around` is called when the node's network may have changed."""
 
     def __init__(
         self,
@@ -48,7 +49,8 @@ class Loop:
         listener: Listener,
         kernel: LinuxKernel,
         worker: LinuxKernel,
-        remover: LinuxKernel,
+        removers: Sequence[LinuxKernel],
+        departures: Departures,
         *,
         look_around: Callable[[], None],
         resync_s: float,
@@ -69,7 +71,7 @@ class Loop:
             network=look_around,
             resync=self.resync,
         )
-        self._removals = Removals(remover, self._removed)
+        self._removals = Removals(removers, departures, self._removed)
         self._beside = ThreadPasses(self, self.queue, desired, results, nodewide, self._removals, worker)
         self._wake = asyncio.Event()
         self._handed: dict[AttachmentKey, Namespace] = {}

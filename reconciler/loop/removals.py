@@ -1,14 +1,17 @@
-"""Removals, off the event loop. The kernel waits 14 to 24 ms to remove one link and hardly longer for many, so what
-comes in while one removal is under way goes together in the next; additions meanwhile wait at most for one batch. What
-a client waits for goes first: a state file may give up thousands at once.
+"""Removals, off the event loop, answered when the kernel tells that a link is gone.
+
+The kernel tells so after a millisecond, and answers the request after some twenty, in which it holds no lock. So a few
+removals wait for their answers side by side, each in a thread of its own, and what comes in while all of them do goes
+together in the next: one request for many takes the kernel hardly longer than one for one. What a client waits for goes
+first: a state file may give up thousands at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
@@ -18,25 +21,48 @@ from netplumb.reconciler.converge.linux import Doomed
 
 BATCH = 32
 OTHERS_LEAST = 8  # in each batch, if there are so many that no client waits for
-LINGER_S = 0.012
 
 
 class LinkRemover(Protocol):
-    def remove_links(self, doomed: Sequence[Doomed]) -> Mapping[AttachmentKey, StepError | None]: ...
+    def remove_links(
+        self, doomed: Sequence[Doomed], going: Callable[[Mapping[int, AttachmentKey]], None]
+    ) -> Mapping[AttachmentKey, StepError | None]: ...
+
+
+class Departures(Protocol):
+    """Tells which links are gone, by index."""
+
+    def fileno(self) -> int: ...
+    def drain(self) -> Iterator[int]: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """One request that is under way. `left` are the links of each key that are still to go, once that is known; the
+    remover's thread fills it in before it sends the request, and then leaves it alone."""
+
+    keys: set[AttachmentKey]
+    left: dict[AttachmentKey, set[int]] = field(default_factory=dict)
 
 
 class Removals:
-    """Collects doomed links and removes them in batches in a thread of its own. `removed` is called on the event loop
-    with what came of each."""
+    """Collects doomed links and removes them in batches, one at a time for each of the `removers`. `removed` is called
+    on the event loop with what came of each, once its links are gone or it failed."""
 
-    def __init__(self, kernel: LinkRemover, removed: Callable[[AttachmentKey, StepError | None], None]) -> None:
-        self._kernel = kernel
+    def __init__(
+        self,
+        removers: Sequence[LinkRemover],
+        departures: Departures,
+        removed: Callable[[AttachmentKey, StepError | None], None],
+    ) -> None:
+        self._removers = removers
+        self._departures = departures
         self._removed = removed
         self._awaited: dict[AttachmentKey, Doomed] = {}
         self._others: dict[AttachmentKey, Doomed] = {}
-        self._under_way: set[AttachmentKey] = set()
+        self._under_way: dict[AttachmentKey, _Batch] = {}
+        self._going: dict[int, tuple[AttachmentKey, _Batch]] = {}
         self._wake = asyncio.Event()
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="removals")
 
     def add(self, doomed: Doomed, *, awaited: bool = False) -> None:
         key = doomed.key
@@ -55,9 +81,6 @@ class Removals:
     def holds(self, key: AttachmentKey) -> bool:
         return key in self._awaited or key in self._others or key in self._under_way
 
-    def _count(self) -> int:
-        return len(self._awaited) + len(self._others)
-
     def _take(self) -> list[Doomed]:
         others = list(islice(self._others.values(), BATCH))
         batch = list(islice(self._awaited.values(), BATCH - min(len(others), OTHERS_LEAST)))
@@ -67,30 +90,49 @@ class Removals:
             self._others.pop(doomed.key, None)
         return batch
 
-    async def _linger(self, expected: int) -> None:
-        """Waits a moment for as many as there were the last time: clients whose removals ended together come back one
-        after another, and half of them taken at once would make two waits of one."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while self._count() < min(expected, BATCH):
-                    self._wake.clear()
-                    await self._wake.wait()
-
     async def run(self) -> None:
+        """Runs until cancelled; requests that are under way then are let finish."""
         loop = asyncio.get_running_loop()
-        expected = 1
+        loop.add_reader(self._departures.fileno(), self._told)
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._count():
-                    await self._linger(expected)
-                    batch = self._take()
-                    self._under_way = {doomed.key for doomed in batch}
-                    results = await loop.run_in_executor(self._executor, self._kernel.remove_links, batch)
-                    self._under_way = set()
-                    expected = len(batch) + self._count()
-                    for key, error in results.items():
-                        self._removed(key, error)
+            with ThreadPoolExecutor(len(self._removers), thread_name_prefix="removals") as threads:
+                async with asyncio.TaskGroup() as tasks:
+                    for remover in self._removers:
+                        tasks.create_task(self._serve(remover, threads))
         finally:
-            self._executor.shutdown(wait=True)
+            loop.remove_reader(self._departures.fileno())
+
+    async def _serve(self, remover: LinkRemover, threads: ThreadPoolExecutor) -> None:
+        while True:
+            while not (doomed := self._take()):
+                self._wake.clear()
+                await self._wake.wait()
+            batch = _Batch({each.key for each in doomed})
+            self._under_way.update(dict.fromkeys(batch.keys, batch))
+
+            def going(indexes: Mapping[int, AttachmentKey], batch: _Batch = batch) -> None:
+                for index, key in indexes.items():
+                    batch.left.setdefault(key, set()).add(index)
+                self._going.update((index, (key, batch)) for index, key in indexes.items())
+
+            results = await asyncio.get_running_loop().run_in_executor(threads, remover.remove_links, doomed, going)
+            for indexes in batch.left.values():
+                for index in indexes:
+                    self._going.pop(index, None)
+            for key, error in results.items():
+                self._end(key, batch, error)
+
+    def _told(self) -> None:
+        for index in self._departures.drain():
+            if (gone := self._going.pop(index, None)) is None:
+                continue
+            key, batch = gone
+            batch.left[key].discard(index)
+            if not batch.left[key]:
+                self._end(key, batch, None)
+
+    def _end(self, key: AttachmentKey, batch: _Batch, error: StepError | None) -> None:
+        """What has ended is not ended again by the answer that comes later: the key may live and be removed anew."""
+        if self._under_way.get(key) is batch:
+            del self._under_way[key]
+            self._removed(key, error)

@@ -1,15 +1,17 @@
-"""Removals: batches, in a thread, of which those that a client waits for come first."""
+"""Removals: batches, in threads, answered when the kernel tells; what a client waits for comes first."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
 from netplumb.models.attachment import AttachmentKey
-from netplumb.models.errors import StepError
+from netplumb.models.errors import Retryable, StepError
 from netplumb.reconciler.converge.linux import Doomed
 from netplumb.reconciler.loop.removals import BATCH, OTHERS_LEAST, Removals
 from tests.unit.recorder import until
@@ -21,18 +23,49 @@ class Kernel:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.may_end = threading.Semaphore(0)
+        self.error: StepError | None = None
 
-    def remove_links(self, doomed: Sequence[Doomed]) -> Mapping[AttachmentKey, StepError | None]:
+    def remove_links(
+        self, doomed: Sequence[Doomed], going: Callable[[Mapping[int, AttachmentKey]], None]
+    ) -> Mapping[AttachmentKey, StepError | None]:
+        going({each.hint_index + n: each.key for each in doomed if each.hint_index for n in range(2)})
         self.batches.append([each.key.workload_id for each in doomed])
         assert self.may_end.acquire(timeout=10)
-        return {each.key: None for each in doomed}
+        return {each.key: self.error for each in doomed}
+
+
+class Departures:
+    """Tells of the links that a test says are gone."""
+
+    def __init__(self) -> None:
+        self._told, self._tell = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._told.fileno()
+
+    def tell(self, *indexes: int) -> None:
+        self._tell.send(bytes(indexes))
+
+    def drain(self) -> Iterator[int]:
+        yield from self._told.recv(64)
+
+    def close(self) -> None:
+        self._told.close()
+        self._tell.close()
 
 
 class Site:
-    def __init__(self) -> None:
+    def __init__(self, removers: int) -> None:
         self.kernel = Kernel()
+        self.departures = Departures()
         self.removed: list[str] = []
-        self.removals = Removals(self.kernel, lambda key, _: self.removed.append(key.workload_id))
+        self.errors: list[StepError] = []
+        self.removals = Removals([self.kernel] * removers, self.departures, self._removed)
+
+    def _removed(self, key: AttachmentKey, error: StepError | None) -> None:
+        self.removed.append(key.workload_id)
+        if error is not None:
+            self.errors.append(error)
 
     def add(self, *names: str, awaited: bool = False) -> None:
         for name in names:
@@ -46,19 +79,87 @@ class Site:
         await until(lambda: len(self.removed) >= done)
 
 
-@pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    """A removal of `first` is under way."""
-    made = Site()
+FIRST = AttachmentKey("first", "eth0")
+
+
+@asynccontextmanager
+async def running(removers: int) -> AsyncIterator[Site]:
+    """A removal of `first` is under way, with the links 1 and 2."""
+    made = Site(removers)
     task = asyncio.create_task(made.removals.run())
-    made.add("first")
+    made.removals.add(Doomed(FIRST, 1))
     await until(lambda: bool(made.kernel.batches))
     yield made
     made.kernel.may_end.release(1000)
-    await until(lambda: not made.removals.holds(AttachmentKey("first", "eth0")))
+    await until(lambda: not made.removals.holds(FIRST))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    made.departures.close()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with running(removers=1) as made:
+        yield made
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[Site]:
+    """There is another remover."""
+    async with running(removers=2) as made:
+        yield made
+
+
+async def test_it_is_removed_when_its_last_link_is_gone(site: Site) -> None:
+    """An attachment with limits has two links on the node. The request's answer is not waited for, nor told again."""
+    site.departures.tell(1, 7)
+    await asyncio.sleep(0.01)
+    assert site.removals.holds(FIRST)
+    site.departures.tell(2)
+    await until(lambda: not site.removals.holds(FIRST))
+    site.kernel.may_end.release()
+    site.add("last")
+    await until(lambda: len(site.kernel.batches) == 2)
+    assert site.removed == ["first"]
+
+
+async def test_what_is_gone_is_no_failure(site: Site) -> None:
+    """An answer that tells of an error, or none, comes too late to matter."""
+    site.kernel.error = Retryable("the kernel did not answer")
+    site.departures.tell(1, 2)
+    await until(lambda: not site.removals.holds(FIRST))
+    await site.ends(1)
+    assert (site.removed, site.errors) == (["first"], [])
+
+
+async def test_what_fails_is_told(site: Site) -> None:
+    site.kernel.error = Retryable("no")
+    await site.ends(1)
+    assert (site.removed, site.errors) == (["first"], [site.kernel.error])
+
+
+async def test_a_key_that_lives_again_is_removed_anew(busy: Site) -> None:
+    """While the answer for its older life is still to come; that answer does not end the removal of the new one."""
+    busy.departures.tell(1, 2)
+    await until(lambda: not busy.removals.holds(FIRST))
+    busy.removals.add(Doomed(FIRST, 3))
+    await until(lambda: len(busy.kernel.batches) == 2)
+    busy.kernel.may_end.release()
+    await asyncio.sleep(0.01)
+    assert busy.removals.holds(FIRST)
+    busy.departures.tell(3, 4)
+    await until(lambda: busy.removed == ["first", "first"])
+
+
+async def test_removals_wait_side_by_side(busy: Site) -> None:
+    """One that waits for its answer does not hold up the next."""
+    busy.add("second")
+    await until(lambda: busy.kernel.batches == [["first"], ["second"]])
+    busy.add("third", "fourth")
+    await busy.ends(2)
+    await until(lambda: len(busy.kernel.batches) == 3)
+    assert busy.kernel.batches[2] == ["third", "fourth"]
 
 
 async def test_what_comes_while_one_is_under_way_goes_together(site: Site) -> None:
