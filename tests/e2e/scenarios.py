@@ -9,7 +9,9 @@ from typing import Any
 
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import AttachmentKey
+from netplumb.models.kernel import RT_PROTOCOL
 from netplumb.models.naming import ifb_name, node_if_name
+from tests.e2e.daemons import POOLS
 from tests.e2e.faultydaemons import WITHIN_S
 from tests.e2e.sites import Site
 from tests.e2e.statefiles import declare, document
@@ -174,6 +176,11 @@ async def damage_the_node(site: Site) -> None:
         site.node.run("nft add chain inet netplumb strange")
         site.node.set_sysctl("net/ipv4/ip_forward", "0")
         site.node.ip("address delete 169.254.77.1/32 dev lo")
+        v4, v6 = POOLS
+        site.node.ip(f"rule delete to {v4} lookup main")
+        site.node.ip(f"-6 rule delete to {v6} lookup main")
+        site.node.ip(f"-6 rule add to {v6} lookup main preference 2000 protocol {RT_PROTOCOL}")
+        site.node.ip(f"rule add to 192.0.2.128/25 lookup main preference 2000 protocol {RT_PROTOCOL}")
 
 
 async def delete_the_table(site: Site) -> None:
