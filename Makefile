@@ -2,10 +2,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTO := netplumb/api/v1/netplumb.proto
 SCALE ?= 30
+DIST ?= dist
 CRI_PROTO := tests/runtimes/cri/runtime.proto
 RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins iptables podman runc \
 	gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
 	golang-github-appc-cni-dev golang-github-containerd-go-cni-dev golang-google-grpc-dev golang-google-protobuf-dev
+DIST_PACKAGES := debhelper dpkg-dev
 IN_NAMESPACES := scripts/in-namespaces
 
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.
@@ -24,9 +26,9 @@ setup: debian .venv/.installed ## Install what is needed: Debian packages, and t
 debian:
 	@PYTHON="$(PYTHON)" scripts/setup-debian
 
-.venv/.installed: requirements.lock pyproject.toml | debian
+.venv/.installed: requirements-dev.lock pyproject.toml | debian
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -43,6 +45,20 @@ test: setup ## Run all checks and all tests
 test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(RUNTIME_PACKAGES)
 	$(BIN)/python -m pytest tests/runtimes
+
+.PHONY: test-dist
+test-dist: setup ## Test what `make dist` makes: in empty environments, and in Debian 12 and 13 (root; the packages it needs)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(DIST_PACKAGES) mmdebstrap
+	$(BIN)/python -m pytest tests/dist
+
+.PHONY: dist
+dist: setup ## Build wheel, sdist and Debian package into DIST, dist without it
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(DIST_PACKAGES)
+	rm -rf src/netplumb.egg-info
+	mkdir -p $(DIST)
+	rm -f $(DIST)/netplumb-*.whl $(DIST)/netplumb-*.tar.gz $(DIST)/netplumb_*.deb
+	$(BIN)/uv build --quiet --no-config --no-build-isolation --python $(BIN)/python --out-dir $(DIST) .
+	scripts/build-deb $(DIST)
 
 .PHONY: check
 check: setup ## Lint, formatting, types, layers, generated code
@@ -106,14 +122,14 @@ errors: setup ## Let every call to the kernel meet every error, for the better p
 	FAULT_SWEEPS=all $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal \
 		tests/e2e/test_kernel_errors.py tests/e2e/test_kernel_errors_at_start.py
 
+compile = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header
+
 .PHONY: lock
-lock: ## Resolve the dependencies anew into requirements.lock
-	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
-	$(PYTHON) -m venv "$$tools" && "$$tools/bin/pip" install --quiet uv && \
-	"$$tools/bin/uv" pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes \
-		--no-header --output-file requirements.lock pyproject.toml
+lock: setup ## Resolve the dependencies anew: requirements.lock to run, requirements-dev.lock to develop
+	$(compile) --output-file requirements.lock pyproject.toml
+	$(compile) --extra dev --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove what the other targets made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

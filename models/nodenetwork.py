@@ -87,8 +87,8 @@ class Overlap:
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are; `taken` are, by pool,
-    the stretches of addresses (as numbers, first and last) that are not the pool's to give. `uplink_mtu` is the
-    smallest of the ways out, None where there is none."""
+    the stretches of addresses (as numbers, first and last) that are not the pool's to give. `uplinks` are
+    the interfaces of the ways out, `uplink_mtu` the smallest MTU of those in use, None where there is none."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     local: tuple[tuple[IPNetwork, str], ...] = ()
@@ -97,5 +97,6 @@ class NodeNetwork:
     overlaps: tuple[Overlap, ...] = ()
     taken: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    uplinks: frozenset[str] = frozenset()
     uplink_mtu: int | None = None
     complete: bool = True

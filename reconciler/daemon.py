@@ -222,15 +222,15 @@ class _Daemon:
         return (*self._declared.conditions(), *kept, *self._firewalls.conditions)
 
     def _ours(self) -> Ours:
-        settings = self._settings
-        return Ours(settings.pools, tuple(self._desired.attachments.values()), settings.masquerade)
+        settings, known = self._settings, self._nodewide.known
+        attachments = tuple(self._desired.attachments.values())
+        return Ours(settings.pools, attachments, settings.masquerade, known.uplinks, frozenset(known.own))
 
     async def serve(self, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
         events = asyncio.get_running_loop()
         stack.callback(self._listener.close)
         stack.callback(self._departures.close)
         stack.callback(self._nft_listener.close)
-        stack.callback(self._firewalls.close)
         stack.callback(self._proxies.close)
         stack.callback(self._host_ports.close)
         stop = asyncio.Event()

@@ -43,6 +43,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
         taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
         sources=tuple(sources(facts, routes, names, pools)),
+        uplinks=frozenset(names[hop.index] for route in routes if is_way_out(route) for hop in route.hops),
         uplink_mtu=uplink_mtu(routes, facts.links),
         complete=facts.complete,
     )

@@ -149,15 +149,6 @@ def _way(found: Mapping[int, Buffer], names: Mapping[int, str]) -> tuple[int, Bu
     return 0, None
 
 
-def default_route_link(body: Buffer) -> int | None:
-    """The index of the interface that a default route of the main table goes through, None for any other route."""
-    _, prefix_len, _, _, table, _, _, type_, _ = rt.RTMSG.unpack_from(body)
-    if prefix_len or table != rt.RT_TABLE_MAIN or type_ != rt.RTN_UNICAST:
-        return None
-    oif = attributes(body, rt.RTMSG.size).get(rt.RTA_OIF)
-    return _u32(oif) if oif is not None else None
-
-
 def rule(scope: Scope, body: Buffer) -> Rule | None:
     """One of ours."""
     _, dst_len, src_len, _, table, _, _ = rt.FIBRULE.unpack_from(body)

@@ -21,14 +21,13 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.weigh import weigh
 from netplumb.reconciler.decide.firewalls.words import conditions
-from netplumb.reconciler.kernel import foreigntables, iptables, uplinks
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel import foreigntables, iptables
 from netplumb.reconciler.kernel.foreigntables import ForeignTables
 
 PAUSE_S = 1.0
 LOOK_AGAIN_S = 5.0
-LONGEST_PAUSE_S = 20.0
-_IDLE_SHARE = 20  # a look that took long is followed by a pause so many times as long
+LONGEST_PAUSE_S = 10.0
+_IDLE_SHARE = 10  # a look that took long is followed by a pause so many times as long
 
 log = structlog.get_logger(__name__)
 
@@ -36,19 +35,15 @@ Listed = tuple[ForeignTables, ForeignTables, Ours]
 
 
 class FirewallWatch:
-    """`ours` tells of what is ours, as far as desired state knows it. `conditions` are those of the last look."""
+    """`ours` tells what is ours. `conditions` are those of the last look."""
 
     def __init__(self, ours: Callable[[], Ours]) -> None:
         self._ours = ours
-        self._channel = Channel()
         self._due = asyncio.Event()
         self._due.set()
         self._seen: Listed | None = None
         self._failed = ""
         self.conditions = conditions((), Ruleset())
-
-    def close(self) -> None:
-        self._channel.close()
 
     def mark(self) -> None:
         """Something may have changed in nftables."""
@@ -72,7 +67,6 @@ class FirewallWatch:
 
     def _look(self, ours: Ours, marked: bool) -> tuple[Condition, ...]:
         """What is told now; the same as before where nothing changed."""
-        ours = replace(ours, uplinks=uplinks.uplinks(self._channel), node_addresses=uplinks.addresses(self._channel))
         nftables = foreigntables.read() if marked or self._seen is None else self._seen[0]
         seen = (nftables, ForeignTables(*iptables.read()), ours)
         if seen == self._seen:

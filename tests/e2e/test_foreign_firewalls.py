@@ -19,7 +19,7 @@ from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
 
 PORT = 9200
-LEGACY_S = 15.0  # nobody tells of legacy tables, so that they are looked at now and then
+LATE_S = 20.0  # legacy tables are looked at now and then, and after a long look comes a pause
 
 
 async def condition(client: AsyncClient, type_: str) -> pb.Condition | None:
@@ -81,12 +81,12 @@ async def test_a_foreign_firewall_is_reported_and_left_alone(
         assert ask(web, target, PORT, "udp")
         node.run(f'sh -c "{BLOCKING[chain]}"')
         before = node.run("nft -s list ruleset")
-        message = await told(client, "ForwardBlocked", f"chain {chain}", within_s=LEGACY_S)
+        message = await told(client, "ForwardBlocked", f"chain {chain}", within_s=LATE_S)
         assert ask(web, target, PORT, "tcp") is None
         assert ask(web, target, PORT, "udp") is None
         assert node.run("nft -s list ruleset") == before
         node.run(f"sh -c '{message.partition('let it pass: ')[2]}'")
-        await untold(client, within_s=LEGACY_S)
+        await untold(client, within_s=LATE_S)
         assert ask(web, target, PORT, "tcp")
         assert ask(web, target, PORT, "udp")
 
@@ -147,7 +147,7 @@ async def test_a_mapping_that_comes_later_is_weighed(client: AsyncClient, node: 
     await client.attach(wishes.attach(web))
     await untold(client)
     await client.attach(wishes.attach(web, ports=(f"8080:{PORT}",)))
-    await told(client, "ForwardBlocked", rule, within_s=LEGACY_S)
+    await told(client, "ForwardBlocked", rule, within_s=LATE_S)
 
 
 LARGE = "add table inet large\nadd chain inet large c { type filter hook forward priority 0; }\n"
@@ -167,7 +167,7 @@ async def test_a_large_ruleset_is_said_to_be_unread(
         node.run(f"nft -f {script}")
     node.run("nft 'table inet theirs { chain c { type filter hook forward priority 0; policy drop; }; }'")
     await client.attach(wishes.attach(web))
-    message = await told(client, "ForwardBlocked", "chain inet theirs c (policy drop)")
+    message = await told(client, "ForwardBlocked", "chain inet theirs c (policy drop)", within_s=LATE_S)
     assert "not looked at: table inet large" in message
     node.run("nft delete table inet theirs")
 
@@ -175,4 +175,4 @@ async def test_a_large_ruleset_is_said_to_be_unread(
         conditions = (await client.status()).conditions
         return any(it.reason == "NotAllLookedAt" and "table inet large" in it.message for it in conditions)
 
-    await until(said, "only what was not looked at is told")
+    await until(said, "only what was not looked at is told", within_s=LATE_S)

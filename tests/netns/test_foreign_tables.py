@@ -39,7 +39,7 @@ OURS = Ours(
     pools=(Pool(cidr=ip_network("10.213.0.0/24")), Pool(cidr=ip_network("fd13::/64"))),
     attachments=(WEB,),
     uplinks=frozenset({"up0"}),
-    node_addresses=frozenset(ip_address(it).packed for it in ("192.0.2.1", "2001:db8::1", "10.213.0.1", "fd13::1")),
+    node_addresses=frozenset(ip_address(it) for it in ("192.0.2.1", "2001:db8::1", "10.213.0.1", "fd13::1")),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
@@ -39,14 +39,14 @@ class Party(Enum):
 
 @dataclass(frozen=True)
 class Ours:
-    """What traffic of ours can be told by. `ports` are mapped: (IP version, protocol) to the node's ports and those of
-    workloads that they lead to."""
+    """What traffic of ours can be told by. `links` are the attachments' on the node; `ports` are mapped: (IP version,
+    protocol) to the node's ports and those of workloads that they lead to."""
 
     pools: tuple[Pool, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     masquerade: bool = True
     uplinks: frozenset[str] = frozenset()
-    node_addresses: frozenset[bytes] = frozenset()
+    node_addresses: frozenset[IPAddress] = frozenset()
 
     @cached_property
     def links(self) -> frozenset[str]:
@@ -91,9 +91,7 @@ class Ours:
 
     @cached_property
     def _node_ranges(self) -> Mapping[int, tuple[Range, ...]]:
-        return _by_version(
-            (address.version, (int(address), int(address))) for address in map(ip_address, self.node_addresses)
-        )
+        return _by_version((it.version, (int(it), int(it))) for it in self.node_addresses)
 
 
 def network_range(prefix: str) -> Range:

@@ -23,7 +23,7 @@ Listed = list[dict[str, Any]]
 OURS = Ours(
     pools=(Pool(cidr=ip_network("10.213.0.0/24")), Pool(cidr=ip_network("fd13::/64"))),
     uplinks=frozenset({"up0"}),
-    node_addresses=frozenset({ip_address("192.0.2.1").packed}),
+    node_addresses=frozenset({ip_address("192.0.2.1")}),
 )
 ACCEPT, DROP = {"accept": None}, {"drop": None}
 ESTABLISHED = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}

@@ -156,6 +156,13 @@ def test_the_smallest_way_out_in_use_counts(things: list[NodeRoute], mtu: int | 
     assert surveyed(facts(*things), []).uplink_mtu == mtu
 
 
+def test_every_way_out_is_an_uplink() -> None:
+    """With all hops, by whatever table and metric; what leads into workloads is none."""
+    ways = [route("0.0.0.0/0", (UP0, "192.0.2.2"), (UP1, ""), metric=9), route("::/0", (OURS, ""))]
+    assert surveyed(facts(*ways, route("10.0.0.0/8", (UP1, ""))), []).uplinks == {"up0", "up1"}
+    assert surveyed(facts(route("10.0.0.0/8", (UP1, ""))), []).uplinks == frozenset()
+
+
 TWO = (address("192.0.2.1/24"), address("192.0.2.9/24"))
 
 
