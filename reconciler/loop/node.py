@@ -134,6 +134,7 @@ class NodeWide:
         """One pass over the node; returns the kinds of what was repaired. Once ready, the node stays so for
         attachments: a failed repair is told, tried again, and holds up nobody."""
         repaired: list[str] = []
+        before = self.node
         try:
             self.node, planned = self.wish().compared(kernel, elements_unless_read=self._compared_reading)
             steps = [step for step in planned.steps if not self._is_held(step)]
@@ -144,7 +145,8 @@ class NodeWide:
                 self._compared_reading = reading
             if self.ready:
                 repaired = [kind_of(step.thing) for step in steps]
-                self._count(steps)
+                if self.node.workload_prefixes == before.workload_prefixes:  # else it is attachments that come and go
+                    self._count(steps)
         except StepError as error:
             errors = [error]
         except StoreUnwritable as error:

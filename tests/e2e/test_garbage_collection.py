@@ -27,9 +27,10 @@ SEEN_WITHIN_S = 1.5
 
 
 def add_orphan(node: Host, netns: str) -> None:
-    """A link with all our marks that no desired state knows."""
-    node.ip(f"link add {ORPHAN} group 28272 type veth peer name orphan netns {netns}")
-    node.ip(f"link set {ORPHAN} alias netplumb:eth0:orphan")
+    """A link with all our marks that no desired state knows. The name comes last: a resync may be under way."""
+    node.ip(f"link add unnamed type veth peer name orphan netns {netns}")
+    node.ip("link set unnamed alias netplumb:eth0:orphan")
+    node.ip(f"link set unnamed group 28272 name {ORPHAN}")
 
 
 async def test_what_does_not_live_is_detached_and_nothing_else(
