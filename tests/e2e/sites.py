@@ -11,11 +11,14 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import workload_mac
 from tests import namespaces
 from tests.e2e.conftest import UPLINK, MakeHost
 from tests.e2e.faultydaemons import WITHIN_S, FaultyDaemon
@@ -92,6 +95,9 @@ class Site:
             for workload_id, addresses in self.addresses.items()
             for number, address in enumerate(addresses)
         }
+        for workload_id, addresses in self.addresses.items():  # a MAC follows from them
+            key = AttachmentKey(workload_id, "eth0")
+            names[workload_mac(key, tuple(map(ip_address, addresses)))] = f"<{workload_id} MAC>"
         return picture(self.node, self.web, self.spare, names=names)
 
     def picture_of_what_stays(self) -> Picture:
