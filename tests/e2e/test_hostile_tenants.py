@@ -136,20 +136,29 @@ async def test_an_end_that_was_taken_elsewhere_takes_nobody_with_it(
         assert_answers(node, (), texts(answers["web"]), "web")
 
 
+async def _declared(daemon: Daemon) -> None:
+    """Attached, and held by its file, so that it goes with that."""
+    async with daemon.client() as client:
+
+        async def held() -> bool:
+            return [it.source for it in (await listed(client)).values()] == [f"file/{FILE}"]
+
+        await until(held, "the file holds it", within_s=20)
+        await until(lambda: all_attached(client, 1), "it is attached", within_s=20)
+
+
 async def test_a_workload_cannot_have_anothers_namespace_removed(daemon: Daemon, make_host: MakeHost) -> None:
     """A state file may make a namespace where there is none. One that others made does not become netplumb's by what
     is written inside, and is there when the file is gone."""
     theirs = make_host("theirs")
     theirs.ip("link set lo alias netplumb:eth0:theirs")
     declare(daemon, FILE, document("theirs", "theirs", create=True))
+    await _declared(daemon)
+    await start_without_store(daemon)
+    await _declared(daemon)
+    (daemon.state_files / FILE).unlink()
+    await until(lambda: "eth0" not in theirs.links(), "the interface goes")
     async with daemon.client() as client:
-        await until(lambda: all_attached(client, 1), "attached")
-        theirs.ip("link set lo alias ''")
-        theirs.ip("link set lo alias netplumb:eth0:theirs")
-        await start_without_store(daemon)
-        await until(lambda: all_attached(client, 1), "attached")
-        (daemon.state_files / FILE).unlink()
-        await until(lambda: "eth0" not in theirs.links(), "the interface goes")
 
         async def forgotten() -> bool:
             return not await listed(client)
@@ -163,13 +172,12 @@ async def test_a_workload_cannot_keep_a_made_namespace_from_removal(daemon: Daem
     """One that netplumb made goes with its attachment, whatever is written inside."""
     made = Host("made")
     declare(daemon, FILE, document("made", "made", create=True))
-    async with daemon.client() as client:
-        await until(lambda: all_attached(client, 1), "attached")
-        made.ip("link set lo alias something")
-        daemon.kill9()
-        if lost:
-            delete(store_of(daemon))
-        await daemon.start()
-        await until(lambda: all_attached(client, 1), "attached")
-        (daemon.state_files / FILE).unlink()
-        await until(lambda: not made.exists, "the namespace goes")
+    await _declared(daemon)
+    made.ip("link set lo alias something")
+    daemon.kill9()
+    if lost:
+        delete(store_of(daemon))
+    await daemon.start()
+    await _declared(daemon)
+    (daemon.state_files / FILE).unlink()
+    await until(lambda: not made.exists, "the namespace goes")
