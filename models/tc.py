@@ -66,7 +66,7 @@ class Tbf:
 @dataclass(frozen=True, slots=True)
 class IngressQdisc:
     """Where filters on what comes in are hung up. There is one kind and one place, so it is there or not. It is
-    `ours` where only our filter hangs there: it has no mark of its own."""
+    `ours` where only our filter hangs there, or none while our ifb is there: it has no mark of its own."""
 
     rank: ClassVar[int] = 30
 

@@ -35,7 +35,9 @@ def read_shaping(
     (reply,) = node.transact([tc.get_qdisc(link.index, tc.TC_H_INGRESS)])
     if isinstance(_qdisc(reply, name), IngressQdisc):
         filters = [body for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(link.index))]
-        found.append(IngressQdisc(name, ours=bool(filters) and all(map(tc.is_ours, filters))))
+        # One that is empty beside our ifb is ours on its way: its filter comes after it, and goes before it.
+        ours = all(map(tc.is_ours, filters)) if filters else ifb is not None
+        found.append(IngressQdisc(name, ours=ours))
         redirects = [it for body in filters if (it := tc.redirect(body, name, names)) is not None]
         # More than one is none of what is ever wished.
         found += redirects if len(redirects) < 2 else [Redirect(name, "")]

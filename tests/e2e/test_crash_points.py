@@ -147,6 +147,7 @@ async def test_a_wish_that_is_withdrawn_after_a_death_leaves_nothing(site: Site,
         await comes_to(site, before, f"after {site.daemon.faults.journal().met}, number {at}", within_s=0)
         assert await site.held_addresses() == held
     assert at > 1
+    await withdraw(site)  # a namespace that it made would be there for the next test
 
 
 async def test_a_flow_that_outlived_its_mapping_is_forgotten_at_the_next_start(site: Site, outside: Host) -> None:
