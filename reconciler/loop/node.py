@@ -162,12 +162,12 @@ class NodeWide:
 
     def _is_held(self, step: Step) -> bool:
         """Whether a repair has to wait, since somebody undoes each at once. The node's other parts do not wait."""
-        return self.ready and self._fights.held_s(part_of(step.thing), time.monotonic()) > 0
+        return self.ready and self._fights.held_s(part_of(step), time.monotonic()) > 0
 
     def _count(self, steps: Iterable[Step]) -> None:
         subjects = defaultdict(list)
         for step in steps:
-            subjects[part_of(step.thing)].append(subject_of(step.thing))
+            subjects[part_of(step)].append(subject_of(step.thing))
         for part, names in subjects.items():
             self._fights.repaired(part, names, time.monotonic())
 

@@ -1,8 +1,9 @@
 """PURE: a program that undoes each repair at once is not met at its own pace.
 
-The first repairs of an object go through at once, since damage may well strike twice. When the same object has to be
-repaired again and again, each time right after the last, every further repair waits twice as long as the one before.
-Once it is left alone for a moment all is forgotten.
+The first repairs go through at once, since damage may well strike twice. Where one has to follow right after the other
+again and again, every further one waits twice as long as the one before. Once a moment passes without, all is
+forgotten. Repairs are counted by the key that they are made for, whatever was repaired: who comes with an object that
+is new each time does not get around the pause. Which objects is kept for telling alone, and of some of them only.
 """
 
 from __future__ import annotations
@@ -10,42 +11,73 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
-from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Sysctl, kind_of, scope_of
+from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Step, Sysctl, Verb, kind_of, scope_of
 from netplumb.models.nft import NftChain
 from netplumb.reconciler.pacing.backoff import backoff_s
 
 FREE_REPAIRS = 10
 PAUSE_FIRST_S = 0.1
 PAUSE_MOST_S = 30.0
-QUIET_S = 1.0  # so long after it could have been repaired again, an object that was not is left alone
+QUIET_S = 1.0  # so long after it could have been repaired again, what was not is left alone
+SUBJECTS_MOST = 16
 
 _K = TypeVar("_K")
 
 
 @dataclass(frozen=True, slots=True)
 class Fight:
-    """The object that was repaired most often, how often in a row, and for how long its next repair waits."""
+    """How many repairs there were in a row, for how long the next one waits, and of what there were most: the last one,
+    where no object was repaired twice."""
 
     subject: str
+    times: int
     repairs: int
     pause_s: float
     lasted_s: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.subject} was repaired {self.repairs} times in a row, since another program keeps changing it; "
-            f"the next repair waits {self.pause_s:.1f} s"
-        )
+        if self.times > 1:
+            what = f"{self.subject} was repaired {self.times} times in a row, since another program keeps changing it"
+        else:
+            what = f"{self.repairs} repairs in a row were each of something else, and the last of {self.subject}"
+        return f"{what}; the next repair waits {self.pause_s:.1f} s"
 
 
 @dataclass(slots=True)
 class _Front:
     began_at: float
-    repairs: Counter[str] = field(default_factory=Counter)
+    repairs: int = 0
+    subjects: Counter[str] = field(default_factory=Counter)
+    last_subject: str = ""
     last_at: float = 0.0
-    pause_s: float = 0.0
+
+    @property
+    def pause_s(self) -> float:
+        return _pause_s(self.repairs)
+
+    def count(self, subjects: Iterable[str], now: float) -> None:
+        self.repairs += 1
+        self.last_at = now
+        for subject in dict.fromkeys(islice(subjects, SUBJECTS_MOST)):
+            self.last_subject = subject
+            if subject in self.subjects or self._has_room():
+                self.subjects[subject] += 1
+
+    def _has_room(self) -> bool:
+        """Makes room in place of what came once; what came again is what is told of."""
+        if len(self.subjects) >= SUBJECTS_MOST:
+            rarest = min(self.subjects, key=self.subjects.__getitem__)
+            if self.subjects[rarest] > 1:
+                return False
+            del self.subjects[rarest]
+        return True
+
+    def most_often(self) -> tuple[str, int]:
+        ((subject, times),) = self.subjects.most_common(1)
+        return (subject, times) if times > 1 else (self.last_subject, times)
 
     def ends_at(self) -> float:
         return self.last_at + self.pause_s + QUIET_S
@@ -58,13 +90,11 @@ class Fights(Generic[_K]):
         self._fronts: dict[_K, _Front] = {}
 
     def repaired(self, key: _K, subjects: Iterable[str], now: float) -> None:
-        """Counts one repair of these objects."""
+        """Counts one repair, of these objects."""
         front = self._fronts.get(key)
         if front is None or now >= front.ends_at():
             front = self._fronts[key] = _Front(now)
-        front.repairs.update(set(subjects))
-        front.last_at = now
-        front.pause_s = _pause_s(max(front.repairs.values(), default=0))
+        front.count(subjects, now)
 
     def held_s(self, key: _K, now: float) -> float:
         """How long the next repair has to wait yet."""
@@ -81,8 +111,7 @@ class Fights(Generic[_K]):
             return None
         if not front.pause_s:
             return None
-        ((subject, repairs),) = front.repairs.most_common(1)
-        return Fight(subject, repairs, front.pause_s, now - front.began_at)
+        return Fight(*front.most_often(), front.repairs, front.pause_s, now - front.began_at)
 
     def fights(self, now: float) -> list[Fight]:
         return [fight for key in tuple(self._fronts) if (fight := self.fight(key, now)) is not None]
@@ -123,7 +152,10 @@ def subject_of(thing: KernelObject) -> str:
     return f"{words} in the workload" if scope_of(thing) is Scope.WORKLOAD else words
 
 
-def part_of(thing: KernelObject) -> str:
-    """What of the node is repaired by itself: the whole nftables table, which is changed in one transaction, or one
-    object."""
-    return "table inet netplumb" if kind_of(thing).startswith("nft_") else subject_of(thing)
+def part_of(step: Step) -> str:
+    """What of the node is repaired by itself: the whole nftables table, which is changed in one transaction; one object
+    that is desired; and of each kind all together that nobody wants, however many others make of them."""
+    thing = step.thing
+    if kind_of(thing).startswith("nft_"):
+        return "table inet netplumb"
+    return f"each {kind_of(thing)} that is not wanted" if step.verb is Verb.REMOVE else subject_of(thing)

@@ -37,14 +37,14 @@ _WIDTH = 118
 _FIGHTS = """\
 ## A program that undoes each repair
 
-The first repairs of an object go through at once. When the same object has to be repaired for the tenth time in a row,
-each time within a second, the next repair waits 0.1 s, the one after it 0.2 s, and so on up to 30 s. Such a fight is
-told by the condition `Fighting`, of the attachment or of the node, with the object that keeps changing, and how often
-it was repaired. Meanwhile:
+The first repairs of an attachment, or of a part of the node, go through at once. When one is needed for the tenth time
+in a row, each within a second of the last, the next repair waits 0.1 s, the one after it 0.2 s, and so on up to 30 s.
+It makes no difference whether the same object is repaired or another one each time. Such a fight is told by the
+condition `Fighting`, of the attachment or of the node, with the object that was repaired most often. Meanwhile:
 
 - other attachments, and the other parts of the node, are repaired at once;
 - what a client asks for is done at once, also where there is a fight;
-- once the object is left alone for a second all is forgotten, and the condition goes.
+- once nothing needs repair for a second all is forgotten, and the condition goes.
 """
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from itertools import count
 from threading import Event, Thread
 
 from netplumb.models.kernel import ADDRESS_PROTOCOL, FIRST_HOP_V4, FIRST_HOP_V6, Address, Neighbour, Route, Scope
@@ -69,22 +70,41 @@ def _send(channel: Channel, requests: Iterator[Request]) -> None:
 
 
 @contextmanager
-def churning(tenant: Host) -> Iterator[None]:
-    """The tenant's routes change all the time, so that no long read of them is of one moment."""
-    channel, index = channel_in(tenant)
-    stop = Event()
+def repeating(work: Callable[[], object], every_s: float = 0.0) -> Iterator[None]:
+    """The work is done again and again in a thread beside the test."""
+    stop, failed = Event(), list[BaseException]()
 
-    def churn() -> None:
-        route = Route(Scope.WORKLOAD, bytes((30, 0, 0, 1)), 32, IF_NAME, FIRST_HOP_V4)
-        both = encode.add_route(route, index) + encode.delete_route(route, index)
-        while not stop.is_set():
-            channel.transact(both)
+    def run() -> None:
+        try:
+            while not stop.wait(every_s):
+                work()
+        except BaseException as error:
+            failed.append(error)
 
-    thread = Thread(target=churn)
+    thread = Thread(target=run)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-        channel.close()
+    assert not failed, failed
+
+
+@contextmanager
+def churning(tenant: Host) -> Iterator[None]:
+    """The tenant's routes change all the time, so that no long read of them is of one moment."""
+    channel, index = channel_in(tenant)
+    route = Route(Scope.WORKLOAD, bytes((30, 0, 0, 1)), 32, IF_NAME, FIRST_HOP_V4)
+    both = encode.add_route(route, index) + encode.delete_route(route, index)
+    with channel, repeating(lambda: channel.transact(both)):
+        yield
+
+
+@contextmanager
+def renewing(tenant: Host, every_s: float = 0.01) -> Iterator[None]:
+    """Ever-new routes with our mark, one after the other, so that there is always one to be taken away."""
+    channel, index = channel_in(tenant)
+    numbers = count()
+    with channel, repeating(lambda: channel.transact(_route(next(numbers), index)), every_s):
+        yield

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplumb.models.kernel import Link, LinkUp, Scope, Sysctl
+from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Scope, Step, Sysctl, Verb
 from netplumb.models.nft import NftChain
-from netplumb.reconciler.pacing.fights import FREE_REPAIRS, PAUSE_MOST_S, QUIET_S, Fights, part_of, subject_of
+from netplumb.reconciler.pacing.fights import (
+    FREE_REPAIRS,
+    PAUSE_MOST_S,
+    QUIET_S,
+    SUBJECTS_MOST,
+    Fights,
+    part_of,
+    subject_of,
+)
 
 ROUTE, LINK = "route 10.1.0.2/32 dev np1", "link np1"
 
@@ -52,9 +60,33 @@ def test_a_fight_is_named_with_its_object_and_count() -> None:
     fights.repaired("web", [ROUTE, LINK], at[-1] + 1)
     fight = fights.fight("web", at[-1] + 1)
     assert fight is not None
-    assert (fight.subject, fight.repairs) == (ROUTE, 13)
+    assert (fight.subject, fight.times, fight.repairs) == (ROUTE, 13, 13)
     for word in (ROUTE, "13 times"):
         assert word in str(fight)
+
+
+def test_what_is_new_each_time_is_fought_over_too() -> None:
+    """Who undoes repairs with ever-new objects waits as long as who does so with one; one of the last is named, and
+    only some are looked at, however many there are."""
+    fights = Fights[str]()
+    now = 0.0
+    for number in range(FREE_REPAIRS + 10):
+        now += fights.held_s("web", now) + 0.001
+        fights.repaired("web", (f"route {number}-{again}" for again in count()), now)
+    assert fights.held_s("web", now) == PAUSE_MOST_S
+    fight = fights.fight("web", now)
+    assert fight is not None
+    assert f"{FREE_REPAIRS + 10} repairs" in str(fight)
+    assert f"route {FREE_REPAIRS + 9}-" in str(fight)
+
+
+def test_what_comes_again_is_named_among_much_that_does_not() -> None:
+    fights = Fights[str]()
+    for number in range(5 * SUBJECTS_MOST):
+        fights.repaired("web", [ROUTE, *(f"route {number}-{other}" for other in range(SUBJECTS_MOST))], 0.0)
+    fight = fights.fight("web", 0.0)
+    assert fight is not None
+    assert (fight.subject, fight.times) == (ROUTE, 5 * SUBJECTS_MOST)
 
 
 def test_what_is_left_alone_is_forgotten() -> None:
@@ -125,6 +157,17 @@ def test_objects_are_named_without_what_changes_of_them() -> None:
     """An object that is changed differently each time is the same object, and the table is one part of the node."""
     assert subject_of(Link(Scope.NODE, "np1", mtu=1500)) == subject_of(Link(Scope.NODE, "np1", mtu=1400)) == "link np1"
     assert subject_of(LinkUp(Scope.WORKLOAD, "eth0")) == "link eth0 up in the workload"
-    assert part_of(Sysctl(Scope.NODE, "net/ipv4/ip_forward", "1")) == "sysctl net.ipv4.ip_forward"
-    assert part_of(NftChain("postrouting")) == part_of(NftChain("input")) == "table inet netplumb"
     assert subject_of(NftChain("input", rules=("x",))) == "nft chain inet netplumb input"
+
+
+def test_each_part_of_the_node_is_repaired_by_itself() -> None:
+    """What others make of a kind that nobody wants is one part, so that ever-new ones are one fight."""
+
+    def part(thing: KernelObject, verb: Verb = Verb.ADD) -> str:
+        return part_of(Step(verb, thing))
+
+    assert part(Sysctl(Scope.NODE, "net/ipv4/ip_forward", "1")) == "sysctl net.ipv4.ip_forward"
+    assert part(NftChain("postrouting")) == part(NftChain("input"), Verb.REMOVE) == "table inet netplumb"
+    strays = [Address(Scope.NODE, "lo", bytes((10, 9, 0, number)), 32) for number in (1, 2)]
+    assert len({part(stray, Verb.REMOVE) for stray in strays}) == 1
+    assert len({part(stray) for stray in strays}) == 2
