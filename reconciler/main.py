@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netplumb.api.cli import cni, commands
-from netplumb.reconciler.settings import configcli
-from netplumb.reconciler.settings.configcli import Config, DataDir, load_or_exit, with_settings
+from netplumb.api.cli.lines import tell
+from netplumb.api.cli.pages import App
+from netplumb.api.defaults import SOCKET_VARIABLE
+from netplumb.reconciler.cli import config as settings_commands
+from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_settings
 
 if TYPE_CHECKING:
     from netplumb.models.settings import Settings
@@ -20,15 +23,35 @@ THREAD_TURN_S = 0.0005
 """How long one thread runs Python before another has its turn. The loop's own gives its turn up at each of a dozen
 calls to the kernel for an attach, and with Python's 5 ms would wait for it so long while a large file is parsed."""
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
     help="Give workloads their network, and keep it true. Declare it over gRPC or in state files; one loop makes the "
     "kernel agree.",
 )
 commands.register(app)
 cni.register(app)
-configcli.register(app)
+settings_commands.register(app)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"netplumb {version('netplumb')}")
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback has dealt with it
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What is done before each command."""
+    if context.invoked_subcommand != daemon.__name__:  # which logs them
+        for name, reason in mistyped_variables():
+            tell(f"warning: {name}: {reason}")
 
 
 @app.command()
@@ -40,12 +63,17 @@ def daemon(flags: dict[str, object], config: Config = None) -> None:
     """
     settings = load_or_exit(flags, config).settings
 
+    import structlog
+
     from netplumb.models.errors import NetplumbError
     from netplumb.reconciler import daemon as composition
     from netplumb.reconciler.settings import configuration
     from netplumb.reconciler.settings.logs import configure
 
     configure(settings.log_format, settings.log_level)
+    log = structlog.get_logger(__name__)
+    for name, reason in mistyped_variables():
+        log.warning("a variable of the environment says nothing", variable=name, cause=reason)
     sys.setswitchinterval(THREAD_TURN_S)
 
     def reload() -> "Settings":
@@ -98,10 +126,20 @@ def sandbox(
     sys.exit(sandboxes.run(demo=demo, state_files=state_files))
 
 
+def mistyped_variables() -> list[tuple[str, str]]:
+    """Variables that were meant for netplumb and say nothing to it, each with why."""
+    from netplumb.reconciler.settings import variables
+
+    if not set(variables.suspects(os.environ)) - {SOCKET_VARIABLE}:
+        return []
+    from netplumb.models.settings import Settings
+
+    return list(variables.mistyped(os.environ, Settings.model_fields))
+
+
 def fail(message: str) -> None:
     """One readable line for each mistake, and exit 1."""
-    for line in message.splitlines():
-        typer.echo(f"netplumb: {line}", err=True)
+    tell(message)
     raise typer.Exit(1)
 
 

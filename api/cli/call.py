@@ -11,6 +11,7 @@ import grpc
 import typer
 
 from netplumb.api.cli.exits import Exit
+from netplumb.api.cli.lines import tell
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.client.conversation import converse
 from netplumb.api.client.errors import ClientError
@@ -37,7 +38,7 @@ def call(socket: Path, timeout_s: float, ask: Callable[[AsyncClient], Awaitable[
 
 
 def fail(message: str, code: Exit) -> NoReturn:
-    typer.echo(f"netplumb: {message}", err=True)
+    tell(message)
     raise typer.Exit(code)
 
 
@@ -47,4 +48,4 @@ def _check_reachable(socket: Path) -> None:
     if isinstance(error, PermissionError):
         fail(f"no access to {socket}: {error.strerror}", Exit.UNAVAILABLE)
     if error is not None and sys.stderr.isatty():
-        typer.echo(f"netplumb: waiting for a daemon on {socket}: {error.strerror}", err=True)
+        tell(f"waiting for a daemon on {socket}: {error.strerror}")

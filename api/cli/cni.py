@@ -7,7 +7,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from netplumb.api.cli.lines import tell
 from netplumb.api.cli.options import Socket
+from netplumb.api.cli.pages import App
 from netplumb.api.defaults import DEFAULT_SOCKET
 
 NETWORK = "netplumb"
@@ -19,7 +21,7 @@ BinDir: TypeAlias = Annotated[Path, typer.Option("--bin-dir", help="Where runtim
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    cni_app = typer.Typer(no_args_is_help=True, help="Serve runtimes as a CNI plugin.")
+    cni_app = App(no_args_is_help=True, help="Serve runtimes as a CNI plugin.")
     for command in (install, uninstall):
         cni_app.command()(command)
     app.add_typer(cni_app, name="cni")
@@ -51,7 +53,7 @@ def install(
     for path in written:
         typer.echo(path)
     if other is not None:
-        typer.echo(f"netplumb: a runtime that uses only the first configuration uses {other}", err=True)
+        tell(f"a runtime that uses only the first configuration uses {other}")
 
 
 def uninstall(

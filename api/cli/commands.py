@@ -20,6 +20,7 @@ from netplumb.api.cli.options import (
     Timeout,
     Workload,
 )
+from netplumb.api.cli.pages import App
 from netplumb.api.cli.wish import wishing
 from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
     for command in (attach, detach, get, list_, watch, check, status, gc):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
-    plan_app = typer.Typer(invoke_without_command=True, epilog=EPILOG)
+    plan_app = App(invoke_without_command=True, epilog=EPILOG)
     plan_app.callback()(plan)
     plan_app.command("attach", epilog=EPILOG)(plan_attach)
     plan_app.command("detach", epilog=EPILOG)(plan_detach)

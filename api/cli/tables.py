@@ -11,10 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from netplumb.api.cli.lines import columns
 from netplumb.api.v1 import netplumb_pb2 as pb
-
-WIDE = 4096
-"""Columns when the output is not a terminal: a script's lines are not to be wrapped."""
 
 PHASE_STYLES = {"Attached": "green", "Pending": "yellow", "Retrying": "yellow", "Detaching": "yellow"}
 VERB_STYLES = {"+": "green", "-": "red", "~": "yellow"}
@@ -22,7 +20,7 @@ VERB_STYLES = {"+": "green", "-": "red", "~": "yellow"}
 
 def console() -> Console:
     """Built anew for each command, since stdout is looked at when it is built."""
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
+    return Console(width=columns(sys.stdout), highlight=False, markup=False, emoji=False)
 
 
 def attachments(found: Iterable[pb.Attachment]) -> Table:

@@ -16,9 +16,9 @@ from netplumb.models.errors import NetplumbError
 from netplumb.models.settings import Settings
 from netplumb.reconciler.settings import documents
 from netplumb.reconciler.settings.mistakes import Wrong, wrongs
+from netplumb.reconciler.settings.variables import VARIABLE_PREFIX
 
 DEFAULT_CONFIG = Path("/etc/netplumb/netplumb.yaml")
-VARIABLE_PREFIX = "NETPLUMB_"
 DEFAULT_ORIGIN = "default"
 
 
@@ -94,10 +94,7 @@ def _document(file: Path, *, required: bool) -> tuple[documents.Document, list[s
 
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:
-    """What variables say. An empty one counts as not set.
-
-    Unknown ones are let be: Kubernetes puts NETPLUMB_PORT and the like into every pod beside a service of that name.
-    """
+    """What variables say. An empty one counts as not set; of unknown ones `variables.mistyped` tells."""
     for name in Settings.model_fields:
         variable = VARIABLE_PREFIX + name.upper()
         if text := environ.get(variable):

@@ -66,7 +66,7 @@ def netplumb(workloads: FakeWorkloads, socket_path: Path) -> Iterator[Netplumb]:
     register(app)
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, arguments, env={"NETPLUMB_SOCKET": str(socket_path), "COLUMNS": "200"})
+        return CliRunner().invoke(app, arguments, env={"NETPLUMB_SOCKET": str(socket_path)})
 
     # The daemon's log would land in the command's output, as both are one process here.
     with capture_logs(), served(workloads, socket_path):

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from netplumb.models.settings import Settings
-from netplumb.reconciler.settings import configcli, configuration
+from netplumb.reconciler.cli import config as settings_commands
+from netplumb.reconciler.settings import configuration
 from netplumb.reconciler.settings.configuration import ConfigurationError, load
 
 REPOSITORY = Path(__file__).parents[3]
@@ -128,7 +129,7 @@ class TestCommands:
     @pytest.fixture
     def app(self) -> typer.Typer:
         app = typer.Typer()
-        configcli.register(app)
+        settings_commands.register(app)
         return app
 
     def test_config_show_names_each_origin(self, app: typer.Typer, file: Path) -> None:

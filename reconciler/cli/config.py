@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from netplumb.api.cli.lines import columns, say
+from netplumb.api.cli.pages import App
+
 if TYPE_CHECKING:
     from netplumb.reconciler.settings.configuration import Configuration
 
 _PANEL = "Settings, which win over NETPLUMB_… variables and the file"
-_WIDE = 4096
-"""Columns when the output is not a terminal: a script's lines are not to be wrapped."""
 
 Config: TypeAlias = Annotated[
     Path | None,
@@ -35,7 +36,7 @@ Output: TypeAlias = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add `config show` and `schema` to the application."""
-    config = typer.Typer(no_args_is_help=True, help="The daemon's settings.")
+    config = App(no_args_is_help=True, help="The daemon's settings.")
     config.command("show")(show)
     app.add_typer(config, name="config")
     app.command("schema")(schema)
@@ -109,7 +110,7 @@ def load_or_exit(flags: dict[str, object], config: Path | None) -> "Configuratio
         return configuration.load(flags, config, os.environ)
     except configuration.ConfigurationError as error:
         for line in error.lines:
-            typer.echo(line, err=True)
+            say(line, err=True)
         raise typer.Exit(2) from None
 
 
@@ -143,7 +144,7 @@ def _print_table(values: dict[str, object], loaded: "Configuration") -> None:
     for name, value in values.items():
         origin = loaded.origins[name]
         table.add_row(Text(name), Text(_words(value)), Text(origin, style="dim" if origin == "default" else ""))
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+    Console(width=columns(sys.stdout)).print(table)
 
 
 def _words(value: object) -> str:
