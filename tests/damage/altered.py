@@ -35,6 +35,9 @@ def _deaf() -> None:
     # Private, but a listener that hears nothing would not do: the daemon then asks the kernel for its generation.
     mock.patch.object(daemon._Daemon, "_hear_nftables", lambda self: self._nft_listener.drain()).start()
     mock.patch.object(daemon, "watch_proxies", look_at_nothing).start()
+    # A resync asks for a look at the node's network, which pauses between looks, the longer the slower the machine is:
+    # one that the last resync asked for may be what sees the next damage. A reload looks for itself, and at once.
+    mock.patch.object(daemon.NetworkWatch, "run", look_at_nothing).start()
 
 
 def _relentless() -> None:
