@@ -190,7 +190,8 @@ class _Daemon:
             source_conditions=self._source_conditions,
             look_at_ports=self._host_ports.look,
         )
-        self._cni = CniServer(Service(CniSource(self._desired, self._rpc)))
+        service = Service(CniSource(self._desired, self._rpc))
+        self._unknowns, self._cni = service.unknowns, CniServer(service)
         self._network_changed(known)
 
     def _network_changed(self, known: NodeNetwork) -> None:
@@ -219,7 +220,8 @@ class _Daemon:
             made_at=origin.made_at,
         )
         kept = () if rebuilt is None else (rebuilt,)
-        return (*self._declared.conditions(), *kept, *self._firewalls.conditions)
+        unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
+        return (*self._declared.conditions(), *kept, *self._firewalls.conditions, *unknown)
 
     def _ours(self) -> Ours:
         settings, known = self._settings, self._nodewide.known

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from netplumb.api.cni.config import NetworkConfig
 from netplumb.api.cni.spec import LATEST, CniError, Code, Command, check_version
+from netplumb.api.cni.unknown import unknowns
 from netplumb.api.mistakes import first_mistake
 from netplumb.api.text import printable
 from netplumb.models.attachment import CNI_SOURCE_PREFIX, POD_UID
@@ -35,7 +36,8 @@ _REQUIRED = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command. `args` are those of CNI_ARGS that netplumb knows."""
+    """One command. `args` are those of CNI_ARGS that netplumb knows, `unknown` is what of the configuration it does
+    not, in words."""
 
     command: Command
     config: NetworkConfig
@@ -43,6 +45,7 @@ class Request:
     netns: str = ""
     if_name: str = ""
     args: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -89,6 +92,7 @@ def request(environment: Mapping[str, str], config: bytes) -> Request:
         environment.get("CNI_NETNS", ""),
         environment.get("CNI_IFNAME", ""),
         _args(args),
+        unknowns(decoded),
     )
 
 

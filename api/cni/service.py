@@ -13,6 +13,7 @@ from netplumb.api.cni.networks import Networks
 from netplumb.api.cni.request import Request, request, version_of
 from netplumb.api.cni.result import add_result, missing
 from netplumb.api.cni.spec import CniError, Code, Command
+from netplumb.api.cni.unknown import Unknowns
 from netplumb.api.cni.wishes import attachment_spec
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import NotReady, PoolExhausted
@@ -31,6 +32,7 @@ class Answer(NamedTuple):
 class Service:
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
+        self.unknowns = Unknowns()
 
     async def answer(self, environment: Mapping[str, str], config: bytes) -> Answer:
         try:
@@ -45,6 +47,8 @@ class Service:
 
     async def _carried_out(self, asked: Request) -> bytes:
         """What is printed. Only ADD prints anything."""
+        if asked.command in (Command.ADD, Command.CHECK):
+            self.unknowns.take(asked.config.name, asked.unknown)
         match asked.command:
             case Command.ADD:
                 view = await self._networks.attach(asked.source, attachment_spec(asked))

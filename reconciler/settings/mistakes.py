@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from netplumb.models.spelling import unknown
 from netplumb.reconciler.settings.documents import Path, shown
 
 _WORDS = {
@@ -71,16 +71,10 @@ def dotted(path: Path) -> str:
     return text
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """Why a name is refused, with the known one that may be meant."""
-    close = get_close_matches(shown(name), list(known), n=1)
-    return f"is unknown; did you mean {close[0]}?" if close else "is unknown"
-
-
 def _wrong(detail: ErrorDetails, model: type[BaseModel], data: object) -> Wrong:
     path = _written(detail["loc"], data)
     if detail["type"] == "extra_forbidden":
-        return Wrong(path, unknown(str(path[-1]), _fields(model, path[:-1])))
+        return Wrong(path, unknown(shown(str(path[-1])), _fields(model, path[:-1])))
     if detail["type"] == "missing":
         return Wrong(detail["loc"], _WORDS["missing"])
     if detail["type"] == "value_error":

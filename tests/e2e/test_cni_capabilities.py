@@ -169,3 +169,20 @@ async def test_grpc_sees_what_a_runtime_attached(runtime: Runtime, client: Async
     await client.attach(attach(db))
     await reaches(db, result)
     assert (await client.check("c1")).in_sync
+
+
+async def test_an_unknown_capability_is_told_and_fails_nothing(
+    runtime: Runtime, client: AsyncClient, web: Host
+) -> None:
+    """By a condition of Status, until the network's configuration is right."""
+
+    async def told() -> list[str]:
+        return [it.message for it in (await client.status()).conditions if it.type == "ConfigurationUnknown"]
+
+    container = runtime.container("c1", web)
+    container.add(capabilities={"portMapping": True, "bandwidth": True}, runtimeConfig={"aliases": {}}).result()
+    (message,) = await told()
+    words = ("capability portMapping is unknown; did you mean portMappings?", "capability aliases is unknown")
+    assert message == f"network {NETWORK}: {'; '.join(words)}"
+    container.add(capabilities={"portMappings": True}).result()
+    assert await told() == []
