@@ -2,8 +2,8 @@
 
     python -m tests.damage.altered deaf daemon …
 
-`deaf` hears of nothing that happens to the kernel, so that what is repaired is repaired by a resync. `relentless` never
-waits with a repair, whoever undoes it.
+`relentless` never waits with a repair, whoever undoes it. `deaf` hears of nothing that happens to the kernel either, so
+that what is repaired is repaired by a resync, however much was damaged before.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from unittest import mock
 from netplumb.reconciler import daemon, main
 from netplumb.reconciler.kernel.listener import Event, Listener
 from netplumb.reconciler.pacing import fights
+from netplumb.reconciler.watch.nodenetwork import NetworkWatch
 
 PROGRAMS = {name: (sys.executable, "-m", "tests.damage.altered", name) for name in ("deaf", "relentless")}
 
 
 def _deaf() -> None:
+    _relentless()
     drain = Listener.drain
 
     def hear_nothing(self: Listener, most: int) -> Iterator[Event | None]:
@@ -37,7 +39,7 @@ def _deaf() -> None:
     mock.patch.object(daemon, "watch_proxies", look_at_nothing).start()
     # A resync asks for a look at the node's network, which pauses between looks, the longer the slower the machine is:
     # one that the last resync asked for may be what sees the next damage. A reload looks for itself, and at once.
-    mock.patch.object(daemon.NetworkWatch, "run", look_at_nothing).start()
+    mock.patch.object(NetworkWatch, "run", look_at_nothing).start()
 
 
 def _relentless() -> None:
