@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from tests.damage.altered import PROGRAMS
 from tests.damage.table import DAMAGES, Damage, Noticed
 from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
@@ -24,8 +25,8 @@ REPAIRED_WITHIN_S = 10.0  # how long it takes is for the benchmark to tell; an h
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[Daemon]:
-    """One for all kinds, so that each meets what the one before it left."""
-    with daemon_alone() as daemon:
+    """One for all kinds, so that each meets what the one before it left. It does not take them for a fight."""
+    with daemon_alone(PROGRAMS["relentless"]) as daemon:
         yield daemon
 
 
