@@ -1,3 +1,3 @@
-"""The commands that need no daemon: its settings, and what a file says. In come words of a command line, out go lines
-for people and documents for scripts.
+"""The commands that need no daemon: its settings, what a file says, what is wrong with a node. In come words of a
+command line, out go lines for people and documents for scripts.
 """

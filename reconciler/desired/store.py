@@ -86,7 +86,7 @@ class Store:
         if isinstance(database, Verdict):
             return self._begin(node, database, rebuild)
         try:
-            self._opened = _contents(database)
+            self._opened = contents_of(database)
         except (sqlite3.Error, ValueError) as error:  # pydantic's mistakes are ValueErrors
             database.close()
             if isinstance(error, sqlite3.DatabaseError) and not storefile.is_damage(error):
@@ -134,7 +134,7 @@ class Store:
         if (opened := self._opened) is not None:
             self._opened = None
             return opened
-        return _contents(self._database)
+        return contents_of(self._database)
 
     def used_pools(self) -> frozenset[str]:
         """The names of the pools that addresses were given from since this store was made."""
@@ -189,8 +189,8 @@ class Store:
         os.close(self._lock)
 
 
-def _contents(database: sqlite3.Connection) -> Contents:
-    """Raises sqlite3.Error or ValueError when anything cannot be read."""
+def contents_of(database: sqlite3.Connection) -> Contents:
+    """All that a store's file holds. Raises sqlite3.Error or ValueError when anything cannot be read."""
     contents = Contents()
     for (record,) in database.execute("SELECT record FROM attachment"):
         attachment = Attachment.model_validate_json(record)

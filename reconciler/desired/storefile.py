@@ -159,6 +159,29 @@ def open_usable(path: Path, node: str) -> sqlite3.Connection | Verdict:
     return verdict
 
 
+def read_only(path: Path, node: str) -> sqlite3.Connection | Verdict:
+    """The file for who only looks, beside a daemon that may be writing it. Nothing is set aside, migrated or made:
+    where there is no log, SQLite is told that nobody writes, since it would make one. Raises sqlite3.Error, ValueError
+    or OSError."""
+    if not path.exists():
+        return Verdict.MISSING
+    if not _is_database(path):
+        return Verdict.DAMAGED
+    quiet = not _beside(path, "wal").exists()
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro{'&immutable=1' if quiet else ''}"
+    database = sqlite3.connect(uri, timeout=5, uri=True)
+    try:
+        meta = dict(database.execute("SELECT name, value FROM meta"))
+        usable = meta.get("node") == node and int(meta.get("schema", "")) <= SCHEMA
+    except BaseException:
+        database.close()
+        raise
+    if usable:
+        return database
+    database.close()
+    return Verdict.FOREIGN
+
+
 def _beside(path: Path, kind: str) -> Path:
     """SQLite's log of the file ("wal"), or its memory file ("shm"), which tells of the log."""
     return path.with_name(f"{path.name}-{kind}")

@@ -78,6 +78,7 @@ class _Table:
             rules = list(self._rules(ahead.pop()))
             found += rules
             targets = set(_targets(rules)) - seen
+            found += [{"chain": {"family": self._family, "table": self._name, "name": name}} for name in targets]
             ahead += targets
             seen |= targets
             if len(seen) > _MOST_CHAINS:

@@ -1,8 +1,8 @@
-"""Follows each kind of packet through each base chain, and tells what drops it."""
+"""Follows each kind of packet through each base chain, and tells what drops it, or what sends it elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,12 +10,14 @@ from netplumb.reconciler.decide.firewalls.answers import UNKNOWN, YES, Answer, M
 from netplumb.reconciler.decide.firewalls.matches import Judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Expression, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, at_hook
+from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
 
 MOST_STEPS = 100_000
 """Rules looked at for one base chain. Jumps can make a small ruleset a long way."""
 
 _DROPS = frozenset({"drop", "reject", "queue"})
 _ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
+_TRANSLATES = frozenset({"dnat", "redirect"})
 _JUMPS = frozenset({"jump", "goto"})
 _VERDICTS = _DROPS | _ACCEPTS | _JUMPS | {"return", "continue"}
 _NO_CONDITIONS = frozenset(
@@ -50,8 +52,8 @@ class _TooLongError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A rule, or a base chain's policy where there is no rule, that drops these kinds of packets. `certain` where
-    nothing of it is beyond judging."""
+    """A rule, or a base chain's policy where there is no rule, that drops these kinds of packets, or takes them
+    elsewhere where that was asked. `certain` where nothing of it is beyond judging."""
 
     chain: Chain
     rule: Rule | None
@@ -61,13 +63,31 @@ class Drop:
 
 def weigh(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
     """What drops, and which chains could not be weighed."""
+    return _weigh(ruleset, ours, _of_chain)
+
+
+def translated(ruleset: Ruleset, ours: Ours, priority: int) -> list[Drop]:
+    """What takes packets for mapped ports elsewhere before our own translation, which has this priority, has its turn:
+    the first chain that translates a packet is the only one. Of equal priority the older chain comes first, and which
+    that is nobody tells."""
+
+    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
+        if chain.type == "nat" and chain.hook == "prerouting" and chain.priority <= priority:
+            yield from _of_chain(chain, ruleset, ours, _TRANSLATES)
+
+    return _weigh(ruleset, ours, of_chain)[0]
+
+
+def _weigh(
+    ruleset: Ruleset, ours: Ours, of_chain: Callable[[Chain, Ruleset, Ours], Iterator[Drop]]
+) -> tuple[list[Drop], list[str]]:
     found: list[Drop] = []
     unread: list[str] = []
     for chain in ruleset.chains.values():
         if not chain.hook:
             continue
         try:
-            found += _of_chain(chain, ruleset, ours)
+            found += of_chain(chain, ruleset, ours)
         except _TooLongError:
             unread.append(f"chain {chain.id}, which leads too far")
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # words of another libnftables
@@ -75,14 +95,18 @@ def weigh(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
     return found, unread
 
 
-def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
+def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = _DROPS) -> Iterator[Drop]:
     steps = [0]
     found: dict[Rule | None, list[tuple[bool, Packet]]] = {}
     family, table, *_ = base.id
-    for packet in at_hook(ours, family, base.hook, base.priority):
+    untranslated = base.priority if ends is _DROPS else min(base.priority, PRIORITY_DSTNAT - 1)
+    for packet in at_hook(ours, family, base.hook, untranslated):
         if base.type == "nat" and packet.answer:
             continue  # only the first packet of a connection meets it
-        way = _Way(Judge(packet, ours, lambda name: ruleset.sets.get((family, table, name))), base, ruleset, steps)
+        if ends is _TRANSLATES and not packet.mapped:
+            continue
+        judge = Judge(packet, ours, lambda name: ruleset.sets.get((family, table, name)))
+        way = _Way(judge, base, ruleset, steps, ends)
         way.follow()
         for rule, certain in way.found.items():
             found.setdefault(rule, []).append((certain, packet))
@@ -99,6 +123,8 @@ class _Way:
     base: Chain
     ruleset: Ruleset
     steps: list[int]
+    ends: frozenset[str] = _DROPS
+    """The verdicts that are looked for."""
     doubtful: bool = False
     found: dict[Rule | None, bool] = field(default_factory=dict)
 
@@ -106,7 +132,7 @@ class _Way:
         reached = self._devices()
         if reached.answer is Answer.NO:
             return
-        if not self._through(self.base, reached) and self.base.policy == "drop":
+        if not self._through(self.base, reached) and self.base.policy == "drop" and "drop" in self.ends:
             self._drop(None, Match(reached.answer))
 
     def _devices(self) -> Match:
@@ -123,9 +149,9 @@ class _Way:
                 raise _TooLongError
             for verdict, target, condition in _outcomes(rule, self.judge):
                 here, surely = reached.both(condition), condition.answer is Answer.YES
-                if verdict in _DROPS:
+                if verdict in self.ends:
                     self._drop(rule, here.both(UNKNOWN) if verdict == "queue" else here)
-                elif verdict in _ACCEPTS:
+                elif verdict in _ACCEPTS or verdict in _DROPS:
                     self.doubtful |= here.answer is Answer.UNKNOWN
                 elif verdict in _JUMPS:
                     ended = self._jump(chain, target, here)

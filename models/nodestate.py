@@ -1,0 +1,59 @@
+"""The state of a node as somebody sees it who asks what is wrong with it: interfaces, neighbour tables, fullness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netplumb.models.base import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """An interface of the node. `running` is one that is up and has a carrier; `rp_filter` is what holds for it, the
+    node's and its own taken together."""
+
+    name: str
+    index: int
+    up: bool = True
+    running: bool = True
+    mtu: int = 1500
+    group: int = 0
+    alias: str = ""
+    rp_filter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedAddress:
+    """An IPv6 address that the kernel does not use, since another host on the network answered for it."""
+
+    ip: IPAddress
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourTable:
+    """`entries` are those of the node that the kernel may throw away, which is what it counts against `most`;
+    `overflows` how often it found no room since the boot."""
+
+    version: int
+    entries: int
+    most: int
+    overflows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fullness:
+    """How much of something that has an end is used."""
+
+    used: int
+    most: int
+
+    def is_nearly(self, share: float) -> bool:
+        return self.most > 0 and self.used >= share * self.most
+
+    def __str__(self) -> str:
+        return f"{self.used} of {self.most}"
+
+
+NOTHING = Fullness(0, 0)
+"""Of what is not known."""

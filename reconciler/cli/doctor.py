@@ -1,0 +1,62 @@
+"""The command `netplumb doctor`. What it needs is imported when it runs, so that `netplumb --help` is quick."""
+
+# Annotations are read at import, by typer, so they are not postponed in this file.
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netplumb.reconciler.cli.config import Config, Output, with_settings
+
+if TYPE_CHECKING:
+    from netplumb.models.settings import Settings
+
+_NOTHING, _FINDINGS, _COULD_NOT_LOOK = 0, 1, 2
+_EPILOG = (
+    "Exit codes: 0 nothing found, 1 findings, 2 nothing found but not all could be looked at. Example: "
+    "netplumb doctor --skip clock -o json"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `doctor` to the application."""
+    app.command("doctor", epilog=_EPILOG)(doctor)
+
+
+@with_settings
+def doctor(
+    flags: dict[str, object],
+    config: Config = None,
+    output: Output = "table",
+    skip: Annotated[list[str] | None, typer.Option(help="A check to leave out, by name. Repeatable.")] = None,
+) -> None:
+    """Read this node and tell what hurts workloads' network, or will: what, why it matters, and what heals it.
+
+    Needs root and no daemon, and changes nothing. A daemon with flags of its own wants the same flags here.
+    """
+    settings, mistakes = _settings(flags, config)
+
+    from netplumb.reconciler.cli import findings as report
+    from netplumb.reconciler.doctor.checks import examine
+    from netplumb.reconciler.doctor.reading import read
+    from netplumb.reconciler.settings.logs import configure
+
+    configure(settings.log_format, "error")
+    facts = read(settings, mistakes)
+    findings = examine(facts, skip or ())
+    report.show(findings, facts.unread, output)
+    if findings:
+        raise typer.Exit(_FINDINGS)
+    raise typer.Exit(_COULD_NOT_LOOK if facts.unread else _NOTHING)
+
+
+def _settings(flags: dict[str, object], config: Path | None) -> "tuple[Settings, tuple[str, ...]]":
+    """The settings, or the defaults and the flags where the file is wrong: that is no reason not to look."""
+    from netplumb.models.settings import Settings
+    from netplumb.reconciler.settings import configuration
+
+    try:
+        return configuration.load(flags, config, os.environ).settings, ()
+    except configuration.ConfigurationError as error:
+        return Settings.model_validate(flags), tuple(error.lines)

@@ -1,0 +1,54 @@
+"""PURE: what is wrong, out of what was read. Each check is one function from the facts to findings; all are listed
+here, in the order in which findings are told: what is broken for all first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from netplumb.reconciler.doctor.checks import daemon, firewalls, forwarding, host, tools, uplinks, workloads
+from netplumb.reconciler.doctor.facts import Facts
+from netplumb.reconciler.doctor.findings import Finding, Severity
+
+Check = Callable[[Facts], Iterable[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    daemon.not_running,
+    daemon.settings_wrong,
+    daemon.store_lost,
+    daemon.told_by_itself,
+    daemon.not_attached,
+    daemon.not_as_desired,
+    host.kernel_lacks,
+    forwarding.switched_off,
+    forwarding.interface_forwards_nothing,
+    forwarding.set_by_files,
+    forwarding.rules_in_the_way,
+    forwarding.ipv6_switched_off,
+    uplinks.gone_or_down,
+    uplinks.no_default_route,
+    uplinks.reverse_path,
+    uplinks.refused_addresses,
+    uplinks.pool_overlaps,
+    uplinks.mtu_too_large,
+    firewalls.drops,
+    firewalls.ports_taken_elsewhere,
+    workloads.host_ports_in_use,
+    workloads.address_held_twice,
+    workloads.sysctls,
+    workloads.pools_nearly_full,
+    tools.networkd,
+    tools.network_manager,
+    tools.link_files,
+    tools.renamed,
+    tools.cni_order,
+    host.tables_nearly_full,
+    host.disk,
+    host.descriptors,
+    host.clock,
+)
+
+
+def examine(facts: Facts, skipped: Collection[str] = ()) -> list[Finding]:
+    """Every finding but those of the checks that are skipped by name: what is broken, then what may break."""
+    found = [finding for check in CHECKS for finding in check(facts) if finding.check not in skipped]
+    return sorted(found, key=lambda finding: finding.severity is Severity.RISK)

@@ -1,0 +1,116 @@
+"""PURE: the daemon itself, and what it leaves undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplumb.models.status import PlannedChange
+from netplumb.reconciler.doctor.facts import Facts
+from netplumb.reconciler.doctor.findings import Finding, broken, risk
+
+TOLD_MOST = 10
+_STOPPED = "T"
+_JUDGED_HERE = frozenset(
+    {
+        *("ForwardBlocked", "ForwardFiltered", "PoolOverlap", "ForwardingOff", "PolicyRouted", "PortsByMainTable"),
+        *("IPv6Disabled", "NodeInSync"),
+    }
+)
+"""Conditions of the daemon that other checks find for themselves."""
+
+
+def not_running(facts: Facts) -> Iterator[Finding]:
+    daemon = facts.daemon
+    why = "what is attached keeps its network, but nothing is repaired, and no workload can come or go"
+    if not daemon.process:
+        yield broken(
+            "daemon-down",
+            "no netplumb daemon runs on this node",
+            why,
+            "systemctl start netplumb; if it ends again: journalctl -u netplumb -n 20",
+        )
+    elif daemon.state == _STOPPED:
+        yield broken(
+            "daemon-down", f"the daemon (process {daemon.process}) is stopped", why, f"kill -CONT {daemon.process}"
+        )
+    elif daemon.unreachable:
+        yield broken(
+            "daemon-silent",
+            f"the daemon runs (process {daemon.process}) and does not answer on {facts.settings.socket}: "
+            f"{daemon.unreachable}",
+            "clients cannot attach or detach; if the socket is another one, name it with --socket",
+            "systemctl restart netplumb",
+        )
+
+
+def settings_wrong(facts: Facts) -> Iterator[Finding]:
+    for mistake in facts.settings_mistakes:
+        yield broken(
+            "settings",
+            mistake,
+            "the daemon does not start with such settings, and one that runs does not take them; the rest of this was "
+            "judged by the defaults",
+            "correct it, then: netplumb config show",
+        )
+
+
+def store_lost(facts: Facts) -> Iterator[Finding]:
+    if facts.store:
+        yield risk(
+            "store",
+            f"{facts.store}; {len(facts.attachments)} attachments were read from the kernel's marks",
+            "what only the store knows is lost (container ids, labels, DNS) until clients attach again",
+            "systemctl restart netplumb, which rebuilds the store from the kernel",
+        )
+
+
+def told_by_itself(facts: Facts) -> Iterator[Finding]:
+    """What only a running daemon knows: who undoes its repairs, which state files are wrong, what was rebuilt."""
+    for condition in facts.daemon.conditions:
+        if condition.status and condition.type not in _JUDGED_HERE:
+            check, heal = "condition", "netplumb status"
+            if condition.type == "Fighting":
+                check, heal = (
+                    "fought-over",
+                    "find who changes it (a file of sysctl.d, the reload of a firewall), and have it stop",
+                )
+            yield risk(
+                check,
+                f"{condition.type}: {condition.message}",
+                "the daemon says so of the node",
+                heal,
+            )
+    for condition in facts.daemon.conditions:
+        if condition.type == "NodeInSync" and not condition.status:
+            yield broken("node", condition.message, "what all workloads share is not as it should be", "netplumb plan")
+
+
+def not_attached(facts: Facts) -> Iterator[Finding]:
+    for name, phase, reason in facts.daemon.phases[:TOLD_MOST]:
+        workload, _, if_name = name.rpartition("/")
+        yield broken(
+            "not-attached",
+            f"{name} is {phase}: {reason or 'no reason was told'}",
+            "the workload has no network, or not all of it",
+            f"netplumb get {workload} --if-name {if_name}",
+        )
+    if (more := len(facts.daemon.phases) - TOLD_MOST) > 0:
+        yield broken("not-attached", f"{more} more are not attached", "they have no network", "netplumb list")
+
+
+def not_as_desired(facts: Facts) -> Iterator[Finding]:
+    """What a daemon would repair now. One that runs does so within milliseconds; so what is found then is what it
+    cannot repair, or what is being repaired."""
+    by_key: dict[str, list[PlannedChange]] = {}
+    for change in facts.differences:
+        by_key.setdefault(str(change.key) if change.key is not None else "the node", []).append(change)
+    answers = facts.daemon.process and not facts.daemon.unreachable and facts.daemon.state != _STOPPED
+    heal = "netplumb check, and the daemon's log" if answers else "start the daemon, which repairs it"
+    for name, changes in list(by_key.items())[:TOLD_MOST]:
+        told = "; ".join(f"{change.verb} {change.words}" for change in changes[:3])
+        more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
+        yield broken(
+            "not-as-desired", f"{name} is not as desired: {told}{more}", "part of its network is missing", heal
+        )
+    if (more_keys := len(by_key) - TOLD_MOST) > 0:
+        yield broken("not-as-desired", f"{more_keys} more are not as desired", "as above", heal)

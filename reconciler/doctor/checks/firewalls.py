@@ -1,0 +1,54 @@
+"""PURE: what other tables do to workloads' packets, weighed as the daemon weighs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplumb.reconciler.decide.firewalls.owners import whose
+from netplumb.reconciler.decide.firewalls.traffic import Ours
+from netplumb.reconciler.decide.firewalls.weigh import Drop, translated, weigh
+from netplumb.reconciler.decide.firewalls.words import about, remedy, where
+from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
+from netplumb.reconciler.doctor.facts import Facts
+from netplumb.reconciler.doctor.findings import Finding, broken, risk
+
+
+def ours(facts: Facts) -> Ours:
+    known = surveyed(facts.network, facts.settings.pools)
+    return Ours(facts.settings.pools, facts.attachments, facts.settings.masquerade, known.uplinks, frozenset(known.own))
+
+
+def drops(facts: Facts) -> Iterator[Finding]:
+    found, _ = weigh(facts.ruleset, ours(facts))
+    for drop in found:
+        make, verb = (broken, "drops") if drop.certain else (risk, "may drop")
+        yield make(
+            "foreign-firewall",
+            _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
+            "a packet has to pass every chain, and no rule of netplumb's can let pass what another drops",
+            _printable(remedy(drop, facts.ruleset)),
+        )
+
+
+def ports_taken_elsewhere(facts: Facts) -> Iterator[Finding]:
+    """The first chain that translates a packet is the only one; ours, of the usual priority, may come too late."""
+    for drop in translated(facts.ruleset, ours(facts), PRIORITY_DSTNAT):
+        make, verb = (broken, "takes") if drop.certain and drop.chain.priority < PRIORITY_DSTNAT else (risk, "may take")
+        yield make(
+            "port-translated-elsewhere",
+            _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} what is sent to mapped ports elsewhere"),
+            "a packet is translated once, by the first chain that wants to; the workload never sees it",
+            "map another port, or take the rule away: " + _printable(remedy(drop, facts.ruleset)),
+        )
+
+
+def _owner(drop: Drop, facts: Facts) -> str:
+    rule_chain = drop.rule.chain.name if drop.rule is not None else ""
+    owner = whose(drop.chain.id, set(facts.ruleset.chains), rule_chain)
+    return f", which is {owner}'s," if owner else ""
+
+
+def _printable(text: str) -> str:
+    """Names of others may hold any bytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,115 @@
+"""PURE: whether the node forwards, and by which tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplumb.models.base import IPNetwork
+from netplumb.reconciler.doctor.facts import Facts
+from netplumb.reconciler.doctor.findings import Finding, broken, risk
+
+_OFF = {
+    "net.ipv4.ip_forward": ("0", "1", 4),
+    "net.ipv4.conf.all.forwarding": ("0", "1", 4),
+    "net.ipv4.conf.default.forwarding": ("0", "1", 4),
+    "net.ipv6.conf.all.forwarding": ("0", "1", 6),
+    "net.ipv6.conf.all.disable_ipv6": ("1", "0", 6),
+    "net.ipv6.conf.default.disable_ipv6": ("1", "0", 6),
+    "net.ipv6.conf.lo.disable_ipv6": ("1", "0", 6),
+}
+"""Switches in files of sysctl.d: the value that hurts, the one that does not, and the family."""
+
+
+def prefixes(facts: Facts) -> list[IPNetwork]:
+    return [pool.cidr for pool in facts.settings.pools]
+
+
+def _versions(facts: Facts) -> set[int]:
+    """The families that workloads have."""
+    return {it.version for it in prefixes(facts)} | {a.version for it in facts.attachments for a in it.addresses}
+
+
+def switched_off(facts: Facts) -> Iterator[Finding]:
+    for name, version in (("net.ipv4.ip_forward", 4), ("net.ipv6.conf.all.forwarding", 6)):
+        if facts.forwarding.get(name) == "0" and version in _versions(facts) and not (version == 6 and facts.ipv6_off):
+            yield broken(
+                "forwarding-off",
+                f"the node forwards no IPv{version} packets",
+                "workloads reach the node and nobody else",
+                f"sysctl -w {name}=1; and see below who switches it off",
+            )
+
+
+def interface_forwards_nothing(facts: Facts) -> Iterator[Finding]:
+    for name in facts.around.not_forwarding:
+        yield broken(
+            "forwarding-off",
+            f"IPv4 packets that arrive by {name} are not forwarded",
+            "what comes in there reaches no workload, answers included",
+            f"sysctl -w net.ipv4.conf.{name}.forwarding=1",
+        )
+
+
+def set_by_files(facts: Facts) -> Iterator[Finding]:
+    """Of several files that set a switch the last one wins, with the next `sysctl --system`, ufw or boot."""
+    last: dict[str, tuple[str, str]] = {}
+    for path, text in facts.tools.sysctls.items():
+        for line in map(str.strip, text.splitlines()):
+            name, equals, value = line.partition("=")
+            if equals and line[0] not in "#;":
+                last[name.strip().lstrip("-").replace("/", ".")] = (value.strip(), path)
+    for name, (bad, good, version) in _OFF.items():
+        value, path = last.get(name, ("", ""))
+        if value == bad and version in _versions(facts):
+            yield risk(
+                "sysctl-file",
+                f"{path} sets {name} to {value}",
+                "the next time that it is read (at boot, by sysctl --system, by a firewall's reload) workloads lose "
+                "their network until the daemon puts it right",
+                f"set {name}={good} there",
+            )
+
+
+def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
+    own = [it.ip for it in facts.network.addresses if not it.ours]
+    pools = prefixes(facts)
+    for rule in facts.around.rules:
+        if not rule.preference and rule.may_divert(pools):
+            yield broken(
+                "policy-routing",
+                f"the routing rule `{rule}` takes traffic to workloads elsewhere",
+                "it stands first of all, so that netplumb's cannot stand before it",
+                f"ip rule del {_selector(str(rule))}, and add it with a preference of 1 or more",
+            )
+        elif rule.ends and not (rule.fwmark or rule.oif) and _is_from(rule.src, pools):
+            yield broken(
+                "policy-routing",
+                f"the routing rule `{rule}` ends what workloads send",
+                "no route is looked up behind it: the packet is dropped, or refused with an ICMP error",
+                f"ip{' -6' if rule.version == 6 else ''} rule del preference {rule.preference}",
+            )
+        if any(map(rule.answers_for, own)):
+            yield risk(
+                "policy-routing",
+                f"published ports do not follow the routing rule `{rule}`",
+                "answers go by the main table: who asks by an uplink without the default route gets none",
+                "publish the port at the address of the uplink with the default route",
+            )
+
+
+def _is_from(src: IPNetwork | None, pools: list[IPNetwork]) -> bool:
+    return src is None or any(pool.version == src.version and pool.overlaps(src) for pool in pools)
+
+
+def _selector(rule: str) -> str:
+    return rule.partition(": ")[2]
+
+
+def ipv6_switched_off(facts: Facts) -> Iterator[Finding]:
+    if facts.ipv6_off and 6 in _versions(facts):
+        yield broken(
+            "ipv6-off",
+            f"the node's loopback has IPv6 switched off by {facts.ipv6_off}",
+            "workloads have IPv4 alone",
+            "sysctl -w net.ipv6.conf.lo.disable_ipv6=0",
+        )

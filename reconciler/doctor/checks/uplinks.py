@@ -1,0 +1,154 @@
+"""PURE: the node's ways out and its own network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netplumb.models.nodestate import LinkState
+from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.decide.uplinks import is_way_out
+from netplumb.reconciler.doctor.facts import Facts
+from netplumb.reconciler.doctor.findings import Finding, broken, risk
+
+_STRICT = 1
+_LOOPBACK = 1
+_PATHS_TOLD = 5
+_CUT = "workloads reach nothing beyond this node by it, and nobody reaches them"
+
+
+def _by_index(facts: Facts) -> dict[int, LinkState]:
+    return {link.index: link for link in facts.links}
+
+
+def _ways_out(facts: Facts, version: int) -> dict[int, int]:
+    """The interfaces of the ways out of a family, each with its least metric."""
+    known = surveyed(facts.network, facts.settings.pools)
+    names = {link.name: link.index for link in facts.links}
+    indexes = {names[name] for name in known.uplinks if name in names}
+    found: dict[int, int] = {}
+    for route in facts.network.routes:
+        if is_way_out(route) and route.dst.version == version:
+            for hop in route.hops:
+                if hop.index in indexes:
+                    found[hop.index] = min(route.metric, found.get(hop.index, route.metric))
+    return found
+
+
+def _addressed(facts: Facts, version: int) -> set[int]:
+    """Interfaces of others with an address of the family."""
+    return {
+        it.index for it in facts.network.addresses if it.ip.version == version and not it.ours and it.index != _LOOPBACK
+    }
+
+
+def gone_or_down(facts: Facts) -> Iterator[Finding]:
+    links = _by_index(facts)
+    ways = {index for version in (4, 6) for index in _ways_out(facts, version)}
+    for index in sorted(ways):
+        if (link := links.get(index)) is not None and not link.running:
+            yield broken(
+                "uplink-down",
+                f"the uplink {link.name} has no carrier",
+                _CUT,
+                f"check its cable, the switch's port, or what {link.name} stands on: ip -d link show {link.name}",
+            )
+    if ways:
+        return
+    addressed = _addressed(facts, 4) | _addressed(facts, 6)
+    for index in sorted(addressed):
+        if (link := links.get(index)) is not None and not link.up:
+            heal = f"ip link set {link.name} up, and its default route again"
+            yield broken("uplink-down", f"the interface {link.name} is down", _CUT, heal)
+    if facts.links and not addressed:
+        yield broken(
+            "uplink-gone",
+            "no interface of the node has an address, but for the loopback and workloads' links",
+            "the uplink is gone, or lost its addresses: workloads reach nothing beyond this node",
+            "ip -br link; then have the node's network configured again, as by: systemctl restart systemd-networkd",
+        )
+
+
+def no_default_route(facts: Facts) -> Iterator[Finding]:
+    """Of IPv6 only where an interface has an address of it: a node may well be without."""
+    for version in (4, 6):
+        used = any(pool.version == version for pool in facts.settings.pools) or any(
+            address.version == version for it in facts.attachments for address in it.addresses
+        )
+        if used and _addressed(facts, version) and not _ways_out(facts, version):
+            flag = " -6" if version == 6 else ""
+            yield broken(
+                "no-default-route",
+                f"the node has no default route for IPv{version}",
+                "workloads reach what the node is connected to, and nothing else",
+                f"ip{flag} route add default via GATEWAY dev UPLINK; and see who should have set it",
+            )
+
+
+def reverse_path(facts: Facts) -> Iterator[Finding]:
+    """Strict filtering drops what comes in by an interface that the way back does not lead through. With one way out
+    there is no other; with several, all but the best of them are in question."""
+    links = _by_index(facts)
+    ways = _ways_out(facts, 4)
+    best = min(ways.values(), default=0)
+    plain = [rule for rule in facts.around.rules if rule.version == 4 and rule.looks_up and rule.src is not None]
+    for index in sorted(_addressed(facts, 4)):
+        link = links.get(index)
+        if link is None or link.rp_filter != _STRICT or not ways or ways.get(index) == best:
+            continue
+        if index not in ways and not plain:
+            continue  # a network of its own, whose hosts the way back leads to
+        yield broken(
+            "reverse-path-filter",
+            f"rp_filter is strict on {link.name}, and the best default route leads elsewhere",
+            "what comes in there from beyond its network is dropped without a word: published ports are not reached "
+            "by that uplink, and answers that come back by it are lost",
+            f"sysctl -w net.ipv4.conf.{link.name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter, if that is 1)",
+        )
+
+
+def refused_addresses(facts: Facts) -> Iterator[Finding]:
+    links = _by_index(facts)
+    for it in facts.refused:
+        name = links[it.index].name if it.index in links else f"link {it.index}"
+        yield broken(
+            "duplicate-address",
+            f"another host on the network of {name} has the node's address {it.ip}",
+            "the kernel does not use such an address: what should leave with it, does not",
+            f"take it from the other host, then: ip address del {it.ip} dev {name}, and add it again",
+        )
+
+
+def pool_overlaps(facts: Facts) -> Iterator[Finding]:
+    for overlap in surveyed(facts.network, facts.settings.pools).overlaps:
+        make = broken if overlap.cuts else risk
+        yield make(
+            "pool-overlap",
+            f"pool {overlap.pool} overlaps {overlap.what}",
+            "workloads with addresses of it cut that off, and a daemon that starts anew with such a pool is refused"
+            if overlap.cuts
+            else "that address is given to no workload",
+            "take another prefix for the pool, or remove it from the node",
+        )
+
+
+def mtu_too_large(facts: Facts) -> Iterator[Finding]:
+    """What the node sets by itself is the uplinks' smallest, so that a larger one was asked for."""
+    known = surveyed(facts.network, facts.settings.pools)
+    uplink, wanted = known.uplink_mtu, facts.settings.mtu
+    why = "where ICMP does not pass larger packets are lost: connections open, and hang with the first data"
+    if uplink and wanted > uplink:
+        heal = f"leave the setting mtu out, or set it to {uplink}"
+        yield risk("mtu", f"the setting mtu is {wanted}, and the uplink takes {uplink}", why, heal)
+    for it in facts.attachments:
+        if uplink and it.spec.mtu > uplink:
+            heal = f"attach {it.spec.workload_id} again with --mtu {uplink}"
+            yield risk("mtu", f"{it.key} asks for an MTU of {it.spec.mtu}, and the uplink takes {uplink}", why, heal)
+    most = wanted or uplink or 0
+    smaller = [it for it in facts.path_mtus if it.mtu < most]
+    for path in smaller[:_PATHS_TOLD]:
+        yield risk(
+            "mtu",
+            f"the way to {path.dst} takes packets of {path.mtu} bytes at most, and workloads' interfaces have {most}",
+            why,
+            f"set mtu: {path.mtu}, or for that way alone: ip route add {path.dst} via GATEWAY mtu {path.mtu}",
+        )

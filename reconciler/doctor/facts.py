@@ -1,0 +1,110 @@
+"""All that is known of the node when it is judged: read once, frozen, and nothing is asked for again.
+
+A part that could not be read has its empty value, which no check finds fault with, and a line in `unread`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.base import IPAddress
+from netplumb.models.network import Surroundings
+from netplumb.models.nodenetwork import NetworkFacts
+from netplumb.models.nodestate import NOTHING, Fullness, LinkState, NeighbourTable, RefusedAddress
+from netplumb.models.settings import Settings
+from netplumb.models.sockets import Listener
+from netplumb.models.status import Condition, PlannedChange
+from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonFacts:
+    """`process` holds the node's lock, 0 where nobody does; `state` is the letter that proc_pid_stat(5) has for it.
+    `unreachable` is why its socket does not answer. The rest it told itself: `phases` are attachments that are not
+    attached, each with the reason."""
+
+    process: int = 0
+    state: str = ""
+    unreachable: str = ""
+    conditions: tuple[Condition, ...] = ()
+    phases: tuple[tuple[str, str, str], ...] = ()
+    descriptors: Fullness = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFacts:
+    """What other tools on the node were told. `running` are the processes in the node's namespace, by name; `files` are
+    the texts of their settings, by path, in the order in which they are read."""
+
+    running: frozenset[str] = frozenset()
+    networkd: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    network_manager: Mapping[str, str] = field(default_factory=dict)
+    udev_leaves_veths: bool = True
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    cni: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadFacts:
+    """What is inside of a workload's namespace. `sysctls` are those that its wish states and some that matter to all;
+    `found` is False where there is none at the recorded path."""
+
+    name: str
+    found: bool = True
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the machine has left. `lacking` are features that its kernel was built without, or modules that cannot be
+    loaded. `clock_unset` is how many seconds the clock is behind the youngest thing that netplumb wrote."""
+
+    lacking: tuple[str, ...] = ()
+    modules_gone: str = ""
+    conntrack: Fullness = NOTHING
+    conntrack_drops: int = 0
+    inotify: Fullness = NOTHING
+    files: Fullness = NOTHING
+    disk: Fullness = NOTHING
+    inodes: Fullness = NOTHING
+    disk_read_only: bool = False
+    clock_unsynchronised: bool = False
+    clock_behind_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtu:
+    """A destination that the node found to take no larger packets."""
+
+    dst: IPAddress
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    settings: Settings = field(default_factory=Settings)
+    settings_mistakes: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    store: str = ""
+    """Where it is what could not be read of desired state; the attachments are then those that the kernel's marks tell
+    of."""
+    daemon: DaemonFacts = DaemonFacts()
+    network: NetworkFacts = field(default_factory=NetworkFacts)
+    links: tuple[LinkState, ...] = ()
+    refused: tuple[RefusedAddress, ...] = ()
+    neighbours: tuple[NeighbourTable, ...] = ()
+    path_mtus: tuple[PathMtu, ...] = ()
+    around: Surroundings = field(default_factory=Surroundings)
+    forwarding: Mapping[str, str] = field(default_factory=dict)
+    ipv6_off: str = ""
+    ruleset: Ruleset = field(default_factory=Ruleset)
+    listeners: tuple[Listener, ...] = ()
+    differences: tuple[PlannedChange, ...] = ()
+    tools: ToolFacts = ToolFacts()
+    workloads: tuple[WorkloadFacts, ...] = ()
+    host: HostFacts = HostFacts()
+    unread: tuple[str, ...] = ()

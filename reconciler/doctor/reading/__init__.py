@@ -1,0 +1,89 @@
+"""The doctor's edge: reads all that is judged, once. What cannot be read is told and is no reason to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from netplumb.models.errors import NetplumbError
+from netplumb.models.network import Node, Surroundings
+from netplumb.models.nodenetwork import NetworkFacts
+from netplumb.models.nodestate import LinkState
+from netplumb.models.settings import Settings
+from netplumb.models.status import PlannedChange
+from netplumb.reconciler.converge.surroundings import read_surroundings
+from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
+from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
+from netplumb.reconciler.doctor.reading import daemon, desired, host, node, tools, workloads
+from netplumb.reconciler.kernel import linkstates
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.nodenetwork import read_network
+
+_T = TypeVar("_T")
+_NO_LINKS: tuple[LinkState, ...] = ()
+_UNCOMPARED: tuple[Node, tuple[PlannedChange, ...]] = (Node(), ())
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Reads part by part, and keeps what could not be read."""
+
+    unread: list[str] = field(default_factory=list)
+
+    def read(self, what: str, read: Callable[[], _T], otherwise: _T) -> _T:
+        """Whoever is woken at night is not helped by a traceback: a mistake of ours in one part is told as such."""
+        try:
+            return read()
+        except (NetplumbError, OSError) as error:
+            self.unread.append(f"{what}: {error}")
+        except Exception as error:
+            self.unread.append(f"{what}: internal error: {error!r}")
+        return otherwise
+
+
+def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
+    """Called in the node's namespace. Takes as long as the slowest part, which is a daemon that does not answer."""
+    parts = _Parts()
+    wanted = parts.read(
+        "desired state", lambda: desired.read_wanted(settings.data_dir, settings.pools), desired.Wanted()
+    )
+    network = parts.read("the node's addresses and routes", read_network, NetworkFacts())
+    known = surveyed(network, settings.pools)
+    links = parts.read("the node's interfaces", lambda: _in_channel(linkstates.read_links), _NO_LINKS)
+    ruleset, unread_tables = parts.read("other firewalls", node.read_ruleset, (Ruleset(), list[str]()))
+    told = parts.read("the daemon", lambda: daemon.read_daemon(settings.socket), DaemonFacts())
+    rendered, differences = _UNCOMPARED
+    if told.process or wanted.attachments:  # else nobody wants anything of this node
+        rendered, differences = parts.read(
+            "the difference from desired state", lambda: node.read_differences(settings, wanted, known), _UNCOMPARED
+        )
+    parts.unread += unread_tables
+    return Facts(
+        settings=settings,
+        settings_mistakes=tuple(mistakes),
+        attachments=wanted.attachments,
+        store=wanted.trouble,
+        daemon=told,
+        network=network,
+        links=links,
+        refused=parts.read("refused addresses", lambda: _in_channel(linkstates.read_refused), ()),
+        neighbours=parts.read("neighbour tables", lambda: _in_channel(linkstates.read_neighbour_tables), ()),
+        path_mtus=parts.read("path MTUs", node.read_path_mtus, ()),
+        around=parts.read("what others set up", lambda: _in_channel(read_surroundings), Surroundings()),
+        forwarding=parts.read("forwarding", node.read_forwarding, {}),
+        ipv6_off=rendered.ipv6_switch if not rendered.ipv6 else "",
+        ruleset=ruleset,
+        listeners=parts.read("listening sockets", lambda: node.read_listeners(wanted), ()),
+        differences=differences,
+        tools=parts.read("other tools' settings", tools.read_tools, ToolFacts()),
+        workloads=parts.read("workloads' namespaces", lambda: workloads.read_workloads(wanted.attachments), ()),
+        host=parts.read("the machine", lambda: host.read_host(settings.data_dir, wanted.made_at), HostFacts()),
+        unread=tuple(parts.unread),
+    )
+
+
+def _in_channel(read: Callable[[Channel], _T]) -> _T:
+    with Channel() as channel:
+        return read(channel)

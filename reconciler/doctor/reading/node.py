@@ -1,0 +1,125 @@
+"""The node's network, and how it differs from what is wanted; with the reconciler's own eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from ipaddress import ip_address
+from struct import unpack_from
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.kernel import kind_of
+from netplumb.models.network import Node
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.ports import Protocol
+from netplumb.models.settings import Settings
+from netplumb.models.sockets import Listener
+from netplumb.models.status import PlannedChange
+from netplumb.reconciler.converge.attachment import preview
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
+from netplumb.reconciler.decide.listeners import ranges
+from netplumb.reconciler.decide.plan import Plan
+from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.doctor.facts import PathMtu
+from netplumb.reconciler.doctor.reading.desired import Wanted
+from netplumb.reconciler.kernel import foreigntables, iptables, sysctls
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Bound, Channel
+from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.processes import openers
+from netplumb.reconciler.kernel.sockdiag import RANGES_MAX, SockDiag
+from netplumb.reconciler.kernel.wire import attributes
+from netplumb.reconciler.loop.node import NodeWish
+
+PATHS_MOST = 1000
+_SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+
+
+def read_forwarding() -> Mapping[str, str]:
+    """By the name of the switch, as sysctl has it; those that this kernel lacks are missing."""
+    found = {name.replace("/", "."): sysctls.read(name) for name in _SWITCHES}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read_ruleset() -> tuple[Ruleset, list[str]]:
+    """What other tables hold, iptables-legacy's too, and what of it was too much to be read. Raises StepError."""
+    nftables, (legacy, unread) = foreigntables.read(), iptables.read()
+    return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
+
+
+def read_path_mtus() -> tuple[PathMtu, ...]:
+    """What the kernel remembers of destinations that took no larger packets: `ip route show cache`."""
+    found = []
+    for family in (rt.AF_INET, rt.AF_INET6):
+        body = rt.RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, rt.RTM_F_CLONED)
+        with Channel() as channel:
+            for _, message in channel.dump_at_most(rt.RTM_GETROUTE, body, Bound(PATHS_MOST))[0]:
+                told = attributes(message, rt.RTMSG.size)
+                metrics = attributes(told.get(rt.RTA_METRICS, b""))
+                if rt.RTA_DST in told and rt.RTAX_MTU in metrics:
+                    (mtu,) = unpack_from("=I", metrics[rt.RTAX_MTU])
+                    found.append(PathMtu(ip_address(bytes(told[rt.RTA_DST])), mtu))
+    return tuple(found)
+
+
+def read_listeners(wanted: Wanted) -> tuple[Listener, ...]:
+    """Sockets of the node's processes at ports that lead to workloads."""
+    ports: dict[Protocol, set[int]] = {}
+    for mapping in (mapping for it in wanted.attachments for mapping in it.spec.port_mappings):
+        ports.setdefault(mapping.protocol, set()).update(range(mapping.host_port, mapping.last_host_port + 1))
+    with ExitStack() as stack:
+        diag = SockDiag()
+        stack.callback(diag.close)
+        found = [
+            listener
+            for protocol, numbers in ports.items()
+            for listener in diag.listeners(protocol, ranges(numbers, RANGES_MAX))
+            if listener.port in numbers
+        ]
+    processes = openers([it.inode for it in found])
+    return tuple(replace(it, process=processes.get(it.inode)) for it in found)
+
+
+def node_of(settings: Settings, wanted: Wanted, known: NodeNetwork) -> Node:
+    """What the daemon would render by, less what it reads of the kernel when it compares."""
+    return Node(
+        node_addresses=wanted.node_addresses(settings.pools),
+        masquerade=settings.masquerade,
+        mtu=settings.mtu or known.uplink_mtu or wanted.mtu or Node().mtu,
+        isolate_node=settings.isolate_node,
+        isolate_workloads=settings.isolate_workloads,
+        workload_prefixes=wanted.prefixes(settings.pools),
+        sources=known.sources,
+    )
+
+
+def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> tuple[Node, tuple[PlannedChange, ...]]:
+    """What a daemon would change now, of the node and of each attachment, and what it would know of the node. Changes
+    nothing. Raises StepError."""
+    with ExitStack() as stack:
+        nftables = Nftables()
+        stack.callback(nftables.close)
+        kernel = LinuxKernel(nftables)
+        stack.callback(kernel.close)
+        wish = NodeWish(
+            node_of(settings, wanted, known),
+            lambda: [element for it in wanted.attachments for element in render_elements(it)],
+            wanted.left_alone,
+            may_remove=False,
+        )
+        node, planned = wish.compared(kernel)
+        changes = [*_changes(None, planned)]
+        for record in wanted.attachments:
+            if not record.removing:
+                changes += _changes(record.key, preview(record, node, kernel))
+        return node, tuple(changes)
+
+
+def _changes(key: AttachmentKey | None, made: Plan | None) -> Sequence[PlannedChange]:
+    steps = made.steps if made is not None else ()
+    return [
+        PlannedChange(key, step.verb.value, kind_of(step.thing), str(step).removeprefix(f"{step.verb.value} "))
+        for step in steps
+    ]

@@ -1,0 +1,408 @@
+"""The doctor finds what was broken, says how to heal it, and finds nothing when it is healed. Each fault is made in the
+kernel, or where the tool in question keeps its settings."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.linkstates import read_neighbour_tables
+from tests import namespaces
+from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost, StartDaemon
+from tests.e2e.daemons import Daemon
+from tests.e2e.doctors import Said, descriptors, doctor, run, said_by_command, settings_of
+from tests.e2e.hosts import Host, kernel_state
+from tests.e2e.test_fighting import fighting
+from tests.e2e.test_host_ports import process
+from tests.e2e.waiting import until
+from tests.e2e.wishes import attach
+
+PORT = 8080
+NEIGHBOURS_MOST = int(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").read_text())
+
+
+@pytest.fixture
+async def attached(client: AsyncClient, web: Host) -> Host:
+    """A workload with a mapped port."""
+    await client.attach(attach(web, ports=(f"{PORT}:80",)))
+    return web
+
+
+async def test_a_healthy_node_has_no_finding(daemon: Daemon, attached: Host, node: Host) -> None:
+    """It exits 0, and nothing is as much as touched."""
+    before, ruleset, files = kernel_state(node, attached), node.ruleset(), written_at(daemon)
+    assert said_by_command(daemon) == (0, Said([], []))
+    assert run(daemon, "doctor", *settings_of(daemon)).stdout == "Nothing found.\n"
+    assert kernel_state(node, attached) == before
+    assert node.ruleset() == ruleset
+    assert written_at(daemon) == files
+
+
+def written_at(daemon: Daemon) -> dict[Path, int]:
+    """The store's files and when they were last written, less the memory file that its readers share."""
+    return {it: it.stat().st_mtime_ns for it in daemon.data_dir.iterdir() if not it.name.endswith("-shm")}
+
+
+async def test_findings_are_told_to_people_and_to_scripts(daemon: Daemon, attached: Host, node: Host) -> None:
+    """It exits 1. The command that heals stands on a line of its own."""
+    node.ip("route del default")
+    status, said = said_by_command(daemon)
+    assert status == 1
+    finding = said.one("no-default-route", "IPv4")
+    done = run(daemon, "doctor", *settings_of(daemon))
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert f"BROKEN  no-default-route: {finding['what']}" in lines
+    assert f"  heal: {finding['heal']}" in lines
+    assert lines[-1] == "1 found: 1 broken, 0 at risk."
+    assert run(daemon, "doctor", *settings_of(daemon), "--skip=no-default-route").returncode == 0
+
+
+FIREWALLD = "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy drop; }; }"
+ELSEWHERE = (
+    "table ip theirs { chain pre { type nat hook prerouting priority -150; tcp dport 8080 dnat to 192.0.2.77; }; }"
+)
+NODE_FAULTS = {
+    "foreign-firewall": (
+        "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -P FORWARD DROP",
+        "ip filter FORWARD (policy drop), which is Docker's, drops what workloads send out",
+    ),
+    "foreign-firewall by ufw": (
+        "iptables -N ufw-reject; iptables -A ufw-reject -j DROP; iptables -A FORWARD -j ufw-reject",
+        "in chain ufw-reject",
+    ),
+    "foreign-firewall by firewalld": (f"nft '{FIREWALLD}'", "which is firewalld's"),
+    "port-translated-elsewhere": (f"nft '{ELSEWHERE}'", "takes what is sent to mapped ports elsewhere"),
+    "uplink-down": (f"ip link set {UPLINK} down", f"interface {UPLINK} is down"),
+    "uplink-gone": (f"ip link del {UPLINK}", "no interface of the node has an address"),
+    "no-default-route": ("ip route del default", "no default route for IPv4"),
+    "no-default-route of IPv6": ("ip -6 route del default", "no default route for IPv6"),
+    "forwarding-off by an interface": (f"sysctl -w net.ipv4.conf.{UPLINK}.forwarding=0", f"arrive by {UPLINK}"),
+    "pool-overlap": ("ip route add 10.213.0.128/26 via 192.0.2.2", "10.213.0.0/24 overlaps the node's route"),
+    "policy-routing": (
+        "ip rule add from 10.213.0.0/24 preference 900 prohibit",
+        "from 10.213.0.0/24` ends what workloads send",
+    ),
+    "address-taken": (f"ip address add {{web}} dev {UPLINK}", "which is the node's own"),
+}
+
+
+@pytest.mark.parametrize("fault", NODE_FAULTS)
+async def test_a_fault_of_the_node_is_found(daemon: Daemon, attached: Host, node: Host, fault: str) -> None:
+    """With its cause, in words that name the object."""
+    check = fault.partition(" ")[0]
+    lines, words = NODE_FAULTS[fault]
+    (address,) = [it for it in attached.addresses("eth0") if ":" not in it]
+    assert not doctor(daemon).of(check)
+    node.run(f'sh -c "{lines.replace("{web}", address)}"')
+    said = doctor(daemon)
+    assert any(words in it["what"] for it in said.of(check)), said
+
+
+@pytest.mark.parametrize("fault", ["foreign-firewall", "foreign-firewall by ufw", "no-default-route", "policy-routing"])
+async def test_what_heals_a_fault_heals_it(daemon: Daemon, attached: Host, node: Host, fault: str) -> None:
+    """The command does it, where it can be known to the last word."""
+    check = fault.partition(" ")[0]
+    node.run(f'sh -c "{NODE_FAULTS[fault][0]}"')
+    for finding in doctor(daemon).of(check):
+        heal = finding["heal"].replace("GATEWAY", OUTSIDE_V4).replace("UPLINK", UPLINK).partition("; and see")[0]
+        node.run(f'sh -c "{heal}"')
+    assert not doctor(daemon).of(check)
+
+
+async def test_an_uplink_without_a_carrier(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    outside.ip("link set eth0 down")
+    await until(lambda: "NO-CARRIER" in node.link(UPLINK)["flags"], "the carrier is lost")
+    doctor(daemon).one("uplink-down", f"the uplink {UPLINK} has no carrier")
+
+
+async def test_a_duplicate_address_that_the_kernel_found(daemon: Daemon, node: Host, outside: Host) -> None:
+    outside.ip("address add 2001:db8::66/64 dev eth0 nodad")
+    node.ip(f"address add 2001:db8::66/64 dev {UPLINK}")
+
+    def failed() -> bool:
+        (link,) = node.ip(f"address show dev {UPLINK}")
+        return any(it.get("dadfailed") for it in link["addr_info"])
+
+    await until(failed, "the kernel finds the duplicate", within_s=10)
+    doctor(daemon).one("duplicate-address", "2001:db8::66", UPLINK)
+
+
+async def test_strict_reverse_path_filtering_on_a_second_uplink(
+    daemon: Daemon, node: Host, make_host: MakeHost
+) -> None:
+    """On the first it is harmless, and so it is not told of."""
+    beyond = make_host("beyond")
+    node.ip("link add up1 type veth peer name eth0 netns beyond")
+    beyond.ip("link set eth0 up")
+    node.ip("link set up1 up")
+    node.ip("address add 198.51.100.1/24 dev up1")
+    node.ip("route add default via 198.51.100.2 dev up1 metric 100")
+    node.set_sysctl(f"net/ipv4/conf/{UPLINK}/rp_filter", "1")
+    assert not doctor(daemon).of("reverse-path-filter")
+    node.set_sysctl("net/ipv4/conf/up1/rp_filter", "1")
+    doctor(daemon).one("reverse-path-filter", "strict on up1")
+
+
+async def test_a_path_that_takes_less(
+    start_daemon: StartDaemon, node: Host, outside: Host, make_host: MakeHost
+) -> None:
+    """As the node found out with a packet of its own; and a setting that the uplink cannot keep."""
+    farther = make_host("farther")
+    outside.ip("link add far type veth peer name eth0 netns farther")
+    for host, link, address in ((outside, "far", "203.0.113.1/24"), (farther, "eth0", "203.0.113.7/24")):
+        host.ip(f"link set {link} mtu 1400 up")
+        host.ip(f"address add {address} dev {link}")
+    farther.ip("route add default via 203.0.113.1")
+    outside.set_sysctl("net/ipv4/ip_forward", "1")
+    daemon = await start_daemon(flags="--mtu 1600")
+    said = doctor(daemon, mtu=1600)
+    said.one("mtu", "the setting mtu is 1600", "takes 1500")
+
+    def found_out() -> bool:
+        node.run("ping -c 1 -W 1 -M do -s 1472 203.0.113.7", ok=False)
+        return "mtu 1400" in node.run("ip route show cache")
+
+    await until(found_out, "the node is told of the smaller MTU", within_s=10)
+    doctor(daemon, mtu=1600).one("mtu", "the way to 203.0.113.7 takes packets of 1400 bytes")
+
+
+async def test_a_process_on_a_mapped_port(daemon: Daemon, attached: Host, node: Host) -> None:
+    with process(node, "tcp", "0.0.0.0") as pid:
+        doctor(daemon).one("host-port-in-use", f"tcp port {PORT}", f"process {pid}", "web/eth0")
+
+
+async def test_parameters_of_a_workload(daemon: Daemon, client: AsyncClient, web: Host) -> None:
+    await client.attach(attach(web, sysctls={"net.core.somaxconn": "512"}))
+    daemon.pause()
+    web.set_sysctl("net/core/somaxconn", "64")
+    web.set_sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+    said = doctor(daemon)
+    said.one("workload-sysctl", "net.core.somaxconn=512 and has 64")
+    said.one("workload-sysctl", "IPv6 switched off inside")
+    daemon.resume()
+
+
+async def test_a_pool_that_is_nearly_given_out(start_daemon: StartDaemon, make_host: MakeHost) -> None:
+    daemon = await start_daemon(pools=("10.213.0.0/29",))
+    async with daemon.client() as client:
+        for number in range(4):
+            await client.attach(attach(make_host(f"w{number}")))
+        assert not doctor(daemon).of("pool-nearly-full")
+        await client.attach(attach(make_host("last")))
+        doctor(daemon).one("pool-nearly-full", "10.213.0.0/29", "5 of 5")
+
+
+# The daemon itself.
+
+
+async def test_a_daemon_that_is_down(daemon: Daemon, attached: Host, node: Host) -> None:
+    """It is the first that is said, and everything else is looked at all the same: what is missing is named."""
+    daemon.kill9()
+    attached.ip("route del default")
+    said = doctor(daemon)
+    assert said.findings[0]["check"] == "daemon-down"
+    said.one("not-as-desired", "web/eth0", "+ route default via 169.254.77.1")
+    assert not said.unread
+
+
+async def test_a_daemon_that_is_down_and_its_store_lost(daemon: Daemon, attached: Host) -> None:
+    """Desired state is read from the kernel's marks then."""
+    daemon.terminate()
+    for path in daemon.data_dir.glob("netplumb.db*"):
+        path.unlink()
+    attached.ip("route del default")
+    said = doctor(daemon)
+    said.one("store", "is missing", "1 attachments")
+    said.one("not-as-desired", "web/eth0", "+ route default via 169.254.77.1")
+    assert not list(daemon.data_dir.glob("netplumb.db*")), "none is made"
+
+
+async def test_a_daemon_that_is_stopped(daemon: Daemon) -> None:
+    daemon.pause()
+    doctor(daemon).one("daemon-down", f"process {daemon.process.pid}", "is stopped")
+    daemon.resume()
+
+
+async def test_settings_that_are_wrong(daemon: Daemon) -> None:
+    """They are told, and the rest is looked at by the defaults."""
+    daemon.config.write_text('{"pools": ["10.213.0.0/24"], "mtu": "much"}')
+    status, said = said_by_command(daemon)
+    assert status == 1
+    said.one("settings", "mtu")
+    assert not said.of("daemon-down")
+
+
+async def test_what_only_the_daemon_knows(daemon: Daemon, client: AsyncClient) -> None:
+    """Such as a state file that it cannot read."""
+    (daemon.state_files / "web.yaml").write_text("kind: Attachment\nworkload: web\n")
+
+    async def told() -> bool:
+        return any("web.yaml" in it.message for it in (await client.status()).conditions)
+
+    await until(told, "the daemon says so", within_s=10)
+    assert "web.yaml" in doctor(daemon).one("condition")["what"]
+
+
+async def test_an_attachment_that_cannot_be(daemon: Daemon, client: AsyncClient) -> None:
+    (daemon.state_files / "db.yaml").write_text("kind: Attachment\nworkload_id: db\nnetns: {name: nowhere}\n")
+
+    async def pending() -> bool:
+        return any([it.phase == "Pending" async for it in client.list()])
+
+    await until(pending, "it waits for its namespace", within_s=10)
+    doctor(daemon).one("not-attached", "db/eth0 is Pending", "nowhere")
+
+
+# Other tools, by the files that they read.
+
+
+@contextmanager
+def written(path: Path, text: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+@contextmanager
+def playing(node: Host, directory: Path, name: str) -> Iterator[None]:
+    """A process of the node that is called so."""
+    program = directory / name
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen(node.command(str(program), "600")) as started:
+        try:
+            comm = Path(f"/proc/{started.pid}/comm")
+            while comm.read_text().strip() != name[:15]:
+                pass  # nsenter becomes it
+            yield
+        finally:
+            started.kill()
+
+
+async def test_systemd_networkd(daemon: Daemon, attached: Host, node: Host, directory: Path) -> None:
+    """It removes routes and rules that are not its own unless told not to, and takes links that its files match."""
+    with playing(node, directory, "systemd-networkd"):
+        assert len(doctor(daemon).of("networkd-foreign")) == 2
+        no = "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
+        with written(Path("/run/systemd/networkd.conf.d/netplumb.conf"), no):
+            assert not doctor(daemon).findings
+            with written(Path("/run/systemd/network/20-all.network"), "[Match]\nType=ether\n[Network]\nDHCP=yes\n"):
+                doctor(daemon).one("networkd-claims", "/run/systemd/network/20-all.network")
+                unmanaged = "[Match]\nName=np*\n[Link]\nUnmanaged=yes\n"
+                with written(Path("/run/systemd/network/00-netplumb.network"), unmanaged):
+                    assert not doctor(daemon).findings
+
+
+async def test_network_manager(daemon: Daemon, attached: Host, node: Host, directory: Path) -> None:
+    with playing(node, directory, "NetworkManager"):
+        doctor(daemon).one("networkmanager-claims")
+        left = "[keyfile]\nunmanaged-devices=interface-name:docker0;interface-name:np*\n"
+        with written(Path("/run/NetworkManager/conf.d/netplumb.conf"), left):
+            assert not doctor(daemon).findings
+        rule = 'ENV{ID_NET_DRIVER}=="veth", ENV{NM_UNMANAGED}="1"\n'
+        with written(Path("/run/udev/rules.d/85-nm-unmanaged.rules"), rule):
+            assert not doctor(daemon).findings
+
+
+async def test_udev(daemon: Daemon, attached: Host, node: Host) -> None:
+    """A file that sets workloads' links is told of, and so is a link that was renamed."""
+    with written(Path("/run/systemd/network/10-mtu.link"), "[Match]\nDriver=veth\n[Link]\nMTUBytes=9000\n"):
+        doctor(daemon).one("udev-renames", "/run/systemd/network/10-mtu.link", "MTUBytes")
+    (name,) = [name for name in node.links() if name.startswith("np")]
+    daemon.pause()
+    node.ip(f"link set {name} down name ens7")
+    doctor(daemon).one("udev-renames", "web is called ens7")
+    daemon.resume()
+
+
+async def test_a_file_that_switches_forwarding_off(daemon: Daemon) -> None:
+    """The last one wins."""
+    with written(Path("/run/sysctl.d/90-router.conf"), "# hardening\nnet.ipv4.ip_forward = 0\n"):
+        doctor(daemon).one("sysctl-file", "/run/sysctl.d/90-router.conf sets net.ipv4.ip_forward to 0")
+        with written(Path("/run/sysctl.d/99-netplumb.conf"), "net/ipv4/ip_forward=1\n"):
+            assert not doctor(daemon).findings
+
+
+async def test_forwarding_that_is_off_and_fought_over(
+    daemon: Daemon, client: AsyncClient, attached: Host, node: Host
+) -> None:
+    """Off is seen while nobody repairs it; who undoes each repair is told of by the daemon."""
+    daemon.pause()
+    node.set_sysctl("net/ipv4/ip_forward", "0")
+    doctor(daemon).one("forwarding-off", "no IPv4 packets")
+    daemon.resume()
+    with fighting(node, "sysctl", "net/ipv4/ip_forward", "0"):
+
+        async def fought() -> bool:
+            return any(it.type == "Fighting" for it in (await client.status()).conditions)
+
+        await until(fought, "the daemon sees that somebody undoes it", within_s=30)
+        assert "ip_forward" in doctor(daemon).one("fought-over")["what"]
+
+
+# The machine.
+
+
+async def test_a_disk_that_is_full(daemon: Daemon, node: Host, directory: Path) -> None:
+    place = directory / "small"
+    place.mkdir()
+    node.run(f"mount -t tmpfs -o size=1m small {place}")
+    try:
+        assert not doctor(daemon, data_dir=place, skip=("clock",)).of("disk")
+        (place / "filler").write_bytes(bytes(1020 << 10))
+        doctor(daemon, data_dir=place, skip=("clock",)).one("disk", "full")
+        with namespaces.read_only(place):
+            doctor(daemon, data_dir=place, skip=("clock",)).one("disk", "read-only")
+    finally:
+        namespaces.unmount(place)
+
+
+async def test_descriptors_of_the_daemon(daemon: Daemon) -> None:
+    assert not doctor(daemon, skip=("clock",)).of("descriptors")
+    used = descriptors(daemon.process.pid)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (used + 4, used + 4))
+    doctor(daemon, skip=("clock",)).one("descriptors", "the daemon has", f"of {used + 4} file descriptors")
+
+
+async def test_the_neighbour_table(daemon: Daemon, node: Host, directory: Path) -> None:
+    """Entries that the kernel may throw away count, ours are none of them."""
+    batch = directory / "neighbours"
+    lines = (f"neigh add 192.0.2.{n} lladdr 02:00:00:00:00:{n:02x} dev {UPLINK} nud stale\n" for n in range(10, 250))
+    batch.write_text("".join(lines))
+    node.run(f"ip -batch {batch}")
+    with node.enter(), Channel() as channel:
+        tables = {it.version: it for it in read_neighbour_tables(channel)}
+    assert tables[4].entries >= 240
+    assert tables[4].most == NEIGHBOURS_MOST
+
+
+async def test_what_the_kernel_was_built_without(daemon: Daemon, node: Host, directory: Path) -> None:
+    config = directory / "config"
+    built = node.run("zcat /proc/config.gz")
+    config.write_text(built.replace("CONFIG_IFB=y", "# CONFIG_IFB is not set"))
+    place = Path("/proc/config.gz")
+    namespaces.mount(str(config), place, "none", namespaces.MS_BIND)
+    try:
+        doctor(daemon).one("kernel-module", "the kernel lacks CONFIG_IFB")
+    finally:
+        namespaces.unmount(place)
+
+
+async def test_what_cannot_be_looked_at(daemon: Daemon) -> None:
+    """Without rights there is nothing to be said of the ruleset; it exits with another status than for a sound node."""
+    done = run(
+        daemon, "doctor", *settings_of(daemon), rights=("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
+    )
+    assert "not looked at: other firewalls" in done.stdout
+    assert done.returncode == 2, done
