@@ -89,6 +89,18 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
+class Families:
+    """Which address families can be rendered for one attachment, and the switch by which IPv6 is off."""
+
+    v4: bool = True
+    v6: bool = True
+    switch: str = field(default="", compare=False)
+
+    def has(self, address: IPAddress) -> bool:
+        return self.v4 if address.version == 4 else self.v6
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """What rendering must know of the node: switches from the settings, and facts read from the kernel.
 
@@ -112,14 +124,11 @@ class Node:
     around: Surroundings = field(default_factory=Surroundings, compare=False)
     sources: tuple[Source, ...] = field(default=(), compare=False)
 
-
-@dataclass(frozen=True, slots=True)
-class Families:
-    """Which address families can be rendered for one attachment, and the switch by which IPv6 is off."""
-
-    v4: bool = True
-    v6: bool = True
-    switch: str = field(default="", compare=False)
-
-    def has(self, address: IPAddress) -> bool:
-        return self.v4 if address.version == 4 else self.v6
+    @property
+    def families_of_new_links(self) -> Families:
+        """What a new attachment can have, as far as the node tells."""
+        if not self.ipv6:
+            return Families(v6=False, switch=f"{self.ipv6_switch} on the node")
+        if not self.ipv6_for_new_links:
+            return Families(v6=False, switch="net.ipv6.conf.default.disable_ipv6 on the node")
+        return Families()

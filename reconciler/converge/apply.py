@@ -108,7 +108,7 @@ class _Run:
         self.applied.made = made
         self._indexes[(Scope.NODE, node.name)] = made.index
         self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
-        for switch in _ipv6_switches(node, made):
+        for switch in ipv6_switches(node, made):
             self._write(step, switch)
 
     def create_ifb(self, step: Step, link: Link) -> None:
@@ -127,7 +127,7 @@ class _Run:
         if isinstance(thing, Link):
             if not isinstance(observed, Link):
                 return None
-            for switch in _ipv6_switches(thing, observed):
+            for switch in ipv6_switches(thing, observed):
                 self._write(step, switch)
             return encode.change_link(thing, observed)
         if isinstance(thing, Rule):
@@ -218,7 +218,7 @@ def _rule_requests(step: Step, rule: Rule) -> list[Request]:
     return encode.add_rule(rule)
 
 
-def _ipv6_switches(desired: Link, observed: Link) -> Iterator[Sysctl]:
+def ipv6_switches(desired: Link, observed: Link) -> Iterator[Sysctl]:
     """Those of the node's end that are to be on and are not; netlink cannot set them."""
     for name, wanted, there in (
         ("proxy_ndp", desired.proxy_ndp, observed.proxy_ndp),
@@ -258,11 +258,11 @@ def apply(
             run.step(step)
     run.flush()
     if run.applied.made is not None:
-        _carry_at_once(node, run.applied.made)
+        carry_at_once(node, run.applied.made)
     return run.applied
 
 
-def _carry_at_once(node: Channel, made: Link) -> None:
+def carry_at_once(node: Channel, made: Link) -> None:
     """Makes the end that came up first carry packets now. It got its carrier when the other end came up, and would
     drop what it is given until the kernel's link watch has its turn, milliseconds later; since Linux 6.8 a read of
     the link does not answer before that is done."""

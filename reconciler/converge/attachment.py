@@ -19,13 +19,13 @@ from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError
 from netplumb.models.kernel import KernelObject, Link, Scope, Step
-from netplumb.models.naming import alias_of
+from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
 from netplumb.reconciler.decide.chains import followed
-from netplumb.reconciler.decide.plan import Plan, plan
+from netplumb.reconciler.decide.plan import Plan, place_in_plan, plan
 from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
@@ -50,6 +50,9 @@ class Kernel(Protocol):
         snapshot: NodeSnapshot | None,
         node_ipv6: bool,
     ) -> Observed: ...
+    def make_new(
+        self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
+    ) -> Link | None: ...
     def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied: ...
 
 
@@ -64,13 +67,15 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace."""
+    """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace. What
+    `is_new` was never looked at, so that most likely there is nothing of it."""
 
     attachment: Attachment
     node: Node
     hint_indexes: Sequence[int] = ()
     snapshot: NodeSnapshot | None = None
     may_block: bool = True
+    is_new: bool = False
 
 
 @dataclass(slots=True)
@@ -168,6 +173,8 @@ def _create(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
 def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: Outcome) -> None:
     attachment = work.attachment
     elements = tuple(render_elements(attachment))
+    if work.is_new and namespace is not None and _made_new(work, kernel, namespace, elements, outcome):
+        return
     snapshot = work.snapshot
     for _ in range(_ROUNDS):
         observed, made = _observe_and_plan(work, kernel, namespace, elements, snapshot, outcome)
@@ -191,6 +198,20 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
             outcome.node_link = applied.made
             return
         snapshot = None
+
+
+def _made_new(
+    work: Work, kernel: Kernel, namespace: Namespace, elements: Sequence[NftElement], outcome: Outcome
+) -> bool:
+    """Whether all of it was made without a look; if not, an ordinary pass has to follow."""
+    attachment, node = work.attachment, work.node
+    families = node.families_of_new_links
+    things = sorted(render_attachment(attachment, node, families), key=place_in_plan)
+    made = kernel.make_new(node_if_name(attachment.key), elements, things, namespace)
+    if made is None:
+        return False
+    outcome.families, outcome.node_link, outcome.desired = families, made, [*elements, *things]
+    return True
 
 
 def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
@@ -219,7 +240,7 @@ def _observe_and_plan(
     where the link is gone with the namespace, what it leaves behind goes too."""
     observed = _observed(work, kernel, namespace, elements, snapshot)
     if not work.node.ipv6:
-        observed.families = Families(v6=False, switch=f"{work.node.ipv6_switch} on the node")
+        observed.families = work.node.families_of_new_links
     outcome.families = observed.families
     outcome.node_link = observed.node_link
     outcome.ifb = observed.ifb

@@ -18,10 +18,12 @@ from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
 from netplumb.models.network import Surroundings
 from netplumb.models.nft import NftElement
 from netplumb.reconciler.converge.apply import Applied, apply
+from netplumb.reconciler.converge.lane import make_new
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, add_rule, link_in, observe
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.portmaps import ports_of, target_of
 from netplumb.reconciler.kernel import decode, dumps, encode, sysctls
 from netplumb.reconciler.kernel import rtnetlink as rt
@@ -138,6 +140,17 @@ class LinuxKernel:
         except StepError as error:
             return Applied(errors=[error])
         return apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
+
+    def make_new(
+        self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
+    ) -> Link | None:
+        """Makes what is assumed not to be there, elements first. The node's end; None where a pass has to look."""
+        there = {it.key: it for it in self._nftables.elements_of(name, (element.key for element in elements))}
+        try:
+            self._apply_table(plan(elements, there).steps)
+        except StepError:
+            return None
+        return make_new(things, self._node, namespace, lambda sysctl: self._write(sysctl, namespace))
 
     def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
         if sysctl.scope is Scope.NODE:

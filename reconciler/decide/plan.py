@@ -57,13 +57,14 @@ def plan(desired: Iterable[KernelObject], observed: Mapping[Key, KernelObject]) 
         if key not in wanted and is_ours(there) and _place(there) not in gone_with_them
     ]
     removals += (Step(Verb.REMOVE, link) for link in doomed.values())
-    removals.sort(key=_order, reverse=True)
-    additions.sort(key=_order)
+    removals.sort(key=lambda step: place_in_plan(step.thing), reverse=True)
+    additions.sort(key=lambda step: place_in_plan(step.thing))
     return Plan((*removals, *additions))
 
 
-def _order(step: Step) -> tuple[int, int]:
-    return scope_of(step.thing), step.thing.rank
+def place_in_plan(thing: KernelObject) -> tuple[int, int]:
+    """The order in which objects are added."""
+    return scope_of(thing), thing.rank
 
 
 def _differs(thing: KernelObject, there: KernelObject) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
-from struct import unpack_from
+from struct import pack, unpack_from
 from typing import Self
 
 from netplumb.models.errors import Retryable, TooLarge, errno_name
@@ -35,9 +35,14 @@ NLM_F_ACK_TLVS = 0x200
 NLM_F_DUMP = 0x300
 NLMSGERR_ATTR_MSG = 1
 
+# rtnetlink's types come in fours: new, delete, get, set.
+_KIND_OF_REQUEST = 3
+_GET = 2
+
 SO_NETNS_COOKIE = 71
 
 REPLY_TIMEOUT_S = 10
+_REPLY_TIMEOUT = pack("@ll", REPLY_TIMEOUT_S, 0)  # struct timeval
 _RECEIVE_BYTES = 1 << 16
 # Acknowledgements wait in the socket's buffer while a send is carried out; this many fit the kernel's default.
 _REQUESTS_A_SEND = 64
@@ -86,7 +91,8 @@ class Channel:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-            self._socket.settimeout(REPLY_TIMEOUT_S)
+            # The kernel's own timeout: with one of Python's each receive would be a poll and a receive.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REPLY_TIMEOUT)
         except OSError:
             self._socket.close()
             raise
@@ -122,6 +128,24 @@ class Channel:
                 else:
                     replies[position].parts.append((type_, body))
         return replies
+
+    def carry_out(self, requests: Sequence[Request]) -> Buffer | None:
+        """Carries out the requests in order, in one send, of which only failures and the last one are answered. What
+        the last one was answered with, empty for one that reads nothing; None when any failed.
+
+        Raises Retryable when the kernel does not answer or the answer was lost.
+        """
+        *others, last = requests
+        acknowledged = 0 if last.type & _KIND_OF_REQUEST == _GET else NLM_F_ACK
+        first = self._send([*others, Request(last.type, last.flags | acknowledged, last.body)], NLM_F_REQUEST)
+        good = True
+        while True:
+            for type_, _, sequence, _, body in messages(self._receive()):
+                if not first <= sequence <= self._sequence:
+                    continue  # a late answer to a request that was given up
+                good = good and not (type_ == NLMSG_ERROR and any(body[:4]))
+                if sequence == self._sequence:
+                    return (body if type_ != NLMSG_ERROR else b"") if good else None
 
     def dump(self, type_: int, body: bytes, bound: Bound = UNBOUND) -> list[tuple[int, Buffer]]:
         """All messages of one dump, consistent: one that the kernel marks as interrupted is repeated.
@@ -207,7 +231,7 @@ class InterruptedDumpError(Exception):
 
 
 def _lost(error: OSError) -> Retryable:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, BlockingIOError):
         return Retryable(f"the kernel did not answer within {REPLY_TIMEOUT_S} s", code=errno.ETIMEDOUT)
     code = error.errno or 0
     return Retryable(f"the conversation with the kernel broke: {errno_name(code)}", code=code)

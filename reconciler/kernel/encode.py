@@ -27,12 +27,19 @@ def link_header(index: int, flags: int = 0, change: int = 0) -> bytes:
 
 
 def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
-    """Makes a pair, one end here and one in another namespace, down on both ends.
+    """Makes a pair, one end here and one in another namespace, down on both ends. The closing read tells the indexes
+    and the namespace id."""
+    return [
+        create_pair(node, workload_end, netns_fd),
+        *settle(node, link_header(0) + text(rt.IFLA_IFNAME, node.name)),
+        get_link_by_name(node.name),
+    ]
 
-    Names and MACs go into the message that creates it: udev rewrites a MAC that was not given at creation. The kernel
-    acknowledges an alias in that message and ignores it, and refuses addr_gen_mode (EAFNOSUPPORT), so both follow in
-    a second one. The closing read tells the indexes and the namespace id.
-    """
+
+def create_pair(node: Link, workload_end: Link, netns_fd: int) -> Request:
+    """Names and MACs go into the message that creates it: udev rewrites a MAC that was not given at creation. The
+    kernel acknowledges an alias in that message and ignores it, and refuses addr_gen_mode (EAFNOSUPPORT), so both
+    follow in `settle`."""
     peer = link_header(0) + text(rt.IFLA_IFNAME, workload_end.name)
     if workload_end.mac is not None:
         peer += attribute(rt.IFLA_ADDRESS, workload_end.mac)
@@ -44,8 +51,7 @@ def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
     info = text(rt.IFLA_INFO_KIND, "veth") + attribute(
         rt.IFLA_INFO_DATA | rt.NLA_F_NESTED, attribute(rt.VETH_INFO_PEER | rt.NLA_F_NESTED, peer)
     )
-    name = text(rt.IFLA_IFNAME, node.name)
-    body = link_header(0) + name
+    body = link_header(0) + text(rt.IFLA_IFNAME, node.name)
     if node.mac is not None:
         body += attribute(rt.IFLA_ADDRESS, node.mac)
     if node.mtu is not None:
@@ -53,11 +59,13 @@ def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
     if node.group is not None:
         body += _u32(rt.IFLA_GROUP, node.group)
     body += attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, info)
-    requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
-    if second := _settings(node.alias, node.addr_gen_mode, _ipv4_conf(node.route_localnet or None, node.forwarding_v4)):
-        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
-    requests.append(get_link_by_name(node.name))
-    return requests
+    return Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)
+
+
+def settle(node: Link, which: bytes) -> list[Request]:
+    """What can only be set on a link that is there, which the header tells."""
+    settings = _settings(node.alias, node.addr_gen_mode, _ipv4_conf(node.route_localnet or None, node.forwarding_v4))
+    return [Request(rt.RTM_NEWLINK, 0, which + settings)] if settings else []
 
 
 def _ipv4_conf(route_localnet: bool | None, forwarding: bool | None) -> bytes:

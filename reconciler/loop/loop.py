@@ -211,7 +211,9 @@ class Loop:
 
     def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
         hint = self._results.hints.get(attachment.key)
-        return Work(attachment, self._nodewide.node, hint.node_indexes if hint is not None else (), snapshot, may_block)
+        indexes = hint.node_indexes if hint is not None else ()
+        is_new = snapshot is None and self._results.is_new(attachment.key)
+        return Work(attachment, self._nodewide.node, indexes, snapshot, may_block, is_new)
 
     def _pass(self, key: AttachmentKey) -> None:
         """One pass on this thread."""

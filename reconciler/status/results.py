@@ -113,6 +113,10 @@ class Results:
         """Whether a client waits for what becomes of this key."""
         return self._waiters.has(key)
 
+    def is_new(self, key: AttachmentKey) -> bool:
+        """Whether no pass over it has ended yet, in this daemon's life or an earlier one's."""
+        return not self._statuses.knows(key) and key not in self._desired.inherited
+
     def wish_changed(self, key: AttachmentKey) -> None:
         """Whoever waits for an older wish of this key waits for nothing."""
         if (record := self._desired.attachments.get(key)) is not None:

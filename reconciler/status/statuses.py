@@ -32,6 +32,9 @@ class Statuses:
     def get(self, key: AttachmentKey) -> AttachmentStatus:
         return self._statuses.get(key, _UNKNOWN)
 
+    def knows(self, key: AttachmentKey) -> bool:
+        return key in self._statuses
+
     def view(self, attachment: Attachment) -> AttachmentView:
         return self._view(attachment, self.get(attachment.key))
 

@@ -16,7 +16,9 @@ def own_run() -> None:
     namespaces.unshare_run()
 
 
-@pytest.fixture(params=["fake", "linux"])
+@pytest.fixture(params=["fake", "linux", "fake by the lane", "linux by the lane"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    with fake_world() if request.param == "fake" else linux_world() as made:
+    """The lane is held to all that is promised of a pass, wherever it is tried."""
+    with fake_world() if request.param.startswith("fake") else linux_world() as made:
+        made.lane = request.param.endswith("lane")
         yield made

@@ -275,6 +275,19 @@ class FakeKernel:
 
     # Writing.
 
+    def make_new(
+        self,
+        name: str,  # noqa: ARG002 - the table is not played here
+        elements: Sequence[NftElement],  # noqa: ARG002
+        things: Sequence[KernelObject],
+        namespace: Namespace,
+    ) -> Link | None:
+        taken = self.node.links.keys() | _side(namespace).links.keys()
+        if any(isinstance(thing, Link) and thing.name in taken for thing in things):
+            return None
+        applied = self.apply([Step(Verb.ADD, thing) for thing in things], namespace, Observed())
+        return applied.made if not applied.errors else None
+
     def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
         side = _side(namespace) if namespace is not None else None
         applied = Applied()

@@ -33,6 +33,9 @@ class RemovingKernel(Kernel, Protocol):
 class World(Protocol):
     """A kernel, and what happens to it from outside."""
 
+    lane: bool
+    """Whether passes try the straight lane first, as those over what is new do."""
+
     @property
     def kernel(self) -> RemovingKernel: ...
     def place(self, name: str) -> None: ...
@@ -45,6 +48,8 @@ class World(Protocol):
 
 
 class FakeWorld:
+    lane = False
+
     def __init__(self) -> None:
         self.kernel = FakeKernel()
         node = self.kernel.node
@@ -82,6 +87,8 @@ class FakeWorld:
 
 class LinuxWorld:
     """Made with the calling thread on the node, where it stays."""
+
+    lane = False
 
     def __init__(self, node: Host, stack: ExitStack) -> None:
         self.node = node
@@ -178,7 +185,8 @@ def cookie_of(world: World, path: str) -> int:
 
 def passed(world: World, attachment: Attachment, *, hint_index: int = 0, may_block: bool = True) -> Outcome:
     """One pass over the attachment."""
-    return converge(Work(attachment, NODE, (hint_index,) if hint_index else (), may_block=may_block), world.kernel)
+    hints = (hint_index,) if hint_index else ()
+    return converge(Work(attachment, NODE, hints, may_block=may_block, is_new=world.lane), world.kernel)
 
 
 def attached(world: World) -> Attachment:

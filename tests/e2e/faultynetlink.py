@@ -112,7 +112,8 @@ class Socket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         if self._lost:
             code, self._lost = self._lost, 0
-            raise TimeoutError("timed out") if code == errno.ETIMEDOUT else OSError(code, os.strerror(code))
+            code = errno.EAGAIN if code == errno.ETIMEDOUT else code  # so SO_RCVTIMEO says it
+            raise OSError(code, os.strerror(code))
         if self._made_up:
             return self._made_up.popleft()
         data = super().recv(bufsize, flags)

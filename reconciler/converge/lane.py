@@ -1,0 +1,72 @@
+"""The straight way of an attachment that is new: written as it was rendered, without a look before and a plan.
+
+A new attachment is made of nothing but additions, and to read that there is nothing takes as long as to write. So
+nothing is read first: the pair, the rest of the node's side and the workload's side are three sends, of which the
+kernel tells only what failed. Whatever it says beside success (a name that is taken, a route that is there, IPv6 that
+is off) ends the attempt, and the ordinary pass that follows in the same turn finds what was made as it finds all else,
+by reading it. The lane may therefore give up anywhere; what it must not do is make anything that a pass would not,
+which a test holds equal, object by object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from netplumb.models.errors import StepError
+from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Neighbour, Route, Scope, Sysctl
+from netplumb.reconciler.converge.apply import carry_at_once, ipv6_switches
+from netplumb.reconciler.kernel import decode, encode
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace
+from netplumb.reconciler.kernel.wire import Request
+
+_PAIR = 2
+_Bound = LinkUp | Address | Neighbour | Route
+
+
+def make_new(
+    things: Sequence[KernelObject], node: Channel, workload: Namespace, write: Callable[[Sysctl], None]
+) -> Link | None:
+    """Makes an attachment's objects, given in the order of a plan. The node's end as read back; None where it is not
+    all as it should be, or is not of what the lane knows how to make.
+
+    Raises Retryable when the kernel does not answer at all.
+    """
+    ends = [thing for thing in things if isinstance(thing, Link)]
+    bound = [thing for thing in things if isinstance(thing, _Bound)]
+    if len(ends) != _PAIR or len(ends) + len(bound) != len(things):
+        return None
+    near, far = ends
+    read = node.carry_out([encode.create_pair(near, far, workload.fd), encode.get_link_by_name(near.name)])
+    if read is None:
+        return None
+    made, _ = decode.link(Scope.NODE, read)
+    if near.proxy_ndp and made.ipv6_disabled:
+        return None
+    try:
+        for switch in ipv6_switches(near, made):
+            write(switch)
+    except StepError:
+        return None
+    # By index, never by name: where making the pair failed, a stranger may have the name.
+    settled = encode.settle(near, encode.link_header(made.index))
+    requests = [_request(thing, made.index) for thing in bound if thing.scope is Scope.NODE]
+    if node.carry_out([*settled, *requests]) is None:
+        return None
+    requests = [_request(thing, made.peer_index) for thing in bound if thing.scope is Scope.WORKLOAD]
+    if workload.channel.carry_out(requests) is None:
+        return None
+    carry_at_once(node, made)
+    return made
+
+
+def _request(thing: _Bound, index: int) -> Request:
+    if isinstance(thing, LinkUp):
+        (request,) = encode.set_up(LO_INDEX if thing.link == "lo" else index)
+    elif isinstance(thing, Address):
+        (request,) = encode.add_address(thing, index)
+    elif isinstance(thing, Neighbour):
+        (request,) = encode.add_neighbour(thing, index)
+    else:
+        (request,) = encode.add_route(thing, LO_INDEX if thing.link == "lo" else index)
+    return request
