@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from netplumb.api.text import printable
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
+from netplumb.models.events import Event
 from netplumb.models.naming import node_if_name
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
@@ -84,6 +85,23 @@ def watch_response(event: WatchEvent) -> pb.WatchResponse:
     return pb.WatchResponse(
         change=_CHANGES[event.change],
         attachment=None if event.view is None else attachment(event.view),
+    )
+
+
+def event(it: Event) -> pb.Event:
+    return pb.Event(
+        number=it.number,
+        at=it.at,
+        first_at=it.first_at,
+        count=it.count,
+        kind=it.kind.value,
+        workload_id=it.key.workload_id if it.key else "",
+        if_name=it.key.if_name if it.key else "",
+        message=printable(it.message),
+        found=map(printable, it.found),
+        done=map(printable, it.done),
+        lasted_s=it.lasted_s,
+        lasted_at_most=it.at_most,
     )
 
 

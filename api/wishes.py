@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from ipaddress import ip_address
+from math import isfinite
 
 from pydantic import ValidationError
 
@@ -25,6 +26,7 @@ from netplumb.models.attachment import (
 from netplumb.models.bandwidth import Bandwidth
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import InvalidRequest
+from netplumb.models.events import EventQuery
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
 
@@ -130,6 +132,12 @@ def attachment_key(request: pb.GetRequest | pb.CheckRequest) -> AttachmentKey:
     if not request.workload_id:
         raise InvalidRequest("workload_id", "must not be empty")
     return AttachmentKey(request.workload_id, request.if_name or DEFAULT_IF_NAME)
+
+
+def event_query(request: pb.EventsRequest) -> EventQuery:
+    if not isfinite(request.since):
+        raise InvalidRequest("since", f"{request.since} is no time")
+    return EventQuery(request.about, request.since, request.most)
 
 
 def gc_request(request: pb.GCRequest) -> tuple[str, frozenset[AttachmentKey]]:

@@ -357,13 +357,23 @@ class Step:
 
     def __str__(self) -> str:
         if self.verb is Verb.CHANGE and self.observed is not None:
-            return f"{self.verb.value} {self.thing} (was {self._was()})"
+            return f"{self.verb.value} {self.thing} (was {self.was})"
         return f"{self.verb.value} {self.thing}"
 
-    def _was(self) -> str:
+    @property
+    def was(self) -> str:
+        """Of a change, what the kernel holds of what is to be changed."""
+        return self._changed_of(self.observed)
+
+    @property
+    def becomes(self) -> str:
+        """Of a change, what is to be there instead."""
+        return self._changed_of(self.thing)
+
+    def _changed_of(self, one: KernelObject | None) -> str:
         assert self.observed is not None
         changed = [
-            f"{f.name} {_value_words(getattr(self.observed, f.name))}"
+            f"{f.name} {_value_words(getattr(one, f.name))}"
             for f in fields(self.observed)
             if f.compare
             and getattr(self.thing, f.name) is not None

@@ -18,6 +18,7 @@ from netplumb.api.cni.wire import socket_path
 from netplumb.api.server.server import serve
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey
 from netplumb.models.errors import NetplumbError, StoreUnwritable
+from netplumb.models.events import Event, EventKind
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
@@ -30,6 +31,10 @@ from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store, boot_id
 from netplumb.reconciler.desired.storefile import Verdict
+from netplumb.reconciler.history.eventfile import EventFile
+from netplumb.reconciler.history.history import History
+from netplumb.reconciler.history.node import network_events, uplink_words
+from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.nftables import Nftables
@@ -82,9 +87,10 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(reader.close)
         known = look(settings.pools)
         mtu = settings.mtu or known.uplink_mtu or Node().mtu
+        node = f"{boot_id()}/{kernel.node_cookie}"
         store = Store(
             settings.data_dir,
-            f"{boot_id()}/{kernel.node_cookie}",
+            node,
             lambda: begin_anew(settings.pools, mtu, nftables.elements().values()),
         )
         stack.callback(store.close)
@@ -93,7 +99,9 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         if store.is_new:
             level = log.info if store.origin.verdict is Verdict.MISSING else log.warning
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
-        daemon = _Daemon(settings, store, nftables, known, kernel, worker, removers, reader)
+        events = EventFile(settings.data_dir, node)
+        stack.callback(events.close)
+        daemon = _Daemon(settings, store, events, nftables, known, kernel, worker, removers, reader)
         await daemon.serve(stack, reload)
 
 
@@ -110,6 +118,7 @@ class _Daemon:
         self,
         settings: Settings,
         store: Store,
+        events: EventFile,
         nftables: Nftables,
         known: NodeNetwork,
         kernel: LinuxKernel,
@@ -120,6 +129,7 @@ class _Daemon:
         self._settings = settings
         self._store = store
         self._origin = store.origin
+        self._history = History(events, lambda: self._desired.allocator.usage())
         self._kernel = kernel
         self._listener = Listener()
         self._departures = Departures()
@@ -141,6 +151,7 @@ class _Daemon:
             lambda key: self._loop.wish_changed(key),
             lambda: self._declared.let_go(),
             self._host_ports.check,
+            lambda key, source, error: self._history.tell(refused(key, source, error)),
         )
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(
@@ -159,6 +170,7 @@ class _Daemon:
             kernel.remove_namespace,
             netns_gone_grace_s=settings.netns_gone_grace_s,
             ports_in_use=self._host_ports.told,
+            tell=self._history.tell,
         )
         self._loop = Loop(
             self._desired,
@@ -189,12 +201,18 @@ class _Daemon:
             timeout_s=settings.attach_timeout_s,
             source_conditions=self._source_conditions,
             look_at_ports=self._host_ports.look,
+            history=self._history,
         )
         service = Service(CniSource(self._desired, self._rpc))
         self._unknowns, self._cni = service.unknowns, CniServer(service)
-        self._network_changed(known)
+        self._take(known)
+        self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
 
     def _network_changed(self, known: NodeNetwork) -> None:
+        self._history.tell(*network_events(self._nodewide.known, known))
+        self._take(known)
+
+    def _take(self, known: NodeNetwork) -> None:
         """Takes what was seen of the node's network for what holds from now on."""
         for overlap in known.overlaps:
             if overlap not in self._nodewide.known.overlaps:
@@ -251,7 +269,7 @@ class _Daemon:
             healthy=self._healthy,
         )
         watches = (self._namespaces.run(), self._firewalls.run(), self._host_ports.run(), self._network.run())
-        running = (self._loop.run(), self._declared.run(), *watches)
+        running = (self._loop.run(), self._declared.run(), self._history.run(), *watches)
         tasks = [events.create_task(task) for task in running]
         if self._files is not None:
             tasks.append(events.create_task(self._files.run()))

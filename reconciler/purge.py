@@ -1,5 +1,6 @@
 """Takes all that is netplumb's off a node: links, loopback addresses, rules, the nftables table, namespaces that it
-made, the store. What is ours is read from the kernel's own marks, so that it works without a store too."""
+made, the store and what happened. What is ours is read from the kernel's own marks, so that it works without a store
+too."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.desired.store import Contents, Store, boot_id
+from netplumb.reconciler.history import eventfile
 from netplumb.reconciler.kernel.nftables import Nftables
 from netplumb.reconciler.kernel.nodelock import NodeLock
 from netplumb.reconciler.watch.nodenetwork import look
@@ -30,6 +32,7 @@ class Purge:
 
     def __init__(self, data_dir: Path) -> None:
         self._lock = NodeLock()
+        self._data_dir = data_dir
         self._nftables = Nftables()
         self._kernel = LinuxKernel(self._nftables)
         self._store = Store(
@@ -88,5 +91,6 @@ class Purge:
         self._kernel.delete_table()
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Rule | Sysctl)])
         self._store.erase()
+        eventfile.remove(self._data_dir)
         if errors:
             raise errors[0]

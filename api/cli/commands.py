@@ -1,4 +1,4 @@
-"""The commands `netplumb attach|detach|get|list|watch|check|plan|status`, and where `gc` joins them."""
+"""The commands `netplumb attach|detach|get|list|watch|check|plan|status`, and where `gc` and `events` join them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from netplumb.api.cli import options
+from netplumb.api.cli.events import events
 from netplumb.api.cli.exits import EPILOG
 from netplumb.api.cli.gc import gc
 from netplumb.api.cli.options import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
-    for command in (attach, detach, get, list_, watch, check, status, gc):
+    for command in (attach, detach, get, list_, watch, check, status, gc, events):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     plan_app = App(invoke_without_command=True, epilog=EPILOG)
     plan_app.callback()(plan)

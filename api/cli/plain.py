@@ -22,7 +22,7 @@ Plain: TypeAlias = Mapping[str, Any] | list[Mapping[str, Any]]
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """The message as dictionaries, lists and scalars. A message field that is not set is None."""
+    """The message as dictionaries, lists and scalars. A field that may be left out and is, is None."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
@@ -43,7 +43,7 @@ def _field(message: Message, field: Any) -> object:
         return dict(sorted(value.items()))
     if field.is_repeated:
         return [_scalar(item, field) for item in value]
-    if field.message_type is not None and not message.HasField(field.name):
+    if field.has_presence and not message.HasField(field.name):
         return None
     return _scalar(value, field)
 

@@ -105,10 +105,7 @@ class AsyncClient:
 
         The timeout is for the connection, not for the stream.
         """
-        try:
-            await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
-        except TimeoutError:
-            raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
+        await self._connected()
         call = self._stub.Watch(pb.WatchRequest())
         try:
             async for event in call:
@@ -117,6 +114,31 @@ class AsyncClient:
             raise self._in_words(error) from None
         finally:
             call.cancel()
+
+    async def events(
+        self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False
+    ) -> AsyncIterator[pb.Event]:
+        """What happened to a workload, to one interface of it (`web-1/eth0`) or, without either, to all and the node:
+        the oldest first, nothing from before `since` (seconds since the epoch), the newest `most` if that is given. To
+        `follow` it goes on with what happens, until the daemon ends; that is a ClientError.
+
+        The timeout is for the connection, not for the stream.
+        """
+        await self._connected()
+        call = self._stub.Events(pb.EventsRequest(about=about, since=since, most=most, follow=follow))
+        try:
+            async for event in call:
+                yield event
+        except grpc.aio.AioRpcError as error:
+            raise self._in_words(error) from None
+        finally:
+            call.cancel()
+
+    async def _connected(self) -> None:
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
+        except TimeoutError:
+            raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
 
     async def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
         """Compares an attachment with the kernel, now: `in_sync`, and what differs. Raises NotFound."""

@@ -58,6 +58,10 @@ class Client:
         """See `AsyncClient.watch`."""
         return self._loop.iterate(self._client.watch())
 
+    def events(self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False) -> Iterator[pb.Event]:
+        """See `AsyncClient.events`."""
+        return self._loop.iterate(self._client.events(about, since, most, follow))
+
     def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
         """See `AsyncClient.check`."""
         return self._loop.run(self._client.check(workload_id, if_name))

@@ -118,7 +118,7 @@ class Server:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        self._servicer.end_watches()
+        self._servicer.end_streams()
         await self._server.stop(grace_s)
 
 

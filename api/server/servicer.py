@@ -24,15 +24,15 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import InvalidRequest, TooMany
-from netplumb.models.status import AttachmentView, WatchEvent
+from netplumb.models.status import AttachmentView
 
 PAGE_SIZE_DEFAULT = 500
 PAGE_SIZE_MAX = 5000
 PAGE_MAX_BYTES = 3 << 20
 """A page ends here even if it holds fewer: gRPC clients take messages of up to 4 MiB unless told otherwise."""
 
-WATCHES_MAX = 128
-"""Streams open at a time. Each costs the loop a message for every change of every attachment."""
+STREAMS_MAX = 128
+"""Open at a time. Each watch costs the loop a message for every change of every attachment."""
 
 ANSWER_AHEAD_S = 0.05
 """How long before the client's deadline it is answered, so that it reads the cause and not only that time is up."""
@@ -41,6 +41,7 @@ DEADLINE_ROUNDING = 0.01
 """By this part at most gRPC rounds a timeout up to fit its header, so that the server sees a later deadline."""
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Item = TypeVar("Item")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Method: TypeAlias = "Callable[[WorkloadNetworking, Request, Context], Awaitable[Response]]"
@@ -74,11 +75,11 @@ def _answered(method: Method[Request, Response]) -> Method[Request, Response]:
 
 
 class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
-    """One per server. `end_watches` ends the streams that would otherwise hold up a stop."""
+    """One per server. `end_streams` ends the streams that would otherwise hold up a stop."""
 
     def __init__(self, workloads: Workloads) -> None:
         self._workloads = workloads
-        self._watches: set[asyncio.Task[Any]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
     @_answered
@@ -133,31 +134,64 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
     async def Watch(
         self, request: pb.WatchRequest | InvalidRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:
+        def watch(_: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]:
+            return _each(answers.watch_response, self._workloads.watch())
+
+        async with aclosing(self._stream("Watch", request, context, watch)) as responses:
+            async for response in responses:
+                yield response
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", (ANSWERED,))
+
+    async def Events(self, request: pb.EventsRequest | InvalidRequest, context: Context) -> AsyncIterator[pb.Event]:
+        def events(asked: pb.EventsRequest) -> AsyncGenerator[pb.Event, None]:
+            query = wishes.event_query(asked)
+            return _each(answers.event, self._workloads.events(query, follow=asked.follow))
+
+        async with aclosing(self._stream("Events", request, context, events)) as found:
+            async for event in found:
+                yield event
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", (ANSWERED,))
+
+    async def _stream(
+        self,
+        rpc_name: str,
+        request: Request | InvalidRequest,
+        context: Context,
+        answer: Callable[[Request], AsyncGenerator[Response, None]],
+    ) -> AsyncGenerator[Response, None]:
+        """What is answered, until it ends, the client leaves or the daemon stops. Any error ends the call with its
+        status."""
         if isinstance(request, InvalidRequest):
-            await _refuse("Watch", request, context)
-        if len(self._watches) >= WATCHES_MAX:
-            await _refuse("Watch", TooMany(f"{WATCHES_MAX} watches are open already"), context)
+            await _refuse(rpc_name, request, context)
+        if len(self._streams) >= STREAMS_MAX:
+            await _refuse(rpc_name, TooMany(f"{STREAMS_MAX} streams are open already"), context)
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._watches.add(task)
+        self._streams.add(task)
         try:
             # aclosing unsubscribes at once when the client leaves, not when the garbage collector comes by.
-            async with aclosing(cast("AsyncGenerator[WatchEvent, None]", self._workloads.watch())) as events:
-                async for event in events:
-                    yield answers.watch_response(event)
+            async with aclosing(answer(request)) as stream:
+                async for response in stream:
+                    yield response
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
         except Exception as error:
-            await _refuse("Watch", error, context)
+            await _refuse(rpc_name, error, context)
         finally:
-            self._watches.discard(task)
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "the daemon is stopping", (ANSWERED,))
+            self._streams.discard(task)
 
-    def end_watches(self) -> None:
-        """End every Watch with UNAVAILABLE. Called once, when the server stops."""
+    def end_streams(self) -> None:
+        """End every stream with UNAVAILABLE. Called once, when the server stops."""
         self._stopping = True
-        for task in self._watches:
+        for task in self._streams:
             task.cancel()
+
+
+async def _each(convert: Callable[[Item], Response], items: AsyncIterator[Item]) -> AsyncGenerator[Response, None]:
+    async with aclosing(cast("AsyncGenerator[Item, None]", items)) as source:
+        async for item in source:
+            yield convert(item)
 
 
 def _timeout_s(context: Context) -> float | None:

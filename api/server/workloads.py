@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence, Set
 from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.events import Event, EventQuery
 from netplumb.models.status import AttachmentView, CheckReport, NodeStatus, PlannedChange, WatchEvent
 
 
@@ -43,6 +44,10 @@ class Workloads(Protocol):
     async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
         """Detach what the source holds and does not name as alive, by container id (the workload's id where there is
         none) and interface. Returns what was detached, when its interfaces are gone from the kernel."""
+        ...
+
+    def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:
+        """An async generator: what happened, the oldest first, and to follow what happens. Closing it unsubscribes."""
         ...
 
     def status(self) -> NodeStatus:

@@ -10,7 +10,7 @@ repeated. Errors carry a message for the person who reads it and one of these co
   FAILED_PRECONDITION  the path is not a network namespace or is the node's own; a state file declares the attachment
   ALREADY_EXISTS       a key, an address or an interface name is held by another; the message names the holder
   RESOURCE_EXHAUSTED   every address of the pools of one family is held, a request is larger than 1 MiB, or 128 streams
-                       of Watch are open already
+                       of Watch and Events are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
   NOT_FOUND            Get and Check only: no attachment has this key
@@ -1191,6 +1191,109 @@ class GCResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GCResponse: _TypeAlias = GCResponse  # noqa: Y015
+
+@_typing.final
+class EventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ABOUT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    MOST_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    about: _builtins.str
+    """A workload's id, or one interface of it as in "web-1/eth0". Empty means everything, the node included."""
+    since: _builtins.float
+    """Nothing older, seconds since the epoch."""
+    most: _builtins.int
+    """Only the newest so many of what is kept; 0 means all."""
+    follow: _builtins.bool
+    """Go on with what happens."""
+    def __init__(
+        self,
+        *,
+        about: _builtins.str = ...,
+        since: _builtins.float = ...,
+        most: _builtins.int = ...,
+        follow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "follow", b"follow", "most", b"most", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventsRequest: _TypeAlias = EventsRequest  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    WORKLOAD_ID_FIELD_NUMBER: _builtins.int
+    IF_NAME_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    LASTED_S_FIELD_NUMBER: _builtins.int
+    LASTED_AT_MOST_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Grows with each event. The same again within minutes is told under the same number, with a higher count."""
+    at: _builtins.float
+    """When it happened, or happened last, seconds since the epoch."""
+    first_at: _builtins.float
+    """When it happened first."""
+    count: _builtins.int
+    """How often it happened."""
+    kind: _builtins.str
+    """Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, PoolNearlyFull
+    or UplinkChanged.
+    """
+    workload_id: _builtins.str
+    """The attachment; empty for the node."""
+    if_name: _builtins.str
+    message: _builtins.str
+    """What happened, for a person."""
+    lasted_s: _builtins.float
+    """Of a repair: for how many seconds it had been so, since it was heard of. Left out where that is not known."""
+    lasted_at_most: _builtins.bool
+    """`lasted_s` counts from the last look, which found all right: it had been so for less."""
+    @_builtins.property
+    def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a repair: what was not as desired, object by object."""
+
+    @_builtins.property
+    def done(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a repair: what was done about each of them."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at: _builtins.float = ...,
+        first_at: _builtins.float = ...,
+        count: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        workload_id: _builtins.str = ...,
+        if_name: _builtins.str = ...,
+        message: _builtins.str = ...,
+        found: _abc.Iterable[_builtins.str] | None = ...,
+        done: _abc.Iterable[_builtins.str] | None = ...,
+        lasted_s: _builtins.float | None = ...,
+        lasted_at_most: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lasted_s", b"_lasted_s", "lasted_s", b"lasted_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lasted_s", b"_lasted_s", "at", b"at", "count", b"count", "done", b"done", "first_at", b"first_at", "found", b"found", "if_name", b"if_name", "kind", b"kind", "lasted_at_most", b"lasted_at_most", "lasted_s", b"lasted_s", "message", b"message", "number", b"number", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lasted_s: _TypeAlias = _typing.Literal["lasted_s"]  # noqa: Y015
+    _WhichOneofArgType__lasted_s: _TypeAlias = _typing.Literal["_lasted_s", b"_lasted_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lasted_s) -> _WhichOneofReturnType__lasted_s | None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class PlanRequest(_message.Message):

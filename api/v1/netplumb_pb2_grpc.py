@@ -79,6 +79,11 @@ class WorkloadNetworkingStub:
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
                 response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_stream(
+                '/netplumb.v1.WorkloadNetworking/Events',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.EventsRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.Event.FromString,
+                _registered_method=True)
 
 
 class WorkloadNetworkingServicer:
@@ -153,6 +158,14 @@ class WorkloadNetworkingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Events(self, request, context):
+        """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
+        events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkloadNetworkingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -200,6 +213,11 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.GC,
                     request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.FromString,
                     response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.SerializeToString,
+            ),
+            'Events': grpc.unary_stream_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.EventsRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.Event.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +463,33 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/GC',
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/Events',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.EventsRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.Event.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,7 +10,7 @@ repeated. Errors carry a message for the person who reads it and one of these co
   FAILED_PRECONDITION  the path is not a network namespace or is the node's own; a state file declares the attachment
   ALREADY_EXISTS       a key, an address or an interface name is held by another; the message names the holder
   RESOURCE_EXHAUSTED   every address of the pools of one family is held, a request is larger than 1 MiB, or 128 streams
-                       of Watch are open already
+                       of Watch and Events are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
   NOT_FOUND            Get and Check only: no attachment has this key
@@ -72,6 +72,10 @@ class WorkloadNetworkingStub:
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
     """
+    Events: _grpc.UnaryStreamMultiCallable[_netplumb_pb2.EventsRequest, _netplumb_pb2.Event]
+    """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
+    events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
+    """
 
 @_typing.type_check_only
 class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
@@ -103,6 +107,10 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     GC: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.GCRequest, _netplumb_pb2.GCResponse]  # type: ignore[assignment]
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
+    """
+    Events: _aio.UnaryStreamMultiCallable[_netplumb_pb2.EventsRequest, _netplumb_pb2.Event]  # type: ignore[assignment]
+    """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
+    events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
     """
 
 class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
@@ -186,6 +194,16 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_netplumb_pb2.GCResponse, _abc.Awaitable[_netplumb_pb2.GCResponse]]:
         """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
         gone from the kernel.
+        """
+
+    @_abc_1.abstractmethod
+    def Events(
+        self,
+        request: _netplumb_pb2.EventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_netplumb_pb2.Event], _abc.AsyncIterator[_netplumb_pb2.Event]]:
+        """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
+        events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
         """
 
 def add_WorkloadNetworkingServicer_to_server(servicer: WorkloadNetworkingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

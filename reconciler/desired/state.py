@@ -30,7 +30,7 @@ _TRIM_EVERY = 4096
 class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
     that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
-    ports that processes of the node hold."""
+    ports that processes of the node hold. `refused` is told, once, why a claim has to wait."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Desired:
         mark: Callable[[AttachmentKey], None],
         let_go: Callable[[], None],
         check_ports: Callable[[AttachmentSpec, Attachment | None], None] = lambda *_: None,
+        refused: Callable[[AttachmentKey, str, Refusal], None] = lambda *_: None,
     ) -> None:
         contents = store.load()
         self._store = store
@@ -46,6 +47,7 @@ class Desired:
         self._mark = mark
         self._let_go = let_go
         self._check_ports = check_ports
+        self._refused = refused
         self._attachments = contents.attachments
         self._claims = contents.claims
         self._unclaimed = contents.unclaimed
@@ -359,6 +361,8 @@ class Desired:
         except StoreUnwritable:
             raise  # whoever declares tries again; this is no claim that waits for another to let go
         except Refusal as error:
+            if str(error) != str(self.blocked.get((source, key))):
+                self._refused(key, source, error)
             self.blocked[(source, key)] = error
         else:
             self.blocked.pop((source, key), None)

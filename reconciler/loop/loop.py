@@ -17,10 +17,13 @@ import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError
+from netplumb.models.kernel import Step, kind_of
+from netplumb.models.status import Condition
 from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.history.outcomes import Repair, fight_events, lasted, repaired
 from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.namespaces import Namespace
@@ -77,7 +80,9 @@ class Loop:
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
-        self._node_fought = False
+        self._node_fighting: Condition | None = None
+        self._node_noticed_at: float | None = None
+        self._node_right_at: float | None = None
 
     # What wakes it.
 
@@ -94,6 +99,7 @@ class Loop:
     def mark_damaged(self, key: AttachmentKey) -> None:
         """Marks what may differ from what is desired, if it is still desired."""
         if (record := self._desired.attachments.get(key)) is not None and not record.removing:
+            self._results.noticed(key)
             self.mark(key)
 
     def beat(self) -> None:
@@ -101,6 +107,11 @@ class Loop:
         self._wake.set()
 
     def mark_node(self) -> None:
+        if self._node_noticed_at is None:
+            self._node_noticed_at = time.monotonic()
+        self._look_at_node()
+
+    def _look_at_node(self) -> None:
         self._node_marked = True
         self._wake.set()
 
@@ -118,7 +129,7 @@ class Loop:
         """Marks everything to be read anew."""
         self._results.tally.resyncs += 1
         self._look_around()
-        self.mark_node()
+        self._look_at_node()
         self.mark_all()
         self._beside.look_for_orphans()
 
@@ -182,23 +193,34 @@ class Loop:
     def _converge_node(self) -> None:
         before = self._nodewide.node
         was_ready = self._nodewide.ready
-        repaired = self._nodewide.converge(self._kernel)
-        self._results.tally.repairs.update(repaired)
+        steps = self._nodewide.converge(self._kernel)
+        kinds = [kind_of(step.thing) for step in steps]
+        self._results.tally.repairs.update(kinds)
         self._results.tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-        if (fighting := self._nodewide.fighting()) is not None and not self._node_fought:
-            log.warning("another program undoes repairs at once", what=fighting.message)
-        self._node_fought = fighting is not None
+        self._tell_of_node(steps if self._nodewide.node == before else ())
         if self._node_retry is not None:
             self._node_retry.cancel()
             self._node_retry = None
         if (look_s := self._nodewide.next_look_s) is not None:
             self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
-        if "address" in repaired or "link_up" in repaired:
+        if "address" in kinds or "link_up" in kinds:
             self._beside.restore_routes()
         if self._nodewide.node != before or self._nodewide.ready != was_ready:
             self.mark_all()
+
+    def _tell_of_node(self, repairs: Sequence[Step]) -> None:
+        """Tells what was found damaged, and whether somebody fights for it."""
+        fighting, now = self._nodewide.fighting(), time.monotonic()
+        if repairs:
+            self._results.tell(repaired(None, Repair(repairs, lasted(self._node_noticed_at, self._node_right_at, now))))
+        self._results.tell(*fight_events(None, self._node_fighting, fighting))
+        self._node_fighting = fighting
+        if not self._nodewide.cause:
+            self._node_right_at = now
+            if fighting is None:
+                self._node_noticed_at = None
 
     def mark_all(self) -> None:
         for key in self._desired.attachments:

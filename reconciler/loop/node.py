@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
-from netplumb.models.kernel import KernelObject, Step, Sysctl, Verb, kind_of
+from netplumb.models.kernel import KernelObject, Step, Sysctl, Verb
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
@@ -130,10 +130,10 @@ class NodeWide:
         elements = tuple(self._elements())
         return self.wish(lambda: elements)
 
-    def converge(self, kernel: LinuxKernel) -> list[str]:
-        """One pass over the node; returns the kinds of what was repaired. Once ready, the node stays so for
+    def converge(self, kernel: LinuxKernel) -> list[Step]:
+        """One pass over the node; returns the repairs. Once ready, the node stays so for
         attachments: a failed repair is told, tried again, and holds up nobody."""
-        repaired: list[str] = []
+        repaired: list[Step] = []
         before = self.node
         try:
             self.node, planned = self.wish().compared(kernel, elements_unless_read=self._compared_reading)
@@ -144,7 +144,7 @@ class NodeWide:
             if not errors and self.may_remove and len(steps) == len(planned.steps):
                 self._compared_reading = reading
             if self.ready:
-                repaired = [kind_of(step.thing) for step in steps]
+                repaired = steps
                 if self.node.workload_prefixes == before.workload_prefixes:  # else it is attachments that come and go
                     self._count(steps)
         except StepError as error:

@@ -26,6 +26,7 @@ from netplumb.reconciler.converge.hostroutes import Placed, restore_host_routes
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.history.outcomes import Repair, repaired
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.noderead import NodeRead
 from netplumb.reconciler.loop.removals import Removals
@@ -170,6 +171,8 @@ class ThreadPasses:
             self._passes.mark_all()
             return
         self._results.tally.repairs.update(kind_of(step.thing) for step in restored.steps)
+        if restored.steps:
+            self._results.tell(repaired(None, Repair(restored.steps)))
         # These may be all there are, and the damage of others is not to wait behind them.
         for key in restored.failed:
             self._passes.mark(key, Urgency.RESYNC)

@@ -13,7 +13,16 @@ from dataclasses import replace
 from functools import partial
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
-from netplumb.models.errors import NetplumbError, NotANetworkNamespace, NotFound, NotReady, StepError, Superseded
+from netplumb.models.errors import (
+    NetplumbError,
+    NotANetworkNamespace,
+    NotFound,
+    NotReady,
+    Refusal,
+    StepError,
+    Superseded,
+)
+from netplumb.models.events import Event, EventQuery
 from netplumb.models.kernel import Step, kind_of
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import (
@@ -30,6 +39,8 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.plan import Plan
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.history.history import History
+from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
@@ -54,6 +65,7 @@ class RpcSource:
         timeout_s: float,
         source_conditions: Callable[[], tuple[Condition, ...]],
         look_at_ports: Callable[[Sequence[PortMapping]], Awaitable[None]],
+        history: History,
     ) -> None:
         self._desired = desired
         self._statuses = statuses
@@ -66,6 +78,7 @@ class RpcSource:
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
         self._look_at_ports = look_at_ports
+        self._history = history
         self._started_at = time.time()
 
     async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
@@ -74,6 +87,21 @@ class RpcSource:
         Raises a Refusal, and then nothing was recorded, or what the pass failed with. A wish that failed for good
         before it was ever fulfilled is taken back, so that it holds no address.
         """
+        try:
+            attachment = await self._record_wish(spec, source)
+        except Refusal as error:
+            self._history.tell(refused(spec.key, source, error))
+            raise
+        try:
+            await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
+        except StepError:
+            if self._is_new(attachment) and (removing := self._desired.withdraw(spec.key)) is not None:
+                with suppress(NetplumbError):  # what failed first is what the client is told
+                    await self._loop.reached(removing, self.timeout_s)  # its addresses are free for the next one
+            raise
+        return self._statuses.view(attachment)
+
+    async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
         if not self._desired.allocator.pools:
             raise NotReady("no pool is configured; start the daemon with --pool CIDR")
         await self._look_at_ports(spec.port_mappings)
@@ -84,14 +112,7 @@ class RpcSource:
             namespace.close()
             raise
         self._loop.hand_over(spec.key, namespace)
-        try:
-            await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
-        except StepError:
-            if self._is_new(attachment) and (removing := self._desired.withdraw(spec.key)) is not None:
-                with suppress(NetplumbError):  # what failed first is what the client is told
-                    await self._loop.reached(removing, self.timeout_s)  # its addresses are free for the next one
-            raise
-        return self._statuses.view(attachment)
+        return attachment
 
     def _open(self, path: str) -> Namespace:
         try:
@@ -214,6 +235,9 @@ class RpcSource:
 
     def watch(self) -> AsyncIterator[WatchEvent]:
         return self._statuses.watch()
+
+    def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:
+        return self._history.events(query, follow=follow)
 
     def list(self) -> Sequence[AttachmentView]:
         return self._statuses.views()

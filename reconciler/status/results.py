@@ -24,6 +24,8 @@ from netplumb.reconciler.converge.attachment import Outcome, Reach
 from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.history.history import Tell, untold
+from netplumb.reconciler.history.outcomes import Lasted, Repair, detached, events_of, lasted
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.fights import Fights, subject_of
 from netplumb.reconciler.pacing.queue import Urgency
@@ -53,7 +55,7 @@ class Tally:
 
 class Results:
     """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away if netplumb made it;
-    `ports_in_use` tells what processes of the node listen on of an attachment's ports."""
+    `ports_in_use` tells what processes of the node listen on of an attachment's ports; `tell` keeps what happened."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Results:
         *,
         netns_gone_grace_s: float,
         ports_in_use: Callable[[AttachmentSpec], Sequence[str]] = lambda _: (),
+        tell: Tell = untold,
     ) -> None:
         self._desired = desired
         self._statuses = statuses
@@ -71,6 +74,7 @@ class Results:
         self._remove_namespace = remove_namespace
         self.netns_gone_grace_s = netns_gone_grace_s
         self._ports_in_use = ports_in_use
+        self.tell = tell
         self.tally = Tally()
         self.hints = Hints()
         self._waiters = Waiters()
@@ -78,6 +82,8 @@ class Results:
         self._gone_since: dict[AttachmentKey, float] = {}
         self._unreached: set[AttachmentKey] = set()
         self._fights: Fights[AttachmentKey] = Fights()
+        self._noticed_at: dict[AttachmentKey, float] = {}
+        self._right_at: dict[AttachmentKey, float] = {}
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
 
     def elements(self) -> Iterator[NftElement]:
@@ -130,6 +136,10 @@ class Results:
         """Who is not as desired, or whose namespace was not reached."""
         return self._retries.keys() | self._unreached
 
+    def noticed(self, key: AttachmentKey) -> None:
+        """Something told of damage, which the next pass looks for."""
+        self._noticed_at.setdefault(key, time.monotonic())
+
     # What came of a pass.
 
     def finish(self, outcome: Outcome) -> None:
@@ -142,6 +152,8 @@ class Results:
         self.tally.passes += 1
         (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
         repaired = 0
+        damaged = self._lasted(outcome, now)
+        elsewhere = bool(outcome.netns_cookie) and attachment.netns_cookie not in (0, outcome.netns_cookie)
         if before.observed_generation == attachment.generation and not outcome.errors:
             repaired = len(outcome.applied)
             self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
@@ -171,10 +183,19 @@ class Results:
             taken=self._desired.taken(attachment),
             fight=self._fights.fight(key, now),
         )
-        _tell_fight(key, before.condition("Fighting"), status.condition("Fighting"))
+        stopped = key in self._desired.inherited and not before.observed_generation
+        self.tell(*events_of(attachment, before, status, Repair(outcome.applied, damaged, elsewhere, stopped)))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
         self._schedule(attachment, outcome, status)
+
+    def _lasted(self, outcome: Outcome, now: float) -> Lasted:
+        """How long what this pass found had been so."""
+        noticed_at = self._noticed_at.pop(outcome.key, None)
+        right_at = self._right_at.get(outcome.key)
+        if outcome.attached:
+            self._right_at[outcome.key] = now
+        return lasted(noticed_at, right_at, now)
 
     def _outside_pools(self, attachment: Attachment) -> tuple[str, ...]:
         allocator = self._desired.allocator
@@ -294,16 +315,12 @@ class Results:
         self._published.pop(key, None)
         self._gone_since.pop(key, None)
         self._unreached.discard(key)
+        self._noticed_at.pop(key, None)
+        self._right_at.pop(key, None)
         self._cancel_retry(key)
+        self.tell(detached(attachment))
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)
-
-
-def _tell_fight(key: AttachmentKey, before: Condition | None, after: Condition | None) -> None:
-    if after is not None and before is None:
-        log.warning("another program undoes repairs at once", attachment=str(key), what=after.message)
-    if before is not None and after is None:
-        log.info("repairs are left alone again", attachment=str(key))
 
 
 def pending_s(waiting: int) -> float:

@@ -15,7 +15,7 @@ import grpc
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.client.errors import ClientError
-from netplumb.api.server.servicer import WATCHES_MAX
+from netplumb.api.server.servicer import STREAMS_MAX
 from tests.e2e.daemons import Daemon
 from tests.e2e.frames import (
     DATA,
@@ -171,11 +171,11 @@ async def test_watches_are_limited_and_given_back(daemon: Daemon, client: AsyncC
     """Past the limit a Watch is refused, while everything else is served; those that vanish make room."""
     before = await descriptors_when_connected(daemon, client)
     with ExitStack() as stack:
-        for _ in range(WATCHES_MAX // 32):
+        for _ in range(STREAMS_MAX // 32):
             streams = b"".join(call("Watch", b"", stream=stream) for stream in range(1, 64, 2))
             stack.enter_context(await asyncio.to_thread(said, daemon.socket, OPENING + streams))
         await until(lambda: _refused_watch(client), "one more is refused", within_s=20)
-        print(_in_ms(f"beside {WATCHES_MAX} watches", await _rounds(client, web)))
+        print(_in_ms(f"beside {STREAMS_MAX} watches", await _rounds(client, web)))
 
     async def welcome() -> bool:
         return not await _refused_watch(client)

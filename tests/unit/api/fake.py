@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from netplumb.models.errors import NotFound
+from netplumb.models.events import Event, EventQuery
 from netplumb.models.naming import workload_mac
 from netplumb.models.status import (
     AttachmentStatus,
@@ -65,6 +66,8 @@ class FakeWorkloads:
         self.timeout_s: float | None = None
         self.asked: list[AttachmentSpec | DetachSpec | None] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
+        self.happened: list[Event] = []
+        self.happening: asyncio.Queue[Event] = asyncio.Queue()
         self.attaching = asyncio.Event()
         self.unwatched = asyncio.Event()
 
@@ -130,6 +133,17 @@ class FakeWorkloads:
         for it in gone:
             del self.views[it.key]
         return gone
+
+    async def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:
+        try:
+            self._raise()
+            for it in self.happened:
+                if query.asks_for(it):
+                    yield it
+            while follow:
+                yield await self.happening.get()
+        finally:
+            self.unwatched.set()
 
     def status(self) -> NodeStatus:
         self._raise()

@@ -114,11 +114,11 @@ async def test_watches_are_limited(
     client: AsyncClient, workloads: FakeWorkloads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more than the limit is RESOURCE_EXHAUSTED; when one ends, another has its place."""
-    monkeypatch.setattr(servicer, "WATCHES_MAX", 2)
+    monkeypatch.setattr(servicer, "STREAMS_MAX", 2)
     first, second = client.watch(), client.watch()
     for watch in (first, second):
         await anext(watch)
-    with pytest.raises(ClientError, match="2 watches are open already") as caught:
+    with pytest.raises(ClientError, match="2 streams are open already") as caught:
         await anext(client.watch())
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     workloads.unwatched.clear()

@@ -41,6 +41,9 @@ type WorkloadNetworkingClient interface {
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
 	GC(ctx context.Context, in *GCRequest, opts ...grpc.CallOption) (*GCResponse, error)
+	// Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
+	// events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
+	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (WorkloadNetworking_EventsClient, error)
 }
 
 type workloadNetworkingClient struct {
@@ -155,6 +158,38 @@ func (c *workloadNetworkingClient) GC(ctx context.Context, in *GCRequest, opts .
 	return out, nil
 }
 
+func (c *workloadNetworkingClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (WorkloadNetworking_EventsClient, error) {
+	stream, err := c.cc.NewStream(ctx, &_WorkloadNetworking_serviceDesc.Streams[1], "/netplumb.v1.WorkloadNetworking/Events", opts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &workloadNetworkingEventsClient{stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+type WorkloadNetworking_EventsClient interface {
+	Recv() (*Event, error)
+	grpc.ClientStream
+}
+
+type workloadNetworkingEventsClient struct {
+	grpc.ClientStream
+}
+
+func (x *workloadNetworkingEventsClient) Recv() (*Event, error) {
+	m := new(Event)
+	if err := x.ClientStream.RecvMsg(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 // WorkloadNetworkingServer is the server API for WorkloadNetworking service.
 // All implementations should embed UnimplementedWorkloadNetworkingServer
 // for forward compatibility
@@ -183,6 +218,9 @@ type WorkloadNetworkingServer interface {
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
 	GC(context.Context, *GCRequest) (*GCResponse, error)
+	// Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
+	// events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
+	Events(*EventsRequest, WorkloadNetworking_EventsServer) error
 }
 
 // UnimplementedWorkloadNetworkingServer should be embedded to have forward compatible implementations.
@@ -215,6 +253,9 @@ func (UnimplementedWorkloadNetworkingServer) Plan(context.Context, *PlanRequest)
 }
 func (UnimplementedWorkloadNetworkingServer) GC(context.Context, *GCRequest) (*GCResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GC not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) Events(*EventsRequest, WorkloadNetworking_EventsServer) error {
+	return status.Errorf(codes.Unimplemented, "method Events not implemented")
 }
 
 // UnsafeWorkloadNetworkingServer may be embedded to opt out of forward compatibility for this service.
@@ -393,6 +434,27 @@ func _WorkloadNetworking_GC_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkloadNetworking_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(EventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(WorkloadNetworkingServer).Events(m, &workloadNetworkingEventsServer{stream})
+}
+
+type WorkloadNetworking_EventsServer interface {
+	Send(*Event) error
+	grpc.ServerStream
+}
+
+type workloadNetworkingEventsServer struct {
+	grpc.ServerStream
+}
+
+func (x *workloadNetworkingEventsServer) Send(m *Event) error {
+	return x.ServerStream.SendMsg(m)
+}
+
 var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "netplumb.v1.WorkloadNetworking",
 	HandlerType: (*WorkloadNetworkingServer)(nil),
@@ -434,6 +496,11 @@ var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _WorkloadNetworking_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Events",
+			Handler:       _WorkloadNetworking_Events_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -1,0 +1,63 @@
+"""The command `netplumb events`: what happened, and what happens."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netplumb.api.cli.options import Format, Output, Socket, Timeout
+from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netplumb.api.v1 import netplumb_pb2 as pb
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+About = Annotated[
+    str,
+    typer.Argument(metavar="WORKLOAD[/IF]", help="A workload, or one interface of it; everything without it."),
+]
+
+
+def duration_s(text: str) -> float:
+    """Such as 90s, 15m, 1h30m or 2d, in seconds."""
+    if not text or not re.fullmatch(r"(\d+(\.\d+)?[smhd])*", text):
+        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 15m, 1h30m or 2d")
+    return sum(float(number) * _UNITS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
+
+
+def events(
+    about: About = "",
+    since: Annotated[
+        float | None,
+        typer.Option(parser=duration_s, metavar="DURATION", help="Only what is not older, such as 90s, 15m or 2d."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show what happened, the oldest first: attached, repaired, retried, refused, and what became of the node.
+
+    A bounded number of events is kept, for as long as the boot. With -o json each is one line.
+    """
+    import time
+    from contextlib import suppress
+
+    from netplumb.api.cli import occurrences
+    from netplumb.api.cli.call import call
+    from netplumb.api.client.asynchronous import AsyncClient
+
+    begin = time.time() - since if since is not None else 0.0
+
+    async def show(client: AsyncClient) -> None:
+        print_one: Callable[[pb.Event], None] = occurrences.printer(output)
+        async for event in client.events(about, begin, follow=follow):
+            print_one(event)
+
+    with suppress(KeyboardInterrupt):
+        call(socket, timeout, show)

@@ -1,0 +1,66 @@
+"""Events, printed as the user chose: a line each with what was found below, a JSON object a line, or YAML documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import typer
+from rich.text import Text
+
+from netplumb.api.cli import tables
+from netplumb.api.cli.options import Format
+from netplumb.api.cli.plain import plain, serialised
+from netplumb.api.v1 import netplumb_pb2 as pb
+
+_STYLES = {
+    "Attached": "green",
+    "Changed": "green",
+    "Detached": "dim",
+    "Started": "dim",
+    "FightOver": "green",
+    "Repaired": "yellow",
+    "Retrying": "yellow",
+}
+_KIND_COLUMNS = 16
+
+
+def printer(output: Format) -> Callable[[pb.Event], None]:
+    match output:
+        case Format.JSON:
+            return lambda event: typer.echo(json.dumps(plain(event), ensure_ascii=False))
+        case Format.YAML:
+            return lambda event: typer.echo("---\n" + serialised(plain(event), output), nl=False)
+        case Format.TABLE:
+            console = tables.console()
+            return lambda event: console.print(line(event), soft_wrap=True)
+
+
+def line(it: pb.Event) -> Text:
+    """When, what and to whom; of a repair also what was found and done, object by object."""
+    about = f"{it.workload_id}/{it.if_name}" if it.workload_id else "node"
+    text = Text.assemble(
+        f"{_moment(it.at)}  ", (f"{it.kind:<{_KIND_COLUMNS}}", _STYLES.get(it.kind, "red")), f" {about}: {it.message}"
+    )
+    text.append("".join(f", {words}" for words in _circumstances(it)))
+    for found, done in zip(it.found, it.done, strict=True):
+        text.append(f"\n    {found}" if found == done else f"\n    {found}: {done}", "dim")
+    return text
+
+
+def _circumstances(it: pb.Event) -> list[str]:
+    words = []
+    if it.HasField("lasted_s"):
+        words.append(f"it had been so for {'at most ' if it.lasted_at_most else ''}{_seconds(it.lasted_s)}")
+    if it.count > 1:
+        words.append(f"{it.count} times since {_moment(it.first_at)}")
+    return words
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")
