@@ -11,7 +11,16 @@ from netplumb.models.events import Event
 from netplumb.models.naming import node_if_name
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
-from netplumb.models.status import AttachmentView, Change, CheckReport, Condition, NodeStatus, PlannedChange, WatchEvent
+from netplumb.models.status import (
+    AttachmentView,
+    Change,
+    CheckReport,
+    Condition,
+    Description,
+    NodeStatus,
+    PlannedChange,
+    WatchEvent,
+)
 
 _NO_DNS = Dns()
 
@@ -85,6 +94,24 @@ def watch_response(event: WatchEvent) -> pb.WatchResponse:
     return pb.WatchResponse(
         change=_CHANGES[event.change],
         attachment=None if event.view is None else attachment(event.view),
+    )
+
+
+def describe_response(found: Iterable[Description]) -> pb.DescribeResponse:
+    return pb.DescribeResponse(descriptions=map(_description, found))
+
+
+def _description(it: Description) -> pb.Description:
+    return pb.Description(
+        attachment=attachment(it.report.view),
+        in_sync=it.report.in_sync,
+        objects=[
+            pb.DescribedObject(
+                where=thing.where.name.lower(), kind=thing.kind, words=printable(thing.words), deviation=thing.deviation
+            )
+            for thing in it.objects
+        ],
+        events=map(event, it.events),
     )
 
 

@@ -128,7 +128,7 @@ def what_if(request: pb.PlanRequest) -> AttachmentSpec | DetachSpec | None:
             return None
 
 
-def attachment_key(request: pb.GetRequest | pb.CheckRequest) -> AttachmentKey:
+def attachment_key(request: pb.GetRequest | pb.CheckRequest | pb.DescribeRequest) -> AttachmentKey:
     if not request.workload_id:
         raise InvalidRequest("workload_id", "must not be empty")
     return AttachmentKey(request.workload_id, request.if_name or DEFAULT_IF_NAME)

@@ -8,7 +8,8 @@ from enum import Enum
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
-from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.events import Event
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, Scope, ip_words
 
 
 class Phase(Enum):
@@ -118,6 +119,25 @@ class CheckReport:
     in_sync: bool
     view: AttachmentView
     differences: tuple[PlannedChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedObject:
+    """One object of an attachment in the kernel. `deviation` says how it is not as desired; empty where it is."""
+
+    where: Scope
+    kind: str
+    words: str
+    deviation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All about one attachment: as it is said to be, as the kernel holds it, and what happened to it."""
+
+    report: CheckReport
+    objects: tuple[DescribedObject, ...]
+    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The commands `netplumb attach|detach|get|list|watch|check|plan|status`, and where `gc` and `events` join them."""
+"""The client commands `netplumb attach|detach|get|list|watch|check|plan|status`, which the others join here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from netplumb.api.cli import options
+from netplumb.api.cli.describe import describe
 from netplumb.api.cli.events import events
 from netplumb.api.cli.exits import EPILOG
 from netplumb.api.cli.gc import gc
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
-    for command in (attach, detach, get, list_, watch, check, status, gc, events):
+    for command in (attach, detach, get, list_, watch, check, status, gc, describe, events):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     plan_app = App(invoke_without_command=True, epilog=EPILOG)
     plan_app.callback()(plan)

@@ -37,11 +37,11 @@ def printer(output: Format) -> Callable[[pb.Event], None]:
             return lambda event: console.print(line(event), soft_wrap=True)
 
 
-def line(it: pb.Event) -> Text:
-    """When, what and to whom; of a repair also what was found and done, object by object."""
-    about = f"{it.workload_id}/{it.if_name}" if it.workload_id else "node"
+def line(it: pb.Event, *, about: bool = True) -> Text:
+    """When, what and, unless that is known, about whom; of a repair also what was found and done, object by object."""
+    whom = (f"{it.workload_id}/{it.if_name}: " if it.workload_id else "node: ") if about else ""
     text = Text.assemble(
-        f"{_moment(it.at)}  ", (f"{it.kind:<{_KIND_COLUMNS}}", _STYLES.get(it.kind, "red")), f" {about}: {it.message}"
+        f"{_moment(it.at)}  ", (f"{it.kind:<{_KIND_COLUMNS}}", _STYLES.get(it.kind, "red")), f" {whom}{it.message}"
     )
     text.append("".join(f", {words}" for words in _circumstances(it)))
     for found, done in zip(it.found, it.done, strict=True):

@@ -144,6 +144,12 @@ class AsyncClient:
         """Compares an attachment with the kernel, now: `in_sync`, and what differs. Raises NotFound."""
         return await self._call(self._stub.Check, pb.CheckRequest(workload_id=workload_id, if_name=if_name))
 
+    async def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
+        """All about each interface of a workload, or about one: the attachment, its objects as the kernel holds them
+        now, and its last `events`. Raises NotFound."""
+        request = pb.DescribeRequest(workload_id=workload_id, if_name=if_name, events=events)
+        return (await self._call(self._stub.Describe, request)).descriptions
+
     async def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
         """What the daemon would change: for one wish, or for the whole node as desired now. Nothing is changed.
 

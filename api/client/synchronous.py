@@ -66,6 +66,10 @@ class Client:
         """See `AsyncClient.check`."""
         return self._loop.run(self._client.check(workload_id, if_name))
 
+    def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
+        """See `AsyncClient.describe`."""
+        return self._loop.run(self._client.describe(workload_id, if_name, events))
+
     def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
         """See `AsyncClient.plan`."""
         return self._loop.run(self._client.plan(what_if))

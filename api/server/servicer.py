@@ -131,6 +131,12 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         source, alive = wishes.gc_request(request)
         return answers.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
 
+    @_answered
+    async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: ARG002
+        workload_id = wishes.attachment_key(request).workload_id
+        found = await self._workloads.describe(workload_id, request.if_name, request.events)
+        return answers.describe_response(found)
+
     async def Watch(
         self, request: pb.WatchRequest | InvalidRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:

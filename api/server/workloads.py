@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.events import Event, EventQuery
-from netplumb.models.status import AttachmentView, CheckReport, NodeStatus, PlannedChange, WatchEvent
+from netplumb.models.status import AttachmentView, CheckReport, Description, NodeStatus, PlannedChange, WatchEvent
 
 
 class Workloads(Protocol):
@@ -35,6 +35,10 @@ class Workloads(Protocol):
 
     async def check(self, key: AttachmentKey) -> CheckReport:
         """Compare an attachment with the kernel; NotFound if there is none."""
+        ...
+
+    async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
+        """All about one interface of a workload, or without a name about each; NotFound if there is none."""
         ...
 
     async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:

@@ -13,7 +13,7 @@ repeated. Errors carry a message for the person who reads it and one of these co
                        of Watch and Events are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
-  NOT_FOUND            Get and Check only: no attachment has this key
+  NOT_FOUND            Get, Check and Describe only: no attachment has this key
 """
 
 from collections import abc as _abc
@@ -1191,6 +1191,126 @@ class GCResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GCResponse: _TypeAlias = GCResponse  # noqa: Y015
+
+@_typing.final
+class DescribeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKLOAD_ID_FIELD_NUMBER: _builtins.int
+    IF_NAME_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    workload_id: _builtins.str
+    """The workload."""
+    if_name: _builtins.str
+    """The interface; empty means all of the workload's."""
+    events: _builtins.int
+    """So many of each one's last events."""
+    def __init__(
+        self,
+        *,
+        workload_id: _builtins.str = ...,
+        if_name: _builtins.str = ...,
+        events: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "if_name", b"if_name", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeRequest: _TypeAlias = DescribeRequest  # noqa: Y015
+
+@_typing.final
+class DescribeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESCRIPTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def descriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Description]:
+        """One for each interface, in the order of their names."""
+
+    def __init__(
+        self,
+        *,
+        descriptions: _abc.Iterable[Global___Description] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["descriptions", b"descriptions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeResponse: _TypeAlias = DescribeResponse  # noqa: Y015
+
+@_typing.final
+class Description(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    IN_SYNC_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    in_sync: _builtins.bool
+    """True when the kernel holds every object as desired."""
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """The attachment with its status."""
+
+    @_builtins.property
+    def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___DescribedObject]:
+        """What the kernel is to hold of it, and what it holds beside that."""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """What happened to it last, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        attachment: Global___Attachment | None = ...,
+        in_sync: _builtins.bool = ...,
+        objects: _abc.Iterable[Global___DescribedObject] | None = ...,
+        events: _abc.Iterable[Global___Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "events", b"events", "in_sync", b"in_sync", "objects", b"objects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Description: _TypeAlias = Description  # noqa: Y015
+
+@_typing.final
+class DescribedObject(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHERE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    DEVIATION_FIELD_NUMBER: _builtins.int
+    where: _builtins.str
+    """On which side it is: node or workload."""
+    kind: _builtins.str
+    """The kind of object, as in PlannedChange."""
+    words: _builtins.str
+    """The object in a network engineer's words, as desired."""
+    deviation: _builtins.str
+    """How it is not as desired: "missing", "not wanted", or what it has instead. Empty where it is as desired."""
+    def __init__(
+        self,
+        *,
+        where: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        words: _builtins.str = ...,
+        deviation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "kind", b"kind", "where", b"where", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribedObject: _TypeAlias = DescribedObject  # noqa: Y015
 
 @_typing.final
 class EventsRequest(_message.Message):

@@ -79,6 +79,11 @@ class WorkloadNetworkingStub:
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
                 response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
                 _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/Describe',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeResponse.FromString,
+                _registered_method=True)
         self.Events = channel.unary_stream(
                 '/netplumb.v1.WorkloadNetworking/Events',
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.EventsRequest.SerializeToString,
@@ -158,6 +163,14 @@ class WorkloadNetworkingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Describe(self, request, context):
+        """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
+        what happened to them last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Events(self, request, context):
         """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
         events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
@@ -213,6 +226,11 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.GC,
                     request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.FromString,
                     response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeResponse.SerializeToString,
             ),
             'Events': grpc.unary_stream_rpc_method_handler(
                     servicer.Events,
@@ -463,6 +481,33 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/GC',
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/Describe',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

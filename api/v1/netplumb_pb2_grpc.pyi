@@ -13,7 +13,7 @@ repeated. Errors carry a message for the person who reads it and one of these co
                        of Watch and Events are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
-  NOT_FOUND            Get and Check only: no attachment has this key
+  NOT_FOUND            Get, Check and Describe only: no attachment has this key
 """
 
 from collections import abc as _abc
@@ -72,6 +72,10 @@ class WorkloadNetworkingStub:
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
     """
+    Describe: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.DescribeRequest, _netplumb_pb2.DescribeResponse]
+    """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
+    what happened to them last.
+    """
     Events: _grpc.UnaryStreamMultiCallable[_netplumb_pb2.EventsRequest, _netplumb_pb2.Event]
     """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
     events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
@@ -107,6 +111,10 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     GC: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.GCRequest, _netplumb_pb2.GCResponse]  # type: ignore[assignment]
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
+    """
+    Describe: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.DescribeRequest, _netplumb_pb2.DescribeResponse]  # type: ignore[assignment]
+    """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
+    what happened to them last.
     """
     Events: _aio.UnaryStreamMultiCallable[_netplumb_pb2.EventsRequest, _netplumb_pb2.Event]  # type: ignore[assignment]
     """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
@@ -194,6 +202,16 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_netplumb_pb2.GCResponse, _abc.Awaitable[_netplumb_pb2.GCResponse]]:
         """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
         gone from the kernel.
+        """
+
+    @_abc_1.abstractmethod
+    def Describe(
+        self,
+        request: _netplumb_pb2.DescribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.DescribeResponse, _abc.Awaitable[_netplumb_pb2.DescribeResponse]]:
+        """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
+        what happened to them last.
         """
 
     @_abc_1.abstractmethod

@@ -216,13 +216,20 @@ def _made_new(
 
 def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
     """What a pass would do now. Changes nothing; None where there is no namespace and nothing of the node's side."""
+    return survey(attachment, node, kernel)[1]
+
+
+def survey(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Sequence[KernelObject], Plan | None]:
+    """What a pass would want to be there, and what it would do; changes nothing."""
     work = Work(attachment, node, may_block=False)
     outcome = Outcome(attachment.key, attachment.generation)
     namespace = _open(work, kernel, outcome)
     try:
         if attachment.removing:
-            return plan((), _observed(work, kernel, namespace, (), None).objects)
-        return _observe_and_plan(work, kernel, namespace, tuple(render_elements(attachment)), None, outcome)[1]
+            return (), plan((), _observed(work, kernel, namespace, (), None).objects)
+        elements = tuple(render_elements(attachment))
+        made = _observe_and_plan(work, kernel, namespace, elements, None, outcome)[1]
+        return outcome.desired, made
     finally:
         if namespace is not None:
             namespace.close()

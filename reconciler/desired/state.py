@@ -177,6 +177,10 @@ class Desired:
             self._interfaces[record.key.workload_id].add(record.key)
             self._mark(record.key)
 
+    def interfaces(self, workload_id: str) -> list[AttachmentKey]:
+        """The keys of a workload, in their order."""
+        return sorted(self._interfaces.get(workload_id, ()))
+
     def _siblings(self, key: AttachmentKey) -> list[Attachment]:
         """The records of the workload's other interfaces."""
         records = (self._attachments[other] for other in self._interfaces.get(key.workload_id, ()) if other != key)

@@ -30,11 +30,12 @@ from netplumb.models.status import (
     CheckReport,
     Condition,
     Counters,
+    Description,
     NodeStatus,
     PlannedChange,
     WatchEvent,
 )
-from netplumb.reconciler.converge.attachment import preview
+from netplumb.reconciler.converge.attachment import preview, survey
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.plan import Plan
@@ -44,6 +45,7 @@ from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.results import Tally
 from netplumb.reconciler.status.statuses import Statuses
 
@@ -177,10 +179,27 @@ class RpcSource:
         """Reads the kernel and compares; changes nothing. Where something foreign is in the way, or there is no
         namespace, nothing differs that could be changed, and yet it is not as desired."""
         record = self._record(key)
-        node = self._nodewide.node
-        made = await self._reader.read(partial(preview, record, node))
+        return self._report(record, await self._reader.read(partial(preview, record, self._nodewide.node)))
+
+    def _report(self, record: Attachment, made: Plan | None) -> CheckReport:
         in_sync = made is not None and not made.steps and not made.conflicts and not record.removing
-        return CheckReport(in_sync, self._statuses.view(record), tuple(_changes(key, made)))
+        return CheckReport(in_sync, self._statuses.view(record), tuple(_changes(record.key, made)))
+
+    async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
+        """Reads the kernel; changes nothing."""
+        keys = self._desired.interfaces(workload_id)
+        if if_name:
+            keys = [key for key in keys if key.if_name == if_name]
+        if not keys:
+            raise NotFound(f"no attachment {workload_id}{f'/{if_name}' if if_name else ''}")
+        return [await self._description(self._record(key), events) for key in keys]
+
+    async def _description(self, record: Attachment, events: int) -> Description:
+        key = record.key
+        desired, made = await self._reader.read(partial(survey, record, self._nodewide.node))
+        happened = await self._history.kept(EventQuery(str(key), most=events)) if events else []
+        objects = described(desired, made.steps if made is not None else ())
+        return Description(self._report(record, made), tuple(objects), tuple(happened))
 
     async def _differences(self, record: Attachment) -> list[PlannedChange]:
         return _changes(record.key, await self._reader.read(partial(preview, record, self._nodewide.node)))

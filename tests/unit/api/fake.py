@@ -17,6 +17,8 @@ from netplumb.models.status import (
     CheckReport,
     Condition,
     Counters,
+    DescribedObject,
+    Description,
     NodeStatus,
     Phase,
     PlannedChange,
@@ -66,6 +68,7 @@ class FakeWorkloads:
         self.timeout_s: float | None = None
         self.asked: list[AttachmentSpec | DetachSpec | None] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
+        self.objects: tuple[DescribedObject, ...] = ()
         self.happened: list[Event] = []
         self.happening: asyncio.Queue[Event] = asyncio.Queue()
         self.attaching = asyncio.Event()
@@ -119,6 +122,17 @@ class FakeWorkloads:
         found = self.get(key)
         mine = tuple(it for it in self.differences if it.key == key)
         return CheckReport(in_sync=not mine, view=found, differences=mine)
+
+    async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
+        keys = [key for key in sorted(self.views) if key.workload_id == workload_id and if_name in ("", key.if_name)]
+        if not keys:
+            raise NotFound(f"no attachment {workload_id}")
+        found = []
+        for key in keys:
+            happened = [it for it in self.happened if it.key == key]
+            newest = happened[len(happened) - min(events, len(happened)) :]
+            found.append(Description(await self.check(key), self.objects, tuple(newest)))
+        return found
 
     async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
         self._raise()

@@ -41,6 +41,9 @@ type WorkloadNetworkingClient interface {
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
 	GC(ctx context.Context, in *GCRequest, opts ...grpc.CallOption) (*GCResponse, error)
+	// Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
+	// what happened to them last.
+	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 	// Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
 	// events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (WorkloadNetworking_EventsClient, error)
@@ -158,6 +161,15 @@ func (c *workloadNetworkingClient) GC(ctx context.Context, in *GCRequest, opts .
 	return out, nil
 }
 
+func (c *workloadNetworkingClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error) {
+	out := new(DescribeResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Describe", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *workloadNetworkingClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (WorkloadNetworking_EventsClient, error) {
 	stream, err := c.cc.NewStream(ctx, &_WorkloadNetworking_serviceDesc.Streams[1], "/netplumb.v1.WorkloadNetworking/Events", opts...)
 	if err != nil {
@@ -218,6 +230,9 @@ type WorkloadNetworkingServer interface {
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
 	GC(context.Context, *GCRequest) (*GCResponse, error)
+	// Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
+	// what happened to them last.
+	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	// Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
 	// events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
 	Events(*EventsRequest, WorkloadNetworking_EventsServer) error
@@ -253,6 +268,9 @@ func (UnimplementedWorkloadNetworkingServer) Plan(context.Context, *PlanRequest)
 }
 func (UnimplementedWorkloadNetworkingServer) GC(context.Context, *GCRequest) (*GCResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GC not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Describe not implemented")
 }
 func (UnimplementedWorkloadNetworkingServer) Events(*EventsRequest, WorkloadNetworking_EventsServer) error {
 	return status.Errorf(codes.Unimplemented, "method Events not implemented")
@@ -434,6 +452,24 @@ func _WorkloadNetworking_GC_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkloadNetworking_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).Describe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/Describe",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).Describe(ctx, req.(*DescribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkloadNetworking_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(EventsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -490,6 +526,10 @@ var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GC",
 			Handler:    _WorkloadNetworking_GC_Handler,
+		},
+		{
+			MethodName: "Describe",
+			Handler:    _WorkloadNetworking_Describe_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

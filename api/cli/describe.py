@@ -1,0 +1,43 @@
+"""The command `netplumb describe`: all about one workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from netplumb.api.cli.options import Format, Output, Socket, Timeout
+from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from netplumb.api.v1 import netplumb_pb2 as pb
+
+
+def describe(
+    workload: Annotated[str, typer.Argument(metavar="WORKLOAD[/IF]", help="A workload, or one interface of it.")],
+    events: Annotated[int, typer.Option(min=0, max=10_000, help="How many of its last events to show.")] = 10,
+    output: Output = Format.TABLE,
+    socket: Socket = DEFAULT_SOCKET,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+) -> None:
+    """Show all about one workload: wish, source, addresses, conditions, its objects in the kernel, its last events.
+
+    The kernel is read for it; what is not as desired is marked.
+    """
+    from netplumb.api.cli import descriptions
+    from netplumb.api.cli.call import call
+    from netplumb.api.client.asynchronous import AsyncClient
+    from netplumb.api.client.errors import NotFound
+
+    async def ask(client: AsyncClient) -> Sequence[pb.Description]:
+        try:
+            return await client.describe(workload, events=events)
+        except NotFound:
+            # A workload's id may hold a slash too, an interface's name may not.
+            workload_id, slash, if_name = workload.rpartition("/")
+            if not slash or not workload_id:
+                raise
+            return await client.describe(workload_id, if_name, events)
+
+    descriptions.show(call(socket, timeout, ask), output)

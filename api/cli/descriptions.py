@@ -1,0 +1,45 @@
+"""Descriptions of workloads, printed as the user chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from netplumb.api.cli import occurrences, tables
+from netplumb.api.cli.options import Format
+from netplumb.api.cli.plain import plain, serialised
+from netplumb.api.v1 import netplumb_pb2 as pb
+
+
+def show(found: Sequence[pb.Description], output: Format) -> None:
+    if output is not Format.TABLE:
+        typer.echo(serialised([plain(it) for it in found], output), nl=False)
+        return
+    console = tables.console()
+    for number, it in enumerate(found):
+        for part in ([""] if number else []), _parts(it):
+            for renderable in part:
+                console.print(renderable)
+
+
+def _parts(it: pb.Description) -> Iterator[RenderableType]:
+    """What it is, then what the kernel holds of it on either side, then what happened."""
+    yield tables.attachment(it.attachment)
+    yield Text.assemble(("in the kernel  ", "bold"), ("as desired", "green") if it.in_sync else ("differs", "red"))
+    for where, heading in (("node", "on the node"), ("workload", "in the workload")):
+        if objects := [thing for thing in it.objects if thing.where == where]:
+            yield Text(f"{heading}:", "bold")
+            yield from map(_object, objects)
+    if it.events:
+        yield Text("events:", "bold")
+        for event in it.events:
+            yield Text("  ").append_text(occurrences.line(event, about=False))
+
+
+def _object(thing: pb.DescribedObject) -> Text:
+    if not thing.deviation:
+        return Text(f"  {thing.words}")
+    return Text.assemble(f"  {thing.words}  ", (thing.deviation, "red"))
