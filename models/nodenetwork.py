@@ -12,12 +12,14 @@ from netplumb.models.policy import ForeignRule
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """An address of the node. `network` is what it reaches without a gateway: of a point-to-point link the far end."""
+    """An address of the node. `network` is what it reaches without a gateway: of a point-to-point link the far end.
+    `since` is when the kernel was given it, in hundredths of a second since the boot."""
 
     ip: IPAddress
     network: IPNetwork
     index: int
     ours: bool = False
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,13 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
-    """What follows. `own` and `next_hops` are addresses with the words that tell whose they are; `taken` are, by pool,
-    the stretches of addresses (as numbers, first and last) that are not the pool's to give. `uplinks` are
-    the interfaces of the ways out, `uplink_mtu` the smallest MTU of those in use, None where there is none."""
+    """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
+    came to have each of its own; `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are
+    not the pool's to give. `uplinks` are the interfaces of the ways out, `uplink_mtu` the smallest MTU of those in use,
+    None where there is none."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
+    since: Mapping[IPAddress, int] = field(default_factory=dict)
     local: tuple[tuple[IPNetwork, str], ...] = ()
     next_hops: Mapping[IPAddress, str] = field(default_factory=dict)
     connected: tuple[Connected, ...] = ()

@@ -42,6 +42,7 @@ from netplumb.reconciler.kernel.nftevents import NftListener
 from netplumb.reconciler.kernel.nodelock import NodeLock
 from netplumb.reconciler.kernel.proxies import ProxyNeighbours
 from netplumb.reconciler.kernel.requirements import check_address_marks, check_kernel
+from netplumb.reconciler.loop.flows import Flows
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.sdnotify import Notifier
@@ -79,7 +80,8 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(NodeLock().close)
         nftables = Nftables()
         stack.callback(nftables.close)
-        kernels = [LinuxKernel(nftables) for _ in range(3 + REMOVERS)]
+        flows = Flows(nftables)
+        kernels = [LinuxKernel(nftables, flows.changed) for _ in range(3 + REMOVERS)]
         for each in kernels:
             stack.callback(each.close)
         kernel, worker, read, *removers = kernels
@@ -101,7 +103,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         events = EventFile(settings.data_dir, node)
         stack.callback(events.close)
-        daemon = _Daemon(settings, store, events, nftables, known, kernel, worker, removers, reader)
+        daemon = _Daemon(settings, store, events, nftables, flows, known, kernel, worker, removers, reader)
         await daemon.serve(stack, reload)
 
 
@@ -120,6 +122,7 @@ class _Daemon:
         store: Store,
         events: EventFile,
         nftables: Nftables,
+        flows: Flows,
         known: NodeNetwork,
         kernel: LinuxKernel,
         worker: LinuxKernel,
@@ -135,6 +138,7 @@ class _Daemon:
         self._departures = Departures()
         self._nftables = nftables
         self._nft_listener = NftListener()
+        self._flows = flows
         self._firewalls = FirewallWatch(self._ours)
         self._proxies = ProxyNeighbours()
         self._host_ports = HostPorts(
@@ -181,6 +185,7 @@ class _Daemon:
             worker,
             removers,
             self._departures,
+            flows,
             look_around=self._network.mark,
             resync_s=settings.resync_s,
         )
@@ -219,6 +224,9 @@ class _Daemon:
                 log.warning("a pool overlaps the node's network", pool=overlap.pool, what=overlap.what)
         if not known.complete and self._nodewide.known.complete:
             log.warning("the routing table is too large to be read whole; routes of routing daemons are not weighed")
+        before = self._nodewide.known
+        if not known.since.items() <= before.since.items() or known.local != before.local:
+            self._flows.suspect_all()  # ports may be mapped at an address that was away
         self._nodewide.known = known
         for key in self._desired.surround(known):
             self._loop.mark_damaged(key)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
-from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Step, Sysctl
+from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Step, Sysctl, Verb
 from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
 from netplumb.models.network import Surroundings
 from netplumb.models.nft import NftElement
@@ -24,11 +24,9 @@ from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.plan import plan
-from netplumb.reconciler.decide.portmaps import ports_of, target_of
 from netplumb.reconciler.kernel import decode, dumps, encode, sysctls
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.conntrack import Conntrack
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.nftables import Nftables, split_table_steps
 
@@ -56,13 +54,14 @@ class Doomed:
 
 
 class LinuxKernel:
-    """Raises Retryable from any method when the kernel does not answer."""
+    """Raises Retryable from any method when the kernel does not answer. `changed` is told the steps that were carried
+    out together, failed ones among them, on whichever thread."""
 
-    def __init__(self, nftables: Nftables) -> None:
+    def __init__(self, nftables: Nftables, changed: Callable[[Iterable[Step]], None] = lambda _: None) -> None:
         self._node = Channel()
         self._namespaces = Namespaces()
         self._nftables = nftables
-        self._conntrack = Conntrack()
+        self._changed = changed
 
     @property
     def node_cookie(self) -> int:
@@ -71,7 +70,6 @@ class LinuxKernel:
     def close(self) -> None:
         self._node.close()
         self._namespaces.close()
-        self._conntrack.close()
 
     # Attachments.
 
@@ -139,18 +137,24 @@ class LinuxKernel:
             self._apply_table(table)
         except StepError as error:
             return Applied(errors=[error])
-        return apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
+        applied = apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
+        self._changed(steps)
+        return applied
 
     def make_new(
         self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
     ) -> Link | None:
         """Makes what is assumed not to be there, elements first. The node's end; None where a pass has to look."""
         there = {it.key: it for it in self._nftables.elements_of(name, (element.key for element in elements))}
+        steps = plan(elements, there).steps
         try:
-            self._apply_table(plan(elements, there).steps)
+            self._apply_table(steps)
         except StepError:
             return None
-        return make_new(things, self._node, namespace, lambda sysctl: self._write(sysctl, namespace))
+        made = make_new(things, self._node, namespace, lambda sysctl: self._write(sysctl, namespace))
+        if steps:
+            self._changed([*steps, *(Step(Verb.ADD, thing) for thing in things)])
+        return made
 
     def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
         if sysctl.scope is Scope.NODE:
@@ -160,26 +164,8 @@ class LinuxKernel:
                 sysctls.write(sysctl.name, sysctl.value)
 
     def _apply_table(self, steps: Sequence[Step]) -> None:
-        """The flows that follow a mapping which came or went are forgotten by the kernel, after the rules changed: a
-        UDP flow would go on for as long as somebody sends."""
-        if not steps:
-            return
-        self._nftables.apply(steps)
-        self._forget_flows([step.thing for step in steps if isinstance(step.thing, NftElement)])
-
-    def forget_wrong_flows(self) -> None:
-        """What a change of mappings could not forget, since the daemon died or the kernel did not answer, goes here."""
-        self._forget_flows([*self._nftables.elements().values()])
-
-    def _forget_flows(self, elements: Sequence[NftElement]) -> None:
-        if ports := ports_of(elements):
-            self._conntrack.forget(ports, lambda port, at: target_of(port, at, self._nftables.element), self._addresses)
-
-    def _addresses(self) -> frozenset[bytes]:
-        """Every address of the node."""
-        return frozenset(
-            decode.address_ip(body) for _, body in self._node.dump(rt.RTM_GETADDR, encode.dump_addresses(0))
-        )
+        if steps:
+            self._nftables.apply(steps)
 
     def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]:
         """Our routes over the node's interfaces with these indexes."""
@@ -200,7 +186,8 @@ class LinuxKernel:
             if thing.with_rules_of is not None:
                 self._remove_rules(thing.with_rules_of)
         try:
-            self._forget_flows(self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed))
+            gone = self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed)
+            self._changed(Step(Verb.REMOVE, element) for element in gone)
             found = self._indexes_of(doomed)
             going({index: key for key, index in found})
             if len(found) > 1 and self._remove_group([index for _, index in found]):
@@ -299,7 +286,9 @@ class LinuxKernel:
             self._apply_table(table)
         except StepError as error:
             errors.append(error)
-        return errors + apply(rest, self._node, None, Observed(), lambda sysctl: self._write(sysctl, None)).errors
+        errors += apply(rest, self._node, None, Observed(), lambda sysctl: self._write(sysctl, None)).errors
+        self._changed(steps)
+        return errors
 
     def delete_table(self) -> None:
         self._nftables.delete_table()

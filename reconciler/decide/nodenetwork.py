@@ -37,6 +37,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
     inside = {pool.prefix: list(_inside(pool, facts, routes, connected, next_hops, names)) for pool in pools}
     return NodeNetwork(
         own={it.ip: f"the node's own, on {names[it.index]}" for it in facts.addresses if it.index in names},
+        since={it.ip: it.since for it in facts.addresses if it.index in names},
         local=tuple((network, names[index]) for network, index in facts.local if index in names),
         next_hops=next_hops,
         connected=connected,

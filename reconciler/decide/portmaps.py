@@ -21,6 +21,11 @@ def ports_of(elements: Iterable[NftElement]) -> set[Port]:
     }
 
 
+def targets_of(elements: Iterable[NftElement]) -> set[bytes]:
+    """The addresses that the elements lead ports to."""
+    return {ip_address(str(element.value)).packed for element in elements if element.set in _ADDRESS_MAPS}
+
+
 def target_of(port: Port, at: bytes, element: Callable[[Key], NftElement | None]) -> End | None:
     """Where a port leads at one of the node's addresses: what is mapped there goes before what is mapped everywhere."""
     version, protocol, number = port

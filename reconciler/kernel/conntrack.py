@@ -1,148 +1,209 @@
-"""Forgets the flows that a change of port mappings made wrong.
+"""Forgets flows that connection tracking keeps: the one place that speaks ctnetlink.
 
-Address translation is decided for the first packet of a flow. A UDP sender that goes on sending would be answered by
-nobody for as long as it does: by a workload that is gone, or by the node itself where a mapping came later. Flows that
-lead where they should are left alone, so that a repair of the rules breaks no connection.
-
-The kernel filters a dump by protocol and port; addresses are compared here, since its own deletion by an IPv6 address
-deletes others than asked for (Linux 6.18).
+The kernel picks what it lists by IP version, status, protocol and port; addresses are compared here, since what it
+picks by an IPv6 address is all but that (Linux 6.18). A flow is deleted by its tuple and its number, so that a newer
+one between the same ends is left alone. The table may be large, and whose flows fill it is not trusted: flows are
+looked at as they come, and none is kept.
 """
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from struct import pack
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from struct import Struct, pack
+from typing import Self
 
 from netplumb.models.errors import Retryable, errno_name
-from netplumb.models.ports import End, Port
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+from netplumb.models.flows import Flow, Walk
+from netplumb.reconciler.kernel.channel import (
+    NETLINK_CAP_ACK,
+    NETLINK_NETFILTER,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    REPLY_TIMEOUT_S,
+    SOL_NETLINK,
+)
 from netplumb.reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages
 
-_CT_NEW, _CT_GET, _CT_DELETE = (1 << 8 | message for message in (0, 1, 2))  # NFNL_SUBSYS_CTNETLINK
-_TUPLE_ORIG, _TUPLE_REPLY, _ZONE, _FILTER = 1, 2, 18, 25
+# NFNL_SUBSYS_CTNETLINK << 8 | message, and attributes: include/uapi/linux/netfilter/nfnetlink_conntrack.h
+_CT_NEW, _CT_GET, _CT_DELETE = (1 << 8 | message for message in (0, 1, 2))
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SRC, _IP_DST = {4: 1, 6: 3}, {4: 2, 6: 4}
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
 _FILTER_ORIG_FLAGS, _FILTER_REPLY_FLAGS = 1, 2
 _BY_PROTOCOL, _BY_DST_PORT = 1 << 3, 1 << 5  # CTA_FILTER_FLAG, net/netfilter/nf_conntrack_netlink.c
 _NESTED = 1 << 15
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_PORT_BY_PORT = 8
-"""From so many ports of one protocol on, one dump of that protocol's flows is cheaper than one for each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What was sent to `to` is answered from `answered_from`: by itself, or by whom it was translated to."""
-
-    port: Port
-    to: End
-    answered_from: End
-    identity: bytes
+_FAMILIES: Mapping[int, int] = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+_VERSIONS = {family: version for version, family in _FAMILIES.items()}
+ALL = Walk()
+_RECEIVE_BYTES = 1 << 16
+_DELETIONS_A_SEND = 64  # whose acknowledgements fit the socket's buffer
 
 
 class Conntrack:
     """The flows of the namespace in which it was made; used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-        self._socket.settimeout(5)
+        self._listing, self._deleting = (
+            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) for _ in range(2)
+        )
+        self._deleting.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        for each in (self._listing, self._deleting):
+            each.settimeout(REPLY_TIMEOUT_S)
         self._sequence = 0
 
-    def close(self) -> None:
-        self._socket.close()
+    def __enter__(self) -> Self:
+        return self
 
-    def forget(
-        self,
-        ports: Collection[Port],
-        target_of: Callable[[Port, bytes], End | None],
-        local_addresses: Callable[[], Collection[bytes]],
-    ) -> int:
-        """Forgets the flows to these ports of the node that do not lead to `target_of` them at an address, and returns
-        how many there were. Raises Retryable when the kernel does not answer."""
-        local: Collection[bytes] | None = None
-        wrong = []
-        for flow in self._flows(ports):
-            target = target_of(flow.port, flow.to[0])
-            if flow.answered_from == (target or flow.to):
-                continue
-            if flow.answered_from == flow.to:  # not translated; it is the node's if it was sent to the node
-                local = local_addresses() if local is None else local
-                if flow.to[0] not in local and flow.to[0][:1] != b"\x7f":
-                    continue
-            wrong.append(flow)
-        for flow in wrong:
-            self._send(_CT_DELETE, 0, flow.port[0], flow.identity)
-        return len(wrong)
+    def __exit__(self, *_: object) -> None:
+        self._listing.close()
+        self._deleting.close()
 
-    def _flows(self, ports: Collection[Port]) -> Iterator[Flow]:
-        for version, protocol in {(port[0], port[1]) for port in ports}:
-            numbers = [port[2] for port in ports if port[:2] == (version, protocol)]
-            for number in numbers if len(numbers) < _PORT_BY_PORT else (None,):
-                for body in self._dump(version, _filter(protocol, number)):
-                    flow = _flow(version, body)
-                    if flow is not None and flow.port in ports:
-                        yield flow
+    def flows(self, walk: Walk = ALL) -> Iterator[Flow]:
+        """Raises Retryable when the kernel does not answer."""
+        return (flow for _, body in self._dump(walk) if (flow := _flow(body)) is not None)
 
-    def _send(self, type_: int, flags: int, version: int, body: bytes) -> None:
-        self._sequence += 1
-        payload = pack("=BBH", _FAMILIES[version], 0, 0) + body  # struct nfgenmsg
+    def forget(self, walk: Walk, is_wrong: Callable[[Flow], bool]) -> int:
+        """Forgets what is wrong among what a walk finds, and returns how many flows that were. Raises Retryable when
+        the kernel does not answer."""
+        forgotten = 0
+        wrong: list[tuple[int, bytes]] = []
+        for family, body in self._dump(walk):
+            if (flow := _flow(body)) is not None and is_wrong(flow):
+                wrong.append((family, _identity(body)))
+                if len(wrong) == _DELETIONS_A_SEND:
+                    forgotten += self._delete(wrong)
+                    wrong = []
+        return forgotten + (self._delete(wrong) if wrong else 0)
+
+    def _dump(self, walk: Walk) -> Iterator[tuple[int, Buffer]]:
+        expected = self._sequence = self._sequence + 1
+        payload = pack("=BBH", _FAMILIES[walk.version], 0, 0) + _asked(walk)  # struct nfgenmsg
+        flags = NLM_F_REQUEST | NLM_F_DUMP
         try:
-            self._socket.send(HEADER.pack(16 + len(payload), type_, NLM_F_REQUEST | flags, self._sequence, 0) + payload)
+            self._listing.send(HEADER.pack(16 + len(payload), _CT_GET, flags, expected, 0) + payload)
+            while True:
+                for type_, _, sequence, _, body in messages(memoryview(self._listing.recv(_RECEIVE_BYTES))):
+                    if sequence != expected:
+                        continue  # of a walk that was given up
+                    if type_ in (NLMSG_DONE, NLMSG_ERROR):
+                        if code := _code(body):
+                            raise _refused("lists no flows", code)
+                        return
+                    yield body[0], body
         except OSError as error:
             raise _lost(error) from None
 
-    def _dump(self, version: int, body: bytes) -> list[Buffer]:
-        self._send(_CT_GET, NLM_F_DUMP, version, body)
-        found: list[Buffer] = []
-        while True:
-            try:
-                datagram = memoryview(self._socket.recv(1 << 17))
-            except OSError as error:
-                raise _lost(error) from None
-            for type_, _, sequence, _, answer in messages(datagram):
-                if sequence != self._sequence:
-                    continue  # of a deletion: the flow had ended by itself
-                if type_ == NLMSG_ERROR:
-                    code = -int.from_bytes(answer[:4], "little", signed=True)
-                    raise Retryable(f"the kernel lists no flows: {errno_name(code)}", code=code, reason="FlowsFailed")
-                if type_ == NLMSG_DONE:
-                    return found
-                if type_ == _CT_NEW:
-                    found.append(answer)
+    def _delete(self, flows: list[tuple[int, bytes]]) -> int:
+        """Returns how many were still there."""
+        datagram = bytearray()
+        first = self._sequence + 1
+        for family, identity in flows:
+            self._sequence += 1
+            payload = pack("=BBH", family, 0, 0) + identity
+            flags = NLM_F_REQUEST | NLM_F_ACK
+            datagram += HEADER.pack(16 + len(payload), _CT_DELETE, flags, self._sequence, 0) + payload
+        waiting, gone = len(flows), 0
+        try:
+            self._deleting.send(datagram)
+            while waiting:
+                for type_, _, sequence, _, body in messages(memoryview(self._deleting.recv(_RECEIVE_BYTES))):
+                    if sequence < first or type_ != NLMSG_ERROR:
+                        continue
+                    waiting -= 1
+                    code = _code(body)
+                    if code not in (0, errno.ENOENT, errno.EBUSY):  # it ended by itself; it is in a flow table
+                        raise _refused("forgets no flow", code)
+                    gone += not code
+        except OSError as error:
+            raise _lost(error) from None
+        return gone
 
 
-def _filter(protocol: int, port: int | None) -> bytes:
-    flags = _BY_PROTOCOL | (_BY_DST_PORT if port is not None else 0)
-    proto = attribute(_PROTO_NUM, bytes((protocol,)))
-    if port is not None:
-        proto += attribute(_PROTO_DST_PORT, port.to_bytes(2, "big"))
-    wanted = attribute(_TUPLE_ORIG | _NESTED, attribute(_TUPLE_PROTO | _NESTED, proto))
-    by = attribute(_FILTER_ORIG_FLAGS, pack("=I", flags)) + attribute(_FILTER_REPLY_FLAGS, pack("=I", 0))
-    return wanted + attribute(_FILTER | _NESTED, by)
+def _asked(walk: Walk) -> bytes:
+    asked = b""
+    if walk.mask:
+        asked += attribute(_STATUS, pack(">I", walk.status)) + attribute(_STATUS_MASK, pack(">I", walk.mask))
+    if walk.protocol:
+        flags = _BY_PROTOCOL | (_BY_DST_PORT if walk.port else 0)
+        proto = attribute(_PROTO_NUM, bytes((walk.protocol,)))
+        if walk.port:
+            proto += attribute(_PROTO_DST_PORT, walk.port.to_bytes(2, "big"))
+        by = attribute(_FILTER_ORIG_FLAGS, pack("=I", flags)) + attribute(_FILTER_REPLY_FLAGS, pack("=I", 0))
+        asked += attribute(_TUPLE_ORIG | _NESTED, attribute(_TUPLE_PROTO | _NESTED, proto))
+        asked += attribute(_FILTER | _NESTED, by)
+    return asked
 
 
-def _flow(version: int, body: Buffer) -> Flow | None:
-    found = attributes(body, 4)
+def _tuples(version: int, value: int) -> bytes:
+    """Both tuples of a flow with ports, as the kernel writes them, and with these bytes for all that varies."""
+    size = 4 if version == 4 else 16
+    ip = attribute(_IP_SRC[version], bytes((value,)) * size) + attribute(_IP_DST[version], bytes((value,)) * size)
+    ports = (attribute(port, bytes((value,)) * 2) for port in (_PROTO_SRC_PORT, _PROTO_DST_PORT))
+    proto = attribute(_PROTO_NUM, bytes((value,))) + b"".join(ports)
+    ends = attribute(_TUPLE_IP | _NESTED, ip) + attribute(_TUPLE_PROTO | _NESTED, proto)
+    return attribute(_TUPLE_ORIG | _NESTED, ends) + attribute(_TUPLE_REPLY | _NESTED, ends)
+
+
+class _Layout:
+    """Where the values of both tuples stand. Taking an attribute after the other costs ten times as much, and there may
+    be hundreds of thousands of flows."""
+
+    def __init__(self, version: int) -> None:
+        ip = "4s" if version == 4 else "16s"
+        ends = f"12x{ip}4x{ip}8xB7xH6xH2x"
+        self.values = Struct(f">4x{ends}{ends}").unpack_from
+        empty, full = (int.from_bytes(_tuples(version, value), "big") for value in (0, 0xFF))
+        self._ends_at = 4 + len(_tuples(version, 0))
+        self._fixed = ~(empty ^ full)
+        self._empty = empty
+
+    def fits(self, body: Buffer) -> bool:
+        return int.from_bytes(body[4 : self._ends_at], "big") & self._fixed == self._empty
+
+
+_LAYOUTS = {_FAMILIES[version]: _Layout(version) for version in (4, 6)}
+
+
+def _flow(body: Buffer) -> Flow | None:
+    if (layout := _LAYOUTS.get(body[0])) is None:
+        return None
+    if layout.fits(body):
+        source, to, protocol, sport, dport, answerer, answered, _, answerer_port, answered_port = layout.values(body)
+        return Flow(protocol, (source, sport), (to, dport), (answerer, answerer_port), (answered, answered_port))
+    version, found = _VERSIONS[body[0]], attributes(body, 4)
     if _TUPLE_ORIG not in found or _TUPLE_REPLY not in found:
         return None
-    sent, answered = attributes(found[_TUPLE_ORIG]), attributes(found[_TUPLE_REPLY])
-    ip, proto = attributes(sent[_TUPLE_IP]), attributes(sent[_TUPLE_PROTO])
-    answer_ip, answer_proto = attributes(answered[_TUPLE_IP]), attributes(answered[_TUPLE_PROTO])
-    if _PROTO_DST_PORT not in proto or _IP_DST[version] not in ip:
-        return None
-    port = int.from_bytes(proto[_PROTO_DST_PORT], "big")
+    protocol, source_end, to_end = _ends(version, found[_TUPLE_ORIG])
+    _, answerer_end, answered_end = _ends(version, found[_TUPLE_REPLY])
+    return Flow(protocol, source_end, to_end, answerer_end, answered_end)
+
+
+def _ends(version: int, body: Buffer) -> tuple[int, tuple[bytes, int], tuple[bytes, int]]:
+    found = attributes(body)
+    ip, proto = attributes(found[_TUPLE_IP]), attributes(found[_TUPLE_PROTO])
+    sport, dport = (int.from_bytes(proto.get(port, b""), "big") for port in (_PROTO_SRC_PORT, _PROTO_DST_PORT))
+    return proto[_PROTO_NUM][0], (bytes(ip[_IP_SRC[version]]), sport), (bytes(ip[_IP_DST[version]]), dport)
+
+
+def _identity(body: Buffer) -> bytes:
+    found = attributes(body, 4)
     identity = attribute(_TUPLE_ORIG | _NESTED, bytes(found[_TUPLE_ORIG]))
-    if _ZONE in found:
-        identity += attribute(_ZONE, bytes(found[_ZONE]))
-    return Flow(
-        (version, proto[_PROTO_NUM][0], port),
-        (bytes(ip[_IP_DST[version]]), port),
-        (bytes(answer_ip[_IP_SRC[version]]), int.from_bytes(answer_proto[_PROTO_SRC_PORT], "big")),
-        identity,
-    )
+    return identity + b"".join(attribute(type_, bytes(found[type_])) for type_ in (_ZONE, _ID) if type_ in found)
+
+
+def _code(body: Buffer) -> int:
+    return -int.from_bytes(body[:4], sys.byteorder, signed=True)
+
+
+def _refused(what: str, code: int) -> Retryable:
+    return Retryable(f"the kernel {what}: {errno_name(code)}", code=code, reason="FlowsFailed")
 
 
 def _lost(error: OSError) -> Retryable:

@@ -27,6 +27,12 @@ def addresses(channel: Channel, scope: Scope, names: Mapping[int, str]) -> list[
     return _read(channel, rt.RTM_GETADDR, encode.dump_addresses(index), decode.address, scope, names)
 
 
+def node_addresses() -> frozenset[bytes]:
+    """Every address of the namespace of the calling thread, whoever's it is."""
+    with Channel() as channel:
+        return frozenset(decode.address_ip(body) for _, body in channel.dump(rt.RTM_GETADDR, encode.dump_addresses(0)))
+
+
 def routes(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Route]:
     """`body` is of `encode.dump_routes`."""
     return _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names)

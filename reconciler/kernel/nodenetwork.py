@@ -24,6 +24,7 @@ TABLES_MOST = 64
 _FAMILIES = (rt.AF_INET, rt.AF_INET6)
 _BOOT, _STATIC, _RA, _DHCP = 3, 4, 9, 16  # rt_protos of iproute2
 _BY_PEOPLE = (rt.RTPROT_KERNEL, _BOOT, _STATIC, _RA, _DHCP)
+_CACHEINFO = Struct("=IIII")  # struct ifa_cacheinfo
 _NEXT_HOP_OF_GROUP = Struct("=IBBH")  # struct nexthop_grp
 
 
@@ -100,7 +101,9 @@ def _address(body: Buffer) -> Iterator[NodeAddress]:
     protocol = found.get(rt.IFA_PROTO)
     ours = protocol is not None and protocol[0] == ADDRESS_PROTOCOL
     network = ip_network(((far or near).packed, prefix_len), strict=False)
-    yield NodeAddress(near, network, index, ours)
+    lifetimes = found.get(rt.IFA_CACHEINFO)
+    since = _CACHEINFO.unpack_from(lifetimes)[2] if lifetimes is not None else 0
+    yield NodeAddress(near, network, index, ours, since)
 
 
 def _route(body: Buffer, next_hops: Mapping[int, tuple[Hop, ...]]) -> NodeRoute | None:

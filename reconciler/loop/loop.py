@@ -18,6 +18,7 @@ import structlog
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import Step, kind_of
+from netplumb.models.naming import node_if_name
 from netplumb.models.status import Condition
 from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
@@ -27,6 +28,7 @@ from netplumb.reconciler.history.outcomes import Repair, fight_events, lasted, r
 from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.namespaces import Namespace
+from netplumb.reconciler.loop.flows import Deciding, Flows
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.removals import Removals
 from netplumb.reconciler.loop.threadpasses import ThreadPasses
@@ -54,6 +56,7 @@ class Loop:
         worker: LinuxKernel,
         removers: Sequence[LinuxKernel],
         departures: Departures,
+        flows: Flows,
         *,
         look_around: Callable[[], None],
         resync_s: float,
@@ -62,6 +65,7 @@ class Loop:
         self._results = results
         self._nodewide = nodewide
         self._kernel = kernel
+        self._flows = flows
         self._look_around = look_around
         self.resync_s = resync_s
         self.last_slice_at = time.time()
@@ -148,6 +152,7 @@ class Loop:
         """
         self.mark(attachment.key, Urgency.RPC)
         await self._results.reached(attachment, timeout_s, lambda: self._nodewide.cause)
+        await self._flows.settled(node_if_name(attachment.key))
 
     # The loop itself.
 
@@ -160,6 +165,7 @@ class Loop:
                 tasks.create_task(self._removals.run())
                 tasks.create_task(self._resync_periodically())
                 tasks.create_task(self._beside.run())
+                tasks.create_task(self._flows.run(self._deciding))
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -279,6 +285,13 @@ class Loop:
         self._let_former_pools_go()
         self.last_slice_at = time.time()
         self._wake.set()  # who was marked while busy
+
+    def resynced(self) -> None:
+        """What wrong flows nobody knows of, since a daemon died or somebody else changed what decides, goes now."""
+        self._flows.suspect_all()
+
+    def _deciding(self) -> Deciding:
+        return Deciding(self._nodewide.node, self._nodewide.known, tuple(self._desired.attachments.values()))
 
     # Removal.
 

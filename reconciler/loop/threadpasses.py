@@ -56,6 +56,9 @@ class Passes(Protocol):
 
     def mark_all(self) -> None: ...
 
+    def resynced(self) -> None:
+        """All that was marked for a resync was read anew."""
+
 
 class ThreadPasses:
     """Takes what `queue` holds for resyncs, and what the loop defers. `worker` is the thread's kernel."""
@@ -122,7 +125,7 @@ class ThreadPasses:
                 if self.may_remove_orphans and self._orphans_due:
                     self._orphans_due = False
                     self._remove_orphans(await self._read.whole())
-                    await self._in_thread(partial(_forget_wrong_flows, self._worker))
+                    self._passes.resynced()
                 self._read.drop()
         finally:
             self._thread.shutdown(wait=True)
@@ -197,10 +200,3 @@ class ThreadPasses:
                 self._removals.add(Doomed(key or AttachmentKey(link.name, ""), link.index))
         with suppress(StoreUnwritable):  # then their addresses are held until the next resync
             self._desired.links_seen({link.name for link, _ in snapshot.ours})
-
-
-def _forget_wrong_flows(kernel: LinuxKernel) -> None:
-    try:
-        kernel.forget_wrong_flows()
-    except StepError as error:  # the next resync tries again
-        log.warning("flows were not compared with the mappings", cause=str(error))

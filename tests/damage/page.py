@@ -47,6 +47,33 @@ condition `Fighting`, of the attachment or of the node, with the object that was
 - once nothing needs repair for a second all is forgotten, and the condition goes.
 """
 
+_FLOWS = """\
+## Flows that began meanwhile
+
+Where a flow leads, and under which address, the kernel decides by its first packet. So one that began while something
+was away would go on as it began for as long as somebody sends. After each repair that decides over flows those are
+looked at, and the ones that would be led otherwise now are forgotten, that is their entries of connection tracking; the
+next packet begins anew. All others are left alone.
+
+- Rules, sets, elements, the link group or the name of a link are put back: of workloads that leave with their own
+  address while `masquerade` is on; to a mapped port that lead elsewhere than to its workload; between workloads that
+  are kept apart.
+- An address of the node comes back, also one of others: those too, and what went to a port mapped at that address and
+  left the node meanwhile.
+- The source that a route says changes: of workloads that leave with the former one, if the node has it no more.
+- A mapping comes, changes or goes: to its ports.
+
+A look lists what the kernel picks by status, protocol and port, beside the loop; a table with 262,144 flows takes about
+a second of a thread, and the next look at all of it waits five times as long. What isolation forbids ends at once: the
+guards ask each packet who began its flow.
+
+What is not told apart from other programs' doing is left alone: a flow that somebody else translates, one between
+workloads that has the node's address because the way to the other one was away when it began, and one that is masked
+since `masquerade` was switched off. Where nothing on the node tracks connections while the table is away, a connection
+that began then belongs to whoever sends first afterwards: one from an isolated workload to a service of the node may
+live on if that is the service.
+"""
+
 
 def rendered() -> str:
     return "\n".join(_lines(measured.recorded()))
@@ -78,6 +105,7 @@ def _lines(measurement: Measured) -> Iterator[str]:
     for fate in FATES:
         yield f"| {fate.name} | {fate.told_by} | {fate.becomes} |"
     yield ""
+    yield _FLOWS
     yield _FIGHTS
 
 

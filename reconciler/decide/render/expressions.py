@@ -68,7 +68,6 @@ FROM_LOOPBACK = match(meta("iiftype"), "loopback")
 NOT_FROM_LOOPBACK = match(meta("iiftype"), "loopback", "!=")
 """The loopback interface is told by its kind, since it may be renamed."""
 
-ANSWERS = match({"ct": {"key": "state"}}, ["established", "related"], "in")
 INVALID = match({"ct": {"key": "state"}}, "invalid", "in")
 
 NEIGHBOUR_DISCOVERY = match(

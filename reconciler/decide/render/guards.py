@@ -13,7 +13,9 @@ translated, and for ::1 the kernel looks before all.
 
 Isolation counts by workload: one whose wish says so is kept in a set of closed or of open links, the rest go by the
 node's setting. `isolate_workloads: false` opens a workload to all others, also to those that are isolated; between two
-that say nothing, and from or to one that says true, only answers pass.
+that say nothing, and from or to one that says true, only answers pass. An answer goes the other way than the packet
+that began the flow; who began a flow is judged by each packet, so that none stays open that began while the rules were
+away, or before they were asked for.
 """
 
 from __future__ import annotations
@@ -35,7 +37,6 @@ from netplumb.models.nft import (
 )
 from netplumb.reconciler.decide.render.expressions import (
     ACCEPT,
-    ANSWERS,
     COUNTER,
     DROP,
     FROM_WORKLOAD,
@@ -57,10 +58,16 @@ from netplumb.reconciler.decide.render.expressions import (
 _LINK_LOCAL_OR_NONE = match(payload("ip6", "saddr"), {"set": ["::", prefix("fe80::", 10)]})
 _NO_ROUTE_BACK = match({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, False)
 _LOOPBACK_V4 = prefix("127.0.0.0", 8)
+_STATE = {"ct": {"key": "state"}}
 
 
 def _rule(comment: str, *expressions: Expression) -> str:
     return canonical_rule(expressions, comment)
+
+
+def _answers() -> Iterator[str]:
+    yield _rule("answers", match({"ct": {"key": "direction"}}, "reply"), match(_STATE, "established", "in"), ACCEPT)
+    yield _rule("what belongs to another flow", match(_STATE, "related", "in"), ACCEPT)
 
 
 def _of_sibling(version: int) -> Expression:
@@ -85,7 +92,7 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain("guard", "filter", "prerouting", PRIORITY_RAW, "accept", guard)
 
     to_node = [
-        _rule("answers", ANSWERS, ACCEPT),
+        *_answers(),
         _rule("neighbour discovery", NEIGHBOUR_DISCOVERY, ACCEPT),
         _rule("isolate_node: false", in_set(meta("iifname"), NODE_OPEN), ACCEPT),
         _rule("isolate_node: true", in_set(meta("iifname"), NODE_CLOSED), COUNTER, DROP),
@@ -97,7 +104,7 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain("input", "filter", "input", PRIORITY_FILTER, "accept", guard)
 
     between = [
-        _rule("answers", ANSWERS, ACCEPT),
+        *_answers(),
         _rule("isolate_workloads: false", in_set(meta("iifname"), WORKLOADS_OPEN), ACCEPT),
         _rule("isolate_workloads: false", in_set(meta("oifname"), WORKLOADS_OPEN), ACCEPT),
         _rule("isolate_workloads: true", in_set(meta("iifname"), WORKLOADS_CLOSED), COUNTER, DROP),

@@ -1,0 +1,206 @@
+"""PURE: which flows would be led otherwise, or not at all, if they began now.
+
+Where a flow leads, and under which address, is decided for its first packet. One that began while something of ours was
+away, or before a port was mapped, goes on as it began for as long as somebody sends. It is to be forgotten, and no
+other: a flow that leads where it should is somebody's connection. So what others translate is left alone, and what
+cannot be told from theirs is too:
+
+- to a port of the node that leads to a workload: wrong if it leads elsewhere, unless another program led it there;
+- to a port that led to a workload: wrong if it still does;
+- from a workload to elsewhere while masquerading is on: wrong with the workload's own source, or with one that a route
+  said and that is the node's no more;
+- from a workload to itself by a port of the node, or from the node's loopback: wrong with that source;
+- between workloads that are kept apart: wrong. The guards drop what the asker sends, whenever the flow began; this ends
+  the answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from ipaddress import ip_address
+from typing import Self
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.base import IPNetwork
+from netplumb.models.flows import DESTINATION_REPLACED, SOURCE_REPLACED, Flow, Walk
+from netplumb.models.kernel import Address, Key, Link, Scope, Step, Verb
+from netplumb.models.naming import node_if_name
+from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftElement, NftSet, hairpin_set
+from netplumb.models.ports import Port
+from netplumb.reconciler.decide.portmaps import ports_of, target_of, targets_of
+
+_PORT_BY_PORT = 3
+"""Up to so many ports of one protocol, a walk for each is cheaper than two for that protocol's flows."""
+_HAIRPINS = frozenset(hairpin_set(version).name for version in (4, 6))
+_ISOLATION = frozenset((WORKLOADS_CLOSED.name, WORKLOADS_OPEN.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """Which flows something that changed may have made wrong: those to ports that lead elsewhere now, those that the
+    table decides, or any at all. `targets` are addresses that ports led to, `sources` those that workloads went out
+    with."""
+
+    ports: frozenset[Port] = frozenset()
+    by_table: bool = False
+    all: bool = False
+    targets: frozenset[bytes] = frozenset()
+    sources: frozenset[bytes] = frozenset()
+
+    def __or__(self, other: Self) -> Suspects:
+        return Suspects(
+            self.ports | other.ports,
+            self.by_table or other.by_table,
+            self.all or other.all,
+            self.targets | other.targets,
+            self.sources | other.sources,
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.ports) or self.by_table or self.all
+
+    @property
+    def only_ports(self) -> bool:
+        return not (self.by_table or self.all)
+
+
+EVERY_FLOW = Suspects(all=True)
+
+
+def suspects(steps: Iterable[Step]) -> Suspects:
+    """What steps may have made wrong that were carried out together. A link that is made with its elements had no flows
+    that these could have decided."""
+    steps = tuple(steps)
+    elements = [thing for step in steps for thing in (step.thing, step.observed) if isinstance(thing, NftElement)]
+    gone = (step.thing if step.verb is Verb.REMOVE else step.observed for step in steps)
+    led = Suspects(
+        frozenset(ports_of(elements)),
+        targets=frozenset(targets_of(thing for thing in gone if isinstance(thing, NftElement))),
+    )
+    made = {step.thing.name for step in steps if isinstance(step.thing, Link) and step.verb is Verb.ADD}
+    return reduce(Suspects.__or__, (_suspects(step, made, led) for step in steps), led)
+
+
+def _suspects(step: Step, made: Collection[str], led: Suspects) -> Suspects:
+    match step.thing:
+        case NftSet():
+            return Suspects(by_table=True)
+        case NftChain() as chain:
+            gone = _sources(step.observed) - _sources(chain) if isinstance(step.observed, NftChain) else frozenset()
+            return Suspects(by_table=True, all=bool(gone), sources=gone)
+        case NftElement() as element:
+            alone = element.set in _HAIRPINS and not led.ports  # else it came with its ports
+            return Suspects(by_table=alone or (element.set in _ISOLATION and element.owner not in made))
+        case Link() as link if link.scope is Scope.NODE and isinstance(step.observed, Link):
+            return Suspects(by_table=not {"group", "name"}.isdisjoint(link.differences(step.observed)))
+        case Address() as address if address.scope is Scope.NODE:
+            return Suspects(all=step.verb is not Verb.REMOVE)
+        case _:
+            return Suspects()
+
+
+def _sources(chain: NftChain) -> frozenset[bytes]:
+    """What a chain replaces sources by."""
+    expressions = (expression for rule in chain.rules for expression in json.loads(rule)["expr"])
+    return frozenset(ip_address(it["snat"]["addr"]).packed for it in expressions if "snat" in it)
+
+
+def walks(suspected: Suspects) -> Iterator[Walk]:
+    """The walks that meet all suspects. What leaves masqueraded is most of a table, and left out where it can be."""
+    if suspected.all:
+        yield Walk()
+    elif suspected.by_table:
+        yield from _translated_or_not()
+    else:
+        for version, protocol in sorted({port[:2] for port in suspected.ports}):
+            numbers = sorted(port[2] for port in suspected.ports if port[:2] == (version, protocol))
+            if len(numbers) <= _PORT_BY_PORT:
+                yield from (Walk(version, protocol, number) for number in numbers)
+            else:
+                yield from _translated_or_not(version, protocol)
+
+
+def _translated_or_not(version: int = 0, protocol: int = 0) -> Iterator[Walk]:
+    yield Walk(version, protocol, 0, 0, SOURCE_REPLACED | DESTINATION_REPLACED)
+    yield Walk(version, protocol, 0, DESTINATION_REPLACED, DESTINATION_REPLACED)
+
+
+def links_of(attachments: Iterable[Attachment]) -> dict[bytes, tuple[str, ...]]:
+    """The links that a workload's packets may come by, for each of its addresses: its own first."""
+    found: dict[bytes, tuple[str, ...]] = {}
+    for record in attachments:
+        spec = record.spec
+        default = AttachmentKey(spec.workload_id, record.default_route_by or spec.if_name)
+        by = dict.fromkeys((node_if_name(record.key), node_if_name(default)))
+        found.update((address.packed, tuple(by)) for address in record.addresses)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What decides where flows lead. `element` tells an element of the table, `is_local` whether the node takes an
+    address for its own. Without `links`, only what ports do is known."""
+
+    element: Callable[[Key], NftElement | None]
+    ports: Collection[Port]
+    prefixes: Sequence[IPNetwork]
+    is_local: Callable[[bytes], bool]
+    links: Mapping[bytes, Sequence[str]] = field(default_factory=dict)
+    masquerade: bool = True
+    isolate_workloads: bool = False
+    former: Suspects = field(default_factory=Suspects)
+
+    def is_wrong(self, flow: Flow) -> bool:
+        port = (4 if len(flow.to[0]) == 4 else 6, flow.protocol, flow.to[1])
+        if port in self.ports and self._is_led_elsewhere(port, flow):
+            return True
+        if (links := self.links.get(flow.source[0])) is None:
+            return False
+        if (other := self.links.get(flow.answerer[0])) is not None:
+            return flow.source != flow.answerer and self._are_apart(links, other)
+        return self.masquerade and self._leaves_as_itself(flow)
+
+    def _is_led_elsewhere(self, port: Port, flow: Flow) -> bool:
+        to, answerer = flow.to[0], flow.answerer
+        target = target_of(port, to, self.element)
+        if target is None:
+            return flow.is_redirected and answerer[0] in self.former.targets
+        if answerer == target:
+            source = flow.source[0]
+            return not flow.is_masked and (source == answerer[0] or ip_address(source).is_loopback)
+        if not flow.is_redirected:
+            return self.is_local(to)
+        return answerer[0] in self.former.targets or self._is_a_workloads(answerer[0])
+
+    def _is_a_workloads(self, ip: bytes) -> bool:
+        address = ip_address(ip)
+        return any(address in prefix for prefix in self.prefixes)
+
+    def _leaves_as_itself(self, flow: Flow) -> bool:
+        """Or as somebody else, whom a rule of ours named and who is the node no more."""
+        if flow.is_masked and flow.answered[0] not in self.former.sources:
+            return False
+        if flow.is_masked:
+            return not self.is_local(flow.answered[0])
+        return not self.is_local(flow.answerer[0]) and _is_elsewhere(flow.answerer[0])
+
+    def _are_apart(self, links: Sequence[str], others: Sequence[str]) -> bool:
+        """By whichever link a workload with several sends."""
+        return all(self._is_kept_from(link, others[0]) for link in links)
+
+    def _is_kept_from(self, link: str, other: str) -> bool:
+        """As the guards have it."""
+
+        def stands(declared: NftSet) -> bool:
+            return any(self.element((NftElement, declared.name, (name,))) is not None for name in (link, other))
+
+        return not stands(WORKLOADS_OPEN) and (self.isolate_workloads or stands(WORKLOADS_CLOSED))
+
+
+def _is_elsewhere(ip: bytes) -> bool:
+    """Whether a packet to this address can leave the node at all."""
+    address = ip_address(ip)
+    return not (address.is_multicast or address.is_link_local or address.is_unspecified or ip == b"\xff" * 4)

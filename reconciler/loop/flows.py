@@ -1,0 +1,165 @@
+"""Forgets flows that something made wrong, beside the event loop.
+
+Whoever changes the kernel reports the steps; which flows those make suspect, and which of these are wrong, is decided
+elsewhere (`decide/flows`). Looks are made one after the other in a thread. What a client waits for, the flows to ports
+that changed, comes at once; a look at all that the table decides may meet as many flows as tenants like to make, so the
+longer one took the longer is the pause before the next, and what comes meanwhile is looked at together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from ipaddress import ip_address
+
+import structlog
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.errors import StepError
+from netplumb.models.kernel import Step
+from netplumb.models.network import Node
+from netplumb.models.nft import NftElement
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.reconciler.decide.flows import EVERY_FLOW, Course, Suspects, links_of, suspects, walks
+from netplumb.reconciler.decide.portmaps import ports_of
+from netplumb.reconciler.kernel import dumps
+from netplumb.reconciler.kernel.conntrack import Conntrack
+from netplumb.reconciler.kernel.nftables import Nftables
+
+RETRY_S = 1.0
+PAUSES_A_LOOK = 5  # how much longer than a look at everything the pause after it is
+PAUSE_MOST_S = 5.0
+_LOOPBACK_V4 = 127
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """What decides where flows lead, as the event loop knows it."""
+
+    node: Node
+    known: NodeNetwork
+    attachments: Sequence[Attachment]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is looked at together. `owners` are the links whose ports changed, and `done` that it was looked at."""
+
+    suspected: Suspects = field(default_factory=Suspects)
+    owners: set[str] = field(default_factory=set)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Flows:
+    """The flows of the namespace in which `run` is called."""
+
+    def __init__(self, nftables: Nftables) -> None:
+        self._nftables = nftables
+        self._lock = threading.Lock()
+        self._waiting = _Batch()
+        self._under_way = _Batch()
+        self._wake = asyncio.Event()
+        self._events: asyncio.AbstractEventLoop | None = None
+        self._rests_until = 0.0
+
+    def changed(self, steps: Iterable[Step]) -> None:
+        """Steps were carried out, by whichever thread."""
+        steps = tuple(steps)
+        if suspected := suspects(steps):
+            owners = {step.thing.owner for step in steps if isinstance(step.thing, NftElement)}
+            self._suspect(suspected, owners if suspected.ports else ())
+
+    def suspect_all(self) -> None:
+        """Flows may be wrong for a reason that no step tells: the node came to have an address, or a daemon died."""
+        self._suspect(EVERY_FLOW)
+
+    def _suspect(self, suspected: Suspects, owners: Iterable[str] = ()) -> None:
+        with self._lock:
+            self._waiting.suspected |= suspected
+            self._waiting.owners.update(owners)
+        if self._events is not None:
+            self._events.call_soon_threadsafe(self._wake.set)
+
+    async def settled(self, owner: str) -> None:
+        """Waits until the flows to ports that led to this link, or lead to it now, were looked at."""
+        for batch in (self._under_way, self._waiting):
+            if owner in batch.owners:
+                await batch.done.wait()
+
+    async def run(self, deciding: Callable[[], Deciding]) -> None:
+        """Runs until cancelled; a look that is under way then is let finish. What is `deciding` is asked on the event
+        loop, just before each look."""
+        self._events = asyncio.get_running_loop()
+        self._wake.set()
+        with ThreadPoolExecutor(1, thread_name_prefix="flows") as thread:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if batch := self._take():
+                    await self._look(batch, deciding(), thread)
+
+    def _take(self) -> _Batch | None:
+        """What is due: ports at once, the rest after its pause."""
+        with self._lock:
+            batch, self._waiting = self._waiting, _Batch()
+            left_s = self._rests_until - time.monotonic()
+            if left_s > 0 and not batch.suspected.only_ports:
+                self._waiting.suspected = replace(batch.suspected, ports=frozenset())
+                batch.suspected = replace(batch.suspected, by_table=False, all=False)
+                asyncio.get_running_loop().call_later(left_s, self._wake.set)
+        return batch if batch.suspected else None
+
+    async def _look(self, batch: _Batch, deciding: Deciding, thread: ThreadPoolExecutor) -> None:
+        self._under_way, began = batch, time.monotonic()
+        look = partial(_forget_wrong, batch.suspected, deciding, self._nftables)
+        try:
+            forgotten = await asyncio.get_running_loop().run_in_executor(thread, look)
+            if forgotten:
+                log.info("flows were forgotten that would be led otherwise now", flows=forgotten)
+        except StepError as error:
+            log.warning("flows are not judged", cause=str(error), retry_after_s=RETRY_S)
+            self._suspect(batch.suspected)
+            self._rests_until = time.monotonic() + RETRY_S
+        else:
+            if not batch.suspected.only_ports:
+                took_s = time.monotonic() - began
+                self._rests_until = time.monotonic() + min(took_s * PAUSES_A_LOOK, PAUSE_MOST_S)
+        finally:
+            batch.done.set()
+
+
+def _forget_wrong(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> int:
+    """One look. Raises Retryable."""
+    course = _course(suspected, deciding, nftables)
+    with Conntrack() as conntrack:
+        return sum(conntrack.forget(walk, course.is_wrong) for walk in walks(suspected))
+
+
+def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Course:
+    node, known = deciding.node, deciding.known
+    own = cache(dumps.node_addresses)
+
+    def is_local(ip: bytes) -> bool:
+        if (len(ip) == 4 and ip[0] == _LOOPBACK_V4) or ip in own():
+            return True
+        return any(ip_address(ip) in network for network, _ in known.local)
+
+    if suspected.only_ports:
+        return Course(nftables.element, suspected.ports, node.workload_prefixes, is_local, former=suspected)
+    return Course(
+        nftables.element,
+        suspected.ports | ports_of(nftables.elements().values()),
+        node.workload_prefixes,
+        is_local,
+        links_of(deciding.attachments),
+        masquerade=node.masquerade,
+        isolate_workloads=node.isolate_workloads,
+        former=suspected,
+    )

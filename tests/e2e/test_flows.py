@@ -1,0 +1,293 @@
+"""Flows that began while something of ours was away, by real senders: they are led right when it is back, and flows
+that are right are left alone."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+
+import pytest
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
+from tests.e2e import wishes
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK
+from tests.e2e.daemons import Daemon
+from tests.e2e.echoes import ask, serving
+from tests.e2e.hosts import Host
+from tests.e2e.senders import Sender, flows_from
+from tests.e2e.streams import open_socket
+from tests.e2e.waiting import until
+
+PORT, INNER, BEYOND = 8080, 80, 7000
+VERSIONS = (4, 6)
+AWAY = {"daemon down": False, "daemon up": True}
+FIREWALL = (
+    "table inet firewall { chain forward { type filter hook forward priority 0; ct state established accept; }; }"
+)
+
+
+def by(version: int, v4: str, v6: str) -> str:
+    return v4 if version == 4 else v6
+
+
+def own(answer: pb.AttachResponse, version: int) -> str:
+    return wishes.v4(answer) if version == 4 else wishes.v6(answer)
+
+
+@asynccontextmanager
+async def away(daemon: Daemon, *, up: bool = True) -> AsyncIterator[None]:
+    """What is damaged meanwhile is repaired only afterwards: by the daemon that stood still, or by the next one."""
+    if not up:
+        daemon.kill9()
+        yield
+        await daemon.start()
+        return
+    daemon.pause()
+    try:
+        yield
+    finally:
+        daemon.resume()
+
+
+def reload_firewall(node: Host) -> None:
+    """As firewalls do it, whose rules ask for the state of connections: without any that do, the kernel tracks none."""
+    node.run("nft flush ruleset")
+    node.run(f"nft '{FIREWALL}'")
+
+
+async def begun(stack: ExitStack, node: Host, source: Host, to: str, port: int) -> Sender:
+    """A sender whose flow the node has seen."""
+    sender = stack.enter_context(Sender(source, to, port))
+    await until(lambda: flows_from(node, sender.port), "the node has seen the flow")
+    return sender
+
+
+def forgotten(daemon: Daemon) -> int:
+    """How many flows the daemon says to have forgotten."""
+    lines = (json.loads(line) for line in daemon.logged().splitlines() if line.startswith("{"))
+    return sum(line["flows"] for line in lines if line["event"].startswith("flows were forgotten"))
+
+
+@pytest.fixture
+async def web_answer(client: AsyncClient, web: Host) -> pb.AttachResponse:
+    return await client.attach(wishes.attach(web, ports=(f"{PORT}:{INNER}/udp", f"{PORT}:{INNER}/tcp")))
+
+
+@pytest.mark.parametrize("up", AWAY.values(), ids=AWAY)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_sender_that_began_without_masquerade(
+    web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, web: Host, version: int, up: bool
+) -> None:
+    """It leaves with the node's address as soon as the rules are back, though it never paused."""
+    with serving(outside, BEYOND), ExitStack() as stack:
+        async with away(daemon, up=up):
+            reload_firewall(node)
+            sender = await begun(stack, node, web, by(version, OUTSIDE_V4, OUTSIDE_V6), BEYOND)
+            assert not flows_from(node, sender.port)[0].is_masked
+        await until(lambda: sender.answer == f"outside {by(version, NODE_V4, NODE_V6)}", "it is masqueraded")
+
+
+@pytest.mark.parametrize("up", AWAY.values(), ids=AWAY)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_sender_to_a_port_that_led_nowhere(
+    web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, version: int, up: bool, web: Host
+) -> None:
+    """It is led to the workload as soon as the port is back."""
+    with serving(web, INNER), ExitStack() as stack:
+        async with away(daemon, up=up):
+            reload_firewall(node)
+            sender = await begun(stack, node, outside, by(version, NODE_V4, NODE_V6), PORT)
+            assert not flows_from(node, sender.port)[0].is_redirected
+        await until(lambda: sender.answer.startswith("web "), "it is led to the workload")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_port_at_an_address_that_went_and_came_back(
+    client: AsyncClient, node: Host, outside: Host, web: Host, version: int
+) -> None:
+    """A sender that began while the node did not have the address is led to the workload when it has."""
+    address = by(version, "198.51.100.77", "2001:db8:77::77")
+    node.ip(f"address add {address} dev {UPLINK}" + (" nodad" if version == 6 else ""))
+    outside.ip(f"route add {address} via {by(version, NODE_V4, NODE_V6)}")
+    host_ip = f"[{address}]" if version == 6 else address
+    await client.attach(wishes.attach(web, ports=(f"{host_ip}:{PORT}:{INNER}/udp",)))
+    with serving(web, INNER), ExitStack() as stack:
+        assert ask(outside, address, PORT, "udp")
+        node.ip(f"address delete {address}/{by(version, '32', '128')} dev {UPLINK}")
+        sender = await begun(stack, node, outside, address, PORT)
+        assert not flows_from(node, sender.port)[0].is_redirected
+        node.ip(f"address add {address} dev {UPLINK}" + (" nodad" if version == 6 else ""))
+        await until(lambda: sender.answer.startswith("web "), "it is led to the workload")
+
+
+async def test_a_port_at_the_nodes_address_in_the_pool(
+    web_answer: pb.AttachResponse, client: AsyncClient, daemon: Daemon, node: Host, web: Host, db: Host
+) -> None:
+    """What a workload sent there went to the outside, under the node's name, and is led to the other workload again. So
+    it is with IPv6; without the IPv4 address there is no way back to any workload, and nothing of theirs passes."""
+    other = await client.attach(wishes.attach(db))
+    with serving(web, INNER), ExitStack() as stack:
+        async with away(daemon):
+            node.ip("address delete fd13::1/128 dev lo")
+            sender = await begun(stack, node, db, "fd13::1", PORT)
+            assert flows_from(node, sender.port)[0].is_masked
+        await until(lambda: sender.answer == f"web {wishes.v6(other)}", "it is led to the workload")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_workload_that_was_not_known_for_one(
+    web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, web: Host, version: int
+) -> None:
+    """The rules know workloads by the link group: without it a sender leaves as itself, and with it as the node."""
+    link = web_answer.attachment.node_if_name
+    with serving(outside, BEYOND), ExitStack() as stack:
+        async with away(daemon):
+            node.ip(f"link set {link} group 0")
+            sender = await begun(stack, node, web, by(version, OUTSIDE_V4, OUTSIDE_V6), BEYOND)
+            assert not flows_from(node, sender.port)[0].is_masked
+        await until(lambda: sender.answer == f"outside {by(version, NODE_V4, NODE_V6)}", "it is masqueraded")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_port_of_a_workload_whose_address_was_away(
+    web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, web: Host, version: int
+) -> None:
+    """A sender to the port that began meanwhile is answered when the address is back."""
+    address = own(web_answer, version)
+    with serving(web, INNER), ExitStack() as stack:
+        async with away(daemon):
+            web.ip(f"address delete {address}/{by(version, '32', '128')} dev eth0")
+            sender = await begun(stack, node, outside, by(version, NODE_V4, NODE_V6), PORT)
+        await until(lambda: sender.answer.startswith("web "), "it is answered")
+
+
+@contextmanager
+def connected(
+    source: Host, target: Host, to: str, port: int, inner: int = 0
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A TCP connection, both ends; to a port that leads to an inner one, or is the target's own."""
+    wildcard = "::" if ":" in to else "0.0.0.0"
+    with ExitStack() as stack:
+        listener = stack.enter_context(open_socket(target, wildcard, socket.SOCK_STREAM))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((wildcard, inner or port))
+        listener.listen()
+        connecting = stack.enter_context(open_socket(source, to, socket.SOCK_STREAM))
+        connecting.connect((to, port))
+        accepted = stack.enter_context(listener.accept()[0])
+        for end in (connecting, accepted):
+            end.settimeout(0.5)
+        assert passes(connecting, accepted)
+        assert passes(accepted, connecting)
+        yield connecting, accepted
+
+
+def play(near: socket.socket, far: socket.socket) -> None:
+    """Sends to and fro without a pause for as long as it passes."""
+    while passes(near, far) and passes(far, near):
+        pass
+
+
+def passes(sender: socket.socket, receiver: socket.socket) -> bool:
+    """Whether what one end sends reaches the other in time."""
+    try:
+        sender.sendall(b"ping")
+        return receiver.recv(16) != b""
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("up", AWAY.values(), ids=AWAY)
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_connection_that_isolation_forbids(
+    client: AsyncClient, daemon: Daemon, node: Host, web: Host, db: Host, version: int, up: bool
+) -> None:
+    """One that was made while the guards were away ends when they are back, in both directions, and so does one to the
+    node."""
+    isolated = await client.attach(wishes.attach(web, isolate_workloads=True, isolate_node=True))
+    other = await client.attach(wishes.attach(db))
+    with ExitStack() as stack:
+        async with away(daemon, up=up):
+            reload_firewall(node)
+            ends = stack.enter_context(connected(db, web, own(isolated, version), 9000))
+            back = stack.enter_context(connected(web, db, own(other, version), 9001))
+            to_node = stack.enter_context(connected(web, node, by(version, "10.213.0.1", "fd13::1"), 9002))
+        await until(lambda: "isolate_workloads" in node.ruleset(), "the guards are back")
+        await until(lambda: not flows_from(node, ends[0].getsockname()[1]), "its flow is forgotten")
+        assert not passes(*ends)
+        assert not passes(*reversed(ends))
+        assert not passes(*back)
+        assert not passes(*reversed(back))
+        assert not passes(*to_node)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_busy_connection_to_the_node_ends_too(
+    client: AsyncClient, daemon: Daemon, node: Host, web: Host, version: int
+) -> None:
+    """However fast the two answer one another, the workload's part is judged by who began."""
+    await client.attach(wishes.attach(web, isolate_node=True))
+    with ExitStack() as stack:
+        async with away(daemon):
+            reload_firewall(node)
+            near, far = stack.enter_context(connected(web, node, by(version, "10.213.0.1", "fd13::1"), 9002))
+            thread = threading.Thread(target=play, args=(near, far), daemon=True)
+            thread.start()
+        await until(lambda: not thread.is_alive(), "nothing passes any more")
+
+
+async def test_isolation_ends_what_was_allowed_before(
+    client: AsyncClient, node: Host, outside: Host, web: Host, db: Host
+) -> None:
+    """A wish for isolation holds for connections that are there, and for no others than it names."""
+    isolated = await client.attach(wishes.attach(web, ports=(f"{PORT}:9003",)))
+    await client.attach(wishes.attach(db))
+    with (
+        connected(db, web, wishes.v4(isolated), 9000) as between,
+        connected(node, web, wishes.v6(isolated), 9001) as from_node,
+        connected(web, outside, OUTSIDE_V4, 9002) as to_outside,
+    ):
+        await client.attach(wishes.attach(web, ports=(f"{PORT}:9003",), isolate_workloads=True, isolate_node=True))
+        assert not passes(*between)
+        for sender, receiver in (from_node, to_outside):
+            assert passes(sender, receiver)
+            assert passes(receiver, sender)
+
+
+REPAIRS: dict[str, Callable[[Host, str], object]] = {
+    "firewall reloaded": lambda node, _: reload_firewall(node),
+    "table made dormant": lambda node, _: node.run("nft 'add table inet netplumb { flags dormant; }'"),
+    "link group changed": lambda node, link: node.ip(f"link set {link} group 0"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("damage", REPAIRS.values(), ids=REPAIRS)
+async def test_no_repair_breaks_what_is_right(
+    web_answer: pb.AttachResponse,
+    daemon: Daemon,
+    node: Host,
+    outside: Host,
+    web: Host,
+    version: int,
+    damage: Callable[[Host, str], object],
+) -> None:
+    """Beside one flow that the damage made wrong, and that alone is forgotten, connections live on: from outside by a
+    port, and from the workload to outside."""
+    with ExitStack() as stack:
+        stack.enter_context(serving(outside, BEYOND, protocols=("udp",)))
+        inwards = stack.enter_context(connected(outside, web, by(version, NODE_V4, NODE_V6), PORT, INNER))
+        outwards = stack.enter_context(connected(web, outside, by(version, OUTSIDE_V4, OUTSIDE_V6), 9001))
+        node.run(f"nft '{FIREWALL}'")
+        async with away(daemon):
+            damage(node, web_answer.attachment.node_if_name)
+            sender = await begun(stack, node, web, by(version, OUTSIDE_V4, OUTSIDE_V6), BEYOND)
+        await until(lambda: sender.answer == f"outside {by(version, NODE_V4, NODE_V6)}", "it is masqueraded")
+        for near, far in (inwards, outwards):
+            assert passes(near, far)
+            assert passes(far, near)
+    await until(lambda: forgotten(daemon) == 1, "one flow is forgotten")
