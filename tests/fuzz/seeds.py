@@ -35,6 +35,7 @@ sysctls: {net.ipv4.tcp_keepalive_time: 600, net/core/somaxconn: "1024"}
 default_route: true
 isolate_node: false
 isolate_workloads: no
+allow_foreign_address: true
 annotations:
   a/b: |
     several
@@ -81,6 +82,7 @@ def attach_request(number: int = 1) -> pb.AttachRequest:
         isolate_node=False,
         isolate_workloads=True,
         annotations={"io.kubernetes.cri.sandbox-name": "pod", "note": "two\nlines"},
+        allow_foreign_address=True,
     )
 
 
