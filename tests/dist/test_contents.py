@@ -8,7 +8,11 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from tests.dist.conftest import ROOT, Made
+
+pytestmark = pytest.mark.timeout(900)  # with what is made before the first test
 
 OURS = ("api", "models", "reconciler", "config")
 

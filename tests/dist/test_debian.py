@@ -17,6 +17,8 @@ import pytest
 from tests.dist.conftest import Made
 from tests.dist.roots import Root, debian
 
+pytestmark = pytest.mark.timeout(900)  # with what is made before the first test
+
 READY_WITHIN_S = 20.0
 POOLS = ("10.99.0.0/24", "fd99::/64")
 CONFIG = "/etc/netplumb/netplumb.yaml"

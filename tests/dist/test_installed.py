@@ -13,6 +13,8 @@ import pytest
 from tests.dist.conftest import ROOT, Made
 from tests.dist.environments import Environment
 
+pytestmark = pytest.mark.timeout(900)  # with what is made before the first test
+
 ENDED_WITHIN_S = 30.0
 
 NEIGHBOUR = """
