@@ -7,8 +7,8 @@ share; fields that do not take part in comparison (interface indexes) are learnt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from enum import Enum, IntEnum
+from dataclasses import dataclass, field
+from enum import IntEnum
 from ipaddress import ip_address
 from typing import ClassVar, TypeAlias
 
@@ -339,52 +339,3 @@ _KINDS = {
 def kind_of(thing: KernelObject) -> str:
     """The word for a kind of object in counters and reports: `route`, `link`, `nft_chain`."""
     return _KINDS.get(type(thing).__name__, type(thing).__name__.lower())
-
-
-class Verb(Enum):
-    ADD = "+"
-    CHANGE = "~"
-    REMOVE = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One difference to be made. `observed` is what the kernel holds in the object's place, None for an addition."""
-
-    verb: Verb
-    thing: KernelObject
-    observed: KernelObject | None = None
-
-    def __str__(self) -> str:
-        if self.verb is Verb.CHANGE and self.observed is not None:
-            return f"{self.verb.value} {self.thing} (was {self.was})"
-        return f"{self.verb.value} {self.thing}"
-
-    @property
-    def was(self) -> str:
-        """Of a change, what the kernel holds of what is to be changed."""
-        return self._changed_of(self.observed)
-
-    @property
-    def becomes(self) -> str:
-        """Of a change, what is to be there instead."""
-        return self._changed_of(self.thing)
-
-    def _changed_of(self, one: KernelObject | None) -> str:
-        assert self.observed is not None
-        changed = [
-            f"{f.name} {_value_words(getattr(one, f.name))}"
-            for f in fields(self.observed)
-            if f.compare
-            and getattr(self.thing, f.name) is not None
-            and getattr(self.thing, f.name) != getattr(self.observed, f.name)
-        ]
-        return ", ".join(changed) or "the same"
-
-
-def _value_words(value: object) -> str:
-    if isinstance(value, bytes):
-        return ip_words(value) if len(value) in (4, 16) else value.hex(":")
-    if isinstance(value, tuple):
-        return f"{len(value)} entries"
-    return repr(value) if isinstance(value, str) else str(value)

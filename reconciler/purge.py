@@ -9,10 +9,11 @@ from typing import Self
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import StepError
-from netplumb.models.kernel import Address, Link, Rule, Scope, Step, Sysctl, Verb
+from netplumb.models.kernel import Address, Link, Rule, Scope, Sysctl
 from netplumb.models.naming import alias_of, key_of_alias
 from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, NftSet
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.decide.ownership import is_ours

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
-from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule, Scope, Step, Sysctl, Verb, scope_of
+from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule, Scope, Sysctl, scope_of
 from netplumb.models.nft import NftChain, NftElement, NftSet
+from netplumb.models.steps import Step, Verb
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
 from netplumb.reconciler.converge.observe import Observed
 from netplumb.reconciler.kernel import decode, encode, tc

@@ -18,10 +18,11 @@ import structlog
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError
-from netplumb.models.kernel import KernelObject, Link, Scope, Step
+from netplumb.models.kernel import KernelObject, Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftElement
+from netplumb.models.steps import Step
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
 from netplumb.reconciler.decide.chains import followed

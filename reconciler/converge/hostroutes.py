@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from netplumb.models.attachment import Attachment, AttachmentKey
-from netplumb.models.kernel import Route, Step, Verb
+from netplumb.models.kernel import Route
 from netplumb.models.network import Families, Node
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.hints import Hint
 from netplumb.reconciler.converge.observe import Observed

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
-from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Step, Sysctl, Verb
+from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Sysctl
 from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
 from netplumb.models.network import Surroundings
 from netplumb.models.nft import NftElement
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied, apply
 from netplumb.reconciler.converge.lane import make_new
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, add_rule, link_in, observe

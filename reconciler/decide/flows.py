@@ -26,10 +26,11 @@ from typing import Self
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.base import IPNetwork
 from netplumb.models.flows import DESTINATION_REPLACED, SOURCE_REPLACED, Flow, Walk
-from netplumb.models.kernel import Address, Key, Link, Scope, Step, Verb
+from netplumb.models.kernel import Address, Key, Link, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftElement, NftSet, hairpin_set
 from netplumb.models.ports import Port
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.portmaps import ports_of, target_of, targets_of
 
 _PORT_BY_PORT = 3

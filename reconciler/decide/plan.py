@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from netplumb.models.kernel import KernelObject, Key, Link, Scope, Step, Verb, scope_of
+from netplumb.models.kernel import KernelObject, Key, Link, Scope, scope_of
 from netplumb.models.naming import key_of_alias
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.ownership import is_our_link, is_ours
 
 

@@ -8,8 +8,9 @@ from itertools import islice
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.events import Event, EventKind
-from netplumb.models.kernel import Scope, Step, Verb, scope_of
+from netplumb.models.kernel import Scope, scope_of
 from netplumb.models.status import AttachmentStatus, Condition, Phase
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.pacing.fights import subject_of
 
 OBJECTS_MOST = 8

@@ -18,8 +18,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import pack
 
 from netplumb.models.errors import Retryable, StepError
-from netplumb.models.kernel import KernelObject, Key, Step, Verb
+from netplumb.models.kernel import KernelObject, Key
 from netplumb.models.nft import TABLE_SETS, NftChain, NftElement, NftSet
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.kernel import nftjson
 from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
 from netplumb.reconciler.kernel.libnftables import Libnftables, failure

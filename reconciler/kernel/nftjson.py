@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from netplumb.models.kernel import KernelObject, Step, Verb
+from netplumb.models.kernel import KernelObject
 from netplumb.models.nft import NftChain, NftElement, NftSet, canonical_rule
+from netplumb.models.steps import Step, Verb
 
 FAMILY, TABLE = "inet", "netplumb"
 Command = Mapping[str, Any]

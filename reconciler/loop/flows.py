@@ -21,10 +21,10 @@ import structlog
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import StepError
-from netplumb.models.kernel import Step
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.steps import Step
 from netplumb.reconciler.decide.flows import EVERY_FLOW, Course, Suspects, links_of, suspects, walks
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.kernel import dumps

@@ -17,9 +17,10 @@ import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError
-from netplumb.models.kernel import Step, kind_of
+from netplumb.models.kernel import kind_of
 from netplumb.models.naming import node_if_name
 from netplumb.models.status import Condition
+from netplumb.models.steps import Step
 from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
-from netplumb.models.kernel import KernelObject, Step, Sysctl, Verb
+from netplumb.models.kernel import KernelObject, Sysctl
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.decide.nodeconditions import node_conditions
 from netplumb.reconciler.decide.nodenetwork import network_conditions

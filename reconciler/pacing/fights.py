@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
 
-from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Step, Sysctl, Verb, kind_of, scope_of
+from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Sysctl, kind_of, scope_of
 from netplumb.models.nft import NftChain
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.pacing.backoff import backoff_s
 
 FREE_REPAIRS = 10

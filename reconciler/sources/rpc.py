@@ -23,7 +23,7 @@ from netplumb.models.errors import (
     Superseded,
 )
 from netplumb.models.events import Event, EventQuery
-from netplumb.models.kernel import Step, kind_of
+from netplumb.models.kernel import kind_of
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import (
     AttachmentView,
@@ -35,6 +35,7 @@ from netplumb.models.status import (
     PlannedChange,
     WatchEvent,
 )
+from netplumb.models.steps import Step
 from netplumb.reconciler.converge.attachment import preview, survey
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader

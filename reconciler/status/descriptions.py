@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from netplumb.models.kernel import KernelObject, Step, Verb, kind_of, scope_of
+from netplumb.models.kernel import KernelObject, kind_of, scope_of
 from netplumb.models.status import DescribedObject
+from netplumb.models.steps import Step, Verb
 
 
 def described(desired: Iterable[KernelObject], steps: Iterable[Step]) -> Iterator[DescribedObject]:

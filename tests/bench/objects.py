@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from netplumb.models.attachment import Attachment, AttachmentSpec, NetnsRef
-from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope, Step
+from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Scope
 from netplumb.models.naming import node_if_name, workload_mac
 from netplumb.models.network import Families, Node
+from netplumb.models.steps import Step
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_attachment
 from netplumb.reconciler.kernel import encode

@@ -14,22 +14,11 @@ from typing import Any
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, NotANetworkNamespace, StepError
-from netplumb.models.kernel import (
-    Address,
-    KernelObject,
-    Key,
-    Link,
-    LinkUp,
-    Neighbour,
-    Route,
-    Scope,
-    Step,
-    Verb,
-    scope_of,
-)
+from netplumb.models.kernel import Address, KernelObject, Key, Link, LinkUp, Neighbour, Route, Scope, scope_of
 from netplumb.models.naming import alias_of, key_of_alias, node_if_name
 from netplumb.models.network import Families
 from netplumb.models.nft import NftElement
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied, step_error
 from netplumb.reconciler.converge.linux import Doomed
 from netplumb.reconciler.converge.observe import NodeSnapshot, Observed

@@ -19,8 +19,9 @@ from typing import get_args
 import pytest
 
 from netplumb.models import kernel
-from netplumb.models.kernel import KernelObject, Verb
+from netplumb.models.kernel import KernelObject
 from netplumb.models.nft import NftSet
+from netplumb.models.steps import Verb
 from netplumb.models.tc import IngressQdisc
 from tests.e2e.conftest import NODE_V4, MakeHost
 from tests.e2e.echoes import serving

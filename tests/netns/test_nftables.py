@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from netplumb.models.errors import Retryable, Terminal
-from netplumb.models.kernel import Step, Verb
 from netplumb.models.network import Node
 from netplumb.models.nft import NODE_CLOSED, Match, NftChain, NftElement, NftSet, canonical_rule, hairpin_set, port_sets
 from netplumb.models.ports import PORTS_MAX
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_node
 from netplumb.reconciler.kernel.libnftables import Libnftables

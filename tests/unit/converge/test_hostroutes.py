@@ -8,9 +8,10 @@ from ipaddress import ip_address
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from netplumb.models.errors import Retryable
-from netplumb.models.kernel import Link, Route, Scope, Step, Verb
+from netplumb.models.kernel import Link, Route, Scope
 from netplumb.models.naming import node_if_name, workload_mac
 from netplumb.models.network import Families, Node
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.hints import Hint
 from netplumb.reconciler.converge.hostroutes import Placed, Restored, restore_host_routes

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from netplumb.models.attachment import Attachment, AttachmentSpec, NetnsRef
 from netplumb.models.flows import Flow, Walk
-from netplumb.models.kernel import Address, KernelObject, Link, Route, Scope, Step, Verb
+from netplumb.models.kernel import Address, KernelObject, Link, Route, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftElement, hairpin_set
 from netplumb.models.nodenetwork import Source
 from netplumb.models.ports import End
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.flows import Course, Suspects, links_of, suspects, walks
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.decide.render import render_elements

@@ -20,13 +20,12 @@ from netplumb.models.kernel import (
     Neighbour,
     Route,
     Scope,
-    Step,
     Sysctl,
-    Verb,
     scope_of,
 )
 from netplumb.models.naming import alias_of, node_if_name, workload_mac
 from netplumb.models.network import Families, Node
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_attachment

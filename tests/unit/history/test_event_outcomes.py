@@ -9,9 +9,10 @@ import pytest
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from netplumb.models.errors import AlreadyHeld
 from netplumb.models.events import Event, EventKind, EventQuery
-from netplumb.models.kernel import Link, Neighbour, Scope, Step, Verb
+from netplumb.models.kernel import Link, Neighbour, Scope
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import AttachmentStatus, Condition, Phase, PoolUsage
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.history.node import nearly_full, network_events, pool_events
 from netplumb.reconciler.history.outcomes import OBJECTS_MOST, Lasted, Repair, events_of, lasted, refused
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Scope, Step, Sysctl, Verb
+from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Scope, Sysctl
 from netplumb.models.nft import NftChain
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.pacing.fights import (
     FREE_REPAIRS,
     PAUSE_MOST_S,

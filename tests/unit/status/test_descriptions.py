@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from netplumb.models.kernel import Link, LinkUp, Neighbour, Route, Scope, Step, Verb
+from netplumb.models.kernel import Link, LinkUp, Neighbour, Route, Scope
 from netplumb.models.status import DescribedObject
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.status.descriptions import described
 
 LINK = Link(Scope.NODE, "np0", mtu=1500)
