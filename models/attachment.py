@@ -7,34 +7,41 @@ Both are frozen; a change is a new object.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_serializer, model_validator
+from pydantic import ConfigDict, Field, field_serializer, model_validator
 
+from netplumb.models import written
 from netplumb.models.bandwidth import Bandwidth
-from netplumb.models.base import IPAddress, Model, printable
+from netplumb.models.base import IPAddress, Model
+from netplumb.models.fields import (
+    LABEL_KEY_MAX_CHARS,
+    MTU_MAX,
+    MTU_MIN,
+    AbsolutePath,
+    AssignableAddress,
+    ContainerId,
+    IfName,
+    LabelKey,
+    LabelValue,
+    Mac,
+    Mtu,
+    NetnsName,
+    PoolName,
+    WorkloadId,
+)
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
 from netplumb.models.ports import PortMapping, PortMappings
 from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 
-WORKLOAD_ID_MAX_BYTES = 200
-LABEL_KEY_MAX_CHARS = 253 + 1 + 63  # what Kubernetes allows: a DNS name, a slash, a name
-IF_NAME_MAX_CHARS = 15  # IFNAMSIZ less the closing NUL, include/uapi/linux/if.h
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
 POD_UID = "K8S_POD_UID"  # the label with which runtimes name the pod that a workload is, of Kubernetes' CNI_ARGS
 REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it was is not known
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
-MTU_MIN = 1280  # RFC 8200 section 5; below it the kernel takes IPv6 off the link
-MTU_MAX = 65535
 ROUTES_MAX = 256
-
-NOT_GIVEN = ""  # what proto3 has for a field that was left out; a stored wish says it too
-_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
 
 
 class AttachmentKey(NamedTuple):
@@ -47,99 +54,15 @@ class AttachmentKey(NamedTuple):
         return f"{self.workload_id}/{self.if_name}"
 
 
-def _workload_id(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
-    if (size := len(value.encode(errors="surrogatepass"))) > WORKLOAD_ID_MAX_BYTES:
-        raise ValueError(f"is {size} bytes long; at most {WORKLOAD_ID_MAX_BYTES} fit the mark on the link")
-    return printable(value)
-
-
-def _if_name(value: str) -> str:
-    """The kernel's own rule (dev_valid_name) and two of ours: it would expand `%d`, and `lo` is taken everywhere."""
-    if not value:
-        raise ValueError("must not be empty")
-    if len(value.encode(errors="surrogatepass")) > IF_NAME_MAX_CHARS:
-        raise ValueError(f"{value!r} is longer than {IF_NAME_MAX_CHARS} bytes, the kernel's limit")
-    if value in {".", "..", "lo", "all", "default"}:
-        raise ValueError(f"{value!r} is not free to choose")
-    if bad := next((c for c in value if c in "/:%" or c.isspace() or not c.isprintable()), None):
-        raise ValueError(f"{value!r} must not contain {bad!r}")
-    return value
-
-
-def _absolute_path(value: str) -> str:
-    if value == NOT_GIVEN:
-        return value
-    if not value.startswith("/"):
-        raise ValueError(f"{value!r} is not an absolute path")
-    if len(value) > 4095:
-        raise ValueError("is longer than the kernel's 4095 bytes for a path")
-    return printable(value)
-
-
-def _netns_name(value: str) -> str:
-    if value == NOT_GIVEN:
-        return value
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}", value):
-        raise ValueError(f"{value!r} must be letters, digits, dots, dashes and underscores, at most 200")
-    return value
-
-
-def _mac(value: str) -> str:
-    if value == NOT_GIVEN:
-        return value
-    value = value.lower().replace("-", ":")
-    if not _MAC.match(value):
-        raise ValueError(f"{value!r} is not a MAC address such as 02:00:5e:10:00:01")
-    if int(value[:2], 16) & 1:
-        raise ValueError(f"{value!r} is a multicast address; an interface needs a unicast one")
-    if value == "00:00:00:00:00:00":
-        raise ValueError("all zeros is not an address of an interface")
-    return value
-
-
-def _assignable(value: IPAddress) -> IPAddress:
-    if value.is_unspecified or value.is_multicast or value.is_loopback:
-        raise ValueError(f"{value} cannot be an interface's address")
-    if value.is_link_local:
-        raise ValueError(f"{value} is link-local; the first hop uses that range")
-    if isinstance(value, IPv4Address) and int(value) >= 0xF000_0000:
-        raise ValueError(f"{value} is reserved (240.0.0.0/4)")
-    if isinstance(value, IPv4Address) and int(value) < 0x0100_0000:
-        raise ValueError(f"{value} is of this network (0.0.0.0/8)")
-    if isinstance(value, IPv6Address) and (value.scope_id or value.ipv4_mapped):
-        raise ValueError(f"{value} cannot be an interface's address")
-    return value
-
-
-WorkloadId = Annotated[str, AfterValidator(_workload_id)]
-IfName = Annotated[str, AfterValidator(_if_name)]
-AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
-NetnsName = Annotated[str, AfterValidator(_netns_name)]
-Mac = Annotated[str, AfterValidator(_mac)]
-AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable)]
-ContainerId = Annotated[str, StringConstraints(max_length=256), AfterValidator(printable)]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_KEY_MAX_CHARS), AfterValidator(printable)]
-LabelValue = Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)]
-
-
 def keepable_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
     """Those that a wish can hold. People write there what they like, and what cannot be held must fail nothing."""
     return {k: v for k, v in annotations.items() if 0 < len(k) <= LABEL_KEY_MAX_CHARS and k.isprintable()}
 
 
-def _pool_name(value: str) -> str:
-    if value != NOT_GIVEN and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,62}", value):
-        raise ValueError(f"{value[:100]!r} must be letters, digits, dots, dashes, colons and slashes, at most 63")
-    return value
-
-
-PoolName = Annotated[str, AfterValidator(_pool_name)]
-
-
 class NetnsRef(Model):
     """Which network namespace: a path, or the name of one below /run/netns that netplumb may create."""
+
+    model_config = ConfigDict(json_schema_extra=written.PATH_OR_NAME)
 
     path: AbsolutePath = Field(default="", description="Path of a network namespace")
     name: NetnsName = Field(default="", description="Name of a namespace in /run/netns")
@@ -170,13 +93,16 @@ class AttachmentSpec(Model):
     if_name: IfName = Field(default="eth0", description="The interface's name in the workload")
     container_id: ContainerId = Field(default="", description="The runtime's id of the container (CNI_CONTAINERID)")
     addresses: tuple[AssignableAddress, ...] = Field(
-        default=(), max_length=16, description="Static addresses, from a pool or outside all pools"
+        default=(),
+        max_length=16,
+        description="Static addresses, from a pool or outside all pools",
+        json_schema_extra={"uniqueItems": True},
     )
     allow_foreign_address: bool = Field(
         default=False, description="Static addresses in a network that the node is connected to are meant"
     )
     mac: Mac = Field(default="", description="MAC address of the workload's interface")
-    mtu: int = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")
+    mtu: Mtu = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free-form labels")
     port_mappings: PortMappings = Field(default=(), description="Ports of the node that lead to the workload")
     bandwidth: Bandwidth = Field(default=Bandwidth(), description="Limits of what it receives and sends")

@@ -10,8 +10,9 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from netplumb.models import written
 from netplumb.models.base import Model
 
 RATE_MIN = 8_000
@@ -40,16 +41,17 @@ def _of_text(value: Any) -> Any:
     return int(Decimal(found[1]) * _FACTORS[found[2]])
 
 
-Bits = Annotated[int, BeforeValidator(_of_text, json_schema_input_type=int | str), Field(ge=0)]
+Bits = Annotated[int, BeforeValidator(_of_text), Field(ge=0), WithJsonSchema(written.bits())]
+Rate = Annotated[Bits, WithJsonSchema(written.bits(RATE_MIN, RATE_MAX))]
 
 
 class Bandwidth(Model):
     """A rate of 0 means no limit, a burst of 0 as large a one as may be."""
 
-    ingress_rate: Bits = Field(default=0, description="Bits per second that the workload receives at most")
-    ingress_burst: Bits = 0
-    egress_rate: Bits = Field(default=0, description="Bits per second that the workload sends at most")
-    egress_burst: Bits = 0
+    ingress_rate: Rate = Field(default=0, description="Bits per second that the workload receives at most")
+    ingress_burst: Bits = Field(default=0, description="Bits that it receives unshaped at most")
+    egress_rate: Rate = Field(default=0, description="Bits per second that the workload sends at most")
+    egress_burst: Bits = Field(default=0, description="Bits that it sends unshaped at most")
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from netplumb.models.attachment import LabelKey, LabelValue, PoolName
+from netplumb.models import written
 from netplumb.models.base import IPAddress, IPNetwork, Model
+from netplumb.models.fields import LabelKey, LabelValue, PoolName
 from netplumb.models.nodenetwork import Source
 from netplumb.models.policy import ForeignRule
 from netplumb.models.routing import parse_prefix
@@ -25,7 +26,9 @@ def _usable(prefix: IPNetwork) -> IPNetwork:
     return prefix
 
 
-Prefix = Annotated[IPNetwork, BeforeValidator(parse_prefix), AfterValidator(_usable)]
+Prefix = Annotated[
+    IPNetwork, BeforeValidator(parse_prefix), AfterValidator(_usable), WithJsonSchema(written.POOL_PREFIX)
+]
 
 
 class Pool(Model):

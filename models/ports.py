@@ -14,8 +14,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_serializer, model_validator
 
+from netplumb.models import written
 from netplumb.models.base import IPAddress, Model
 
 MAPPINGS_MAX = 1024
@@ -70,9 +71,15 @@ Place = tuple[HostPort, IPAddress | None]
 class PortMapping(Model):
     """`host_port`, up to `host_port_end` where there is one, to `container_port` and the ports that follow it."""
 
-    host_port: int = Field(ge=1, le=_PORT_MAX)
-    container_port: int = Field(ge=1, le=_PORT_MAX)
-    protocol: Protocol = Protocol.TCP
+    host_port: Annotated[int, WithJsonSchema(written.PORTS)] = Field(
+        ge=1,
+        le=_PORT_MAX,
+        description="The node's port; the first one of a range, or as text a range such as 8000-8009",
+    )
+    container_port: Annotated[int, WithJsonSchema(written.PORT)] = Field(
+        ge=1, le=_PORT_MAX, description="The workload's port; of a range, the one that the first leads to"
+    )
+    protocol: Protocol = Field(default=Protocol.TCP, description="The transport")
     host_ip: IPAddress | None = Field(default=None, description="The node's address; every one without it")
     host_port_end: int = Field(default=0, ge=0, le=_PORT_MAX, description="The last port of a range")
 
@@ -187,8 +194,10 @@ def overlapping(one: IPAddress | None, other: IPAddress | None) -> bool:
     return one is None or other is None or one == other
 
 
+_MappingText = Annotated[str, WithJsonSchema(written.PORT_MAPPING)]
+
 PortMappings = Annotated[
-    tuple[Annotated[PortMapping, BeforeValidator(_of_text, json_schema_input_type=str | PortMapping)], ...],
+    tuple[Annotated[PortMapping, BeforeValidator(_of_text, json_schema_input_type=_MappingText | PortMapping)], ...],
     Field(max_length=MAPPINGS_MAX),
     AfterValidator(_apart),
 ]

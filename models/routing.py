@@ -6,8 +6,17 @@ import re
 from ipaddress import ip_network
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_serializer,
+    model_validator,
+)
 
+from netplumb.models import written
 from netplumb.models.base import IPAddress, IPNetwork, Model, printable
 
 _SEARCH_MAX = 32  # glibc takes any number since 2.26; musl reads 256 characters
@@ -35,15 +44,19 @@ def _server(value: IPAddress) -> IPAddress:
     return value
 
 
-_Word = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$"), AfterValidator(printable)]
+_Word = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$"),
+    AfterValidator(printable),
+    WithJsonSchema(written.text(r"^[^\s\u0000-\u001f\u007f-\u009f]+$", minLength=1, maxLength=253)),
+]
+_Server = Annotated[IPAddress, AfterValidator(_server), WithJsonSchema(written.NAME_SERVER)]
 
 
 class Dns(Model):
     """Carried through to whoever writes the workload's resolv.conf(5); netplumb resolves nothing."""
 
-    servers: tuple[Annotated[IPAddress, AfterValidator(_server)], ...] = Field(
-        default=(), max_length=16, description="Addresses of name servers"
-    )
+    servers: tuple[_Server, ...] = Field(default=(), max_length=16, description="Addresses of name servers")
     searches: tuple[_Word, ...] = Field(default=(), max_length=_SEARCH_MAX, description="Search domains")
     options: tuple[_Word, ...] = Field(default=(), max_length=_SEARCH_MAX, description="Options of resolv.conf")
 
@@ -56,8 +69,12 @@ class ExtraRoute(Model):
     """A destination that the workload reaches through this interface. Every way out of it leads to the node, so that is
     the only gateway there can be."""
 
-    dst: Annotated[IPNetwork, BeforeValidator(parse_prefix)] = Field(description="The prefix, such as 192.0.2.0/24")
-    gw: IPAddress | None = Field(default=None, description="The gateway: the node's first hop, as without it")
+    dst: Annotated[IPNetwork, BeforeValidator(parse_prefix), WithJsonSchema(written.DESTINATION)] = Field(
+        description="The prefix, such as 192.0.2.0/24"
+    )
+    gw: Annotated[IPAddress, WithJsonSchema(written.FIRST_HOP)] | None = Field(
+        default=None, description="The gateway: the node's first hop, as without it"
+    )
 
     @model_validator(mode="after")
     def _one_family(self) -> Self:
@@ -89,7 +106,7 @@ def _sysctl_name(value: str) -> str:
     return name
 
 
-SysctlName = Annotated[str, AfterValidator(_sysctl_name)]
+SysctlName = Annotated[str, AfterValidator(_sysctl_name), WithJsonSchema(written.SYSCTL)]
 
 
 def _sysctl_value(value: str) -> str:
@@ -97,5 +114,8 @@ def _sysctl_value(value: str) -> str:
 
 
 SysctlValue = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, strip_whitespace=True), AfterValidator(_sysctl_value)
+    str,
+    StringConstraints(min_length=1, max_length=256, strip_whitespace=True),
+    AfterValidator(_sysctl_value),
+    WithJsonSchema(written.text(r"[^\s]", minLength=1)),
 ]

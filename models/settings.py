@@ -13,13 +13,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from netplumb.models.attachment import MTU_MAX, MTU_MIN
+from netplumb.models import written
 from netplumb.models.base import Model
+from netplumb.models.fields import MTU_MAX, MTU_MIN
 from netplumb.models.network import Pool
 
 SOCKET_PATH_MAX_BYTES = 103  # sun_path less the closing NUL, unix(7), and less the `.cni` of the socket beside it
+PATH_MAX_BYTES = 4095
 _MODE_MAX = 0o777
 
 
@@ -99,18 +101,27 @@ def _apart(pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
     return pools
 
 
-_Path = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_printable_path)]
-_SocketPath = Annotated[_Path, AfterValidator(_socket_path)]
+_Path = Annotated[
+    Path,
+    BeforeValidator(_not_empty),
+    AfterValidator(_printable_path),
+    WithJsonSchema(written.printable_text(1, PATH_MAX_BYTES)),
+]
+_SocketPath = Annotated[
+    _Path, AfterValidator(_socket_path), WithJsonSchema(written.printable_text(1, SOCKET_PATH_MAX_BYTES))
+]
 _Mode = Annotated[
     int,
     Field(ge=0, le=_MODE_MAX),
-    BeforeValidator(_mode_of_text, json_schema_input_type=int | str),
+    BeforeValidator(_mode_of_text),
     PlainSerializer(_mode_as_text, when_used="json"),
+    WithJsonSchema(written.MODE),
 ]
-_Mtu = Annotated[int, AfterValidator(_mtu)]
+_Mtu = Annotated[int, AfterValidator(_mtu), WithJsonSchema(written.zero_or(MTU_MIN, MTU_MAX))]
+_PoolText = Annotated[str, WithJsonSchema(written.POOL_PREFIX)]
 _Pool = Annotated[
     Pool,
-    BeforeValidator(_pool_of_prefix, json_schema_input_type=str | Pool),
+    BeforeValidator(_pool_of_prefix, json_schema_input_type=_PoolText | Pool),
     PlainSerializer(_pool_as_text, when_used="json"),
 ]
 _Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
@@ -122,9 +133,10 @@ def _of_csv(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+_Pattern = Annotated[str, Field(min_length=1, max_length=253)]
 _Patterns = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=253)], ...],
-    BeforeValidator(_of_csv, json_schema_input_type=str | tuple[str, ...]),
+    tuple[_Pattern, ...],
+    BeforeValidator(_of_csv, json_schema_input_type=str | tuple[_Pattern, ...]),
 ]
 
 WORKLOAD_SYSCTLS = (
@@ -145,7 +157,11 @@ class Settings(Model):
     socket: _SocketPath = Field(
         default=Path("/run/netplumb/workloadnet.sock"), description="The unix socket that gRPC is served on"
     )
-    socket_mode: _Mode = Field(default=0o660, description="The socket's mode, octal text such as 0660")
+    socket_mode: _Mode = Field(
+        default=0o660,
+        description="The socket's mode, octal text such as 0660",
+        json_schema_extra={"default": _mode_as_text(0o660)},
+    )
     socket_group: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="The group that owns the socket; the daemon's own without one"
     )

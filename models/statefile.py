@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -18,3 +19,7 @@ class AttachmentDocument(AttachmentSpec):
     def spec(self) -> AttachmentSpec:
         """The wish alone, equal to the same wish said over gRPC."""
         return AttachmentSpec.model_construct(**{name: getattr(self, name) for name in AttachmentSpec.model_fields})
+
+
+KINDS: Mapping[str, type[AttachmentDocument]] = {"Attachment": AttachmentDocument}
+"""What a document may be, by its `kind`."""

@@ -1,4 +1,4 @@
-"""The commands `netplumb config show` and `netplumb schema`, and the flags that they share with `netplumb daemon`.
+"""The command `netplumb config show`, and the flags that it shares with `netplumb daemon`.
 
 Each flag is said once, here. What needs pydantic is imported inside the functions, so that `netplumb --help` is quick.
 """
@@ -35,11 +35,10 @@ Output: TypeAlias = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add `config show` and `schema` to the application."""
+    """Add `config show` to the application."""
     config = App(no_args_is_help=True, help="The daemon's settings.")
     config.command("show")(show)
     app.add_typer(config, name="config")
-    app.command("schema")(schema)
 
 
 def _flag(name: str, help: str, metavar: str | None = None) -> Any:  # noqa: A002 - typer's word
@@ -124,15 +123,6 @@ def show(flags: dict[str, object], config: Config = None, output: Output = "tabl
         return
     data = {name: {"value": value, "from": loaded.origins[name]} for name, value in values.items()}
     typer.echo(_json(data) if output == "json" else _yaml(data), nl=False)
-
-
-def schema() -> None:
-    """Print the JSON Schemas of the settings file and of a state file's documents."""
-    from netplumb.models.settings import Settings
-    from netplumb.models.statefile import AttachmentDocument
-
-    schemas = {"settings": Settings.model_json_schema(), "state_file": AttachmentDocument.model_json_schema()}
-    typer.echo(_json(schemas), nl=False)
 
 
 def _print_table(values: dict[str, object], loaded: "Configuration") -> None:

@@ -20,8 +20,6 @@ from ipaddress import ip_address
 from pydantic import ValidationError
 
 from netplumb.models.attachment import (
-    MTU_MAX,
-    MTU_MIN,
     NETNS_DIR,
     REBUILT_SOURCE,
     Attachment,
@@ -30,6 +28,7 @@ from netplumb.models.attachment import (
     NetnsRef,
 )
 from netplumb.models.base import IPAddress
+from netplumb.models.fields import MTU_MAX, MTU_MIN
 from netplumb.models.kernel import KernelObject, Link, Neighbour, Route, Scope
 from netplumb.models.naming import alias_of, ifb_name_beside, key_of_alias, node_if_name, workload_mac
 from netplumb.models.network import Pool

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netplumb.models.attachment import MTU_MIN, Attachment
+from netplumb.models.attachment import Attachment
 from netplumb.models.errors import StepError, Terminal
+from netplumb.models.fields import MTU_MIN
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.attachment import Outcome, Reach
 from netplumb.reconciler.decide import listeners

@@ -58,7 +58,7 @@ def parsed(words: list[str]) -> list[str]:
 def test_state_files_of_the_readme_are_taken() -> None:
     """Every YAML block is a state file that the daemon would take."""
     found = [spec for block in blocks("yaml") for spec in parse("README.md", block.encode())]
-    assert [spec.workload_id for spec in found] == ["web-1", "db-1", "dns-1"]
+    assert [spec.workload_id for spec in found] == ["web-1", "db-1", "web-2", "dns-1"]
 
 
 def test_every_field_of_a_state_file_is_told() -> None:
@@ -93,7 +93,8 @@ def test_every_rpc_is_told() -> None:
 @pytest.mark.parametrize("line", netplumb_lines())
 def test_commands_exist_with_their_flags(line: str) -> None:
     """What the README and the page about runtimes tell to type is understood: the command, every flag and argument."""
-    assert parsed(shlex.split(line, comments=True)[1:])
+    command, _, _ = line.partition(" > ")  # into a file
+    assert parsed(shlex.split(command, comments=True)[1:])
 
 
 def test_commands_named_in_the_text_exist() -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from netplumb.models.attachment import IF_NAME_MAX_CHARS, AttachmentKey, IfName, WorkloadId
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.fields import IF_NAME_MAX_CHARS, IfName, WorkloadId
 from netplumb.models.naming import alias_of, key_of_alias, node_if_name, workload_mac
 
 _ALIAS_MAX_BYTES = 255  # IFALIASZ less the closing NUL, include/uapi/linux/if.h

@@ -160,8 +160,3 @@ class TestCommands:
             "--resync-s: must be greater than 0",
             "NETPLUMB_MTU: must be 0 or 1280 to 65535",
         ]
-
-    def test_schema_covers_settings_and_state_files(self, app: typer.Typer) -> None:
-        schemas = json.loads(CliRunner().invoke(app, ["schema"]).stdout)
-        assert schemas["settings"]["properties"].keys() == Settings.model_fields.keys()
-        assert schemas["state_file"]["properties"]["kind"]["const"] == "Attachment"
