@@ -84,7 +84,7 @@ def _page(command: Command | Group, ctx: Any, commands: Any) -> Iterator[str]:
 
 
 def _usage(ctx: Any, width: int) -> list[str]:
-    pieces = [piece.strip("{}") for piece in ctx.command.collect_usage_pieces(ctx)]
+    pieces = [piece.replace("{", "").replace("}", "") for piece in ctx.command.collect_usage_pieces(ctx)]
     return wrapped(" ".join(["Usage:", ctx.command_path, *pieces]), width, "    ")
 
 

@@ -122,7 +122,7 @@ def show(flags: dict[str, object], config: Config = None, output: Output = "tabl
         _print_table(values, loaded)
         return
     data = {name: {"value": value, "from": loaded.origins[name]} for name, value in values.items()}
-    typer.echo(_json(data) if output == "json" else _yaml(data), nl=False)
+    typer.echo(as_json(data) if output == "json" else as_yaml(data), nl=False)
 
 
 def _print_table(values: dict[str, object], loaded: "Configuration") -> None:
@@ -154,11 +154,11 @@ def _words(value: object) -> str:
             return str(value)
 
 
-def _json(data: object) -> str:
+def as_json(data: object) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
-def _yaml(data: object) -> str:
+def as_yaml(data: object) -> str:
     from io import StringIO
 
     from ruamel.yaml import YAML

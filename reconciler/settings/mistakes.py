@@ -77,6 +77,8 @@ def _wrong(detail: ErrorDetails, model: type[BaseModel], data: object) -> Wrong:
         return Wrong(path, unknown(shown(str(path[-1])), _fields(model, path[:-1])))
     if detail["type"] == "missing":
         return Wrong(detail["loc"], _WORDS["missing"])
+    if detail["type"] == "too_long":
+        return Wrong(path, f"has more than {detail['ctx']['max_length']} entries")
     if detail["type"] == "value_error":
         reason = shown(str(detail["ctx"]["error"]))
         # A rule over several fields names the field itself, which is then where the mistake stands.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from netplumb.models.attachment import AttachmentSpec
-from netplumb.reconciler.settings.documents import MAX_BYTES
-from netplumb.reconciler.sources.statefile import StateFileError, parse
+from netplumb.reconciler.settings.documents import MAX_BYTES, Mistake
+from netplumb.reconciler.sources.statefile import Declaration, StateFileError, declarations, told
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -38,9 +38,19 @@ class Listing:
 class FileContent:
     """What a file says: its wishes, or why it cannot be taken. Unreadable files have no digest."""
 
+    name: str
     digest: bytes | None
-    specs: tuple[AttachmentSpec, ...] = ()
-    problem: str = ""
+    declarations: tuple[Declaration, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+
+    @property
+    def specs(self) -> tuple[AttachmentSpec, ...]:
+        return tuple(it.spec for it in self.declarations)
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be taken, empty if it can."""
+        return told(self.name, self.mistakes)
 
 
 def listing(directory: Path) -> Listing:
@@ -95,21 +105,33 @@ def _identity(it: os.stat_result) -> Signature:
 def _content(name: str, directory_fd: int, known: bytes | None) -> FileContent | None:
     """None if the content is as known."""
     if not name.isprintable():
-        return FileContent(None, problem=f"{name!r}: a file's name must hold printable characters only")
+        return unreadable(repr(name), "a file's name must hold printable characters only")
     try:
         data = _read(name, directory_fd)
     except OSError as error:
-        return FileContent(None, problem=f"{name}: {error.strerror}")
-    digest = blake2b(data, digest_size=16).digest()
-    if digest == known:
-        return None
+        return unreadable(name, str(error.strerror))
+    return None if _digest(data) == known else judged(name, data)
+
+
+def unreadable(name: str, why: str) -> FileContent:
+    return FileContent(name, None, mistakes=(Mistake(0, why),))
+
+
+def judged(name: str, data: bytes) -> FileContent:
+    """What the content of a file of this name says."""
+    digest = _digest(data)
     if not data:
         # A shell that writes a file empties it first, which must not detach what the file is about to say again.
-        return FileContent(digest, problem=f"{name}: is empty; remove the file to detach what it declared")
+        why = "is empty; remove the file to detach what it declared"
+        return FileContent(name, digest, mistakes=(Mistake(0, why),))
     try:
-        return FileContent(digest, parse(name, data))
+        return FileContent(name, digest, declarations(name, data))
     except StateFileError as error:
-        return FileContent(digest, problem=str(error))
+        return FileContent(name, digest, mistakes=error.mistakes)
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
 
 
 def _read(name: str, directory_fd: int) -> bytes:

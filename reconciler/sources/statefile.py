@@ -5,6 +5,9 @@ A file is taken whole or not at all: half of a file is not what its writer meant
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from pydantic import ValidationError
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
@@ -19,20 +22,38 @@ _TOLD = 20
 
 
 class StateFileError(NetplumbError):
-    """The file is refused; `lines` holds every mistake as `file:line: reason`, in the order of the file."""
+    """The file is refused; `mistakes` are in the order of the file, and `lines` words each as `file:line: reason`."""
 
-    def __init__(self, lines: list[str]) -> None:
-        told = lines[:_TOLD] + ([f"and {len(lines) - _TOLD} more"] if len(lines) > _TOLD else [])
-        super().__init__("; ".join(told))
-        self.lines = lines
+    def __init__(self, name: str, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        self.lines = [mistake.located(name) for mistake in mistakes]
+        super().__init__(told(name, mistakes))
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A wish, and the line that its document begins in."""
+
+    line: int
+    spec: AttachmentSpec
+
+
+def told(name: str, mistakes: Sequence[Mistake]) -> str:
+    """What is wrong with a file, in one message that is not too long."""
+    lines = [mistake.located(name) for mistake in mistakes[:_TOLD]]
+    return "; ".join([*lines, *([f"and {len(mistakes) - _TOLD} more"] if len(mistakes) > _TOLD else [])])
 
 
 def parse(name: str, content: bytes) -> tuple[AttachmentSpec, ...]:
     """What the file declares, in its order. Raises StateFileError, and nothing else, whatever the content is."""
+    return tuple(declaration.spec for declaration in declarations(name, content))
+
+
+def declarations(name: str, content: bytes) -> tuple[Declaration, ...]:
+    """As `parse`, with lines."""
     reading = documents.read(content)
     mistakes = reading.mistakes
-    specs: dict[AttachmentKey, AttachmentSpec] = {}
-    lines: dict[AttachmentKey, int] = {}
+    declared: dict[AttachmentKey, Declaration] = {}
     for document in reading.documents:
         if len(mistakes) >= documents.MAX_MISTAKES:
             break
@@ -42,12 +63,10 @@ def parse(name: str, content: bytes) -> tuple[AttachmentSpec, ...]:
             found = wrongs(error, AttachmentDocument, document.data)
             mistakes += [Mistake(document.line_of(wrong.path), str(wrong)) for wrong in found]
             continue
-        if spec.key in specs:
-            first = lines[spec.key]
-            mistakes.append(Mistake(document.line, f"{shown(str(spec.key))} is declared twice, first in line {first}"))
-        specs[spec.key] = spec
-        lines[spec.key] = document.line
+        if (first := declared.get(spec.key)) is not None:
+            reason = f"{shown(str(spec.key))} is declared twice, first in line {first.line}"
+            mistakes.append(Mistake(document.line, reason))
+        declared[spec.key] = Declaration(document.line, spec)
     if mistakes:
-        mistakes.sort(key=lambda mistake: mistake.line)
-        raise StateFileError([mistake.located(name) for mistake in mistakes])
-    return tuple(specs.values())
+        raise StateFileError(name, sorted(mistakes, key=lambda mistake: mistake.line))
+    return tuple(declared.values())
