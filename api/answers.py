@@ -15,10 +15,12 @@ from netplumb.models.status import (
     AttachmentView,
     Change,
     CheckReport,
+    Comparison,
     Condition,
     Description,
     NodeStatus,
     PlannedChange,
+    Unmet,
     WatchEvent,
 )
 
@@ -71,6 +73,7 @@ def attachment(view: AttachmentView) -> pb.Attachment:
         isolate_workloads=view.isolate_workloads,
         annotations={key: printable(value) for key, value in spec.annotations.items()},
         gateways=view.gateways,
+        unmet=map(_unmet, view.unmet),
     )
 
 
@@ -79,15 +82,27 @@ def dns(dns: Dns) -> pb.DNS:
 
 
 def check_response(report: CheckReport) -> pb.CheckResponse:
+    response = _compared(report)
+    response.attachment.CopyFrom(attachment(report.view))
+    return response
+
+
+def check_all_response(node: Comparison, reports: Iterable[CheckReport]) -> pb.CheckAllResponse:
+    return pb.CheckAllResponse(reports=[_compared(node), *map(check_response, reports)])
+
+
+def _compared(it: Comparison) -> pb.CheckResponse:
     return pb.CheckResponse(
-        in_sync=report.in_sync,
-        differences=_planned_changes(report.differences),
-        attachment=attachment(report.view),
+        in_sync=it.in_sync, differences=_planned_changes(it.differences), unmet=map(_unmet, it.unmet)
     )
 
 
-def plan_response(changes: Iterable[PlannedChange]) -> pb.PlanResponse:
-    return pb.PlanResponse(changes=_planned_changes(changes))
+def plan_response(compared: Iterable[Comparison]) -> pb.PlanResponse:
+    response = pb.PlanResponse()
+    for it in compared:
+        response.changes.extend(_planned_changes(it.differences))
+        response.unmet.extend(map(_unmet, it.unmet))
+    return response
 
 
 def watch_response(event: WatchEvent) -> pb.WatchResponse:
@@ -152,6 +167,8 @@ def status_response(status: NodeStatus) -> pb.StatusResponse:
         queue_length=status.queue_length,
         queue_age_s=status.queue_age_s,
         last_slice_at=status.last_slice_at,
+        unmet=map(_unmet, status.unmet),
+        unmet_total=status.unmet_total,
     )
 
 
@@ -166,6 +183,16 @@ def _conditions(conditions: Iterable[Condition]) -> list[pb.Condition]:
         )
         for condition in conditions
     ]
+
+
+def _unmet(it: Unmet) -> pb.Unmet:
+    return pb.Unmet(
+        workload_id=it.key.workload_id if it.key else "",
+        if_name=it.key.if_name if it.key else "",
+        source=printable(it.source),
+        reason=it.reason,
+        message=printable(it.message),
+    )
 
 
 def _planned_changes(changes: Iterable[PlannedChange]) -> list[pb.PlannedChange]:

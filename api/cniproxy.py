@@ -62,7 +62,7 @@ class NotInitialized(Unavailable):
 
 
 class NotInSync(Exception):
-    """The kernel does not hold an interface as it was set up; `differences` says what would be changed."""
+    """An interface is not as it was set up; `differences` says why, and what would be changed."""
 
     def __init__(self, if_name: str, differences: Sequence[str]) -> None:
         super().__init__(f"{if_name} is not as desired: {'; '.join(differences)}")
@@ -157,7 +157,8 @@ class AsyncCNI:
             if (holder := found.attachment.container_id) not in ("", container_id):
                 raise NotFound(grpc.StatusCode.NOT_FOUND, f"{workload_id}/{if_name} is container {holder}'s")
             if not found.in_sync:
-                raise NotInSync(if_name, [f"{change.verb} {change.words}" for change in found.differences])
+                differences = [f"{change.verb} {change.words}" for change in found.differences]
+                raise NotInSync(if_name, [*(f"{it.reason}: {it.message}" for it in found.unmet), *differences])
 
     async def _attach(self, workload: Workload, if_name: str, network: Network) -> pb.AttachResponse:
         with _in_its_words():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from netplumb.models.attachment import Attachment, AttachmentKey
@@ -50,6 +50,32 @@ class AttachmentStatus:
         return next((c for c in self.conditions if c.type == type_), None)
 
 
+OBSTACLES = frozenset({"AddressTaken", "Fighting", "NetnsUnreachable"})
+"""Conditions of an attachment by which traffic that was wished for may not flow, though it is attached. The others tell
+of what was not wished for (a pool that is gone, a process that lost its port) or is off by a switch, and then no part
+of the wish."""
+
+NODE_OBSTACLES = frozenset({"Fighting", "ForwardBlocked", "ForwardingOff", "PolicyRouted"})
+"""The same of the node. What only may be in the way of some traffic, such as ForwardFiltered, is told and no obstacle:
+on many nodes it is meant."""
+
+BROKEN_WISHES = frozenset({"StateFileBroken"})
+"""Conditions of the node that say that a wish is not even known."""
+
+_NOT_SEEN = "no pass over it has ended yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """One reason why something is not as wished: an attachment, a state file's claim that waits for the key of another
+    (`source` tells the two apart), or the node, which has no key. `reason` is one CamelCase word."""
+
+    key: AttachmentKey | None
+    reason: str
+    message: str
+    source: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class AttachmentView:
     """An attachment and its status at one moment; what Get, List and Watch show.
@@ -71,6 +97,39 @@ class AttachmentView:
         return self.attachment.key
 
     @property
+    def is_claim(self) -> bool:
+        """Whether it is no attachment, but what a state file wishes and cannot have now."""
+        return not self.attachment.generation
+
+    @property
+    def place(self) -> tuple[AttachmentKey, str]:
+        """Where it stands among all. Only claims share a key with another, and come behind its holder."""
+        return self.key, self.attachment.source if self.is_claim else ""
+
+    @property
+    def unmet(self) -> tuple[Unmet, ...]:
+        """Why it is not as wished, as far as is known without another look at the kernel; empty if it is. The one place
+        from which every view takes it."""
+        return tuple(self.unmet_for(it.reason, it.message) for it in self._obstacles())
+
+    def unmet_for(self, reason: str, message: str) -> Unmet:
+        return Unmet(self.key, reason, message, self.attachment.source)
+
+    def _obstacles(self) -> Iterator[Condition]:
+        phase, removing = self.status.phase, self.attachment.removing
+        if removing and phase is not Phase.DETACHING:
+            yield Condition("Ready", status=False, reason=Phase.DETACHING.value, message=_NOT_SEEN)
+        elif phase is not Phase.ATTACHED:
+            yield self.status.condition("Ready") or Condition("Ready", False, phase.value, _NOT_SEEN)
+        for condition in self.status.conditions:
+            if condition.status and (condition.type in OBSTACLES or self._is_stated_in_vain(condition)):
+                yield replace(condition, reason=condition.type)
+
+    def _is_stated_in_vain(self, condition: Condition) -> bool:
+        """Whether the wish states an address of a family that is switched off."""
+        return condition.type == "IPv6Disabled" and any(a.version == 6 for a in self.attachment.spec.addresses)
+
+    @property
     def answered(self) -> tuple[bytes, ...]:
         ipv6_off = (c := self.status.condition("IPv6Disabled")) is not None and c.status
         return tuple(a.packed for a in self.attachment.addresses if not (ipv6_off and a.version == 6))
@@ -85,6 +144,16 @@ class AttachmentView:
         """The first hop of each family that has an address."""
         lengths = {len(address) for address in self.answered}
         return tuple(ip_words(hop) for hop in (FIRST_HOP_V4, FIRST_HOP_V6) if len(hop) in lengths)
+
+
+def node_unmet(conditions: Iterable[Condition], types: Set[str]) -> tuple[Unmet, ...]:
+    """Why the node is not as wished: those of its conditions that have one of these types and hold, and NodeInSync
+    where that does not. Empty if it is."""
+    return tuple(
+        Unmet(None, it.type if it.status else it.reason, it.message)
+        for it in conditions
+        if (it.status if it.type in types else it.type == "NodeInSync" and not it.status)
+    )
 
 
 class Change(Enum):
@@ -113,12 +182,22 @@ class PlannedChange:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckReport:
-    """Whether an attachment is as desired, and what differs if not."""
+class Comparison:
+    """How the node or a part of it compares with the kernel: what differs, and why it is not as wished beside that."""
 
-    in_sync: bool
-    view: AttachmentView
     differences: tuple[PlannedChange, ...] = ()
+    unmet: tuple[Unmet, ...] = ()
+
+    @property
+    def in_sync(self) -> bool:
+        return not self.differences and not self.unmet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport(Comparison):
+    """That of an attachment, or of a claim that waits."""
+
+    view: AttachmentView
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +240,8 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The daemon as a whole. `queue_age_s` is how long the oldest marked key has waited, 0.0 when none does."""
+    """The daemon as a whole. `queue_age_s` is how long the oldest marked key has waited, 0.0 when none does. `unmet`
+    are the first of `unmet_total` reasons why the node, an attachment or a claim is not as wished."""
 
     ready: bool
     version: str
@@ -173,3 +253,5 @@ class NodeStatus:
     queue_length: int = 0
     queue_age_s: float = 0.0
     last_slice_at: float = 0.0
+    unmet: tuple[Unmet, ...] = ()
+    unmet_total: int = 0

@@ -156,6 +156,7 @@ class _Daemon:
             lambda: self._declared.let_go(),
             self._host_ports.check,
             lambda key, source, error: self._history.tell(refused(key, source, error)),
+            claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
         )
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
         self._nodewide = NodeWide(

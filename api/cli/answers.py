@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 
-import grpc
 import typer
 from rich.console import RenderableType
 from rich.text import Text
@@ -13,8 +12,6 @@ from rich.text import Text
 from netplumb.api.cli import tables
 from netplumb.api.cli.options import Format
 from netplumb.api.cli.plain import Plain, plain, serialised
-from netplumb.api.client.asynchronous import AsyncClient
-from netplumb.api.client.errors import ClientError
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 
@@ -25,8 +22,9 @@ def attached(answer: pb.AttachResponse, output: Format) -> None:
     _print(output, plain(answer), addresses)
 
 
-def attachment(answer: pb.Attachment, output: Format) -> None:
-    _print(output, plain(answer), [tables.attachment(answer)])
+def attachment(answer: pb.GetResponse, output: Format) -> None:
+    data = {**plain(answer.attachment), "waiting": [plain(it) for it in answer.waiting]}
+    _print(output, data, map(tables.attachment, (answer.attachment, *answer.waiting)))
 
 
 def attachments(answer: Sequence[pb.Attachment], output: Format) -> None:
@@ -42,8 +40,8 @@ def all_checked(answer: Sequence[pb.CheckResponse], output: Format) -> None:
 
 
 def planned(answer: pb.PlanResponse, output: Format) -> None:
-    lines = tables.changes(answer.changes) or [Text("nothing to change")]
-    _print(output, [plain(it) for it in answer.changes], lines)
+    lines = tables.differences(answer.changes, answer.unmet) or [Text("nothing to change")]
+    _print(output, plain(answer), lines)
 
 
 def status(answer: pb.StatusResponse, output: Format) -> None:
@@ -60,18 +58,6 @@ def events(output: Format) -> Callable[[pb.WatchResponse], None]:
         case Format.TABLE:
             console = tables.console()
             return lambda event: console.print(tables.event(event), soft_wrap=True)
-
-
-async def check_all(client: AsyncClient) -> list[pb.CheckResponse]:
-    """Check every attachment. One that was detached meanwhile is not missed."""
-    reports = []
-    async for found in client.list():
-        try:
-            reports.append(await client.check(found.workload_id, found.if_name))
-        except ClientError as error:
-            if error.code is not grpc.StatusCode.NOT_FOUND:
-                raise
-    return reports
 
 
 def _print(output: Format, data: Plain, for_people: Iterable[RenderableType]) -> None:

@@ -76,7 +76,7 @@ def get(
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
 
-    answers.attachment(call(socket, timeout, lambda client: client.get(workload, if_name)), output)
+    answers.attachment(call(socket, timeout, lambda client: client.get_with_waiting(workload, if_name)), output)
 
 
 def list_(
@@ -123,13 +123,14 @@ def check(
     socket: Socket = DEFAULT_SOCKET,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Compare one attachment, or all, with the kernel. Exits 1 if any differs, and shows what."""
+    """Compare one attachment, or the node and all of them, with the kernel. Exits 1 if anything is not as wished, and
+    shows what and why."""
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
     from netplumb.api.cli.exits import Exit
 
     if workload is None:
-        reports = call(socket, timeout, answers.check_all)
+        reports = list(call(socket, timeout, lambda client: client.check_all()))
         answers.all_checked(reports, output)
     else:
         reports = [call(socket, timeout, lambda client: client.check(workload, if_name))]
@@ -144,7 +145,8 @@ def plan(
     socket: Socket = DEFAULT_SOCKET,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Show what the daemon would change in the kernel: now, or for an attach or a detach. Nothing is changed."""
+    """Show what the daemon would change in the kernel, and what that would not mend: now, or for an attach or a detach.
+    Nothing is changed."""
     if context.invoked_subcommand is None:
         _show_plan(None, output, socket, timeout)
 
@@ -173,11 +175,11 @@ def status(
     socket: Socket = DEFAULT_SOCKET,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
-    """Show the daemon's state: readiness, pools, counters."""
+    """Show the daemon's state: readiness, what is not as wished, pools, counters."""
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
 
-    answers.status(call(socket, timeout, lambda client: client.status()), output)
+    answers.status(call(socket, timeout, lambda client: client.status(without_pools=True)), output)
 
 
 def _show_plan(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +22,10 @@ def console() -> Console:
     return Console(width=columns(sys.stdout), highlight=False, markup=False, emoji=False)
 
 
-def attachments(found: Iterable[pb.Attachment]) -> Table:
-    table = _table("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS")
+def attachments(found: Sequence[pb.Attachment]) -> Table:
+    """Where all is as wished, there is no column for reasons."""
+    reasons = ("REASON",) if any(it.unmet for it in found) else ()
+    table = _table("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS", *reasons)
     for it in found:
         table.add_row(
             it.workload_id,
@@ -34,6 +35,7 @@ def attachments(found: Iterable[pb.Attachment]) -> Table:
             it.source,
             it.node_if_name,
             it.netns_path,
+            *(("; ".join(map(unmet, it.unmet)),) if reasons else ()),
         )
     return table
 
@@ -44,6 +46,7 @@ def attachment(it: pb.Attachment) -> Table:
         ("workload", it.workload_id),
         ("interface", it.if_name),
         ("phase", _phase(it.phase)),
+        ("not as wished", "\n".join(map(unmet, it.unmet))),
         ("addresses", " ".join(it.addresses)),
         ("mac", it.mac),
         ("mtu", str(it.mtu or "the node's")),
@@ -113,6 +116,7 @@ def status(answer: pb.StatusResponse) -> list[Table]:
             ("version", answer.version),
             ("started", _moment(answer.started_at)),
             ("attachments", _counts(answer.phases.items())),
+            ("not as wished", "\n".join(_named_unmet(answer))),
             ("queue", f"{answer.queue_length} waiting, the oldest for {answer.queue_age_s:.3f} s"),
             ("last slice", _moment(answer.last_slice_at)),
             ("passes", str(counters.passes)),
@@ -123,7 +127,9 @@ def status(answer: pb.StatusResponse) -> list[Table]:
             *((f"condition {c.type}", condition(c)) for c in answer.conditions),
         )
     ]
-    if answer.pools:
+    if not answer.pools:
+        tables.append(_fields(("pools", "none, so that each attachment has to state its addresses")))
+    else:
         pools = _table("POOL", "HELD", "SIZE")
         for pool in answer.pools:
             pools.add_row(pool.name, str(pool.held), pool.size)
@@ -131,23 +137,41 @@ def status(answer: pb.StatusResponse) -> list[Table]:
     return tables
 
 
-def changes(found: Sequence[pb.PlannedChange]) -> list[Text]:
-    """A diff, an object a line, under the attachment or the node that it belongs to."""
-    lines = []
-    for (workload_id, if_name), group in groupby(found, key=lambda it: (it.workload_id, it.if_name)):
-        lines.append(Text(f"{workload_id}/{if_name}:" if workload_id else "node:", "bold"))
-        lines.extend(Text(f"{it.verb} {it.words}", VERB_STYLES.get(it.verb, "")) for it in group)
-    return lines
+def unmet(it: pb.Unmet) -> str:
+    return f"{it.reason}: {it.message}" if it.message else it.reason
+
+
+def _named_unmet(answer: pb.StatusResponse) -> Iterator[str]:
+    for it in answer.unmet:
+        yield f"{_whose(it.workload_id, it.if_name)}: {unmet(it)}"
+    if (more := answer.unmet_total - len(answer.unmet)) > 0:
+        yield f"and {more} more; `netplumb check` tells all"
+
+
+def _whose(workload_id: str, if_name: str) -> str:
+    return f"{workload_id}/{if_name}" if workload_id else "node"
+
+
+def differences(changes: Iterable[pb.PlannedChange], reasons: Iterable[pb.Unmet]) -> list[Text]:
+    """Under the node or the attachment that it belongs to, why it is not as wished and what would be changed, a line
+    each."""
+    lines: dict[str, list[Text]] = {}
+    told: list[tuple[pb.PlannedChange | pb.Unmet, Text]] = [
+        *((it, Text(f"! {unmet(it)}", "red")) for it in reasons),
+        *((it, Text(f"{it.verb} {it.words}", VERB_STYLES.get(it.verb, ""))) for it in changes),
+    ]
+    for it, line in sorted(told, key=lambda pair: (pair[0].workload_id, pair[0].if_name)):
+        lines.setdefault(_whose(it.workload_id, it.if_name), []).append(line)
+    return [line for whose, group in lines.items() for line in (Text(f"{whose}:", "bold"), *group)]
 
 
 def checked(answer: pb.CheckResponse) -> list[Text]:
-    """One line if all is well, else the diff that would make it so."""
-    it = answer.attachment
+    """One line if all is well, else why not, and the diff that would make it so."""
     if answer.in_sync:
-        return [Text.assemble(f"{it.workload_id}/{it.if_name}: ", ("in sync", "green"))]
-    return changes(answer.differences) or [
-        Text.assemble(f"{it.workload_id}/{it.if_name}: ", ("out of sync", "red"), f" ({it.phase})")
-    ]
+        return [
+            Text.assemble(f"{_whose(answer.attachment.workload_id, answer.attachment.if_name)}: ", ("in sync", "green"))
+        ]
+    return differences(answer.differences, answer.unmet)
 
 
 def event(answer: pb.WatchResponse) -> Text:
@@ -156,7 +180,10 @@ def event(answer: pb.WatchResponse) -> Text:
         return Text(change, "dim")
     it = answer.attachment
     return Text.assemble(
-        f"{change:<7} {it.workload_id}/{it.if_name} ", _phase(it.phase), *(f" {address}" for address in it.addresses)
+        f"{change:<7} {it.workload_id}/{it.if_name} ",
+        _phase(it.phase),
+        *(f" {address}" for address in it.addresses),
+        *(f" {unmet(reason)}" for reason in it.unmet),
     )
 
 

@@ -86,8 +86,11 @@ class AsyncClient:
 
     async def get(self, workload_id: str, if_name: str = "") -> pb.Attachment:
         """One attachment as it was last seen; without `if_name` that of eth0. Raises NotFound."""
-        request = pb.GetRequest(workload_id=workload_id, if_name=if_name)
-        return (await self._call(self._stub.Get, request)).attachment
+        return (await self.get_with_waiting(workload_id, if_name)).attachment
+
+    async def get_with_waiting(self, workload_id: str, if_name: str = "") -> pb.GetResponse:
+        """The same, with what state files wish for its key and cannot have now. Raises NotFound."""
+        return await self._call(self._stub.Get, pb.GetRequest(workload_id=workload_id, if_name=if_name))
 
     async def list(self, page_size: int = 0) -> AsyncIterator[pb.Attachment]:
         """Every attachment in the order of the keys, asked for in pages of `page_size` (0: as the daemon likes)."""
@@ -141,7 +144,8 @@ class AsyncClient:
             raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
 
     async def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
-        """Compares an attachment with the kernel, now: `in_sync`, and what differs. Raises NotFound."""
+        """Compares an attachment, and what of the node its traffic needs, with the kernel, now: `in_sync`, or what
+        differs and why it is not as wished. Raises NotFound."""
         return await self._call(self._stub.Check, pb.CheckRequest(workload_id=workload_id, if_name=if_name))
 
     async def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
@@ -150,8 +154,13 @@ class AsyncClient:
         request = pb.DescribeRequest(workload_id=workload_id, if_name=if_name, events=events)
         return (await self._call(self._stub.Describe, request)).descriptions
 
+    async def check_all(self) -> Sequence[pb.CheckResponse]:
+        """The same for all: first the node itself, without an attachment, then each attachment."""
+        return (await self._call(self._stub.CheckAll, pb.CheckAllRequest())).reports
+
     async def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
-        """What the daemon would change: for one wish, or for the whole node as desired now. Nothing is changed.
+        """What the daemon would change, and what that would not mend: for one wish, or for the whole node as desired
+        now. Nothing is changed.
 
         Raises what the wish itself would.
         """
@@ -169,9 +178,10 @@ class AsyncClient:
         request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces))
         return (await self._call(self._stub.GC, request)).removed
 
-    async def status(self, timeout_s: float | None = None) -> pb.StatusResponse:
-        """The daemon as a whole: pools, counts, conditions. Raises Unavailable while it has no pools."""
-        return await self._call(self._stub.Status, pb.StatusRequest(), timeout_s)
+    async def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
+        """The daemon as a whole: pools, counts, conditions, what is not as wished. Raises Unavailable while it has no
+        pools, unless it is asked for even so."""
+        return await self._call(self._stub.Status, pb.StatusRequest(without_pools=without_pools), timeout_s)
 
     async def _call(
         self,

@@ -50,6 +50,10 @@ class Client:
         """See `AsyncClient.get`."""
         return self._loop.run(self._client.get(workload_id, if_name))
 
+    def get_with_waiting(self, workload_id: str, if_name: str = "") -> pb.GetResponse:
+        """See `AsyncClient.get_with_waiting`."""
+        return self._loop.run(self._client.get_with_waiting(workload_id, if_name))
+
     def list(self, page_size: int = 0) -> Iterator[pb.Attachment]:
         """See `AsyncClient.list`."""
         return self._loop.iterate(self._client.list(page_size))
@@ -70,6 +74,10 @@ class Client:
         """See `AsyncClient.describe`."""
         return self._loop.run(self._client.describe(workload_id, if_name, events))
 
+    def check_all(self) -> Sequence[pb.CheckResponse]:
+        """See `AsyncClient.check_all`."""
+        return self._loop.run(self._client.check_all())
+
     def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
         """See `AsyncClient.plan`."""
         return self._loop.run(self._client.plan(what_if))
@@ -78,6 +86,6 @@ class Client:
         """See `AsyncClient.gc`."""
         return self._loop.run(self._client.gc(alive, source))
 
-    def status(self, timeout_s: float | None = None) -> pb.StatusResponse:
+    def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
         """See `AsyncClient.status`."""
-        return self._loop.run(self._client.status(timeout_s))
+        return self._loop.run(self._client.status(timeout_s, without_pools=without_pools))

@@ -102,7 +102,4 @@ def _alive(asked: Request) -> frozenset[AttachmentKey]:
 
 
 def _differences(report: CheckReport) -> str:
-    ready = report.view.status.condition("Ready")
-    causes = [ready.message] if ready is not None and not ready.status and ready.message else []
-    words = [*causes, *(f"{it.verb} {it.words}" for it in report.differences)]
-    return "; ".join(words) or f"{report.view.attachment.spec.netns.where} is not the namespace of the ADD any more"
+    return "; ".join([*(it.message for it in report.unmet), *(f"{it.verb} {it.words}" for it in report.differences)])

@@ -24,7 +24,6 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import InvalidRequest, TooMany
-from netplumb.models.status import AttachmentView
 
 PAGE_SIZE_DEFAULT = 500
 PAGE_SIZE_MAX = 5000
@@ -40,6 +39,7 @@ ANSWER_AHEAD_S = 0.05
 DEADLINE_ROUNDING = 0.01
 """By this part at most gRPC rounds a timeout up to fit its header, so that the server sees a later deadline."""
 
+Place: TypeAlias = tuple[AttachmentKey, str]
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 Item = TypeVar("Item")
 Request = TypeVar("Request")
@@ -94,21 +94,27 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: ARG002
-        return answers.status_response(self._workloads.status())
+        return answers.status_response(self._workloads.status(without_pools=request.without_pools))
 
     @_answered
     async def Check(self, request: pb.CheckRequest, context: Context) -> pb.CheckResponse:  # noqa: ARG002
         return answers.check_response(await self._workloads.check(wishes.attachment_key(request)))
 
     @_answered
+    async def CheckAll(self, request: pb.CheckAllRequest, context: Context) -> pb.CheckAllResponse:  # noqa: ARG002
+        return answers.check_all_response(*await self._workloads.check_all())
+
+    @_answered
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:  # noqa: ARG002
-        view = self._workloads.get(wishes.attachment_key(request))
-        return pb.GetResponse(attachment=answers.attachment(view))
+        attachment, *waiting = map(answers.attachment, self._workloads.get(wishes.attachment_key(request)))
+        return pb.GetResponse(attachment=attachment, waiting=waiting)
 
     @_answered
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:  # noqa: ARG002
         views = self._workloads.list()
-        start = bisect_right(views, _key_of(request.page_token), key=_view_key) if request.page_token else 0
+        start = (
+            bisect_right(views, _place_at(request.page_token), key=lambda view: view.place) if request.page_token else 0
+        )
         limit = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
         page: list[pb.Attachment] = []
         size = 0
@@ -119,7 +125,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
                 break
             page.append(attachment)
         end = start + len(page)
-        token = _page_token(views[end - 1].key) if end < len(views) else ""
+        token = _page_token(*views[end - 1].place) if end < len(views) else ""
         return pb.ListResponse(attachments=page, next_page_token=token)
 
     @_answered
@@ -209,18 +215,14 @@ def _timeout_s(context: Context) -> float | None:
     return remaining_s * (1 - DEADLINE_ROUNDING) - min(ANSWER_AHEAD_S, remaining_s / 10)
 
 
-def _view_key(view: AttachmentView) -> AttachmentKey:
-    return view.key
+def _page_token(key: AttachmentKey, source: str) -> str:
+    """Names the last view of a page, not a position, so that pages stay whole while attachments come and go."""
+    return urlsafe_b64encode("\0".join((*key, source)).encode(errors="surrogateescape")).decode()
 
 
-def _page_token(key: AttachmentKey) -> str:
-    """Names the last key of a page, not a position, so that pages stay whole while attachments come and go."""
-    return urlsafe_b64encode("\0".join(key).encode()).decode()
-
-
-def _key_of(page_token: str) -> AttachmentKey:
+def _place_at(page_token: str) -> Place:
     try:
-        workload_id, if_name = urlsafe_b64decode(page_token).decode().split("\0")
+        workload_id, if_name, source = urlsafe_b64decode(page_token).decode(errors="surrogateescape").split("\0")
     except ValueError:
         raise InvalidRequest("page_token", "is not one that List returned") from None
-    return AttachmentKey(workload_id, if_name)
+    return AttachmentKey(workload_id, if_name), source

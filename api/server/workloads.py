@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.events import Event, EventQuery
-from netplumb.models.status import AttachmentView, CheckReport, Description, NodeStatus, PlannedChange, WatchEvent
+from netplumb.models.status import AttachmentView, CheckReport, Comparison, Description, NodeStatus, WatchEvent
 
 
 class Workloads(Protocol):
@@ -21,8 +21,8 @@ class Workloads(Protocol):
         """Withdraw the wish and wait until the interface is gone from the kernel."""
         ...
 
-    def get(self, key: AttachmentKey) -> AttachmentView:
-        """One attachment; NotFound if there is none."""
+    def get(self, key: AttachmentKey) -> Sequence[AttachmentView]:
+        """One attachment, and behind it the claims of state files that wait for its key; NotFound if there is none."""
         ...
 
     def list(self) -> Sequence[AttachmentView]:
@@ -34,14 +34,18 @@ class Workloads(Protocol):
         ...
 
     async def check(self, key: AttachmentKey) -> CheckReport:
-        """Compare an attachment with the kernel; NotFound if there is none."""
+        """Compare an attachment, and what of the node it needs, with the kernel; NotFound if there is none."""
         ...
 
     async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
         """All about one interface of a workload, or without a name about each; NotFound if there is none."""
         ...
 
-    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
+    async def check_all(self) -> tuple[Comparison, Sequence[CheckReport]]:
+        """Compare the node, and each attachment, with the kernel."""
+        ...
+
+    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[Comparison]:
         """What would change in the kernel, for the whole node or for one wish. Nothing is changed."""
         ...
 
@@ -54,6 +58,6 @@ class Workloads(Protocol):
         """An async generator: what happened, the oldest first, and to follow what happens. Closing it unsubscribes."""
         ...
 
-    def status(self) -> NodeStatus:
-        """The daemon as a whole; NotReady while it has no pools."""
+    def status(self, *, without_pools: bool = False) -> NodeStatus:
+        """The daemon as a whole; NotReady while it has no pools, unless it is asked for even so."""
         ...

@@ -460,12 +460,17 @@ Global___DetachResponse: _TypeAlias = DetachResponse  # noqa: Y015
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    WITHOUT_POOLS_FIELD_NUMBER: _builtins.int
+    without_pools: _builtins.bool
+    """Answer also while there are no pools."""
     def __init__(
         self,
+        *,
+        without_pools: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["without_pools", b"without_pools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,6 +510,8 @@ class StatusResponse(_message.Message):
     QUEUE_LENGTH_FIELD_NUMBER: _builtins.int
     QUEUE_AGE_S_FIELD_NUMBER: _builtins.int
     LAST_SLICE_AT_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
+    UNMET_TOTAL_FIELD_NUMBER: _builtins.int
     ready: _builtins.bool
     """True when the daemon serves and its node-wide objects are in the kernel."""
     version: _builtins.str
@@ -517,6 +524,8 @@ class StatusResponse(_message.Message):
     """Seconds that the oldest of them has waited."""
     last_slice_at: _builtins.float
     """When the loop last completed a slice, seconds since the epoch."""
+    unmet_total: _builtins.int
+    """How many such reasons there are."""
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
         """What is true or false of the node, sources included."""
@@ -533,6 +542,10 @@ class StatusResponse(_message.Message):
     def counters(self) -> Global___Counters:
         """Totals since the daemon started."""
 
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
+        """What is not as wished, of the node and of attachments: the first 20 reasons, without another look at the kernel."""
+
     def __init__(
         self,
         *,
@@ -546,10 +559,12 @@ class StatusResponse(_message.Message):
         queue_length: _builtins.int = ...,
         queue_age_s: _builtins.float = ...,
         last_slice_at: _builtins.float = ...,
+        unmet: _abc.Iterable[Global___Unmet] | None = ...,
+        unmet_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "counters", b"counters", "last_slice_at", b"last_slice_at", "phases", b"phases", "pools", b"pools", "queue_age_s", b"queue_age_s", "queue_length", b"queue_length", "ready", b"ready", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "counters", b"counters", "last_slice_at", b"last_slice_at", "phases", b"phases", "pools", b"pools", "queue_age_s", b"queue_age_s", "queue_length", b"queue_length", "ready", b"ready", "started_at", b"started_at", "unmet", b"unmet", "unmet_total", b"unmet_total", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -684,7 +699,46 @@ class Condition(_message.Message):
 Global___Condition: _TypeAlias = Condition  # noqa: Y015
 
 @_typing.final
+class Unmet(_message.Message):
+    """One reason why something is not as wished. All answers of one moment agree on these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKLOAD_ID_FIELD_NUMBER: _builtins.int
+    IF_NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    workload_id: _builtins.str
+    """The attachment; empty for the node."""
+    if_name: _builtins.str
+    source: _builtins.str
+    """Who wishes it. Where a state file waits for a key that another holds, this tells the two apart."""
+    reason: _builtins.str
+    """Why, in one CamelCase word: that of the condition Ready, or the type of the condition that is in the way."""
+    message: _builtins.str
+    """Why, for a person."""
+    def __init__(
+        self,
+        *,
+        workload_id: _builtins.str = ...,
+        if_name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_name", b"if_name", "message", b"message", "reason", b"reason", "source", b"source", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unmet: _TypeAlias = Unmet  # noqa: Y015
+
+@_typing.final
 class Attachment(_message.Message):
+    """An attachment, or with generation 0 what a state file wishes and cannot have now."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -774,6 +828,7 @@ class Attachment(_message.Message):
     ISOLATE_WORKLOADS_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     GATEWAYS_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload."""
     if_name: _builtins.str
@@ -850,6 +905,10 @@ class Attachment(_message.Message):
     def gateways(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The first hops of the workload's default routes, one a family that it has an address of."""
 
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
+        """Why it is not as wished, as of the last pass; empty if it is."""
+
     def __init__(
         self,
         *,
@@ -880,10 +939,11 @@ class Attachment(_message.Message):
         isolate_workloads: _builtins.bool = ...,
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         gateways: _abc.Iterable[_builtins.str] | None = ...,
+        unmet: _abc.Iterable[Global___Unmet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "dns", b"dns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -920,15 +980,20 @@ class CheckResponse(_message.Message):
     IN_SYNC_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     ATTACHMENT_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
     in_sync: _builtins.bool
-    """True when the kernel holds every object as desired."""
+    """True when nothing differs and nothing is unmet."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedChange]:
-        """What differs, if not."""
+        """What differs between the kernel and what is desired; what is the node's among it."""
 
     @_builtins.property
     def attachment(self) -> Global___Attachment:
-        """The attachment with its status."""
+        """The attachment with its status. Left out where the answer is about the node itself."""
+
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
+        """Why it is not as wished beside what differs: of the attachment, of what waits for its key, and of the node."""
 
     def __init__(
         self,
@@ -936,14 +1001,52 @@ class CheckResponse(_message.Message):
         in_sync: _builtins.bool = ...,
         differences: _abc.Iterable[Global___PlannedChange] | None = ...,
         attachment: Global___Attachment | None = ...,
+        unmet: _abc.Iterable[Global___Unmet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "differences", b"differences", "in_sync", b"in_sync"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "differences", b"differences", "in_sync", b"in_sync", "unmet", b"unmet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckResponse: _TypeAlias = CheckResponse  # noqa: Y015
+
+@_typing.final
+class CheckAllRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAllRequest: _TypeAlias = CheckAllRequest  # noqa: Y015
+
+@_typing.final
+class CheckAllResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckResponse]:
+        """The node's own first, without an attachment; then one for each that List has, in its order."""
+
+    def __init__(
+        self,
+        *,
+        reports: _abc.Iterable[Global___CheckResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckAllResponse: _TypeAlias = CheckAllResponse  # noqa: Y015
 
 @_typing.final
 class GetRequest(_message.Message):
@@ -974,16 +1077,22 @@ class GetResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTACHMENT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attachment(self) -> Global___Attachment: ...
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """What state files wish for the same key and cannot have now."""
+
     def __init__(
         self,
         *,
         attachment: Global___Attachment | None = ...,
+        waiting: _abc.Iterable[Global___Attachment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1481,16 +1590,22 @@ class PlanResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGES_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedChange]: ...
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
+        """What is not as wished and needs more than these changes."""
+
     def __init__(
         self,
         *,
         changes: _abc.Iterable[Global___PlannedChange] | None = ...,
+        unmet: _abc.Iterable[Global___Unmet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "unmet", b"unmet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,6 +54,11 @@ class WorkloadNetworkingStub:
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckRequest.SerializeToString,
                 response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckResponse.FromString,
                 _registered_method=True)
+        self.CheckAll = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/CheckAll',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckAllRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckAllResponse.FromString,
+                _registered_method=True)
         self.Get = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Get',
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GetRequest.SerializeToString,
@@ -120,7 +125,14 @@ class WorkloadNetworkingServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Check(self, request, context):
-        """Check reads the kernel and tells whether an attachment is as desired, and what differs if not.
+        """Check reads the kernel and tells whether an attachment is as wished, and if not what differs and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckAll(self, request, context):
+        """CheckAll does so for the node and all of its attachments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,7 +161,7 @@ class WorkloadNetworkingServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Plan(self, request, context):
-        """Plan tells what the loop would change in the kernel. Nothing is changed.
+        """Plan reads the kernel and tells what the loop would change in it, and what it could not mend. Nothing is changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,6 +213,11 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.Check,
                     request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckRequest.FromString,
                     response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckResponse.SerializeToString,
+            ),
+            'CheckAll': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckAll,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckAllRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckAllResponse.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
@@ -346,6 +363,33 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/Check',
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckRequest.SerializeToString,
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckAll(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/CheckAll',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckAllRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.CheckAllResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,7 +57,9 @@ class WorkloadNetworkingStub:
     Status: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.StatusRequest, _netplumb_pb2.StatusResponse]
     """Status tells of the daemon as a whole: readiness, pools, counters. UNAVAILABLE while there are no pools."""
     Check: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.CheckRequest, _netplumb_pb2.CheckResponse]
-    """Check reads the kernel and tells whether an attachment is as desired, and what differs if not."""
+    """Check reads the kernel and tells whether an attachment is as wished, and if not what differs and why."""
+    CheckAll: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.CheckAllRequest, _netplumb_pb2.CheckAllResponse]
+    """CheckAll does so for the node and all of its attachments."""
     Get: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.GetRequest, _netplumb_pb2.GetResponse]
     """Get returns one attachment with its status."""
     List: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.ListRequest, _netplumb_pb2.ListResponse]
@@ -67,7 +69,7 @@ class WorkloadNetworkingStub:
     latest state of each attachment, and nothing of one that came and went meanwhile.
     """
     Plan: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.PlanRequest, _netplumb_pb2.PlanResponse]
-    """Plan tells what the loop would change in the kernel. Nothing is changed."""
+    """Plan reads the kernel and tells what the loop would change in it, and what it could not mend. Nothing is changed."""
     GC: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.GCRequest, _netplumb_pb2.GCResponse]
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
@@ -97,7 +99,9 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     Status: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.StatusRequest, _netplumb_pb2.StatusResponse]  # type: ignore[assignment]
     """Status tells of the daemon as a whole: readiness, pools, counters. UNAVAILABLE while there are no pools."""
     Check: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.CheckRequest, _netplumb_pb2.CheckResponse]  # type: ignore[assignment]
-    """Check reads the kernel and tells whether an attachment is as desired, and what differs if not."""
+    """Check reads the kernel and tells whether an attachment is as wished, and if not what differs and why."""
+    CheckAll: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.CheckAllRequest, _netplumb_pb2.CheckAllResponse]  # type: ignore[assignment]
+    """CheckAll does so for the node and all of its attachments."""
     Get: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.GetRequest, _netplumb_pb2.GetResponse]  # type: ignore[assignment]
     """Get returns one attachment with its status."""
     List: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.ListRequest, _netplumb_pb2.ListResponse]  # type: ignore[assignment]
@@ -107,7 +111,7 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     latest state of each attachment, and nothing of one that came and went meanwhile.
     """
     Plan: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.PlanRequest, _netplumb_pb2.PlanResponse]  # type: ignore[assignment]
-    """Plan tells what the loop would change in the kernel. Nothing is changed."""
+    """Plan reads the kernel and tells what the loop would change in it, and what it could not mend. Nothing is changed."""
     GC: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.GCRequest, _netplumb_pb2.GCResponse]  # type: ignore[assignment]
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
@@ -158,7 +162,15 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         request: _netplumb_pb2.CheckRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_netplumb_pb2.CheckResponse, _abc.Awaitable[_netplumb_pb2.CheckResponse]]:
-        """Check reads the kernel and tells whether an attachment is as desired, and what differs if not."""
+        """Check reads the kernel and tells whether an attachment is as wished, and if not what differs and why."""
+
+    @_abc_1.abstractmethod
+    def CheckAll(
+        self,
+        request: _netplumb_pb2.CheckAllRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.CheckAllResponse, _abc.Awaitable[_netplumb_pb2.CheckAllResponse]]:
+        """CheckAll does so for the node and all of its attachments."""
 
     @_abc_1.abstractmethod
     def Get(
@@ -192,7 +204,7 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         request: _netplumb_pb2.PlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_netplumb_pb2.PlanResponse, _abc.Awaitable[_netplumb_pb2.PlanResponse]]:
-        """Plan tells what the loop would change in the kernel. Nothing is changed."""
+        """Plan reads the kernel and tells what the loop would change in it, and what it could not mend. Nothing is changed."""
 
     @_abc_1.abstractmethod
     def GC(

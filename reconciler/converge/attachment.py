@@ -65,6 +65,18 @@ class Reach(Enum):
     OTHER = "other"  # a namespace that is not the one meant
     WRONG = "wrong"  # something that is no network namespace
 
+    @property
+    def reason(self) -> str:
+        """As conditions have it; empty where there is nothing to tell."""
+        return _REASONS.get(self, "")
+
+
+_REASONS = {
+    Reach.MISSING: "PathMissing",
+    Reach.OTHER: "PathIsAnotherNamespace",
+    Reach.WRONG: "PathIsNoNamespace",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -111,7 +123,7 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
     namespace = handed
     try:
         if namespace is None:
-            namespace = _open(work, kernel, outcome)
+            namespace = open_namespace(work, kernel, outcome)
         if namespace is not None:
             outcome.netns_cookie = namespace.cookie
             if attachment.spec.netns.create and namespace.cookie != attachment.netns_cookie:
@@ -137,7 +149,7 @@ def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None
         return Outcome(key, work.attachment.generation, errors=[failure])
 
 
-def _open(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
+def open_namespace(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
     """The namespace that the wish means, if it is there. A state file means whatever is at the path; an RPC meant one
     namespace, and a stranger's at the same path is not touched."""
     attachment = work.attachment
@@ -178,7 +190,7 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         return
     snapshot = work.snapshot
     for _ in range(_ROUNDS):
-        observed, made = _observe_and_plan(work, kernel, namespace, elements, snapshot, outcome)
+        observed, made = observe_and_plan(work, kernel, namespace, elements, snapshot, outcome)
         if made is None:
             return
         if made.conflicts:
@@ -215,28 +227,7 @@ def _made_new(
     return True
 
 
-def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Plan | None:
-    """What a pass would do now. Changes nothing; None where there is no namespace and nothing of the node's side."""
-    return survey(attachment, node, kernel)[1]
-
-
-def survey(attachment: Attachment, node: Node, kernel: Kernel) -> tuple[Sequence[KernelObject], Plan | None]:
-    """What a pass would want to be there, and what it would do; changes nothing."""
-    work = Work(attachment, node, may_block=False)
-    outcome = Outcome(attachment.key, attachment.generation)
-    namespace = _open(work, kernel, outcome)
-    try:
-        if attachment.removing:
-            return (), plan((), _observed(work, kernel, namespace, (), None).objects)
-        elements = tuple(render_elements(attachment))
-        made = _observe_and_plan(work, kernel, namespace, elements, None, outcome)[1]
-        return outcome.desired, made
-    finally:
-        if namespace is not None:
-            namespace.close()
-
-
-def _observe_and_plan(
+def observe_and_plan(
     work: Work,
     kernel: Kernel,
     namespace: Namespace | None,
@@ -246,7 +237,7 @@ def _observe_and_plan(
 ) -> tuple[Observed, Plan | None]:
     """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
     where the link is gone with the namespace, what it leaves behind goes too."""
-    observed = _observed(work, kernel, namespace, elements, snapshot)
+    observed = observed_for(work, kernel, namespace, elements, snapshot)
     if not work.node.ipv6:
         observed.families = work.node.families_of_new_links
     outcome.families = observed.families
@@ -265,7 +256,7 @@ def _observe_and_plan(
     return observed, plan(outcome.desired, observed.objects)
 
 
-def _observed(
+def observed_for(
     work: Work,
     kernel: Kernel,
     namespace: Namespace | None,

@@ -30,7 +30,8 @@ _TRIM_EVERY = 4096
 class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
     that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
-    ports that processes of the node hold. `refused` is told, once, why a claim has to wait."""
+    ports that processes of the node hold. `refused` is told, once, why a claim has to wait; `claim_changed` is called
+    with the source and the key of one that begins to wait, waits for something else, or does not any more."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Desired:
         let_go: Callable[[], None],
         check_ports: Callable[[AttachmentSpec, Attachment | None], None] = lambda *_: None,
         refused: Callable[[AttachmentKey, str, Refusal], None] = lambda *_: None,
+        claim_changed: Callable[[str, AttachmentKey], None] = lambda *_: None,
     ) -> None:
         contents = store.load()
         self._store = store
@@ -48,10 +50,11 @@ class Desired:
         self._let_go = let_go
         self._check_ports = check_ports
         self._refused = refused
+        self._claim_changed = claim_changed
         self._attachments = contents.attachments
         self._claims = contents.claims
         self._unclaimed = contents.unclaimed
-        self.blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
+        self._blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
         self._allocator = Allocator()
         self._known = NodeNetwork()
         self._ports = PortHolders()
@@ -215,7 +218,7 @@ class Desired:
                 except StoreUnwritable:
                     raise
                 except Refusal as error:  # such as an address of a third one; this claim goes on waiting
-                    self.blocked[(source, key)] = error
+                    self._wait(source, key, error)
                 else:
                     return None
         removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
@@ -231,7 +234,7 @@ class Desired:
         cookie = record.netns_cookie if spec.netns == record.spec.netns else 0
         after = self._assigned(spec, source, cookie, record)
         self._put(after)
-        self.blocked.pop((source, record.key), None)
+        self._wait_no_more(source, record.key)
 
     def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
         """What the source holds and does not name as alive, by container id (the workload's where there is none). What
@@ -323,7 +326,7 @@ class Desired:
             record = self._attachments.get(key)
             if record is not None and record.source == source:
                 self.withdraw(key)
-            self.blocked.pop((source, key), None)
+            self._wait_no_more(source, key)
             before.pop(key, None)  # it must not take over between the steps
             yield
         self._store.commit(Change(claims={source: after}))
@@ -345,7 +348,7 @@ class Desired:
 
     def settling(self) -> Iterator[None]:
         """Tries what had to wait."""
-        for source, key in tuple(self.blocked):
+        for source, key in tuple(self._blocked):
             self._claim_again(source, key)
             yield
 
@@ -354,7 +357,7 @@ class Desired:
             try:
                 self._claim(source, spec)
             except StoreUnwritable as error:
-                self.blocked[(source, key)] = error  # told, and tried with the others
+                self._wait(source, key, error)  # told, and tried with the others
 
     def _claim(self, source: str, spec: AttachmentSpec) -> None:
         key = spec.key
@@ -365,11 +368,19 @@ class Desired:
         except StoreUnwritable:
             raise  # whoever declares tries again; this is no claim that waits for another to let go
         except Refusal as error:
-            if str(error) != str(self.blocked.get((source, key))):
+            if str(error) != str(self._blocked.get((source, key))):
                 self._refused(key, source, error)
-            self.blocked[(source, key)] = error
+            self._wait(source, key, error)
         else:
-            self.blocked.pop((source, key), None)
+            self._wait_no_more(source, key)
+
+    def _wait(self, source: str, key: AttachmentKey, error: NetplumbError) -> None:
+        self._blocked[source, key] = error
+        self._claim_changed(source, key)
+
+    def _wait_no_more(self, source: str, key: AttachmentKey) -> None:
+        if self._blocked.pop((source, key), None) is not None:
+            self._claim_changed(source, key)
 
     def wishes(self) -> Iterator[AttachmentSpec]:
         """What is attached, and what waits to be."""
@@ -377,6 +388,11 @@ class Desired:
         yield from (spec for _, spec, _ in self.waiting_claims())
 
     def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
-        for (source, key), error in self.blocked.items():
-            if (spec := self._claims.get(source, {}).get(key)) is not None:
-                yield source, spec, error
+        for source, key in self._blocked:
+            if (waiting := self.waiting_claim(source, key)) is not None:
+                yield source, *waiting
+
+    def waiting_claim(self, source: str, key: AttachmentKey) -> tuple[AttachmentSpec, NetplumbError] | None:
+        """What a file wishes and cannot have now, and why; None where it does not wait."""
+        spec, error = self._claims.get(source, {}).get(key), self._blocked.get((source, key))
+        return (spec, error) if spec is not None and error is not None else None

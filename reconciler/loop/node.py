@@ -33,11 +33,12 @@ RETRY_MOST_S = 10.0
 @dataclass(frozen=True, slots=True)
 class NodeWish:
     """What is wanted of the node as a whole: gathered on the event loop, and compared with the kernel on any thread.
-    `node` lacks what only the kernel can tell. Elements of the nftables table that belong to nobody go once every
-    source has loaded, which `may_remove` says; those of links that are `left_alone` stay."""
+    `node` lacks what only the kernel can tell. Elements of the nftables table are not compared where None are asked
+    for. Those that belong to nobody go once every source has loaded, which `may_remove` says; those of links that are
+    `left_alone` stay."""
 
     node: Node
-    elements: Callable[[], Iterable[NftElement]]
+    elements: Callable[[], Iterable[NftElement]] | None
     left_alone: frozenset[str]
     may_remove: bool
 
@@ -54,7 +55,7 @@ class NodeWish:
         )
         desired: list[KernelObject] = list(render_node(node))
         observed = kernel.observe_node([thing for thing in desired if isinstance(thing, Sysctl)])
-        if kernel.table_readings != elements_unless_read:
+        if self.elements is not None and kernel.table_readings != elements_unless_read:
             desired += self.elements()
             observed |= kernel.observe_elements()
         return node, Plan(tuple(step for step in plan(desired, observed).steps if self._may_take(step)))
@@ -130,6 +131,10 @@ class NodeWide:
         """The wish with its elements, for a thread that may not read what the event loop changes."""
         elements = tuple(self._elements())
         return self.wish(lambda: elements)
+
+    def foundation_wish(self) -> NodeWish:
+        """The wish for what belongs to no attachment."""
+        return replace(self.wish(), elements=None)
 
     def converge(self, kernel: LinuxKernel) -> list[Step]:
         """One pass over the node; returns the repairs. Once ready, the node stays so for

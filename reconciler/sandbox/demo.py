@@ -69,8 +69,7 @@ def _declared(daemon: Daemon) -> str:
 def _state(key: AttachmentKey, attachment: pb.Attachment | None) -> str:
     if attachment is None:
         return f"{key} is not known"
-    reasons = (condition.message for condition in attachment.conditions if not condition.status and condition.message)
-    return f"{key} is {attachment.phase}" + "".join(f", {reason}" for reason in reasons)
+    return f"{key} is {attachment.phase}" + "".join(f", {it.message}" for it in attachment.unmet)
 
 
 def _attach_guest(daemon: Daemon) -> str:
@@ -138,6 +137,7 @@ def _damage(words: Sequence[str], read: evidence.Read, proof: Proof) -> None:
 
 
 def _in_sync(daemon: Daemon) -> None:
-    changes = daemon.ask(lambda client: client.plan()).changes
-    if changes:
-        raise SandboxError("; ".join(f"{change.verb} {change.words}" for change in changes))
+    made = daemon.ask(lambda client: client.plan())
+    if made.changes or made.unmet:
+        unmet = (f"{it.reason}: {it.message}" for it in made.unmet)
+        raise SandboxError("; ".join([*unmet, *(f"{change.verb} {change.words}" for change in made.changes)]))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Set
-from dataclasses import replace
 from time import monotonic
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec
@@ -77,12 +76,8 @@ class CniSource:
             if record is None:
                 raise NotFound(f"{source} has no interface {if_name} of container {container_id}")
             report = await self._rpc.check(record.key)
-            # The kernel holds nothing of a container without a namespace, and so nothing that differs.
-            reached = self._rpc.cookie_at(record.spec.netns.where) == record.netns_cookie
-            if report.in_sync and reached:
+            if report.in_sync or monotonic() > ends:
                 return report
-            if monotonic() > ends:
-                return replace(report, in_sync=False)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def gc(self, source: str, alive: Set[AttachmentKey]) -> None:

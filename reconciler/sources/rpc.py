@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.errors import (
@@ -23,32 +22,31 @@ from netplumb.models.errors import (
     Superseded,
 )
 from netplumb.models.events import Event, EventQuery
-from netplumb.models.kernel import kind_of
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import (
     AttachmentView,
     CheckReport,
+    Comparison,
     Condition,
     Counters,
     Description,
     NodeStatus,
-    PlannedChange,
     WatchEvent,
 )
-from netplumb.models.steps import Step
-from netplumb.reconciler.converge.attachment import preview, survey
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader
-from netplumb.reconciler.decide.plan import Plan
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.results import Tally
 from netplumb.reconciler.status.statuses import Statuses
+
+NO_POOLS = "no pool is configured; start the daemon with --pool CIDR"
 
 
 class RpcSource:
@@ -76,7 +74,7 @@ class RpcSource:
         self._tally = tally
         self._nodewide = nodewide
         self._kernel = kernel
-        self._reader = reader
+        self._survey = Survey(desired, statuses, nodewide, reader, self._conditions)
         self._version = version
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
@@ -106,7 +104,7 @@ class RpcSource:
 
     async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
         if not self._desired.allocator.pools:
-            raise NotReady("no pool is configured; start the daemon with --pool CIDR")
+            raise NotReady(NO_POOLS)
         await self._look_at_ports(spec.port_mappings)
         namespace = self._open(spec.netns.where)
         try:
@@ -167,24 +165,19 @@ class RpcSource:
         except (NamespaceMissingError, NotANetworkNamespace, StepError):
             return 0
 
-    def get(self, key: AttachmentKey) -> AttachmentView:
-        return self._statuses.view(self._record(key))
-
-    def _record(self, key: AttachmentKey) -> Attachment:
-        record = self._desired.attachments.get(key)
-        if record is None:
+    def get(self, key: AttachmentKey) -> Sequence[AttachmentView]:
+        claims = self._statuses.claims_of(key)
+        if (record := self._desired.attachments.get(key)) is not None:
+            return (self._statuses.view(record), *claims)
+        if not claims:
             raise NotFound(f"no attachment {key}")
-        return record
+        return claims
 
     async def check(self, key: AttachmentKey) -> CheckReport:
         """Reads the kernel and compares; changes nothing. Where something foreign is in the way, or there is no
         namespace, nothing differs that could be changed, and yet it is not as desired."""
-        record = self._record(key)
-        return self._report(record, await self._reader.read(partial(preview, record, self._nodewide.node)))
-
-    def _report(self, record: Attachment, made: Plan | None) -> CheckReport:
-        in_sync = made is not None and not made.steps and not made.conflicts and not record.removing
-        return CheckReport(in_sync, self._statuses.view(record), tuple(_changes(record.key, made)))
+        record = self._desired.attachments.get(key)
+        return await self._survey.of_one(record) if record is not None else _of_claim(self.get(key)[0])
 
     async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
         """Reads the kernel; changes nothing."""
@@ -193,56 +186,41 @@ class RpcSource:
             keys = [key for key in keys if key.if_name == if_name]
         if not keys:
             raise NotFound(f"no attachment {workload_id}{f'/{if_name}' if if_name else ''}")
-        return [await self._description(self._record(key), events) for key in keys]
+        return [await self._description(self._desired.attachments[key], events) for key in keys]
 
     async def _description(self, record: Attachment, events: int) -> Description:
-        key = record.key
-        desired, made = await self._reader.read(partial(survey, record, self._nodewide.node))
-        happened = await self._history.kept(EventQuery(str(key), most=events)) if events else []
-        objects = described(desired, made.steps if made is not None else ())
-        return Description(self._report(record, made), tuple(objects), tuple(happened))
+        report, read = await self._survey.looked_at(record)
+        happened = await self._history.kept(EventQuery(str(record.key), most=events)) if events else []
+        return Description(report, tuple(described(read.desired, read.steps)), tuple(happened))
 
-    async def _differences(self, record: Attachment) -> list[PlannedChange]:
-        return _changes(record.key, await self._reader.read(partial(preview, record, self._nodewide.node)))
+    async def check_all(self) -> tuple[Comparison, Sequence[CheckReport]]:
+        return await self._survey.of_all()
 
-    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
-        """What one wish, or the loop as it stands, would change in the kernel."""
+    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[Comparison]:
+        """What one wish, or the loop as it stands, would change in the kernel, and what it would not come past."""
         if isinstance(what_if, AttachmentSpec):
             with self._open(what_if.netns.where) as namespace:
                 wished = self._desired.preview(what_if, namespace.cookie)
-            return await self._differences(wished)
+            return (await self._survey.of_wish(wished),)
         if isinstance(what_if, DetachSpec):
             record = self._desired.attachments.get(what_if.key)
             if record is None:
                 return ()
-            gone = record.model_copy(update={"removing": True})
-            return await self._differences(gone)
-        records = sorted(self._desired.attachments.values(), key=lambda record: record.key)
-        node, planned = await self._reader.read(self._nodewide.gathered_wish().compared)
-        plans = await self._reader.read_each(partial(preview, record, node) for record in records)
-        changes = [_change(None, step) for step in planned.steps]
-        for record, made in zip(records, plans, strict=True):
-            changes += _changes(record.key, made)
-        return changes
+            return (await self._survey.of_wish(record.model_copy(update={"removing": True})),)
+        node, reports = await self._survey.of_all()
+        return (node, *reports)
 
-    def status(self) -> NodeStatus:
-        """Raises NotReady while there are no pools."""
-        if not self._desired.allocator.pools:
-            raise NotReady("no pool is configured; start the daemon with --pool CIDR")
-        return self.node_status()
-
-    def node_status(self) -> NodeStatus:
+    def status(self, *, without_pools: bool = False) -> NodeStatus:
+        """Raises NotReady while there are no pools, unless it is asked for even so."""
+        if not (without_pools or self._desired.allocator.pools):
+            raise NotReady(NO_POOLS)
         tally = self._tally
-        node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
-        if self._nodewide.cause:
-            node = replace(node, reason="NodeFailed")
-        fighting = self._nodewide.fighting()
-        told = (*((fighting,) if fighting is not None else ()), *self._nodewide.conditions)
+        unmet, unmet_total = self._survey.known()
         return NodeStatus(
             ready=self._nodewide.ready,
             version=self._version,
             started_at=self._started_at,
-            conditions=(node, *told, *self._source_conditions()),
+            conditions=self._conditions(),
             pools=self._desired.allocator.usage(),
             phases=self._statuses.phases(),
             counters=Counters(
@@ -251,7 +229,18 @@ class RpcSource:
             queue_length=len(self._loop.queue),
             queue_age_s=self._loop.queue.age_s(),
             last_slice_at=self._loop.last_slice_at,
+            unmet=unmet,
+            unmet_total=unmet_total,
         )
+
+    def _conditions(self) -> tuple[Condition, ...]:
+        """Those of the node."""
+        node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
+        if self._nodewide.cause:
+            node = replace(node, reason="NodeFailed")
+        fighting = self._nodewide.fighting()
+        told = (*((fighting,) if fighting is not None else ()), *self._nodewide.conditions)
+        return (node, *told, *self._source_conditions())
 
     def watch(self) -> AsyncIterator[WatchEvent]:
         return self._statuses.watch()
@@ -263,10 +252,6 @@ class RpcSource:
         return self._statuses.views()
 
 
-def _changes(key: AttachmentKey, made: Plan | None) -> list[PlannedChange]:
-    return [_change(key, step) for step in made.steps] if made is not None else []
-
-
-def _change(key: AttachmentKey | None, step: Step) -> PlannedChange:
-    words = str(step).removeprefix(f"{step.verb.value} ")
-    return PlannedChange(key, step.verb.value, kind_of(step.thing), words)
+def _of_claim(view: AttachmentView) -> CheckReport:
+    """The kernel holds nothing of what waits."""
+    return CheckReport((), view.unmet, view=view)

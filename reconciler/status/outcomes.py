@@ -45,7 +45,7 @@ def status_of(
         conditions.append(Condition("IPv6Disabled", status=True, reason=reason, message=message))
     if outcome.reach is not Reach.OPEN and outcome.node_link is not None:
         message = f"{outcome.reach_message}; the interface lives, and only the node's side of it is kept in repair"
-        conditions.append(Condition("NetnsUnreachable", status=True, reason=_REACH[outcome.reach], message=message))
+        conditions.append(Condition("NetnsUnreachable", status=True, reason=outcome.reach.reason, message=message))
     if pool_removed:
         message = f"no pool holds {', '.join(pool_removed)} any more; kept until Detach"
         conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
@@ -76,13 +76,6 @@ def _is_off_inside(attachment: Attachment, outcome: Outcome) -> bool:
     return not on_node or 0 < attachment.chain_mtu < MTU_MIN
 
 
-_REACH = {
-    Reach.MISSING: "PathMissing",
-    Reach.OTHER: "PathIsAnotherNamespace",
-    Reach.WRONG: "PathIsNoNamespace",
-}
-
-
 def _ready(phase: Phase, outcome: Outcome) -> Condition:
     if phase is Phase.ATTACHED:
         return Condition("Ready", status=True, reason="Attached")
@@ -93,7 +86,7 @@ def _ready(phase: Phase, outcome: Outcome) -> Condition:
     if phase is Phase.LOST:
         message = f"{outcome.reach_message}; the namespace is gone and the interface with it"
         return Condition("Ready", status=False, reason="NetnsGone", message=message)
-    return Condition("Ready", status=False, reason=_REACH.get(outcome.reach, "Pending"), message=outcome.reach_message)
+    return Condition("Ready", status=False, reason=outcome.reach.reason or "Pending", message=outcome.reach_message)
 
 
 def worst_of(errors: list[StepError]) -> StepError:

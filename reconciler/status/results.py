@@ -285,7 +285,7 @@ class Results:
         """Its removal begins."""
         status = self._statuses.get(attachment.key)
         if status.phase is not Phase.DETACHING:
-            conditions = (Condition("Ready", status=False, reason="Detaching"),)
+            conditions = (Condition("Ready", False, "Detaching", "its interface is being taken away"),)
             self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, status.observed_generation, conditions))
 
     def removed(self, key: AttachmentKey, error: StepError | None) -> None:

@@ -11,11 +11,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.network import Node
 from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, WatchEvent
 from netplumb.reconciler.desired.state import Desired
+
+Place: TypeAlias = tuple[AttachmentKey, str]
 
 _UNKNOWN = AttachmentStatus()
 
@@ -27,6 +30,7 @@ class Statuses:
         self._desired = desired
         self._node = node
         self._statuses: dict[AttachmentKey, AttachmentStatus] = {}
+        self._claims: dict[tuple[str, AttachmentKey], AttachmentView] = {}
         self._watchers: set[_Watcher] = set()
 
     def get(self, key: AttachmentKey) -> AttachmentStatus:
@@ -70,31 +74,57 @@ class Statuses:
             watcher.tell(event)
 
     def views(self) -> list[AttachmentView]:
-        """Every attachment, and every state file's claim that waits for a key or an address, in the order of keys."""
+        """Every attachment, and every state file's claim that waits for a key or an address, in the order of keys; the
+        holder of a key comes before those that wait for it."""
         views = [self.view(attachment) for attachment in self._desired.attachments.values()]
-        views += self._waiting_views()
-        views.sort(key=lambda view: view.key)
+        views += self._claims.values()
+        views.sort(key=lambda view: view.place)
         return views
 
-    def _waiting_views(self) -> Iterator[AttachmentView]:
-        for source, spec, error in self._desired.waiting_claims():
-            reason = type(error).__name__
-            conditions = (Condition("Ready", status=False, reason=reason, message=str(error)),)
-            held = spec.key in self._desired.attachments
-            phase = Phase.CONFLICT if held else Phase.FAILED
-            claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
-            yield self._view(claim, AttachmentStatus(phase, conditions=conditions))
+    def notable_views(self) -> Iterator[AttachmentView]:
+        """Of all views those that may have something to say beside that they are attached."""
+        for key, attachment in self._desired.attachments.items():
+            status = self.get(key)
+            if status.phase is not Phase.ATTACHED or len(status.conditions) > 1:
+                yield self._view(attachment, status)
+        yield from self._claims.values()
+
+    def claims_of(self, key: AttachmentKey) -> list[AttachmentView]:
+        """What waits for this key."""
+        return [view for view in self._claims.values() if view.key == key]
+
+    def claim_changed(self, source: str, key: AttachmentKey) -> None:
+        """A state file's claim begins to wait, waits for something else, or does not wait any more."""
+        before, view = self._claims.pop((source, key), None), self._claim_view(source, key)
+        if view is None:
+            if before is not None:
+                self._tell(WatchEvent(Change.REMOVED, before))
+            return
+        conditions = timed(view.status.conditions, before.status.conditions if before is not None else ())
+        view = self._claims[source, key] = replace(view, status=replace(view.status, conditions=conditions))
+        if view != before:
+            self._tell(WatchEvent(Change.UPDATED, view))
+
+    def _claim_view(self, source: str, key: AttachmentKey) -> AttachmentView | None:
+        if (waiting := self._desired.waiting_claim(source, key)) is None:
+            return None
+        spec, error = waiting
+        message = f"{error}; what {source} declares waits"
+        conditions = (Condition("Ready", status=False, reason=type(error).__name__, message=message),)
+        phase = Phase.CONFLICT if key in self._desired.attachments else Phase.FAILED
+        claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
+        return self._view(claim, AttachmentStatus(phase, conditions=conditions))
 
     def phases(self) -> Mapping[str, int]:
         """How many are in each phase, those of `views`; asked often, and with no need of their order."""
         phases = Counter(self.get(key).phase.value for key in self._desired.attachments)
-        phases.update(view.status.phase.value for view in self._waiting_views())
+        phases.update(view.status.phase.value for view in self._claims.values())
         return phases
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         """A snapshot, the mark that it is complete, then changes, without end."""
         views = self.views()
-        watcher = _Watcher(view.key for view in views)
+        watcher = _Watcher(view.place for view in views)
         self._watchers.add(watcher)
         try:
             for view in views:
@@ -113,26 +143,26 @@ class _Watcher:
     Bounded however long it does not read: an attachment that it was never told of is forgotten when it is removed.
     """
 
-    def __init__(self, told_of: Iterable[AttachmentKey]) -> None:
+    def __init__(self, told_of: Iterable[Place]) -> None:
         self._told_of = set(told_of)
-        self._pending: dict[AttachmentKey, WatchEvent] = {}
+        self._pending: dict[Place, WatchEvent] = {}
         self._wake = asyncio.Event()
 
     def tell(self, event: WatchEvent) -> None:
         assert event.view is not None
-        key = event.view.key
-        if event.change is Change.REMOVED and key not in self._told_of:
-            self._pending.pop(key, None)
+        place = event.view.place
+        if event.change is Change.REMOVED and place not in self._told_of:
+            self._pending.pop(place, None)
             return
-        self._pending[key] = event
+        self._pending[place] = event
         self._wake.set()
 
     async def told(self) -> list[WatchEvent]:
         await self._wake.wait()
         self._wake.clear()
         events, self._pending = self._pending, {}
-        for key, event in events.items():
-            (self._told_of.discard if event.change is Change.REMOVED else self._told_of.add)(key)
+        for place, event in events.items():
+            (self._told_of.discard if event.change is Change.REMOVED else self._told_of.add)(place)
         return list(events.values())
 
 

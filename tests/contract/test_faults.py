@@ -8,10 +8,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from netplumb.models.attachment import NetnsRef
-from netplumb.models.errors import Retryable
+from netplumb.models.errors import Retryable, TooLarge
+from netplumb.models.kernel import Route, Scope, scope_of
 from netplumb.models.naming import node_if_name
+from netplumb.reconciler.converge.preview import Preview
 from tests.contract.damages import DAMAGES, Damage, inflict, is_possible
-from tests.contract.worlds import FakeWorld, attached, cookie_of, fake_world, passed, path_of, planned, wish
+from tests.contract.worlds import FakeWorld, attached, cookie_of, fake_world, passed, path_of, planned, previewed, wish
 
 errnos = st.sampled_from((EBUSY, EEXIST, EINVAL, ENOBUFS, ENODEV, ENOMEM, EOPNOTSUPP, EPERM))
 STEPS = 24
@@ -87,6 +89,23 @@ def test_a_read_that_fails_fails_the_pass_and_changes_nothing() -> None:
         assert [str(error) for error in outcome.errors] == ["the kernel did not answer"]
         assert world.kernel.steps_tried == tried
         assert passed(world, attachment).attached
+
+
+def test_what_cannot_be_read_of_a_workload_hides_nothing_of_the_node() -> None:
+    """Who asks what would change is told of the failed read, and what differs on the node all the same."""
+    with fake_world() as world:
+        attachment = attached(world)
+        world.kernel.node.drop(it for it in list(world.kernel.node.bound.values()) if isinstance(it, Route))
+        whole = previewed(world, attachment)
+        assert whole.obstacles == ()
+        world.kernel.read_faults = [TooLarge("more than is read of it")]
+        told = previewed(world, attachment)
+        assert told.obstacles == (("TooLarge", "more than is read of it"),)
+        assert [step for step in whole.steps if scope_of(step.thing) is Scope.NODE] == list(told.steps)
+        assert told.steps
+        world.kernel.read_faults = [Retryable("the kernel did not answer")] * 2
+        assert previewed(world, attachment) == Preview((), (("StepFailed", "the kernel did not answer"),))
+        assert not world.kernel.still_open
 
 
 def test_a_namespace_is_closed_when_its_mark_cannot_be_read() -> None:

@@ -14,8 +14,9 @@ from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Route, Scope
 from netplumb.models.naming import alias_of, workload_mac
 from netplumb.models.network import Node
-from netplumb.reconciler.converge.attachment import Kernel, Outcome, Work, converge, preview
+from netplumb.reconciler.converge.attachment import Kernel, Outcome, Work, converge
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.preview import Preview, preview
 from netplumb.reconciler.kernel.nftables import Nftables
 from tests.contract.fake import FakeKernel, Side
 from tests.e2e.hosts import Host, temporary
@@ -200,8 +201,12 @@ def attached(world: World) -> Attachment:
 
 def planned(world: World, attachment: Attachment) -> list[str]:
     """What a pass would do now, in words."""
-    made = preview(attachment, NODE, world.kernel)
-    return [str(step) for step in made.steps] if made is not None else []
+    return [str(step) for step in previewed(world, attachment).steps]
+
+
+def previewed(world: World, attachment: Attachment) -> Preview:
+    """That, and what a pass could not come past."""
+    return preview(attachment, NODE, world.kernel)
 
 
 def seen(world: World, attachment: Attachment) -> set[KernelObject]:

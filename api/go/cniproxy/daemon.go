@@ -66,6 +66,9 @@ func (d daemon) check(ctx context.Context, request *netplumbv1.CheckRequest, con
 		return nil
 	}
 	var differences []string
+	for _, unmet := range answer.Unmet {
+		differences = append(differences, unmet.Reason+": "+unmet.Message)
+	}
 	for _, change := range answer.Differences {
 		differences = append(differences, change.Verb+" "+change.Words)
 	}

@@ -32,10 +32,10 @@ def read_daemon(socket_path: Path) -> DaemonFacts:
         with Client(socket_path, ANSWERS_WITHIN_S) as client:
             conditions = tuple(
                 Condition(it.type, it.status, it.reason, it.message, it.last_transition)
-                for it in client.status().conditions
+                for it in client.status(without_pools=True).conditions
             )
             phases = tuple(
-                (f"{it.workload_id}/{it.if_name}", it.phase, next((c.message for c in it.conditions if c.message), ""))
+                (f"{it.workload_id}/{it.if_name}", it.phase, "; ".join(why.message for why in it.unmet))
                 for it in client.list()
                 if it.phase != "Attached"
             )

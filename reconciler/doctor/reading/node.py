@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
 from struct import unpack_from
 
-from netplumb.models.attachment import AttachmentKey
-from netplumb.models.kernel import kind_of
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.ports import Protocol
 from netplumb.models.settings import Settings
 from netplumb.models.sockets import Listener
 from netplumb.models.status import PlannedChange
-from netplumb.reconciler.converge.attachment import preview
 from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.converge.preview import in_words, preview
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.listeners import ranges
-from netplumb.reconciler.decide.plan import Plan
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.doctor.facts import PathMtu
 from netplumb.reconciler.doctor.reading.desired import Wanted
@@ -110,16 +107,8 @@ def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> 
             may_remove=False,
         )
         node, planned = wish.compared(kernel)
-        changes = [*_changes(None, planned)]
+        changes = [*in_words(None, planned.steps)]
         for record in wanted.attachments:
             if not record.removing:
-                changes += _changes(record.key, preview(record, node, kernel))
+                changes += in_words(record.key, preview(record, node, kernel).steps)
         return node, tuple(changes)
-
-
-def _changes(key: AttachmentKey | None, made: Plan | None) -> Sequence[PlannedChange]:
-    steps = made.steps if made is not None else ()
-    return [
-        PlannedChange(key, step.verb.value, kind_of(step.thing), str(step).removeprefix(f"{step.verb.value} "))
-        for step in steps
-    ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence, Set
+from dataclasses import replace
 from ipaddress import ip_address
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
-from netplumb.models.errors import NotFound
+from netplumb.models.errors import NotFound, NotReady
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.naming import workload_mac
 from netplumb.models.status import (
@@ -15,6 +16,7 @@ from netplumb.models.status import (
     AttachmentView,
     Change,
     CheckReport,
+    Comparison,
     Condition,
     Counters,
     DescribedObject,
@@ -56,12 +58,21 @@ def view_of(spec: AttachmentSpec, phase: Phase = Phase.ATTACHED) -> AttachmentVi
     return AttachmentView(record, AttachmentStatus(phase=phase, observed_generation=1))
 
 
+def claim_of(holder: AttachmentView, source: str) -> AttachmentView:
+    """What a state file wishes for a key that another holds."""
+    why = Condition("Ready", False, "AlreadyHeld", f"attachment {holder.key} is held by {holder.attachment.source}")
+    record = holder.attachment.model_copy(update={"source": source, "generation": 0, "addresses": ()})
+    return AttachmentView(record, AttachmentStatus(Phase.CONFLICT, conditions=(why,)))
+
+
 class FakeWorkloads:
     """`error`, where set, is raised by every method. `gate`, where set, is waited for by attach and detach."""
 
     def __init__(self, *views: AttachmentView) -> None:
         self.views = {it.key: it for it in views}
+        self.claims: list[AttachmentView] = []
         self.error: Exception | None = None
+        self.pools = True
         self.gate: asyncio.Event | None = None
         self.differences: tuple[PlannedChange, ...] = ()
         self.collected: tuple[str, Set[AttachmentKey]] | None = None
@@ -96,16 +107,16 @@ class FakeWorkloads:
             await self.gate.wait()
         self.views.pop(spec.key, None)
 
-    def get(self, key: AttachmentKey) -> AttachmentView:
+    def get(self, key: AttachmentKey) -> Sequence[AttachmentView]:
         self._raise()
         try:
-            return self.views[key]
+            return (self.views[key], *(it for it in self.claims if it.key == key))
         except KeyError:
             raise NotFound(f"there is no attachment {key}") from None
 
     def list(self) -> Sequence[AttachmentView]:
         self._raise()
-        return [self.views[key] for key in sorted(self.views)]
+        return sorted((*self.views.values(), *self.claims), key=lambda it: it.place)
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         try:
@@ -119,9 +130,7 @@ class FakeWorkloads:
             self.unwatched.set()
 
     async def check(self, key: AttachmentKey) -> CheckReport:
-        found = self.get(key)
-        mine = tuple(it for it in self.differences if it.key == key)
-        return CheckReport(in_sync=not mine, view=found, differences=mine)
+        return self._compared(self.get(key)[0])
 
     async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
         keys = [key for key in sorted(self.views) if key.workload_id == workload_id and if_name in ("", key.if_name)]
@@ -134,10 +143,19 @@ class FakeWorkloads:
             found.append(Description(await self.check(key), self.objects, tuple(newest)))
         return found
 
-    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[PlannedChange]:
+    def _compared(self, found: AttachmentView) -> CheckReport:
+        mine = tuple(it for it in self.differences if it.key == found.key)
+        return CheckReport(mine, found.unmet, view=found)
+
+    async def check_all(self) -> tuple[Comparison, Sequence[CheckReport]]:
         self._raise()
+        node = Comparison(tuple(it for it in self.differences if it.key is None))
+        return node, [self._compared(it) for it in self.list()]
+
+    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[Comparison]:
         self.asked.append(what_if)
-        return self.differences
+        node, reports = await self.check_all()
+        return (node, *reports)
 
     async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
         self._raise()
@@ -159,6 +177,10 @@ class FakeWorkloads:
         finally:
             self.unwatched.set()
 
-    def status(self) -> NodeStatus:
+    def status(self, *, without_pools: bool = False) -> NodeStatus:
         self._raise()
-        return NODE_STATUS
+        if not (self.pools or without_pools):
+            raise NotReady("no pool is configured")
+        unmet = tuple(it for view in self.list() for it in view.unmet)
+        pools = NODE_STATUS.pools if self.pools else ()
+        return replace(NODE_STATUS, pools=pools, unmet=unmet, unmet_total=len(unmet))

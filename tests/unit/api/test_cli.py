@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -26,7 +27,7 @@ from netplumb.api.server.server import serve
 from netplumb.models import errors
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from netplumb.models.naming import node_if_name
-from netplumb.models.status import Phase, PlannedChange
+from netplumb.models.status import AttachmentStatus, Condition, Phase, PlannedChange
 from tests.unit.api.fake import FakeWorkloads, view
 
 DIFFERENCES = (
@@ -146,7 +147,7 @@ def test_detach_is_silent(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
 
 
 def test_a_table_that_is_piped_has_neither_boxes_nor_colour(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
-    workloads.views = {it.key: it for it in (view("web-1"), view("w" * 200, phase=Phase.FAILED))}
+    workloads.views = {it.key: it for it in (view("web-1"), view("w" * 200))}
     lines = netplumb("list").stdout.splitlines()
     assert [line.split() for line in lines] == [
         ["WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE", "INTERFACE", "NETNS"],
@@ -154,7 +155,7 @@ def test_a_table_that_is_piped_has_neither_boxes_nor_colour(netplumb: Netplumb, 
             [id_, "eth0", phase, "10.99.0.2", "fd99::2", "rpc", node_if_name(AttachmentKey(id_, "eth0")), path]
             for id_, phase, path in (
                 ("web-1", "Attached", "/run/netns/web-1"),
-                ("w" * 200, "Failed", f"/run/netns/{'w' * 200}"),
+                ("w" * 200, "Attached", f"/run/netns/{'w' * 200}"),
             )
         ),
     ]
@@ -199,7 +200,34 @@ def test_status_shows_pools_and_counters(netplumb: Netplumb) -> None:
 
 def test_check_in_sync_exits_0(netplumb: Netplumb) -> None:
     result = netplumb("check")
-    assert (result.exit_code, result.stdout) == (0, "web-1/eth0: in sync\n")
+    assert (result.exit_code, result.stdout) == (0, "node: in sync\nweb-1/eth0: in sync\n")
+
+
+FAILED = Condition("Ready", False, "Conflict", "another interface named eth0 is there")
+FIGHTING = Condition("Fighting", True, "KeepsChanging", "route 10.99.0.2/32 was repaired 12 times")
+
+
+@pytest.mark.parametrize(
+    ("phase", "conditions", "reason"),
+    [
+        (Phase.FAILED, (FAILED,), "Conflict: another interface named eth0 is there"),
+        (Phase.PENDING, (), "Pending: no pass over it has ended yet"),
+        (Phase.ATTACHED, (Condition("Ready", True), FIGHTING), "Fighting: route 10.99.0.2/32 was repaired 12 times"),
+    ],
+    ids=["Failed", "Pending", "Fighting"],
+)
+def test_every_view_gives_the_same_reason(
+    netplumb: Netplumb, workloads: FakeWorkloads, phase: Phase, conditions: tuple[Condition, ...], reason: str
+) -> None:
+    """Of an attachment that is not as wished, though nothing differs that could be changed."""
+    it = view("web-1")
+    workloads.views = {it.key: replace(it, status=AttachmentStatus(phase, conditions=conditions))}
+    for command in (["list"], ["get", "web-1"], ["check"], ["check", "web-1"], ["plan"], ["status"]):
+        result = netplumb(*command)
+        assert reason in result.stdout, command
+        assert "web-1/eth0: in sync" not in result.stdout, command
+        assert "nothing to change" not in result.stdout, command
+        assert result.exit_code == (Exit.FAILED if "check" in command else Exit.OK)
 
 
 @pytest.mark.parametrize("command", [["check"], ["check", "web-1"]], ids=" ".join)
@@ -208,10 +236,28 @@ def test_check_out_of_sync_exits_1_and_shows_a_diff(
 ) -> None:
     workloads.differences = DIFFERENCES
     result = netplumb(*command)
+    node = ["node:", "+ sysctl net.ipv4.ip_forward = 1"] if len(command) == 1 else []
     assert (result.exit_code, result.stdout.splitlines()) == (
         Exit.FAILED,
-        ["web-1/eth0:", "- route 10.99.0.2/32 dev np0 proto netplumb", "~ link np0 veth (was mtu 1400)"],
+        [*node, "web-1/eth0:", "- route 10.99.0.2/32 dev np0 proto netplumb", "~ link np0 veth (was mtu 1400)"],
     )
+
+
+def test_status_is_shown_without_pools(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    """What is attached needs none, and who looks wants to see it."""
+    workloads.pools = False
+    result = netplumb("status")
+    assert result.exit_code == 0
+    assert "none, so that each attachment has to state its addresses" in result.stdout
+
+
+def test_plan_as_json_tells_what_no_change_would_mend(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    """An empty list of changes alone would look like in sync."""
+    it = view("web-1")
+    workloads.views = {it.key: replace(it, status=AttachmentStatus(Phase.FAILED, conditions=(FAILED,)))}
+    made = json.loads(netplumb("plan", "-o", "json").stdout)
+    assert made["changes"] == []
+    assert [(it["workload_id"], it["reason"]) for it in made["unmet"]] == [("web-1", "Conflict")]
 
 
 def test_plan_shows_the_node_and_each_attachment_and_exits_0(netplumb: Netplumb, workloads: FakeWorkloads) -> None:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
-from netplumb.api.client.errors import ClientError, Unreachable
+from netplumb.api.client.errors import ClientError, Unavailable, Unreachable
 from netplumb.api.errors import CODES, INTERNAL_MESSAGE, MESSAGE_MAX_BYTES, status_of
 from netplumb.api.server import servicer
 from netplumb.api.server.server import Server, serve
@@ -18,7 +18,7 @@ from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from netplumb.models import errors
 from netplumb.models.attachment import AttachmentSpec, DetachSpec
 from netplumb.models.status import Change, PlannedChange, WatchEvent
-from tests.unit.api.fake import FakeWorkloads, view
+from tests.unit.api.fake import FakeWorkloads, claim_of, view
 
 ATTACH = pb.AttachRequest(workload_id="web-2", netns=pb.NetNSAttachment(netns_path="/run/netns/web-2"))
 DETACH = pb.DetachRequest(workload_id="web-1", container_id="c1")
@@ -142,6 +142,39 @@ async def test_pages_hold_everything_once_and_in_order(
     assert found == sorted(workloads.views)
 
 
+async def test_pages_hold_both_who_holds_a_key_and_what_waits_for_it(
+    client: AsyncClient, workloads: FakeWorkloads
+) -> None:
+    """A page that ends between the two does not hide the second one."""
+    holder = view("web")
+    claims = [claim_of(holder, source) for source in ("file/a.yaml", "file/\udc80.yaml")]
+    workloads.views = {view("db").key: view("db"), holder.key: holder}
+    workloads.claims = claims
+    found = [(it.workload_id, it.source, it.phase) async for it in client.list(1)]
+    assert found == [
+        ("db", "rpc", "Attached"),
+        ("web", "rpc", "Attached"),
+        ("web", "file/a.yaml", "Conflict"),
+        ("web", "file/\\udc80.yaml", "Conflict"),
+    ]
+
+
+async def test_get_tells_what_waits_for_the_key(client: AsyncClient, workloads: FakeWorkloads) -> None:
+    workloads.claims = [claim_of(view("web-1"), "file/a.yaml")]
+    answer = await client.get_with_waiting("web-1")
+    assert (answer.attachment.source, [it.source for it in answer.waiting]) == ("rpc", ["file/a.yaml"])
+    (why,) = answer.waiting[0].unmet
+    assert (why.workload_id, why.source, why.reason) == ("web-1", "file/a.yaml", "AlreadyHeld")
+
+
+async def test_status_without_pools_is_for_who_asks_for_it(client: AsyncClient, workloads: FakeWorkloads) -> None:
+    """Others read from UNAVAILABLE that nothing can be attached."""
+    workloads.pools = False
+    with pytest.raises(Unavailable, match="no pool"):
+        await client.status()
+    assert (await client.status(without_pools=True)).ready
+
+
 async def test_pages_stay_whole_while_attachments_go(client: AsyncClient, workloads: FakeWorkloads) -> None:
     """A page begins after the last key of the page before, even if that key is gone."""
     workloads.views = {it.key: it for it in (view("a"), view("b"), view("c"))}
@@ -161,7 +194,7 @@ async def test_a_page_ends_before_grpc_would_refuse_its_size(
     assert [it.workload_id async for it in client.list()] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("token", ["!", "YQ==", "YQBiAGM=", "/w=="])
+@pytest.mark.parametrize("token", ["!", "YQ==", "YQBi", "/w=="])
 async def test_a_made_up_page_token_is_refused(server: Server, socket_path: Path, token: str) -> None:
     async with grpc.aio.insecure_channel(f"unix:{socket_path}") as channel:
         with pytest.raises(grpc.aio.AioRpcError, match="page_token: is not one that List returned") as caught:

@@ -14,7 +14,16 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import AttachmentSpec, NetnsRef
 from netplumb.models.errors import InvalidRequest
 from netplumb.models.naming import node_if_name
-from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, PlannedChange, WatchEvent
+from netplumb.models.status import (
+    AttachmentStatus,
+    AttachmentView,
+    Change,
+    Comparison,
+    Condition,
+    Phase,
+    PlannedChange,
+    WatchEvent,
+)
 from tests.unit.api.fake import NODE_STATUS, view, view_of
 
 PRINTABLE = st.characters(codec="utf-8").filter(str.isprintable)
@@ -175,7 +184,9 @@ def test_attach_answers_packed_addresses_of_the_families_in_use() -> None:
 
 def test_text_from_the_node_is_made_printable() -> None:
     """A file name that is not UTF-8, or a foreign alias with an escape, neither breaks the wire nor a terminal."""
-    changes = answers.plan_response([PlannedChange(None, "-", "link", "link np0 alias \udc80\x1b[2J")]).changes
+    changes = answers.plan_response(
+        [Comparison((PlannedChange(None, "-", "link", "link np0 alias \udc80\x1b[2J"),))]
+    ).changes
     assert changes[0].words == "link np0 alias \\udc80\\x1b[2J"
     assert (changes[0].workload_id, changes[0].if_name) == ("", "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +23,27 @@ def spec(workload_id: str) -> AttachmentSpec:
 
 
 @pytest.fixture
-def desired(tmp_path: Path) -> Iterator[Desired]:
+def both(tmp_path: Path) -> Iterator[tuple[Desired, Statuses]]:
+    """Desired state, and the statuses that hear of its claims."""
     store = Store(tmp_path, "node")
     settings = Settings.model_validate({"pools": ["10.0.0.0/24"]})
-    yield Desired(store, settings, set[AttachmentKey]().add, lambda: None)
+    changed: list[Callable[[str, AttachmentKey], None]] = []
+    desired = Desired(
+        store,
+        settings,
+        set[AttachmentKey]().add,
+        lambda: None,
+        claim_changed=lambda source, key: changed[0](source, key),
+    )
+    statuses = Statuses(desired, Node)
+    changed.append(statuses.claim_changed)
+    yield desired, statuses
     store.close()
+
+
+@pytest.fixture
+def desired(both: tuple[Desired, Statuses]) -> Desired:
+    return both[0]
 
 
 @pytest.fixture
@@ -36,8 +52,8 @@ def web(desired: Desired) -> Attachment:
 
 
 @pytest.fixture
-def statuses(desired: Desired) -> Statuses:
-    return Statuses(desired, Node)
+def statuses(both: tuple[Desired, Statuses]) -> Statuses:
+    return both[1]
 
 
 def status(phase: Phase, *, retries: int = 0) -> AttachmentStatus:
@@ -155,6 +171,40 @@ def test_a_waiting_claim_is_shown_with_why_it_waits(statuses: Statuses, desired:
     assert ready is not None
     assert "web/eth0" in ready.message
     assert statuses.phases() == {"Pending": 1, "Conflict": 1, "Failed": 1}
+
+
+async def test_a_watcher_is_told_of_claims_that_wait_and_wait_no_more(
+    statuses: Statuses, desired: Desired, web: Attachment
+) -> None:
+    """One that came before the watch is in its snapshot; one that comes, and then has what it waited for, is told."""
+    declare(desired, "file/a", [spec("web")])
+    watch = statuses.watch()
+    assert [(it.view.attachment.source, phase_in(it)) for it in await snapshot(watch) if it.view is not None] == [
+        ("rpc", Phase.PENDING),
+        ("file/a", Phase.CONFLICT),
+    ]
+    declare(desired, "file/b", [spec("web")])
+    came = await next_of(watch)
+    assert (came.change, phase_in(came)) == (Change.UPDATED, Phase.CONFLICT)
+    assert came.view is not None
+    assert came.view.attachment.source == "file/b"
+    desired.withdraw(web.key)
+    went = await next_of(watch)
+    assert (went.change, phase_in(went)) == (Change.REMOVED, Phase.CONFLICT)
+    assert went.view is not None
+    assert went.view.attachment.source == "file/a"
+    assert [view.attachment.source for view in statuses.views()] == ["file/a", "file/b"]
+    assert [view.is_claim for view in statuses.views()] == [False, True]
+
+
+def test_a_claim_keeps_the_time_since_when_it_waits(statuses: Statuses, desired: Desired, web: Attachment) -> None:
+    """Trying it again in vain is no transition, and nothing to tell."""
+    declare(desired, "file/a", [spec("web")])
+    (before,) = statuses.claims_of(web.key)
+    assert before.status.conditions[0].last_transition
+    for _ in desired.settling():
+        pass
+    assert statuses.claims_of(web.key) == [before]
 
 
 def test_a_removed_attachment_is_forgotten(statuses: Statuses, web: Attachment) -> None:

@@ -27,8 +27,10 @@ type WorkloadNetworkingClient interface {
 	Detach(ctx context.Context, in *DetachRequest, opts ...grpc.CallOption) (*DetachResponse, error)
 	// Status tells of the daemon as a whole: readiness, pools, counters. UNAVAILABLE while there are no pools.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
-	// Check reads the kernel and tells whether an attachment is as desired, and what differs if not.
+	// Check reads the kernel and tells whether an attachment is as wished, and if not what differs and why.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
+	// CheckAll does so for the node and all of its attachments.
+	CheckAll(ctx context.Context, in *CheckAllRequest, opts ...grpc.CallOption) (*CheckAllResponse, error)
 	// Get returns one attachment with its status.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
 	// List returns the attachments in the order of their keys, a page at a time.
@@ -36,7 +38,7 @@ type WorkloadNetworkingClient interface {
 	// Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
 	// latest state of each attachment, and nothing of one that came and went meanwhile.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (WorkloadNetworking_WatchClient, error)
-	// Plan tells what the loop would change in the kernel. Nothing is changed.
+	// Plan reads the kernel and tells what the loop would change in it, and what it could not mend. Nothing is changed.
 	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
@@ -87,6 +89,15 @@ func (c *workloadNetworkingClient) Status(ctx context.Context, in *StatusRequest
 func (c *workloadNetworkingClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
 	out := new(CheckResponse)
 	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Check", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadNetworkingClient) CheckAll(ctx context.Context, in *CheckAllRequest, opts ...grpc.CallOption) (*CheckAllResponse, error) {
+	out := new(CheckAllResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/CheckAll", in, out, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -216,8 +227,10 @@ type WorkloadNetworkingServer interface {
 	Detach(context.Context, *DetachRequest) (*DetachResponse, error)
 	// Status tells of the daemon as a whole: readiness, pools, counters. UNAVAILABLE while there are no pools.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
-	// Check reads the kernel and tells whether an attachment is as desired, and what differs if not.
+	// Check reads the kernel and tells whether an attachment is as wished, and if not what differs and why.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
+	// CheckAll does so for the node and all of its attachments.
+	CheckAll(context.Context, *CheckAllRequest) (*CheckAllResponse, error)
 	// Get returns one attachment with its status.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
 	// List returns the attachments in the order of their keys, a page at a time.
@@ -225,7 +238,7 @@ type WorkloadNetworkingServer interface {
 	// Watch streams a snapshot, a mark that it is complete, then changes. A watcher that reads slowly gets only the
 	// latest state of each attachment, and nothing of one that came and went meanwhile.
 	Watch(*WatchRequest, WorkloadNetworking_WatchServer) error
-	// Plan tells what the loop would change in the kernel. Nothing is changed.
+	// Plan reads the kernel and tells what the loop would change in it, and what it could not mend. Nothing is changed.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
@@ -253,6 +266,9 @@ func (UnimplementedWorkloadNetworkingServer) Status(context.Context, *StatusRequ
 }
 func (UnimplementedWorkloadNetworkingServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Check not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) CheckAll(context.Context, *CheckAllRequest) (*CheckAllResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CheckAll not implemented")
 }
 func (UnimplementedWorkloadNetworkingServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Get not implemented")
@@ -355,6 +371,24 @@ func _WorkloadNetworking_Check_Handler(srv interface{}, ctx context.Context, dec
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WorkloadNetworkingServer).Check(ctx, req.(*CheckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkloadNetworking_CheckAll_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckAllRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).CheckAll(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/CheckAll",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).CheckAll(ctx, req.(*CheckAllRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -510,6 +544,10 @@ var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Check",
 			Handler:    _WorkloadNetworking_Check_Handler,
+		},
+		{
+			MethodName: "CheckAll",
+			Handler:    _WorkloadNetworking_CheckAll_Handler,
 		},
 		{
 			MethodName: "Get",

@@ -1,0 +1,105 @@
+"""What of the node and its attachments is not as wished: the one answer from which Check, Plan and Status take theirs.
+
+It reads the kernel beside the loop and changes nothing. What is known of an attachment that is not attached is told as
+every view tells it; the read adds what differs now, and what no pass has met yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from functools import partial
+from itertools import islice
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.errors import StepError
+from netplumb.models.network import Node
+from netplumb.models.status import (
+    BROKEN_WISHES,
+    NODE_OBSTACLES,
+    AttachmentView,
+    CheckReport,
+    Comparison,
+    Condition,
+    Unmet,
+    node_unmet,
+)
+from netplumb.reconciler.converge.preview import Preview, in_words, preview
+from netplumb.reconciler.converge.reader import Reader
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.loop.node import NodeWide, NodeWish
+from netplumb.reconciler.status.statuses import Statuses
+
+TOLD_MAX = 20
+
+
+class Survey:
+    """`conditions` are those of the node."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        statuses: Statuses,
+        nodewide: NodeWide,
+        reader: Reader,
+        conditions: Callable[[], tuple[Condition, ...]],
+    ) -> None:
+        self._desired = desired
+        self._statuses = statuses
+        self._nodewide = nodewide
+        self._reader = reader
+        self._conditions = conditions
+
+    async def of_one(self, record: Attachment) -> CheckReport:
+        """One attachment with the claims that wait for its key, and what of the node its traffic needs."""
+        return (await self.looked_at(record))[0]
+
+    async def looked_at(self, record: Attachment) -> tuple[CheckReport, Preview]:
+        """The same, with what was read for it."""
+        node, report = await self._node(self._nodewide.foundation_wish(), NODE_OBSTACLES)
+        made = await self._reader.read(partial(preview, record, node))
+        view = self._statuses.view(self._desired.attachments.get(record.key, record))
+        claims = (unmet for claim in self._statuses.claims_of(record.key) for unmet in claim.unmet)
+        differences = (*report.differences, *in_words(record.key, made.steps))
+        return CheckReport(differences, (*report.unmet, *_unmet(view, made), *claims), view=view), made
+
+    async def of_all(self) -> tuple[Comparison, list[CheckReport]]:
+        """The node's own, and that of each attachment and each waiting claim, in the order of keys."""
+        records = dict(self._desired.attachments)
+        node, report = await self._node(self._nodewide.gathered_wish(), NODE_OBSTACLES | BROKEN_WISHES)
+        made = await self._reader.read_each(partial(preview, record, node) for record in records.values())
+        previews = dict(zip(records, made, strict=True))
+        reports = []
+        for view in self._statuses.views():
+            # What came while others were read is as its last pass says.
+            read = Preview() if view.is_claim else previews.get(view.key, Preview())
+            reports.append(CheckReport(in_words(view.key, read.steps), _unmet(view, read), view=view))
+        return report, reports
+
+    async def _node(self, wish: NodeWish, types: Set[str]) -> tuple[Node, Comparison]:
+        """The node as it was found, and how it compares."""
+        try:
+            node, planned = await self._reader.read(wish.compared)
+        except StepError as error:
+            unread = Unmet(None, error.reason, str(error))
+            return self._nodewide.node, Comparison(unmet=node_unmet(self._conditions(), types) or (unread,))
+        return node, Comparison(in_words(None, planned.steps), node_unmet(self._conditions(), types))
+
+    async def of_wish(self, record: Attachment) -> Comparison:
+        """What a record would change that is not, or not yet, desired."""
+        made = await self._reader.read(partial(preview, record, self._nodewide.node))
+        unmet = tuple(Unmet(record.key, *obstacle, record.source) for obstacle in made.obstacles)
+        return Comparison(in_words(record.key, made.steps), unmet)
+
+    def known(self) -> tuple[tuple[Unmet, ...], int]:
+        """The first reasons of all that is not as wished, and how many there are, without a look at the kernel."""
+        found = [*node_unmet(self._conditions(), NODE_OBSTACLES | BROKEN_WISHES), *self._of_attachments()]
+        return tuple(islice(found, TOLD_MAX)), len(found)
+
+    def _of_attachments(self) -> Iterator[Unmet]:
+        for view in self._statuses.notable_views():
+            yield from view.unmet
+
+
+def _unmet(view: AttachmentView, made: Preview) -> tuple[Unmet, ...]:
+    """What every view tells; where that is nothing, what the read came upon."""
+    return view.unmet or tuple(view.unmet_for(*obstacle) for obstacle in made.obstacles)
