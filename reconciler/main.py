@@ -14,7 +14,7 @@ from netplumb.api.cli.lines import tell
 from netplumb.api.cli.pages import App
 from netplumb.api.defaults import SOCKET_VARIABLE
 from netplumb.reconciler.cli import config as settings_commands
-from netplumb.reconciler.cli import doctor, schema, validate
+from netplumb.reconciler.cli import doctor, schema, trace, validate
 from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_settings
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ cni.register(app)
 settings_commands.register(app)
 doctor.register(app)
 schema.register(app)
+trace.register(app)
 validate.register(app)
 
 

@@ -29,7 +29,9 @@ def doctor(
     flags: dict[str, object],
     config: Config = None,
     output: Output = "table",
-    skip: Annotated[list[str] | None, typer.Option(help="A check to leave out, by name. Repeatable.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option("--skip", metavar="CHECK", help="A check to leave out. Repeatable.")
+    ] = None,
 ) -> None:
     """Read this node and tell what hurts workloads' network, or will: what, why it matters, and what heals it.
 

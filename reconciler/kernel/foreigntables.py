@@ -36,14 +36,15 @@ class ForeignTables:
     unread: list[str] = field(default_factory=list)
 
 
-def read() -> ForeignTables:
-    """Those of the calling thread's namespace. Raises StepError where the kernel does not answer, or where the ruleset
-    changed meanwhile."""
+def read(*, with_ours: bool = False) -> ForeignTables:
+    """Those of others, and ours too where that is asked, of the calling thread's namespace. Raises StepError where the
+    kernel does not answer, or where the ruleset changed meanwhile."""
     found = ForeignTables()
     try:
         budget = Budget(_MOST_CHAIN_BYTES)
         dormant = nftdumps.dormant_tables(budget)
-        chains = [it for it in nftdumps.base_chains(budget) if _place(it) not in dormant and it["table"] != TABLE]
+        chains = [it for it in nftdumps.base_chains(budget) if _place(it) not in dormant]
+        chains = [it for it in chains if with_ours or it["table"] != TABLE]
     except TooMuchError:
         found.unread.append("nftables, with more chains than are weighed")
         chains = []

@@ -33,6 +33,14 @@ async def test_the_doctors_example(daemon: Daemon, client: AsyncClient, node: Ho
     assert run(daemon, "doctor", *settings_of(daemon)).stdout == example("netplumb doctor")
 
 
+async def test_the_examples_of_a_trace(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
+    await client.attach(attach(web))
+    own = (f"--config={daemon.config}", f"--data-dir={daemon.data_dir}")
+    for command in ("trace web 203.0.113.7 --port 443", "trace web 203.0.113.7 --proto udp --port 53"):
+        assert run(daemon, *command.split(), *own).stdout == example(f"netplumb {command}")
+        node.run(f'sh -c "{DOCKER}"', ok=False)
+
+
 def named_checks() -> set[str]:
     """Each name that a finding can have, as it stands in the code."""
     source = "".join(path.read_text() for path in Path(checks.__file__).parent.glob("*.py"))
@@ -44,6 +52,6 @@ def test_every_check_is_told() -> None:
     assert set(re.findall(r"^\| `([a-z0-9-]+)` \|", PAGE, re.MULTILINE)) == named_checks()
 
 
-@pytest.mark.parametrize("line", re.findall(r"(?:^\$ |`)(netplumb [^`\n]+)", PAGE, re.MULTILINE))
+@pytest.mark.parametrize("line", re.findall(r"^(?!#)(?:\$ |.*?`)(netplumb [^`\n]+)", PAGE, re.MULTILINE))
 def test_commands_of_the_page_exist(line: str) -> None:
     assert parsed(shlex.split(line, comments=True)[1:])

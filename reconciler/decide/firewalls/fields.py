@@ -68,7 +68,7 @@ def _means(name: str, link: str) -> bool:
 
 def address(party: Party, version: int, values: Sequence[Any], ours: Ours) -> Match:
     try:
-        ranges = merged(_address_range(value) for value in values if _of_version(value, version))
+        ranges = merged(address_range(value) for value in values if _of_version(value, version))
     except (TypeError, ValueError):
         return UNKNOWN
     if not ranges:
@@ -102,7 +102,7 @@ def _others(ranges: Sequence[Range], version: int, ours: Ours) -> Match:
 
 def port(mine: Sequence[Range], values: Sequence[Any]) -> Match:
     try:
-        ranges = merged(_port_range(value) for value in values)
+        ranges = merged(port_range(value) for value in values)
     except (TypeError, ValueError):
         return UNKNOWN
     found = covered(mine, ranges)
@@ -113,7 +113,7 @@ def port(mine: Sequence[Range], values: Sequence[Any]) -> Match:
 
 def is_few(values: Sequence[Any]) -> bool:
     try:
-        return sum(last - first + 1 for first, last in map(_port_range, values)) <= _FEW_PORTS
+        return sum(last - first + 1 for first, last in map(port_range, values)) <= _FEW_PORTS
     except (TypeError, ValueError):
         return False
 
@@ -134,7 +134,8 @@ def _first_text(value: Any) -> str:
             raise TypeError(value)
 
 
-def _address_range(value: Any) -> Range:
+def address_range(value: Any) -> Range:
+    """The first and the last of the addresses that a value of a rule means. Raises TypeError or ValueError."""
     match value:
         case {"prefix": {"addr": text, "len": length}}:
             return network_range(f"{text}/{length}")
@@ -144,7 +145,8 @@ def _address_range(value: Any) -> Range:
             return int(ip_address(value)), int(ip_address(value))
 
 
-def _port_range(value: Any) -> Range:
+def port_range(value: Any) -> Range:
+    """As `address_range`, of ports."""
     match value:
         case {"range": [first, last]}:
             return int(first), int(last)

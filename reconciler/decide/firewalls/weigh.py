@@ -15,11 +15,11 @@ from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
 MOST_STEPS = 100_000
 """Rules looked at for one base chain. Jumps can make a small ruleset a long way."""
 
-_DROPS = frozenset({"drop", "reject", "queue"})
+DROPS = frozenset({"drop", "reject", "queue"})
 _ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
-_TRANSLATES = frozenset({"dnat", "redirect"})
+TRANSLATES = frozenset({"dnat", "redirect"})
 _JUMPS = frozenset({"jump", "goto"})
-_VERDICTS = _DROPS | _ACCEPTS | _JUMPS | {"return", "continue"}
+_VERDICTS = DROPS | _ACCEPTS | _JUMPS | {"return", "continue"}
 _NO_CONDITIONS = frozenset(
     {
         "counter",
@@ -73,9 +73,20 @@ def translated(ruleset: Ruleset, ours: Ours, priority: int) -> list[Drop]:
 
     def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
         if chain.type == "nat" and chain.hook == "prerouting" and chain.priority <= priority:
-            yield from _of_chain(chain, ruleset, ours, _TRANSLATES)
+            yield from _of_chain(chain, ruleset, ours, TRANSLATES)
 
     return _weigh(ruleset, ours, of_chain)[0]
+
+
+def met_by(base: Chain, ruleset: Ruleset, judge: Judge, verdicts: frozenset[str]) -> dict[Rule | None, bool]:
+    """The rules of one base chain that give one packet one of these verdicts, or its policy, in the order in which it
+    meets them; each with whether that is certain. Raises ValueError where the chain leads too far."""
+    way = _Way(judge, base, ruleset, [0], verdicts)
+    try:
+        way.follow()
+    except _TooLongError:
+        raise ValueError(f"chain {base.id} leads too far") from None
+    return way.found
 
 
 def _weigh(
@@ -95,15 +106,15 @@ def _weigh(
     return found, unread
 
 
-def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = _DROPS) -> Iterator[Drop]:
+def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = DROPS) -> Iterator[Drop]:
     steps = [0]
     found: dict[Rule | None, list[tuple[bool, Packet]]] = {}
     family, table, *_ = base.id
-    untranslated = base.priority if ends is _DROPS else min(base.priority, PRIORITY_DSTNAT - 1)
+    untranslated = base.priority if ends is DROPS else min(base.priority, PRIORITY_DSTNAT - 1)
     for packet in at_hook(ours, family, base.hook, untranslated):
         if base.type == "nat" and packet.answer:
             continue  # only the first packet of a connection meets it
-        if ends is _TRANSLATES and not packet.mapped:
+        if ends is TRANSLATES and not packet.mapped:
             continue
         judge = Judge(packet, ours, lambda name: ruleset.sets.get((family, table, name)))
         way = _Way(judge, base, ruleset, steps, ends)
@@ -123,7 +134,7 @@ class _Way:
     base: Chain
     ruleset: Ruleset
     steps: list[int]
-    ends: frozenset[str] = _DROPS
+    ends: frozenset[str] = DROPS
     """The verdicts that are looked for."""
     doubtful: bool = False
     found: dict[Rule | None, bool] = field(default_factory=dict)
@@ -151,7 +162,7 @@ class _Way:
                 here, surely = reached.both(condition), condition.answer is Answer.YES
                 if verdict in self.ends:
                     self._drop(rule, here.both(UNKNOWN) if verdict == "queue" else here)
-                elif verdict in _ACCEPTS or verdict in _DROPS:
+                elif verdict in _ACCEPTS or verdict in DROPS:
                     self.doubtful |= here.answer is Answer.UNKNOWN
                 elif verdict in _JUMPS:
                     ended = self._jump(chain, target, here)

@@ -14,6 +14,7 @@ from netplumb.reconciler.doctor.checks import CHECKS, examine
 from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
 from netplumb.reconciler.doctor.findings import Finding, Severity
 
+ROOMS = ("netplumb.reconciler.doctor", "netplumb.reconciler.tracing")
 SOUND = Facts(
     settings=Settings.model_validate({"pools": ["10.99.0.0/24"]}),
     daemon=DaemonFacts(process=77, state="S"),
@@ -102,8 +103,11 @@ def test_every_check_is_listed() -> None:
 @pytest.mark.parametrize(
     ("imported", "unloaded"),
     [
-        ("netplumb.reconciler.main", ("grpc", "pydantic", "pyroute2", "netplumb.reconciler.doctor.reading")),
-        ("netplumb.reconciler.daemon", ("netplumb.reconciler.doctor",)),
+        (
+            "netplumb.reconciler.main",
+            ("grpc", "pydantic", "pyroute2", "netplumb.reconciler.doctor", "netplumb.reconciler.tracing"),
+        ),
+        ("netplumb.reconciler.daemon", ("netplumb.reconciler.doctor", "netplumb.reconciler.tracing")),
     ],
 )
 def test_who_does_not_ask_for_it_does_not_load_it(imported: str, unloaded: tuple[str, ...]) -> None:

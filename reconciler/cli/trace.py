@@ -1,0 +1,83 @@
+"""The command `netplumb trace`. What it needs is imported when it runs, so that `netplumb --help` is quick."""
+
+# Annotations are read at import, by typer, so they are not postponed in this file.
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+import typer
+
+from netplumb.api.cli.lines import say, tell
+from netplumb.reconciler.cli.config import Config, DataDir, Output, load_or_exit
+
+if TYPE_CHECKING:
+    from netplumb.reconciler.tracing.hops import Trace
+
+_ARRIVES, _ENDS, _UNKNOWN = 0, 1, 2
+_EPILOG = (
+    "Exit codes: 0 it arrives and the answer comes back, 1 it ends on the way, 2 that cannot be told, or wrong usage. "
+    "Examples: netplumb trace web 203.0.113.7 --port 443; netplumb trace web/eth1 db; netplumb trace 198.51.100.9 node "
+    "--port 8080"
+)
+
+_End: TypeAlias = Annotated[
+    str, typer.Argument(metavar="FROM", help="WORKLOAD, WORKLOAD/INTERFACE, `node`, or an address.")
+]
+_Target: TypeAlias = Annotated[str, typer.Argument(metavar="TO", help="The same.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `trace` to the application."""
+    app.command("trace", epilog=_EPILOG)(trace)
+
+
+def trace(
+    source: _End,
+    target: _Target,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port that is asked.")] = 80,
+    proto: Annotated[Literal["tcp", "udp", "sctp", "icmp"], typer.Option(help="The protocol.")] = "tcp",
+    ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="By IPv6 where both have both.")] = False,
+    output: Output = "table",
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Follow a packet the way that the kernel takes it, hop by hop, and say where it ends and why.
+
+    The kernel itself is asked for each route; rules of every firewall on the way are weighed. Nothing is sent or
+    changed, and no daemon is needed; root is.
+    """
+    settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
+
+    from netplumb.models.errors import NetplumbError
+    from netplumb.reconciler.settings.logs import configure
+    from netplumb.reconciler.tracing.hops import Outcome
+    from netplumb.reconciler.tracing.run import trace as follow
+
+    configure(settings.log_format, "error")
+    try:
+        found = follow(settings, source, target, protocol=proto, port=port, ipv6=ipv6)
+    except NetplumbError as error:
+        tell(str(error))
+        raise typer.Exit(_UNKNOWN) from None
+    _show(found, output)
+    codes = {Outcome.ARRIVES: _ARRIVES, Outcome.ENDS: _ENDS, Outcome.UNKNOWN: _UNKNOWN}
+    raise typer.Exit(codes[found.outcome])
+
+
+def _show(found: "Trace", output: str) -> None:
+    if output == "json":
+        typer.echo(json.dumps(found.plain(), indent=2, ensure_ascii=False))
+        return
+    if output == "yaml":
+        from ruamel.yaml import YAML
+
+        yaml = YAML()
+        yaml.default_flow_style = False
+        yaml.dump(found.plain(), sys.stdout)
+        return
+    width = max((len(hop.where) for hop in found.hops), default=0)
+    for hop in found.hops:
+        say(f"{'<-' if hop.answer else '->'} {hop.where:{width}}  {hop.what}")
+    say(f"{found.outcome}{f': {found.why}' if found.why else ''}")
+    if found.heal:
+        typer.echo(f"heal: {found.heal}")

@@ -1,0 +1,59 @@
+"""PURE: whom the words of a command line mean: a workload's interface, the node, or an address."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import InvalidRequest
+
+NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """`attachment` of a workload; with neither that nor `is_node` it is somebody beyond the node."""
+
+    name: str
+    addresses: tuple[IPAddress, ...] = ()
+    attachment: Attachment | None = None
+    is_node: bool = False
+
+    def address(self, version: int) -> IPAddress | None:
+        return next((it for it in self.addresses if it.version == version), None)
+
+
+def end(word: str, attachments: Sequence[Attachment], own: Collection[IPAddress]) -> End:
+    """Raises InvalidRequest for a word that means nobody. `own` are the node's addresses."""
+    if word == NODE:
+        return End(NODE, tuple(own), is_node=True)
+    try:
+        address = ip_address(word)
+    except ValueError:
+        return _workload(word, attachments)
+    for attachment in attachments:
+        if address in attachment.addresses:
+            return End(str(attachment.key), (address,), attachment)
+    return End(f"{NODE} ({address})" if address in own else str(address), (address,), is_node=address in own)
+
+
+def _workload(word: str, attachments: Sequence[Attachment]) -> End:
+    """One that is named without its interface is meant by the one that holds its default route."""
+    found = [it for it in attachments if word in (str(it.key), it.spec.workload_id)]
+    chosen = next((it for it in found if it.default_route), found[0] if found else None)
+    if chosen is None:
+        known = ", ".join(str(it.key) for it in attachments[:10]) or "none"
+        raise InvalidRequest("", f"{word!r} is no workload, no address and not `{NODE}`; workloads here: {known}")
+    return End(str(chosen.key), chosen.addresses, chosen)
+
+
+def version_of(source: End, target: End, *, ipv6: bool) -> int:
+    """The family that both have: IPv4 where both have both, unless the other is asked for. Raises InvalidRequest."""
+    wanted = (6,) if ipv6 else (4, 6)
+    for version in wanted:
+        if all(it.address(version) is not None or it.is_node for it in (source, target)):
+            return version
+    raise InvalidRequest("", f"{source.name} and {target.name} have no address of the same family")

@@ -1,0 +1,106 @@
+"""A packet before the chains of one hook: passes, ends, or is translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from netplumb.models.base import IPAddress
+from netplumb.models.lookups import Question
+from netplumb.models.nodestate import LinkState
+from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
+from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, TRANSLATES, met_by
+from netplumb.reconciler.tracing.hops import PacketEndsError
+from netplumb.reconciler.tracing.views import View
+from netplumb.reconciler.tracing.words import dropped_by
+
+CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
+SOURCES = frozenset({"masquerade", "snat"})
+_FAMILIES = {4: frozenset({"inet", "ip", "netdev"}), 6: frozenset({"inet", "ip6", "netdev"})}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What stays the same of a packet on its way, or changes by translation alone. `answer` is one that comes back."""
+
+    src: IPAddress
+    dst: IPAddress
+    protocol: int
+    sport: int
+    dport: int
+    answer: bool = False
+    translated: frozenset[str] = frozenset()
+
+    def back(self, original: Flow) -> Flow:
+        """The answer to it, as who receives it sends that; `original` is what the sender sent."""
+        return Flow(
+            self.dst, self.src, self.protocol, self.dport, self.sport, answer=True, translated=original.translated
+        )
+
+    def question(self, iif: int = 0, *, with_source: bool = True) -> Question:
+        return Question(self.dst, self.src if with_source else None, iif, protocol=self.protocol, dport=self.dport)
+
+    def to(self, dst: IPAddress, dport: int) -> Flow:
+        return replace(self, dst=dst, dport=dport, translated=self.translated | {"dnat"})
+
+
+class Filters:
+    """Those of one namespace. `doubts` are rules that were met and cannot be judged."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.doubts: list[str] = []
+
+    def chains(self, hook: str, version: int) -> list[Chain]:
+        found = (it for it in self._view.ruleset.chains.values() if it.hook == hook)
+        return sorted((it for it in found if it.id.family in _FAMILIES[version]), key=lambda it: it.priority)
+
+    def drops(self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None) -> None:
+        """Raises PacketEndsError where the chain certainly drops it."""
+        for rule, certain in self._met(chain, flow, iif, oif, DROPS):
+            words, heal = dropped_by(chain, rule, self._view.ruleset)
+            if certain:
+                raise PacketEndsError(words, heal)
+            self.doubts.append(words.replace("dropped by", "may be dropped by", 1))
+
+    def translates(
+        self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None
+    ) -> Iterator[tuple[Rule, bool]]:
+        """The rules of a chain that give it another destination, or where it leaves another source."""
+        wanted = TRANSLATES if chain.hook in ("prerouting", "output") else SOURCES
+        yield from ((rule, certain) for rule, certain in self._met(chain, flow, iif, oif, wanted) if rule is not None)
+
+    def _met(
+        self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None, verdicts: frozenset[str]
+    ) -> list[tuple[Rule | None, bool]]:
+        one = OnePacket(
+            flow.src,
+            flow.dst,
+            flow.protocol,
+            flow.sport,
+            flow.dport,
+            iif.name if iif is not None else "",
+            oif.name if oif is not None else "",
+            iif.group if iif is not None else 0,
+            oif.group if oif is not None else 0,
+            "established" if flow.answer else "new",
+            flow.translated,
+            self._type(flow.src),
+            self._type(flow.dst),
+            iif is None or self._view.route(Question(flow.src)).oif == iif.index,
+        )
+        tracked = chain.hook not in ("prerouting", "output", "ingress") or (
+            chain.hook != "ingress" and chain.priority >= CONNTRACK
+        )
+        family, table, *_ = chain.id
+        sets = self._view.ruleset.sets
+        exact = judge(one, lambda name: sets.get((family, table, name)), tracked=tracked)
+        try:
+            return list(met_by(chain, self._view.ruleset, exact, verdicts).items())
+        except (LookupError, TypeError, ValueError, AttributeError) as error:  # words of a newer kernel
+            self.doubts.append(f"chain {chain.id} is not understood ({error!r:.80})")
+            return []
+
+    def _type(self, ip: IPAddress) -> str:
+        return self._view.route(Question(ip)).type or "unicast"

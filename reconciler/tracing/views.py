@@ -1,0 +1,74 @@
+"""One namespace as a trace sees it: its links, routes, rules, firewalls and sockets. A thin edge: it reads, and judges
+nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+
+from netplumb.models.base import IPAddress
+from netplumb.models.lookups import Lookup, Question
+from netplumb.models.nodestate import LinkState
+from netplumb.models.policy import ForeignRule
+from netplumb.models.ports import Protocol
+from netplumb.models.sockets import Listener
+from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
+from netplumb.reconciler.kernel import dumps, foreigntables, iptables, linkstates, sysctls
+from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.processes import openers
+from netplumb.reconciler.kernel.routelookups import look_up, neighbour_state
+from netplumb.reconciler.kernel.sockdiag import SockDiag
+
+
+class View:
+    """`inside` brings the calling thread into the namespace, for as short as can be. Raises StepError when the kernel
+    does not answer."""
+
+    def __init__(self, name: str, channel: Channel, inside: Callable[[], AbstractContextManager[None]]) -> None:
+        self.name = name
+        self._channel = channel
+        self._inside = inside
+
+    @cached_property
+    def links(self) -> dict[int, LinkState]:
+        with self._inside():
+            return {link.index: link for link in linkstates.read_links(self._channel)}
+
+    def link(self, name: str) -> LinkState | None:
+        return next((link for link in self.links.values() if link.name == name), None)
+
+    def route(self, asked: Question) -> Lookup:
+        return look_up(self._channel, asked)
+
+    def switch(self, name: str) -> str | None:
+        with self._inside():
+            return sysctls.read(name)
+
+    def neighbour(self, index: int, ip: IPAddress) -> str:
+        return neighbour_state(self._channel, index, ip)
+
+    @cached_property
+    def rules(self) -> Sequence[ForeignRule]:
+        return dumps.foreign_rules(self._channel)
+
+    @cached_property
+    def ruleset(self) -> Ruleset:
+        """Every table, ours too. What of it was not read is in `unread`."""
+        with self._inside():
+            nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read()
+        self.unread = [*nftables.unread, *unread]
+        return Ruleset.of([*nftables.listed, *legacy])
+
+    def listeners(self, protocol: Protocol, port: int) -> list[Listener]:
+        with self._inside():
+            diag = SockDiag()
+        try:
+            found = [it for it in diag.listeners(protocol, [(port, port)]) if it.port == port]
+        finally:
+            diag.close()
+        return found
+
+    def process_of(self, listener: Listener) -> str:
+        process = openers([listener.inode]).get(listener.inode)
+        return str(process) if process is not None else "a process"

@@ -1,0 +1,105 @@
+"""PURE: routes, refusals and rules in the words of whoever reads a trace."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Sequence
+from shlex import quote
+
+from netplumb.models.errors import errno_name
+from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
+from netplumb.models.lookups import Lookup, Question
+from netplumb.models.policy import ForeignRule
+from netplumb.reconciler.decide.firewalls.owners import whose
+from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule, Ruleset
+from netplumb.reconciler.decide.firewalls.weigh import Drop
+from netplumb.reconciler.decide.firewalls.words import remedy, rule_words
+
+OUR_TABLE = "netplumb"
+_TABLES = {RT_TABLE_MAIN: "main", RT_TABLE_LOCAL: "local", 253: "default"}
+_OURS = {
+    "from_workload": ("its source address is not the workload's", "send from an address that netplumb gave"),
+    "guard": ("a loopback address does not come by a link", "send to an address of the node instead"),
+    "workload_to_node": ("the workload is isolated from the node (isolate_node)", "isolate_node: false, if it should"),
+    "between_workloads": (
+        "workloads are isolated from each other (isolate_workloads)",
+        "isolate_workloads: false for one of the two, if they should",
+    ),
+    "leaving_workload": ("it would leave with the workload's own address", "see what undoes netplumb's masquerading"),
+    "invalid_to_node": ("conntrack knows no connection that it is of", "nothing: the sender opens another"),
+}
+"""Why our own chains drop, and what lets pass."""
+_REFUSALS = {
+    errno.ENETUNREACH: "there is no route to {dst}",
+    errno.EHOSTUNREACH: "{dst} is unreachable: by a route of that type, or since forwarding is off where it came in",
+    errno.EACCES: "a route or a rule prohibits it",
+    errno.EINVAL: "it is thrown away: by a blackhole, or since an address of it cannot come that way",
+    errno.EXDEV: "the reverse path filter drops it: the way back to {src} leads by another interface",
+    errno.ENODATA: "the kernel tells no way to {dst}",
+}
+
+
+def route_words(found: Lookup, name: str, rules: Sequence[ForeignRule], asked: Question) -> str:
+    """By which route, and by which rule where it is not of the main table."""
+    if found.type == "local":
+        return "for this host itself"
+    length = f"{found.length}" if found.length else ""
+    via = f" via {found.gateway}" if found.gateway is not None else ""
+    prefix = f"a /{length} route" if length else "the default route"
+    table = "" if found.table in _TABLES else f" (table {found.table}{_by_rule(found.table, rules, asked)})"
+    return f"{prefix}{via} dev {name}{table}"
+
+
+def _by_rule(table: int, rules: Sequence[ForeignRule], asked: Question) -> str:
+    rule = next((it for it in rules if it.table == table and it.looks_up and meets(it, asked)), None)
+    return f", by the rule `{rule}`" if rule is not None else ""
+
+
+def meets(rule: ForeignRule, asked: Question, iif: str = "") -> bool:
+    """Whether a packet may meet a rule, as far as is known of both."""
+    held = (
+        rule.version == asked.dst.version
+        and (rule.src is None or (asked.src is not None and asked.src in rule.src))
+        and (rule.dst is None or asked.dst in rule.dst)
+        and (not rule.fwmark or rule.fwmark == asked.mark)
+        and (not rule.iif or not iif or rule.iif == iif)
+    )
+    return held is not rule.inverted
+
+
+def refusal(found: Lookup, asked: Question, rules: Iterable[ForeignRule], iif: str = "") -> tuple[str, str]:
+    """Why there is no way, and what helps."""
+    ending = next((rule for rule in rules if rule.ends and meets(rule, asked, iif)), None)
+    if ending is not None and found.error != errno.EXDEV:
+        flag = " -6" if ending.version == 6 else ""
+        return f"the routing rule `{ending}` ends it", f"ip{flag} rule del preference {ending.preference}"
+    told = _REFUSALS.get(found.error, "the kernel refuses to route it")
+    words = told.format(dst=asked.dst, src=asked.src)
+    heal = ""
+    if found.error == errno.ENETUNREACH:
+        heal = f"ip{' -6' if asked.dst.version == 6 else ''} route add default via GATEWAY"
+    elif found.error == errno.EXDEV:
+        heal = f"sysctl -w net.ipv4.conf.{iif}.rp_filter=2"
+    return f"{words} ({errno_name(found.error)})", heal
+
+
+def dropped_by(chain: Chain, rule: Rule | None, ruleset: Ruleset) -> tuple[str, str]:
+    """Which chain and rule, and what lets it pass."""
+    inside = rule.chain.name if rule is not None else chain.id.name
+    if chain.id.table == OUR_TABLE and inside in _OURS:
+        why, heal = _OURS[inside]
+        return f"dropped by netplumb: {why}", heal
+    owner = whose(chain.id, set(ruleset.chains), inside)
+    table = f"table {chain.id.family} {chain.id.table}" + (" of iptables-legacy" if chain.id.legacy else "")
+    words = f"dropped by chain {chain.id.name} of {table}{f' ({owner})' if owner else ''}"
+    if rule is None:
+        words += ", policy drop"
+    else:
+        where = f" of chain {rule.chain.name}" if rule.chain != chain.id else ""
+        words += f", rule {rule.position}{where}: {rule_words(rule)}"
+    return words, remedy(Drop(chain, rule, certain=True, packets=()), ruleset)
+
+
+def inside_workload(heal: str, path: str) -> str:
+    """A command as it is run in a workload's namespace."""
+    return f"nsenter --net={quote(path)} sh -c {quote(heal)}" if heal else ""

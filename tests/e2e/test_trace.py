@@ -1,0 +1,264 @@
+"""A trace follows a packet to where it really goes, and names what stops it there. Each fault is made in the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
+from netplumb.reconciler.settings import configuration
+from netplumb.reconciler.tracing.hops import Outcome, Trace
+from netplumb.reconciler.tracing.run import trace as follow
+from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
+from tests.e2e.daemons import Daemon
+from tests.e2e.doctors import run
+from tests.e2e.echoes import ask, serving
+from tests.e2e.hosts import Host
+from tests.e2e.waiting import until
+from tests.e2e.wishes import attach
+
+PORT = 8080
+
+
+def trace(daemon: Daemon, source: str, target: str, **asked: Any) -> Trace:
+    """On the node, in this process: a start of the command would take longer than the trace."""
+    wanted: dict[str, Any] = {"protocol": "tcp", "port": PORT, "ipv6": False} | asked
+    with daemon.node.enter():
+        settings = configuration.load({"data_dir": daemon.data_dir}, daemon.config, {}).settings
+        return follow(settings, source, target, **wanted)
+
+
+def ends(found: Trace, *words: str) -> str:
+    """It ends, for a reason with these words; returns what heals it."""
+    assert found.outcome is Outcome.ENDS, found
+    assert all(word in found.why for word in words), found
+    return found.heal
+
+
+def arrives(found: Trace) -> str:
+    assert found.outcome is Outcome.ARRIVES, found
+    return "\n".join(f"{hop.where}: {hop.what}" for hop in found.hops)
+
+
+@pytest.fixture
+async def attached(client: AsyncClient, web: Host, db: Host) -> Host:
+    """Two workloads, of which the first has a mapped port."""
+    await client.attach(attach(web, ports=(f"{PORT}:{PORT}",)))
+    await client.attach(attach(db))
+    return web
+
+
+WAYS = [
+    ("web", OUTSIDE_V4, {}),
+    ("web", OUTSIDE_V6, {}),
+    ("web", "db", {}),
+    ("web", "db", {"ipv6": True}),
+    ("web", "node", {}),
+    ("node", "web", {}),
+    ("node", OUTSIDE_V4, {}),
+    ("web/eth0", OUTSIDE_V4, {"protocol": "icmp"}),
+    ("web", "db", {"protocol": "udp"}),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "asked"), WAYS)
+async def test_what_works_arrives(
+    daemon: Daemon, attached: Host, db: Host, node: Host, outside: Host, source: str, target: str, asked: dict[str, Any]
+) -> None:
+    """There and back, in each direction and family."""
+    with serving(attached, PORT), serving(db, PORT), serving(node, PORT):
+        arrives(trace(daemon, source, target, **asked))
+
+
+async def test_the_hops_are_told(daemon: Daemon, attached: Host) -> None:
+    """The route of each namespace, the port, the masquerading, and the process at the end."""
+    told = arrives(trace(daemon, "web", OUTSIDE_V4))
+    assert f"to {OUTSIDE_V4}, the default route via 169.254.77.1 dev eth0" in told
+    assert f"goes on by a /24 route dev {UPLINK}" in told
+    assert f"leaves as {NODE_V4}, by masquerading" in told
+    with serving(attached, PORT):
+        told = arrives(trace(daemon, OUTSIDE_V4, "node"))
+        assert f"it arrives by {UPLINK}" in told
+        assert f"port {PORT} leads to 10.213.0." in told
+        assert f"which listens on tcp port {PORT}" in told
+
+
+async def test_a_drop_in_another_table(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """The chain, whose it is, and the rule are named; what is said to heal it does."""
+    node.run('sh -c "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER"')
+    node.run("iptables -A DOCKER-USER -i lo -j RETURN")
+    node.run("iptables -A DOCKER-USER -p tcp --dport 8080 -j DROP")
+    with serving(outside, PORT):
+        assert ask(attached, OUTSIDE_V4, PORT) is None
+        heal = ends(
+            trace(daemon, "web", OUTSIDE_V4),
+            "dropped by chain FORWARD of table ip filter (Docker), rule 2 of chain DOCKER-USER: tcp dport 8080 drop",
+        )
+        arrives(trace(daemon, "web", OUTSIDE_V4, port=PORT + 1))
+        node.run(f'sh -c "{heal}"')
+        assert ask(attached, OUTSIDE_V4, PORT)
+        arrives(trace(daemon, "web", OUTSIDE_V4))
+
+
+async def test_answers_that_are_dropped(daemon: Daemon, attached: Host, node: Host) -> None:
+    rules = "table inet theirs { chain c { type filter hook forward priority 0; iifname up0 oifname np* drop; }; }"
+    node.run(f"nft '{rules}'")
+    ends(trace(daemon, "web", OUTSIDE_V4), "the answer is dropped by chain c of table inet theirs, rule 1")
+
+
+@pytest.mark.parametrize("target", ["db", "node"])
+async def test_isolation(client: AsyncClient, daemon: Daemon, attached: Host, db: Host, target: str) -> None:
+    """By netplumb's own rules, as the wish has it."""
+    await client.attach(attach(attached, isolate_workloads=True, isolate_node=True))
+    ends(trace(daemon, "web", target), "dropped by netplumb", f"isolate_{'node' if target == 'node' else 'workloads'}")
+    arrives(trace(daemon, "web", OUTSIDE_V4))
+
+
+async def test_an_uplink_that_is_down(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    outside.ip("link set eth0 down")
+    await until(lambda: "NO-CARRIER" in node.link(UPLINK)["flags"], "the carrier is lost")
+    ends(trace(daemon, "web", OUTSIDE_V4), f"{UPLINK}, by which it should leave, has no carrier")
+    node.ip(f"link set {UPLINK} down")
+    ends(trace(daemon, "web", "203.0.113.7"), "no route to 203.0.113.7")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_no_default_route(daemon: Daemon, attached: Host, node: Host, version: int) -> None:
+    far = "203.0.113.7" if version == 4 else "2001:db8:99::7"
+    arrives(trace(daemon, "web", far))
+    node.ip(f"-{version} route del default")
+    heal = ends(trace(daemon, "web", far), f"node: there is no route to {far}")
+    assert "route add default via GATEWAY" in heal
+    daemon.pause()
+    attached.ip(f"-{version} route del default")
+    ends(trace(daemon, "web", far), f"web/eth0: there is no route to {far}")
+    daemon.resume()
+
+
+async def test_a_routing_rule(daemon: Daemon, attached: Host, node: Host) -> None:
+    """One that ends a packet, and one that leads it elsewhere."""
+    node.ip("rule add from 10.213.0.0/24 to 203.0.113.0/24 preference 900 prohibit")
+    heal = ends(trace(daemon, "web", "203.0.113.7"), "900: from 10.213.0.0/24 to 203.0.113.0/24` ends it")
+    node.run(heal)
+    arrives(trace(daemon, "web", "203.0.113.7"))
+    node.ip("rule add from 10.213.0.0/24 to 203.0.113.0/24 preference 901 lookup 100")
+    node.ip(f"route add default via {OUTSIDE_V4} table 100")
+    told = arrives(trace(daemon, "web", "203.0.113.7"))
+    assert "(table 100, by the rule `901: from 10.213.0.0/24 to 203.0.113.0/24 lookup 100`)" in told
+
+
+async def test_the_reverse_path_filter(daemon: Daemon, attached: Host, node: Host, make_host: MakeHost) -> None:
+    """What comes in by an uplink that the way back does not lead through."""
+    beyond = make_host("beyond")
+    node.ip("link add up1 type veth peer name eth0 netns beyond")
+    beyond.ip("link set eth0 up")
+    node.ip("link set up1 up")
+    node.ip("address add 198.51.100.1/24 dev up1")
+    node.set_sysctl("net/ipv4/conf/up1/rp_filter", "1")
+    with serving(attached, PORT):
+        heal = ends(trace(daemon, "203.0.113.7", "198.51.100.1"), "the reverse path filter drops it")
+        assert "up1.rp_filter=2" in heal
+
+
+async def test_the_workloads_own_firewall(daemon: Daemon, attached: Host, db: Host) -> None:
+    """On its way out of one workload, and into another; what heals it is run where it helps."""
+    attached.run("nft 'table ip own { chain o { type filter hook output priority 0; tcp dport 8080 drop; }; }'")
+    heal = ends(trace(daemon, "web", "db"), "web/eth0: dropped by chain o of table ip own, rule 1: tcp dport 8080 drop")
+    assert heal.startswith(f"nsenter --net={attached.path}")
+    attached.run("nft flush ruleset")
+    db.run("nft 'table ip own { chain i { type filter hook input priority 0; policy drop; }; }'")
+    ends(trace(daemon, "web", "db"), "db/eth0: dropped by chain i of table ip own, policy drop")
+
+
+@pytest.mark.parametrize("target", ["node", "db"])
+async def test_a_port_that_nobody_listens_on(daemon: Daemon, attached: Host, node: Host, target: str) -> None:
+    ends(trace(daemon, "web", target, port=4711), "nobody listens on tcp port 4711", "a reset")
+    ends(trace(daemon, "web", target, port=4711, protocol="udp"), "udp port 4711", "an ICMP error")
+
+
+async def test_a_published_port_that_nobody_listens_on(daemon: Daemon, attached: Host, node: Host) -> None:
+    """In the workload; and one that is not published, on the node."""
+    ends(trace(daemon, OUTSIDE_V4, "node"), f"web/eth0: nobody listens on tcp port {PORT}")
+    ends(trace(daemon, OUTSIDE_V4, "node", port=9), "node: nobody listens on tcp port 9")
+    with serving(attached, PORT, at=("127.0.0.1",)):
+        ends(trace(daemon, OUTSIDE_V4, "node"), f"web/eth0: nobody listens on tcp port {PORT} at 10.213.0.")
+
+
+async def test_a_next_hop_that_does_not_answer(daemon: Daemon, attached: Host, node: Host) -> None:
+    node.ip("route replace default via 192.0.2.77")
+    node.run("ping -c 1 -W 1 192.0.2.77", ok=False)
+
+    def failed() -> bool:
+        return "FAILED" in node.neighbours(UPLINK)["192.0.2.77"]["state"]
+
+    await until(failed, "the node finds out", within_s=10)
+    ends(trace(daemon, "web", "203.0.113.7"), f"the next hop 192.0.2.77 on {UPLINK} does not answer ARP")
+
+
+async def test_forwarding_that_is_off(daemon: Daemon, attached: Host, node: Host) -> None:
+    node.set_sysctl(f"net/ipv4/conf/{UPLINK}/forwarding", "0")
+    ends(trace(daemon, "web", OUTSIDE_V4), f"does not forward what arrives by {UPLINK}")
+
+
+@pytest.mark.parametrize("fault", ["address", "link", "node's end", "route", "namespace"])
+async def test_what_is_broken_in_the_attachment(
+    daemon: Daemon, attached: Host, db: Host, node: Host, fault: str
+) -> None:
+    """While no daemon repairs it."""
+    daemon.terminate()
+    link = node_if_name(AttachmentKey("db", "eth0"))
+    match fault:
+        case "address":
+            (address,) = [it for it in db.addresses("eth0") if ":" not in it]
+            db.ip(f"address del {address} dev eth0")
+            words = "is no address of the workload any more"
+        case "link":
+            db.ip("link set eth0 down")
+            words = f"the node's end {link} of db/eth0 has no carrier"
+        case "node's end":
+            node.ip(f"link set {link} down")
+            words = f"the node's end {link} of db/eth0 is down"
+        case "route":
+            node.ip(f"-4 route flush dev {link}")
+            words = "is db/eth0, and its route is missing"
+        case _:
+            db.remake()
+            words = "db/eth0 has no network namespace any more: another one is at"
+    ends(trace(daemon, "web", "db"), words)
+
+
+async def test_what_cannot_be_judged_is_not_called_certain(daemon: Daemon, attached: Host, node: Host) -> None:
+    node.run(
+        "nft 'table inet theirs { chain c { type filter hook forward priority 0; limit rate over 1/hour drop; }; }'"
+    )
+    found = trace(daemon, "web", OUTSIDE_V4)
+    assert found.outcome is Outcome.UNKNOWN
+    assert "may be dropped by chain c of table inet theirs, rule 1" in found.why
+    assert "--live" in found.heal
+
+
+async def test_the_command(daemon: Daemon, attached: Host, node: Host) -> None:
+    """Its exit status tells how it came out, and a word that means nobody is told."""
+    own = (f"--config={daemon.config}", f"--data-dir={daemon.data_dir}")
+    done = run(daemon, "trace", "web", OUTSIDE_V4, *own)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "arrives"
+    node.ip("route del default")
+    assert run(daemon, "trace", "web", "203.0.113.7", *own).returncode == 1
+    done = run(daemon, "trace", "nobody", OUTSIDE_V4, *own)
+    assert done.returncode == 2
+    assert "'nobody' is no workload" in done.stderr
+
+
+async def test_a_workload_with_several_interfaces(start_daemon: StartDaemon, web: Host, outside: Host) -> None:
+    """What carries the address of the second one leaves by that one."""
+    daemon = await start_daemon()
+    async with daemon.client() as client:
+        await client.attach(attach(web))
+        await client.attach(attach(web, if_name="eth1"))
+        told = arrives(trace(daemon, "web/eth1", OUTSIDE_V4))
+        assert "dev eth1 (table 78001" in told
+        assert f"arrives by {node_if_name(AttachmentKey('web', 'eth1'))}" in told
