@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netplumb.api.cli import cni, commands
-from netplumb.api.cli.lines import tell
+from netplumb.api.cli.lines import say, tell
 from netplumb.api.cli.pages import App
 from netplumb.api.defaults import SOCKET_VARIABLE
 from netplumb.reconciler.cli import config as settings_commands
@@ -112,7 +112,7 @@ def purge(
                 typer.echo("Nothing of netplumb's is here.")
                 return
             for step in steps:
-                typer.echo(step)
+                say(step)
             if not yes and not typer.confirm(f"Carry out these {len(steps)} changes?"):
                 raise typer.Exit(1)
             purge.apply()

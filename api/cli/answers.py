@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 
 import typer
-from rich.console import RenderableType
 from rich.text import Text
 
 from netplumb.api.cli import tables
+from netplumb.api.cli.layout import Part, printer
+from netplumb.api.cli.lines import say
 from netplumb.api.cli.options import Format
 from netplumb.api.cli.plain import Plain, plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
@@ -18,7 +19,7 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 def attached(answer: pb.AttachResponse, output: Format) -> None:
     addresses = plain(answer)["ip"]
     for warning in answer.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     _print(output, plain(answer), addresses)
 
 
@@ -56,14 +57,14 @@ def events(output: Format) -> Callable[[pb.WatchResponse], None]:
         case Format.YAML:
             return lambda event: typer.echo("---\n" + serialised(plain(event), output), nl=False)
         case Format.TABLE:
-            console = tables.console()
-            return lambda event: console.print(tables.event(event), soft_wrap=True)
+            show = printer()
+            return lambda event: show(tables.event(event))
 
 
-def _print(output: Format, data: Plain, for_people: Iterable[RenderableType]) -> None:
+def _print(output: Format, data: Plain, for_people: Iterable[Part]) -> None:
     if output is not Format.TABLE:
         typer.echo(serialised(data, output), nl=False)
         return
-    console = tables.console()
-    for renderable in for_people:
-        console.print(renderable)
+    show = printer()
+    for part in for_people:
+        show(part)

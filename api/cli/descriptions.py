@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import typer
-from rich.console import RenderableType
 from rich.text import Text
 
 from netplumb.api.cli import occurrences, tables
+from netplumb.api.cli.layout import Part, printer
 from netplumb.api.cli.options import Format
 from netplumb.api.cli.plain import plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
@@ -18,14 +18,13 @@ def show(found: Sequence[pb.Description], output: Format) -> None:
     if output is not Format.TABLE:
         typer.echo(serialised([plain(it) for it in found], output), nl=False)
         return
-    console = tables.console()
+    show_part = printer()
     for number, it in enumerate(found):
-        for part in ([""] if number else []), _parts(it):
-            for renderable in part:
-                console.print(renderable)
+        for part in (*([Text()] if number else []), *_parts(it)):
+            show_part(part)
 
 
-def _parts(it: pb.Description) -> Iterator[RenderableType]:
+def _parts(it: pb.Description) -> Iterator[Part]:
     """What it is, then what the kernel holds of it on either side, then what happened."""
     yield tables.attachment(it.attachment)
     yield Text.assemble(("in the kernel  ", "bold"), ("as desired", "green") if it.in_sync else ("differs", "red"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from netplumb.api.cli.lines import say
 from netplumb.api.cli.options import Format, Output, Socket, Timeout
 from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
@@ -99,6 +100,6 @@ def _show(removed: Sequence[pb.Attachment], output: Format) -> None:
         return
     for it in removed:
         container = f" of container {it.container_id}" if it.container_id else ""
-        typer.echo(f"detached {it.workload_id}/{it.if_name}{container}: {' '.join(it.addresses)}")
+        say(f"detached {it.workload_id}/{it.if_name}{container}: {' '.join(it.addresses)}")
     if not removed:
-        typer.echo("nothing to detach")
+        say("nothing to detach")

@@ -34,9 +34,9 @@ def wrapped(text: str, width: int, rest: str = "") -> list[str]:
     """The lines of the text, what one of them goes on with in the next behind `rest`."""
     lines = []
     for line in text.splitlines() or [""]:
-        lines += textwrap.wrap(line, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False) or [
-            ""
-        ]
+        lines += textwrap.wrap(
+            line, max(width, 1), subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        ) or [""]
     return lines
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 import typer
 from rich.text import Text
 
-from netplumb.api.cli import tables
+from netplumb.api.cli import layout
 from netplumb.api.cli.options import Format
 from netplumb.api.cli.plain import plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
@@ -33,8 +33,8 @@ def printer(output: Format) -> Callable[[pb.Event], None]:
         case Format.YAML:
             return lambda event: typer.echo("---\n" + serialised(plain(event), output), nl=False)
         case Format.TABLE:
-            console = tables.console()
-            return lambda event: console.print(line(event), soft_wrap=True)
+            show = layout.printer()
+            return lambda event: show(line(event))
 
 
 def line(it: pb.Event, *, about: bool = True) -> Text:

@@ -1,31 +1,23 @@
-"""Answers for people. Colour on a terminal only, without it when NO_COLOR is set; rich sees to both."""
+"""Answers for people."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from netplumb.api.cli.lines import columns
+from netplumb.api.cli.layout import Columns, Fields, Laid
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 PHASE_STYLES = {"Attached": "green", "Pending": "yellow", "Retrying": "yellow", "Detaching": "yellow"}
 VERB_STYLES = {"+": "green", "-": "red", "~": "yellow"}
 
 
-def console() -> Console:
-    """Built anew for each command, since stdout is looked at when it is built."""
-    return Console(width=columns(sys.stdout), highlight=False, markup=False, emoji=False)
-
-
-def attachments(found: Sequence[pb.Attachment]) -> Table:
+def attachments(found: Sequence[pb.Attachment]) -> Laid:
     """Where all is as wished, there is no column for reasons."""
     reasons = ("REASON",) if any(it.unmet for it in found) else ()
-    table = _table("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS", *reasons)
+    table = Columns(("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS", *reasons))
     for it in found:
         table.add_row(
             it.workload_id,
@@ -40,7 +32,7 @@ def attachments(found: Sequence[pb.Attachment]) -> Table:
     return table
 
 
-def attachment(it: pb.Attachment) -> Table:
+def attachment(it: pb.Attachment) -> Laid:
     """Every field, and the conditions below."""
     return _fields(
         ("workload", it.workload_id),
@@ -108,9 +100,9 @@ def _isolation(it: pb.Attachment) -> Iterator[str]:
         yield "workloads"
 
 
-def status(answer: pb.StatusResponse) -> list[Table]:
+def status(answer: pb.StatusResponse) -> list[Laid]:
     counters = answer.counters
-    tables = [
+    tables: list[Laid] = [
         _fields(
             ("ready", Text("yes", "green") if answer.ready else Text("no", "red")),
             ("version", answer.version),
@@ -130,7 +122,7 @@ def status(answer: pb.StatusResponse) -> list[Table]:
     if not answer.pools:
         tables.append(_fields(("pools", "none, so that each attachment has to state its addresses")))
     else:
-        pools = _table("POOL", "HELD", "SIZE")
+        pools = Columns(("POOL", "HELD", "SIZE"))
         for pool in answer.pools:
             pools.add_row(pool.name, str(pool.held), pool.size)
         tables.append(pools)
@@ -196,21 +188,9 @@ def condition(it: pb.Condition) -> str:
     return " ".join([*words, f"since {_moment(it.last_transition)}"])
 
 
-def _table(*columns: str) -> Table:
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
-
-
-def _fields(*rows: tuple[str, str | Text]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        if value:
-            table.add_row(name, value)
-    return table
+def _fields(*rows: tuple[str, str | Text]) -> Fields:
+    """Those that hold something."""
+    return Fields([(name, value) for name, value in rows if value])
 
 
 def _phase(phase: str) -> Text:

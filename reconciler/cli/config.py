@@ -7,14 +7,13 @@ Each flag is said once, here. What needs pydantic is imported inside the functio
 import inspect
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from netplumb.api.cli.lines import columns, say
+from netplumb.api.cli.lines import say
 from netplumb.api.cli.pages import App
 
 if TYPE_CHECKING:
@@ -126,15 +125,15 @@ def show(flags: dict[str, object], config: Config = None, output: Output = "tabl
 
 
 def _print_table(values: dict[str, object], loaded: "Configuration") -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
+    from netplumb.api.cli.layout import Columns, printer
+
+    table = Columns(("SETTING", "VALUE", "FROM"))
     for name, value in values.items():
         origin = loaded.origins[name]
-        table.add_row(Text(name), Text(_words(value)), Text(origin, style="dim" if origin == "default" else ""))
-    Console(width=columns(sys.stdout)).print(table)
+        table.add_row(name, _words(value), Text(origin, style="dim" if origin == "default" else ""))
+    printer()(table)
 
 
 def _words(value: object) -> str:

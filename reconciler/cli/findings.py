@@ -6,15 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
-from netplumb.api.cli.lines import columns
+from netplumb.api.cli.layout import console, printer
 from netplumb.reconciler.doctor.findings import Finding, Severity
 
 _STYLES = {Severity.BROKEN: "bold red", Severity.RISK: "bold yellow"}
-_INDENT = 2
+_INDENT = "  "
 
 
 def show(findings: Sequence[Finding], unread: Sequence[str], output: str) -> None:
@@ -33,19 +31,18 @@ def show(findings: Sequence[Finding], unread: Sequence[str], output: str) -> Non
 
 
 def _for_people(findings: Sequence[Finding], unread: Sequence[str]) -> None:
-    console = Console(width=columns(sys.stdout), highlight=False)
+    out = console()
+    show = printer(out)
     for finding in findings:
-        console.print(
-            Text.assemble((finding.severity.upper(), _STYLES[finding.severity]), f"  {finding.check}: {finding.what}")
-        )
-        console.print(Padding(Text(finding.why, style="dim"), (0, 0, 0, _INDENT), expand=False))
-        console.print(" " * _INDENT + "heal: ", end="")
-        console.print(Text(finding.heal), soft_wrap=True)
-        console.print()
+        severity = finding.severity
+        show(Text.assemble((severity.upper(), _STYLES[severity]), f"  {finding.check}: {finding.what}"))
+        show(Text(f"{_INDENT}{finding.why}", style="dim"))
+        out.print(Text(f"{_INDENT}heal: {finding.heal}"), soft_wrap=True)
+        out.print()
     for each in unread:
-        console.print(Text(f"not looked at: {each}", style="dim"))
+        show(Text(f"not looked at: {each}", style="dim"))
     broken = sum(finding.severity is Severity.BROKEN for finding in findings)
     if findings:
-        console.print(f"{len(findings)} found: {broken} broken, {len(findings) - broken} at risk.")
+        out.print(f"{len(findings)} found: {broken} broken, {len(findings) - broken} at risk.")
     else:
-        console.print("Nothing found." if not unread else "Nothing found in what was looked at.")
+        out.print("Nothing found." if not unread else "Nothing found in what was looked at.")

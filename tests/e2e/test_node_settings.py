@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from tests import namespaces
 from tests.e2e import asks
-from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost
+from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare, document
@@ -213,3 +214,14 @@ def _learns(node: Host, router: Host) -> bool:
 def _learnt(node: Host) -> bool:
     default = node.default_route(6)
     return default is not None and default["protocol"] == "ra"
+
+
+async def test_a_mistyped_variable_is_told_in_the_log(
+    start_daemon: StartDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It changes nothing, and the daemon starts."""
+    monkeypatch.setenv("NETPLUMB_ISOLATE_WORKLOAD", "true")
+    daemon = await start_daemon()
+    (line,) = [it for line in daemon.logged().splitlines() if (it := json.loads(line)).get("level") == "warning"]
+    assert line["variable"] == "NETPLUMB_ISOLATE_WORKLOAD"
+    assert line["cause"] == "is unknown; did you mean NETPLUMB_ISOLATE_WORKLOADS?"
