@@ -7,6 +7,7 @@ CRI_PROTO := tests/runtimes/cri/runtime.proto
 RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins iptables podman runc \
 	gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
 	golang-github-appc-cni-dev golang-github-containerd-go-cni-dev golang-google-grpc-dev golang-google-protobuf-dev
+METRICS_PACKAGES := prometheus
 DIST_PACKAGES := debhelper dpkg-dev
 IN_NAMESPACES := scripts/in-namespaces
 
@@ -45,6 +46,11 @@ test: setup ## Run all checks and all tests
 test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(RUNTIME_PACKAGES)
 	$(BIN)/python -m pytest tests/runtimes
+
+.PHONY: test-metrics
+test-metrics: setup ## Test metrics, alerts and dashboard with promtool and a real Prometheus (installs Debian's)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(METRICS_PACKAGES)
+	$(IN_NAMESPACES) $(BIN)/python -m pytest tests/metrics
 
 .PHONY: test-dist
 test-dist: setup ## Test what `make dist` makes: in empty environments, and in Debian 12 and 13 (root; the packages it needs)

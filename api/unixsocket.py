@@ -97,6 +97,19 @@ def publish(place: Path, path: Path, mode: int, group: str | None) -> PublishedS
     return PublishedSocket(path, found.st_dev, found.st_ino)
 
 
+def listening(path: Path, mode: int, group: str | None) -> tuple[socket.socket, PublishedSocket]:
+    """A socket that listens at `path`. SocketUnusable says why if that cannot be; nothing is left behind then."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with staged(path) as place:
+            made.bind(os.fsencode(place))
+            made.listen()
+            return made, publish(place, path, mode, group)
+    except BaseException:
+        made.close()
+        raise
+
+
 def _check_length(path: Path) -> None:
     if len(os.fsencode(path)) > PATH_MAX_BYTES:
         raise SocketUnusable(f"{path}: longer than the {PATH_MAX_BYTES} bytes that fit a socket's address")

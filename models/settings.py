@@ -13,11 +13,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from netplumb.models import written
 from netplumb.models.base import Model
 from netplumb.models.fields import MTU_MAX, MTU_MIN
+from netplumb.models.listenaddress import ListenAddress, UnixAddress, listen_address
 from netplumb.models.network import Pool
 
 SOCKET_PATH_MAX_BYTES = 103  # sun_path less the closing NUL, unix(7), and less the `.cni` of the socket beside it
@@ -61,6 +62,13 @@ def _socket_path(value: Path) -> Path:
     if (size := len(bytes(value))) > SOCKET_PATH_MAX_BYTES:
         raise ValueError(f"is {size} bytes long; a unix socket's path holds at most {SOCKET_PATH_MAX_BYTES}")
     return value
+
+
+def _listen(value: object) -> ListenAddress:
+    address = listen_address(value)
+    if isinstance(address, UnixAddress):
+        _socket_path(_printable_path(address.path))
+    return address
 
 
 def _mode_of_text(value: object) -> object:
@@ -123,6 +131,12 @@ _Pool = Annotated[
     Pool,
     BeforeValidator(_pool_of_prefix, json_schema_input_type=_PoolText | Pool),
     PlainSerializer(_pool_as_text, when_used="json"),
+]
+_Listen = Annotated[
+    ListenAddress,
+    PlainValidator(_listen),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema(written.LISTEN_ADDRESS),
 ]
 _Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -204,6 +218,14 @@ class Settings(Model):
     pod_address_grace_s: _SecondsIfAny = Field(
         default=60.0,
         description="Seconds that the addresses of a pod without a sandbox are kept for its next one; 0 for none",
+    )
+    metrics: _Listen | None = Field(
+        default=None,
+        description="Where metrics are served to Prometheus over HTTP, such as 127.0.0.1:9478 or unix:/path; nowhere "
+        "without it",
+    )
+    metrics_per_workload: bool = Field(
+        default=False, description="Tell the bytes and packets of each workload among the metrics"
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")

@@ -83,6 +83,13 @@ PORT_MAPPING: Schema = {
     "examples": ["8080:80", "8000-8010:9000-9010/udp", "127.0.0.1:8080:80"],
 }
 
+LISTEN_ADDRESS: Schema = {
+    "type": "string",
+    "pattern": rf"^(({V4}|\[{V6}\]):{_PORT}|unix:/{_PRINTABLE})$",
+    "maxLength": 108,
+    "examples": ["127.0.0.1:9478", "unix:/run/netplumb/metrics.sock"],
+}
+
 _BITS_TEXT = r"^[0-9]{1,20}(\.[0-9]{1,9})?\s*[kKMGT]?(bit)?$"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,6 +18,7 @@ from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
 from netplumb.api.cni.wire import socket_path
 from netplumb.api.server.server import serve
+from netplumb.api.unixsocket import listening
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey
 from netplumb.models.errors import NetplumbError, StoreUnwritable
 from netplumb.models.events import Event, EventKind
@@ -31,7 +34,7 @@ from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store, boot_id
 from netplumb.reconciler.desired.storefile import Verdict
-from netplumb.reconciler.history.eventfile import EventFile
+from netplumb.reconciler.history.eventfile import EventFile, path_in
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.node import network_events, uplink_words
 from netplumb.reconciler.history.outcomes import refused
@@ -57,6 +60,9 @@ from netplumb.reconciler.watch.hostports import HostPorts
 from netplumb.reconciler.watch.namespaces import NamespaceWatch
 from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
 from netplumb.reconciler.watch.proxies import watch_proxies
+
+if TYPE_CHECKING:
+    from netplumb.reconciler.metrics.exporter import Exporter
 
 STOP_GRACE_S = 2.0
 HEALTHY_WITHIN_S = 10.0  # a slice takes milliseconds; a loop that completed none for so long is stuck
@@ -211,8 +217,32 @@ class _Daemon:
         )
         service = Service(CniSource(self._desired, self._rpc))
         self._unknowns, self._cni = service.unknowns, CniServer(service)
+        self._exporter = self._made_exporter()
         self._take(known)
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
+
+    def _made_exporter(self) -> Exporter | None:
+        """Where no metrics are wanted, nothing of what makes them is imported."""
+        settings = self._settings
+        if settings.metrics is None:
+            return None
+        from netplumb.reconciler.metrics.counting import Counting
+        from netplumb.reconciler.metrics.exporter import Exporter
+
+        def listen_at(path: Path) -> tuple[socket.socket, Callable[[], None]]:
+            made, published = listening(path, settings.socket_mode, settings.socket_group)
+            return made, published.withdraw
+
+        counting = Counting(
+            lambda: self._rpc.status(without_pools=True),
+            self._desired,
+            self._results,
+            self._history,
+            self._nftables,
+            lambda: self._settings.metrics_per_workload,
+        )
+        stores = {"desired": self._store.path, "events": path_in(settings.data_dir)}
+        return Exporter(settings.metrics, listen_at, counting.counted, stores)
 
     def _network_changed(self, known: NodeNetwork) -> None:
         self._history.tell(*network_events(self._nodewide.known, known))
@@ -248,7 +278,8 @@ class _Daemon:
         )
         kept = () if rebuilt is None else (rebuilt,)
         unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
-        return (*self._declared.conditions(), *kept, *self._firewalls.conditions, *unknown)
+        metrics = self._exporter.conditions if self._exporter is not None else ()
+        return (*self._declared.conditions(), *kept, *metrics, *self._firewalls.conditions, *unknown)
 
     def _ours(self) -> Ours:
         settings, known = self._settings, self._nodewide.known
@@ -285,6 +316,8 @@ class _Daemon:
         else:
             self._loop.sources_loaded()
         tasks.append(events.create_task(self._beat(notifier)))
+        if self._exporter is not None:
+            tasks.append(events.create_task(self._exporter.run()))
         tasks.append(events.create_task(watch_proxies(self._proxies, self._results.hints, self._proxy_lost)))
         stopped = events.create_task(stop.wait())
         try:

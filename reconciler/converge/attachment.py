@@ -6,6 +6,7 @@ writes to the kernel alone; what came of it is returned, and the loop makes stat
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -108,6 +109,7 @@ class Outcome:
     errors: list[StepError] = field(default_factory=list)
     desired: list[KernelObject] = field(default_factory=list)
     deferred: bool = False
+    took_s: float = 0.0
     record: Attachment | None = None
     """The record with what the interface was found with, where that is followed."""
 
@@ -140,13 +142,16 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
 
 def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
     """A pass that a mistake of ours ends fails its attachment, not the loop, and is tried again as any other."""
+    began = time.monotonic()
     try:
-        return converge(work, kernel, handed)
+        outcome = converge(work, kernel, handed)
     except Exception as error:
         key = work.attachment.key
         log.exception("a pass ended in an unexpected error", attachment=str(key))
         failure = Retryable(f"internal error: {type(error).__name__}; see the daemon's log", reason="InternalError")
-        return Outcome(key, work.attachment.generation, errors=[failure])
+        outcome = Outcome(key, work.attachment.generation, errors=[failure])
+    outcome.took_s = time.monotonic() - began
+    return outcome
 
 
 def open_namespace(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:

@@ -90,6 +90,10 @@ class Hints:
     def at(self, place: Place) -> AttachmentKey | None:
         return self._at.get(place)
 
+    def node_links(self) -> dict[int, AttachmentKey]:
+        """Whose the links on the node are, by index."""
+        return {hint.index: key for key, hint in self._hints.items()}
+
     def in_namespace(self, nsid: int) -> Collection[AttachmentKey]:
         return self._in_namespace.get(nsid, ())
 

@@ -71,7 +71,7 @@ class Store:
     """
 
     def __init__(self, data_dir: Path, node: str, rebuild: Callable[[], Change] = Change) -> None:
-        self._path = data_dir / "netplumb.db"
+        self.path = data_dir / "netplumb.db"
         self._lock = storefile.lock(data_dir)
         self._opened: Contents | None = None
         self.is_new = False
@@ -82,7 +82,7 @@ class Store:
             raise
 
     def _open(self, node: str, rebuild: Callable[[], Change]) -> sqlite3.Connection:
-        database = storefile.open_usable(self._path, node)
+        database = storefile.open_usable(self.path, node)
         if isinstance(database, Verdict):
             return self._begin(node, database, rebuild)
         try:
@@ -90,7 +90,7 @@ class Store:
         except (sqlite3.Error, ValueError) as error:  # pydantic's mistakes are ValueErrors
             database.close()
             if isinstance(error, sqlite3.DatabaseError) and not storefile.is_damage(error):
-                raise StoreUnusableError(f"cannot read {self._path}: {error}") from None
+                raise StoreUnusableError(f"cannot read {self.path}: {error}") from None
             return self._begin(node, Verdict.DAMAGED, rebuild)
         return database
 
@@ -101,8 +101,8 @@ class Store:
         self.is_new = True
         database: sqlite3.Connection | None = None
         try:
-            kept_as = "" if verdict is Verdict.MISSING else str(storefile.set_aside(self._path, verdict))
-            database = storefile.connect(self._path)
+            kept_as = "" if verdict is Verdict.MISSING else str(storefile.set_aside(self.path, verdict))
+            database = storefile.connect(self.path)
             meta = {
                 "schema": SCHEMA,
                 "node": node,
@@ -119,7 +119,7 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             if database is not None:
                 database.close()
-            raise StoreUnusableError(f"cannot set up {self._path}: {error}") from None
+            raise StoreUnusableError(f"cannot set up {self.path}: {error}") from None
         return database
 
     @property
@@ -181,7 +181,7 @@ class Store:
                 yield self._database
         except sqlite3.Error as error:
             raise StoreUnwritable(
-                f"desired state cannot be written to {self._path} ({error}); nothing was changed"
+                f"desired state cannot be written to {self.path} ({error}); nothing was changed"
             ) from error
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -64,6 +65,8 @@ class History:
         self._usage = usage
         self._number = file.last_number
         self._last: dict[tuple[AttachmentKey | None, EventKind], Event] = {}
+        self.counts: Counter[EventKind] = Counter()
+        """How often each kind of thing happened since the start."""
         self._unwritten: dict[int, Event] = {}
         self._followers: set[_Follower] = set()
         self._full: frozenset[str] = frozenset()
@@ -79,6 +82,7 @@ class History:
             self._wake.set()
 
     def _keep(self, event: Event, now: float) -> None:
+        self.counts[event.kind] += 1
         last = self._last.get((event.key, event.kind))
         if last is not None and _is_same(last, event) and now - last.at < AGAIN_WITHIN_S:
             event = replace(event, number=last.number, at=now, first_at=last.first_at, count=last.count + 1)

@@ -59,6 +59,8 @@ class Nftables:
         self._owned: defaultdict[str, dict[Key, NftElement]] = defaultdict(dict)
         self.readings = 0
         """How often the table was read: what was compared before still holds while this number does."""
+        self.transactions = 0
+        """How many were carried out."""
 
     def close(self) -> None:
         self._nft.close()
@@ -217,6 +219,7 @@ class Nftables:
             before = self.generation()
             self._nft.run(list(nftjson.commands(steps, anew=self._spoilt)))
             self._spoilt = False
+            self.transactions += 1
             # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
             if before == self._read_at and (after := self.generation()) - before in (0, 1):
                 self._read_at = after

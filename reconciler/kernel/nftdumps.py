@@ -94,9 +94,14 @@ def _device(type_: int, name: Buffer) -> str:
 
 def rules(family: str, table: str, chain: str, budget: Budget) -> Iterator[tuple[int, Buffer]]:
     """The rules of a chain: each one's handle, and its expressions."""
-    for _, body in _dump(_GET_RULE, _FAMILIES[family], text(_RULE_TABLE, table) + text(_RULE_CHAIN, chain), budget):
-        told = attributes(body, 4)
+    for told in told_rules(family, table, budget, text(_RULE_CHAIN, chain)):
         yield int.from_bytes(told.get(_RULE_HANDLE, b""), "big"), told.get(_RULE_EXPRESSIONS, b"")
+
+
+def told_rules(family: str, table: str, budget: Budget, which: bytes = b"") -> Iterator[dict[int, Buffer]]:
+    """The rules of a table as the kernel tells them, by attribute; `which` are attributes that narrow it down."""
+    for _, body in _dump(_GET_RULE, _FAMILIES[family], text(_RULE_TABLE, table) + which, budget):
+        yield attributes(body, 4)
 
 
 def elements(family: str, table: str, name: str, budget: Budget) -> Iterator[Buffer]:

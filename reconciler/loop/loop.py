@@ -200,10 +200,13 @@ class Loop:
     def _converge_node(self) -> None:
         before = self._nodewide.node
         was_ready = self._nodewide.ready
+        began = time.monotonic()
         steps = self._nodewide.converge(self._kernel)
-        kinds = [kind_of(step.thing) for step in steps]
-        self._results.tally.repairs.update(kinds)
-        self._results.tally.passes += 1
+        ended, tally = time.monotonic(), self._results.tally
+        tally.repair((step.thing for step in steps), ended - (self._node_noticed_at or began))
+        tally.passing_node.observe(ended - began)
+        tally.passes += 1
+        kinds = {kind_of(step.thing) for step in steps}
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
         self._tell_of_node(steps if self._nodewide.node == before else ())
@@ -212,7 +215,7 @@ class Loop:
             self._node_retry = None
         if (look_s := self._nodewide.next_look_s) is not None:
             self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
-        if "address" in kinds or "link_up" in kinds:
+        if kinds & {"address", "link_up"}:
             self._beside.restore_routes()
         if self._nodewide.node != before or self._nodewide.ready != was_ready:
             self.mark_all()

@@ -19,7 +19,6 @@ import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
-from netplumb.models.kernel import kind_of
 from netplumb.models.naming import ifb_name, ifb_name_beside, key_of_alias, node_if_name
 from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
 from netplumb.reconciler.converge.hostroutes import Placed, restore_host_routes
@@ -86,6 +85,7 @@ class ThreadPasses:
         self._deferred = Queue(time.monotonic)
         self._orphans_due = False
         self._routes_due = False
+        self._resync_began_at: float | None = None
         self.busy: set[AttachmentKey] = set()
         """Whose passes are under way here; nobody else may pass over them."""
         self.may_remove_orphans = False
@@ -106,7 +106,10 @@ class ThreadPasses:
         self._wake.set()
 
     def look_for_orphans(self) -> None:
+        """The last thing that a resync does."""
         self._orphans_due = True
+        if self._resync_began_at is None:
+            self._resync_began_at = time.monotonic()
         self._wake.set()
 
     def restore_routes(self) -> None:
@@ -126,9 +129,16 @@ class ThreadPasses:
                     self._orphans_due = False
                     self._remove_orphans(await self._read.whole())
                     self._passes.resynced()
+                    self._resynced()
                 self._read.drop()
         finally:
             self._thread.shutdown(wait=True)
+
+    def _resynced(self) -> None:
+        """Unless another one was asked for meanwhile, which takes as long as both."""
+        if self._resync_began_at is not None and not self._orphans_due:
+            self._results.tally.resyncing.observe(time.monotonic() - self._resync_began_at)
+            self._resync_began_at = None
 
     async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -164,6 +174,7 @@ class ThreadPasses:
     async def _restore_routes(self) -> None:
         """Puts back what went with an address of the node, for all at once."""
         self._routes_due = False
+        began = time.monotonic()
         hints = self._results.hints
         records = (record for record in self._desired.attachments.values() if not record.removing)
         placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
@@ -173,7 +184,7 @@ class ThreadPasses:
             log.warning("host routes are put back one attachment at a time", cause=str(error))
             self._passes.mark_all()
             return
-        self._results.tally.repairs.update(kind_of(step.thing) for step in restored.steps)
+        self._results.tally.repair((step.thing for step in restored.steps), time.monotonic() - began)
         if restored.steps:
             self._results.tell(repaired(None, Repair(restored.steps)))
         # These may be all there are, and the damage of others is not to wait behind them.

@@ -43,8 +43,8 @@ from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
-from netplumb.reconciler.status.results import Tally
 from netplumb.reconciler.status.statuses import Statuses
+from netplumb.reconciler.status.tally import Tally
 
 NO_POOLS = "no pool is configured; start the daemon with --pool CIDR"
 
@@ -88,6 +88,7 @@ class RpcSource:
         Raises a Refusal, and then nothing was recorded, or what the pass failed with. A wish that failed for good
         before it was ever fulfilled is taken back, so that it holds no address.
         """
+        began = time.monotonic()
         try:
             attachment = await self._record_wish(spec, source)
         except Refusal as error:
@@ -100,6 +101,7 @@ class RpcSource:
                 with suppress(NetplumbError):  # what failed first is what the client is told
                     await self._loop.reached(removing, self.timeout_s)  # its addresses are free for the next one
             raise
+        self._tally.attaching.observe(time.monotonic() - began)
         return self._statuses.view(attachment)
 
     async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
@@ -131,9 +133,11 @@ class RpcSource:
 
     async def detach(self, spec: DetachSpec, timeout_s: float | None) -> None:
         """Withdraws the wish and waits until the interface is gone and its addresses are free."""
+        began = time.monotonic()
         attachment = self._desired.detach(spec, self._cookie_of(spec))
         if attachment is not None:
             await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
+            self._tally.detaching.observe(time.monotonic() - began)
 
     async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
         """Withdraws what the source holds and does not name as alive, and waits until its interfaces are gone."""

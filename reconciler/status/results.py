@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
 
 import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
-from netplumb.models.kernel import Link, Scope, kind_of
+from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import alias_of
 from netplumb.models.nft import NftElement
 from netplumb.models.status import AttachmentStatus, Condition, Phase
@@ -32,6 +30,7 @@ from netplumb.reconciler.pacing.queue import Urgency
 from netplumb.reconciler.pacing.waiters import Waiters, superseded
 from netplumb.reconciler.status.outcomes import status_of, worst_of
 from netplumb.reconciler.status.statuses import Statuses
+from netplumb.reconciler.status.tally import Tally
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 30.0
@@ -39,18 +38,6 @@ PENDING_LEAST_S = 2.0
 PENDING_EACH_S = 0.005
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Tally:
-    """Totals since the start."""
-
-    passes: int = 0
-    retries: int = 0
-    resyncs: int = 0
-    events: int = 0
-    lost_events: int = 0
-    repairs: Counter[str] = field(default_factory=Counter)
 
 
 class Results:
@@ -150,13 +137,15 @@ class Results:
             return
         before, now = self._statuses.get(key), time.monotonic()
         self.tally.passes += 1
+        self.tally.passing.observe(outcome.took_s)
         (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
         repaired = 0
         damaged = self._lasted(outcome, now)
         elsewhere = bool(outcome.netns_cookie) and attachment.netns_cookie not in (0, outcome.netns_cookie)
         if before.observed_generation == attachment.generation and not outcome.errors:
             repaired = len(outcome.applied)
-            self.tally.repairs.update(kind_of(step.thing) for step in outcome.applied)
+            heard_s = outcome.took_s if damaged.at_most or damaged.seconds is None else damaged.seconds
+            self.tally.repair((step.thing for step in outcome.applied), heard_s)
             if outcome.netns_cookie != attachment.netns_cookie:
                 self._fights.forget(key)  # another namespace at a file's path begins anew; nobody undid a repair
             elif repaired:

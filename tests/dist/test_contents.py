@@ -57,7 +57,10 @@ def test_the_wheel_holds_all_that_is_tracked_and_no_more(made: Made) -> None:
     }
     packaged = {name for name in contents(made.wheel) if name.startswith("netplumb/")}
     assert packaged == expected
-    assert {PurePosixPath(name).suffix for name in packaged} == {".py", ".pyi", ".proto", ".typed", ".yaml", ".service"}
+    assert {PurePosixPath(name).suffix for name in packaged} == {
+        *(".py", ".pyi", ".proto", ".typed"),
+        *(".yaml", ".json", ".service"),
+    }
 
 
 def test_the_sdist_makes_the_same_wheel_as_the_checkout(made: Made, checkout: Path, tmp_path: Path) -> None:

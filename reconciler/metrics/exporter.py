@@ -1,0 +1,146 @@
+"""Serves the metrics over HTTP, in threads beside the event loop: a scrape asks the loop's thread for a frozen copy of
+what it counts, and reads the rest and makes the text by itself.
+
+Where it cannot listen it tries again, and says so in a condition: a port that somebody took keeps no daemon from its
+work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.errors import NetplumbError, StepError
+from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress
+from netplumb.models.status import Condition
+from netplumb.reconciler.kernel import linkstats, nftcounters
+from netplumb.reconciler.kernel.linkstats import Traffic
+from netplumb.reconciler.metrics.families import families
+from netplumb.reconciler.metrics.reading import Counted, Read
+from netplumb.reconciler.metrics.server import Listening, MetricsServer
+
+AGAIN_S = 5.0
+ANSWER_WITHIN_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Exporter:
+    """`listen_at` opens a unix socket and tells what takes it away; `count` is called on the event loop's thread for
+    each scrape; `stores` are the files whose size is told, by what they hold."""
+
+    def __init__(
+        self,
+        address: ListenAddress,
+        listen_at: Callable[[Path], tuple[socket.socket, Callable[[], None]]],
+        count: Callable[[], Counted],
+        stores: Mapping[str, Path],
+    ) -> None:
+        self._address = address
+        self._listen_at = listen_at
+        self._count = count
+        self._stores = stores
+        self._cause = ""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """That nobody can scrape, while that is so."""
+        if not self._cause:
+            return ()
+        return (Condition("MetricsUnavailable", status=True, reason="CannotListen", message=self._cause),)
+
+    async def run(self) -> None:
+        """Serves until it is cancelled."""
+        registry = CollectorRegistry()
+        registry.register(_Scrapes(asyncio.get_running_loop(), self._count, self._stores))
+        ProcessCollector(registry=registry)
+        server = MetricsServer(await self._listening(), registry)
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            server.close()
+
+    async def _listening(self) -> Listening:
+        while True:
+            try:
+                listening = self._listen()
+            except (OSError, NetplumbError) as error:
+                cause = f"metrics cannot be served at {self._address}: {error}"
+                if self._cause != cause:
+                    log.error(cause, again_after_s=AGAIN_S)
+                self._cause = cause
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._cause = ""
+                log.info("metrics are served", where=listening.where)
+                return listening
+
+    def _listen(self) -> Listening:
+        """Raises OSError or NetplumbError."""
+        match self._address:
+            case UnixAddress(path):
+                return Listening(*self._listen_at(path), where=str(self._address))
+            case TcpAddress(ip, port):
+                family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+                listening = socket.create_server((str(ip), port), family=family)
+                return Listening(listening, lambda: None, where=str(self._address))
+
+
+class _Scrapes(Collector):
+    """Asked by the server's threads."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, count: Callable[[], Counted], stores: Mapping[str, Path]
+    ) -> None:
+        self._loop = loop
+        self._count = count
+        self._stores = stores
+
+    def collect(self) -> Iterable[Metric]:
+        counted = asyncio.run_coroutine_threadsafe(self._counted(), self._loop).result(ANSWER_WITHIN_S)
+        read = Read(
+            dropped=_unless_refused(nftcounters.dropped),
+            traffic=_unless_refused(lambda: _by_workload(counted.links)) or {},
+            store_bytes=dict(_sizes(self._stores)),
+        )
+        return families(counted, read)
+
+    async def _counted(self) -> Counted:
+        return self._count()
+
+
+def _unless_refused(read: Callable[[], T]) -> T | None:
+    """What cannot be read now is left out, and the rest told."""
+    try:
+        return read()
+    except StepError as error:
+        log.warning("a metric was not read", cause=str(error))
+        return None
+
+
+def _by_workload(links: Mapping[int, AttachmentKey] | None) -> Mapping[AttachmentKey, Traffic]:
+    if not links:
+        return {}
+    return {key: counts for index, counts in linkstats.traffic().items() if (key := links.get(index)) is not None}
+
+
+def _sizes(stores: Mapping[str, Path]) -> Iterator[tuple[str, int]]:
+    for name, path in stores.items():
+        size = 0
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            with suppress(OSError):
+                size += os.stat(file).st_size  # noqa: PTH116 - of many a file the one call
+        yield name, size
