@@ -3,6 +3,9 @@
 The lock is a name in the kernel's abstract unix sockets. Those belong to a network namespace, as a node does, and go
 with the process that holds them, however it ends. Anyone on the node may take such a name, so one that is held by a
 process that could not be a netplumb of this node locks nothing.
+
+The kernel tells who holds the name to whoever connects to it. A thread takes what connects, and closes it: connections
+that nobody takes fill the backlog, for good, and then the next one to ask would not be told.
 """
 
 from __future__ import annotations
@@ -10,7 +13,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
+from contextlib import suppress
 from struct import Struct
+from threading import Thread
 
 import structlog
 
@@ -19,6 +25,7 @@ from netplumb.models.errors import NetplumbError
 NAME = b"\0netplumb/node"
 _UCRED = Struct("=iII")  # struct ucred: process, user, group; unix(7)
 _TRIES = 5
+_BACKLOG = 64  # who asks while the holder is busy or stopped is told all the same
 _TIMEOUT_S = 1.0
 
 log = structlog.get_logger(__name__)
@@ -47,7 +54,8 @@ class NodeLock:
                 if error.errno != errno.EADDRINUSE:
                     raise
             else:
-                self._socket.listen(1)  # so that who finds it taken can ask whose it is
+                self._socket.listen(_BACKLOG)
+                Thread(target=_turn_away, args=(self._socket,), name="nodelock", daemon=True).start()
                 return
             if (holder := _holder()) is None:
                 continue  # it ended between the two questions
@@ -61,7 +69,20 @@ class NodeLock:
         raise NodeInUseError("another netplumb daemon works on this node; it cannot be told which process")
 
     def close(self) -> None:
+        with suppress(OSError):  # one that was not taken, as a stranger's is, does not listen
+            self._socket.shutdown(socket.SHUT_RDWR)  # ends the thread's accept, which closing would not
         self._socket.close()
+
+
+def _turn_away(listening: socket.socket) -> None:
+    """Closes what connects, until the lock is given up."""
+    while True:
+        try:
+            listening.accept()[0].close()
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EBADF):
+                return
+            time.sleep(_TIMEOUT_S)  # such as no free descriptor
 
 
 def _holder() -> tuple[int, int] | None:

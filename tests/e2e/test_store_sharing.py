@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.e2e.losses import all_attached
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, v4
 
+_BACKLOG_AND_MORE = 100
 NOBODY = 65534
 
 
@@ -168,6 +170,17 @@ def held_by_a_stranger(node: Host) -> Iterator[None]:
         assert stranger.stdout is not None
         assert stranger.stdout.readline() == b"held\n"
         yield
+
+
+def test_everyone_who_asks_is_told_who_holds_the_lock(second_node: Host) -> None:
+    """However many asked before, whose questions are long forgotten; and nobody, once it was given up."""
+    with second_node.enter():
+        lock = NodeLock()
+        for _ in range(_BACKLOG_AND_MORE):
+            with pytest.raises(NodeInUseError, match=rf"process {os.getpid()}\)"):
+                NodeLock()
+        lock.close()
+        NodeLock().close()
 
 
 def test_the_lock_is_the_nodes_alone(second_node: Host) -> None:
