@@ -67,6 +67,18 @@ def why_unreachable(path: Path) -> OSError | None:
     return None
 
 
+def who_has_access(path: Path) -> str:
+    """Who may connect, for somebody who may not."""
+    try:
+        group_id = path.stat().st_gid
+        group = grp.getgrgid(group_id).gr_name
+    except (OSError, KeyError):
+        return "root has it, and the group that the daemon's setting socket_group names"
+    if group_id == 0:
+        return "only root has it, until the daemon's setting socket_group names a group"
+    return f"root has it, and the group {group}, as the daemon's setting socket_group says"
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A place beside `path`, closed to everyone else, in which to bind the socket that `publish` then moves there.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -12,9 +11,10 @@ import typer
 
 from netplumb.api.cli.exits import Exit
 from netplumb.api.cli.lines import tell
+from netplumb.api.cli.options import Daemon
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.client.conversation import converse
-from netplumb.api.client.errors import ClientError
+from netplumb.api.client.errors import ClientError, Unreachable
 from netplumb.api.unixsocket import why_unreachable
 
 Answer = TypeVar("Answer")
@@ -28,11 +28,14 @@ EXITS = {
 }
 
 
-def call(socket: Path, timeout_s: float, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:
+HOW_TO_START = "start one with `systemctl start netplumb` or `netplumb daemon`, or wait for one with --wait"
+
+
+def call(daemon: Daemon, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:
     """Ask the daemon. Every failure is one line on stderr and an exit code."""
-    _check_reachable(socket)
+    _check_reachable(daemon)
     try:
-        return converse(socket, timeout_s, ask)
+        return converse(daemon.socket, daemon.timeout_s, ask)
     except ClientError as error:
         fail(error.message, EXITS.get(error.code, Exit.FAILED))
 
@@ -42,10 +45,16 @@ def fail(message: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _check_reachable(socket: Path) -> None:
-    """Waiting helps against a daemon that restarts, and not against missing rights. Who waits is told for what."""
-    error = why_unreachable(socket)
+def _check_reachable(daemon: Daemon) -> None:
+    """Who would wait in vain is told at once, and who waits is told for what: missing rights do not heal, and a daemon
+    that does not run may have to be started by who asks."""
+    error = why_unreachable(daemon.socket)
+    if error is None:
+        return
+    message = Unreachable(daemon.socket, error).message
     if isinstance(error, PermissionError):
-        fail(f"no access to {socket}: {error.strerror}", Exit.UNAVAILABLE)
-    if error is not None and sys.stderr.isatty():
-        tell(f"waiting for a daemon on {socket}: {error.strerror}")
+        fail(message, Exit.UNAVAILABLE)
+    if not daemon.wait:
+        fail(f"{message}; {HOW_TO_START}", Exit.UNAVAILABLE)
+    if sys.stderr.isatty():
+        tell(f"{message}; waiting for one")

@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netplumb.api.cli.options import Format, Output, Socket, Timeout
-from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.cli.options import Daemon, Format, Output, asking
 
 if TYPE_CHECKING:
     from netplumb.api.v1 import netplumb_pb2 as pb
 
 
+@asking
 def describe(
+    daemon: Daemon,
     workload: Annotated[str, typer.Argument(metavar="WORKLOAD[/IF]", help="A workload, or one interface of it.")],
     events: Annotated[int, typer.Option(min=0, max=10_000, help="How many of its last events to show.")] = 10,
     output: Output = Format.TABLE,
-    socket: Socket = DEFAULT_SOCKET,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Show all about one workload: wish, source, addresses, conditions, its objects in the kernel, its last events.
 
@@ -40,4 +39,4 @@ def describe(
                 raise
             return await client.describe(workload_id, if_name, events)
 
-    descriptions.show(call(socket, timeout, ask), output)
+    descriptions.show(call(daemon, ask), output)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netplumb.api.cli.options import Format, Output, Socket, Timeout
-from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.cli.options import Daemon, Format, Output, asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,9 @@ def duration_s(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
 
 
+@asking
 def events(
+    daemon: Daemon,
     about: About = "",
     since: Annotated[
         float | None,
@@ -38,8 +39,6 @@ def events(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
     output: Output = Format.TABLE,
-    socket: Socket = DEFAULT_SOCKET,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Show what happened, the oldest first: attached, repaired, retried, refused, and what became of the node.
 
@@ -60,4 +59,4 @@ def events(
             print_one(event)
 
     with suppress(KeyboardInterrupt):
-        call(socket, timeout, show)
+        call(daemon, show)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from netplumb.api.cli.lines import say
-from netplumb.api.cli.options import Format, Output, Socket, Timeout
-from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.cli.options import Daemon, Format, Output, asking
+from netplumb.api.defaults import DEFAULT_IF_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,14 +36,14 @@ AliveFile: TypeAlias = Annotated[
 Nothing: TypeAlias = Annotated[bool, typer.Option("--none", help="Nothing lives: detach all that the source holds.")]
 
 
+@asking
 def gc(
+    daemon: Daemon,
     source: Source,
     alive: Alive = None,
     alive_file: AliveFile = None,
     none: Nothing = False,
     output: Output = Format.TABLE,
-    socket: Socket = DEFAULT_SOCKET,
-    timeout: Timeout = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Detach what a source holds for containers that live no more, and show what that was.
 
@@ -54,7 +54,7 @@ def gc(
 
     from netplumb.api.cli.call import call
 
-    _show(call(socket, timeout, lambda client: _collect(client, source, living)), output)
+    _show(call(daemon, lambda client: _collect(client, source, living)), output)
 
 
 async def _collect(client: AsyncClient, source: str, living: Sequence[tuple[str, str]]) -> Sequence[pb.Attachment]:

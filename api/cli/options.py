@@ -1,12 +1,16 @@
 """The arguments and options that commands share, each said once."""
 
-from __future__ import annotations
-
+# Annotations are read at import, by typer, so they are not postponed in this file.
+import inspect
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
+
+from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
 
 class Format(StrEnum):
@@ -21,11 +25,20 @@ _DAEMON = "Daemon"
 
 Socket: TypeAlias = Annotated[
     Path,
-    typer.Option("--socket", envvar="NETPLUMB_SOCKET", help="The daemon's unix socket.", rich_help_panel=_DAEMON),
+    typer.Option(
+        "--socket",
+        envvar="NETPLUMB_SOCKET",
+        help="The daemon's unix socket.",
+        rich_help_panel=_DAEMON,
+        readable=False,  # who may not connect is told so by `call`
+    ),
 ]
 Timeout: TypeAlias = Annotated[
     float,
-    typer.Option("--timeout", min=0.001, help="Seconds to wait, also for a daemon to start.", rich_help_panel=_DAEMON),
+    typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.", rich_help_panel=_DAEMON),
+]
+Wait: TypeAlias = Annotated[
+    bool, typer.Option("--wait", help="Wait as long for a daemon that does not run.", rich_help_panel=_DAEMON)
 ]
 Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="How to print the answer.")]
 
@@ -47,3 +60,37 @@ DetachNetns: TypeAlias = Annotated[
 def netns_path(netns: str) -> str:
     """A bare name means what it means to `ip netns`."""
     return f"{NETNS_DIR}/{netns}" if netns and "/" not in netns else netns
+
+
+class Daemon(NamedTuple):
+    """Which daemon is asked, how long for, and whether that is waited out for one that does not run."""
+
+    socket: Path
+    timeout_s: float
+    wait: bool
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command that takes a `daemon` the options that say which."""
+
+    @wraps(command)
+    def run(socket: Path, timeout: float, wait: bool, **arguments: Any) -> None:
+        command(daemon=Daemon(socket, timeout, wait), **arguments)
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    asked = inspect.signature(_asked).parameters.values()
+    return taking(run, [*(it for it in own if it.name != "daemon"), *asked])
+
+
+def _asked(socket: Socket = DEFAULT_SOCKET, timeout: Timeout = DEFAULT_TIMEOUT_S, wait: Wait = False) -> None:
+    """What every command takes that asks a daemon."""
+
+
+def taking(run: Any, parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:
+    """The function with these parameters, for typer to read; each comes in by its name."""
+    named = [it.replace(kind=inspect.Parameter.KEYWORD_ONLY) for it in parameters]
+    run.__signature__ = inspect.Signature(named)
+    run.__annotations__ = {it.name: it.annotation for it in named}
+    del run.__wrapped__  # it would be read instead
+    made: Callable[..., None] = run
+    return made

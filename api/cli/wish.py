@@ -11,20 +11,21 @@ import typer
 from netplumb.api.cli.options import (
     NETNS_DIR,
     ContainerId,
+    Daemon,
     Format,
     IfName,
     Output,
-    Socket,
-    Timeout,
     Workload,
+    asking,
     netns_path,
+    taking,
 )
-from netplumb.api.defaults import DEFAULT_IF_NAME, DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.defaults import DEFAULT_IF_NAME
 
 if TYPE_CHECKING:
     from netplumb.api.v1 import netplumb_pb2 as pb
 
-Command: TypeAlias = "Callable[[pb.AttachRequest, Format, Socket, Timeout], None]"
+Command: TypeAlias = "Callable[[pb.AttachRequest, Daemon, Format], None]"
 
 _ADDRESSES, _PORTS, _LIMITS, _ISOLATION, _CARRIED = "Addresses and routes", "Ports", "Bandwidth", "Isolation", "Carried"
 
@@ -37,22 +38,16 @@ def wishing(command: Command) -> Callable[..., None]:
     """Makes a command of the options that state a wish out of a function that takes it as a request."""
 
     @wraps(command)
-    def run(output: Format, socket: Socket, timeout: Timeout, **wish: Any) -> None:
-        command(_request(**wish), output, socket, timeout)
+    def run(daemon: Daemon, output: Format, **wish: Any) -> None:
+        command(_request(**wish), daemon, output)
 
     wished = inspect.signature(_request).parameters.values()
-    asked = inspect.signature(_asked).parameters.values()
-    signature = inspect.Signature([*wished, *asked])
-    run.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
-    run.__annotations__ = {it.name: it.annotation for it in signature.parameters.values()}
-    del run.__wrapped__  # it would be read instead
-    return run
+    answered = inspect.signature(_answered).parameters.values()
+    return asking(taking(run, [*wished, *answered]))
 
 
-def _asked(
-    output: Output = Format.TABLE, socket: Socket = DEFAULT_SOCKET, timeout: Timeout = DEFAULT_TIMEOUT_S
-) -> None:
-    """What every command takes beside the wish."""
+def _answered(output: Output = Format.TABLE) -> None:
+    """What every command takes that answers."""
 
 
 def _request(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import grpc
 
+from netplumb.api.unixsocket import who_has_access
+
 
 class ClientError(Exception):
     """A call failed.
@@ -58,11 +60,14 @@ class Unavailable(ClientError):
 
 
 class Unreachable(Unavailable):
-    """No daemon answered on the socket before the deadline."""
+    """No daemon answered on the socket before the deadline, or the caller has no access to it."""
 
     def __init__(self, socket_path: Path, cause: OSError | None) -> None:
-        why = cause.strerror if cause else "the connection broke"
-        super().__init__(grpc.StatusCode.UNAVAILABLE, f"no daemon answers on {socket_path}: {why}")
+        if isinstance(cause, PermissionError):
+            message = f"no access to {socket_path}: {cause.strerror}; {who_has_access(socket_path)}"
+        else:
+            message = f"no daemon answers on {socket_path}: {cause.strerror if cause else 'the connection broke'}"
+        super().__init__(grpc.StatusCode.UNAVAILABLE, message)
 
 
 _KINDS = {

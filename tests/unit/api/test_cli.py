@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from netplumb.api.cli import options
+from netplumb.api.cli.call import HOW_TO_START
 from netplumb.api.cli.commands import register
 from netplumb.api.cli.exits import Exit
 from netplumb.api.server.server import serve
@@ -308,12 +309,16 @@ def test_wrong_usage_exits_2(netplumb: Netplumb, arguments: list[str]) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_no_daemon_exits_3(socket_path: Path) -> None:
+@pytest.mark.parametrize("wait", [False, True])
+def test_no_daemon_exits_3(socket_path: Path, wait: bool) -> None:
+    """At once, with what starts one; who waits for one is told when that was in vain."""
     app = typer.Typer()
     register(app)
-    result = CliRunner().invoke(app, ["list", "--socket", str(socket_path), "--timeout", "0.05"])
+    patience = ["--wait", "--timeout", "0.05"] if wait else ["--timeout", "3600"]
+    result = CliRunner().invoke(app, ["list", "--socket", str(socket_path), *patience])
     assert result.exit_code == Exit.UNAVAILABLE
-    assert result.stderr == f"netplumb: no daemon answers on {socket_path}: No such file or directory\n"
+    why = f"netplumb: no daemon answers on {socket_path}: No such file or directory"
+    assert result.stderr == (f"{why}\n" if wait else f"{why}; {HOW_TO_START}\n")
 
 
 @pytest.mark.parametrize("command", ["attach", "detach", "get", "list", "watch", "check", "plan", "status"])
