@@ -32,6 +32,7 @@ CODES: Mapping[type[BaseException], grpc.StatusCode] = MappingProxyType(
         errors.NotConverged: grpc.StatusCode.DEADLINE_EXCEEDED,
         errors.StoreUnwritable: grpc.StatusCode.UNAVAILABLE,
         errors.Retryable: grpc.StatusCode.UNAVAILABLE,
+        errors.DumpInterrupted: grpc.StatusCode.UNAVAILABLE,
         errors.TooLarge: grpc.StatusCode.UNAVAILABLE,
         errors.Conflict: grpc.StatusCode.ALREADY_EXISTS,
         errors.Terminal: grpc.StatusCode.FAILED_PRECONDITION,

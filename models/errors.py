@@ -50,6 +50,12 @@ class TooLarge(Retryable):
     reason = "TooLarge"
 
 
+class DumpInterrupted(Retryable):
+    """What is to be read changes all the time, so that no read of it is of one moment."""
+
+    reason = "DumpInterrupted"
+
+
 class Terminal(StepError):
     """No repetition heals it while the wish and the node stay as they are. A waiting client is told at once."""
 

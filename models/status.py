@@ -50,7 +50,7 @@ class AttachmentStatus:
         return next((c for c in self.conditions if c.type == type_), None)
 
 
-OBSTACLES = frozenset({"AddressTaken", "Fighting", "NetnsUnreachable"})
+OBSTACLES = frozenset({"AddressTaken", "Fighting", "NetnsUnreachable", "TooLarge"})
 """Conditions of an attachment by which traffic that was wished for may not flow, though it is attached. The others tell
 of what was not wished for (a pool that is gone, a process that lost its port) or is off by a switch, and then no part
 of the wish."""

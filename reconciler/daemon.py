@@ -87,10 +87,10 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         nftables = Nftables()
         stack.callback(nftables.close)
         flows = Flows(nftables)
-        kernels = [LinuxKernel(nftables, flows.changed) for _ in range(3 + REMOVERS)]
+        kernels = [LinuxKernel(nftables, flows.changed) for _ in range(4 + REMOVERS)]
         for each in kernels:
             stack.callback(each.close)
-        kernel, worker, read, *removers = kernels
+        kernel, worker, slow_worker, read, *removers = kernels
         reader = Reader(read)
         stack.callback(reader.close)
         known = look(settings.pools)
@@ -109,7 +109,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         events = EventFile(settings.data_dir, node)
         stack.callback(events.close)
-        daemon = _Daemon(settings, store, events, nftables, flows, known, kernel, worker, removers, reader)
+        daemon = _Daemon(settings, store, events, nftables, flows, known, kernel, worker, slow_worker, removers, reader)
         await daemon.serve(stack, reload)
 
 
@@ -132,6 +132,7 @@ class _Daemon:
         known: NodeNetwork,
         kernel: LinuxKernel,
         worker: LinuxKernel,
+        slow_worker: LinuxKernel,
         removers: Sequence[LinuxKernel],
         reader: Reader,
     ) -> None:
@@ -190,6 +191,7 @@ class _Daemon:
             self._listener,
             kernel,
             worker,
+            slow_worker,
             removers,
             self._departures,
             flows,

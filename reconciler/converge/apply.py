@@ -16,7 +16,7 @@ from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule
 from netplumb.models.nft import NftChain, NftElement, NftSet
 from netplumb.models.steps import Step, Verb
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
-from netplumb.reconciler.converge.observe import Observed
+from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.kernel import decode, encode, tc
 from netplumb.reconciler.kernel.channel import Channel, Reply
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace

@@ -18,20 +18,22 @@ import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS
-from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError
+from netplumb.models.errors import Conflict, DumpInterrupted, NotANetworkNamespace, Retryable, StepError, TooLarge
 from netplumb.models.kernel import KernelObject, Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftElement
 from netplumb.models.steps import Step
 from netplumb.reconciler.converge.apply import Applied
-from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
+from netplumb.reconciler.converge.observe import NodeSnapshot
+from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.decide.chains import followed
 from netplumb.reconciler.decide.plan import Plan, place_in_plan, plan
 from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
 _ROUNDS = 4  # a first try, what it changed under itself, and a read back; a tool that undoes each step is left to later
+_STEPS_AT_ONCE = 100
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,7 @@ class Kernel(Protocol):
         hint_indexes: Sequence[int],
         snapshot: NodeSnapshot | None,
         node_ipv6: bool,
+        at_once: bool,
     ) -> Observed: ...
     def make_new(
         self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
@@ -82,7 +85,8 @@ _REASONS = {
 @dataclass(frozen=True, slots=True)
 class Work:
     """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace. What
-    `is_new` was never looked at, so that most likely there is nothing of it."""
+    `is_new` was never looked at, so that most likely there is nothing of it. Where it is to be `at_once`, what is
+    larger than workloads mostly are is neither read nor changed."""
 
     attachment: Attachment
     node: Node
@@ -90,11 +94,14 @@ class Work:
     snapshot: NodeSnapshot | None = None
     may_block: bool = True
     is_new: bool = False
+    at_once: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one pass came to. `deferred` means that nothing was changed, since it needs a thread that may block."""
+    """What one pass came to. `deferred` means that it needs a thread that may block, and `is_large` that there is more
+    to it than may be done at once; `unread` that of the workload's side nothing is known, and why. `cost_s` is what the
+    thread worked for it, the kernel's share included."""
 
     key: AttachmentKey
     generation: int
@@ -110,12 +117,16 @@ class Outcome:
     desired: list[KernelObject] = field(default_factory=list)
     deferred: bool = False
     took_s: float = 0.0
+    is_large: bool = False
+    unread: StepError | None = None
+    cost_s: float = 0.0
     record: Attachment | None = None
     """The record with what the interface was found with, where that is followed."""
 
     @property
     def attached(self) -> bool:
-        return not self.errors and not self.deferred and self.node_link is not None and self.reach is Reach.OPEN
+        whole = not self.errors and not self.deferred and self.unread is None
+        return whole and self.node_link is not None and self.reach is Reach.OPEN
 
 
 def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
@@ -133,7 +144,10 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
         if not outcome.deferred:
             _converge(work, kernel, namespace, outcome)
     except StepError as error:
-        outcome.errors.append(error)
+        if work.at_once and isinstance(error, TooLarge | DumpInterrupted):
+            outcome.deferred = outcome.is_large = True
+        else:
+            outcome.errors.append(error)
     finally:
         if namespace is not None:
             namespace.close()
@@ -142,7 +156,7 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
 
 def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
     """A pass that a mistake of ours ends fails its attachment, not the loop, and is tried again as any other."""
-    began = time.monotonic()
+    began, worked_s = time.monotonic(), time.thread_time()
     try:
         outcome = converge(work, kernel, handed)
     except Exception as error:
@@ -150,7 +164,7 @@ def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None
         log.exception("a pass ended in an unexpected error", attachment=str(key))
         failure = Retryable(f"internal error: {type(error).__name__}; see the daemon's log", reason="InternalError")
         outcome = Outcome(key, work.attachment.generation, errors=[failure])
-    outcome.took_s = time.monotonic() - began
+    outcome.took_s, outcome.cost_s = time.monotonic() - began, time.thread_time() - worked_s
     return outcome
 
 
@@ -204,7 +218,8 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         if not made.steps:
             outcome.errors.clear()
             return
-        if made.remakes_link and not work.may_block:
+        outcome.is_large = work.at_once and len(made.steps) > _STEPS_AT_ONCE
+        if outcome.is_large or (made.remakes_link and not work.may_block):
             outcome.deferred = True
             return
         applied = kernel.apply(made.steps, namespace, observed)
@@ -216,6 +231,8 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
             outcome.node_link = applied.made
             return
         snapshot = None
+        if outcome.unread is not None:
+            namespace = None  # to be read for nothing once more
 
 
 def _made_new(
@@ -248,14 +265,16 @@ def observe_and_plan(
     outcome.families = observed.families
     outcome.node_link = observed.node_link
     outcome.ifb = observed.ifb
+    outcome.unread = outcome.unread or observed.unread
     if namespace is None and observed.node_link is None:
         return observed, plan((), observed.objects) if observed.objects else None
     record = followed(work.attachment, work.node.mtu, observed.node_link, observed.workload_link)
     if record is not work.attachment:
         outcome.record = record
-    rendered = render_attachment(record, work.node, observed.families, reached=namespace is not None)
+    reached = namespace is not None and observed.unread is None
+    rendered = render_attachment(record, work.node, observed.families, reached=reached)
     outcome.desired = [*elements, *rendered]
-    if namespace is None:
+    if not reached:
         # The other end cannot be seen, which does not mean that it is lost.
         outcome.desired = [_unpaired(thing) for thing in outcome.desired]
     return observed, plan(outcome.desired, observed.objects)
@@ -276,6 +295,7 @@ def observed_for(
         elements=elements,
         hint_indexes=work.hint_indexes,
         node_ipv6=work.node.ipv6_for_new_links,
+        at_once=work.at_once,
     )
     for _ in range(_ROUNDS - 1):
         try:

@@ -16,7 +16,7 @@ from netplumb.models.network import Families, Node
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.hints import Hint
-from netplumb.reconciler.converge.observe import Observed
+from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render.hostroutes import render_host_routes
 from netplumb.reconciler.kernel.namespaces import Namespace

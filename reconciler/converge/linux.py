@@ -20,8 +20,9 @@ from netplumb.models.nft import NftElement
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied, apply
 from netplumb.reconciler.converge.lane import make_new
-from netplumb.reconciler.converge.observe import NodeSnapshot, Observed, add_rule, link_in, observe
+from netplumb.reconciler.converge.observe import NodeSnapshot, observe
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
+from netplumb.reconciler.converge.observed import Observed, add_rule
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.plan import plan
@@ -111,6 +112,7 @@ class LinuxKernel:
         hint_indexes: Sequence[int] = (),
         snapshot: NodeSnapshot | None = None,
         node_ipv6: bool = True,
+        at_once: bool = False,
     ) -> Observed:
         observed = observe(
             self._node,
@@ -119,6 +121,7 @@ class LinuxKernel:
             hint_indexes=hint_indexes,
             snapshot=snapshot,
             node_ipv6=node_ipv6,
+            at_once=at_once,
         )
         wanted = (element.key for element in elements)
         for element in self._nftables.elements_of(node_if_name(attachment.key), wanted):
@@ -252,7 +255,7 @@ class LinuxKernel:
 
     def _link(self, index: int) -> tuple[Link, bool] | None:
         (reply,) = self._node.transact([encode.get_link_by_index(index)])
-        return link_in(Scope.NODE, reply)
+        return dumps.link_in(Scope.NODE, reply)
 
     def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
         """What the node holds of the switches asked for, of loopback addresses, of our rules and our nftables table."""

@@ -16,7 +16,7 @@ from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, RT_PROTOCOL, Kern
 from netplumb.models.naming import ifb_name_beside
 from netplumb.models.network import Pool
 from netplumb.models.nft import NftElement
-from netplumb.reconciler.converge.observe import NodeSnapshot, link_in
+from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
@@ -132,7 +132,7 @@ def _inside(workload: Channel, link: Link, *, with_addresses: bool) -> Sequence[
 
 def _read_inside(workload: Channel, link: Link, *, with_addresses: bool) -> Iterator[KernelObject]:
     (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
-    if (found := link_in(Scope.WORKLOAD, reply)) is None:
+    if (found := dumps.link_in(Scope.WORKLOAD, reply)) is None:
         return
     end, _ = found
     if end.kind != "veth" or end.peer_index != link.index:

@@ -7,34 +7,22 @@ and held under the key of the link that it should be, so that a plan can name it
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from errno import ENODEV
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS
-from netplumb.models.base import IPAddress
-from netplumb.models.errors import Retryable, errno_name
-from netplumb.models.kernel import (
-    LINK_GROUP,
-    RT_PROTOCOL,
-    KernelObject,
-    Key,
-    Link,
-    LinkUp,
-    Neighbour,
-    Route,
-    Rule,
-    Scope,
-)
-from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name, routing_table
+from netplumb.models.errors import DumpInterrupted, TooLarge
+from netplumb.models.kernel import FIRST_HOP_V6, RT_PROTOCOL, Link, LinkUp, Neighbour, Route, Scope
+from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
 from netplumb.models.network import Families
+from netplumb.reconciler.converge.inside import is_pair, observe_inside
+from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel import decode, dumps, encode
 from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel, Reply
-from netplumb.reconciler.kernel.namespaces import LO_INDEX
+from netplumb.reconciler.kernel.channel import Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +40,6 @@ class NodeSnapshot:
         return (found for found in self.links_by_name.values() if is_our_link(found[0]))
 
 
-@dataclass(slots=True)
-class Observed:
-    """What was read for one attachment."""
-
-    objects: dict[Key, KernelObject] = field(default_factory=dict)
-    node_link: Link | None = None
-    workload_link: Link | None = None
-    ifb: Link | None = None
-    families: Families = field(default_factory=Families)
-
-    def add(self, thing: KernelObject) -> None:
-        self.objects[thing.key] = thing
-
-
-def add_rule(objects: dict[Key, KernelObject], rule: Rule) -> None:
-    """One that was left behind in another place is not wanted there, and so it goes."""
-    objects[rule.key if rule.key not in objects else (*rule.key, rule.preference)] = rule
-
-
 def observe(
     node: Channel,
     workload: Channel | None,
@@ -79,12 +48,14 @@ def observe(
     hint_indexes: Sequence[int] = (),
     snapshot: NodeSnapshot | None = None,
     node_ipv6: bool = True,
+    at_once: bool = False,
 ) -> Observed:
     """Reads one attachment, less its elements of the nftables table. `workload` is None while its namespace cannot be
     reached. `hint_indexes` are where its links on the node were last seen, to find a renamed one without reading them
     all.
 
-    Raises Retryable when the kernel does not answer.
+    Raises Retryable when the kernel does not answer, and where it has to be read `at_once`, also TooLarge or
+    DumpInterrupted where that takes longer.
     """
     observed = Observed()
     key = attachment.key
@@ -97,7 +68,7 @@ def observe(
         if up:
             observed.add(LinkUp(Scope.NODE, name))
         if snapshot is None:
-            _read_bound(node, observed, Scope.NODE, link.index, name)
+            _read_bound(node, observed, link.index, name, attachment)
         else:
             for route in snapshot.routes_by_index.get(link.index, ()):
                 observed.add(replace(route, link=name))
@@ -105,7 +76,12 @@ def observe(
                 observed.add(replace(neighbour, link=name))
     lo_ipv6 = True
     if workload is not None:
-        lo_ipv6 = _observe_workload(workload, observed, key.if_name, attachment.siblings)
+        try:
+            lo_ipv6 = observe_inside(workload, observed, key.if_name, attachment.siblings, at_once=at_once)
+        except (TooLarge, DumpInterrupted) as error:
+            if at_once:
+                raise
+            observed.unread = error
         if found is None and (index := _renamed_end(node, observed.workload_link, alias_of(key))):
             return observe(node, workload, attachment, hint_indexes=(*hint_indexes, index), node_ipv6=node_ipv6)
     if observed.node_link is not None:
@@ -154,7 +130,7 @@ def _node_links(
         return found, snapshot.links_by_name.get(ifb_name(key))
     requests = [encode.get_link_by_name(name), encode.get_link_by_name(ifb_name(key))]
     requests += [encode.get_link_by_index(index) for index in hint_indexes]
-    by_name, ifb, *by_index = (link_in(Scope.NODE, reply) for reply in node.transact(requests))
+    by_name, ifb, *by_index = (dumps.link_in(Scope.NODE, reply) for reply in node.transact(requests))
     renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
     return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
 
@@ -165,90 +141,25 @@ def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:
     if other is None or other.kind != "veth" or not other.peer_index:
         return 0
     (reply,) = node.transact([encode.get_link_by_index(other.peer_index)])
-    found = link_in(Scope.NODE, reply)
-    if found is None or not (_is_pair(found[0], other) and is_our_link(found[0]) and found[0].alias == alias):
+    found = dumps.link_in(Scope.NODE, reply)
+    if found is None or not (is_pair(found[0], other) and is_our_link(found[0]) and found[0].alias == alias):
         return 0
     return found[0].index
 
 
-def _observe_workload(workload: Channel, observed: Observed, if_name: str, siblings: Collection[IPAddress]) -> bool:
-    """Reads the workload's side into `observed`; returns whether its loopback has IPv6."""
-    requests = [encode.get_link_by_index(LO_INDEX), encode.get_link_by_name(if_name)]
-    node_link = observed.node_link
-    if node_link is not None and node_link.peer_index:
-        requests.append(encode.get_link_by_index(node_link.peer_index))
-    lo, named, *by_index = (link_in(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
-    lo_ipv6 = True
-    if lo is not None:
-        lo_ipv6 = not lo[0].ipv6_disabled
-        if lo[1]:
-            observed.add(LinkUp(Scope.WORKLOAD, "lo"))
-    ours = next((f for f in by_index if f is not None and node_link is not None and _is_pair(node_link, f[0])), None)
-    found = ours or named
-    if found is None:
-        return lo_ipv6
-    link, up = found
-    if ours is not None and node_link is not None:
-        link = replace(link, peer=node_link.name)
-        if up:
-            observed.add(LinkUp(Scope.WORKLOAD, if_name))
-        _read_bound(workload, observed, Scope.WORKLOAD, link.index, if_name)
-        if siblings or link.group == LINK_GROUP:
-            _read_source_routing(workload, observed, link.index, if_name, {a.packed for a in siblings})
-    observed.workload_link = link
-    observed.objects[(Link, Scope.WORKLOAD, if_name)] = link
-    return lo_ipv6
-
-
-def _read_source_routing(
-    workload: Channel, observed: Observed, index: int, if_name: str, of_siblings: Set[bytes]
-) -> None:
-    """What a workload with several interfaces has beside, or had. Rules of none of the others are this one's, so that
-    those of an interface that is gone go too."""
-    table = routing_table(if_name)
-    for family in (rt.AF_INET, rt.AF_INET6):
-        body = encode.dump_routes(family, index=index, table=table)
-        for route in dumps.routes(workload, body, Scope.WORKLOAD, {index: if_name}):
-            observed.add(route)
-    for rule in dumps.rules(workload, Scope.WORKLOAD):
-        if rule.src not in of_siblings:
-            add_rule(observed.objects, rule)
-
-
-def _is_pair(node_link: Link, other: Link) -> bool:
-    """Each end of a veth carries the index of the other. A namespace other than the recorded one may by chance hold a
-    veth with those numbers, but it is not entered: its cookie was compared before."""
-    return other.kind == "veth" and node_link.peer_index == other.index and other.peer_index == node_link.index
-
-
-def link_in(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
-    """The link that was asked for, and whether it is up; None only where the kernel says that there is none."""
-    if reply.errno == ENODEV:
-        return None
-    if reply.errno:
-        raise Retryable(f"cannot read a link: {errno_name(reply.errno)} {reply.words}".rstrip(), code=reply.errno)
-    return decode.link(scope, reply.parts[0][1])
-
-
-def _read_bound(channel: Channel, observed: Observed, scope: Scope, index: int, name: str) -> None:
-    """Addresses, routes and neighbours of one interface."""
+def _read_bound(node: Channel, observed: Observed, index: int, name: str, attachment: Attachment) -> None:
+    """Routes and neighbours of the node's end."""
     names = {index: name}
-    if scope is Scope.WORKLOAD:
-        for thing in dumps.addresses(channel, scope, names):
-            observed.add(thing)
+    addresses = {address.packed for address in attachment.addresses}
     for family in (rt.AF_INET, rt.AF_INET6):
-        body = encode.dump_routes(family, index=index)
-        for route in dumps.routes(channel, body, scope, names):
+        for route in dumps.routes(node, encode.dump_routes(family, index=index), Scope.NODE, names):
             observed.add(route)
+            addresses.add(route.dst)  # also where it had another address before
     body = encode.dump_routes(rt.AF_INET6, index=index, protocol=RT_PROTOCOL, table=rt.RT_TABLE_LOCAL)
-    for route in dumps.routes(channel, body, scope, names):
+    for route in dumps.routes(node, body, Scope.NODE, names):
         observed.add(route)
-    for proxy in (False, True):
-        if proxy and scope is Scope.WORKLOAD:
-            continue
-        body = encode.dump_neighbours(index=index, proxy=proxy)
-        for neighbour in dumps.neighbours(channel, body, scope, names):
-            observed.add(neighbour)
+    for neighbour in dumps.neighbours_at(node, addresses, Scope.NODE, names, proxied=[FIRST_HOP_V6]):
+        observed.add(neighbour)
 
 
 def snapshot(node: Channel) -> NodeSnapshot:

@@ -52,6 +52,8 @@ def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Preview:
         with suppress(StepError):  # the first error is the one to tell
             made = _planned(work, kernel, outcome, None)
     obstacles = [(error.reason, str(error)) for error in outcome.errors]
+    if outcome.unread is not None:
+        obstacles.append((outcome.unread.reason, str(outcome.unread)))
     if outcome.reach is not Reach.OPEN:
         obstacles.append((outcome.reach.reason, outcome.reach_message))
     if made is not None:

@@ -16,7 +16,7 @@ from math import inf
 from struct import pack, unpack_from
 from typing import Self
 
-from netplumb.models.errors import Retryable, TooLarge, errno_name
+from netplumb.models.errors import DumpInterrupted, Retryable, TooLarge, errno_name
 from netplumb.reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
 
 NETLINK_NETFILTER = 12
@@ -69,6 +69,9 @@ UNBOUND = Bound()
 OF_A_WORKLOAD = Bound(most_bytes=1 << 17, tries=2)
 """For what a workload can make large, and can change all the time. All that is ever asked for of an interface, 256
 routes and 16 addresses, is a third of it."""
+
+AT_ONCE = Bound(most_bytes=1 << 15, tries=1)
+"""For the same where others wait for it: some four hundred routes, in a few milliseconds."""
 
 
 @dataclass(slots=True)
@@ -150,8 +153,8 @@ class Channel:
     def dump(self, type_: int, body: bytes, bound: Bound = UNBOUND) -> list[tuple[int, Buffer]]:
         """All messages of one dump, consistent: one that the kernel marks as interrupted is repeated.
 
-        Raises Retryable when it never comes out consistent, is refused or is lost, and TooLarge when it is past the
-        bound; the channel is then good for no other dump.
+        Raises DumpInterrupted when it never comes out consistent, another Retryable when it is refused or lost, and
+        TooLarge when it is past the bound; the channel is then good for no other dump.
         """
         found, whole = self.dump_at_most(type_, body, bound)
         if not whole:
@@ -168,7 +171,7 @@ class Channel:
                 continue
             if not (whole and interrupted):
                 return found, whole
-        raise Retryable(f"the kernel's dump was interrupted {bound.tries} times in a row", reason="DumpInterrupted")
+        raise DumpInterrupted(f"the kernel's dump was interrupted, as often as it was tried ({bound.tries})")
 
     def _dump(self, request: Request, bound: Bound) -> tuple[list[tuple[int, Buffer]], bool, bool]:
         """What was found, whether it was interrupted, and whether that is all."""

@@ -1,30 +1,40 @@
 """What the kernel holds of a kind of object, decoded, less what the decoder does not take for its kind.
 
-`names` are of the links that are asked about, by index. What is in a workload's namespace is read within bounds. Raises
-Retryable where no consistent dump can be had, TooLarge where it is past them.
+`names` are of the links that are asked about, by index. What is in a workload's namespace is read within a bound.
+Raises Retryable where no consistent dump can be had, TooLarge where it is past the bound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from errno import ENOENT
+from errno import ENODEV, ENOENT
 from typing import TypeVar
 
-from netplumb.models.errors import Retryable, errno_name
-from netplumb.models.kernel import Address, Neighbour, Route, Rule, Scope
+from netplumb.models.errors import Retryable, TooLarge, errno_name
+from netplumb.models.kernel import Address, Link, Neighbour, Route, Rule, Scope
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel import decode, encode
 from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import OF_A_WORKLOAD, UNBOUND, Channel
+from netplumb.reconciler.kernel.channel import OF_A_WORKLOAD, UNBOUND, Bound, Channel, Reply
 from netplumb.reconciler.kernel.wire import Buffer
 
 _T = TypeVar("_T", Address, Route, Neighbour)
 
 
-def addresses(channel: Channel, scope: Scope, names: Mapping[int, str]) -> list[Address]:
+def link_in(scope: Scope, reply: Reply) -> tuple[Link, bool] | None:
+    """The link that was asked for, and whether it is up; None only where the kernel says that there is none."""
+    if reply.errno == ENODEV:
+        return None
+    if reply.errno:
+        raise Retryable(f"cannot read a link: {errno_name(reply.errno)} {reply.words}".rstrip(), code=reply.errno)
+    return decode.link(scope, reply.parts[0][1])
+
+
+def addresses(channel: Channel, scope: Scope, names: Mapping[int, str], bound: Bound | None = None) -> list[Address]:
     """Those of the one named interface."""
     (index,) = names
-    return _read(channel, rt.RTM_GETADDR, encode.dump_addresses(index), decode.address, scope, names)
+    found = _dump(channel, rt.RTM_GETADDR, encode.dump_addresses(index), scope, bound, "addresses")
+    return _decoded(found, decode.address, scope, names)
 
 
 def node_addresses() -> frozenset[bytes]:
@@ -33,14 +43,17 @@ def node_addresses() -> frozenset[bytes]:
         return frozenset(decode.address_ip(body) for _, body in channel.dump(rt.RTM_GETADDR, encode.dump_addresses(0)))
 
 
-def routes(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Route]:
+def routes(
+    channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str], bound: Bound | None = None
+) -> list[Route]:
     """`body` is of `encode.dump_routes`."""
-    return _read(channel, rt.RTM_GETROUTE, body, decode.route, scope, names)
+    found = _dump(channel, rt.RTM_GETROUTE, body, scope, bound, "routes")
+    return _decoded(found, decode.route, scope, names)
 
 
-def rules(channel: Channel, scope: Scope) -> list[Rule]:
+def rules(channel: Channel, scope: Scope, bound: Bound | None = None) -> list[Rule]:
     """Ours, of both families, in their order."""
-    found = channel.dump(rt.RTM_GETRULE, encode.dump_rules())
+    found = _dump(channel, rt.RTM_GETRULE, encode.dump_rules(), scope, bound, "rules")
     return [rule for _, message in found if (rule := decode.rule(scope, message)) is not None]
 
 
@@ -52,17 +65,24 @@ def foreign_rules(channel: Channel) -> list[ForeignRule]:
 
 def neighbours(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Neighbour]:
     """`body` is of `encode.dump_neighbours`."""
-    return _read(channel, rt.RTM_GETNEIGH, body, decode.neighbour, scope, names)
+    return _decoded(_dump(channel, rt.RTM_GETNEIGH, body, scope, None, "neighbours"), decode.neighbour, scope, names)
 
 
 def neighbours_at(
-    channel: Channel, addresses: Iterable[bytes], scope: Scope, names: Mapping[int, str], *, proxy: bool = False
+    channel: Channel,
+    addresses: Iterable[bytes],
+    scope: Scope,
+    names: Mapping[int, str],
+    *,
+    proxied: Iterable[bytes] = (),
 ) -> list[Neighbour]:
-    """Those at these addresses on the one named interface. Each is asked for by itself, since a dump walks the table of
-    the whole kernel, whichever namespace asks."""
+    """Those at these addresses on the one named interface, and those that are answered for there. Each is asked for by
+    itself, since a dump walks the table of the whole kernel, whichever namespace asks."""
     (index,) = names
+    requests = [encode.get_neighbour(index, ip) for ip in addresses]
+    requests += [encode.get_neighbour(index, ip, proxy=True) for ip in proxied]
     found = []
-    for reply in channel.transact([encode.get_neighbour(index, ip, proxy=proxy) for ip in addresses]):
+    for reply in channel.transact(requests):
         if reply.errno not in (0, ENOENT):
             words = f"cannot read a neighbour of {names[index]}: {errno_name(reply.errno)} {reply.words}".rstrip()
             raise Retryable(words, code=reply.errno)
@@ -70,13 +90,21 @@ def neighbours_at(
     return found
 
 
-def _read(
-    channel: Channel,
-    type_: int,
-    body: bytes,
+def _dump(
+    channel: Channel, type_: int, body: bytes, scope: Scope, bound: Bound | None, what: str
+) -> list[tuple[int, Buffer]]:
+    if bound is None:
+        bound = OF_A_WORKLOAD if scope is Scope.WORKLOAD else UNBOUND
+    try:
+        return channel.dump(type_, body, bound)
+    except TooLarge:
+        raise TooLarge(f"there are more {what} than the {bound.most_bytes} bytes of them that are read") from None
+
+
+def _decoded(
+    found: Iterable[tuple[int, Buffer]],
     decoded: Callable[[Scope, Buffer, Mapping[int, str]], _T | None],
     scope: Scope,
     names: Mapping[int, str],
 ) -> list[_T]:
-    bound = OF_A_WORKLOAD if scope is Scope.WORKLOAD else UNBOUND
-    return [thing for _, it in channel.dump(type_, body, bound) if (thing := decoded(scope, it, names)) is not None]
+    return [thing for _, message in found if (thing := decoded(scope, message, names)) is not None]

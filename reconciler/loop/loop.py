@@ -3,7 +3,8 @@
 Level-triggered: sources, events and timers only mark keys, and what to do follows from desired and observed state
 alone. Keys are taken in slices of a few milliseconds, RPCs first. A pass for an RPC, an event or a wish runs on the
 event loop's thread, since a hop to another costs a tenth of an attach; a resync, and whatever blocks, runs beside it
-(`threadpasses`); removals run in a thread of theirs. A failed step fails its attachment, never the slice.
+(`threadpasses`), and what takes long of itself beside both (`dearpasses`); removals run in a thread of theirs. A failed
+step fails its attachment, never the slice.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import structlog
 
@@ -29,6 +30,7 @@ from netplumb.reconciler.history.outcomes import Repair, fight_events, lasted, r
 from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.namespaces import Namespace
+from netplumb.reconciler.loop.dearpasses import DearPasses
 from netplumb.reconciler.loop.flows import Deciding, Flows
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.removals import Removals
@@ -44,8 +46,8 @@ log = structlog.get_logger(__name__)
 
 
 class Loop:
-    """Owns the passes. `kernel` serves the event loop's thread, `worker` and each of the `removers` one of its own;
-    `look_around` is called when the node's network may have changed."""
+    """Owns the passes. `kernel` serves the event loop's thread; `worker`, `slow_worker` and each of the `removers` have
+    one of their own. `look_around` is called when the node's network may have changed."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Loop:
         listener: Listener,
         kernel: LinuxKernel,
         worker: LinuxKernel,
+        slow_worker: LinuxKernel,
         removers: Sequence[LinuxKernel],
         departures: Departures,
         flows: Flows,
@@ -81,6 +84,7 @@ class Loop:
         )
         self._removals = Removals(removers, departures, self._removed)
         self._beside = ThreadPasses(self, self.queue, desired, results, nodewide, self._removals, worker)
+        self._dear = DearPasses(self, slow_worker)
         self._wake = asyncio.Event()
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._node_marked = True
@@ -92,7 +96,7 @@ class Loop:
     # What wakes it.
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
-        """Marks a key for a pass. What is fought over waits, but never where a wish for it changed."""
+        """Marks a key for a pass. What is fought over or takes long waits, but never where a wish for it changed."""
         if urgency in (Urgency.EVENT, Urgency.RESYNC) and self._results.is_held(key):
             return
         self.queue.mark(key, urgency)
@@ -167,6 +171,7 @@ class Loop:
                 tasks.create_task(self._resync_periodically())
                 tasks.create_task(self._beside.run())
                 tasks.create_task(self._flows.run(self._deciding))
+                tasks.create_task(self._dear.run())
                 while True:
                     await self._wake.wait()
                     self._wake.clear()
@@ -186,7 +191,7 @@ class Loop:
             self._node_marked = False
             self._converge_node()
         ends = time.monotonic() + SLICE_S
-        while (key := self.queue.take(HERE, self._beside.busy)) is not None:
+        while (key := self.queue.take(HERE, self.busy)) is not None:
             self._pass(key)
             if time.monotonic() > ends:
                 self._wake.set()
@@ -241,11 +246,15 @@ class Loop:
         if len(self._nodewide.node.node_addresses) > len(self._desired.allocator.pools):
             self.mark_node()
 
+    @property
+    def busy(self) -> Set[AttachmentKey]:
+        return self._beside.busy | self._dear.busy
+
     def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work:
         hint = self._results.hints.get(attachment.key)
         indexes = hint.node_indexes if hint is not None else ()
         is_new = snapshot is None and self._results.is_new(attachment.key)
-        return Work(attachment, self._nodewide.node, indexes, snapshot, may_block, is_new)
+        return Work(attachment, self._nodewide.node, indexes, snapshot, may_block, is_new=is_new, at_once=not may_block)
 
     def _pass(self, key: AttachmentKey) -> None:
         """One pass on this thread."""
@@ -257,13 +266,15 @@ class Loop:
             return
         outcome = converge_guarded(self.work(attachment, may_block=False), self._kernel, handed)
         if outcome.deferred:
-            self._beside.defer(key, self._results.urgency(key))
+            self._results.charge(outcome)
+            (self._dear.mark if outcome.is_large else self._beside.defer)(key, self._results.urgency(key))
         else:
             self._listening.just_applied.add(key)
             self._results.finish(outcome)
 
-    def prepared(self, key: AttachmentKey) -> Attachment | None:
-        """The attachment to converge; None when there is nothing to converge, or it is on another way."""
+    def prepared(self, key: AttachmentKey, *, dear: bool = False) -> Attachment | None:
+        """The attachment to converge; None when there is nothing to converge, or it is on another way. One whose passes
+        are dear is on another way, unless it is asked for where those are made."""
         attachment = self._desired.attachments.get(key)
         if attachment is None:
             return None
@@ -280,12 +291,18 @@ class Loop:
             error = Retryable(f"the node is not ready: {self._nodewide.cause}", reason="NodeNotReady")
             self._results.finish(Outcome(key, attachment.generation, errors=[error]))
             return None
+        if self._results.is_dear(key) and not dear:
+            self._dear.mark(key, self._results.urgency(key))
+            return None
         return attachment
 
     def finished(self, outcomes: Iterable[Outcome]) -> None:
         """Passes beside the event loop have ended."""
         for outcome in outcomes:
+            self._beside.passed(outcome.key)
             self._results.finish(outcome)
+        self._beside.freed()
+        self._dear.freed()
         self._let_former_pools_go()
         self.last_slice_at = time.time()
         self._wake.set()  # who was marked while busy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -42,8 +42,13 @@ _Result = TypeVar("_Result")
 class Passes(Protocol):
     """What the loop decides for passes, whichever thread they run on."""
 
-    def prepared(self, key: AttachmentKey) -> Attachment | None:
-        """The attachment to converge; None when there is nothing to converge, or it is on another way."""
+    @property
+    def busy(self) -> Set[AttachmentKey]:
+        """Whose passes are under way in any thread."""
+
+    def prepared(self, key: AttachmentKey, *, dear: bool = False) -> Attachment | None:
+        """The attachment to converge; None when there is nothing to converge, or it is on another way. One whose passes
+        are dear is on another way, unless it is asked for where those are made."""
 
     def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work: ...
 
@@ -112,6 +117,10 @@ class ThreadPasses:
             self._resync_began_at = time.monotonic()
         self._wake.set()
 
+    def freed(self) -> None:
+        """Another thread is done with what it was busy with."""
+        self._wake.set()
+
     def restore_routes(self) -> None:
         """An address of the node was away, and with it every route that preferred it, of which no event told."""
         self._routes_due = True
@@ -146,8 +155,8 @@ class ThreadPasses:
     async def _take(self) -> list[AttachmentKey]:
         if self._routes_due:
             await self._restore_routes()
-        deferred = iter(lambda: self._deferred.take(tuple(Urgency), ()), None)
-        marked = iter(lambda: self._queue.take((Urgency.RESYNC,), ()), None)
+        deferred = iter(lambda: self._deferred.take(tuple(Urgency), self._passes.busy), None)
+        marked = iter(lambda: self._queue.take((Urgency.RESYNC,), self._passes.busy), None)
         return list(islice(chain(deferred, marked), SLICE_KEYS))
 
     async def _pass_over(self, keys: Iterable[AttachmentKey]) -> None:

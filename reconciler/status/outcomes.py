@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from netplumb.models.attachment import Attachment
-from netplumb.models.errors import StepError, Terminal
+from netplumb.models.errors import DumpInterrupted, StepError, Terminal
 from netplumb.models.fields import MTU_MIN
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.attachment import Outcome, Reach
 from netplumb.reconciler.decide import listeners
 from netplumb.reconciler.decide.rebuild import NOT_KNOWN
 from netplumb.reconciler.pacing.fights import Fight
+
+THROTTLED_S = 1.0  # shorter waits are not worth telling
+_ONLY_THE_NODE = "only the node's side of it is kept in repair"
 
 
 def phase_of(attachment: Attachment, outcome: Outcome) -> Phase:
@@ -34,8 +37,9 @@ def status_of(
     ports_in_use: Sequence[str] = (),
     taken: tuple[str, ...] = (),
     fight: Fight | None = None,
+    held_s: float = 0.0,
 ) -> AttachmentStatus:
-    """The status after a pass; `repaired` objects were mended by it."""
+    """The status after a pass; `repaired` objects were mended by it, and the next repair has to wait for `held_s`."""
     phase = phase_of(attachment, outcome)
     conditions = [_ready(phase, outcome)]
     if not outcome.families.v6 and any(a.version == 6 for a in attachment.addresses):
@@ -44,8 +48,12 @@ def status_of(
         reason = "SwitchedOffInWorkload" if _is_off_inside(attachment, outcome) else "SwitchedOff"
         conditions.append(Condition("IPv6Disabled", status=True, reason=reason, message=message))
     if outcome.reach is not Reach.OPEN and outcome.node_link is not None:
-        message = f"{outcome.reach_message}; the interface lives, and only the node's side of it is kept in repair"
+        message = f"{outcome.reach_message}; the interface lives, and {_ONLY_THE_NODE}"
         conditions.append(Condition("NetnsUnreachable", status=True, reason=outcome.reach.reason, message=message))
+    if outcome.unread is not None and outcome.node_link is not None:
+        message = f"of what the workload's namespace holds, {outcome.unread}; {_ONLY_THE_NODE}"
+        reason = "KeepsChanging" if isinstance(outcome.unread, DumpInterrupted) else "MoreThanIsRead"
+        conditions.append(Condition("TooLarge", status=True, reason=reason, message=message))
     if pool_removed:
         message = f"no pool holds {', '.join(pool_removed)} any more; kept until Detach"
         conditions.append(Condition("PoolRemoved", status=True, reason="PoolRemoved", message=message))
@@ -59,7 +67,10 @@ def status_of(
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))
     if fight is not None:
         conditions.append(Condition("Fighting", status=True, reason="KeepsChanging", message=str(fight)))
-    done = phase is Phase.ATTACHED
+    if held_s >= THROTTLED_S:
+        message = f"so much is in its namespace, or changes so often, that the next repair waits {held_s:.0f} s"
+        conditions.append(Condition("Throttled", status=True, reason="TakesLong", message=message))
+    done = phase is Phase.ATTACHED and outcome.unread is None
     return AttachmentStatus(
         phase=phase,
         observed_generation=attachment.generation if done else before.observed_generation,

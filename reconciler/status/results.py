@@ -25,6 +25,7 @@ from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import Tell, untold
 from netplumb.reconciler.history.outcomes import Lasted, Repair, detached, events_of, lasted
 from netplumb.reconciler.pacing.backoff import backoff_s
+from netplumb.reconciler.pacing.budgets import Budgets
 from netplumb.reconciler.pacing.fights import Fights, subject_of
 from netplumb.reconciler.pacing.queue import Urgency
 from netplumb.reconciler.pacing.waiters import Waiters, superseded
@@ -34,6 +35,7 @@ from netplumb.reconciler.status.tally import Tally
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 30.0
+UNREAD_S = 5.0
 PENDING_LEAST_S = 2.0
 PENDING_EACH_S = 0.005
 
@@ -71,6 +73,7 @@ class Results:
         self._fights: Fights[AttachmentKey] = Fights()
         self._noticed_at: dict[AttachmentKey, float] = {}
         self._right_at: dict[AttachmentKey, float] = {}
+        self._budgets: Budgets[AttachmentKey] = Budgets()
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
 
     def elements(self) -> Iterator[NftElement]:
@@ -132,6 +135,8 @@ class Results:
     def finish(self, outcome: Outcome) -> None:
         key = outcome.key
         attachment = self._desired.attachments.get(key)
+        if attachment is not None:
+            self.charge(outcome)
         if attachment is None or attachment.removing or attachment.generation != outcome.generation:
             self._mark(key, self.urgency(key))  # the wish changed under the pass
             return
@@ -171,6 +176,7 @@ class Results:
             ports_in_use=self._ports_in_use(attachment.spec) if attachment.spec.port_mappings else (),
             taken=self._desired.taken(attachment),
             fight=self._fights.fight(key, now),
+            held_s=self._budgets.held_s(key, now),
         )
         stopped = key in self._desired.inherited and not before.observed_generation
         self.tell(*events_of(attachment, before, status, Repair(outcome.applied, damaged, elsewhere, stopped)))
@@ -216,6 +222,8 @@ class Results:
     def _answer(self, outcome: Outcome, status: AttachmentStatus) -> None:
         if outcome.attached:
             self._waiters.reached(outcome.key, outcome.generation)
+        elif outcome.unread is not None:
+            self._waiters.failed(outcome.key, outcome.generation, outcome.unread)
         elif status.phase is Phase.FAILED:
             self._waiters.failed(outcome.key, outcome.generation, worst_of(outcome.errors))
         elif status.phase is Phase.LOST:
@@ -229,7 +237,9 @@ class Results:
             self._gone_since.pop(key, None)
         if status.phase is Phase.ATTACHED:
             self._cancel_retry(key)
-            if status.condition("Fighting") is not None:
+            if outcome.unread is not None:
+                self._retry(key, UNREAD_S)
+            elif status.condition("Fighting") is not None:
                 self._retry(key, self._fights.quiet_in_s(key, time.monotonic()))  # to say that it is over
             return
         if outcome.errors:
@@ -254,11 +264,23 @@ class Results:
             log.warning("it stays attached for now", attachment=str(key), cause=str(error))
             self._retry(key, BACKOFF_MOST_S)
 
+    def charge(self, outcome: Outcome) -> None:
+        """What a pass took is the attachment's to pay."""
+        self._budgets.charge(outcome.key, outcome.cost_s, time.monotonic())
+
+    def is_dear(self, key: AttachmentKey) -> bool:
+        """Whether a pass over it takes too long to be made where others wait."""
+        return self._budgets.is_dear(key)
+
     def is_held(self, key: AttachmentKey) -> bool:
-        """Whether a repair has to wait, since somebody undoes each at once. It is marked again when it need not."""
-        if left_s := self._fights.held_s(key, time.monotonic()):
+        """Whether a repair has to wait, since somebody undoes each at once, or since those before took long. It is
+        marked again when it need not."""
+        if left_s := self._held_s(key, time.monotonic()):
             self._retry(key, left_s)
         return bool(left_s)
+
+    def _held_s(self, key: AttachmentKey, now: float) -> float:
+        return max(self._fights.held_s(key, now), self._budgets.held_s(key, now))
 
     def _retry(self, key: AttachmentKey, after_s: float) -> None:
         self._cancel_retry(key)
@@ -301,6 +323,7 @@ class Results:
             return
         self.hints.forget(key)
         self._fights.forget(key)
+        self._budgets.forget(key)
         self._published.pop(key, None)
         self._gone_since.pop(key, None)
         self._unreached.discard(key)

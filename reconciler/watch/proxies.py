@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Set
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,7 @@ from netplumb.reconciler.kernel.listener import NODE_NSID
 
 PAUSE_LEAST_S = 0.05
 PAUSES_A_LOOK = 200  # how much longer than a look the pause after it is
+AT_ONCE_MOST_S = 0.002  # after one that took longer, the next is taken in a thread
 
 log = structlog.get_logger(__name__)
 
@@ -30,19 +32,24 @@ class Looker(Protocol):
 
 async def watch_proxies(looker: Looker, hints: Hints, mark: Callable[[AttachmentKey], None]) -> None:
     """Looks without end. `mark` is called with each attachment whose proxy neighbour is not there."""
+    took_s = 0.0
     while True:
-        took_s = _look(looker, hints, mark) if hints.proxied else 0.0
+        if wanted := frozenset(hints.proxied):
+            look = partial(_look, looker, wanted)
+            # The kernel walks what workloads have of such neighbours too, however many those are.
+            missing, took_s = await asyncio.to_thread(look) if took_s > AT_ONCE_MOST_S else look()
+            for index in missing:
+                if (key := hints.at((NODE_NSID, index))) is not None:
+                    mark(key)
         await asyncio.sleep(max(PAUSE_LEAST_S, took_s * PAUSES_A_LOOK))
 
 
-def _look(looker: Looker, hints: Hints, mark: Callable[[AttachmentKey], None]) -> float:
+def _look(looker: Looker, wanted: Set[int]) -> tuple[Set[int], float]:
+    """Which of these are missing, and how long the thread worked for that."""
     started = time.thread_time()
     try:
-        missing = hints.proxied - looker.indexes()
+        missing = wanted - looker.indexes()
     except Retryable as error:
         log.debug("no look at the proxy neighbours", cause=str(error))
         missing = set()
-    for index in missing:
-        if (key := hints.at((NODE_NSID, index))) is not None:
-            mark(key)
-    return time.thread_time() - started
+    return missing, time.thread_time() - started

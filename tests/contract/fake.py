@@ -21,7 +21,8 @@ from netplumb.models.nft import NftElement
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied, step_error
 from netplumb.reconciler.converge.linux import Doomed
-from netplumb.reconciler.converge.observe import NodeSnapshot, Observed
+from netplumb.reconciler.converge.observe import NodeSnapshot
+from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
@@ -212,6 +213,7 @@ class FakeKernel:
         hint_indexes: Sequence[int] = (),
         snapshot: NodeSnapshot | None = None,  # noqa: ARG002 - each read is anew here
         node_ipv6: bool = True,
+        at_once: bool = False,  # noqa: ARG002 - a dict is read at once
     ) -> Observed:
         self._meet_read_fault()
         observed = Observed()

@@ -214,7 +214,7 @@ def seen(world: World, attachment: Attachment) -> set[KernelObject]:
     namespace = world.kernel.open(attachment.spec.netns.where)
     try:
         observed = world.kernel.observe(
-            attachment, namespace, elements=(), hint_indexes=(), snapshot=None, node_ipv6=NODE.ipv6
+            attachment, namespace, elements=(), hint_indexes=(), snapshot=None, node_ipv6=NODE.ipv6, at_once=True
         )
     finally:
         namespace.close()

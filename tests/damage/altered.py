@@ -2,8 +2,8 @@
 
     python -m tests.damage.altered deaf daemon …
 
-`relentless` never waits with a repair, whoever undoes it. `deaf` hears of nothing that happens to the kernel either, so
-that what is repaired is repaired by a resync, however much was damaged before.
+`relentless` never waits with a repair, whoever undoes it and whatever that takes. `deaf` hears of nothing that happens
+to the kernel either, so that what is repaired is repaired by a resync, however much was damaged before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from unittest import mock
 
 from netplumb.reconciler import daemon, main
 from netplumb.reconciler.kernel.listener import Event, Listener
-from netplumb.reconciler.pacing import fights
+from netplumb.reconciler.pacing import budgets, fights
 from netplumb.reconciler.watch.nodenetwork import NetworkWatch
 
 PROGRAMS = {name: (sys.executable, "-m", "tests.damage.altered", name) for name in ("deaf", "relentless")}
@@ -44,6 +44,7 @@ def _deaf() -> None:
 
 def _relentless() -> None:
     mock.patch.object(fights, "PAUSE_FIRST_S", 0.0).start()
+    mock.patch.object(budgets, "SHARE", 1e6).start()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,18 @@ condition `Fighting`, of the attachment or of the node, with the object that was
 - other attachments, and the other parts of the node, are repaired at once;
 - what a client asks for is done at once, also where there is a fight;
 - once nothing needs repair for a second all is forgotten, and the condition goes.
+
+## A workload that holds much
+
+What is in a workload's namespace is the workload's to fill and to change. netplumb reads of it what bears its own mark,
+and the addresses of the one interface, at most 128 KiB of each kind: a thousand routes and more than any wish can have.
+
+- Where there is more, or where it changes so fast that no read of it is of one moment, the attachment has the condition
+  `TooLarge`. It stays `Attached`, but its generation is not observed, Check says that it is not in sync, and Attach
+  answers UNAVAILABLE. The node's side of it is kept right; the workload's side is, once there is less.
+- What the passes over an attachment take is counted. Who took more than a small share of one processor waits with the
+  next repair, for up to a minute: the condition `Throttled`. What a client asks for is done at once all the same.
+- Nobody else waits: what may take long is read in a thread of its own.
 """
 
 _FLOWS = """\

@@ -9,7 +9,17 @@ from ipaddress import ip_address
 from itertools import count
 from threading import Event, Thread
 
-from netplumb.models.kernel import ADDRESS_PROTOCOL, FIRST_HOP_V4, FIRST_HOP_V6, Address, Neighbour, Route, Scope
+from netplumb.models.kernel import (
+    ADDRESS_PROTOCOL,
+    FIRST_HOP_V4,
+    FIRST_HOP_V6,
+    RT_PROTOCOL,
+    RT_SCOPE_LINK,
+    Address,
+    Neighbour,
+    Route,
+    Scope,
+)
 from netplumb.reconciler.kernel import encode
 from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.wire import Request
@@ -19,10 +29,10 @@ IF_NAME = "eth0"
 _A_SEND = 60
 
 
-def channel_in(tenant: Host) -> tuple[Channel, int]:
+def channel_in(tenant: Host, if_name: str = IF_NAME) -> tuple[Channel, int]:
     """A channel in the tenant's namespace, and the index of its interface."""
     with tenant.enter():
-        return Channel(), socket.if_nametoindex(IF_NAME)
+        return Channel(), socket.if_nametoindex(if_name)
 
 
 def claim(tenant: Host, addresses: Iterable[str], protocol: int = ADDRESS_PROTOCOL) -> None:
@@ -47,16 +57,40 @@ def claim(tenant: Host, addresses: Iterable[str], protocol: int = ADDRESS_PROTOC
             )
 
 
-def fill_with_routes(tenant: Host, count: int) -> None:
-    """So many routes of the tenant's over its interface, with our mark."""
+def fill_with_routes(tenant: Host, count: int, if_name: str = IF_NAME, protocol: int = RT_PROTOCOL) -> None:
+    """So many routes of the tenant's over an interface, with our mark."""
+    channel, index = channel_in(tenant, if_name)
+    with channel:
+        _send(channel, (request for number in range(count) for request in _route(number, index, protocol)))
+
+
+def _route(number: int, index: int, protocol: int = RT_PROTOCOL) -> list[Request]:
+    dst = (0x14000000 + number).to_bytes(4, "big")
+    route = Route(Scope.WORKLOAD, dst, 32, IF_NAME, rt_scope=RT_SCOPE_LINK, protocol=protocol)
+    return encode.add_route(route, index)
+
+
+def fill_with_addresses(tenant: Host, count: int) -> None:
+    """So many addresses on its interface, without any mark."""
     channel, index = channel_in(tenant)
     with channel:
-        _send(channel, (request for number in range(count) for request in _route(number, index)))
+        _send(channel, (request for number in range(count) for request in _address(number, index)))
 
 
-def _route(number: int, index: int) -> list[Request]:
-    dst = (0x14000000 + number).to_bytes(4, "big")
-    return encode.add_route(Route(Scope.WORKLOAD, dst, 32, IF_NAME, FIRST_HOP_V4), index)
+def _address(number: int, index: int) -> list[Request]:
+    ip = (0x1E000000 + number).to_bytes(4, "big")
+    return encode.add_address(Address(Scope.WORKLOAD, IF_NAME, ip, 32, protocol=0), index)
+
+
+def fill_with_neighbours(tenant: Host, count: int, if_name: str = IF_NAME) -> None:
+    """So many permanent neighbours of the tenant's on an interface."""
+    channel, index = channel_in(tenant, if_name)
+    neighbours = (
+        Neighbour(Scope.WORKLOAD, if_name, (0x1E000000 + number).to_bytes(4, "big"), bytes(6))
+        for number in range(count)
+    )
+    with channel:
+        _send(channel, (request for neighbour in neighbours for request in encode.add_neighbour(neighbour, index)))
 
 
 def _send(channel: Channel, requests: Iterator[Request]) -> None:
@@ -102,9 +136,10 @@ def churning(tenant: Host) -> Iterator[None]:
 
 
 @contextmanager
-def renewing(tenant: Host, every_s: float = 0.01) -> Iterator[None]:
-    """Ever-new routes with our mark, one after the other, so that there is always one to be taken away."""
+def renewing(tenant: Host, every_s: float = 0.01, protocol: int = RT_PROTOCOL) -> Iterator[None]:
+    """Ever-new routes, one after the other. With our mark, there is always one to be taken away; without, there is
+    always something new to be looked at."""
     channel, index = channel_in(tenant)
     numbers = count()
-    with channel, repeating(lambda: channel.transact(_route(next(numbers), index)), every_s):
+    with channel, repeating(lambda: channel.transact(_route(next(numbers), index, protocol)), every_s):
         yield

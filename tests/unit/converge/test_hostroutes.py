@@ -15,7 +15,7 @@ from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.hints import Hint
 from netplumb.reconciler.converge.hostroutes import Placed, Restored, restore_host_routes
-from netplumb.reconciler.converge.observe import Observed
+from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.decide.render import render_attachment
 from netplumb.reconciler.kernel.namespaces import Namespace
 

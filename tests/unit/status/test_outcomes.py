@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
-from netplumb.models.errors import Conflict, Retryable, StepError, Terminal
+from netplumb.models.errors import Conflict, DumpInterrupted, Retryable, StepError, Terminal, TooLarge
 from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Families
@@ -49,9 +49,15 @@ def status(
     before: AttachmentStatus | None = None,
     repaired: int = 0,
     pool_removed: tuple[str, ...] = (),
+    held_s: float = 0.0,
 ) -> AttachmentStatus:
     return status_of(
-        attachment(source), what, before or AttachmentStatus(), repaired=repaired, pool_removed=pool_removed
+        attachment(source),
+        what,
+        before or AttachmentStatus(),
+        repaired=repaired,
+        pool_removed=pool_removed,
+        held_s=held_s,
     )
 
 
@@ -149,3 +155,24 @@ def test_a_lost_interface_tells_why() -> None:
 def test_a_removed_pool_is_told_with_its_addresses() -> None:
     """Addresses of no pool are kept until Detach, and named."""
     assert "10.1.0.2" in condition(status(outcome(), pool_removed=("10.1.0.2",)), "PoolRemoved").message
+
+
+@pytest.mark.parametrize(
+    ("unread", "reason"),
+    [(TooLarge("there are more routes"), "MoreThanIsRead"), (DumpInterrupted("it changed"), "KeepsChanging")],
+)
+def test_what_is_not_read_is_told_and_not_complete(unread: StepError, reason: str) -> None:
+    """It is attached, since its link is there, but what was wished for is not known to be there."""
+    what = outcome()
+    what.unread = unread
+    told = status(what, before=AttachmentStatus(Phase.ATTACHED, observed_generation=2))
+    assert not what.attached
+    assert (told.phase, told.observed_generation) == (Phase.ATTACHED, 2)
+    assert condition(told, "TooLarge").reason == reason
+    assert str(unread) in condition(told, "TooLarge").message
+
+
+def test_a_wait_that_its_cost_brings_is_told() -> None:
+    """But not one that nobody would notice."""
+    assert "12 s" in condition(status(outcome(), held_s=12.0), "Throttled").message
+    assert status(outcome(), held_s=0.5).condition("Throttled") is None

@@ -1,0 +1,125 @@
+"""What the kernel holds in a workload's namespace, which the workload can make as large as it likes, and change all the
+time. So it is read by what is ours and within a bound, and given up where that is not enough.
+
+There are two ways. In a thread of its own the kernel looks for what is ours among all there is: however much that is,
+what comes out is little, but the kernel may walk a million routes for it in one call. At once, where others wait, the
+kernel is asked for all there is, and stops where the bound is: most workloads have hardly more than what is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Set
+from dataclasses import dataclass, replace
+
+from netplumb.models.base import IPAddress
+from netplumb.models.kernel import (
+    FIRST_HOP_V4,
+    FIRST_HOP_V6,
+    LINK_GROUP,
+    RT_PROTOCOL,
+    KernelObject,
+    Key,
+    Link,
+    LinkUp,
+    Route,
+    Rule,
+    Scope,
+)
+from netplumb.models.naming import routing_table
+from netplumb.reconciler.converge.observed import Observed, add_rule
+from netplumb.reconciler.kernel import dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
+
+_FAMILIES = (rt.AF_INET, rt.AF_INET6)
+
+
+def observe_inside(
+    workload: Channel, observed: Observed, if_name: str, siblings: Collection[IPAddress], *, at_once: bool
+) -> bool:
+    """Reads the workload's side into `observed`; returns whether its loopback has IPv6.
+
+    Raises TooLarge or DumpInterrupted where it cannot be read whole, and then only the two links are known; Retryable
+    when the kernel does not answer.
+    """
+    requests = [encode.get_link_by_index(LO_INDEX), encode.get_link_by_name(if_name)]
+    node_link = observed.node_link
+    if node_link is not None and node_link.peer_index:
+        requests.append(encode.get_link_by_index(node_link.peer_index))
+    lo, named, *by_index = (dumps.link_in(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
+    lo_ipv6 = True
+    found: dict[Key, KernelObject] = {}
+    if lo is not None:
+        lo_ipv6 = not lo[0].ipv6_disabled
+        if lo[1]:
+            _add(found, LinkUp(Scope.WORKLOAD, "lo"))
+    ours = next((f for f in by_index if f is not None and node_link is not None and is_pair(node_link, f[0])), None)
+    if (end := ours or named) is not None:
+        link, up = end
+        if ours is not None and node_link is not None:
+            link = replace(link, peer=node_link.name)
+        observed.workload_link = link
+        _add(found, link, (Link, Scope.WORKLOAD, if_name))
+        if ours is not None:
+            if up:
+                _add(found, LinkUp(Scope.WORKLOAD, if_name))
+            end_read = _End(workload, link.index, if_name, at_once=at_once)
+            for thing in end_read.bound():
+                _add(found, thing)
+            if siblings or link.group == LINK_GROUP:
+                for route in end_read.routes(routing_table(if_name)):
+                    _add(found, route)
+                for rule in end_read.rules({address.packed for address in siblings}):
+                    add_rule(found, rule)
+    observed.objects |= found
+    return lo_ipv6
+
+
+def _add(objects: dict[Key, KernelObject], thing: KernelObject, key: Key | None = None) -> None:
+    objects[thing.key if key is None else key] = thing
+
+
+def is_pair(node_link: Link, other: Link) -> bool:
+    """Each end of a veth carries the index of the other. A namespace other than the recorded one may by chance hold a
+    veth with those numbers, but it is not entered: its cookie was compared before."""
+    return other.kind == "veth" and node_link.peer_index == other.index and other.peer_index == node_link.index
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The workload's end of a pair, and how it is read."""
+
+    workload: Channel
+    index: int
+    name: str
+    at_once: bool
+
+    def bound(self) -> Iterator[KernelObject]:
+        """Addresses, neighbours, and routes."""
+        names = {self.index: self.name}
+        yield from dumps.addresses(self.workload, Scope.WORKLOAD, names, self._bound)
+        yield from dumps.neighbours_at(self.workload, (FIRST_HOP_V4, FIRST_HOP_V6), Scope.WORKLOAD, names)
+        yield from self.routes(rt.RT_TABLE_MAIN)
+        yield from self._routes(rt.AF_INET6, rt.RT_TABLE_LOCAL)
+
+    def routes(self, table: int) -> Iterator[Route]:
+        for family in _FAMILIES:
+            yield from self._routes(family, table)
+
+    def _routes(self, family: int, table: int) -> list[Route]:
+        if self.at_once:
+            body = encode.dump_routes(family, table=table)
+        else:
+            body = encode.dump_routes(family, index=self.index, protocol=RT_PROTOCOL, table=table)
+        return dumps.routes(self.workload, body, Scope.WORKLOAD, {self.index: self.name}, self._bound)
+
+    def rules(self, of_siblings: Set[bytes]) -> Iterator[Rule]:
+        """What a workload with several interfaces has beside, or had. Rules of none of the others are this one's, so
+        that those of an interface that is gone go too."""
+        found = dumps.rules(self.workload, Scope.WORKLOAD, self._bound)
+        return (rule for rule in found if rule.src not in of_siblings)
+
+    @property
+    def _bound(self) -> Bound:
+        return AT_ONCE if self.at_once else OF_A_WORKLOAD

@@ -1,0 +1,52 @@
+"""How long innocents wait, before and while something goes on: figures of one run, to be compared with each other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from ipaddress import ip_address
+from statistics import median
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.kernel import FIRST_HOP_V4, RT_SCOPE_LINK, Route, Scope
+from netplumb.reconciler.kernel import dumps, encode
+from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.channel import Channel
+from tests.e2e.hosts import Host
+from tests.e2e.tenants import IF_NAME, channel_in
+from tests.e2e.wishes import attach, detach
+
+CALLS = 25
+REPAIRS = 8  # from ten in a row on it is a fight
+
+
+async def attach_s(client: AsyncClient, workload: Host, calls: int = CALLS) -> float:
+    """The median of so many Attaches, each of a workload that is not attached."""
+    took = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        await client.attach(attach(workload), timeout_s=60)
+        took.append(time.perf_counter() - began)
+        await client.detach(detach(workload.name, workload.path), timeout_s=60)
+    return median(took)
+
+
+async def repair_s(workload: Host, address: str, calls: int = REPAIRS) -> float:
+    """The median of so many repairs of the workload's side, of its route to the first hop."""
+    channel, index = channel_in(workload)
+    hop = Route(Scope.WORKLOAD, FIRST_HOP_V4, 32, IF_NAME, prefsrc=ip_address(address).packed, rt_scope=RT_SCOPE_LINK)
+    took = []
+    with channel:
+        for _ in range(calls):
+            channel.transact(encode.delete_route(hop, index))
+            began = time.perf_counter()
+            while not any(route.dst == FIRST_HOP_V4 for route in _routes(channel, index)):
+                assert time.perf_counter() - began < 60, "the route was not repaired"
+                await asyncio.sleep(0.0005)
+            took.append(time.perf_counter() - began)
+    return median(took)
+
+
+def _routes(channel: Channel, index: int) -> list[Route]:
+    body = encode.dump_routes(rt.AF_INET, index=index)
+    return dumps.routes(channel, body, Scope.WORKLOAD, {index: IF_NAME})
