@@ -31,6 +31,7 @@ from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.rebuild import condition
+from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store, boot_id
 from netplumb.reconciler.desired.storefile import Verdict
@@ -162,7 +163,6 @@ class _Daemon:
             lambda key: self._loop.wish_changed(key),
             lambda: self._declared.let_go(),
             self._host_ports.check,
-            lambda key, source, error: self._history.tell(refused(key, source, error)),
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
         )
         self._statuses = Statuses(self._desired, lambda: self._nodewide.node)
@@ -201,7 +201,10 @@ class _Daemon:
         self._namespaces = NamespaceWatch(
             Path(NETNS_DIR), self._desired, self._results.unsettled, self._loop.mark_damaged
         )
-        self._declared = DeclaredFiles(self._desired, self._loop.sources_loaded, self._host_ports.look)
+        declarations = Declarations(
+            self._desired, lambda key, source, error: self._history.tell(refused(key, source, error))
+        )
+        self._declared = DeclaredFiles(declarations, self._loop.sources_loaded, self._host_ports.look)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self._rpc = RpcSource(
             self._desired,

@@ -8,11 +8,11 @@ the loop; nothing here touches the kernel.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from netplumb.models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.base import IPAddress
-from netplumb.models.errors import AlreadyHeld, HeldBySource, NetplumbError, Refusal, StoreUnwritable
+from netplumb.models.errors import AlreadyHeld, HeldBySource, Refusal, StoreUnwritable
 from netplumb.models.naming import node_if_name, workload_mac
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
@@ -20,6 +20,7 @@ from netplumb.reconciler.decide.claims import PortHolders
 from netplumb.reconciler.decide.nodenetwork import whose_else
 from netplumb.reconciler.desired.admission import admitted
 from netplumb.reconciler.desired.assignment import assigned, changed_with
+from netplumb.reconciler.desired.claims import Claims
 from netplumb.reconciler.desired.ipam import Allocator
 from netplumb.reconciler.desired.store import Change, Store
 from netplumb.reconciler.desired.wishes import means
@@ -30,8 +31,7 @@ _TRIM_EVERY = 4096
 class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
     that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
-    ports that processes of the node hold. `refused` is told, once, why a claim has to wait; `claim_changed` is called
-    with the source and the key of one that begins to wait, waits for something else, or does not any more."""
+    ports that processes of the node hold. `claim_changed` is called as `changed` of the claims of state files."""
 
     def __init__(
         self,
@@ -40,7 +40,6 @@ class Desired:
         mark: Callable[[AttachmentKey], None],
         let_go: Callable[[], None],
         check_ports: Callable[[AttachmentSpec, Attachment | None], None] = lambda *_: None,
-        refused: Callable[[AttachmentKey, str, Refusal], None] = lambda *_: None,
         claim_changed: Callable[[str, AttachmentKey], None] = lambda *_: None,
     ) -> None:
         contents = store.load()
@@ -49,12 +48,9 @@ class Desired:
         self._mark = mark
         self._let_go = let_go
         self._check_ports = check_ports
-        self._refused = refused
-        self._claim_changed = claim_changed
         self._attachments = contents.attachments
-        self._claims = contents.claims
+        self.claims = Claims(store, contents.claims, claim_changed)
         self._unclaimed = contents.unclaimed
-        self._blocked: dict[tuple[str, AttachmentKey], NetplumbError] = {}
         self._allocator = Allocator()
         self._known = NodeNetwork()
         self._ports = PortHolders()
@@ -211,16 +207,15 @@ class Desired:
         record = self._attachments.get(key)
         if record is None or record.removing:
             return record
-        for source, claims in self._claims.items():
-            if source != record.source and (spec := claims.get(key)) is not None:
-                try:
-                    self._hand_over(record, source, spec)
-                except StoreUnwritable:
-                    raise
-                except Refusal as error:  # such as an address of a third one; this claim goes on waiting
-                    self._wait(source, key, error)
-                else:
-                    return None
+        for source, spec in self.claims.of_others(record.source, key):
+            try:
+                self._hand_over(record, source, spec)
+            except StoreUnwritable:
+                raise
+            except Refusal as error:  # such as an address of a third one; this claim goes on waiting
+                self.claims.wait(source, key, error)
+            else:
+                return None
         removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
         others = changed_with(removing, self._siblings(key))
         self._store.commit(Change(put=(removing, *others)))
@@ -234,7 +229,7 @@ class Desired:
         cookie = record.netns_cookie if spec.netns == record.spec.netns else 0
         after = self._assigned(spec, source, cookie, record)
         self._put(after)
-        self._wait_no_more(source, record.key)
+        self.claims.met(source, record.key)
 
     def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
         """What the source holds and does not name as alive, by container id (the workload's where there is none). What
@@ -310,89 +305,7 @@ class Desired:
         self._attachments[found.key] = after
         return after
 
-    # State files: each is a source, its claims are what it declared last without a mistake.
-
-    def declared_sources(self) -> Collection[str]:
-        return tuple(self._claims)
-
-    # What may concern thousands goes key by key, so that whoever has others to serve can do so between the steps.
-
-    def declaring(self, source: str, specs: Sequence[AttachmentSpec]) -> Iterator[None]:
-        """Replaces a file's partition, a key with each step. What cannot be had now (a key or an address of another)
-        waits for it. Raises StoreUnwritable; then the whole is to be declared again."""
-        before, after = self._claims.get(source, {}), {spec.key: spec for spec in specs}
-        # First of all: a claim that has gone from the store is not looked at again, and what it held must not stay.
-        for key in [key for key in before if key not in after]:
-            record = self._attachments.get(key)
-            if record is not None and record.source == source:
-                self.withdraw(key)
-            self._wait_no_more(source, key)
-            before.pop(key, None)  # it must not take over between the steps
-            yield
-        self._store.commit(Change(claims={source: after}))
-        if after:
-            self._claims[source] = after
-        else:
-            self._claims.pop(source, None)
-        for spec in specs:
-            self._claim(source, spec)
-            yield
-
-    def resuming(self) -> Iterator[None]:
-        """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
-        for source, key in [(source, key) for source, claims in self._claims.items() for key in claims]:
-            record = self._attachments.get(key)
-            if record is None or record.source != source:
-                self._claim_again(source, key)
-                yield
-
-    def settling(self) -> Iterator[None]:
-        """Tries what had to wait."""
-        for source, key in tuple(self._blocked):
-            self._claim_again(source, key)
-            yield
-
-    def _claim_again(self, source: str, key: AttachmentKey) -> None:
-        if (spec := self._claims.get(source, {}).get(key)) is not None:
-            try:
-                self._claim(source, spec)
-            except StoreUnwritable as error:
-                self._wait(source, key, error)  # told, and tried with the others
-
-    def _claim(self, source: str, spec: AttachmentSpec) -> None:
-        key = spec.key
-        record = self._attachments.get(key)
-        cookie = record.netns_cookie if record is not None and record.spec.netns == spec.netns else 0
-        try:
-            self.attach(spec, cookie, source)
-        except StoreUnwritable:
-            raise  # whoever declares tries again; this is no claim that waits for another to let go
-        except Refusal as error:
-            if str(error) != str(self._blocked.get((source, key))):
-                self._refused(key, source, error)
-            self._wait(source, key, error)
-        else:
-            self._wait_no_more(source, key)
-
-    def _wait(self, source: str, key: AttachmentKey, error: NetplumbError) -> None:
-        self._blocked[source, key] = error
-        self._claim_changed(source, key)
-
-    def _wait_no_more(self, source: str, key: AttachmentKey) -> None:
-        if self._blocked.pop((source, key), None) is not None:
-            self._claim_changed(source, key)
-
     def wishes(self) -> Iterator[AttachmentSpec]:
         """What is attached, and what waits to be."""
         yield from (record.spec for record in self._attachments.values() if not record.removing)
-        yield from (spec for _, spec, _ in self.waiting_claims())
-
-    def waiting_claims(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
-        for source, key in self._blocked:
-            if (waiting := self.waiting_claim(source, key)) is not None:
-                yield source, *waiting
-
-    def waiting_claim(self, source: str, key: AttachmentKey) -> tuple[AttachmentSpec, NetplumbError] | None:
-        """What a file wishes and cannot have now, and why; None where it does not wait."""
-        spec, error = self._claims.get(source, {}).get(key), self._blocked.get((source, key))
-        return (spec, error) if spec is not None and error is not None else None
+        yield from (spec for _, spec, _ in self.claims.waiting())

@@ -14,7 +14,7 @@ import structlog
 from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import Condition
-from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.desired.declarations import Declarations
 
 SLICE_S = 0.002
 TOLD_MAX = 100
@@ -29,11 +29,11 @@ class DeclaredFiles:
 
     def __init__(
         self,
-        desired: Desired,
+        declarations: Declarations,
         first_loaded: Callable[[], None],
         look: Callable[[Sequence[PortMapping]], Awaitable[None]],
     ) -> None:
-        self._desired = desired
+        self._declarations = declarations
         self._look = look
         self._first_loaded = first_loaded
         self._broken: dict[str, str] = {}
@@ -45,21 +45,21 @@ class DeclaredFiles:
 
     async def run(self) -> None:
         """Lets claims have what they wait for once it is let go, until cancelled."""
-        await _in_slices(self._desired.resuming())
+        await _in_slices(self._declarations.resuming())
         while True:
             await self._let_go.wait()
             self._let_go.clear()
             started = time.monotonic()
-            await _in_slices(self._desired.settling())
+            await _in_slices(self._declarations.settling())
             # Where thousands wait and clients come and go, to try them all must not take up the time of those.
             await asyncio.sleep(time.monotonic() - started)
 
     def declared_sources(self) -> Collection[str]:
-        return self._desired.declared_sources()
+        return self._declarations.sources
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         await self._look([mapping for spec in specs for mapping in spec.port_mappings])
-        await _in_slices(self._desired.declaring(source, specs))
+        await _in_slices(self._declarations.declaring(source, specs))
 
     def broken(self, source: str, message: str) -> None:
         """A file cannot be used as it is; its last good content stays in force. An empty message: it can be again."""

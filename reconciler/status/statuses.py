@@ -106,7 +106,7 @@ class Statuses:
             self._tell(WatchEvent(Change.UPDATED, view))
 
     def _claim_view(self, source: str, key: AttachmentKey) -> AttachmentView | None:
-        if (waiting := self._desired.waiting_claim(source, key)) is None:
+        if (waiting := self._desired.claims.found_waiting(source, key)) is None:
             return None
         spec, error = waiting
         message = f"{error}; what {source} declares waits"

@@ -9,6 +9,7 @@ from typing import Any
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.settings import Settings
+from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Contents, Store
 
@@ -37,7 +38,7 @@ class Bench:
         self.desired = Desired(self.store, pools(*cidrs), self.marked.append, lambda: self.let_go())
 
     def _settle(self) -> None:
-        deque(self.desired.settling(), maxlen=0)
+        deque(Declarations(self.desired).settling(), maxlen=0)
 
     def restart(self) -> Desired:
         self.store.close()
@@ -58,7 +59,7 @@ class Bench:
 
 def declare(desired: Desired, source: str, specs: Sequence[AttachmentSpec]) -> None:
     """Replaces a file's partition, at one go."""
-    deque(desired.declaring(source, specs), maxlen=0)
+    deque(Declarations(desired).declaring(source, specs), maxlen=0)
 
 
 def texts(attachment: Attachment) -> list[str]:

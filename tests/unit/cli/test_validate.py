@@ -106,7 +106,7 @@ def test_what_two_files_claim_is_told_as_the_daemon_tells_it(
         write(name, text)
     for path in sorted(tmp_path.glob("*.yaml")):
         declare(bench.desired, f"file/{path.name}", parse(path.name, path.read_bytes()))
-    blocked = [str(error) for _, _, error in bench.desired.waiting_claims()]
+    blocked = [str(error) for _, _, error in bench.desired.claims.waiting()]
     assert len(blocked) == 4
     result = validate(*([tmp_path] if together else sorted(tmp_path.glob("*.yaml"))))
     assert result.exit_code == 1

@@ -13,6 +13,7 @@ import pytest
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from netplumb.models.errors import AlreadyHeld, HeldBySource, InvalidRequest, NotReady, PoolExhausted, StoreUnwritable
+from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Change, Store
 from tests.unit.benches import DB, POOLS, WEB, Bench, declare, pools, record, texts, wish
@@ -87,7 +88,7 @@ def test_no_failed_change_shows_in_memory(bench: Bench) -> None:
     assert desired.attachments == before
     assert desired.allocator.usage() == usage
     assert bench.marked == []
-    assert desired.declared_sources() == ()
+    assert desired.claims.sources == ()
     bench.mend_store()
     assert bench.restart().attachments == before
 
@@ -267,13 +268,13 @@ def test_a_claim_on_a_held_key_waits_and_takes_over(bench: Bench) -> None:
     made = desired.attach(wish(), 7)
     declare(desired, "file/a", [wish(mtu=1400)])
     assert record(desired) == made
-    assert [source for source, _, _ in desired.waiting_claims()] == ["file/a"]
+    assert [source for source, _, _ in desired.claims.waiting()] == ["file/a"]
     assert desired.detach(DetachSpec(workload_id="web"), 0) is None
     taken = record(desired)
     assert (taken.source, taken.spec.mtu, taken.addresses) == ("file/a", 1400, made.addresses)
     assert taken.generation == made.generation + 1
     assert taken.netns_cookie == 7
-    assert list(desired.waiting_claims()) == []
+    assert list(desired.claims.waiting()) == []
     assert bench.restart().attachments == {WEB: taken}
 
 
@@ -286,21 +287,21 @@ def test_of_two_files_the_first_has_the_key_and_the_second_follows(desired: Desi
     assert record(desired).source == "file/b"
     declare(desired, "file/b", [])
     assert record(desired).removing
-    assert desired.declared_sources() == ()
+    assert desired.claims.sources == ()
 
 
 def test_a_claim_on_a_held_address_waits_for_it(desired: Desired) -> None:
     """A file's static address that another holds is had as soon as it is free."""
     desired.attach(wish(addresses=["10.0.0.5"]), 7)
     declare(desired, "file/a", [wish("db", addresses=["10.0.0.5"])])
-    ((_, spec, error),) = desired.waiting_claims()
+    ((_, spec, error),) = desired.claims.waiting()
     assert spec.key == DB
     assert "web/eth0" in str(error)
     desired.detach(DetachSpec(workload_id="web"), 0)
     assert DB not in desired.attachments
     desired.forget(WEB)
     assert texts(record(desired, DB))[0] == "10.0.0.5"
-    assert list(desired.waiting_claims()) == []
+    assert list(desired.claims.waiting()) == []
 
 
 @pytest.mark.parametrize("let_go", ["dropped", "detached"])
@@ -315,7 +316,7 @@ def test_a_claim_on_a_held_port_has_it_once_it_is_let_go(desired: Desired, let_g
     else:
         desired.detach(DetachSpec(workload_id="web"), 0)
     assert DB in desired.attachments
-    assert list(desired.waiting_claims()) == []
+    assert list(desired.claims.waiting()) == []
 
 
 def test_a_claim_that_cannot_be_written_waits_as_any_other(bench: Bench) -> None:
@@ -325,11 +326,11 @@ def test_a_claim_that_cannot_be_written_waits_as_any_other(bench: Bench) -> None
     bench.store.commit(Change(delete=[WEB]))
     desired = bench.restart()
     bench.break_store()
-    deque(desired.resuming(), maxlen=0)
-    ((source, _, error),) = desired.waiting_claims()
+    deque(Declarations(desired).resuming(), maxlen=0)
+    ((source, _, error),) = desired.claims.waiting()
     assert (source, isinstance(error, StoreUnwritable)) == ("file/a", True)
     bench.mend_store()
-    deque(desired.settling(), maxlen=0)
+    deque(Declarations(desired).settling(), maxlen=0)
     assert record(desired).source == "file/a"
 
 
@@ -354,7 +355,7 @@ def test_a_claim_that_cannot_take_over_does_not_hold_a_detach_up(desired: Desire
     declare(desired, "file/b", [])
     assert record(desired).removing
     desired.forget(WEB)
-    ((source, _, error),) = desired.waiting_claims()
+    ((source, _, error),) = desired.claims.waiting()
     assert (source, "db/eth0" in str(error)) == ("file/a", True)
 
 
@@ -374,7 +375,7 @@ def test_a_claim_no_longer_declared_does_not_take_over(desired: Desired) -> None
     desired.attach(wish(), 7)
     declare(desired, "file/a", [wish()])
     declare(desired, "file/a", [])
-    assert list(desired.waiting_claims()) == []
+    assert list(desired.claims.waiting()) == []
     removing = desired.detach(DetachSpec(workload_id="web"), 0)
     assert removing is not None
     assert removing.removing
@@ -384,21 +385,21 @@ def test_a_claim_given_up_does_not_take_over_while_others_are_given_up(desired: 
     """Between two steps of a declaration a client may let go of a key that the file no longer declares."""
     desired.attach(wish(), 7)
     declare(desired, "file/a", [wish(), wish("db")])
-    steps = desired.declaring("file/a", [])
+    steps = Declarations(desired).declaring("file/a", [])
     next(steps)
     removing = desired.detach(DetachSpec(workload_id="web"), 0)
     assert removing is not None
     for _ in steps:
         pass
     assert [it.removing for it in desired.attachments.values()] == [True, True]
-    assert list(desired.waiting_claims()) == []
+    assert list(desired.claims.waiting()) == []
 
 
 def test_a_declaration_that_could_not_be_finished_is_made_whole_by_the_next(bench: Bench) -> None:
     """A disk that fills up half-way leaves some given up; the same declaration again gives up the rest."""
     desired = bench.desired
     declare(desired, "file/a", [wish(), wish("db")])
-    steps = desired.declaring("file/a", [wish("third")])
+    steps = Declarations(desired).declaring("file/a", [wish("third")])
     next(steps)
     bench.break_store()
     with pytest.raises(StoreUnwritable):

@@ -46,9 +46,9 @@ def test_any_source_takes_a_rebuilt_record_over(bench: Bench, lost: Desired, sou
 def test_a_state_file_has_its_key_back_and_no_other(lost: Desired) -> None:
     declare(lost, "file/a.yaml", [wish()])
     assert (record(lost).source, record(lost).addresses) == ("file/a.yaml", MARKED.addresses)
-    assert list(lost.waiting_claims()) == []
+    assert list(lost.claims.waiting()) == []
     declare(lost, "file/b.yaml", [wish("other", addresses=["10.0.0.4"])])
-    assert [spec.workload_id for _, spec, _ in lost.waiting_claims()] == ["other"]
+    assert [spec.workload_id for _, spec, _ in lost.claims.waiting()] == ["other"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.store import Change
 from netplumb.reconciler.sources import declared
 from netplumb.reconciler.sources.declared import DeclaredFiles
@@ -28,7 +29,7 @@ async def unseen(_: object) -> None:
 
 @pytest.fixture
 def files(bench: Bench) -> DeclaredFiles:
-    return DeclaredFiles(bench.desired, lambda: None, unseen)
+    return DeclaredFiles(Declarations(bench.desired), lambda: None, unseen)
 
 
 class Turns:
@@ -65,17 +66,17 @@ async def test_others_have_their_turn_while_many_wait_for_an_address(bench: Benc
     bench.desired.configure(pools("10.0.0.0/30"))
     bench.desired.attach(wish(), 7)
     await files.declare("file/a", MANY)
-    assert len(list(bench.desired.waiting_claims())) == len(MANY)
+    assert len(list(bench.desired.claims.waiting())) == len(MANY)
     task = asyncio.create_task(files.run())
     turns = Turns()
     with turns.counted():
         bench.desired.withdraw(WEB)
         bench.desired.forget(WEB)
-        assert len(list(bench.desired.waiting_claims())) == len(MANY), "nobody waits for the release to end"
+        assert len(list(bench.desired.claims.waiting())) == len(MANY), "nobody waits for the release to end"
         await until(lambda: bool(bench.desired.attachments))
         await until(lambda: turns.taken >= 2 * len(MANY))
     task.cancel()
-    assert len(list(bench.desired.waiting_claims())) == len(MANY) - 1
+    assert len(list(bench.desired.claims.waiting())) == len(MANY) - 1
     assert texts(record(bench.desired, MANY[0].key)) == ["10.0.0.2"]
 
 
@@ -84,7 +85,7 @@ async def test_what_waited_before_a_restart_is_taken_up_before_any_file_is_read(
     declare(bench.desired, "file/a", [wish()])
     bench.store.commit(Change(delete=[WEB]))
     desired = bench.restart()
-    task = asyncio.create_task(DeclaredFiles(desired, lambda: None, unseen).run())
+    task = asyncio.create_task(DeclaredFiles(Declarations(desired), lambda: None, unseen).run())
     await until(lambda: WEB in desired.attachments)
     task.cancel()
     assert record(desired).source == "file/a"

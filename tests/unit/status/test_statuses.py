@@ -12,6 +12,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.network import Node
 from netplumb.models.settings import Settings
 from netplumb.models.status import AttachmentStatus, Change, Condition, Phase, WatchEvent
+from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store
 from netplumb.reconciler.status.statuses import Statuses
@@ -202,7 +203,7 @@ def test_a_claim_keeps_the_time_since_when_it_waits(statuses: Statuses, desired:
     declare(desired, "file/a", [spec("web")])
     (before,) = statuses.claims_of(web.key)
     assert before.status.conditions[0].last_transition
-    for _ in desired.settling():
+    for _ in Declarations(desired).settling():
         pass
     assert statuses.claims_of(web.key) == [before]
 

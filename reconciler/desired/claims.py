@@ -1,0 +1,70 @@
+"""What state files declare. Each is a source, and its claims are what it declared last without a mistake: one is met,
+or waits for a key, an address or a port of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec
+from netplumb.models.errors import NetplumbError
+from netplumb.reconciler.desired.store import Change, Store
+
+_Wishes = dict[AttachmentKey, AttachmentSpec]
+
+
+class Claims:
+    """Durable, but for what they wait for, which is found out anew. `changed` is called with the source and the key of
+    one that begins to wait, waits for something else, or does not any more."""
+
+    def __init__(self, store: Store, stored: dict[str, _Wishes], changed: Callable[[str, AttachmentKey], None]) -> None:
+        self._store = store
+        self._of = stored
+        self._changed = changed
+        self._causes: dict[tuple[str, AttachmentKey], NetplumbError] = {}
+
+    @property
+    def sources(self) -> Collection[str]:
+        return tuple(self._of)
+
+    def of(self, source: str) -> Mapping[AttachmentKey, AttachmentSpec]:
+        return self._of.get(source, {})
+
+    def of_others(self, source: str, key: AttachmentKey) -> Iterator[tuple[str, AttachmentSpec]]:
+        """The claims on a key, but for that of one source."""
+        for other, claims in self._of.items():
+            if other != source and (spec := claims.get(key)) is not None:
+                yield other, spec
+
+    def replace(self, source: str, claims: _Wishes) -> None:
+        """Raises StoreUnwritable; then nothing has changed."""
+        self._store.commit(Change(claims={source: claims}))
+        if claims:
+            self._of[source] = claims
+        else:
+            self._of.pop(source, None)
+
+    def give_up(self, source: str, key: AttachmentKey) -> None:
+        """It is not to be met any more; `replace` makes that durable."""
+        self.met(source, key)
+        self._of.get(source, {}).pop(key, None)
+
+    def wait(self, source: str, key: AttachmentKey, cause: NetplumbError) -> None:
+        self._causes[source, key] = cause
+        self._changed(source, key)
+
+    def met(self, source: str, key: AttachmentKey) -> None:
+        """It waits no more."""
+        if self._causes.pop((source, key), None) is not None:
+            self._changed(source, key)
+
+    def waiting(self) -> Iterator[tuple[str, AttachmentSpec, NetplumbError]]:
+        """Each that waits, and why."""
+        for source, key in self._causes:
+            if (found := self.found_waiting(source, key)) is not None:
+                yield source, *found
+
+    def found_waiting(self, source: str, key: AttachmentKey) -> tuple[AttachmentSpec, NetplumbError] | None:
+        """What a file wishes and cannot have now, and why; None where it does not wait."""
+        spec, cause = self.of(source).get(key), self._causes.get((source, key))
+        return (spec, cause) if spec is not None and cause is not None else None

@@ -1,0 +1,81 @@
+"""Makes what state files declare desired, as far as it can be had. What may concern thousands goes key by key, so that
+whoever has others to serve can do so between the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec
+from netplumb.models.errors import Refusal, StoreUnwritable
+from netplumb.reconciler.desired.state import Desired
+
+
+class Declarations:
+    """`refused` is told, once, why a claim has to wait."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        refused: Callable[[AttachmentKey, str, Refusal], None] = lambda *_: None,
+    ) -> None:
+        self._desired = desired
+        self._claims = desired.claims
+        self._refused = refused
+
+    @property
+    def sources(self) -> Collection[str]:
+        return self._claims.sources
+
+    def declaring(self, source: str, specs: Sequence[AttachmentSpec]) -> Iterator[None]:
+        """Replaces a file's partition, a key with each step. What cannot be had now (a key or an address of another)
+        waits for it. Raises StoreUnwritable; then the whole is to be declared again."""
+        after = {spec.key: spec for spec in specs}
+        # First of all: a claim that has gone from the store is not looked at again, and what it held must not stay.
+        for key in [key for key in self._claims.of(source) if key not in after]:
+            record = self._desired.attachments.get(key)
+            if record is not None and record.source == source:
+                self._desired.withdraw(key)
+            self._claims.give_up(source, key)  # it must not take over between the steps
+            yield
+        self._claims.replace(source, after)
+        for spec in specs:
+            self._claim(source, spec)
+            yield
+
+    def resuming(self) -> Iterator[None]:
+        """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
+        for source in self._claims.sources:
+            for key in tuple(self._claims.of(source)):
+                record = self._desired.attachments.get(key)
+                if record is None or record.source != source:
+                    self._claim_again(source, key)
+                    yield
+
+    def settling(self) -> Iterator[None]:
+        """Tries what had to wait."""
+        for source, spec, _ in tuple(self._claims.waiting()):
+            self._claim_again(source, spec.key)
+            yield
+
+    def _claim_again(self, source: str, key: AttachmentKey) -> None:
+        if (spec := self._claims.of(source).get(key)) is not None:
+            try:
+                self._claim(source, spec)
+            except StoreUnwritable as error:
+                self._claims.wait(source, key, error)  # told, and tried with the others
+
+    def _claim(self, source: str, spec: AttachmentSpec) -> None:
+        record = self._desired.attachments.get(spec.key)
+        cookie = record.netns_cookie if record is not None and record.spec.netns == spec.netns else 0
+        try:
+            self._desired.attach(spec, cookie, source)
+        except StoreUnwritable:
+            raise  # whoever declares tries again; this is no claim that waits for another to let go
+        except Refusal as error:
+            waited = self._claims.found_waiting(source, spec.key)
+            if waited is None or str(error) != str(waited[1]):
+                self._refused(spec.key, source, error)
+            self._claims.wait(source, spec.key, error)
+        else:
+            self._claims.met(source, spec.key)
