@@ -37,6 +37,9 @@ def trace(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port that is asked.")] = 80,
     proto: Annotated[Literal["tcp", "udp", "sctp", "icmp"], typer.Option(help="The protocol.")] = "tcp",
     ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="By IPv6 where both have both.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Send a packet from inside FROM, and watch it by nftables' trace.")
+    ] = False,
     output: Output = "table",
     data_dir: DataDir = None,
     config: Config = None,
@@ -44,7 +47,8 @@ def trace(
     """Follow a packet the way that the kernel takes it, hop by hop, and say where it ends and why.
 
     The kernel itself is asked for each route; rules of every firewall on the way are weighed. Nothing is sent or
-    changed, and no daemon is needed; root is.
+    changed unless --live says so, and no daemon is needed; root is. What is sent then is a SYN, a datagram or an echo;
+    the table that watches it goes with the command, however that ends.
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
 
@@ -55,7 +59,7 @@ def trace(
 
     configure(settings.log_format, "error")
     try:
-        found = follow(settings, source, target, protocol=proto, port=port, ipv6=ipv6)
+        found = follow(settings, source, target, protocol=proto, port=port, ipv6=ipv6, live=live)
     except NetplumbError as error:
         tell(str(error))
         raise typer.Exit(_UNKNOWN) from None
@@ -77,7 +81,7 @@ def _show(found: "Trace", output: str) -> None:
         return
     width = max((len(hop.where) for hop in found.hops), default=0)
     for hop in found.hops:
-        say(f"{'<-' if hop.answer else '->'} {hop.where:{width}}  {hop.what}")
+        say(f"{hop.arrow} {hop.where:{width}}  {hop.what}")
     say(f"{found.outcome}{f': {found.why}' if found.why else ''}")
     if found.heal:
         typer.echo(f"heal: {found.heal}")

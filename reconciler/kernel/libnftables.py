@@ -64,6 +64,13 @@ class Libnftables:
         listed: list[dict[str, Any]] = json.loads(output)["nftables"] if output.strip() else []
         return listed
 
+    def run_text(self, text: str) -> None:
+        """Carries out what is written in nft's own language, for what the JSON cannot say: a table's flags."""
+        failed = self._library.nft_run_cmd_from_buffer(self._context, text.encode())
+        words = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
+        if failed:
+            raise _told(words)
+
     def close(self) -> None:
         if self._context:
             self._library.nft_ctx_free(self._context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 
@@ -14,11 +14,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """`where` names the namespace and the place in it."""
+    """`where` names the namespace and the place in it. One that was `seen` was told by the kernel of a packet that was
+    sent, the others are what follows from what was read."""
 
     where: str
     what: str
     answer: bool = False
+    seen: bool = False
+
+    @property
+    def arrow(self) -> str:
+        return "=>" if self.seen else "<-" if self.answer else "->"
 
 
 @dataclass(slots=True)
@@ -31,8 +37,12 @@ class Trace:
     heal: str = ""
 
     def plain(self) -> dict[str, object]:
-        hops = [{"where": hop.where, "what": hop.what, "answer": hop.answer} for hop in self.hops]
-        return {"hops": hops, "outcome": str(self.outcome), "why": self.why, "heal": self.heal}
+        return {
+            "hops": [asdict(hop) for hop in self.hops],
+            "outcome": str(self.outcome),
+            "why": self.why,
+            "heal": self.heal,
+        }
 
 
 class PacketEndsError(Exception):

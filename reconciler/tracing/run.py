@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from functools import partial
+from ipaddress import IPv4Address
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import InvalidRequest
@@ -13,13 +15,15 @@ from netplumb.models.ports import Port
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.portmaps import target_of
 from netplumb.reconciler.doctor.reading.desired import read_wanted
+from netplumb.reconciler.kernel.arp import who_has
 from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.nftables import Nftables
 from netplumb.reconciler.kernel.nodenetwork import read_network
 from netplumb.reconciler.tracing.ends import End, end, version_of
 from netplumb.reconciler.tracing.filters import Flow
-from netplumb.reconciler.tracing.hops import Trace
+from netplumb.reconciler.tracing.hops import Hop, Outcome, Trace
+from netplumb.reconciler.tracing.live import sent
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.walk import Walk
 
@@ -27,11 +31,15 @@ PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _ICMP = {4: 1, 6: 58}
 _FROM_PORT = 40_000
 _DEFAULT_PORT = 80
+_ARP_WITHIN_S = 0.3
 
 
-def trace(settings: Settings, source: str, target: str, *, protocol: str, port: int, ipv6: bool) -> Trace:
-    """Called in the node's namespace. Raises InvalidRequest for words that mean nobody, StepError where the kernel does
-    not answer."""
+def trace(
+    settings: Settings, source: str, target: str, *, protocol: str, port: int, ipv6: bool, live: bool = False
+) -> Trace:
+    """Called in the node's namespace. With `live` a packet is sent, and what became of it counts.
+
+    Raises InvalidRequest for words that mean nobody, StepError where the kernel does not answer."""
     attachments = read_wanted(settings.data_dir, settings.pools).attachments
     addresses = read_network().addresses
     own = [it.ip for it in addresses]
@@ -46,7 +54,45 @@ def trace(settings: Settings, source: str, target: str, *, protocol: str, port: 
         stack.callback(nftables.close)
         node = View("node", channel, nullcontext)
         walk = Walk(node, attachments, partial(_open, stack, namespaces), partial(_target, nftables), links)
-        return walk.follow(ends[0], _flow(node, *ends, version, protocol, port))
+        flow = _flow(node, *ends, version, protocol, port)
+        expected = walk.follow(ends[0], flow)
+        return _live(walk, ends[0], flow, expected) if live else expected
+
+
+def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
+    """What became of a packet that was sent; where it was lost without a word, what was expected tells why."""
+    if source.attachment is None and not source.is_node:
+        raise InvalidRequest("", "--live sends from a workload or from the node; nobody can send as somebody outside")
+    if flow.protocol == PROTOCOLS["sctp"]:
+        raise InvalidRequest("", "--live sends tcp, udp and icmp")
+    views = walk.views(source)
+    try:
+        found = sent(flow, views, views[0].inside)
+    except OSError as error:
+        found = Trace(outcome=Outcome.ENDS, why=f"{views[0].name}: it cannot be sent: {error.strerror or error}")
+    found.hops = [*expected.hops, *found.hops]
+    twice = list(_answered_twice(walk, flow)) if found.outcome is not Outcome.ENDS else []
+    found.hops += [Hop("network", words, seen=True) for words in twice]
+    if found.outcome is Outcome.UNKNOWN and twice:
+        found.outcome, found.why = Outcome.ENDS, f"{'; '.join(twice)}: what is sent back reaches the other"
+        found.heal = "take the address from one of the two"
+    elif found.outcome is not Outcome.ARRIVES and expected.outcome is Outcome.ENDS and not found.heal:
+        found.outcome, found.heal = Outcome.ENDS, expected.heal
+        found.why = f"{found.why}; {expected.why}"
+    return found
+
+
+def _answered_twice(walk: Walk, flow: Flow) -> Iterator[str]:
+    """Addresses on the uplink's network that two hosts have, one of them the node or not."""
+    if walk.left_by is None or flow.dst.version != 4:
+        return
+    link, hop = walk.left_by
+    asked = dict.fromkeys(it for it in (flow.src, walk.left_as) if isinstance(it, IPv4Address))
+    for address in asked:
+        if macs := who_has(link, address, _ARP_WITHIN_S):
+            yield f"{address} is had by another host on {link} too ({', '.join(macs)})"
+    if isinstance(hop, IPv4Address) and len(macs := who_has(link, hop, _ARP_WITHIN_S)) > 1:
+        yield f"{hop} is had by {len(macs)} hosts on {link} ({', '.join(macs)})"
 
 
 def _open(stack: ExitStack, namespaces: Namespaces, attachment: Attachment) -> View:

@@ -16,6 +16,7 @@ from netplumb.models.sockets import Listener
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.kernel import dumps, foreigntables, iptables, linkstates, sysctls
 from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.nfttraces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.routelookups import look_up, neighbour_state
 from netplumb.reconciler.kernel.sockdiag import SockDiag
@@ -28,11 +29,11 @@ class View:
     def __init__(self, name: str, channel: Channel, inside: Callable[[], AbstractContextManager[None]]) -> None:
         self.name = name
         self._channel = channel
-        self._inside = inside
+        self.inside = inside
 
     @cached_property
     def links(self) -> dict[int, LinkState]:
-        with self._inside():
+        with self.inside():
             return {link.index: link for link in linkstates.read_links(self._channel)}
 
     def link(self, name: str) -> LinkState | None:
@@ -41,8 +42,13 @@ class View:
     def route(self, asked: Question) -> Lookup:
         return look_up(self._channel, asked)
 
+    def traced(self, conditions: list[str]) -> NftTrace:
+        """From now on, what becomes of such packets here."""
+        with self.inside():
+            return NftTrace(conditions)
+
     def switch(self, name: str) -> str | None:
-        with self._inside():
+        with self.inside():
             return sysctls.read(name)
 
     def neighbour(self, index: int, ip: IPAddress) -> str:
@@ -55,13 +61,13 @@ class View:
     @cached_property
     def ruleset(self) -> Ruleset:
         """Every table, ours too. What of it was not read is in `unread`."""
-        with self._inside():
+        with self.inside():
             nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read()
         self.unread = [*nftables.unread, *unread]
         return Ruleset.of([*nftables.listed, *legacy])
 
     def listeners(self, protocol: Protocol, port: int) -> list[Listener]:
-        with self._inside():
+        with self.inside():
             diag = SockDiag()
         try:
             found = [it for it in diag.listeners(protocol, [(port, port)]) if it.port == port]

@@ -48,6 +48,9 @@ class Walk:
         self._views: dict[str, View] = {}
         self._filters: dict[str, Filters] = {}
         self.trace = Trace()
+        self.left_by: tuple[str, IPAddress] | None = None
+        """By which link it leaves the node, to which next hop."""
+        self.left_as: IPAddress | None = None
 
     def follow(self, source: End, flow: Flow) -> Trace:
         """There and back, as far as that is on this machine."""
@@ -87,6 +90,11 @@ class Walk:
                 self._through_node(answer, link, flow, source)
         elif source.attachment is not None:
             self._leaves_node(answer, source)
+
+    def views(self, source: End) -> list[View]:
+        """Those that it came through, the sender's first."""
+        first = [self._view(source.attachment)] if source.attachment is not None else []
+        return [*first, self._node, *(view for view in self._views.values() if view not in first)]
 
     # In a workload.
 
@@ -323,12 +331,14 @@ class Walk:
             self._into_workload(flow, oif)
             return oif.name, flow
         hop = found.gateway or flow.dst
+        self.left_by = (oif.name, hop)
         if self._node.neighbour(oif.index, hop) in _SILENT:
             what = "ARP" if hop.version == 4 else "neighbour discovery"
             raise PacketEndsError(
                 f"node: the next hop {hop} on {oif.name} does not answer {what}",
                 f"see whether it is there and has this address: arping -I {oif.name} {hop}",
             )
+        self.left_as = flow.src
         self._tell("node", f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen")
         return oif.name, flow
 

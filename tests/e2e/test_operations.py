@@ -41,6 +41,14 @@ async def test_the_examples_of_a_trace(daemon: Daemon, client: AsyncClient, node
         node.run(f'sh -c "{DOCKER}"', ok=False)
 
 
+async def test_the_example_of_a_packet_that_is_sent(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
+    await client.attach(attach(web))
+    node.run(f'sh -c "{DOCKER}"')
+    own = (f"--config={daemon.config}", f"--data-dir={daemon.data_dir}")
+    command = "trace web 192.0.2.2 --port 443 --live"
+    assert run(daemon, *command.split(), *own).stdout == example(f"netplumb {command}")
+
+
 def named_checks() -> set[str]:
     """Each name that a finding can have, as it stands in the code."""
     source = "".join(path.read_text() for path in Path(checks.__file__).parent.glob("*.py"))

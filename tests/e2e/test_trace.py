@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.attachment import AttachmentKey
+from netplumb.models.errors import InvalidRequest
 from netplumb.models.naming import node_if_name
 from netplumb.reconciler.settings import configuration
 from netplumb.reconciler.tracing.hops import Outcome, Trace
 from netplumb.reconciler.tracing.run import trace as follow
 from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import COMMAND, Daemon
 from tests.e2e.doctors import run
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
@@ -51,7 +53,7 @@ async def attached(client: AsyncClient, web: Host, db: Host) -> Host:
     return web
 
 
-WAYS = [
+WAYS: list[tuple[str, str, dict[str, Any]]] = [
     ("web", OUTSIDE_V4, {}),
     ("web", OUTSIDE_V6, {}),
     ("web", "db", {}),
@@ -262,3 +264,141 @@ async def test_a_workload_with_several_interfaces(start_daemon: StartDaemon, web
         told = arrives(trace(daemon, "web/eth1", OUTSIDE_V4))
         assert "dev eth1 (table 78001" in told
         assert f"arrives by {node_if_name(AttachmentKey('web', 'eth1'))}" in told
+
+
+# A packet that is sent.
+
+
+def live(daemon: Daemon, source: str, target: str, **asked: Any) -> Trace:
+    """Nothing of it is left behind."""
+    found = trace(daemon, source, target, live=True, **asked)
+    for name in ("node", "web", "db"):
+        assert "netplumb_trace" not in Host(name).ruleset()
+    assert any(hop.seen for hop in found.hops), found
+    return found
+
+
+def ends_there(found: Trace, *words: str) -> str:
+    """It was seen to end; what was expected is not asked."""
+    assert any(hop.seen and all(word in f"{hop.where}: {hop.what}" for word in words) for hop in found.hops), found
+    return ends(found, *words)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "asked"), [(source, target, asked) for source, target, asked in WAYS if "ipv6" not in asked]
+)
+async def test_a_packet_that_is_sent_arrives(
+    daemon: Daemon, attached: Host, db: Host, node: Host, outside: Host, source: str, target: str, asked: dict[str, Any]
+) -> None:
+    """And is answered, as what was expected of it."""
+    with serving(attached, PORT), serving(db, PORT), serving(node, PORT), serving(outside, PORT):
+        found = live(daemon, source, target, **asked)
+    assert found.outcome is Outcome.ARRIVES, found
+    assert found.why == "an answer came back"
+
+
+JUMPING = (
+    "table inet theirs { chain x { ip daddr 192.0.2.2 drop; };"
+    " chain c { type filter hook prerouting priority -200; jump x; }; }"
+)
+LIVE_DROPS = {
+    "a policy": (
+        "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -P FORWARD DROP",
+        "node: dropped by chain FORWARD of table ip filter (Docker), policy drop",
+    ),
+    "a rule": (
+        "iptables -A FORWARD -i lo -j ACCEPT; iptables -A FORWARD -o lo -j ACCEPT; iptables -A FORWARD -j REJECT",
+        "node: dropped by chain FORWARD of table ip filter, rule 3: REJECT",
+    ),
+    "a rule that cannot be judged": (
+        "nft 'table inet theirs { chain c { type filter hook forward priority 0; limit rate 1000/second drop; }; }'",
+        "node: dropped by chain c of table inet theirs, rule 1",
+    ),
+    "a chain that is jumped to": (
+        f"nft '{JUMPING}'",
+        "node: dropped by chain c of table inet theirs, rule 1 of chain x",
+    ),
+}
+
+
+@pytest.mark.parametrize("drop", LIVE_DROPS)
+@pytest.mark.parametrize("protocol", ["tcp", "udp", "icmp"])
+async def test_what_drops_a_packet_that_is_sent(
+    daemon: Daemon, attached: Host, node: Host, outside: Host, drop: str, protocol: str
+) -> None:
+    """By the kernel's own word: chain, table, whose it is, and the rule's place."""
+    lines, words = LIVE_DROPS[drop]
+    node.run(f'sh -c "{lines}"')
+    with serving(outside, PORT):
+        heal = ends_there(live(daemon, "web", OUTSIDE_V4, protocol=protocol), words)
+    assert heal
+
+
+async def test_what_a_workload_drops_itself(daemon: Daemon, attached: Host, db: Host) -> None:
+    db.run("nft 'table ip own { chain i { type filter hook input priority 0; tcp dport 8080 drop; }; }'")
+    ends_there(live(daemon, "web", "db"), "db/eth0: dropped by chain i of table ip own, rule 1: tcp dport 8080 drop")
+    attached.run("nft 'table ip own { chain o { type filter hook output priority 0; policy drop; }; }'")
+    ends_there(live(daemon, "web", "db"), "web/eth0: dropped by chain o of table ip own, policy drop")
+
+
+async def test_an_answer_that_is_dropped_is_seen(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    rules = "table inet theirs { chain c { type filter hook forward priority 0; iifname up0 oifname np* drop; }; }"
+    node.run(f"nft '{rules}'")
+    with serving(outside, PORT):
+        ends_there(live(daemon, "web", OUTSIDE_V4), "node: dropped by chain c of table inet theirs, rule 1")
+
+
+async def test_isolation_is_seen_live(client: AsyncClient, daemon: Daemon, attached: Host) -> None:
+    await client.attach(attach(attached, isolate_workloads=True))
+    ends_there(live(daemon, "web", "db"), "node: dropped by netplumb", "isolate_workloads")
+
+
+async def test_a_port_that_refuses(daemon: Daemon, attached: Host) -> None:
+    ends(live(daemon, "web", "db", port=4711), "nobody listens on port 4711 (ECONNREFUSED)")
+    ends(live(daemon, "web", "db", port=4711, protocol="udp"), "nobody listens on port 4711 (ECONNREFUSED)")
+
+
+async def test_a_packet_without_a_way(daemon: Daemon, attached: Host, node: Host) -> None:
+    """What was expected of it tells why it is lost."""
+    node.ip("route del default")
+    ends(live(daemon, "web", "203.0.113.7"), "there is no route to 203.0.113.7")
+
+
+async def test_an_address_of_the_node_that_another_has(daemon: Daemon, attached: Host, outside: Host) -> None:
+    """Found by asking the network, which the kernel does not do for IPv4."""
+    outside.ip(f"address add {NODE_V4}/32 dev eth0")
+    ends(live(daemon, "web", OUTSIDE_V4), f"{NODE_V4} is had by another host on {UPLINK} too")
+
+
+async def test_a_next_hop_that_two_hosts_have(
+    daemon: Daemon, attached: Host, outside: Host, make_host: MakeHost
+) -> None:
+    """It is told, though an answer came back: the next one may not."""
+    other = make_host("other")
+    outside.ip("link add bridge0 type bridge")
+    outside.ip("link add port type veth peer name eth0 netns other")
+    for link in ("eth0", "port"):
+        outside.ip(f"link set {link} master bridge0 up")
+    for host, link in ((outside, "bridge0"), (other, "eth0")):
+        host.ip(f"link set {link} up")
+        host.ip(f"address add {OUTSIDE_V4}/24 dev {link}")
+    outside.ip(f"address del {OUTSIDE_V4}/24 dev eth0")
+    found = live(daemon, "web", OUTSIDE_V4, protocol="icmp")
+    assert any(f"{OUTSIDE_V4} is had by 2 hosts on {UPLINK}" in hop.what for hop in found.hops), found
+
+
+async def test_it_cannot_be_sent_as_somebody_outside(daemon: Daemon, attached: Host) -> None:
+    with pytest.raises(InvalidRequest, match="--live sends from"):
+        trace(daemon, OUTSIDE_V4, "node", live=True)
+
+
+async def test_nothing_is_left_of_one_that_is_killed(daemon: Daemon, attached: Host, node: Host) -> None:
+    """The kernel takes the table away with the process."""
+    node.ip("route replace default via 192.0.2.77")  # where nobody answers, so that it waits
+    words = ("trace", "web", "203.0.113.7", "--live", f"--config={daemon.config}", f"--data-dir={daemon.data_dir}")
+    started = await asyncio.create_subprocess_exec(*node.command(str(COMMAND), *words), stdout=asyncio.subprocess.PIPE)
+    await until(lambda: "netplumb_trace" in node.ruleset(), "it watches", within_s=20)
+    started.kill()
+    await started.wait()
+    for host in (node, attached):
+        assert "netplumb_trace" not in host.ruleset()
