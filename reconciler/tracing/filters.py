@@ -32,11 +32,9 @@ class Flow:
     answer: bool = False
     translated: frozenset[str] = frozenset()
 
-    def back(self, original: Flow) -> Flow:
-        """The answer to it, as who receives it sends that; `original` is what the sender sent."""
-        return Flow(
-            self.dst, self.src, self.protocol, self.dport, self.sport, answer=True, translated=original.translated
-        )
+    def back(self) -> Flow:
+        """The answer to it, as who received it sends that."""
+        return Flow(self.dst, self.src, self.protocol, self.dport, self.sport, answer=True, translated=self.translated)
 
     def question(self, iif: int = 0, *, with_source: bool = True) -> Question:
         return Question(self.dst, self.src if with_source else None, iif, protocol=self.protocol, dport=self.dport)

@@ -20,12 +20,15 @@ from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.nftables import Nftables
 from netplumb.reconciler.kernel.nodenetwork import read_network
+from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End, end, version_of
 from netplumb.reconciler.tracing.filters import Flow
 from netplumb.reconciler.tracing.hops import Hop, Outcome, Trace
 from netplumb.reconciler.tracing.live import sent
+from netplumb.reconciler.tracing.nodeway import NodeWay
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.walk import Walk
+from netplumb.reconciler.tracing.workloads import Workloads
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _ICMP = {4: 1, 6: 58}
@@ -53,7 +56,10 @@ def trace(
         nftables = Nftables()
         stack.callback(nftables.close)
         node = View("node", channel, nullcontext)
-        walk = Walk(node, attachments, partial(_open, stack, namespaces), partial(_target, nftables), links)
+        course = Course()
+        workloads = Workloads(course, node, attachments, partial(_open, stack, namespaces))
+        way = NodeWay(course, node, workloads, partial(_target, nftables))
+        walk = Walk(course, node, workloads, way, links)
         flow = _flow(node, *ends, version, protocol, port)
         expected = walk.follow(ends[0], flow)
         return _live(walk, ends[0], flow, expected) if live else expected
@@ -84,10 +90,10 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
 
 def _answered_twice(walk: Walk, flow: Flow) -> Iterator[str]:
     """Addresses on the uplink's network that two hosts have, one of them the node or not."""
-    if walk.left_by is None or flow.dst.version != 4:
+    if walk.way.left_by is None or flow.dst.version != 4:
         return
-    link, hop = walk.left_by
-    asked = dict.fromkeys(it for it in (flow.src, walk.left_as) if isinstance(it, IPv4Address))
+    link, hop = walk.way.left_by
+    asked = dict.fromkeys(it for it in (flow.src, walk.way.left_as) if isinstance(it, IPv4Address))
     for address in asked:
         if macs := who_has(link, address, _ARP_WITHIN_S):
             yield f"{address} is had by another host on {link} too ({', '.join(macs)})"
@@ -99,7 +105,8 @@ def _open(stack: ExitStack, namespaces: Namespaces, attachment: Attachment) -> V
     namespace = stack.enter_context(namespaces.open(attachment.spec.netns.where))
     if attachment.netns_cookie not in (0, namespace.cookie) and not attachment.is_declared:
         raise NamespaceMissingError(f"another one is at {attachment.spec.netns.where}")
-    return View(str(attachment.key), namespace.channel, partial(namespaces.inside, namespace.fd))
+    inside = partial(namespaces.inside, namespace.fd)
+    return View(str(attachment.key), namespace.channel, inside, attachment.spec.netns.where)
 
 
 def _target(nftables: Nftables, port: Port, at: bytes) -> MappedTo | None:

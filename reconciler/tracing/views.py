@@ -23,11 +23,14 @@ from netplumb.reconciler.kernel.sockdiag import SockDiag
 
 
 class View:
-    """`inside` brings the calling thread into the namespace, for as short as can be. Raises StepError when the kernel
-    does not answer."""
+    """`inside` brings the calling thread into the namespace, for as short as can be; `path` is empty for the node's.
+    Raises StepError when the kernel does not answer."""
 
-    def __init__(self, name: str, channel: Channel, inside: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, name: str, channel: Channel, inside: Callable[[], AbstractContextManager[None]], path: str = ""
+    ) -> None:
         self.name = name
+        self.path = path
         self._channel = channel
         self.inside = inside
 
@@ -48,6 +51,7 @@ class View:
             return NftTrace(conditions)
 
     def switch(self, name: str) -> str | None:
+        """A kernel parameter below /proc/sys; None where there is none."""
         with self.inside():
             return sysctls.read(name)
 

@@ -101,5 +101,5 @@ def dropped_by(chain: Chain, rule: Rule | None, ruleset: Ruleset) -> tuple[str, 
 
 
 def inside_workload(heal: str, path: str) -> str:
-    """A command as it is run in a workload's namespace."""
-    return f"nsenter --net={quote(path)} sh -c {quote(heal)}" if heal else ""
+    """A command as it is run in a workload's namespace; as it is where that is the node's."""
+    return f"nsenter --net={quote(path)} sh -c {quote(heal)}" if heal and path else heal

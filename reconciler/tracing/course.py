@@ -1,0 +1,109 @@
+"""What every namespace on the way has in common: a packet is sent there, goes through filters, arrives at a socket; and
+each is told."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.lookups import Lookup, Question
+from netplumb.models.nodestate import LinkState
+from netplumb.models.ports import Protocol
+from netplumb.reconciler.decide.firewalls.ruleset import Chain
+from netplumb.reconciler.tracing.filters import Filters, Flow
+from netplumb.reconciler.tracing.hops import Hop, PacketEndsError, Trace
+from netplumb.reconciler.tracing.views import View
+from netplumb.reconciler.tracing.words import inside_workload, refusal, route_words
+
+LOCAL = "local"
+_STRICT = 1
+
+
+class Course:
+    """One packet's. Every method raises PacketEndsError where it goes no further."""
+
+    def __init__(self) -> None:
+        self.trace = Trace()
+        self._filters: dict[str, Filters] = {}
+
+    @property
+    def doubts(self) -> list[str]:
+        """Rules on its way that cannot be judged."""
+        return list(dict.fromkeys(words for filters in self._filters.values() for words in filters.doubts))
+
+    def tell(self, where: str, what: str, *, answer: bool = False) -> None:
+        self.trace.hops.append(Hop(where, what, answer))
+
+    def filters_of(self, view: View) -> Filters:
+        return self._filters.setdefault(view.name, Filters(view))
+
+    def through(
+        self, view: View, flow: Flow, hooks: Sequence[str], iif: LinkState | None, oif: LinkState | None = None
+    ) -> None:
+        """Through all that filters at these hooks."""
+        for hook in hooks:
+            for chain in self.filters_of(view).chains(hook, flow.dst.version):
+                if chain.type != "nat":
+                    self.filtered(view, chain, flow, iif, oif)
+
+    def filtered(
+        self, view: View, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None
+    ) -> None:
+        try:
+            self.filters_of(view).drops(chain, flow, iif, oif)
+        except PacketEndsError as end:
+            what = "the answer is " if flow.answer else ""
+            raise PacketEndsError(f"{view.name}: {what}{end.why}", inside_workload(end.heal, view.path)) from None
+
+    def sent(self, view: View, flow: Flow) -> tuple[Lookup, LinkState]:
+        """The way that is chosen where it is sent; for the node's own packets the source follows from that."""
+        asked = flow.question(with_source=bool(view.path))
+        found = view.route(asked)
+        link = view.links.get(found.oif)
+        if found.error or link is None:
+            why, heal = refusal(found, asked, view.rules)
+            if view.path:
+                first_hop = FIRST_HOP_V4 if flow.dst.version == 4 else FIRST_HOP_V6
+                heal = inside_workload(heal.replace("GATEWAY", ip_words(first_hop)), view.path)
+            raise PacketEndsError(f"{view.name}: {_of(flow)}{why}", heal or "netplumb check")
+        words = f"{flow.src} to {flow.dst}, {route_words(found, link.name, view.rules, asked)}"
+        self.tell(view.name, words, answer=flow.answer)
+        return found, link
+
+    def refused(self, view: View, found: Lookup, flow: Flow, iif: LinkState) -> PacketEndsError:
+        """Why what came in there is not routed."""
+        explained = _explained(view, found, flow, iif)
+        why, heal = refusal(explained, flow.question(iif.index), view.rules, iif.name)
+        return PacketEndsError(f"{view.name}: {_of(flow)}{why}", inside_workload(heal, view.path))
+
+    def arrives(self, view: View, flow: Flow) -> None:
+        """At whoever listens."""
+        protocol = next((it for it in Protocol if it.number == flow.protocol), None)
+        if protocol in (None, Protocol.SCTP):
+            self.tell(view.name, "arrives")
+            return
+        for listener in view.listeners(protocol, flow.dport):
+            if flow.dst.version in listener.versions and listener.ip in (None, flow.dst):
+                who = view.process_of(listener)
+                self.tell(view.name, f"arrives at {who}, which listens on {protocol} port {flow.dport}")
+                return
+        refused = "a reset" if protocol is Protocol.TCP else "an ICMP error"
+        raise PacketEndsError(
+            f"{view.name}: nobody listens on {protocol} port {flow.dport} at {flow.dst}: it is answered by {refused}",
+            "start the service there, or have it listen at this address: ss -lntup",
+        )
+
+
+def _of(flow: Flow) -> str:
+    return "the answer: " if flow.answer else ""
+
+
+def _explained(view: View, found: Lookup, flow: Flow, iif: LinkState) -> Lookup:
+    """With the errno of the reverse path filter where it is that: kernels since 6.13 answer all with EINVAL."""
+    if found.error != errno.EINVAL or not iif.rp_filter or flow.dst.version != 4:
+        return found
+    way_back = view.route(Question(flow.src)).oif
+    elsewhere = way_back != iif.index if iif.rp_filter == _STRICT else not way_back
+    return replace(found, error=errno.EXDEV) if elsewhere else found

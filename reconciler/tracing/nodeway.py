@@ -1,0 +1,184 @@
+"""The node's side of the way: filters, mapped ports, routing, masquerading, and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+
+from netplumb.models.base import IPAddress
+from netplumb.models.kernel import LINK_GROUP
+from netplumb.models.lookups import Lookup, Question
+from netplumb.models.nodestate import LinkState
+from netplumb.models.ports import End as MappedTo
+from netplumb.models.ports import Port
+from netplumb.reconciler.tracing.course import LOCAL, Course
+from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
+from netplumb.reconciler.tracing.views import View
+from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by, route_words
+from netplumb.reconciler.tracing.workloads import SILENT, Workloads
+
+NODE = "node"
+Reached = tuple[str, Flow]
+"""Where it was received, `node` or a link of the node behind which that is, and as what."""
+
+
+class NodeWay:
+    """`target_at` says where a port of the node leads at an address of it. Once a packet left by an uplink, `left_by`
+    is the link and the next hop, `left_as` its source."""
+
+    def __init__(
+        self,
+        course: Course,
+        node: View,
+        workloads: Workloads,
+        target_at: Callable[[Port, bytes], MappedTo | None],
+    ) -> None:
+        self._course = course
+        self._node = node
+        self._workloads = workloads
+        self._target_at = target_at
+        self.left_by: tuple[str, IPAddress] | None = None
+        self.left_as: IPAddress | None = None
+
+    def comes(self, flow: Flow, iif: LinkState) -> Reached:
+        """What came in by a link."""
+        flow = self._before_routing(flow, iif)
+        found, oif = self._routed(flow, iif)
+        if found.type == LOCAL:
+            self._course.through(self._node, flow, ("input",), iif)
+            self._course.arrives(self._node, flow)
+            return NODE, flow
+        return self._goes_out(flow, iif, oif, found)
+
+    def sends(self, flow: Flow) -> Reached:
+        """What the node sends itself."""
+        if (mapped := self._mapped(flow)) is not None:
+            flow = self._translated(flow, mapped)
+        found, oif = self._course.sent(self._node, flow)
+        self._course.through(self._node, flow, ("output",), None, oif)
+        if found.type == LOCAL:
+            self._course.arrives(self._node, flow)
+            return NODE, flow
+        return self._goes_out(flow, None, oif, found)
+
+    def answer_comes(self, answer: Flow, iif: LinkState, sent: Flow) -> None:
+        """An answer on its way back; conntrack gives it the addresses back that were `sent`: its destination before it
+        is routed, its source behind that."""
+        self._before_routing(answer, iif)
+        original = replace(answer, dst=sent.src)
+        found, oif = self._routed(original, iif)
+        if found.type == LOCAL:
+            self._course.through(self._node, original, ("input",), iif)
+            return
+        self._course.through(self._node, original, ("forward",), iif, oif)
+        original = replace(original, src=sent.dst, sport=sent.dport)
+        self._after_routing(original, iif, oif)
+        if oif.group == LINK_GROUP:
+            self._workloads.enter(original, oif)
+
+    def answers(self, answer: Flow) -> None:
+        """The node's own answer to a workload."""
+        found, oif = self._course.sent(self._node, answer)
+        self._course.through(self._node, answer, ("output", "postrouting"), None, oif)
+        if oif.group == LINK_GROUP and found.type != LOCAL:
+            self._workloads.enter(answer, oif)
+
+    # Ports.
+
+    def _before_routing(self, flow: Flow, iif: LinkState) -> Flow:
+        """What comes before the routing decision: filters, and between them whoever translates it first."""
+        self._course.through(self._node, flow, ("ingress",), iif)
+        filters = self._course.filters_of(self._node)
+        for chain in filters.chains("prerouting", flow.dst.version):
+            if chain.type != "nat":
+                self._course.filtered(self._node, chain, flow, iif)
+            elif flow.answer or "dnat" in flow.translated:
+                continue
+            elif chain.id.table == OUR_TABLE:
+                if (mapped := self._mapped(flow)) is not None:
+                    flow = self._translated(flow, mapped)
+            else:
+                for rule, certain in filters.translates(chain, flow, iif):
+                    words, heal = dropped_by(chain, rule, self._node.ruleset)
+                    where = words.replace("dropped by", "translated by", 1)
+                    if certain:
+                        raise NotFollowedError(f"node: {where}, to somewhere that is not followed", heal)
+                    filters.doubts.append(f"it may be {where}")
+        return flow
+
+    def _mapped(self, flow: Flow) -> MappedTo | None:
+        if self._node.route(Question(flow.dst)).type != LOCAL:
+            return None
+        return self._target_at((flow.dst.version, flow.protocol, flow.dport), flow.dst.packed)
+
+    def _translated(self, flow: Flow, mapped: MappedTo) -> Flow:
+        address, port = ip_address(mapped[0]), mapped[1]
+        self._course.tell(NODE, f"port {flow.dport} leads to {address} port {port}")
+        return flow.to(address, port)
+
+    # Routing.
+
+    def _routed(self, flow: Flow, iif: LinkState) -> tuple[Lookup, LinkState]:
+        asked = flow.question(iif.index)
+        found = self._node.route(asked)
+        link = self._node.links.get(found.oif)
+        if found.type == LOCAL and not found.error:
+            self._course.tell(NODE, f"arrives by {iif.name}, for the node itself", answer=flow.answer)
+            return found, iif
+        # IPv6 forwards as the node does, whatever the link. A link's name may hold a dot.
+        switch = f"net/ipv4/conf/{iif.name}/forwarding" if flow.dst.version == 4 else "net/ipv6/conf/all/forwarding"
+        if self._node.switch(switch) == "0":
+            raise PacketEndsError(f"node: it does not forward what arrives by {iif.name}", f"sysctl -w {switch}=1")
+        if found.error or link is None:
+            raise self._course.refused(self._node, found, flow, iif)
+        words = route_words(found, link.name, self._node.rules, asked)
+        self._course.tell(NODE, f"arrives by {iif.name}, goes on by {words}", answer=flow.answer)
+        return found, link
+
+    # Out.
+
+    def _goes_out(self, flow: Flow, iif: LinkState | None, oif: LinkState, found: Lookup) -> Reached:
+        if oif.group != LINK_GROUP:
+            self._workloads.miss(flow.dst, oif.name)
+        if iif is not None:
+            self._course.through(self._node, flow, ("forward",), iif, oif)
+        if (attachment := self._workloads.by_link.get(oif.name)) is not None:
+            self._workloads.node_end(attachment)
+        elif not oif.running:
+            state = "has no carrier" if oif.up else "is down"
+            raise PacketEndsError(f"node: {oif.name}, by which it should leave, {state}", f"ip link set {oif.name} up")
+        flow = self._after_routing(flow, iif, oif)
+        if oif.group == LINK_GROUP:
+            self._workloads.enter(flow, oif)
+            return oif.name, flow
+        hop = found.gateway or flow.dst
+        self.left_by, self.left_as = (oif.name, hop), flow.src
+        if self._node.neighbour(oif.index, hop) in SILENT:
+            what = "ARP" if hop.version == 4 else "neighbour discovery"
+            raise PacketEndsError(
+                f"node: the next hop {hop} on {oif.name} does not answer {what}",
+                f"see whether it is there and has this address: arping -I {oif.name} {hop}",
+            )
+        told = f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen"
+        self._course.tell(NODE, told)
+        return oif.name, flow
+
+    def _after_routing(self, flow: Flow, iif: LinkState | None, oif: LinkState) -> Flow:
+        filters = self._course.filters_of(self._node)
+        for chain in filters.chains("postrouting", flow.dst.version):
+            if chain.type != "nat":
+                self._course.filtered(self._node, chain, flow, iif, oif)
+            elif not flow.answer and "snat" not in flow.translated:
+                rule = next((rule for rule, certain in filters.translates(chain, flow, iif, oif) if certain), None)
+                if rule is not None:
+                    flow = self._from_the_node(flow, "" if rule.chain.table == OUR_TABLE else "somebody else's ")
+        self._course.through(self._node, flow, ("egress",), iif, oif)
+        return flow
+
+    def _from_the_node(self, flow: Flow, whose: str) -> Flow:
+        """With the address that the node itself would send from, as netplumb's masquerading has it."""
+        source = self._node.route(Question(flow.dst)).source or flow.src
+        self._course.tell(NODE, f"leaves as {source}, by {whose}masquerading")
+        return replace(flow, src=source, translated=flow.translated | {"snat"})

@@ -1,0 +1,132 @@
+"""Workloads' side of the way: out of a namespace, and into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import NotANetworkNamespace, StepError
+from netplumb.models.lookups import Question
+from netplumb.models.naming import node_if_name
+from netplumb.models.nodestate import LinkState
+from netplumb.reconciler.kernel.namespaces import NamespaceMissingError
+from netplumb.reconciler.tracing.course import LOCAL, Course
+from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
+from netplumb.reconciler.tracing.views import View
+from netplumb.reconciler.tracing.words import inside_workload
+
+SILENT = frozenset({"failed", "incomplete"})
+"""States of a neighbour that does not answer."""
+
+
+class Workloads:
+    """`open_view` opens a namespace, once. Links on the node are those of the attachments that are known."""
+
+    def __init__(
+        self,
+        course: Course,
+        node: View,
+        attachments: Sequence[Attachment],
+        open_view: Callable[[Attachment], View],
+    ) -> None:
+        self.by_link = {node_if_name(it.key): it for it in attachments}
+        self._course = course
+        self._node = node
+        self._open_view = open_view
+        self._views: dict[str, View] = {}
+
+    @property
+    def entered(self) -> list[View]:
+        """In the order in which it came to them."""
+        return list(self._views.values())
+
+    def view(self, attachment: Attachment) -> View:
+        name = node_if_name(attachment.key)
+        if name not in self._views:
+            try:
+                self._views[name] = self._open_view(attachment)
+            except (NamespaceMissingError, NotANetworkNamespace, StepError) as error:
+                raise PacketEndsError(
+                    f"{attachment.key} has no network namespace any more: {error}",
+                    f"start the workload again, or: netplumb detach {attachment.spec.workload_id}",
+                ) from None
+        return self._views[name]
+
+    def leave(self, attachment: Attachment, flow: Flow) -> Attachment | None:
+        """Out of the workload; returns the attachment by whose link, None where it is for the workload itself."""
+        view = self.view(attachment)
+        self._own_link(attachment, view)
+        found, link = self._course.sent(view, flow)
+        if found.type == LOCAL:
+            if not flow.answer:
+                self._course.arrives(view, flow)
+            return None
+        by = attachment if link.name == attachment.spec.if_name else self._sibling(attachment, link)
+        if by is None:
+            raise NotFollowedError(f"{view.name}: it leaves by {link.name}, which is not netplumb's")
+        self._course.through(view, flow, ("output", "postrouting"), None, link)
+        hop = found.gateway or flow.dst
+        if view.neighbour(link.index, hop) in SILENT:
+            raise PacketEndsError(f"{view.name}: nobody answers for the first hop {hop}", _check(by))
+        return by
+
+    def enter(self, flow: Flow, link: LinkState) -> None:
+        """From the node's end to the socket."""
+        attachment = self.by_link.get(link.name)
+        if attachment is None:
+            raise NotFollowedError(f"{link.name} is the link of a workload that is not known")
+        view = self.view(attachment)
+        inside = self._own_link(attachment, view)
+        self._course.through(view, flow, ("ingress", "prerouting"), inside)
+        if view.route(Question(flow.dst)).type != LOCAL:
+            raise PacketEndsError(f"{view.name}: {flow.dst} is no address of the workload any more", _check(attachment))
+        if (found := view.route(flow.question(inside.index))).error:
+            raise self._course.refused(view, found, flow, inside)
+        self._course.through(view, flow, ("input",), inside)
+        if flow.answer:
+            self._course.tell(view.name, "the answer arrives", answer=True)
+        else:
+            self._course.arrives(view, flow)
+
+    def node_end(self, attachment: Attachment) -> LinkState:
+        name = node_if_name(attachment.key)
+        link = self._node.link(name)
+        if link is not None and link.running:
+            return link
+        state = "is missing"
+        if link is not None:
+            state = "has no carrier, since the other end is down or gone" if link.up else "is down"
+        raise PacketEndsError(f"the node's end {name} of {attachment.key} {state}", _check(attachment))
+
+    def miss(self, ip: IPAddress, link: str) -> None:
+        """Raises PacketEndsError where an address is a workload's, which is not behind this link of the node: its own
+        route is gone, and another one is followed."""
+        for attachment in self.by_link.values():
+            if ip in attachment.addresses:
+                self.view(attachment)
+                self.node_end(attachment)
+                raise PacketEndsError(
+                    f"node: {ip} is {attachment.key}, and its route is missing: it would leave by {link}",
+                    _check(attachment),
+                )
+
+    def _own_link(self, attachment: Attachment, view: View) -> LinkState:
+        name = attachment.spec.if_name
+        link = view.link(name)
+        if link is None:
+            raise PacketEndsError(f"{view.name}: there is no interface {name} in its namespace", _check(attachment))
+        if not link.up:
+            heal = inside_workload(f"ip link set {name} up", view.path)
+            raise PacketEndsError(f"{view.name}: the interface is down inside", heal)
+        return link
+
+    def _sibling(self, attachment: Attachment, link: LinkState) -> Attachment | None:
+        """The attachment of another interface of the same workload."""
+        same = (it for it in self.by_link.values() if it.spec.workload_id == attachment.spec.workload_id)
+        return next((it for it in same if it.spec.if_name == link.name), None)
+
+
+def _check(attachment: Attachment) -> str:
+    return f"netplumb check {attachment.spec.workload_id} --if-name {attachment.spec.if_name}"
