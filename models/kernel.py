@@ -12,7 +12,7 @@ from enum import IntEnum
 from ipaddress import ip_address
 from typing import ClassVar, TypeAlias
 
-from netplumb.models.nft import NftChain, NftElement, NftSet
+from netplumb.models.nft import NftChain, NftElement, NftHooks, NftSet
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
 
 RT_PROTOCOL = 78
@@ -313,6 +313,7 @@ KernelObject: TypeAlias = (
     | Tbf
     | IngressQdisc
     | Redirect
+    | NftHooks
     | NftSet
     | NftChain
     | NftElement
@@ -327,6 +328,7 @@ def scope_of(thing: KernelObject) -> Scope:
 
 _KINDS = {
     "LinkUp": "link_up",
+    "NftHooks": "nft_hooks",
     "NftSet": "nft_set",
     "NftChain": "nft_chain",
     "NftElement": "nft_element",

@@ -111,8 +111,9 @@ class Node:
     which attachments of a removed pool still use. `mtu` is that of the uplink unless a setting says otherwise. `ipv6`
     is False where the node's loopback has IPv6 switched off, without which nothing of it is had, by `ipv6_switch`;
     `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
-    is what others set up there, and `sources` are the addresses that packets leave with where it is not masquerading
-    that chooses: all three concern the node's own objects and no attachment, and take no part in comparison.
+    is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
+    chooses, and `owns_tables` whether the kernel lets the daemon own a table: all four concern the node's own objects
+    and no attachment, and take no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -126,6 +127,7 @@ class Node:
     workload_prefixes: tuple[IPNetwork, ...] = field(default=(), compare=False)
     around: Surroundings = field(default_factory=Surroundings, compare=False)
     sources: tuple[Source, ...] = field(default=(), compare=False)
+    owns_tables: bool = field(default=False, compare=False)
 
     @property
     def families_of_new_links(self) -> Families:

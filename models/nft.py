@@ -1,4 +1,4 @@
-"""The objects of our nftables table, `inet netplumb`, and the canonical text of a rule.
+"""The objects of our nftables table, `inet netplumb`, a second table beside it, and the canonical text of a rule.
 
 The sets and maps that the table has are fixed, and are `TABLE_SETS`; what varies are its rules and its elements. An
 element that belongs to an attachment carries the name of that attachment's link on the node as its comment, so that
@@ -11,6 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+HOOKS_TABLE = "netplumb-hooks"
 
 Match = tuple[str | int, ...]
 """What an element of a set matches: one value for each part of the set's type."""
@@ -83,6 +85,21 @@ class NftElement:
     def __str__(self) -> str:
         value = f" : {self.value}" if self.value is not None else ""
         return f"nft element inet netplumb {self.set} {{ {' . '.join(map(str, self.match))}{value} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class NftHooks:
+    """Our second table, of chains that do nothing: by it connections stay tracked and translated while the other table
+    is away. The daemon owns it, so that others can neither flush nor change it, and it ends with the daemon."""
+
+    rank: ClassVar[int] = 13
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (NftHooks,)
+
+    def __str__(self) -> str:
+        return f"nft table inet {HOOKS_TABLE}, owned, with chains that do nothing"
 
 
 def port_sets(version: int, *, at_one_address: bool) -> tuple[NftSet, NftSet]:

@@ -16,7 +16,7 @@ from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, St
 from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Sysctl
 from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
 from netplumb.models.network import Surroundings
-from netplumb.models.nft import NftElement
+from netplumb.models.nft import NftElement, NftHooks
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied, apply
 from netplumb.reconciler.converge.lane import make_new
@@ -43,6 +43,7 @@ class NodeFacts:
     ipv6_for_new_links: bool
     ipv6_switch: str
     around: Surroundings
+    owns_tables: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +252,7 @@ class LinuxKernel:
             ipv6_for_new_links=all(on.values()),
             ipv6_switch="" if on["lo"] else f"net.ipv6.conf.{'lo' if on['all'] else 'all'}.disable_ipv6",
             around=read_surroundings(self._node),
+            owns_tables=self._nftables.hooks.available,
         )
 
     def _link(self, index: int) -> tuple[Link, bool] | None:
@@ -272,6 +274,9 @@ class LinuxKernel:
             add_rule(observed, rule)
         for thing in self._nftables.observe():
             observed[thing.key] = thing
+        if self._nftables.hooks.kept():
+            hooks = NftHooks()
+            observed[hooks.key] = hooks
         return observed
 
     @property
@@ -284,10 +289,12 @@ class LinuxKernel:
 
     def apply_node(self, steps: Sequence[Step]) -> list[StepError]:
         """Carries out node-wide steps; all nftables steps are one transaction."""
-        table, rest = split_table_steps(steps)
+        table, rest = split_table_steps(step for step in steps if not isinstance(step.thing, NftHooks))
         errors: list[StepError] = []
         try:
             self._apply_table(table)
+            if any(isinstance(step.thing, NftHooks) for step in steps):
+                self._nftables.hooks.keep()
         except StepError as error:
             errors.append(error)
         errors += apply(rest, self._node, None, Observed(), lambda sysctl: self._write(sysctl, None)).errors

@@ -20,7 +20,7 @@ from netplumb.models.kernel import (
     Sysctl,
 )
 from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, key_of_alias
-from netplumb.models.nft import NftChain, NftElement, NftSet
+from netplumb.models.nft import NftChain, NftElement, NftHooks, NftSet
 from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf
 
 _PREFIXES = {"veth": NODE_IF_PREFIX, "ifb": IFB_PREFIX}
@@ -37,6 +37,8 @@ def is_ours(thing: KernelObject) -> bool:
             return thing.protocol == RT_PROTOCOL
         case NftSet() | NftChain() | NftElement():
             return True  # the whole table is ours
+        case NftHooks():
+            return True  # it is seen only where it belongs to our socket
         case Tbf():
             return thing.handle == HANDLE
         case IngressQdisc():

@@ -12,12 +12,14 @@ from itertools import groupby
 from struct import error
 from typing import Any
 
+from netplumb.models.nft import HOOKS_TABLE
 from netplumb.reconciler.kernel import nftdumps
 from netplumb.reconciler.kernel.nftdumps import Budget, TooMuchError
 from netplumb.reconciler.kernel.nftjson import TABLE
 from netplumb.reconciler.kernel.nftrules import Decoder
 from netplumb.reconciler.kernel.nftsets import Element, element
 
+_OURS = (TABLE, HOOKS_TABLE)
 _MOST_CHAIN_BYTES = 8 << 20
 _MOST_RULE_BYTES = 1 << 20
 """Of one table; some 2,000 rules."""
@@ -44,7 +46,7 @@ def read(*, with_ours: bool = False) -> ForeignTables:
         budget = Budget(_MOST_CHAIN_BYTES)
         dormant = nftdumps.dormant_tables(budget)
         chains = [it for it in nftdumps.base_chains(budget) if _place(it) not in dormant]
-        chains = [it for it in chains if with_ours or it["table"] != TABLE]
+        chains = [it for it in chains if with_ours or it["table"] not in _OURS]
     except TooMuchError:
         found.unread.append("nftables, with more chains than are weighed")
         chains = []

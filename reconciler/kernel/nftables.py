@@ -25,6 +25,7 @@ from netplumb.reconciler.kernel import nftjson
 from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
 from netplumb.reconciler.kernel.libnftables import Libnftables, failure
 from netplumb.reconciler.kernel.nftevents import Commit
+from netplumb.reconciler.kernel.nfthooks import NatHooks
 from netplumb.reconciler.kernel.nftjson import TABLE
 from netplumb.reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
 
@@ -47,6 +48,7 @@ class Nftables:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._nft = Libnftables()
+        self.hooks = NatHooks()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._socket.settimeout(5)
         self._sequence = 0
@@ -63,6 +65,7 @@ class Nftables:
         """How many were carried out."""
 
     def close(self) -> None:
+        self.hooks.close()
         self._nft.close()
         self._socket.close()
 

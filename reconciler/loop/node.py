@@ -52,6 +52,7 @@ class NodeWish:
             ipv6_for_new_links=facts.ipv6_for_new_links,
             ipv6_switch=facts.ipv6_switch,
             around=facts.around,
+            owns_tables=facts.owns_tables,
         )
         desired: list[KernelObject] = list(render_node(node))
         observed = kernel.observe_node([thing for thing in desired if isinstance(thing, Sysctl)])

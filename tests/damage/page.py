@@ -81,9 +81,31 @@ guards ask each packet who began its flow.
 
 What is not told apart from other programs' doing is left alone: a flow that somebody else translates, one between
 workloads that has the node's address because the way to the other one was away when it began, and one that is masked
-since `masquerade` was switched off. Where nothing on the node tracks connections while the table is away, a connection
-that began then belongs to whoever sends first afterwards: one from an isolated workload to a service of the node may
-live on if that is the service.
+since `masquerade` was switched off. Where nothing on the node tracks connections while the table is away, as after a
+flush while no daemon runs, a connection that began then belongs to whoever sends first afterwards: one from an isolated
+workload to a service of the node may live on if that is the service.
+"""
+
+_FLUSH = """\
+## What a flush costs
+
+After another program's `nft flush ruleset` our table is away for as long as its repair takes, or waits where each
+repair was undone at once. Meanwhile:
+
+- **Connections that are there go on.** The kernel translates by what it remembers of them. It would stop that without a
+  table for translation, and the first packet that nobody translates resets a busy connection; so the daemon keeps a
+  second table, `inet netplumb-hooks`, with chains that do nothing. It is owned by the daemon (the flag `owner`): a
+  flush by others passes it over, and nobody else can change it. It goes when the daemon ends, and comes with the next
+  one.
+- What begins leads nowhere or leaves untranslated, and is led right afterwards (see above).
+- Guards and isolation do not hold until the table is back. What began against them then ends.
+
+The table is made at the start. A kernel that refuses it, or a stranger's table of the same name, costs nothing but what
+it is for: one line in the log says so, and a flush may then reset busy connections through mapped ports, nearly every
+one of them. So it is while no daemon runs. `nft -j list ruleset` of nftables 1.0.6 and older shows the flag of such a
+table by another word, since it prints memory that it has freed; lists as text are right. A file written by
+`nft list ruleset` while the daemon runs has this table in it, which must be taken out before the file is loaded: the
+kernel refuses a whole file that writes to a table of another's.
 """
 
 
@@ -118,6 +140,7 @@ def _lines(measurement: Measured) -> Iterator[str]:
         yield f"| {fate.name} | {fate.told_by} | {fate.becomes} |"
     yield ""
     yield _FLOWS
+    yield _FLUSH
     yield _FIGHTS
 
 

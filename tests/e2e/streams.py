@@ -55,10 +55,11 @@ class Served:
 
 
 class TcpStream:
-    """A TCP connection from one host to another over which a pattern flows until it is closed. `received` counts the
-    bytes that came as they were sent; `error` is what ended the stream before its time."""
+    """A TCP connection from one host to another over which a pattern flows until it is closed; to the target's own
+    address, or `by` an address and a port that lead there. `received` counts the bytes that came as they were sent;
+    `error` is what ended the stream before its time."""
 
-    def __init__(self, source: Host, target: Host, address: str) -> None:
+    def __init__(self, source: Host, target: Host, address: str, *, by: tuple[str, int] | None = None) -> None:
         self.received = 0
         self.error: BaseException | None = None
         self._ending = threading.Event()
@@ -67,7 +68,7 @@ class TcpStream:
             listener.bind((address, PORT))
             listener.listen()
             self._sender = open_socket(source, address, socket.SOCK_STREAM)
-            self._sender.connect((address, PORT))
+            self._sender.connect(by or (address, PORT))
             self._receiver, _ = listener.accept()
         self._receiver.settimeout(TIMEOUT_S)
         self._threads = [threading.Thread(target=self._guarded, args=(run,)) for run in (self._send, self._receive)]

@@ -13,6 +13,7 @@ from netplumb.reconciler.decide.render.bandwidth import render_bandwidth
 from netplumb.reconciler.decide.render.firsthop import render_first_hop
 from netplumb.reconciler.decide.render.forwarding import render_forwarding
 from netplumb.reconciler.decide.render.guards import render_guard_chains, render_guard_elements
+from netplumb.reconciler.decide.render.hooks import render_hooks
 from netplumb.reconciler.decide.render.hostroutes import render_host_routes
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
 from netplumb.reconciler.decide.render.policy import render_policy
@@ -33,6 +34,7 @@ ATTACHMENT_RENDERERS = (
 ELEMENT_RENDERERS = (render_port_elements, render_guard_elements)
 NODE_RENDERERS = (
     render_forwarding,
+    render_hooks,
     lambda _: TABLE_SETS,
     render_guard_chains,
     render_port_chains,
