@@ -10,6 +10,7 @@ import grpc
 import typer
 
 from netplumb.api.cli.exits import Exit
+from netplumb.api.cli.keys import Unclear
 from netplumb.api.cli.lines import tell
 from netplumb.api.cli.options import Daemon
 from netplumb.api.client.asynchronous import AsyncClient
@@ -36,6 +37,8 @@ def call(daemon: Daemon, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Ans
     _check_reachable(daemon)
     try:
         return converse(daemon.socket, daemon.timeout_s, ask)
+    except Unclear as error:
+        fail(str(error), Exit.NOT_FOUND)
     except ClientError as error:
         fail(error.message, EXITS.get(error.code, Exit.FAILED))
 

@@ -24,9 +24,12 @@ from netplumb.api.cli.options import (
 )
 from netplumb.api.cli.pages import App
 from netplumb.api.cli.wish import wishing
-from netplumb.api.defaults import DEFAULT_IF_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from netplumb.api.cli.keys import Key
+    from netplumb.api.client.asynchronous import AsyncClient
     from netplumb.api.v1 import netplumb_pb2 as pb
 
 
@@ -44,10 +47,13 @@ def register(app: typer.Typer) -> None:
 @wishing
 def attach(request: pb.AttachRequest, daemon: Daemon, output: Format) -> None:
     """Give an interface in a network namespace its network. The same again changes nothing."""
-    from netplumb.api.cli import answers
+    from netplumb.api.cli import answers, keys
     from netplumb.api.cli.call import call
 
-    answers.attached(call(daemon, lambda client: client.attach(request)), output)
+    async def ask(client: AsyncClient) -> pb.AttachResponse:
+        return await client.attach(await keys.to_attach(client, request))
+
+    answers.attached(call(daemon, ask), output)
 
 
 @asking
@@ -55,28 +61,44 @@ def detach(
     daemon: Daemon,
     workload: Workload,
     netns: DetachNetns = "",
-    if_name: IfName = DEFAULT_IF_NAME,
+    if_name: IfName = "",
     container_id: ContainerId = "",
 ) -> None:
-    """Take an interface away. What is not there is as good as detached."""
-    from netplumb.api.cli.call import call
+    """Take an interface away. What is not there is as good as detached.
 
-    request = _detach_request(workload, netns, if_name, container_id)
-    call(daemon, lambda client: client.detach(request))
+    Of an id that a runtime made the beginning will do; a name has to be said in full.
+    """
+    from netplumb.api.cli import keys
+    from netplumb.api.cli.call import call
+    from netplumb.api.cli.lines import tell
+
+    async def ask(client: AsyncClient) -> None:
+        try:
+            key = await keys.to_detach(client, workload, if_name)
+        except keys.Missing as missing:
+            if missing.beside:
+                tell(f"nothing was detached: {missing}")
+            return
+        await client.detach(_detach_request(key, netns, container_id))
+
+    call(daemon, ask)
 
 
 @asking
 def get(
     daemon: Daemon,
     workload: Workload,
-    if_name: IfName = DEFAULT_IF_NAME,
+    if_name: IfName = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show one attachment and its status."""
-    from netplumb.api.cli import answers
+    from netplumb.api.cli import answers, keys
     from netplumb.api.cli.call import call
 
-    answers.attachment(call(daemon, lambda client: client.get_with_waiting(workload, if_name)), output)
+    async def ask(client: AsyncClient) -> pb.GetResponse:
+        return await client.get_with_waiting(*await keys.found(client, workload, if_name))
+
+    answers.attachment(call(daemon, ask), output)
 
 
 @asking
@@ -87,7 +109,6 @@ def list_(
     """Show all attachments."""
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
-    from netplumb.api.client.asynchronous import AsyncClient
 
     async def ask(client: AsyncClient) -> list[pb.Attachment]:
         return [attachment async for attachment in client.list()]
@@ -105,7 +126,6 @@ def watch(
 
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
-    from netplumb.api.client.asynchronous import AsyncClient
 
     async def follow(client: AsyncClient) -> None:
         show = answers.events(output)
@@ -120,20 +140,23 @@ def watch(
 def check(
     daemon: Daemon,
     workload: OptionalWorkload = None,
-    if_name: IfName = DEFAULT_IF_NAME,
+    if_name: IfName = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Compare one attachment, or the node and all of them, with the kernel. Exits 1 if anything is not as wished, and
     shows what and why."""
-    from netplumb.api.cli import answers
+    from netplumb.api.cli import answers, keys
     from netplumb.api.cli.call import call
     from netplumb.api.cli.exits import Exit
+
+    async def ask_of(client: AsyncClient, word: str) -> pb.CheckResponse:
+        return await client.check(*await keys.found(client, word, if_name))
 
     if workload is None:
         reports = list(call(daemon, lambda client: client.check_all()))
         answers.all_checked(reports, output)
     else:
-        reports = [call(daemon, lambda client: client.check(workload, if_name))]
+        reports = [call(daemon, lambda client: ask_of(client, workload))]
         answers.checked(reports[0], output)
     if not all(report.in_sync for report in reports):
         raise typer.Exit(Exit.FAILED)
@@ -148,13 +171,18 @@ def plan(
     """Show what the daemon would change in the kernel, and what that would not mend: now, or for an attach or a detach.
     Nothing is changed."""
     if context.invoked_subcommand is None:
-        _show_plan(None, daemon, output)
+        _show_plan(lambda client: client.plan(), daemon, output)
 
 
 @wishing
 def plan_attach(request: pb.AttachRequest, daemon: Daemon, output: Format) -> None:
     """Show what an attach would change. Takes what `netplumb attach` takes."""
-    _show_plan(request, daemon, output)
+    from netplumb.api.cli import keys
+
+    async def ask(client: AsyncClient) -> pb.PlanResponse:
+        return await client.plan(await keys.to_attach(client, request))
+
+    _show_plan(ask, daemon, output)
 
 
 @asking
@@ -162,12 +190,17 @@ def plan_detach(
     daemon: Daemon,
     workload: Workload,
     netns: DetachNetns = "",
-    if_name: IfName = DEFAULT_IF_NAME,
+    if_name: IfName = "",
     container_id: ContainerId = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show what a detach would change. Takes what `netplumb detach` takes."""
-    _show_plan(_detach_request(workload, netns, if_name, container_id), daemon, output)
+    from netplumb.api.cli import keys
+
+    async def ask(client: AsyncClient) -> pb.PlanResponse:
+        return await client.plan(_detach_request(await keys.to_detach(client, workload, if_name), netns, container_id))
+
+    _show_plan(ask, daemon, output)
 
 
 @asking
@@ -182,18 +215,18 @@ def status(
     answers.status(call(daemon, lambda client: client.status(without_pools=True)), output)
 
 
-def _show_plan(what_if: pb.AttachRequest | pb.DetachRequest | None, daemon: Daemon, output: Format) -> None:
+def _show_plan(ask: Callable[[AsyncClient], Awaitable[pb.PlanResponse]], daemon: Daemon, output: Format) -> None:
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
 
-    answers.planned(call(daemon, lambda client: client.plan(what_if)), output)
+    answers.planned(call(daemon, ask), output)
 
 
-def _detach_request(workload: str, netns: str, if_name: str, container_id: str) -> pb.DetachRequest:
+def _detach_request(key: Key, netns: str, container_id: str) -> pb.DetachRequest:
     from netplumb.api.v1 import netplumb_pb2 as pb
 
     return pb.DetachRequest(
-        workload_id=workload,
-        netns=pb.NetNSAttachment(netns_path=options.netns_path(netns), if_name=if_name),
+        workload_id=key.workload_id,
+        netns=pb.NetNSAttachment(netns_path=options.netns_path(netns), if_name=key.if_name),
         container_id=container_id,
     )

@@ -42,11 +42,19 @@ Wait: TypeAlias = Annotated[
 ]
 Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="How to print the answer.")]
 
-Workload: TypeAlias = Annotated[str, typer.Argument(metavar="WORKLOAD", help="The workload's id.")]
-OptionalWorkload: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar="WORKLOAD", help="The workload's id; all attachments without one.")
+_KEY = "WORKLOAD[/IF]"
+NewWorkload: TypeAlias = Annotated[
+    str, typer.Argument(metavar=_KEY, help="The workload's id, and the interface's name if that is not eth0.")
 ]
-IfName: TypeAlias = Annotated[str, typer.Option("--if-name", help="The interface's name in the workload.")]
+Workload: TypeAlias = Annotated[
+    str, typer.Argument(metavar=_KEY, help="The workload and its interface; the beginning of an id will do.")
+]
+OptionalWorkload: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar=_KEY, help="A workload and its interface; the node and all without one.")
+]
+IfName: TypeAlias = Annotated[
+    str, typer.Option("--if-name", metavar="IF", help="The interface's name in the workload, as after the slash.")
+]
 ContainerId: TypeAlias = Annotated[str, typer.Option("--container-id", help="The runtime's id of the container.")]
 
 DetachNetns: TypeAlias = Annotated[

@@ -14,13 +14,12 @@ from netplumb.api.cli.options import (
     Daemon,
     Format,
     IfName,
+    NewWorkload,
     Output,
-    Workload,
     asking,
     netns_path,
     taking,
 )
-from netplumb.api.defaults import DEFAULT_IF_NAME
 
 if TYPE_CHECKING:
     from netplumb.api.v1 import netplumb_pb2 as pb
@@ -51,11 +50,11 @@ def _answered(output: Output = Format.TABLE) -> None:
 
 
 def _request(
-    workload: Workload,
+    workload: NewWorkload,
     netns: Annotated[
         str, _option("--netns", metavar="PATH|NAME", help=f"The network namespace; a name is one in {NETNS_DIR}.")
     ],
-    if_name: IfName = DEFAULT_IF_NAME,
+    if_name: IfName = "",
     container_id: ContainerId = "",
     label: Annotated[
         list[str] | None, _option("--label", metavar="KEY=VALUE", help="A free-form label. Repeatable.")

@@ -147,6 +147,44 @@ def test_detach_is_silent(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
     assert workloads.asked == [DetachSpec(workload_id="web-1", container_id="c1")]
 
 
+@pytest.mark.parametrize("command", [["get"], ["check"], ["plan", "detach"], ["describe"]], ids=" ".join)
+def test_a_key_is_taken_as_it_is_printed(netplumb: Netplumb, workloads: FakeWorkloads, command: list[str]) -> None:
+    """By every command, and the beginning of an id as well."""
+    pod = "3f1e9a7c-52d4-4f0e-9d31-0a1b2c3d4e5f"
+    workloads.views = {it.key: it for it in (view("web-1", "net1"), view("web-1"), view(pod, "net1"))}
+    for word in ("web-1/net1", "3f1e9/net1"):
+        result = netplumb(*command, word)
+        assert result.exit_code == 0, result.output
+        if command[0] != "plan":
+            assert "net1" in result.stdout
+    assert netplumb("get", "web-2").stderr == "netplumb: no attachment web-2/eth0\n"
+    assert netplumb("get", pod).stderr == f"netplumb: no attachment {pod}/eth0; there is {pod}/net1\n"
+    assert netplumb("get", pod).exit_code == Exit.NOT_FOUND
+
+
+def test_detach_takes_a_key_and_says_what_else_is_there(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    """What is not there is as good as detached; where the workload has another interface, that is told."""
+    workloads.views = {it.key: it for it in (view("web-1", "net1"), view("web-10"))}
+    result = netplumb("detach", "web-1")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "netplumb: nothing was detached: no attachment web-1/eth0; there is web-1/net1\n"
+    assert netplumb("detach", "db").output == ""
+    assert workloads.asked == []
+    assert netplumb("detach", "web-1/net1").output == ""
+    assert workloads.asked == [DetachSpec(workload_id="web-1", if_name="net1")]
+    result = netplumb("detach", "web-1")
+    assert "there is web-10/eth0" in result.stderr
+    assert len(workloads.asked) == 1
+
+
+def test_attach_takes_a_key(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    """What is behind the last slash is the interface, unless there is a workload with that id, or it is named."""
+    assert netplumb("attach", "web-2/net1", "--netns", "blue").exit_code == 0
+    assert netplumb("attach", "ns/web-3", "--netns", "blue", "--if-name", "eth0").exit_code == 0
+    assert netplumb("attach", "ns/web-3", "--netns", "blue").exit_code == 0
+    assert [str(it.key) for it in workloads.asked if it is not None] == ["web-2/net1", "ns/web-3/eth0", "ns/web-3/eth0"]
+
+
 def test_a_table_that_is_piped_has_neither_boxes_nor_colour(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
     workloads.views = {it.key: it for it in (view("web-1"), view("w" * 200))}
     lines = netplumb("list").stdout.splitlines()

@@ -1,0 +1,129 @@
+"""Which attachment a word on the command line means: WORKLOAD, WORKLOAD/IF as `check` prints it, or the beginning of an
+id that only one workload has.
+
+An interface's name holds no slash, so that the last one of a word ends the workload's id; but an id may hold one too.
+What is there decides, and a word that is there as it stands never passes for the beginning of another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import NotFound
+from netplumb.api.defaults import DEFAULT_IF_NAME
+from netplumb.api.v1 import netplumb_pb2 as pb
+
+TOLD_MAX = 5
+_MADE_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{4,}")
+"""An id that a runtime made. They are all of one length, so that a whole one is the beginning of no other; of names
+that people gave, such as web-1 and web-10, one may be."""
+_MADE_LEAST = 4
+
+
+class Key(NamedTuple):
+    workload_id: str
+    if_name: str
+
+    def __str__(self) -> str:
+        return f"{self.workload_id}/{self.if_name}"
+
+
+class Unclear(Exception):
+    """A word means more than one attachment; the message says which."""
+
+
+class Missing(Unclear):
+    """A word means none; `beside` are those that it may have been meant for."""
+
+    def __init__(self, key: Key, beside: Sequence[str] = ()) -> None:
+        super().__init__(f"no attachment {key}" + (f"; there is {_told(beside)}" if beside else ""))
+        self.beside = beside
+
+
+def readings(word: str, if_name: str) -> list[Key]:
+    """What the word may mean as it stands, the likeliest first. An interface that is named beside it ends the doubt."""
+    if if_name:
+        return [Key(word, if_name)]
+    workload_id, _, name = word.rpartition("/")
+    split = [Key(workload_id, name)] if workload_id and name else []
+    return [*split, Key(word, DEFAULT_IF_NAME)]
+
+
+async def found(client: AsyncClient, word: str, if_name: str) -> Key:
+    """The attachment that is meant. Raises Unclear."""
+    return await _standing(client, word, if_name) or meant(word, if_name, [it async for it in client.list()])
+
+
+async def to_detach(client: AsyncClient, word: str, if_name: str) -> Key:
+    """The same for what takes it away: of a name that people gave, a part is not enough, since who detaches web-1 again
+    must not meet web-10. Raises Unclear."""
+    key = await _standing(client, word, if_name)
+    return key or meant(word, if_name, [it async for it in client.list()], made_ids_only=True)
+
+
+async def to_attach(client: AsyncClient, request: pb.AttachRequest) -> pb.AttachRequest:
+    """The request with WORKLOAD/IF for what it says, unless there is a workload of that id."""
+    if request.netns.if_name or "/" not in request.workload_id:
+        return request
+    key = await _standing(client, request.workload_id, "") or readings(request.workload_id, "")[0]
+    made = pb.AttachRequest()
+    made.CopyFrom(request)
+    made.workload_id, made.netns.if_name = key
+    return made
+
+
+async def _standing(client: AsyncClient, word: str, if_name: str) -> Key | None:
+    """The first of the readings that is there."""
+    for key in readings(word, if_name):
+        try:
+            await client.get(*key)
+        except NotFound:
+            continue
+        return key
+    return None
+
+
+def meant(word: str, if_name: str, there: Iterable[pb.Attachment], *, made_ids_only: bool = False) -> Key:
+    """The attachment among these that a part of an id means, where none is as the word stands. Raises Unclear."""
+    listed = list(there)
+    asked = readings(word, if_name)
+    for key in asked:
+        if any(it.workload_id == key.workload_id for it in listed):
+            return _of_workload(key, listed)
+    for key in asked:
+        begun = {it.workload_id for it in listed if _begins(key.workload_id, it, made_ids_only=made_ids_only)}
+        if len(begun) > 1:
+            raise Unclear(f"{key.workload_id!r} may be {_told(sorted(begun))}: say more of it")
+        for workload_id in begun:
+            return _of_workload(Key(workload_id, key.if_name), listed)
+    near = {str(Key(it.workload_id, it.if_name)) for key in asked for it in listed if _begins(key.workload_id, it)}
+    raise Missing(asked[0], sorted(near))
+
+
+def _of_workload(key: Key, there: Sequence[pb.Attachment]) -> Key:
+    """The key itself, if the workload has that interface."""
+    names = sorted({it.if_name for it in there if it.workload_id == key.workload_id})
+    if key.if_name not in names:
+        raise Missing(key, [str(Key(key.workload_id, name)) for name in names])
+    return key
+
+
+def _begins(part: str, it: pb.Attachment, *, made_ids_only: bool = False) -> bool:
+    """Whether it begins the workload's id, or the container's."""
+    ids = (it.workload_id, it.container_id)
+    if made_ids_only:
+        return any(begins_made(part, id_) for id_ in ids)
+    return bool(part) and any(id_.startswith(part) for id_ in ids)
+
+
+def begins_made(part: str, id_: str) -> bool:
+    """Whether it is enough of an id that a runtime made."""
+    return len(part) >= _MADE_LEAST and id_.startswith(part) and _MADE_ID.fullmatch(id_) is not None
+
+
+def _told(names: Sequence[str]) -> str:
+    more = f" or one of {len(names) - TOLD_MAX} more" if len(names) > TOLD_MAX else ""
+    return f"{' or '.join(names[:TOLD_MAX])}{more}"
