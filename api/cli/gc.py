@@ -12,6 +12,7 @@ import typer
 
 from netplumb.api.cli.lines import say
 from netplumb.api.cli.options import Daemon, Format, Output, asking
+from netplumb.api.cli.questions import confirmed, is_at_terminal
 from netplumb.api.defaults import DEFAULT_IF_NAME
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ AliveFile: TypeAlias = Annotated[
     typer.FileText | None,
     typer.Option("--alive-file", metavar="FILE", help=f"Those that live, one a line: {_LIVES}. - is stdin."),
 ]
+Interface: TypeAlias = tuple[str, str]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")]
 Nothing: TypeAlias = Annotated[bool, typer.Option("--none", help="Nothing lives: detach all that the source holds.")]
 
 
@@ -43,9 +47,12 @@ def gc(
     alive: Alive = None,
     alive_file: AliveFile = None,
     none: Nothing = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Detach what a source holds for containers that live no more, and show what that was.
+    """Detach what a source holds for containers that live no more, and show what that was. At a terminal, show what
+    would go and ask.
 
     Who lives must be said in full, by --alive, --alive-file or both; that nobody does, by --none. An attachment without
     a container id goes by its workload's id.
@@ -54,21 +61,66 @@ def gc(
 
     from netplumb.api.cli.call import call
 
-    _show(call(daemon, lambda client: _collect(client, source, living)), output)
+    if dry_run:
+        going, _ = call(daemon, lambda client: _going(client, source, living))
+        _show(going, output, "would detach")
+        return
+    if yes or not is_at_terminal():
+        _show(call(daemon, lambda client: _collect(client, source, living)), output, "detached")
+        return
+    going, staying = call(daemon, lambda client: _going(client, source, living))
+    if going:
+        for it in going:
+            say(_line(it, "to detach"), err=True)
+        if not confirmed(f"Detach these {len(going)}?"):
+            raise typer.Abort
+        going = call(daemon, lambda client: _collect_only(client, source, staying, going))
+    _show(going, output, "detached")
 
 
-async def _collect(client: AsyncClient, source: str, living: Sequence[tuple[str, str]]) -> Sequence[pb.Attachment]:
-    """The daemon is told of interfaces, so a container that lives as a whole is told by those that it has."""
-    whole = {container_id for container_id, if_name in living if not if_name}
+async def _collect(client: AsyncClient, source: str, living: Sequence[Interface]) -> Sequence[pb.Attachment]:
+    return await client.gc(await _alive(client, source, living), source)
+
+
+async def _going(
+    client: AsyncClient, source: str, living: Sequence[Interface]
+) -> tuple[Sequence[pb.Attachment], set[Interface]]:
+    """What would go, and who is alive."""
+    alive = await _alive(client, source, living)
+    return await client.gc(alive, source, dry_run=True), alive
+
+
+async def _collect_only(
+    client: AsyncClient, source: str, alive: set[Interface], shown: Sequence[pb.Attachment]
+) -> Sequence[pb.Attachment]:
+    """Whoever came while the question stood was not shown, and stays."""
+    going = {_interface_of(it) for it in shown}
+    came = {_interface_of(it) async for it in client.list() if it.source == source} - going
+    return await client.gc(sorted(alive | came), source)
+
+
+async def _alive(client: AsyncClient, source: str, living: Sequence[Interface]) -> set[Interface]:
+    """The daemon is told of interfaces, so a container that lives as a whole is told by those that it has. Of an id
+    that a runtime made, the beginning keeps whoever has it alive."""
+    from netplumb.api.cli.keys import begins_made
+
     alive = {(container_id, if_name or DEFAULT_IF_NAME) for container_id, if_name in living}
-    if whole:
-        async for it in client.list():
-            if it.source == source and (container_id := it.container_id or it.workload_id) in whole:
-                alive.add((container_id, it.if_name))
-    return await client.gc(sorted(alive), source)
+    held = [_interface_of(it) async for it in client.list() if it.source == source]
+    known = {container_id for container_id, _ in held}
+    said = {it for it in living if it[0] in known}
+    begun = [it for it in living if it[0] not in known]
+    for container_id, name in held:
+        lives = {(container_id, ""), (container_id, name)} & said
+        if lives or any(begins_made(part, container_id) and only in ("", name) for part, only in begun):
+            alive.add((container_id, name))
+    return alive
 
 
-def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: bool) -> list[tuple[str, str]]:
+def _interface_of(it: pb.Attachment) -> Interface:
+    return it.container_id or it.workload_id, it.if_name
+
+
+def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: bool) -> list[Interface]:
     if none:
         if alive or alive_file is not None:
             raise typer.BadParameter("says that nothing lives, beside a list of what does", param_hint="--none")
@@ -81,7 +133,7 @@ def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: boo
     return [_interface(text) for text in (*alive, *filter(None, listed))]
 
 
-def _interface(text: str) -> tuple[str, str]:
+def _interface(text: str) -> Interface:
     """A container's id and an interface's name, which holds no slash, so that the last one ends the id; an empty name
     for all interfaces."""
     container_id, slash, if_name = text.rpartition("/")
@@ -92,14 +144,18 @@ def _interface(text: str) -> tuple[str, str]:
     return container_id, if_name if slash else ""
 
 
-def _show(removed: Sequence[pb.Attachment], output: Format) -> None:
+def _show(removed: Sequence[pb.Attachment], output: Format, what: str) -> None:
     from netplumb.api.cli.plain import plain, serialised
 
     if output is not Format.TABLE:
         typer.echo(serialised([plain(it) for it in removed], output), nl=False)
         return
     for it in removed:
-        container = f" of container {it.container_id}" if it.container_id else ""
-        say(f"detached {it.workload_id}/{it.if_name}{container}: {' '.join(it.addresses)}")
+        say(_line(it, what))
     if not removed:
         say("nothing to detach")
+
+
+def _line(it: pb.Attachment, what: str) -> str:
+    container = f" of container {it.container_id}" if it.container_id else ""
+    return f"{what} {it.workload_id}/{it.if_name}{container}: {' '.join(it.addresses)}"

@@ -171,11 +171,13 @@ class AsyncClient:
             request.detach.CopyFrom(what_if)
         return await self._call(self._stub.Plan, request)
 
-    async def gc(self, alive: Iterable[tuple[str, str]], source: str = "") -> Sequence[pb.Attachment]:
+    async def gc(
+        self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
+    ) -> Sequence[pb.Attachment]:
         """Detaches what the source (empty: rpc) holds, less those (container_id, if_name) that are alive. Returns what
-        was detached, when it is gone from the kernel."""
+        was detached, when it is gone from the kernel; a dry run changes nothing and returns what would be."""
         interfaces = [pb.GCRequest.Interface(container_id=container, if_name=name) for container, name in alive]
-        request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces))
+        request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces), dry_run=dry_run)
         return (await self._call(self._stub.GC, request)).removed
 
     async def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:

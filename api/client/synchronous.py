@@ -82,9 +82,11 @@ class Client:
         """See `AsyncClient.plan`."""
         return self._loop.run(self._client.plan(what_if))
 
-    def gc(self, alive: Iterable[tuple[str, str]], source: str = "") -> Sequence[pb.Attachment]:
+    def gc(
+        self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
+    ) -> Sequence[pb.Attachment]:
         """See `AsyncClient.gc`."""
-        return self._loop.run(self._client.gc(alive, source))
+        return self._loop.run(self._client.gc(alive, source, dry_run=dry_run))
 
     def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
         """See `AsyncClient.status`."""

@@ -135,7 +135,9 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
     @_answered
     async def GC(self, request: pb.GCRequest, context: Context) -> pb.GCResponse:
         source, alive = wishes.gc_request(request)
-        return answers.gc_response(await self._workloads.gc(source, alive, _timeout_s(context)))
+        return answers.gc_response(
+            await self._workloads.gc(source, alive, _timeout_s(context), dry_run=request.dry_run)
+        )
 
     @_answered
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: ARG002

@@ -49,9 +49,12 @@ class Workloads(Protocol):
         """What would change in the kernel, for the whole node or for one wish. Nothing is changed."""
         ...
 
-    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+    async def gc(
+        self, source: str, alive: Set[AttachmentKey], timeout_s: float | None, *, dry_run: bool = False
+    ) -> Sequence[AttachmentView]:
         """Detach what the source holds and does not name as alive, by container id (the workload's id where there is
-        none) and interface. Returns what was detached, when its interfaces are gone from the kernel."""
+        none) and interface. Returns what was detached, when its interfaces are gone from the kernel; a dry run changes
+        nothing and returns what would be."""
         ...
 
     def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:

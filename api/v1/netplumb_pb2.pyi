@@ -1257,10 +1257,13 @@ class GCRequest(_message.Message):
 
     SOURCE_FIELD_NUMBER: _builtins.int
     ALIVE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Whose attachments are meant: rpc (also the meaning of empty) or cni/<network>. A state file's are what the file
     says, and cannot be collected.
     """
+    dry_run: _builtins.bool
+    """Only tell what would be detached."""
     @_builtins.property
     def alive(self) -> Global___GCRequest.Alive:
         """Those that live. Left out is an error, an empty list is not: it detaches all."""
@@ -1270,10 +1273,11 @@ class GCRequest(_message.Message):
         *,
         source: _builtins.str = ...,
         alive: Global___GCRequest.Alive | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "dry_run", b"dry_run", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1286,7 +1290,7 @@ class GCResponse(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
-        """What was detached."""
+        """What was detached, or would be."""
 
     def __init__(
         self,
@@ -1359,8 +1363,9 @@ class Description(_message.Message):
     IN_SYNC_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
     in_sync: _builtins.bool
-    """True when the kernel holds every object as desired."""
+    """As Check says: true when nothing differs and nothing is unmet, of the node neither."""
     @_builtins.property
     def attachment(self) -> Global___Attachment:
         """The attachment with its status."""
@@ -1373,6 +1378,10 @@ class Description(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """What happened to it last, the oldest first."""
 
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
+        """Why it is not as wished beside what differs, as Check says."""
+
     def __init__(
         self,
         *,
@@ -1380,10 +1389,11 @@ class Description(_message.Message):
         in_sync: _builtins.bool = ...,
         objects: _abc.Iterable[Global___DescribedObject] | None = ...,
         events: _abc.Iterable[Global___Event] | None = ...,
+        unmet: _abc.Iterable[Global___Unmet] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "events", b"events", "in_sync", b"in_sync", "objects", b"objects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "events", b"events", "in_sync", b"in_sync", "objects", b"objects", "unmet", b"unmet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

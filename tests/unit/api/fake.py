@@ -157,12 +157,14 @@ class FakeWorkloads:
         node, reports = await self.check_all()
         return (node, *reports)
 
-    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+    async def gc(
+        self, source: str, alive: Set[AttachmentKey], timeout_s: float | None, *, dry_run: bool = False
+    ) -> Sequence[AttachmentView]:
         self._raise()
         self.collected = (source, alive)
         self.timeout_s = timeout_s
         gone = [it for key, it in self.views.items() if it.attachment.source == source and key not in alive]
-        for it in gone:
+        for it in () if dry_run else gone:
             del self.views[it.key]
         return gone
 

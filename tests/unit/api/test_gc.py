@@ -149,3 +149,21 @@ def test_an_empty_list_is_a_list() -> None:
     assert wishes.gc_request(pb.GCRequest(alive=pb.GCRequest.Alive())) == ("rpc", frozenset())
     one = pb.GCRequest.Alive(interfaces=[pb.GCRequest.Interface(container_id="c1")])
     assert wishes.gc_request(pb.GCRequest(source="cni/pods", alive=one)) == ("cni/pods", frozenset({C1}))
+
+
+def test_a_dry_run_shows_what_would_go(collect: Collect, workloads: FakeWorkloads) -> None:
+    """And takes nothing away."""
+    assert collect("--source", "rpc", "--none", "--dry-run").output.startswith("would detach web-1/eth0")
+    (it,) = json.loads(collect("--source", "rpc", "--none", "--dry-run", "-o", "json").output)
+    assert it["workload_id"] == "web-1"
+    assert list(workloads.views) == [AttachmentKey("web-1", "eth0")]
+
+
+def test_the_beginning_of_a_made_id_keeps_its_container_alive(collect: Collect, workloads: FakeWorkloads) -> None:
+    """Runtimes list ids cut short; a name that people gave keeps no other alive."""
+    pod = "3f1e9a7c52d44f0e9d310a1b2c3d4e5f"
+    workloads.views = {it.key: it for it in (view(pod), view(pod, "net1"), view("web-10"))}
+    result = collect("--source", "rpc", "--alive", "3f1e9a7c52d4", "--alive", "web-1")
+    assert result.exit_code == 0
+    assert "detached web-10/eth0" in result.output
+    assert set(workloads.views) == {AttachmentKey(pod, "eth0"), AttachmentKey(pod, "net1")}
