@@ -127,6 +127,7 @@ def _description(it: Description) -> pb.Description:
             for thing in it.objects
         ],
         events=map(event, it.events),
+        unmet=map(_unmet, it.report.unmet),
     )
 
 

@@ -24,7 +24,7 @@ def describe(
 
     The kernel is read for it; what is not as desired is marked.
     """
-    from netplumb.api.cli import descriptions
+    from netplumb.api.cli import descriptions, keys
     from netplumb.api.cli.call import call
     from netplumb.api.client.asynchronous import AsyncClient
     from netplumb.api.client.errors import NotFound
@@ -34,9 +34,7 @@ def describe(
             return await client.describe(workload, events=events)
         except NotFound:
             # A workload's id may hold a slash too, an interface's name may not.
-            workload_id, slash, if_name = workload.rpartition("/")
-            if not slash or not workload_id:
-                raise
-            return await client.describe(workload_id, if_name, events)
+            key = await keys.found(client, workload, "")
+            return await client.describe(key.workload_id, key.if_name if "/" in workload else "", events)
 
     descriptions.show(call(daemon, ask), output)

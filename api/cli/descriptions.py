@@ -27,7 +27,13 @@ def show(found: Sequence[pb.Description], output: Format) -> None:
 def _parts(it: pb.Description) -> Iterator[Part]:
     """What it is, then what the kernel holds of it on either side, then what happened."""
     yield tables.attachment(it.attachment)
-    yield Text.assemble(("in the kernel  ", "bold"), ("as desired", "green") if it.in_sync else ("differs", "red"))
+    differs = any(thing.deviation for thing in it.objects)
+    yield Text.assemble(("in the kernel  ", "bold"), ("differs", "red") if differs else ("as desired", "green"))
+    if not it.in_sync:
+        yield Text("not as wished:", "bold")
+        yield from tables.differences((), it.unmet)
+        if not (differs or it.unmet):
+            yield Text("the node differs; `netplumb check` shows how", "red")
     for where, heading in (("node", "on the node"), ("workload", "in the workload")):
         if objects := [thing for thing in it.objects if thing.where == where]:
             yield Text(f"{heading}:", "bold")

@@ -34,6 +34,7 @@ from netplumb.models.status import (
     WatchEvent,
 )
 from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.converge.preview import Preview
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import History
@@ -139,8 +140,12 @@ class RpcSource:
             await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)
             self._tally.detaching.observe(time.monotonic() - began)
 
-    async def gc(self, source: str, alive: Set[AttachmentKey], timeout_s: float | None) -> Sequence[AttachmentView]:
+    async def gc(
+        self, source: str, alive: Set[AttachmentKey], timeout_s: float | None, *, dry_run: bool = False
+    ) -> Sequence[AttachmentView]:
         """Withdraws what the source holds and does not name as alive, and waits until its interfaces are gone."""
+        if dry_run:
+            return [self._statuses.view(record) for record in self._desired.garbage(source, alive)]
         going = [
             (self._statuses.view(record), removing)
             for record in self._desired.garbage(source, alive)
@@ -185,16 +190,17 @@ class RpcSource:
 
     async def describe(self, workload_id: str, if_name: str, events: int) -> Sequence[Description]:
         """Reads the kernel; changes nothing."""
-        keys = self._desired.interfaces(workload_id)
-        if if_name:
-            keys = [key for key in keys if key.if_name == if_name]
-        if not keys:
+        keys = [it for it in self._desired.interfaces(workload_id) if if_name in ("", it.if_name)]
+        records = [self._desired.attachments[key] for key in keys]
+        claims = [it for it in self._statuses.claims_for(workload_id) if if_name in ("", it.key.if_name)]
+        if not records and not claims:
             raise NotFound(f"no attachment {workload_id}{f'/{if_name}' if if_name else ''}")
-        return [await self._description(self._desired.attachments[key], events) for key in keys]
+        looks = [await self._survey.looked_at(record) for record in records]
+        looks += [(_of_claim(it), Preview()) for it in claims]
+        return [await self._description(report, read, events) for report, read in looks]
 
-    async def _description(self, record: Attachment, events: int) -> Description:
-        report, read = await self._survey.looked_at(record)
-        happened = await self._history.kept(EventQuery(str(record.key), most=events)) if events else []
+    async def _description(self, report: CheckReport, read: Preview, events: int) -> Description:
+        happened = await self._history.kept(EventQuery(str(report.view.key), most=events)) if events else []
         return Description(report, tuple(described(read.desired, read.steps)), tuple(happened))
 
     async def check_all(self) -> tuple[Comparison, Sequence[CheckReport]]:

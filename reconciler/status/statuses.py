@@ -93,6 +93,12 @@ class Statuses:
         """What waits for this key."""
         return [view for view in self._claims.values() if view.key == key]
 
+    def claims_for(self, workload_id: str) -> list[AttachmentView]:
+        """What waits for interfaces of this workload, in the order of keys."""
+        return sorted(
+            (it for it in self._claims.values() if it.key.workload_id == workload_id), key=lambda it: it.place
+        )
+
     def claim_changed(self, source: str, key: AttachmentKey) -> None:
         """A state file's claim begins to wait, waits for something else, or does not wait any more."""
         before, view = self._claims.pop((source, key), None), self._claim_view(source, key)

@@ -25,7 +25,7 @@ from tests.e2e.test_fighting import NAMED_WITHIN_S, fighting
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, refused, v4
 
-COMMANDS = ("status", "list", "get", "check", "check WORKLOAD", "plan")
+COMMANDS = ("status", "list", "get", "describe WORKLOAD", "check", "check WORKLOAD", "plan")
 UNMET = 1
 
 
