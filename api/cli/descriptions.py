@@ -41,7 +41,7 @@ def _parts(it: pb.Description) -> Iterator[Part]:
     if it.events:
         yield Text("events:", "bold")
         for event in it.events:
-            yield Text("  ").append_text(occurrences.line(event, about=False))
+            yield occurrences.line(event, about=False, margin="  ")
 
 
 def _object(thing: pb.DescribedObject) -> Text:

@@ -37,15 +37,14 @@ def printer(output: Format) -> Callable[[pb.Event], None]:
             return lambda event: show(line(event))
 
 
-def line(it: pb.Event, *, about: bool = True) -> Text:
+def line(it: pb.Event, *, about: bool = True, margin: str = "") -> Text:
     """When, what and, unless that is known, about whom; of a repair also what was found and done, object by object."""
     whom = (f"{it.workload_id}/{it.if_name}: " if it.workload_id else "node: ") if about else ""
-    text = Text.assemble(
-        f"{_moment(it.at)}  ", (f"{it.kind:<{_KIND_COLUMNS}}", _STYLES.get(it.kind, "red")), f" {whom}{it.message}"
-    )
+    kind = (f"{it.kind:<{_KIND_COLUMNS}}", _STYLES.get(it.kind, "red"))
+    text = Text.assemble(f"{margin}{_moment(it.at)}  ", kind, f" {whom}{it.message}")
     text.append("".join(f", {words}" for words in _circumstances(it)))
     for found, done in zip(it.found, it.done, strict=True):
-        text.append(f"\n    {found}" if found == done else f"\n    {found}: {done}", "dim")
+        text.append(f"\n{margin}    {found}" + (f": {done}" if found != done else ""), "dim")
     return text
 
 
