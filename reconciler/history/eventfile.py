@@ -123,7 +123,7 @@ def _connected(path: str, node: str) -> sqlite3.Connection:
     try:
         # The rollback journal with which a killed daemon leaves no half of a transaction. The disk need not be waited
         # for: what outlives the boot is not wanted.
-        for pragma in ("journal_mode=TRUNCATE", "synchronous=OFF", f"max_page_count={_PAGES_MOST}"):
+        for pragma in ("journal_mode=TRUNCATE", "synchronous=OFF", "cache_size=-256", f"max_page_count={_PAGES_MOST}"):
             database.execute(f"PRAGMA {pragma}")
         with database:
             for statement in _TABLES:

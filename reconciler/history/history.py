@@ -132,8 +132,9 @@ class History:
         """Runs in the thread. What could not be written before was logged all the same."""
         for event in events:
             if event.at > self._logged_until:
-                _log(event)
                 self._logged_until = event.at
+                if event.count.bit_count() == 1:  # what goes on for hours is logged ever more rarely
+                    _log(event)
         return self._file.write(events)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -144,13 +145,13 @@ class History:
         follower = _Follower(query)
         self._followers.add(follower)
         try:
-            newest = 0.0
+            kept = {}
             for event in await self.kept(query):
+                kept[event.number] = event.count
                 yield event
-                newest = event.at
             while follow:
                 for event in await follower.told():
-                    if event.at > newest:
+                    if kept.get(event.number, 0) < event.count:
                         yield event
         finally:
             self._followers.discard(follower)

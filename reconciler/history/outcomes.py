@@ -11,25 +11,11 @@ from netplumb.models.events import Event, EventKind
 from netplumb.models.kernel import Scope, scope_of
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.history.lasting import NOT_KNOWN, Lasted
 from netplumb.reconciler.pacing.fights import subject_of
 
 OBJECTS_MOST = 8
 """How many objects of one repair are named; the rest are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lasted:
-    """How long something had not been as desired."""
-
-    seconds: float | None = None
-    at_most: bool = False
-
-
-def lasted(noticed_at: float | None, right_at: float | None, now: float) -> Lasted:
-    """By when something told of it, else by when it was last seen to be right."""
-    if noticed_at is not None:
-        return Lasted(now - noticed_at)
-    return Lasted(now - right_at, at_most=True) if right_at is not None else Lasted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +24,7 @@ class Repair:
     than before, so that nothing was damaged; `stopped` that the daemon did not run meanwhile."""
 
     steps: Sequence[Step] = ()
-    lasted: Lasted = Lasted()
+    lasted: Lasted = NOT_KNOWN
     elsewhere: bool = False
     stopped: bool = False
 

@@ -21,12 +21,12 @@ from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import kind_of
 from netplumb.models.naming import node_if_name
 from netplumb.models.status import Condition
-from netplumb.models.steps import Step
 from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.desired.state import Desired
-from netplumb.reconciler.history.outcomes import Repair, fight_events, lasted, repaired
+from netplumb.reconciler.history.lasting import Lasting
+from netplumb.reconciler.history.outcomes import Repair, fight_events, repaired
 from netplumb.reconciler.kernel.departures import Departures
 from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.namespaces import Namespace
@@ -90,8 +90,7 @@ class Loop:
         self._node_marked = True
         self._node_retry: asyncio.TimerHandle | None = None
         self._node_fighting: Condition | None = None
-        self._node_noticed_at: float | None = None
-        self._node_right_at: float | None = None
+        self._node_lasting: Lasting[None] = Lasting()
 
     # What wakes it.
 
@@ -116,8 +115,7 @@ class Loop:
         self._wake.set()
 
     def mark_node(self) -> None:
-        if self._node_noticed_at is None:
-            self._node_noticed_at = time.monotonic()
+        self._node_lasting.noticed(None, time.monotonic())
         self._look_at_node()
 
     def _look_at_node(self) -> None:
@@ -208,13 +206,18 @@ class Loop:
         began = time.monotonic()
         steps = self._nodewide.converge(self._kernel)
         ended, tally = time.monotonic(), self._results.tally
-        tally.repair((step.thing for step in steps), ended - (self._node_noticed_at or began))
+        fighting = self._nodewide.fighting()
+        lasted = self._node_lasting.looked(None, ended, right=not self._nodewide.cause and fighting is None)
+        tally.repair((step.thing for step in steps), lasted.heard_s or ended - began)
         tally.passing_node.observe(ended - began)
         tally.passes += 1
         kinds = {kind_of(step.thing) for step in steps}
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-        self._tell_of_node(steps if self._nodewide.node == before else ())
+        if steps and self._nodewide.node == before:  # else it is what is wanted that changed
+            self._results.tell(repaired(None, Repair(steps, lasted)))
+        self._results.tell(*fight_events(None, self._node_fighting, fighting))
+        self._node_fighting = fighting
         if self._node_retry is not None:
             self._node_retry.cancel()
             self._node_retry = None
@@ -224,18 +227,6 @@ class Loop:
             self._beside.restore_routes()
         if self._nodewide.node != before or self._nodewide.ready != was_ready:
             self.mark_all()
-
-    def _tell_of_node(self, repairs: Sequence[Step]) -> None:
-        """Tells what was found damaged, and whether somebody fights for it."""
-        fighting, now = self._nodewide.fighting(), time.monotonic()
-        if repairs:
-            self._results.tell(repaired(None, Repair(repairs, lasted(self._node_noticed_at, self._node_right_at, now))))
-        self._results.tell(*fight_events(None, self._node_fighting, fighting))
-        self._node_fighting = fighting
-        if not self._nodewide.cause:
-            self._node_right_at = now
-            if fighting is None:
-                self._node_noticed_at = None
 
     def mark_all(self) -> None:
         for key in self._desired.attachments:

@@ -23,7 +23,8 @@ from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import Tell, untold
-from netplumb.reconciler.history.outcomes import Lasted, Repair, detached, events_of, lasted
+from netplumb.reconciler.history.lasting import Lasting
+from netplumb.reconciler.history.outcomes import Repair, detached, events_of
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.budgets import Budgets
 from netplumb.reconciler.pacing.fights import Fights, subject_of
@@ -71,8 +72,7 @@ class Results:
         self._gone_since: dict[AttachmentKey, float] = {}
         self._unreached: set[AttachmentKey] = set()
         self._fights: Fights[AttachmentKey] = Fights()
-        self._noticed_at: dict[AttachmentKey, float] = {}
-        self._right_at: dict[AttachmentKey, float] = {}
+        self._lasting: Lasting[AttachmentKey] = Lasting()
         self._budgets: Budgets[AttachmentKey] = Budgets()
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
 
@@ -128,7 +128,7 @@ class Results:
 
     def noticed(self, key: AttachmentKey) -> None:
         """Something told of damage, which the next pass looks for."""
-        self._noticed_at.setdefault(key, time.monotonic())
+        self._lasting.noticed(key, time.monotonic())
 
     # What came of a pass.
 
@@ -145,12 +145,11 @@ class Results:
         self.tally.passing.observe(outcome.took_s)
         (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
         repaired = 0
-        damaged = self._lasted(outcome, now)
+        lasted = self._lasting.looked(key, now, right=not outcome.errors)
         elsewhere = bool(outcome.netns_cookie) and attachment.netns_cookie not in (0, outcome.netns_cookie)
         if before.observed_generation == attachment.generation and not outcome.errors:
             repaired = len(outcome.applied)
-            heard_s = outcome.took_s if damaged.at_most or damaged.seconds is None else damaged.seconds
-            self.tally.repair((step.thing for step in outcome.applied), heard_s)
+            self.tally.repair((step.thing for step in outcome.applied), lasted.heard_s or outcome.took_s)
             if outcome.netns_cookie != attachment.netns_cookie:
                 self._fights.forget(key)  # another namespace at a file's path begins anew; nobody undid a repair
             elif repaired:
@@ -179,18 +178,10 @@ class Results:
             held_s=self._budgets.held_s(key, now),
         )
         stopped = key in self._desired.inherited and not before.observed_generation
-        self.tell(*events_of(attachment, before, status, Repair(outcome.applied, damaged, elsewhere, stopped)))
+        self.tell(*events_of(attachment, before, status, Repair(outcome.applied, lasted, elsewhere, stopped)))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
         self._schedule(attachment, outcome, status)
-
-    def _lasted(self, outcome: Outcome, now: float) -> Lasted:
-        """How long what this pass found had been so."""
-        noticed_at = self._noticed_at.pop(outcome.key, None)
-        right_at = self._right_at.get(outcome.key)
-        if outcome.attached:
-            self._right_at[outcome.key] = now
-        return lasted(noticed_at, right_at, now)
 
     def _outside_pools(self, attachment: Attachment) -> tuple[str, ...]:
         allocator = self._desired.allocator
@@ -327,8 +318,7 @@ class Results:
         self._published.pop(key, None)
         self._gone_since.pop(key, None)
         self._unreached.discard(key)
-        self._noticed_at.pop(key, None)
-        self._right_at.pop(key, None)
+        self._lasting.forget(key)
         self._cancel_retry(key)
         self.tell(detached(attachment))
         self._statuses.removed(attachment)

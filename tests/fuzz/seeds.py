@@ -103,6 +103,8 @@ def requests() -> Iterator[tuple[str, Message]]:
     yield "Get", pb.GetRequest(workload_id="pod-1", if_name="eth1")
     yield "List", pb.ListRequest(page_size=2, page_token="cG9kLTEAZXRoMQ==")
     yield "Watch", pb.WatchRequest()
+    yield "Describe", pb.DescribeRequest(workload_id="pod-1", if_name="eth1", events=3)
+    yield "Events", pb.EventsRequest(about="pod-1/eth1", since=1.5, most=3)
     yield "Plan", pb.PlanRequest()
     yield "Plan", pb.PlanRequest(attach=attach_request())
     yield "Plan", pb.PlanRequest(detach=detach_request())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -118,8 +119,10 @@ def _wish(method: str, message: Message) -> None:
             _check_taken(wishes.attachment_spec(message))
         case pb.DetachRequest():
             assert wishes.detach_spec(message).workload_id.isprintable()
-        case pb.GetRequest() | pb.CheckRequest():
+        case pb.GetRequest() | pb.CheckRequest() | pb.DescribeRequest():
             assert all(wishes.attachment_key(message))
+        case pb.EventsRequest():
+            assert isfinite(wishes.event_query(message).since)
         case pb.GCRequest():
             source, _ = wishes.gc_request(message)
             assert source == "rpc" or source.startswith("cni/")

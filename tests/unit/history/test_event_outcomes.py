@@ -13,8 +13,9 @@ from netplumb.models.kernel import Link, Neighbour, Scope
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import AttachmentStatus, Condition, Phase, PoolUsage
 from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.history.lasting import Lasted
 from netplumb.reconciler.history.node import nearly_full, network_events, pool_events
-from netplumb.reconciler.history.outcomes import OBJECTS_MOST, Lasted, Repair, events_of, lasted, refused
+from netplumb.reconciler.history.outcomes import OBJECTS_MOST, Repair, events_of, refused
 
 KEY = AttachmentKey("web", "eth0")
 RECORD = Attachment(
@@ -111,13 +112,6 @@ def test_success_after_failures_says_so() -> None:
     assert event.message.endswith("after 2 failed tries")
     (event,) = told(status(Phase.RETRYING, observed=3, retries=1), ATTACHED, Repair([ADDED]))
     assert event.message.endswith("after 1 failed try")
-
-
-def test_how_long_it_lasted_is_known_exactly_or_at_most() -> None:
-    """Since it was heard of; else since the last look, which found it right; else not at all."""
-    assert lasted(7.0, 1.0, 9.0) == Lasted(2.0)
-    assert lasted(None, 1.0, 9.0) == Lasted(8.0, at_most=True)
-    assert lasted(None, None, 9.0) == Lasted()
 
 
 def test_a_fight_is_told_when_it_begins_and_when_it_is_over() -> None:

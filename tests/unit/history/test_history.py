@@ -156,6 +156,16 @@ async def test_each_event_is_logged_once(tmp_path: Path) -> None:
     assert (logs[0]["found"], logs[0]["lasted"]) == ("route was missing", "0.500 s")
 
 
+async def test_what_goes_on_is_logged_ever_more_rarely(tmp_path: Path) -> None:
+    """A step that fails all night is some lines in the log, not thousands."""
+    with capture_logs() as logs:
+        async with running(EventFile(tmp_path, "node")) as made:
+            for _ in range(9):
+                made.tell(event(1))
+                await until(lambda: not made._unwritten)
+    assert [it.get("times", "1") for it in logs] == ["1", "2", "4", "8"]
+
+
 async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) -> None:
     """As on a full disk; nobody is disturbed by it."""
     file = EventFile(tmp_path, "node")
