@@ -156,8 +156,8 @@ def _row(event: Event) -> tuple[object, ...]:
         event.kind.value,
         *key,
         event.message,
-        json.dumps(event.found),
-        json.dumps(event.done),
+        json.dumps(event.found) if event.found else "[]",
+        json.dumps(event.done) if event.done else "[]",
         event.lasted_s,
         event.at_most,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from netplumb.models.attachment import Attachment, AttachmentKey
@@ -54,8 +55,7 @@ def events_of(
 
 
 def _what(attachment: Attachment) -> str:
-    addresses = " ".join(map(str, attachment.addresses)) or "no address"
-    return f"{addresses} in {attachment.spec.netns.where}, for {attachment.source}"
+    return f"{_addresses(attachment)} in {attachment.spec.netns.where}, for {attachment.source}"
 
 
 def _told(kind: EventKind, key: AttachmentKey, status: AttachmentStatus) -> Event:
@@ -105,8 +105,14 @@ def fight_events(key: AttachmentKey | None, before: Condition | None, after: Con
 
 
 def detached(attachment: Attachment) -> Event:
-    addresses = " ".join(map(str, attachment.addresses)) or "no address"
-    return Event(EventKind.DETACHED, attachment.key, f"{addresses}, free again")
+    return Event(EventKind.DETACHED, attachment.key, f"{_addresses(attachment)}, free again")
+
+
+def _addresses(attachment: Attachment) -> str:
+    return " ".join(map(_text, attachment.addresses)) or "no address"
+
+
+_text = lru_cache(4096)(str)  # IPv6 takes Python longer than all else of an event, and the same addresses come again
 
 
 def refused(key: AttachmentKey, source: str, why: Exception) -> Event:

@@ -61,7 +61,13 @@ async def test_the_example_of_a_description(history: None, daemon: Daemon) -> No
 async def test_the_example_of_metrics(history: None, daemon: Daemon, node: Host) -> None:
     daemon.configure(metrics="127.0.0.1:9478")
     await daemon.restart()
+    async with daemon.client() as client:
+        await until(lambda: attached(client), "the new daemon has looked at the workload")
     assert node.run(f'sh -c "{METRICS}"') == example(METRICS)
+
+
+async def attached(client: AsyncClient) -> bool:
+    return (await client.get("web")).phase == "Attached"
 
 
 def rows(heading: str) -> list[str]:
