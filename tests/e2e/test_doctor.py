@@ -3,6 +3,8 @@ kernel, or where the tool in question keeps its settings."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.reconciler.doctor.reading.host import read_host
 from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.linkstates import read_neighbour_tables
 from tests import namespaces
@@ -26,6 +29,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 PORT = 8080
+OTHERS_END = 3  # other tests have daemons too, with an instance each
 NEIGHBOURS_MOST = int(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").read_text())
 
 
@@ -214,6 +218,23 @@ async def test_a_daemon_that_is_down(daemon: Daemon, attached: Host, node: Host)
     assert not said.unread
 
 
+async def test_what_the_daemon_is_about_to_repair_is_no_finding(
+    daemon: Daemon, attached: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What differs is looked at again a moment later, as long as somebody repairs."""
+    daemon.pause()
+    attached.ip("route del default")
+    assert doctor(daemon).of("not-as-desired")
+    monkeypatch.setattr("netplumb.reconciler.doctor.reading.time.sleep", lambda _: _repaired(daemon, attached))
+    assert not doctor(daemon).of("not-as-desired")
+
+
+def _repaired(daemon: Daemon, attached: Host) -> None:
+    daemon.resume()
+    while not attached.default_route(4):
+        pass
+
+
 async def test_a_daemon_that_is_down_and_its_store_lost(daemon: Daemon, attached: Host) -> None:
     """Desired state is read from the kernel's marks then."""
     daemon.terminate()
@@ -385,6 +406,22 @@ async def test_the_neighbour_table(daemon: Daemon, node: Host, directory: Path) 
         tables = {it.version: it for it in read_neighbour_tables(channel)}
     assert tables[4].entries >= 240
     assert tables[4].most == NEIGHBOURS_MOST
+
+
+async def test_connections_and_inotify_instances_are_counted(daemon: Daemon, node: Host, outside: Host) -> None:
+    """As the kernel counts them: those of the node, and those of the user."""
+    with node.enter():
+        before = read_host(daemon.data_dir, 0.0)
+    libc = ctypes.CDLL(None)
+    kept = [libc.inotify_init() for _ in range(5)]
+    node.ping(OUTSIDE_V4)
+    with node.enter():
+        after = read_host(daemon.data_dir, 0.0)
+    for descriptor in kept:
+        os.close(descriptor)
+    assert after.conntrack.used > before.conntrack.used
+    assert after.conntrack.most > 0
+    assert after.inotify.used >= before.inotify.used + 5 - OTHERS_END
 
 
 async def test_what_the_kernel_was_built_without(daemon: Daemon, node: Host, directory: Path) -> None:

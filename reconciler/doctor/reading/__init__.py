@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from netplumb.models.errors import NetplumbError
 from netplumb.models.network import Node, Surroundings
-from netplumb.models.nodenetwork import NetworkFacts
+from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
 from netplumb.models.nodestate import LinkState
 from netplumb.models.settings import Settings
 from netplumb.models.status import PlannedChange
@@ -22,6 +23,7 @@ from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.nodenetwork import read_network
 
 _T = TypeVar("_T")
+_REPAIRED_WITHIN_S = 0.5
 _NO_LINKS: tuple[LinkState, ...] = ()
 _UNCOMPARED: tuple[Node, tuple[PlannedChange, ...]] = (Node(), ())
 
@@ -57,7 +59,9 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
     rendered, differences = _UNCOMPARED
     if told.process or wanted.attachments:  # else nobody wants anything of this node
         rendered, differences = parts.read(
-            "the difference from desired state", lambda: node.read_differences(settings, wanted, known), _UNCOMPARED
+            "the difference from desired state",
+            lambda: _differences(settings, wanted, known, repaired=bool(told.process)),
+            _UNCOMPARED,
         )
     parts.unread += unread_tables
     return Facts(
@@ -82,6 +86,18 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         host=parts.read("the machine", lambda: host.read_host(settings.data_dir, wanted.made_at), HostFacts()),
         unread=tuple(parts.unread),
     )
+
+
+def _differences(
+    settings: Settings, wanted: desired.Wanted, known: NodeNetwork, *, repaired: bool
+) -> tuple[Node, tuple[PlannedChange, ...]]:
+    """Where a daemon repairs, what lasts: it may just be at it, and workloads come and go between two reads."""
+    rendered, differences = node.read_differences(settings, wanted, known)
+    if differences and repaired:
+        time.sleep(_REPAIRED_WITHIN_S)
+        again = node.read_differences(settings, desired.read_wanted(settings.data_dir, settings.pools), known)[1]
+        differences = tuple(it for it in differences if it in again)
+    return rendered, differences
 
 
 def _in_channel(read: Callable[[Channel], _T]) -> _T:
