@@ -6,7 +6,7 @@ however the process ends. Nothing else is changed, and who else traces is not di
 
 from __future__ import annotations
 
-import os
+import secrets
 import select
 import socket
 from collections.abc import Iterator
@@ -50,7 +50,9 @@ class NftTrace:
     alternatives. Raises StepError."""
 
     def __init__(self, conditions: list[str]) -> None:
-        self.table = f"netplumb_trace_{os.getpid()}"
+        self.table = f"netplumb_trace_{secrets.token_hex(4)}"
+        self._packets: set[int] = set()
+        """Those that our table marked."""
         with ExitStack() as undo:
             self._nft = Libnftables()
             undo.callback(self._nft.close)
@@ -79,7 +81,7 @@ class NftTrace:
         self._nft.close()
 
     def heard(self) -> Iterator[Traced]:
-        """What was told since it was asked last, less what our own table did."""
+        """What was told since it was asked last, less what our own table did, and what others trace."""
         while True:
             try:
                 datagram = memoryview(self._socket.recv(_RECEIVE_BYTES))
@@ -89,7 +91,12 @@ class NftTrace:
                 code = error.errno or 0
                 raise Retryable(f"nftables' trace is lost: {errno_name(code)}", code=code) from None
             for type_, _, _, _, body in messages(datagram):
-                if type_ == _TRACE and (traced := _traced(body)).table != self.table:
+                if type_ != _TRACE:
+                    continue
+                traced = _traced(body)
+                if traced.table == self.table:
+                    self._packets.add(traced.packet)
+                elif traced.packet in self._packets:
                     yield traced
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -385,6 +386,30 @@ async def test_a_next_hop_that_two_hosts_have(
     outside.ip(f"address del {OUTSIDE_V4}/24 dev eth0")
     found = live(daemon, "web", OUTSIDE_V4, protocol="icmp")
     assert any(f"{OUTSIDE_V4} is had by 2 hosts on {UPLINK}" in hop.what for hop in found.hops), found
+
+
+_FLOODS = """
+import contextlib, socket, sys, time
+flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    with contextlib.suppress(OSError):  # it is dropped
+        flood.sendto(b"?", (sys.argv[1], 9))
+    time.sleep(0.001)
+"""
+
+
+async def test_what_others_trace_is_not_taken_for_it(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """Somebody else's packets are dropped and traced meanwhile."""
+    rules = "udp dport 9 meta nftrace set 1; udp dport 9 drop"
+    node.run(f"nft 'table inet theirs {{ chain c {{ type filter hook output priority 0; {rules}; }}; }}'")
+    started = await asyncio.create_subprocess_exec(*node.command(sys.executable, "-c", _FLOODS, OUTSIDE_V4))
+    try:
+        with serving(outside, PORT):
+            found = live(daemon, "web", OUTSIDE_V4)
+    finally:
+        started.kill()
+        await started.wait()
+    assert found.outcome is Outcome.ARRIVES, found
 
 
 async def test_it_cannot_be_sent_as_somebody_outside(daemon: Daemon, attached: Host) -> None:
