@@ -14,7 +14,7 @@ from pathlib import Path
 from struct import error, pack, unpack_from
 from typing import Any
 
-from netplumb.reconciler.kernel.xtentries import IP, IP6, PRIORITIES, listed
+from netplumb.reconciler.kernel.xtentries import IP, IP6, NAT, PRIORITIES, listed
 
 MOST_BYTES = 4 << 20
 """Of one table; some 25,000 rules."""
@@ -30,8 +30,10 @@ _INFO_BYTES, _ENTRIES_HEADER_BYTES = 84, 40  # struct ipt_getinfo, struct ipt_ge
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def read() -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Chains and rules of the calling thread's namespace, as libnftables would list them; and what was not read."""
+def read(*, with_nat: bool = False) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Chains and rules of the calling thread's namespace, as libnftables would list them; and what was not read. The
+    nat table, where nothing is dropped and service proxies keep thousands of rules, only where that is asked."""
+    wanted = {*PRIORITIES, *((NAT,) if with_nat else ())}
     found: list[Mapping[str, Any]] = []
     unread: list[str] = []
     for layout, family, level, names in _FAMILIES:
@@ -42,7 +44,7 @@ def read() -> tuple[list[Mapping[str, Any]], list[str]]:
         except OSError as why:
             unread.append(f"iptables-legacy's {layout.family} tables ({why.strerror})")
             continue
-        for table in sorted(set(there) & PRIORITIES.keys()):
+        for table in sorted(set(there) & wanted):
             try:
                 found += listed(layout, table, *_entries(family, level, table))
             except (OSError, ValueError, LookupError, error) as why:

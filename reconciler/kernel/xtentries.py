@@ -19,6 +19,9 @@ from netplumb.reconciler.kernel.xtmatches import Expression, decoded, header, ma
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 """Of the tables that drop; iptables lets nobody do so in nat."""
 
+NAT = "nat"
+_NAT_PRIORITIES = {"prerouting": -100, "input": 100, "output": -100, "postrouting": 100}
+
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _VERDICTS = {-1: "drop", -2: "accept", -4: "queue", -5: "return"}  # -NF_* - 1, XT_RETURN
 _INV_IN, _INV_OUT, _INV_SRC, _INV_DST, _INV_FRAGMENT, _INV_PROTO = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40
@@ -90,7 +93,8 @@ def listed(layout: Layout, table: str, info: bytes, data: bytes) -> Iterator[Map
             hooked: dict[str, Any] = {}
             if (hook := hooks.get(entry.offset)) is not None:
                 policy = _VERDICTS.get(by_policy[hook].verdict, "accept")
-                hooked = {"type": "filter", "hook": hook, "prio": PRIORITIES[table], "policy": policy}
+                type_, prio = (NAT, _NAT_PRIORITIES[hook]) if table == NAT else ("filter", PRIORITIES[table])
+                hooked = {"type": type_, "hook": hook, "prio": prio, "policy": policy}
             yield {"chain": fields | {"name": chain} | hooked}
         if entry.offset not in policies and not entry.chain_name:
             yield {"rule": fields | {"chain": chain, "expr": _rule(layout, entry, chains)}}

@@ -13,7 +13,7 @@ from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
 from netplumb.reconciler.decide.firewalls.weigh import DROPS, TRANSLATES, met_by
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import dropped_by
+from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
 SOURCES = frozenset({"masquerade", "snat"})
@@ -51,8 +51,13 @@ class Filters:
         self.doubts: list[str] = []
 
     def chains(self, hook: str, version: int) -> list[Chain]:
+        """In the order in which a packet comes to them. Of those with the same priority the older is first, which
+        nobody tells; ours is taken for it."""
         found = (it for it in self._view.ruleset.chains.values() if it.hook == hook)
-        return sorted((it for it in found if it.id.family in _FAMILIES[version]), key=lambda it: it.priority)
+        return sorted(
+            (it for it in found if it.id.family in _FAMILIES[version]),
+            key=lambda it: (it.priority, it.id.table != OUR_TABLE),
+        )
 
     def drops(self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None) -> None:
         """Raises PacketEndsError where the chain certainly drops it."""

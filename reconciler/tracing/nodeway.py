@@ -12,6 +12,7 @@ from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
+from netplumb.reconciler.decide.firewalls.ruleset import Chain
 from netplumb.reconciler.tracing.course import LOCAL, Course
 from netplumb.reconciler.tracing.filters import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
@@ -96,17 +97,23 @@ class NodeWay:
                 self._course.filtered(self._node, chain, flow, iif)
             elif flow.answer or "dnat" in flow.translated:
                 continue
-            elif chain.id.table == OUR_TABLE:
-                if (mapped := self._mapped(flow)) is not None:
-                    flow = self._translated(flow, mapped)
-            else:
-                for rule, certain in filters.translates(chain, flow, iif):
-                    words, heal = dropped_by(chain, rule, self._node.ruleset)
-                    where = words.replace("dropped by", "translated by", 1)
-                    if certain:
-                        raise NotFollowedError(f"node: {where}, to somewhere that is not followed", heal)
-                    filters.doubts.append(f"it may be {where}")
+            elif chain.id.table != OUR_TABLE:
+                self._translated_elsewhere(chain, flow, iif, certainly=True)
+            elif (mapped := self._mapped(flow)) is not None:
+                for other in filters.chains("prerouting", flow.dst.version):
+                    if other.type == "nat" and other.priority == chain.priority and other is not chain:
+                        self._translated_elsewhere(other, flow, iif, certainly=False)
+                flow = self._translated(flow, mapped)
         return flow
+
+    def _translated_elsewhere(self, chain: Chain, flow: Flow, iif: LinkState, *, certainly: bool) -> None:
+        filters = self._course.filters_of(self._node)
+        for rule, certain in filters.translates(chain, flow, iif):
+            words, heal = dropped_by(chain, rule, self._node.ruleset)
+            where = words.replace("dropped by", "translated by", 1)
+            if certain and certainly:
+                raise NotFollowedError(f"node: {where}, to somewhere that is not followed", heal)
+            filters.doubts.append(f"it may be {where}")
 
     def _mapped(self, flow: Flow) -> MappedTo | None:
         if self._node.route(Question(flow.dst)).type != LOCAL:

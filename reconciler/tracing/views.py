@@ -66,7 +66,7 @@ class View:
     def ruleset(self) -> Ruleset:
         """Every table, ours too. What of it was not read is in `unread`."""
         with self.inside():
-            nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read()
+            nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read(with_nat=True)
         self.unread = [*nftables.unread, *unread]
         return Ruleset.of([*nftables.listed, *legacy])
 

@@ -85,6 +85,10 @@ NODE_FAULTS = {
     ),
     "foreign-firewall by firewalld": (f"nft '{FIREWALLD}'", "which is firewalld's"),
     "port-translated-elsewhere": (f"nft '{ELSEWHERE}'", "takes what is sent to mapped ports elsewhere"),
+    "port-translated-elsewhere by iptables-legacy": (
+        "iptables-legacy -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 192.0.2.77",
+        "chain ip nat PREROUTING of iptables-legacy (rule 1: meta l4proto 6 tcp dport 8080 DNAT) may take",
+    ),
     "uplink-down": (f"ip link set {UPLINK} down", f"interface {UPLINK} is down"),
     "uplink-gone": (f"ip link del {UPLINK}", "no interface of the node has an address"),
     "no-default-route": ("ip route del default", "no default route for IPv4"),
@@ -99,6 +103,15 @@ NODE_FAULTS = {
 }
 
 
+HEALED = [
+    "foreign-firewall",
+    "foreign-firewall by ufw",
+    "port-translated-elsewhere by iptables-legacy",
+    "no-default-route",
+    "policy-routing",
+]
+
+
 @pytest.mark.parametrize("fault", NODE_FAULTS)
 async def test_a_fault_of_the_node_is_found(daemon: Daemon, attached: Host, node: Host, fault: str) -> None:
     """With its cause, in words that name the object."""
@@ -111,13 +124,19 @@ async def test_a_fault_of_the_node_is_found(daemon: Daemon, attached: Host, node
     assert any(words in it["what"] for it in said.of(check)), said
 
 
-@pytest.mark.parametrize("fault", ["foreign-firewall", "foreign-firewall by ufw", "no-default-route", "policy-routing"])
+@pytest.mark.parametrize("fault", HEALED)
 async def test_what_heals_a_fault_heals_it(daemon: Daemon, attached: Host, node: Host, fault: str) -> None:
     """The command does it, where it can be known to the last word."""
     check = fault.partition(" ")[0]
     node.run(f'sh -c "{NODE_FAULTS[fault][0]}"')
     for finding in doctor(daemon).of(check):
-        heal = finding["heal"].replace("GATEWAY", OUTSIDE_V4).replace("UPLINK", UPLINK).partition("; and see")[0]
+        heal = (
+            finding["heal"]
+            .replace("GATEWAY", OUTSIDE_V4)
+            .replace("UPLINK", UPLINK)
+            .partition("; and see")[0]
+            .rpartition("take the rule away: ")[2]
+        )
         node.run(f'sh -c "{heal}"')
     assert not doctor(daemon).of(check)
 

@@ -106,6 +106,25 @@ async def test_a_drop_in_another_table(daemon: Daemon, attached: Host, node: Hos
         arrives(trace(daemon, "web", OUTSIDE_V4))
 
 
+TO_ANOTHER = "-t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 192.0.2.77"
+EARLIER = "table ip theirs { chain c { type nat hook prerouting priority -150; tcp dport 8080 dnat to 192.0.2.77; }; }"
+ELSEWHERE = {
+    "translated by chain c of table ip theirs, rule 1": f"nft '{EARLIER}'",
+    "it may be translated by chain PREROUTING of table ip nat, rule 1": f"iptables {TO_ANOTHER}",
+    "it may be translated by chain PREROUTING of table ip nat of iptables-legacy": f"iptables-legacy {TO_ANOTHER}",
+}
+
+
+@pytest.mark.parametrize("words", ELSEWHERE)
+async def test_a_port_that_somebody_else_translates(daemon: Daemon, attached: Host, node: Host, words: str) -> None:
+    """Before netplumb, or maybe so, where both have the same priority. Where to is not followed; who, is told."""
+    node.run(ELSEWHERE[words])
+    with serving(attached, PORT):
+        found = trace(daemon, OUTSIDE_V4, "node")
+    assert found.outcome is Outcome.UNKNOWN
+    assert words in found.why
+
+
 async def test_answers_that_are_dropped(daemon: Daemon, attached: Host, node: Host) -> None:
     rules = "table inet theirs { chain c { type filter hook forward priority 0; iifname up0 oifname np* drop; }; }"
     node.run(f"nft '{rules}'")

@@ -42,7 +42,7 @@ def read_forwarding() -> Mapping[str, str]:
 
 def read_ruleset() -> tuple[Ruleset, list[str]]:
     """What other tables hold, iptables-legacy's too, and what of it was too much to be read. Raises StepError."""
-    nftables, (legacy, unread) = foreigntables.read(), iptables.read()
+    nftables, (legacy, unread) = foreigntables.read(), iptables.read(with_nat=True)
     return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
 
 
