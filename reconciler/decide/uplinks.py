@@ -45,7 +45,7 @@ def sources(
 ) -> Iterator[Source]:
     """Where the node's own source differs from masquerading's, the most specific first. Of tables that rules lead to
     the first that workloads' packets come to counts."""
-    order = {table: place for place, table in reversed([*enumerate(_tables(facts, pools))])}
+    order = {table: place for place, table in reversed([*enumerate(tables(facts, pools))])}
     only = _only_addresses(facts)
     kept: list[Source] = []
     seen = set()
@@ -63,7 +63,7 @@ def sources(
     return reversed(kept)
 
 
-def _tables(facts: NetworkFacts, pools: Sequence[Pool]) -> Iterator[int]:
+def tables(facts: NetworkFacts, pools: Sequence[Pool]) -> Iterator[int]:
     """In the order in which a workload's packet that nobody marked comes to them."""
     for rule in facts.rules:
         plain = rule.looks_up and not (rule.inverted or rule.fwmark or rule.iif or rule.oif)

@@ -92,6 +92,10 @@ NODE_FAULTS = {
     "uplink-down": (f"ip link set {UPLINK} down", f"interface {UPLINK} is down"),
     "uplink-gone": (f"ip link del {UPLINK}", "no interface of the node has an address"),
     "no-default-route": ("ip route del default", "no default route for IPv4"),
+    "no-default-route but in a table of others": (
+        f"ip rule add from 192.0.2.1 lookup 9; ip route add default dev {UPLINK} table 9; ip route del default",
+        "no default route for IPv4",
+    ),
     "no-default-route of IPv6": ("ip -6 route del default", "no default route for IPv6"),
     "forwarding-off by an interface": (f"sysctl -w net.ipv4.conf.{UPLINK}.forwarding=0", f"arrive by {UPLINK}"),
     "pool-overlap": ("ip route add 10.213.0.128/26 via 192.0.2.2", "10.213.0.0/24 overlaps the node's route"),
@@ -173,6 +177,30 @@ async def test_strict_reverse_path_filtering_on_a_second_uplink(
     assert not doctor(daemon).of("reverse-path-filter")
     node.set_sysctl("net/ipv4/conf/up1/rp_filter", "1")
     doctor(daemon).one("reverse-path-filter", "strict on up1")
+
+
+async def test_strict_filtering_where_a_rule_leads_out(
+    daemon: Daemon, attached: Host, node: Host, make_host: MakeHost
+) -> None:
+    """By a table of its own: what is sent to a port published there is dropped, since the way back of a translated
+    packet is the main table's. A bridge of others, which nobody comes in by, is none of that."""
+    beyond = make_host("beyond")
+    node.ip("link add up1 type veth peer name eth0 netns beyond")
+    node.ip("link add docker0 type bridge")
+    for link, address in (("up1", "198.51.100.1/24"), ("docker0", "172.17.0.1/16")):
+        node.ip(f"link set {link} up")
+        node.ip(f"address add {address} dev {link}")
+        node.set_sysctl(f"net/ipv4/conf/{link}/rp_filter", "1")
+    node.ip("rule add from 198.51.100.1 lookup 100")
+    beyond.ip("link set eth0 up")
+    beyond.ip("address add 198.51.100.2/24 dev eth0")
+    beyond.ip("address add 203.0.113.7/32 dev lo")
+    beyond.ip("route add default via 198.51.100.1 src 203.0.113.7")
+    node.ip("route add default via 198.51.100.2 dev up1 table 100")
+    (finding,) = doctor(daemon).of("reverse-path-filter")
+    assert "strict on up1" in finding["what"]
+    node.run(finding["heal"].partition(" (and")[0])
+    assert not doctor(daemon).of("reverse-path-filter")
 
 
 async def test_a_path_that_takes_less(

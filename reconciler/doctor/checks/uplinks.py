@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.nodenetwork import surveyed
-from netplumb.reconciler.decide.uplinks import is_way_out
+from netplumb.reconciler.decide.uplinks import is_way_out, tables
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
@@ -20,14 +21,14 @@ def _by_index(facts: Facts) -> dict[int, LinkState]:
     return {link.index: link for link in facts.links}
 
 
-def _ways_out(facts: Facts, version: int) -> dict[int, int]:
-    """The interfaces of the ways out of a family, each with its least metric."""
+def _ways_out(facts: Facts, version: int, *, by: Collection[int] = ()) -> dict[int, int]:
+    """The interfaces of the ways out of a family, each with its least metric: by any table, or by some."""
     known = surveyed(facts.network, facts.settings.pools)
     names = {link.name: link.index for link in facts.links}
     indexes = {names[name] for name in known.uplinks if name in names}
     found: dict[int, int] = {}
     for route in facts.network.routes:
-        if is_way_out(route) and route.dst.version == version:
+        if is_way_out(route) and route.dst.version == version and (not by or route.table in by):
             for hop in route.hops:
                 if hop.index in indexes:
                     found[hop.index] = min(route.metric, found.get(hop.index, route.metric))
@@ -69,12 +70,14 @@ def gone_or_down(facts: Facts) -> Iterator[Finding]:
 
 
 def no_default_route(facts: Facts) -> Iterator[Finding]:
-    """Of IPv6 only where an interface has an address of it: a node may well be without."""
+    """In a table that workloads' packets come to. Of a family only where an interface has an address of it: a node may
+    well be without IPv6."""
+    reached = {RT_TABLE_MAIN, *tables(facts.network, facts.settings.pools)}
     for version in (4, 6):
         used = any(pool.version == version for pool in facts.settings.pools) or any(
             address.version == version for it in facts.attachments for address in it.addresses
         )
-        if used and _addressed(facts, version) and not _ways_out(facts, version):
+        if used and _addressed(facts, version) and not _ways_out(facts, version, by=reached):
             flag = " -6" if version == 6 else ""
             yield broken(
                 "no-default-route",
@@ -89,13 +92,14 @@ def reverse_path(facts: Facts) -> Iterator[Finding]:
     there is no other; with several, all but the best of them are in question."""
     links = _by_index(facts)
     ways = _ways_out(facts, 4)
-    best = min(ways.values(), default=0)
-    plain = [rule for rule in facts.around.rules if rule.version == 4 and rule.looks_up and rule.src is not None]
+    by_main = _ways_out(facts, 4, by=(RT_TABLE_MAIN,)) or ways
+    best = {index for index, metric in by_main.items() if metric == min(by_main.values())}
     for index in sorted(_addressed(facts, 4)):
         link = links.get(index)
-        if link is None or link.rp_filter != _STRICT or not ways or ways.get(index) == best:
+        if link is None or link.rp_filter != _STRICT or not ways or index in best:
             continue
-        if index not in ways and not plain:
+        own = [it.ip for it in facts.network.addresses if it.index == index]
+        if index not in ways and not any(rule.answers_for(ip) for rule in facts.around.rules for ip in own):
             continue  # a network of its own, whose hosts the way back leads to
         yield broken(
             "reverse-path-filter",
