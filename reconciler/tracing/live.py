@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from struct import pack
 
 from netplumb.models.errors import errno_name
+from netplumb.models.nft import HOOKS_TABLE
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
 from netplumb.reconciler.kernel.nfttraces import NftTrace, Traced, wait
 from netplumb.reconciler.tracing.filters import Flow
@@ -192,7 +193,7 @@ def _steps(it: Watched) -> Iterator[tuple[str, str, tuple[str, str] | None]]:
         if id_ in chains and chains[id_].hook:
             base[place] = id_
         at = chains.get(base.get(place, id_))
-        if step.verdict in _GOES_ON or at is None:
+        if step.verdict in _GOES_ON or at is None or step.table == HOOKS_TABLE:
             continue
         rule = next((rule for rule in chains[id_].rules if step.rule and rule.handle == step.rule), None)
         if step.verdict == "drop":
