@@ -89,7 +89,7 @@ class EventFile:
                 )
         except sqlite3.Error as error:
             log.warning("events are not stored", cause=str(error))
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:  # not all have one
                 self._halve()
             return False
         return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from netplumb.reconciler.history.eventfile import path_in
 from tests.e2e.faultcounts import FAULTS
 from tests.namespaces import NETNS_DIR
 
@@ -72,13 +73,18 @@ class Library(ctypes.CDLL):
 
 
 class Database(sqlite3.Connection):
-    """A death before a commit comes when all is written and nothing is committed."""
+    """A death before a commit comes when all is written and nothing is committed. Events are committed by a thread of
+    their own, whenever that has its turn, so that counting their commits would say nothing of other calls."""
+
+    def __init__(self, database: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(database, *args, **kwargs)
+        self._meets_faults = Path(database).name != path_in(Path()).name
 
     def __exit__(
         self, type_: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> Literal[False]:
         leave = partial(super().__exit__, type_, value, traceback)
-        if type_ is None and self.in_transaction:
+        if self._meets_faults and type_ is None and self.in_transaction:
             try:
                 FAULTS.carry_out("store commit", leave, changes=True, refusal=_unwritable)
             except sqlite3.Error:

@@ -41,6 +41,11 @@ class Scenario:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def kind(self) -> str:
+        """What it begins with: attach, detach, repair, make, remove."""
+        return self.name.split()[0]
+
 
 async def nothing(_: Site) -> None:
     """Nothing to do."""
@@ -124,7 +129,6 @@ async def damage_the_nodes_side(site: Site) -> None:
         site.node.ip(f"-4 route delete {v4}/32 dev {NAME}")
         site.node.ip(f"-4 route add 203.0.113.7/32 dev {NAME} proto 78")
         site.node.ip(f"neighbour replace {v4} lladdr {OTHER_MAC} dev {NAME} nud permanent")
-        site.node.ip(f"neighbour add 203.0.113.8 lladdr {OTHER_MAC} dev {NAME} nud permanent protocol 78")
         site.node.ip(f"neighbour delete proxy fe80::1 dev {NAME}")
 
 
