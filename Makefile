@@ -10,6 +10,7 @@ RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins
 METRICS_PACKAGES := prometheus
 DIST_PACKAGES := debhelper dpkg-dev
 IN_NAMESPACES := scripts/in-namespaces
+PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
 
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.
 stubs = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I $(2) \
@@ -38,9 +39,13 @@ run: setup ## Run the demo in a sandbox
 	$(IN_NAMESPACES) $(BIN)/netplumb sandbox --demo
 
 .PHONY: test
-test: setup ## Run all checks and all tests
+test: setup ## Run all checks, and all tests but the sweeps
 	$(MAKE) check
-	$(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
+	$(PYTEST) -m "not sweep"
+
+.PHONY: sweeps
+sweeps: setup ## Run the tests that take long: each fault at each call, chaos, soak, fuzzing
+	$(PYTEST) -m sweep
 
 .PHONY: test-runtimes
 test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
@@ -125,7 +130,7 @@ chaos: setup ## Do harm of every kind for CHAOS_MINUTES, and see whether all com
 
 .PHONY: errors
 errors: setup ## Let every call to the kernel meet every error, for the better part of an hour
-	FAULT_SWEEPS=all $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal \
+	FAULT_SWEEPS=all $(PYTEST) \
 		tests/e2e/test_kernel_errors.py tests/e2e/test_kernel_errors_at_start.py
 
 compile = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header

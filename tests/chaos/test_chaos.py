@@ -15,6 +15,7 @@ from tests.chaos.machine import Chaos
 INTENSITY = Intensity.from_environment()
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(INTENSITY.timeout_s)
 def test_chaos() -> None:
     """Every history ends with the kernel as desired. `make chaos` tells many more of them."""

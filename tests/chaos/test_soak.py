@@ -18,6 +18,7 @@ CYCLES, CLIENTS, WORKLOADS = 500, 8, 16
 SLOPE_MOST_BYTES = 2048.0  # so few cycles do not tell a small leak from what Python's heap does by itself
 
 
+@pytest.mark.sweep
 async def test_attaching_and_detaching_leaves_the_daemon_as_it_was() -> None:
     """Hundreds of attachments that come and go cost the daemon no memory, descriptor or thread."""
     async with AsyncExitStack() as stack:

@@ -17,6 +17,7 @@ from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true, until
 from tests.e2e.wishes import attach
+from tests.sweeps import swept
 
 PORT = 8080
 HEARD = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC]
@@ -59,7 +60,7 @@ async def _healed(daemon: Daemon, client: AsyncClient) -> None:
         await until(in_sync, "a resync repairs what an event did not")
 
 
-@pytest.mark.parametrize("damage", HEARD, ids=lambda damage: damage.id)
+@pytest.mark.parametrize("damage", swept(HEARD, lambda damage: (damage.place, damage.group), lambda damage: damage.id))
 async def test_damage_is_repaired_by_its_event(daemon: Daemon, attached: Victim, damage: Damage) -> None:
     """Everything is as it was before, says `ip`; the daemon says that it repaired and that nothing differs."""
     async with daemon.client() as client:

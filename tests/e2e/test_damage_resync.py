@@ -13,6 +13,7 @@ from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true, until
+from tests.sweeps import swept
 
 UNHEARD_S = 0.3  # events would have been answered by then
 PORT = 8080
@@ -38,7 +39,9 @@ def attached(daemon: Daemon) -> Iterator[Victim]:
         yield asyncio.run(attach_one())
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.id)
+@pytest.mark.parametrize(
+    "damage", swept(DAMAGES, lambda damage: (damage.place, damage.group), lambda damage: damage.id)
+)
 async def test_damage_is_repaired_by_the_next_resync(daemon: Daemon, attached: Victim, damage: Damage) -> None:
     """Nothing is repaired while nothing is heard; with the resync everything is as it was before, says `ip`."""
     before = attached.look()

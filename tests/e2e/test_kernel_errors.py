@@ -26,6 +26,7 @@ from tests.e2e.kernelerrors import ERRORS, EXIT_STRANDED, LIES, in_turn, is_lie,
 from tests.e2e.scenarios import SCENARIOS, Scenario, attach_web
 from tests.e2e.sites import Picture, Site, comes_to, opened
 from tests.e2e.waiting import STEP_S, comes_true
+from tests.sweeps import swept
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -120,14 +121,16 @@ async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault
 
 
 SWEEPS = [
-    pytest.param(scenario, offset, id=f"{scenario}-{offset}")
+    (scenario, offset)
     for number, scenario in enumerate(SCENARIOS)
     for offset in (range(len(ERRORS)) if scenario.act is attach_web else offsets((number % len(ERRORS),)))
 ]
 """For Attach each call meets every error, always; for the others each call meets the next one of them."""
 
 
-@pytest.mark.parametrize(("scenario", "offset"), SWEEPS)
+@pytest.mark.parametrize(
+    ("scenario", "offset"), swept(SWEEPS, lambda case: case[0].kind, lambda case: f"{case[0]}-{case[1]}")
+)
 async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario: Scenario, offset: int) -> None:
     """Whatever error any single call meets, the client has its answer or is told the error, and the kernel comes to be
     as desired."""
@@ -135,7 +138,9 @@ async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario:
 
 
 @pytest.mark.parametrize("times", [1, DUMP_TRIES + 1])
-@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if not each.answered], ids=str)
+@pytest.mark.parametrize(
+    "scenario", swept([each for each in SCENARIOS if not each.answered], lambda scenario: scenario.kind)
+)
 async def test_a_dump_that_is_interrupted_is_never_used(site: Site, scenario: Scenario, times: int) -> None:
     """Any dump that the kernel marks as inconsistent, once or until the daemon gives up, is read again before anything
     follows from it."""

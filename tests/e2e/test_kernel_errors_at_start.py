@@ -18,7 +18,7 @@ from tests.e2e.conftest import MakeHost
 from tests.e2e.faults import Fault
 from tests.e2e.faultydaemons import WITHIN_S
 from tests.e2e.hosts import Host
-from tests.e2e.kernelerrors import EXIT_STRANDED, in_turn, is_lie, offsets, told_in
+from tests.e2e.kernelerrors import ERRORS, EXIT_STRANDED, in_turn, is_lie, offsets, told_in
 from tests.e2e.scenarios import NAME, attach_web
 from tests.e2e.sites import Picture, Site, comes_to, opened
 from tests.e2e.waiting import comes_true
@@ -105,21 +105,23 @@ async def _desired(site: Site) -> dict[str, tuple[str, str, tuple[str, ...]]]:
 
 
 SWEEPS = [
-    pytest.param(meanwhile, offset, id=f"{meanwhile.__name__}-{offset}")
+    pytest.param(meanwhile, offset, 1, id=f"{meanwhile.__name__}-{offset}", marks=pytest.mark.sweep)
     for number, meanwhile in enumerate(MEANWHILE)
     for offset in offsets((number * 3,))
 ]
+SOME = pytest.param(nothing_happens, 0, len(ERRORS) + 1, id="nothing_happens-some")
+"""Every tenth call, each with another error than the one before."""
 
 
-@pytest.mark.parametrize(("meanwhile", "offset"), SWEEPS)
+@pytest.mark.parametrize(("meanwhile", "offset", "every"), [SOME, *SWEEPS])
 async def test_an_error_of_any_call_of_a_start_loses_nothing(
-    site: Site, meanwhile: Callable[[Site], None], offset: int
+    site: Site, meanwhile: Callable[[Site], None], offset: int, every: int
 ) -> None:
     """Whatever error any single call meets, the daemon comes to serve with the kernel as desired, or it ends, tells the
     error, has changed nothing, and the next start is as any other. No address changes."""
     expected, desired = site.picture(), await _desired(site)
     met = []
-    for at in count(1):
+    for at in count(1, every):
         if not (call := await _meets(site, meanwhile, in_turn(at, offset), expected)):
             break
         met.append(call)

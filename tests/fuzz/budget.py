@@ -1,4 +1,4 @@
-"""How long to fuzz: FUZZ_SCALE multiplies every number of inputs. 1 is what `make test` runs."""
+"""How long to fuzz: FUZZ_SCALE multiplies every number of inputs. 1 is what `make sweeps` runs."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ def test_what_fuzzing_starts_from_is_taken() -> None:
     assert filled == {field.number for field in pb.AttachRequest.DESCRIPTOR.fields}
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(INPUT_TIMEOUT_S + 120 * budget.SCALE)
 @pytest.mark.parametrize("target", TARGETS)
 def test_coverage_guided_fuzzing_breaks_no_promise(target: str, tmp_path: Path) -> None:
@@ -126,6 +127,7 @@ REQUESTS = st.sampled_from([*range(len(METHODS)), *([ATTACH] * len(METHODS))]).f
 HISTORIES = st.lists(REQUESTS, max_size=6).map(framed)
 
 
+@pytest.mark.sweep
 @pytest.mark.timeout(120 * budget.SCALE)
 @settings(max_examples=budget.inputs(150), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(HISTORIES)
