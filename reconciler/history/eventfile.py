@@ -17,6 +17,7 @@ import structlog
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.events import Event, EventKind, EventQuery
+from netplumb.reconciler.desired.storefile import is_damage
 
 EVENTS_MOST = 10_000
 LANE_MOST = 200
@@ -58,15 +59,18 @@ class EventFile:
 
     def _opened(self) -> sqlite3.Connection:
         path = path_in(self._data_dir)
-        for _ in range(2):
-            try:
-                return _connected(str(path), self._node)
-            except (sqlite3.DatabaseError, ValueError) as error:
-                if not isinstance(error, ValueError):
-                    log.warning("events are begun anew", file=str(path), cause=str(error))
+        try:
+            return _connected(str(path), self._node)
+        except (sqlite3.DatabaseError, ValueError) as error:
+            if not isinstance(error, ValueError):
+                log.warning("the file of events cannot be used", file=str(path), cause=str(error))
+            if isinstance(error, ValueError) or is_damage(error):
                 remove(self._data_dir)
-        log.warning("events are kept in memory alone", file=str(path))
-        return _connected(":memory:", self._node)
+        try:
+            return _connected(str(path), self._node)
+        except (sqlite3.DatabaseError, ValueError):
+            log.warning("events are kept in memory alone")
+            return _connected(":memory:", self._node)
 
     @property
     def last_number(self) -> int:
@@ -118,13 +122,16 @@ class EventFile:
 
 
 def _connected(path: str, node: str) -> sqlite3.Connection:
-    """Raises sqlite3.DatabaseError for a file that is none or cannot be written, ValueError for one of another node."""
+    """Raises sqlite3.DatabaseError for a file that is none or cannot be written, ValueError for one that is damaged, or
+    of another node."""
     database = sqlite3.connect(path, timeout=1, check_same_thread=False)
     try:
         # The rollback journal with which a killed daemon leaves no half of a transaction. The disk need not be waited
         # for: what outlives the boot is not wanted.
         for pragma in ("journal_mode=TRUNCATE", "synchronous=OFF", "cache_size=-256", f"max_page_count={_PAGES_MOST}"):
             database.execute(f"PRAGMA {pragma}")
+        if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise ValueError("damaged")
         with database:
             for statement in _TABLES:
                 database.execute(statement)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
@@ -67,9 +67,9 @@ class History:
         self.counts: Counter[EventKind] = Counter()
         """How often each kind of thing happened since the start."""
         self._unwritten: dict[int, Event] = {}
+        self._unlogged: deque[Event] = deque()
         self._followers: set[_Follower] = set()
         self._full: frozenset[str] = frozenset()
-        self._logged_until = 0.0
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
 
@@ -94,6 +94,7 @@ class History:
         elif event.key is not None:
             for kind in _REPEATED:
                 self._last.pop((event.key, kind), None)
+        self._unlogged.append(event)
         self._unwritten[event.number] = event
         _drop_oldest(self._unwritten)
         for follower in self._followers:
@@ -127,15 +128,14 @@ class History:
                 if self._unwritten.get(event.number) is event:
                     del self._unwritten[event.number]
 
-    def _written(self, events: Sequence[Event]) -> bool:
-        """Runs in the thread. What could not be written before was logged all the same."""
-        for event in events:
-            if event.at > self._logged_until:
-                self._logged_until = event.at
-                if event.count.bit_count() == 1:  # what goes on for hours is logged ever more rarely
-                    _log(event)
-                time.sleep(0)  # whoever waits for Python's lock goes first
-        return self._file.write(events)
+    def _written(self, batch: Sequence[Event]) -> bool:
+        """Runs in the thread."""
+        while self._unlogged:
+            event = self._unlogged.popleft()
+            if event.count.bit_count() == 1:  # what goes on for hours is logged ever more rarely
+                _log(event)
+            time.sleep(0)  # whoever waits for Python's lock goes first
+        return self._file.write(batch)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

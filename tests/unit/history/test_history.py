@@ -173,7 +173,7 @@ async def test_what_cannot_be_written_is_kept_and_written_later(tmp_path: Path) 
         async with running(file) as made:
             file._database.execute("PRAGMA query_only = 1")
             made.tell(event(1))
-            await until(lambda: made._logged_until > 0)
+            await until(lambda: not made._unlogged)
             assert messages(await made.kept(ALL)) == ["message 1"]
             file._database.execute("PRAGMA query_only = 0")
             made.tell(event(2))
@@ -191,9 +191,42 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     eventfile.path_in(tmp_path).write_bytes(b"no database at all, but long enough for a header of one" * 20)
     with capture_logs() as logs:
         file = EventFile(tmp_path, "node")
-    assert logs[0]["event"] == "events are begun anew"
+    assert logs[0]["event"] == "the file of events cannot be used"
     assert file.write([Event(EventKind.ATTACHED, WEB, "", number=1)])
     assert sqlite3.connect(eventfile.path_in(tmp_path)).execute("SELECT COUNT(*) FROM event").fetchone() == (1,)
+
+
+def test_a_file_with_damage_inside_is_begun_anew(tmp_path: Path) -> None:
+    """Its header is whole, and what it holds is not."""
+    file = EventFile(tmp_path, "node")
+    file.write([Event(EventKind.FAILED, WEB, "x" * 3000, number=n) for n in range(1, 20)])
+    file.close()
+    path = eventfile.path_in(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + bytes([0xA5]) * 8192 + whole[16384:])
+    again = EventFile(tmp_path, "node")
+    assert again.read(ALL) == []
+    assert again.write([Event(EventKind.ATTACHED, WEB, "", number=1)])
+
+
+def test_a_full_disk_says_nothing_about_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds is there again with the next start."""
+    file = EventFile(tmp_path, "node")
+    file.write([Event(EventKind.ATTACHED, WEB, "", number=1)])
+    file.close()
+    real = eventfile._connected
+
+    def full(path: str, node: str) -> sqlite3.Connection:
+        if path == ":memory:":
+            return real(path, node)
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patch, capture_logs():
+        patch.setattr(eventfile, "_connected", full)
+        assert EventFile(tmp_path, "node").read(ALL) == []
+    assert len(EventFile(tmp_path, "node").read(ALL)) == 1
 
 
 def test_without_a_place_events_live_in_memory(tmp_path: Path) -> None:
