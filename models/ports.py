@@ -80,7 +80,9 @@ class PortMapping(Model):
         ge=1, le=_PORT_MAX, description="The workload's port; of a range, the one that the first leads to"
     )
     protocol: Protocol = Field(default=Protocol.TCP, description="The transport")
-    host_ip: IPAddress | None = Field(default=None, description="The node's address; every one without it")
+    host_ip: Annotated[IPAddress, WithJsonSchema(written.NODE_ADDRESS)] | None = Field(
+        default=None, description="The node's address; every one without it"
+    )
     host_port_end: int = Field(default=0, ge=0, le=_PORT_MAX, description="The last port of a range")
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ _Word = Annotated[
     str,
     StringConstraints(min_length=1, max_length=253, pattern=r"^\S+$"),
     AfterValidator(printable),
-    WithJsonSchema(written.text(r"^[^\s\u0000-\u001f\u007f-\u009f]+$", minLength=1, maxLength=253)),
+    WithJsonSchema(written.WORD),
 ]
 _Server = Annotated[IPAddress, AfterValidator(_server), WithJsonSchema(written.NAME_SERVER)]
 
@@ -117,5 +117,5 @@ SysctlValue = Annotated[
     str,
     StringConstraints(min_length=1, max_length=256, strip_whitespace=True),
     AfterValidator(_sysctl_value),
-    WithJsonSchema(written.text(r"[^\s]", minLength=1)),
+    WithJsonSchema(written.SYSCTL_VALUE),
 ]

@@ -150,7 +150,9 @@ def _of_csv(value: object) -> object:
 _Pattern = Annotated[str, Field(min_length=1, max_length=253)]
 _Patterns = Annotated[
     tuple[_Pattern, ...],
-    BeforeValidator(_of_csv, json_schema_input_type=str | tuple[_Pattern, ...]),
+    BeforeValidator(
+        _of_csv, json_schema_input_type=Annotated[str, WithJsonSchema(written.LIST_IN_TEXT)] | tuple[_Pattern, ...]
+    ),
 ]
 
 WORKLOAD_SYSCTLS = (

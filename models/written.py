@@ -3,7 +3,8 @@
 An editor sees what YAML makes of a value: a number, true, text. The daemon reads text throughout, to which the model
 gives its type. So text may also be a number there (a label's `1.10`), and a number text (`"1500"`).
 
-The patterns mean the same in Python and in ECMAScript. A corpus of files in the tests holds schemas and validators
+The patterns mean the same in Python and in ECMAScript, but for a line break at the end, which Python's `$` lets pass. A
+corpus of files in the tests holds schemas and validators
 together, and names what no schema can say.
 """
 
@@ -34,9 +35,10 @@ PRINTABLE: Schema = TEXT | {"pattern": f"^{_PRINTABLE}$"}
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 V4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
-V6 = r"[0-9a-fA-F:.]*:[0-9a-fA-F:.]*"
+V6 = r"(?=[0-9a-fA-F:.]*::|([0-9a-fA-F]{1,4}:){6})[0-9a-fA-F:.]+"
 _NOT_FOR_WORKLOADS_V4 = r"(?!127\.|169\.254\.|22[4-9]\.|23[0-9]\.)"
-_NOT_FOR_WORKLOADS_V6 = r"(?![fF][fF][0-9a-fA-F]{2}:|[fF][eE][89aAbB][0-9a-fA-F]:|::1?(/|$))"
+_NOT_FOR_WORKLOADS_V6 = r"(?![fF][fF][0-9a-fA-F]{2}:|[fF][eE][89aAbB][0-9a-fA-F]:)"
+_NOT_LOOPBACK_V6 = r"(?!::1?(/|$))"
 _MASK_V4 = r"[0-9]+(\.[0-9]+){3}"
 
 ADDRESS: Schema = {
@@ -47,7 +49,14 @@ WORKLOAD_ADDRESS: Schema = {
     "type": "string",
     "anyOf": [
         {"format": "ipv4", "pattern": rf"^(?!0\.|24[0-9]\.|25[0-5]\.){_NOT_FOR_WORKLOADS_V4}{V4}$"},
-        {"format": "ipv6", "pattern": f"^{_NOT_FOR_WORKLOADS_V6}(?!::[fF]{{4}}:){V6}$"},
+        {"format": "ipv6", "pattern": f"^{_NOT_FOR_WORKLOADS_V6}{_NOT_LOOPBACK_V6}(?!::[fF]{{4}}:){V6}$"},
+    ],
+}
+NODE_ADDRESS: Schema = {
+    "type": "string",
+    "anyOf": [
+        {"format": "ipv4", "pattern": rf"^(?!22[4-9]\.|23[0-9]\.){V4}$"},
+        {"format": "ipv6", "pattern": f"^(?![fF][fF][0-9a-fA-F]{{2}}:){V6}$"},
     ],
 }
 NAME_SERVER: Schema = {
@@ -62,7 +71,7 @@ DESTINATION: Schema = {
     "type": "string",
     "anyOf": [
         {"pattern": rf"^{_NOT_FOR_WORKLOADS_V4}{V4}(/(0*([1-9]|[12][0-9]|3[0-2])|{_MASK_V4}))?$"},
-        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V6}{V6}(/0*([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?$"},
+        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V6}{_NOT_LOOPBACK_V6}{V6}(/0*([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?$"},
     ],
 }
 POOL_PREFIX: Schema = {
@@ -74,8 +83,8 @@ POOL_PREFIX: Schema = {
 }
 
 _PORT = r"0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-PORT: Schema = {"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": f"^{_PORT}$"}
-PORTS: Schema = PORT | {"pattern": f"^{_PORT}(-{_PORT})?$"}
+PORT: Schema = {"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": rf"^\s*{_PORT}\s*$"}
+PORTS: Schema = PORT | {"pattern": rf"^\s*{_PORT}\s*(-\s*{_PORT}\s*)?$"}
 _PROTOCOLS = "[tT][cC][pP]|[uU][dD][pP]|[sS][cC][tT][pP]"
 PORT_MAPPING: Schema = {
     "type": "string",
@@ -94,9 +103,18 @@ _BITS_TEXT = r"^[0-9]{1,20}(\.[0-9]{1,9})?\s*[kKMGT]?(bit)?$"
 
 
 ABSOLUTE_PATH: Schema = {"type": "string", "pattern": f"^(/{_PRINTABLE})?$", "maxLength": 4095}
-MAC: Schema = {"type": "string", "pattern": r"^([0-9a-fA-F][02468aceACE]([:-][0-9a-fA-F]{2}){5})?$"}
+MAC: Schema = {
+    "type": "string",
+    "pattern": r"^(?!00([:-]00){5}$)([0-9a-fA-F][02468aceACE]([:-][0-9a-fA-F]{2}){5})?$",
+}
 FIRST_HOP: Schema = {"type": "string", "pattern": r"^(169\.254\.77\.1|[fF][eE]80::1)$"}
 MODE: Schema = {"type": ["string", "integer"], "pattern": "^(0o)?0?[0-7]{3}$", "minimum": 0, "maximum": 777}
+_PRINTED = r"[^\s\u0000-\u001f\u007f-\u009f]"
+SYSCTL_VALUE: Schema = TEXT | {
+    "pattern": rf"^\s*{_PRINTED}([^\u0000-\u0008\u000a-\u001f\u007f-\u009f]{{0,254}}{_PRINTED})?\s*$"
+}
+WORD: Schema = TEXT | {"pattern": f"^{_PRINTED}+$", "minLength": 1, "maxLength": 253}
+LIST_IN_TEXT: Schema = TEXT | {"pattern": r"^\s*[^,]{0,253}(,\s*[^,]{0,253})*$"}
 SYSCTL: Schema = {
     "type": "string",
     "pattern": r"^(?!.*/\.{1,2}(/|$))net((/[A-Za-z0-9_:.@-]+)+|(\.[A-Za-z0-9_:@-]+)+)$",
@@ -117,19 +135,15 @@ PATH_OR_NAME: Schema = {
 
 def if_name(most: int) -> Schema:
     return TEXT | {
-        "pattern": r"^(?!(\.|\.\.|lo|all|default)$)[^/:%\s\u0000-\u001f]+$",
+        "pattern": r"^(?!(\.|\.\.|lo|all|default)$)[^/:%\s\u0000-\u001f\u007f-\u009f]+$",
         "minLength": 1,
         "maxLength": most,
     }
 
 
-def text(pattern: str, **words: object) -> Schema:
-    """Text that matches, which a number's may do too."""
-    return TEXT | {"pattern": pattern, **words}
-
-
-def only_text(pattern: str, **words: object) -> Schema:
-    return {"type": "string", "pattern": pattern, **words}
+def text(pattern: str) -> Schema:
+    """Text that matches, which a number's may do too where it begins with no sign."""
+    return TEXT | {"pattern": pattern, "minimum": 0}
 
 
 def printable_text(least: int, most: int) -> Schema:

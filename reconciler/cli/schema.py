@@ -20,8 +20,9 @@ def schema(
 ) -> None:
     """Print the JSON Schema of a document in state files, or of the settings file.
 
-    With one in a file, an editor checks and completes what you write: put
-    `# yaml-language-server: $schema=attachment.schema.json` at the top of a state file.
+    With one in a file, an editor checks and completes what you write. At the top of a state file, say where it is:
+
+    # yaml-language-server: $schema=/etc/netplumb/attachment.schema.json
     """
     from netplumb.models.schemas import DOCUMENTS
     from netplumb.models.schemas import schema as schema_of
