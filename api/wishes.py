@@ -6,7 +6,7 @@ is what the caller wrote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from ipaddress import ip_address
 from math import isfinite
 
@@ -29,6 +29,7 @@ from netplumb.models.errors import InvalidRequest
 from netplumb.models.events import EventQuery
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
+from netplumb.models.statefile import SUFFIXES, StateFile, WhatIf, is_state_file
 
 # The validators themselves: model_validate would add a Python frame to each call.
 _validate_attachment = AttachmentSpec.__pydantic_validator__.validate_python
@@ -117,15 +118,32 @@ def detach_spec(request: pb.DetachRequest) -> DetachSpec:
     return spec
 
 
-def what_if(request: pb.PlanRequest) -> AttachmentSpec | DetachSpec | None:
+def what_if(request: pb.PlanRequest) -> WhatIf:
     """The wish to plan for, None for the whole node."""
     match request.WhichOneof("what_if"):
         case "attach":
             return attachment_spec(request.attach)
         case "detach":
             return detach_spec(request.detach)
+        case "files":
+            return _state_files(request.files.files)
         case _:
             return None
+
+
+def _state_files(files: Sequence[pb.StateFile]) -> tuple[StateFile, ...]:
+    found: dict[str, StateFile] = {}
+    for position, it in enumerate(files):
+        field = f"files.files[{position}].name"
+        if "/" in it.name or not it.name.isprintable() or not is_state_file(it.name):
+            suffixes = ", ".join(SUFFIXES)
+            raise InvalidRequest(field, f"{it.name[:300]!r} is no name of a state file: they end in {suffixes}")
+        if it.name in found:
+            raise InvalidRequest(field, f"{it.name} is given twice")
+        found[it.name] = StateFile(it.name, it.content)
+    if not found:
+        raise InvalidRequest("files.files", "must not be empty")
+    return tuple(found.values())
 
 
 def attachment_key(request: pb.GetRequest | pb.CheckRequest | pb.DescribeRequest) -> AttachmentKey:

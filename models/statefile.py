@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.attachment import AttachmentSpec, DetachSpec
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def is_state_file(name: str) -> bool:
+    """By its name. Editors' files are none: they start with a dot, or end in `~`, `.swp`, `.tmp`, `#` or nothing."""
+    return name.endswith(SUFFIXES) and not name.startswith((".", "#"))
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """One as it may be put into the directory."""
+
+    name: str
+    content: bytes
+
+
+WhatIf: TypeAlias = AttachmentSpec | DetachSpec | tuple[StateFile, ...] | None
+"""What is planned for: one wish, state files that are put into place, or nothing, which means the whole node."""
 
 
 class AttachmentDocument(AttachmentSpec):

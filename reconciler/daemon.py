@@ -218,6 +218,7 @@ class _Daemon:
             timeout_s=settings.attach_timeout_s,
             source_conditions=self._source_conditions,
             look_at_ports=self._host_ports.look,
+            rehearse_ports=self._host_ports.rehearsed,
             history=self._history,
         )
         service = Service(CniSource(self._desired, self._rpc))

@@ -15,8 +15,10 @@ from netplumb.api.cli.options import (
     ContainerId,
     Daemon,
     DetachNetns,
+    Files,
     Format,
     IfName,
+    NameOfFile,
     OptionalWorkload,
     Output,
     Workload,
@@ -166,11 +168,31 @@ def check(
 def plan(
     daemon: Daemon,
     context: typer.Context,
+    file: Files = None,
+    as_: NameOfFile = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what the daemon would change in the kernel, and what that would not mend: now, or for an attach or a detach.
-    Nothing is changed."""
-    if context.invoked_subcommand is None:
+    """Show what the daemon would change in the kernel, and what that would not mend: now, for an attach or a detach, or
+    with -f if state files were put into place. Nothing is changed.
+
+    With -f it exits 1 where the daemon would refuse a part, such as a port that another holds.
+    """
+    if context.invoked_subcommand is not None:
+        if file:
+            raise typer.BadParameter(f"means files, and {context.invoked_subcommand} a wish", param_hint="-f")
+    elif file:
+        from netplumb.api.cli.exits import Exit
+        from netplumb.api.cli.files import state_files
+        from netplumb.models.errors import Refusal
+
+        found = state_files(file, as_)
+        answer = _show_plan(lambda client: client.plan(found), daemon, output)
+        refusals = {refusal.__name__ for refusal in Refusal.__subclasses__()}
+        if any(it.reason in refusals for it in answer.unmet):
+            raise typer.Exit(Exit.FAILED)
+    elif as_:
+        raise typer.BadParameter("names the file of -f, which is missing", param_hint="--as")
+    else:
         _show_plan(lambda client: client.plan(), daemon, output)
 
 
@@ -215,11 +237,15 @@ def status(
     answers.status(call(daemon, lambda client: client.status(without_pools=True)), output)
 
 
-def _show_plan(ask: Callable[[AsyncClient], Awaitable[pb.PlanResponse]], daemon: Daemon, output: Format) -> None:
+def _show_plan(
+    ask: Callable[[AsyncClient], Awaitable[pb.PlanResponse]], daemon: Daemon, output: Format
+) -> pb.PlanResponse:
     from netplumb.api.cli import answers
     from netplumb.api.cli.call import call
 
-    answers.planned(call(daemon, ask), output)
+    answer = call(daemon, ask)
+    answers.planned(answer, output)
+    return answer
 
 
 def _detach_request(key: Key, netns: str, container_id: str) -> pb.DetachRequest:

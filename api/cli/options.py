@@ -64,6 +64,14 @@ DetachNetns: TypeAlias = Annotated[
     ),
 ]
 
+Files: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option("--file", "-f", metavar="FILE", help="A state file, or a directory of them; - is stdin. Repeatable."),
+]
+NameOfFile: TypeAlias = Annotated[
+    str, typer.Option("--as", metavar="NAME", help="The name that the file is to have; its own without.")
+]
+
 
 def netns_path(netns: str) -> str:
     """A bare name means what it means to `ip netns`."""

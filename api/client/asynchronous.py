@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import grpc
 
@@ -39,6 +39,8 @@ _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+
+WhatIf: TypeAlias = pb.AttachRequest | pb.DetachRequest | pb.StateFiles | None
 
 
 class AsyncClient:
@@ -158,15 +160,17 @@ class AsyncClient:
         """The same for all: first the node itself, without an attachment, then each attachment."""
         return (await self._call(self._stub.CheckAll, pb.CheckAllRequest())).reports
 
-    async def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
-        """What the daemon would change, and what that would not mend: for one wish, or for the whole node as desired
-        now. Nothing is changed.
+    async def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
+        """What the daemon would change, and what that would not mend: for one wish, for state files that are put into
+        place, or for the whole node as desired now. Nothing is changed.
 
         Raises what the wish itself would.
         """
         request = pb.PlanRequest()
         if isinstance(what_if, pb.AttachRequest):
             request.attach.CopyFrom(what_if)
+        elif isinstance(what_if, pb.StateFiles):
+            request.files.CopyFrom(what_if)
         elif what_if is not None:
             request.detach.CopyFrom(what_if)
         return await self._call(self._stub.Plan, request)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.asynchronous import AsyncClient, WhatIf
 from netplumb.api.client.background import BackgroundLoop
 from netplumb.api.defaults import DEFAULT_TIMEOUT_S
 from netplumb.api.v1 import netplumb_pb2 as pb
@@ -78,7 +78,7 @@ class Client:
         """See `AsyncClient.check_all`."""
         return self._loop.run(self._client.check_all())
 
-    def plan(self, what_if: pb.AttachRequest | pb.DetachRequest | None = None) -> pb.PlanResponse:
+    def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
         """See `AsyncClient.plan`."""
         return self._loop.run(self._client.plan(what_if))
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.events import Event, EventQuery
+from netplumb.models.statefile import WhatIf
 from netplumb.models.status import AttachmentView, CheckReport, Comparison, Description, NodeStatus, WatchEvent
 
 
@@ -45,8 +46,8 @@ class Workloads(Protocol):
         """Compare the node, and each attachment, with the kernel."""
         ...
 
-    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[Comparison]:
-        """What would change in the kernel, for the whole node or for one wish. Nothing is changed."""
+    async def plan(self, what_if: WhatIf) -> Sequence[Comparison]:
+        """What would change in the kernel, for the whole node, one wish or state files. Nothing is changed."""
         ...
 
     async def gc(

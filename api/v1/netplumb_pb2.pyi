@@ -1540,25 +1540,75 @@ class PlanRequest(_message.Message):
 
     ATTACH_FIELD_NUMBER: _builtins.int
     DETACH_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attach(self) -> Global___AttachRequest: ...
     @_builtins.property
     def detach(self) -> Global___DetachRequest: ...
+    @_builtins.property
+    def files(self) -> Global___StateFiles: ...
     def __init__(
         self,
         *,
         attach: Global___AttachRequest | None = ...,
         detach: Global___DetachRequest | None = ...,
+        files: Global___StateFiles | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "detach", b"detach", "what_if", b"what_if"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "detach", b"detach", "files", b"files", "what_if", b"what_if"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "detach", b"detach", "what_if", b"what_if"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "detach", b"detach", "files", b"files", "what_if", b"what_if"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what_if: _TypeAlias = _typing.Literal["attach", "detach"]  # noqa: Y015
+    _WhichOneofReturnType_what_if: _TypeAlias = _typing.Literal["attach", "detach", "files"]  # noqa: Y015
     _WhichOneofArgType_what_if: _TypeAlias = _typing.Literal["what_if", b"what_if"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what_if) -> _WhichOneofReturnType_what_if | None: ...
 
 Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
+
+@_typing.final
+class StateFiles(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateFile]:
+        """Each is new, or takes the place of one of that name; the others stay as they are."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___StateFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateFiles: _TypeAlias = StateFiles  # noqa: Y015
+
+@_typing.final
+class StateFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the directory of state files, such as web.yaml."""
+    content: _builtins.bytes
+    """Its text, at most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateFile: _TypeAlias = StateFile  # noqa: Y015
 
 @_typing.final
 class PlannedChange(_message.Message):

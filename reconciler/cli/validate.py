@@ -33,7 +33,8 @@ def validate(
     """Judge state files as the daemon would. It does not have to run.
 
     A directory is judged as a whole, as the setting state_files names one: what two of its files claim is told. What
-    depends on the node is not known here. Settings files are judged by `netplumb config show --config FILE`.
+    depends on the node is told by the daemon, with `netplumb plan -f FILE`. Settings files are judged by
+    `netplumb config show --config FILE`.
     """
     from netplumb.reconciler.sources.validation import of_paths
 
@@ -45,7 +46,7 @@ def validate(
 
 def _warn(asked: list[Path], found: "list[FileContent]") -> None:
     """Of what the daemon would not even look at."""
-    from netplumb.reconciler.sources.directory import SUFFIXES, is_state_file
+    from netplumb.models.statefile import SUFFIXES, is_state_file
 
     names = f"names that end in {', '.join(SUFFIXES)} and start with no dot"
     read = [Path(file.name) for file in found if file.digest is not None]

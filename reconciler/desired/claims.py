@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
-from netplumb.reconciler.desired.store import Change, Store
+from netplumb.reconciler.desired.store import Change, Records
 
 _Wishes = dict[AttachmentKey, AttachmentSpec]
 
@@ -17,7 +17,9 @@ class Claims:
     """Durable, but for what they wait for, which is found out anew. `changed` is called with the source and the key of
     one that begins to wait, waits for something else, or does not any more."""
 
-    def __init__(self, store: Store, stored: dict[str, _Wishes], changed: Callable[[str, AttachmentKey], None]) -> None:
+    def __init__(
+        self, store: Records, stored: dict[str, _Wishes], changed: Callable[[str, AttachmentKey], None]
+    ) -> None:
         self._store = store
         self._of = stored
         self._changed = changed
@@ -26,6 +28,9 @@ class Claims:
     @property
     def sources(self) -> Collection[str]:
         return tuple(self._of)
+
+    def copied(self) -> dict[str, _Wishes]:
+        return {source: dict(claims) for source, claims in self._of.items()}
 
     def of(self, source: str) -> Mapping[AttachmentKey, AttachmentSpec]:
         return self._of.get(source, {})

@@ -284,6 +284,10 @@ class Allocator:
         """How many freed addresses are worth storing."""
         return sum(min(state.size, state.freed_kept) for state in self._pools)
 
+    def freed(self, most: int) -> list[IPAddress]:
+        """The addresses that were let go, so many of each pool, those that are given next first."""
+        return [_address(it, state.pool.version) for state in self._pools for it in islice(state.freed, most)]
+
     def cursors(self) -> Iterator[tuple[str, int]]:
         """Where each pool's walk stands, to be stored."""
         return ((state.name, state.cursor) for state in self._pools)

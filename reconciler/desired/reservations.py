@@ -64,5 +64,9 @@ class Reservations:
     def of(self, key: AttachmentKey) -> list[IPAddress]:
         return [address for address in self._of.get(key, ()) if self.has(address)]
 
+    def made(self) -> list[Reservation]:
+        """All of them, also those whose time is over."""
+        return list(self._made.values())
+
     def __iter__(self) -> Iterator[IPAddress]:
         return (address for address in self._made if self.has(address))

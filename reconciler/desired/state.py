@@ -22,10 +22,12 @@ from netplumb.reconciler.desired.admission import admitted
 from netplumb.reconciler.desired.assignment import assigned, changed_with
 from netplumb.reconciler.desired.claims import Claims
 from netplumb.reconciler.desired.ipam import Allocator
-from netplumb.reconciler.desired.store import Change, Store
+from netplumb.reconciler.desired.scene import Scene
+from netplumb.reconciler.desired.store import Change, Contents, Records
 from netplumb.reconciler.desired.wishes import means
 
 _TRIM_EVERY = 4096
+_FREED_COPIED = 1000  # of each pool; those that are given next come first
 
 
 class Desired:
@@ -35,7 +37,7 @@ class Desired:
 
     def __init__(
         self,
-        store: Store,
+        store: Records,
         settings: Settings,
         mark: Callable[[AttachmentKey], None],
         let_go: Callable[[], None],
@@ -304,6 +306,18 @@ class Desired:
         self._store.commit(Change(put=(after,)))
         self._attachments[found.key] = after
         return after
+
+    def scene(self) -> Scene:
+        """A copy of all that it follows from, without what waits; that is found again."""
+        contents = Contents(
+            attachments=dict(self._attachments),
+            claims=self.claims.copied(),
+            cursors=dict(self._allocator.cursors()),
+            freed=self._allocator.freed(_FREED_COPIED),
+            reserved=self._allocator.reservations.made(),
+            unclaimed=dict(self._unclaimed),
+        )
+        return Scene(contents, self._settings, self._known)
 
     def wishes(self) -> Iterator[AttachmentSpec]:
         """What is attached, and what waits to be."""

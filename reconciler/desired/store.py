@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Protocol
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
@@ -53,6 +54,14 @@ class Contents:
     reserved: list[Reservation] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
     unclaimed: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
+
+
+class Records(Protocol):
+    """What desired state needs of a store."""
+
+    def load(self) -> Contents: ...
+    def commit(self, change: Change) -> None: ...
+    def trim_freed(self, kept: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

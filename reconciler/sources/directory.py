@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.statefile import is_state_file
 from netplumb.reconciler.settings.documents import MAX_BYTES, Mistake
 from netplumb.reconciler.sources.statefile import Declaration, StateFileError, declarations, told
-
-SUFFIXES = (".yaml", ".yml", ".json")
 
 Signature: TypeAlias = tuple[int, ...]
 """Tells whether a file may have changed, without reading it: what stat says, or the errno."""
@@ -69,11 +68,6 @@ def contents(directory: Path, known: Mapping[str, bytes]) -> Mapping[str, FileCo
             if content is not None:
                 found[name] = content
     return found
-
-
-def is_state_file(name: str) -> bool:
-    """By its name. Editors' files are none: they start with a dot, or end in `~`, `.swp`, `.tmp`, `#` or nothing."""
-    return name.endswith(SUFFIXES) and not name.startswith((".", "#"))
 
 
 @contextmanager

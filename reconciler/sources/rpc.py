@@ -23,6 +23,7 @@ from netplumb.models.errors import (
 )
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.ports import PortMapping
+from netplumb.models.statefile import WhatIf
 from netplumb.models.status import (
     AttachmentView,
     CheckReport,
@@ -36,12 +37,14 @@ from netplumb.models.status import (
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.preview import Preview
 from netplumb.reconciler.converge.reader import Reader
+from netplumb.reconciler.desired.rehearsal import CheckPorts
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.sources.fileplan import FilePlan
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.statuses import Statuses
@@ -67,6 +70,7 @@ class RpcSource:
         timeout_s: float,
         source_conditions: Callable[[], tuple[Condition, ...]],
         look_at_ports: Callable[[Sequence[PortMapping]], Awaitable[None]],
+        rehearse_ports: Callable[[Sequence[PortMapping]], Awaitable[CheckPorts]],
         history: History,
     ) -> None:
         self._desired = desired
@@ -76,6 +80,7 @@ class RpcSource:
         self._nodewide = nodewide
         self._kernel = kernel
         self._survey = Survey(desired, statuses, nodewide, reader, self._conditions)
+        self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
         self._version = version
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
@@ -206,8 +211,8 @@ class RpcSource:
     async def check_all(self) -> tuple[Comparison, Sequence[CheckReport]]:
         return await self._survey.of_all()
 
-    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[Comparison]:
-        """What one wish, or the loop as it stands, would change in the kernel, and what it would not come past."""
+    async def plan(self, what_if: WhatIf) -> Sequence[Comparison]:
+        """What wishes, or the loop as it stands, would change in the kernel, and what it would not come past."""
         if isinstance(what_if, AttachmentSpec):
             with self._open(what_if.netns.where) as namespace:
                 wished = self._desired.preview(what_if, namespace.cookie)
@@ -217,6 +222,8 @@ class RpcSource:
             if record is None:
                 return ()
             return (await self._survey.of_wish(record.model_copy(update={"removing": True})),)
+        if what_if is not None:
+            return await self._file_plan.of(what_if)
         node, reports = await self._survey.of_all()
         return (node, *reports)
 

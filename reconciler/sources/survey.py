@@ -6,7 +6,7 @@ every view tells it; the read adds what differs now, and what no pass has met ye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 from itertools import islice
 
@@ -86,9 +86,13 @@ class Survey:
 
     async def of_wish(self, record: Attachment) -> Comparison:
         """What a record would change that is not, or not yet, desired."""
-        made = await self._reader.read(partial(preview, record, self._nodewide.node))
-        unmet = tuple(Unmet(record.key, *obstacle, record.source) for obstacle in made.obstacles)
-        return Comparison(in_words(record.key, made.steps), unmet)
+        return _wished(record, await self._reader.read(partial(preview, record, self._nodewide.node)))
+
+    async def of_wishes(self, records: Sequence[Attachment]) -> list[Comparison]:
+        """The same of many."""
+        node = self._nodewide.node
+        made = await self._reader.read_each(partial(preview, record, node) for record in records)
+        return [_wished(record, each) for record, each in zip(records, made, strict=True)]
 
     def known(self) -> tuple[tuple[Unmet, ...], int]:
         """The first reasons of all that is not as wished, and how many there are, without a look at the kernel."""
@@ -98,6 +102,11 @@ class Survey:
     def _of_attachments(self) -> Iterator[Unmet]:
         for view in self._statuses.notable_views():
             yield from view.unmet
+
+
+def _wished(record: Attachment, made: Preview) -> Comparison:
+    unmet = tuple(Unmet(record.key, *obstacle, record.source) for obstacle in made.obstacles)
+    return Comparison(in_words(record.key, made.steps), unmet)
 
 
 def _unmet(view: AttachmentView, made: Preview) -> tuple[Unmet, ...]:

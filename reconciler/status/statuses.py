@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.errors import NetplumbError
 from netplumb.models.network import Node
 from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, WatchEvent
 from netplumb.reconciler.desired.state import Desired
@@ -21,6 +22,12 @@ from netplumb.reconciler.desired.state import Desired
 Place: TypeAlias = tuple[AttachmentKey, str]
 
 _UNKNOWN = AttachmentStatus()
+
+
+def waiting_condition(source: str, error: NetplumbError) -> Condition:
+    """That a state file's claim cannot be had now, and why."""
+    message = f"{error}; what {source} declares waits"
+    return Condition("Ready", status=False, reason=type(error).__name__, message=message)
 
 
 class Statuses:
@@ -115,8 +122,7 @@ class Statuses:
         if (waiting := self._desired.claims.found_waiting(source, key)) is None:
             return None
         spec, error = waiting
-        message = f"{error}; what {source} declares waits"
-        conditions = (Condition("Ready", status=False, reason=type(error).__name__, message=message),)
+        conditions = (waiting_condition(source, error),)
         phase = Phase.CONFLICT if key in self._desired.attachments else Phase.FAILED
         claim = Attachment(spec=spec, source=source, generation=0, mac=spec.mac)
         return self._view(claim, AttachmentStatus(phase, conditions=conditions))

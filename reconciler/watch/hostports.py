@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -72,30 +73,35 @@ class HostPorts:
 
     def check(self, spec: AttachmentSpec, before: Attachment | None) -> None:
         """Raises AlreadyHeld where the setting refuses what a wish maps anew."""
-        if self.policy is HostPortsInUse.REFUSE:
-            mapped = before.spec.port_mappings if before is not None and not before.removing else ()
-            if found := self._found(spec, [it for it in spec.port_mappings if it not in mapped]):
-                raise AlreadyHeld(
-                    f"port_mappings: {found[0]}; stop it, map another port, or set host_ports_in_use to warn"
-                )
+        if self.policy is HostPortsInUse.REFUSE and self._listeners:
+            _check([it for found in self._listeners.values() for it in found], spec, before)
+
+    async def rehearsed(self, mappings: Sequence[PortMapping]) -> Callable[[AttachmentSpec, Attachment | None], None]:
+        """What `check` would say of wishes that map these ports. The look is for that alone, and remembered nowhere."""
+        if self.policy is not HostPortsInUse.REFUSE or not mappings:
+            return lambda *_: None
+        return partial(_check, await self._seen(_ports(mappings)))
 
     async def look(self, mappings: Sequence[PortMapping]) -> None:
         """Looks at these ports now. Where the kernel does not tell, nothing is known of them."""
         if self.policy is HostPortsInUse.ALLOW or not mappings:
             return
-        ports = {(it.protocol, port) for it in mappings for port in range(it.host_port, it.last_host_port + 1)}
-        async with self._looking:
-            try:
-                found = await asyncio.to_thread(self._read, ports)
-            except StepError as error:
-                log.warning("it is not known whether processes of the node listen on mapped ports", cause=str(error))
-                found = []
+        ports = _ports(mappings)
+        found = await self._seen(ports)
         before = {port: self._listeners.pop(port) for port in ports & self._listeners.keys()}
         for it in found:
             self._listeners.setdefault((it.protocol, it.port), []).append(it)
         (self._any.set if self._listeners else self._any.clear)()
         if before.keys() - self._listeners.keys():
             self._freed()
+
+    async def _seen(self, ports: set[_Port]) -> list[Listener]:
+        async with self._looking:
+            try:
+                return await asyncio.to_thread(self._read, ports)
+            except StepError as error:
+                log.warning("it is not known whether processes of the node listen on mapped ports", cause=str(error))
+                return []
 
     def _read(self, ports: set[_Port]) -> list[Listener]:
         found = []
@@ -125,3 +131,13 @@ class HostPorts:
         for spec in wishes:
             if self._found(spec, spec.port_mappings) != self._told.get(spec.key, []):
                 self._changed(spec.key)
+
+
+def _ports(mappings: Iterable[PortMapping]) -> set[_Port]:
+    return {(it.protocol, port) for it in mappings for port in range(it.host_port, it.last_host_port + 1)}
+
+
+def _check(found: Sequence[Listener], spec: AttachmentSpec, before: Attachment | None) -> None:
+    mapped = before.spec.port_mappings if before is not None and not before.removing else ()
+    if used := listeners.in_use(spec, [it for it in spec.port_mappings if it not in mapped], found):
+        raise AlreadyHeld(f"port_mappings: {used[0]}; stop it, map another port, or set host_ports_in_use to warn")

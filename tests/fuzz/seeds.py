@@ -108,6 +108,7 @@ def requests() -> Iterator[tuple[str, Message]]:
     yield "Plan", pb.PlanRequest()
     yield "Plan", pb.PlanRequest(attach=attach_request())
     yield "Plan", pb.PlanRequest(detach=detach_request())
+    yield "Plan", pb.PlanRequest(files=pb.StateFiles(files=[pb.StateFile(name="pods.yaml", content=STATE_FILES[0])]))
     alive = [pb.GCRequest.Interface(container_id="c-1", if_name="eth1"), pb.GCRequest.Interface(container_id="pod-2")]
     yield "GC", pb.GCRequest(source="cni/net", alive=pb.GCRequest.Alive(interfaces=alive))
     yield "GC", pb.GCRequest(source="rpc", alive=pb.GCRequest.Alive())

@@ -21,13 +21,15 @@ from netplumb.api import answers, wishes
 from netplumb.api.errors import MESSAGE_MAX_BYTES, status_of
 from netplumb.api.server.requests import parser
 from netplumb.api.v1 import netplumb_pb2 as pb
-from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from netplumb.models.attachment import FILE_SOURCE_PREFIX, Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import InvalidRequest, Refusal
 from netplumb.models.naming import alias_of, key_of_alias, node_if_name
 from netplumb.models.settings import Settings
 from netplumb.models.status import AttachmentStatus, AttachmentView
+from netplumb.reconciler.desired.rehearsal import rehearse
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store
+from netplumb.reconciler.sources.directory import judged
 from netplumb.reconciler.sources.statefile import StateFileError, parse
 from tests.fuzz.seeds import METHODS
 
@@ -152,6 +154,9 @@ def _apply(state: Desired, method: str, message: Message) -> None:
             before = dict(state.attachments)
             if isinstance(wish := wishes.what_if(message), AttachmentSpec):
                 state.preview(wish, 7)
+            elif isinstance(wish, tuple):
+                declared = {FILE_SOURCE_PREFIX + it.name: judged(it.name, it.content).specs for it in wish}
+                rehearse(state.scene(), declared, lambda *_: None)
             assert state.attachments == before, "a preview changed something"
 
 

@@ -11,6 +11,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotFound, NotReady
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.naming import workload_mac
+from netplumb.models.statefile import WhatIf
 from netplumb.models.status import (
     AttachmentStatus,
     AttachmentView,
@@ -77,7 +78,7 @@ class FakeWorkloads:
         self.differences: tuple[PlannedChange, ...] = ()
         self.collected: tuple[str, Set[AttachmentKey]] | None = None
         self.timeout_s: float | None = None
-        self.asked: list[AttachmentSpec | DetachSpec | None] = []
+        self.asked: list[WhatIf] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
         self.objects: tuple[DescribedObject, ...] = ()
         self.happened: list[Event] = []
@@ -152,7 +153,7 @@ class FakeWorkloads:
         node = Comparison(tuple(it for it in self.differences if it.key is None))
         return node, [self._compared(it) for it in self.list()]
 
-    async def plan(self, what_if: AttachmentSpec | DetachSpec | None) -> Sequence[Comparison]:
+    async def plan(self, what_if: WhatIf) -> Sequence[Comparison]:
         self.asked.append(what_if)
         node, reports = await self.check_all()
         return (node, *reports)

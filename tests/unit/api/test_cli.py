@@ -28,8 +28,9 @@ from netplumb.api.server.server import serve
 from netplumb.models import errors
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from netplumb.models.naming import node_if_name
+from netplumb.models.statefile import StateFile
 from netplumb.models.status import AttachmentStatus, Condition, Phase, PlannedChange
-from tests.unit.api.fake import FakeWorkloads, view
+from tests.unit.api.fake import FakeWorkloads, claim_of, view
 
 DIFFERENCES = (
     PlannedChange(None, "+", "sysctl", "sysctl net.ipv4.ip_forward = 1"),
@@ -67,8 +68,8 @@ def netplumb(workloads: FakeWorkloads, socket_path: Path) -> Iterator[Netplumb]:
     app = typer.Typer()
     register(app)
 
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, arguments, env={"NETPLUMB_SOCKET": str(socket_path)})
+    def run(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(app, arguments, input=stdin, env={"NETPLUMB_SOCKET": str(socket_path)})
 
     # The daemon's log would land in the command's output, as both are one process here.
     with capture_logs(), served(workloads, socket_path):
@@ -182,7 +183,8 @@ def test_attach_takes_a_key(netplumb: Netplumb, workloads: FakeWorkloads) -> Non
     assert netplumb("attach", "web-2/net1", "--netns", "blue").exit_code == 0
     assert netplumb("attach", "ns/web-3", "--netns", "blue", "--if-name", "eth0").exit_code == 0
     assert netplumb("attach", "ns/web-3", "--netns", "blue").exit_code == 0
-    assert [str(it.key) for it in workloads.asked if it is not None] == ["web-2/net1", "ns/web-3/eth0", "ns/web-3/eth0"]
+    asked = [str(it.key) for it in workloads.asked if isinstance(it, AttachmentSpec)]
+    assert asked == ["web-2/net1", "ns/web-3/eth0", "ns/web-3/eth0"]
 
 
 def test_a_table_that_is_piped_has_neither_boxes_nor_colour(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
@@ -310,10 +312,70 @@ def test_plan_shows_the_node_and_each_attachment_and_exits_0(netplumb: Netplumb,
 def test_plan_for_an_attach_or_a_detach(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
     assert netplumb("plan", "attach", "web-2", "--netns", "blue").exit_code == 0
     assert netplumb("plan", "detach", "web-1").exit_code == 0
-    assert [(type(it), it and it.key.workload_id) for it in workloads.asked] == [
+    assert [
+        (type(it), it.key.workload_id) for it in workloads.asked if isinstance(it, AttachmentSpec | DetachSpec)
+    ] == [
         (AttachmentSpec, "web-2"),
         (DetachSpec, "web-1"),
     ]
+
+
+def test_plan_for_files(netplumb: Netplumb, workloads: FakeWorkloads, tmp_path: Path) -> None:
+    """By their names, those of a directory, or with the name that one is to have."""
+    for name in ("b.yaml", "a.json", "notes.txt", ".a.yaml.swp"):
+        (tmp_path / name).write_text(name)
+    a, b = StateFile("a.json", b"a.json"), StateFile("b.yaml", b"b.yaml")
+    for words in (
+        ("-f", str(tmp_path)),
+        ("-f", str(tmp_path / "a.json"), "--file", str(tmp_path / "b.yaml")),
+        ("-f", str(tmp_path / "notes.txt"), "--as", "c.yaml"),
+    ):
+        assert netplumb("plan", *words).exit_code == 0
+    assert workloads.asked == [(a, b), (a, b), (StateFile("c.yaml", b"notes.txt"),)]
+
+
+def test_plan_for_stdin(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    for words, name in ((("plan", "-f", "-"), "stdin.yaml"), (("plan", "-f", "-", "--as", "w.yaml"), "w.yaml")):
+        assert netplumb(*words, stdin="kind: x").exit_code == 0
+        assert workloads.asked.pop() == (StateFile(name, b"kind: x"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-f", "/absent.yaml"), "/absent.yaml: No such file or directory"),
+        (("-f", "/proc/self/fdinfo"), "holds no files that end in .yaml"),
+        (("-f", "/dev/null", "-f", "/dev/null", "--as", "a.yaml"), "names one file, and there are 2"),
+        (("--as", "a.yaml"), "names the file of -f, which is missing"),
+        (("-f", "/dev/null", "detach", "web-1"), "means files, and detach a wish"),
+    ],
+)
+def test_files_that_cannot_be_meant_are_refused(
+    netplumb: Netplumb, workloads: FakeWorkloads, words: tuple[str, ...], said: str
+) -> None:
+    result = netplumb("plan", *words)
+    assert (result.exit_code, workloads.asked) == (2, [])
+    assert said in result.stderr
+
+
+def test_more_files_than_a_request_holds_are_refused(
+    netplumb: Netplumb, workloads: FakeWorkloads, tmp_path: Path
+) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("#" * (1 << 19))
+    result = netplumb("plan", "-f", str(tmp_path))
+    assert (result.exit_code, workloads.asked) == (2, [])
+    assert "holds more than a request may" in result.stderr
+    assert netplumb("plan", "-f", str(tmp_path / "a.yaml")).exit_code == 0
+
+
+def test_plan_for_files_exits_1_where_a_part_would_be_refused(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
+    """Not for what is only missing yet, such as a namespace."""
+    assert netplumb("plan", "-f", "-", stdin="x").exit_code == 0
+    workloads.claims = [claim_of(view("web-1"), "file/stdin.yaml")]
+    result = netplumb("plan", "-f", "-", stdin="x")
+    assert result.exit_code == 1
+    assert "! AlreadyHeld: attachment web-1/eth0 is held by rpc" in result.stdout
 
 
 @pytest.mark.parametrize(

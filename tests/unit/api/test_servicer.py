@@ -17,6 +17,7 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from netplumb.models import errors
 from netplumb.models.attachment import AttachmentSpec, DetachSpec
+from netplumb.models.statefile import StateFile
 from netplumb.models.status import Change, PlannedChange, WatchEvent
 from tests.unit.api.fake import FakeWorkloads, claim_of, view
 
@@ -253,8 +254,35 @@ async def test_plan_asks_for_one_wish_or_the_whole_node(
     workloads.differences = (PlannedChange(view().key, "+", "route", "route 10.99.0.2/32 dev np0 proto netplumb"),)
     answer = await client.plan(what_if)
     assert [(it.verb, it.kind, it.workload_id) for it in answer.changes] == [("+", "route", "web-1")]
-    asked = workloads.asked[0]
+    (asked,) = workloads.asked
+    assert not isinstance(asked, tuple)
     assert (asked and asked.key.workload_id) == (what_if and what_if.workload_id)
+
+
+async def test_plan_asks_for_files_that_are_put_into_place(client: AsyncClient, workloads: FakeWorkloads) -> None:
+    files = [pb.StateFile(name="web.yaml", content=b"a"), pb.StateFile(name="db.json")]
+    await client.plan(pb.StateFiles(files=files))
+    assert workloads.asked == [(StateFile("web.yaml", b"a"), StateFile("db.json", b""))]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "files.files: must not be empty"),
+        (["web"], "files.files[0].name: 'web' is no name of a state file"),
+        (["web.yaml", "../web.yaml"], "files.files[1].name: '../web.yaml' is no name of a state file"),
+        ([".web.yaml"], "files.files[0].name: '.web.yaml' is no name of a state file"),
+        (["a\nb.yaml"], "files.files[0].name: 'a\\nb.yaml' is no name of a state file"),
+        (["a.yaml", "a.yaml"], "files.files[1].name: a.yaml is given twice"),
+    ],
+)
+async def test_a_file_that_the_daemon_would_not_read_cannot_be_planned(
+    client: AsyncClient, names: list[str], said: str
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        await client.plan(pb.StateFiles(files=[pb.StateFile(name=name) for name in names]))
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.message.startswith(said)
 
 
 async def test_clients_wait_for_a_daemon_that_starts(socket_path: Path, workloads: FakeWorkloads) -> None:

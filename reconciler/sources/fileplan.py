@@ -1,0 +1,56 @@
+"""What state files would change if they were put into place: read as the file source reads them, and rehearsed.
+
+Both are done in a thread: a file may declare thousands, and others must not wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentSpec
+from netplumb.models.errors import InvalidRequest, NetplumbError
+from netplumb.models.ports import PortMapping
+from netplumb.models.statefile import StateFile
+from netplumb.models.status import Comparison, Unmet
+from netplumb.reconciler.desired.rehearsal import CheckPorts, rehearse
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.sources.directory import judged
+from netplumb.reconciler.sources.survey import Survey
+from netplumb.reconciler.status.statuses import waiting_condition
+
+
+class FilePlan:
+    """`rehearse_ports` looks at ports of the node, and returns what refuses a wish for them."""
+
+    def __init__(
+        self,
+        desired: Desired,
+        survey: Survey,
+        rehearse_ports: Callable[[Sequence[PortMapping]], Awaitable[CheckPorts]],
+    ) -> None:
+        self._desired = desired
+        self._survey = survey
+        self._rehearse_ports = rehearse_ports
+
+    async def of(self, files: Sequence[StateFile]) -> list[Comparison]:
+        """Of each attachment that would be another than now, and of each claim that would have to wait. Raises
+        InvalidRequest for files that would not be taken."""
+        declared = await asyncio.to_thread(_declared, files)
+        mappings = [it for specs in declared.values() for spec in specs for it in spec.port_mappings]
+        check_ports = await self._rehearse_ports(mappings)
+        found = await asyncio.to_thread(rehearse, self._desired.scene(), declared, check_ports)
+        waiting = (_waiting(source, spec, error) for source, spec, error in found.waiting)
+        return [*await self._survey.of_wishes(found.changed), Comparison(unmet=tuple(waiting))]
+
+
+def _declared(files: Sequence[StateFile]) -> Mapping[str, Sequence[AttachmentSpec]]:
+    read = [judged(file.name, file.content) for file in files]
+    if problems := [it.problem for it in read if it.problem]:
+        raise InvalidRequest("", "; ".join(problems))
+    return {FILE_SOURCE_PREFIX + it.name: it.specs for it in read}
+
+
+def _waiting(source: str, spec: AttachmentSpec, error: NetplumbError) -> Unmet:
+    why = waiting_condition(source, error)
+    return Unmet(spec.key, why.reason, why.message, source)
