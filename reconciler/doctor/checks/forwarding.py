@@ -30,13 +30,16 @@ def _versions(facts: Facts) -> set[int]:
 
 
 def switched_off(facts: Facts) -> Iterator[Finding]:
+    """The daemon switches it on; where none runs and nobody is attached, nobody is missing it."""
+    if not facts.daemon.process and not facts.attachments:
+        return
     for name, version in (("net.ipv4.ip_forward", 4), ("net.ipv6.conf.all.forwarding", 6)):
         if facts.forwarding.get(name) == "0" and version in _versions(facts) and not (version == 6 and facts.ipv6_off):
             yield broken(
                 "forwarding-off",
                 f"the node forwards no IPv{version} packets",
                 "workloads reach the node and nobody else",
-                f"sysctl -w {name}=1; and see below who switches it off",
+                f"sysctl -w {name}=1",
             )
 
 

@@ -83,8 +83,14 @@ def no_default_route(facts: Facts) -> Iterator[Finding]:
                 "no-default-route",
                 f"the node has no default route for IPv{version}",
                 "workloads reach what the node is connected to, and nothing else",
-                f"ip{flag} route add default via GATEWAY dev UPLINK; and see who should have set it",
+                f"ip{flag} route add default via GATEWAY dev {_one_of(facts, version)}; and see who should have set it",
             )
+
+
+def _one_of(facts: Facts, version: int) -> str:
+    """The link that the default route should lead by, where there is but one."""
+    names = [link.name for link in facts.links if link.index in _addressed(facts, version)]
+    return names[0] if len(names) == 1 else "UPLINK"
 
 
 def reverse_path(facts: Facts) -> Iterator[Finding]:

@@ -77,6 +77,12 @@ def test_a_fault_is_found(facts: Facts, check: str, words: str, heal: str) -> No
     assert (finding.check, words in finding.what, heal in finding.heal) == (check, True, True), finding
 
 
+def test_a_node_that_nobody_uses_need_not_forward() -> None:
+    off = replace(SOUND, forwarding={"net.ipv4.ip_forward": "0"})
+    assert found(off).check == "forwarding-off"
+    assert [it.check for it in examine(replace(off, daemon=DaemonFacts()))] == ["daemon-down"]
+
+
 def test_just_below_its_limit_nothing_is_told() -> None:
     assert examine(on_host(conntrack=Fullness(52428, 65536), inotify=Fullness(102, 128))) == []
 
