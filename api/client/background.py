@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
 from threading import Thread
@@ -12,15 +13,22 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """Runs from its construction to `close`. Its calls may be made from any thread but its own."""
+    """Runs from its construction to `close`. Its calls may be made from any thread but its own, of this process: a fork
+    has no such thread, and would wait for ever."""
 
     def __init__(self, name: str) -> None:
+        self._process = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
-        """What the call returns or raises. An interrupt while it waits cancels the call."""
+        """What the call returns or raises. An interrupt while it waits cancels the call.
+
+        Raises RuntimeError in a process that was forked meanwhile."""
+        if os.getpid() != self._process:
+            call.close()
+            raise RuntimeError("this client belongs to the process that opened it; open another after a fork")
         future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()

@@ -14,7 +14,8 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 
 
 class Client:
-    """A context manager with one connection; it may be used from any thread, by several at a time.
+    """A context manager with one connection; it may be used from any thread, by several at a time,
+    and after a fork by the process that opened it alone.
 
         with netplumb.Client() as client:
             for attachment in client.list():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -142,3 +143,23 @@ def test_each_refusal_has_its_kind(client: netplumb.Client, daemon: Daemon, web:
     daemon.terminate()
     with pytest.raises(netplumb.Unreachable, match="no daemon answers"):
         client.status(timeout_s=0.2)
+
+
+def test_it_is_a_program_too() -> None:
+    """`python -m netplumb` is the command."""
+    said = subprocess.check_output([sys.executable, "-m", "netplumb", "--version"], text=True)
+    assert said == f"netplumb {netplumb.__version__}\n"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")  # from Python 3.12 on
+def test_a_fork_is_told_to_open_a_client_of_its_own(client: netplumb.Client) -> None:
+    """It has not the thread that serves the client, and would wait for ever."""
+    process = os.fork()
+    if not process:
+        try:
+            client.status()
+        except RuntimeError as error:
+            os._exit("open another" not in str(error))
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert client.status().ready

@@ -1,0 +1,5 @@
+"""`python -m netplumb` is the command `netplumb`."""
+
+from netplumb.reconciler.main import main
+
+main()
