@@ -62,14 +62,14 @@ class Soaked:
         cycles = [look.cycles for look in self.looks]
         return linear_regression(cycles, [look.held.rss_kib * 1024 for look in self.looks]).slope
 
-    def growing(self, slope_most: float = SLOPE_MOST_BYTES) -> list[str]:
+    def growing(self, slope_most: float = SLOPE_MOST_BYTES, threads_free: int = THREADS_FREE) -> list[str]:
         """What is not flat, in words."""
         found = []
         if self.bytes_per_cycle > slope_most and self.last.rss_kib > self.first.rss_kib + HEAP_FREE_KIB:
             found.append(f"memory grows by {self.bytes_per_cycle:.0f} bytes a cycle, above {slope_most:.0f}")
         if self.last.fds > self.first.fds:
             found.append(f"descriptors grew from {self.first.fds} to {self.last.fds}")
-        if self.last.threads > self.first.threads + THREADS_FREE:
+        if self.last.threads > self.first.threads + threads_free:
             found.append(f"threads grew from {self.first.threads} to {self.last.threads}")
         return found
 

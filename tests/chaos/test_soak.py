@@ -15,6 +15,7 @@ from tests.e2e.hosts import temporary
 from tests.footprint import Footprint
 
 CYCLES, CLIENTS, WORKLOADS = 500, 8, 16
+THREADS_FREE = 14  # eight that remove and six that look: a thread is begun when so many are busy at once, and stays
 SLOPE_MOST_BYTES = 2048.0  # so few cycles do not tell a small leak from what Python's heap does by itself
 
 
@@ -29,7 +30,7 @@ async def test_attaching_and_detaching_leaves_the_daemon_as_it_was() -> None:
         clients = await stack.enter_async_context(connected(running.socket, CLIENTS))
         soaked = await soak(running.process.pid, clients, hosts, CYCLES)
     assert soaked.looks[-1].cycles == CYCLES
-    assert soaked.growing(SLOPE_MOST_BYTES) == []
+    assert soaked.growing(SLOPE_MOST_BYTES, THREADS_FREE) == []
 
 
 FLAT = Footprint(rss_kib=80_000, fds=57, threads=15)
