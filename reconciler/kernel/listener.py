@@ -1,5 +1,8 @@
-"""One rtnetlink socket that hears link, address, route, neighbour and traffic control changes on the node and in every
-namespace that has a veth to it. What it hears only marks keys; what is marked is read anew.
+"""Two rtnetlink sockets that hear what changes: one on the node, one in each namespace that has a veth to it. What they
+hear only marks keys; what is marked is read anew.
+
+A workload may tell as much as it likes, so what the node tells does not wait behind that, nor is it lost with it. Only
+links, addresses, routes, neighbours and rules concern anybody in a workload; the kernel passes on nothing else.
 
 Decoding notifications whole costs more than the attach that caused them, so of each the header is read, and of links
 and routes a few attributes more, to tell our own echoes from damage.
@@ -9,9 +12,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
+from math import inf
 
 from netplumb.models.errors import Terminal, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, Link, Scope
@@ -25,11 +31,13 @@ NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
 SO_RCVBUFFORCE = 33
 
-# enum rtnetlink_groups, include/uapi/linux/rtnetlink.h: LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR,
-# IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF, NSID, and what leads a packet beside routes: IPV4_RULE, IPV6_RULE, NEXTHOP
-_GROUPS = (1, 3, 4, 5, 7, 9, 11, 24, 25, 28, 8, 19, 32)
+# enum rtnetlink_groups, include/uapi/linux/rtnetlink.h: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
+# IPV6_ROUTE, IPV6_RULE; and TC, IPV4_NETCONF, IPV6_NETCONF, NSID, NEXTHOP
+_GROUPS_OF_WORKLOADS = (1, 3, 5, 7, 8, 9, 11, 19)
+_GROUPS_OF_THE_NODE = (*_GROUPS_OF_WORKLOADS, 4, 24, 25, 28, 32)
 _RECEIVE_BYTES = 1 << 15
 _BUFFER_BYTES = 8 << 20
+_BUFFER_BYTES_OF_WORKLOADS = 32 << 20  # what one that floods tells in a third of a second
 NODE_NSID = -1
 
 
@@ -156,50 +164,89 @@ class Listener:
     """Raises Terminal when the kernel does not let it hear, naming the capability."""
 
     def __init__(self) -> None:
-        flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+        self._node = _opened(_GROUPS_OF_THE_NODE)
         try:
-            self._grow_buffer()
-            attach_filter(self._socket, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES))
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
-            self._socket.bind((0, 0))
-            for group in _GROUPS:
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-        except OSError as error:
-            self._socket.close()
-            hint = " (CAP_NET_BROADCAST is needed)" if error.errno == errno.EPERM else ""
-            code = error.errno or 0
-            raise Terminal(f"cannot listen to kernel events: {errno_name(code)}{hint}", code=code) from None
+            self._workloads = _opened(_GROUPS_OF_WORKLOADS, of_workloads=True)
+        except Terminal:
+            self._node.close()
+            raise
+        self.is_drained = True
+        """Whether the last drain left nothing behind."""
 
-    def _grow_buffer(self) -> None:
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
-        except PermissionError:  # without root in the first user namespace; losses are met by a resync
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    def filenos(self) -> tuple[int, int]:
+        return self._node.fileno(), self._workloads.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self._node.close()
+        self._workloads.close()
 
-    def drain(self, most: int) -> Iterator[Event | None]:
-        """What was heard, at most so many datagrams. None stands for lost messages (ENOBUFS)."""
-        receive = self._socket.recvmsg
-        for _ in range(most):
-            try:
-                data, ancillary, _, _ = receive(_RECEIVE_BYTES, 64)
-            except BlockingIOError:
+    def drain(
+        self, most: int, within_s: float = inf, heeds: Callable[[int], bool] = lambda _: True
+    ) -> Iterator[Event | None]:
+        """What was heard, at most so many messages of the node, and of workloads what can be read in that time. None
+        stands for lost ones (ENOBUFS). Of a message from a namespace that `heeds` says no to nothing is read."""
+        ends = time.monotonic() + within_s
+        self.is_drained = False
+        for told in islice(_received(self._node), most):
+            yield from _events(told)
+        for told in _received(self._workloads):
+            if told is None or (told[1] != NODE_NSID and heeds(told[1])):
+                yield from _events(told)
+            if time.monotonic() > ends:
                 return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                yield None
-                continue
-            nsid = int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else NODE_NSID
-            for type_, flags, _, port_id, body in messages(data):
-                if (subject := _SUBJECTS.get(type_)) is not None:
-                    yield _event(subject, type_, flags, nsid, body, by_kernel=port_id == 0)
+        self.is_drained = True
+
+
+def _opened(groups: Iterable[int], *, of_workloads: bool = False) -> socket.socket:
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    made = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+    try:
+        _grow_buffer(made, _BUFFER_BYTES_OF_WORKLOADS if of_workloads else _BUFFER_BYTES)
+        attach_filter(made, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES))
+        if of_workloads:
+            made.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
+        made.bind((0, 0))
+        for group in groups:
+            made.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    except OSError as error:
+        made.close()
+        hint = " (CAP_NET_BROADCAST is needed)" if error.errno == errno.EPERM else ""
+        code = error.errno or 0
+        raise Terminal(f"cannot listen to kernel events: {errno_name(code)}{hint}", code=code) from None
+    return made
+
+
+def _grow_buffer(made: socket.socket, size: int) -> None:
+    try:
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+    except PermissionError:  # without root in the first user namespace; losses are met by a resync
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _received(from_: socket.socket) -> Iterator[tuple[bytes, int] | None]:
+    """Each message that is there, and the number of the namespace that it comes from; None where some were lost."""
+    receive = from_.recvmsg
+    while True:
+        try:
+            data, ancillary, _, _ = receive(_RECEIVE_BYTES, 64)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
+            continue
+        yield data, int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else NODE_NSID
+
+
+def _events(told: tuple[bytes, int] | None) -> Iterator[Event | None]:
+    if told is None:
+        yield None
+        return
+    data, nsid = told
+    for type_, flags, _, port_id, body in messages(data):
+        if (subject := _SUBJECTS.get(type_)) is not None:
+            yield _event(subject, type_, flags, nsid, body, by_kernel=port_id == 0)
 
 
 def _event(subject: Subject, type_: int, flags: int, nsid: int, body: Buffer, *, by_kernel: bool) -> Event:

@@ -34,7 +34,11 @@ class Budgets(Generic[_K]):
 
     def held_s(self, key: _K, now: float) -> float:
         """How long the next repair has to wait yet."""
-        return max(0.0, self._paid_at.get(key, now) - BEGINNING_S / SHARE - now)
+        return max(0.0, self.owed_s(key, now) - BEGINNING_S) / SHARE
+
+    def owed_s(self, key: _K, now: float) -> float:
+        """What was taken and is not paid off."""
+        return max(0.0, self._paid_at.get(key, now) - now) * SHARE
 
     def is_dear(self, key: _K) -> bool:
         return key in self._dear

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import DumpInterrupted, StepError, Terminal
@@ -38,8 +38,10 @@ def status_of(
     taken: tuple[str, ...] = (),
     fight: Fight | None = None,
     held_s: float = 0.0,
+    muted: bool = False,
 ) -> AttachmentStatus:
-    """The status after a pass; `repaired` objects were mended by it, and the next repair has to wait for `held_s`."""
+    """The status after a pass; `repaired` objects were mended by it, the next repair has to wait for `held_s`,
+    and what happens in its namespace is not listened to if it is `muted`."""
     phase = phase_of(attachment, outcome)
     conditions = [_ready(phase, outcome)]
     if not outcome.families.v6 and any(a.version == 6 for a in attachment.addresses):
@@ -67,9 +69,7 @@ def status_of(
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))
     if fight is not None:
         conditions.append(Condition("Fighting", status=True, reason="KeepsChanging", message=str(fight)))
-    if held_s >= THROTTLED_S:
-        message = f"so much is in its namespace, or changes so often, that the next repair waits {held_s:.0f} s"
-        conditions.append(Condition("Throttled", status=True, reason="TakesLong", message=message))
+    conditions += _throttled(held_s, muted=muted)
     done = phase is Phase.ATTACHED and outcome.unread is None
     return AttachmentStatus(
         phase=phase,
@@ -78,6 +78,18 @@ def status_of(
         retries=0 if done else before.retries + bool(outcome.errors),
         repairs=before.repairs + repaired,
     )
+
+
+def _throttled(held_s: float, *, muted: bool) -> Iterator[Condition]:
+    told = []
+    if muted:
+        words = "its namespace tells of more changes than are listened to, so that it is looked at now and then instead"
+        told.append(("TooManyEvents", words))
+    if held_s >= THROTTLED_S:
+        words = f"so much is in its namespace, or changes so often, that the next repair waits {held_s:.0f} s"
+        told.append(("TakesLong", words))
+    if told:
+        yield Condition("Throttled", True, told[0][0], "; ".join(words for _, words in told))
 
 
 def _is_off_inside(attachment: Attachment, outcome: Outcome) -> bool:

@@ -28,6 +28,7 @@ from netplumb.reconciler.history.outcomes import Repair, detached, events_of
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.budgets import Budgets
 from netplumb.reconciler.pacing.fights import Fights, subject_of
+from netplumb.reconciler.pacing.floods import Floods
 from netplumb.reconciler.pacing.queue import Urgency
 from netplumb.reconciler.pacing.waiters import Waiters, superseded
 from netplumb.reconciler.status.outcomes import status_of, worst_of
@@ -74,6 +75,8 @@ class Results:
         self._fights: Fights[AttachmentKey] = Fights()
         self._lasting: Lasting[AttachmentKey] = Lasting()
         self._budgets: Budgets[AttachmentKey] = Budgets()
+        self.floods: Floods[int] = Floods()
+        """Of namespaces, by the node's number for them."""
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
 
     def elements(self) -> Iterator[NftElement]:
@@ -176,12 +179,17 @@ class Results:
             taken=self._desired.taken(attachment),
             fight=self._fights.fight(key, now),
             held_s=self._budgets.held_s(key, now),
+            muted=self._is_muted(key),
         )
         stopped = key in self._desired.inherited and not before.observed_generation
         self.tell(*events_of(attachment, before, status, Repair(outcome.applied, lasted, elsewhere, stopped)))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
         self._schedule(attachment, outcome, status)
+
+    def _is_muted(self, key: AttachmentKey) -> bool:
+        """Whether changes in its namespace are not listened to."""
+        return (hint := self.hints.get(key)) is not None and hint.nsid in self.floods.muted
 
     def _outside_pools(self, attachment: Attachment) -> tuple[str, ...]:
         allocator = self._desired.allocator

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import is_our_name
@@ -21,9 +21,10 @@ from netplumb.reconciler.kernel.namespaces import LO_INDEX
 
 @dataclass(slots=True)
 class Heard:
-    """What a batch of events marks."""
+    """What a batch of events marks; `gone` are the numbers of namespaces that are no more."""
 
     keys: set[AttachmentKey]
+    gone: set[int] = field(default_factory=set)
     node: bool = False
     network: bool = False
     lost: bool = False
@@ -50,6 +51,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             continue
         if event.subject is Subject.NSID:
             heard.keys.update(hints.in_namespace(event.index))
+            heard.gone.add(event.index)
             continue
         place = (event.nsid, event.index)
         key = hints.at(place)

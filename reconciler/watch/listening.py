@@ -1,5 +1,8 @@
 """Hears what the kernel tells and passes on what that marks. One change comes in several messages, so they are read
-together a moment later; where messages were lost, everything is read anew.
+together a moment later; where messages were lost, everything is read anew, the more seldom the longer they are.
+
+A namespace that tells of too much is muted, and what is attached to it is marked now and then instead. A turn takes a
+few milliseconds at most, so that nobody waits behind a flood.
 
 Runs on the event loop's thread.
 """
@@ -7,16 +10,24 @@ Runs on the event loop's thread.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+
+import structlog
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.reconciler.kernel.listener import Listener
+from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.watch.hearing import hear
 
 GATHER_EVENTS_S = 0.001
 LOST_EVENTS_RESYNC_S = 1.0  # losses come in bursts; one more full read after a burst answers them all
-_DRAIN_DATAGRAMS = 4096
+LOST_EVENTS_RESYNC_MOST_S = 30.0
+MUTED_LOOK_S = 1.0
+_TURN_MESSAGES, _TURN_S = 4096, 0.004  # of the node, and of workloads
+
+log = structlog.get_logger(__name__)
 
 
 class Listening:
@@ -41,21 +52,30 @@ class Listening:
         self._resync = resync
         self.just_applied: set[AttachmentKey] = set()
         """Whose passes have ended since the last drain."""
+        self._floods = results.floods
         self._loss_timer: asyncio.TimerHandle | None = None
+        self._lost_more = False
+        self._bursts = 0
+        self._muted_timer: asyncio.TimerHandle | None = None
         self._gathering: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._told)
+        for fileno in self._listener.filenos():
+            asyncio.get_running_loop().add_reader(fileno, self._told)
+
+    def _pause(self) -> None:
+        for fileno in self._listener.filenos():
+            asyncio.get_running_loop().remove_reader(fileno)
 
     def stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._listener.fileno())
-        if self._gathering is not None:
-            self._gathering.cancel()
+        self._pause()
+        for timer in (self._gathering, self._loss_timer, self._muted_timer):
+            if timer is not None:
+                timer.cancel()
 
     def _told(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._listener.fileno())
-        self._gathering = loop.call_later(GATHER_EVENTS_S, self._hear_gathered)
+        self._pause()
+        self._gathering = asyncio.get_running_loop().call_later(GATHER_EVENTS_S, self._hear_gathered)
 
     def _hear_gathered(self) -> None:
         self.hear()
@@ -63,8 +83,10 @@ class Listening:
 
     def hear(self) -> None:
         """Reads what the kernel told, and marks what it touches."""
-        heard = hear(self._listener.drain(_DRAIN_DATAGRAMS), self._results.hints, self.just_applied)
-        self.just_applied.clear()
+        messages = self._listener.drain(_TURN_MESSAGES, _TURN_S, self._heeds)
+        heard = hear(messages, self._results.hints, self.just_applied)
+        if self._listener.is_drained:
+            self.just_applied.clear()
         self._results.tally.events += heard.events
         for key in heard.keys:
             self._damaged(key)
@@ -72,12 +94,49 @@ class Listening:
             self._node()
         if heard.network:
             self._network()
+        for gone in heard.gone:
+            self._floods.forget(gone)
+        self._settle_floods()
         if heard.lost:
-            self._results.tally.lost_events += 1
-            if self._loss_timer is None:
-                self._resync()
-                self._loss_timer = asyncio.get_running_loop().call_later(LOST_EVENTS_RESYNC_S, self._after_loss)
+            self._lost()
+
+    def _heeds(self, nsid: int) -> bool:
+        """A namespace that nothing is attached to concerns nobody."""
+        return bool(self._results.hints.in_namespace(nsid)) and self._floods.heeds(nsid)
+
+    def _settle_floods(self) -> None:
+        """Whom this mutes, or mutes no more, is looked at once, so that it is told."""
+        for nsid in self._floods.settle(time.monotonic()):
+            for key in self._results.hints.in_namespace(nsid):
+                muted = nsid in self._floods.muted
+                (log.warning if muted else log.info)("events are muted" if muted else "events are heard", at=str(key))
+                self._damaged(key)
+        if self._floods.muted and self._muted_timer is None:
+            self._muted_timer = asyncio.get_running_loop().call_later(MUTED_LOOK_S, self._look_at_muted)
+
+    def _look_at_muted(self) -> None:
+        self._muted_timer = None
+        for nsid in self._floods.muted:
+            for key in self._results.hints.in_namespace(nsid):
+                self._damaged(key)
+        self._settle_floods()
+
+    def _lost(self) -> None:
+        self._results.tally.lost_events += 1
+        self._lost_more = True
+        if self._loss_timer is None:
+            self._resync()
+            self._resync_later()
+
+    def _resync_later(self) -> None:
+        self._lost_more = False
+        after_s = backoff_s(LOST_EVENTS_RESYNC_S, LOST_EVENTS_RESYNC_MOST_S, self._bursts)
+        self._loss_timer = asyncio.get_running_loop().call_later(after_s, self._after_loss)
 
     def _after_loss(self) -> None:
+        """Once more in any case: not each loss is told of."""
         self._loss_timer = None
+        self._bursts = self._bursts + 1 if self._lost_more else 0
         self._resync()
+        if self._lost_more:
+            self._resync_later()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 from netplumb.reconciler import daemon, main
@@ -25,8 +26,8 @@ def _deaf() -> None:
     _relentless()
     drain = Listener.drain
 
-    def hear_nothing(self: Listener, most: int) -> Iterator[Event | None]:
-        for _ in drain(self, most):
+    def hear_nothing(self: Listener, *how: Any) -> Iterator[Event | None]:
+        for _ in drain(self, *how):
             pass
         return iter(())
 

@@ -56,7 +56,10 @@ and the addresses of the one interface, at most 128 KiB of each kind: a thousand
   answers UNAVAILABLE. The node's side of it is kept right; the workload's side is, once there is less.
 - What the passes over an attachment take is counted. Who took more than a small share of one processor waits with the
   next repair, for up to a minute: the condition `Throttled`. What a client asks for is done at once all the same.
-- Nobody else waits: what may take long is read in a thread of its own.
+- A namespace that tells of more changes than can be looked at, some hundreds a second for long, is not listened to
+  until it is quiet: `Throttled` with the reason `TooManyEvents`. It is looked at every second instead, or more seldom.
+- Nobody else waits: what may take long is read in a thread of its own, and what the node tells is heard apart from what
+  workloads tell.
 """
 
 _FLOWS = """\

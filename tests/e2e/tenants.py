@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -23,6 +25,7 @@ from netplumb.models.kernel import (
 from netplumb.reconciler.kernel import encode
 from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.wire import Request
+from tests.e2e.daemons import ROOT
 from tests.e2e.hosts import Host
 
 IF_NAME = "eth0"
@@ -143,3 +146,15 @@ def renewing(tenant: Host, every_s: float = 0.01, protocol: int = RT_PROTOCOL) -
     numbers = count()
     with channel, repeating(lambda: channel.transact(_route(next(numbers), index, protocol)), every_s):
         yield
+
+
+@contextmanager
+def flooding(tenant: Host, a_second: int = 80_000, most: int = 8_000_000) -> Iterator[None]:
+    """A program beside the test changes a route of the tenant's, each time a message to whoever listens."""
+    words = tenant.command(sys.executable, "-m", "tests.e2e.flooder", str(most), str(a_second))
+    with subprocess.Popen(words, cwd=ROOT) as process:
+        try:
+            yield
+            assert process.poll() is None, "the flood ended too soon"
+        finally:
+            process.kill()

@@ -52,7 +52,7 @@ async def test_what_is_too_large_is_told_and_the_nodes_side_stays_right(
     side of it is repaired. When it is less again, the workload's side is too."""
     address = v4(await client.attach(attach(mallory)))
     fill(mallory)
-    await until(lambda: _too_large(client), "it is told", within_s=30)
+    await until(lambda: _too_large(client), "it is told", within_s=75)
     assert (await client.get("mallory")).phase == "Attached"
     assert not (await client.check("mallory")).in_sync
     with refused(grpc.StatusCode.UNAVAILABLE, "more"):

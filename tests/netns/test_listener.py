@@ -48,7 +48,7 @@ def heard(listener: Listener, wanted: Callable[[Event], bool]) -> list[Event]:
     while not any(map(wanted, events)):
         left = end - time.monotonic()
         assert left > 0, f"not heard among {events}"
-        select.select([listener], [], [], left)
+        select.select(listener.filenos(), [], [], left)
         events += [event for event in listener.drain(64) if event is not None]
     return events
 
@@ -153,3 +153,41 @@ def test_nothing_heard_is_an_empty_drain(listener: Listener) -> None:
     """Draining never blocks."""
     assert [event for event in listener.drain(10000) if event is None] == []
     assert list(listener.drain(1)) == []
+
+
+def test_of_a_workload_only_what_may_concern_somebody_is_heard(listener: Listener) -> None:
+    """Not its qdiscs, switches and next hops, which netplumb has none of there; its links are heard."""
+    ip("-n web link set lo up")
+    ip("-n web link set eth0 up")
+    subprocess.run(["tc", "-n", "web", "qdisc", "add", "dev", "eth0", "root", "pfifo"], check=True, timeout=WAIT_S)
+    ip("-n web nexthop add id 7 dev lo")
+    ip("netns exec web sysctl -qw net.ipv4.conf.eth0.forwarding=1")
+    ip("-n web link set eth0 alias done")
+    told = heard(listener, lambda event: event.subject is Subject.LINK and b"done\0" in bytes(event.body))
+    inside = {event.subject for event in told if event.nsid != NODE_NSID}
+    assert Subject.LINK in inside
+    assert inside.isdisjoint({Subject.TC, Subject.NETCONF, Subject.NEXT_HOP})
+
+
+def test_who_is_not_heeded_is_not_read(listener: Listener) -> None:
+    """Of a namespace that is not listened to nothing is told; of the node all is, and once."""
+    ip("-n web link set eth0 up")
+    ip("address add 192.0.2.1/32 dev np0")
+    ip("link set np0 up")
+    ip("link set np0 alias done")
+    asked: list[int] = []
+    events: list[Event] = []
+
+    def heeds(nsid: int) -> bool:
+        asked.append(nsid)
+        return False
+
+    ends = time.monotonic() + WAIT_S
+    while not any(event.subject is Subject.LINK and b"done\0" in bytes(event.body) for event in events):
+        assert time.monotonic() < ends
+        select.select(listener.filenos(), [], [], WAIT_S)
+        events += [event for event in listener.drain(64, WAIT_S, heeds) if event is not None]
+    assert {event.nsid for event in events} == {NODE_NSID}
+    assert NODE_NSID not in asked
+    assert asked
+    assert len([event for event in events if event.subject is Subject.ADDRESS]) == 1

@@ -50,6 +50,7 @@ def status(
     repaired: int = 0,
     pool_removed: tuple[str, ...] = (),
     held_s: float = 0.0,
+    muted: bool = False,
 ) -> AttachmentStatus:
     return status_of(
         attachment(source),
@@ -58,6 +59,7 @@ def status(
         repaired=repaired,
         pool_removed=pool_removed,
         held_s=held_s,
+        muted=muted,
     )
 
 
@@ -176,3 +178,10 @@ def test_a_wait_that_its_cost_brings_is_told() -> None:
     """But not one that nobody would notice."""
     assert "12 s" in condition(status(outcome(), held_s=12.0), "Throttled").message
     assert status(outcome(), held_s=0.5).condition("Throttled") is None
+
+
+def test_a_namespace_that_is_not_listened_to_is_told() -> None:
+    """Beside a wait, if there is one too."""
+    told = condition(status(outcome(), held_s=12.0, muted=True), "Throttled")
+    assert told.reason == "TooManyEvents"
+    assert "12 s" in told.message

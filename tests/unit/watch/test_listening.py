@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.kernel import Link, Scope
 from netplumb.models.network import Node
+from netplumb.reconciler.converge.hints import Hint
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.listener import Event, Listener
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.watch import listening
 from netplumb.reconciler.watch.listening import Listening
+from tests.unit.recorder import until
+
+WEB = AttachmentKey("web", "eth0")
+NSID = 3
 
 
 class _Nobody:
@@ -23,33 +31,96 @@ class _Nobody:
     attachments: dict[object, object] = {}  # noqa: RUF012 - never written
 
 
-class _LossyListener:
+class _Unread:
+    """A listener that no event loop waits for."""
+
+    def filenos(self) -> tuple[int, ...]:
+        return ()
+
+
+class _LossyListener(_Unread):
     """Hears nothing but that messages were lost."""
 
-    def drain(self, _: int) -> Iterator[Event | None]:
+    is_drained = True
+
+    def drain(self, *_: object) -> Iterator[Event | None]:
         yield None
 
 
-async def test_lost_events_cause_one_resync_at_once_and_one_after_the_burst(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often the kernel says that it lost messages, everything is read at once and once more afterwards."""
-    monkeypatch.setattr(listening, "LOST_EVENTS_RESYNC_S", 0.01)
+class _FloodedListener(_Unread):
+    """Hears nothing but one namespace, and that without end."""
+
+    is_drained = False
+
+    def __init__(self) -> None:
+        self.heeded = 0
+
+    def drain(self, _: int, within_s: float, heeds: Callable[[int], bool]) -> Iterator[Event | None]:
+        self.heeded = sum(heeds(NSID) for _ in range(int(within_s * 1e6)))
+        return iter(())
+
+
+@dataclass(slots=True)
+class Ear:
+    """What the listening marks."""
+
+    listening: Listening
+    results: Results
+    resyncs: list[None] = field(default_factory=list)
+    damaged: list[AttachmentKey] = field(default_factory=list)
+
+
+def listening_to(listener: object) -> Ear:
     desired = cast("Desired", _Nobody())
     statuses = Statuses(desired, Node)
     results = Results(desired, statuses, lambda *_: None, lambda *_: None, netns_gone_grace_s=1)
     resyncs: list[None] = []
+    damaged: list[AttachmentKey] = []
     ear = Listening(
-        cast("Listener", _LossyListener()),
+        cast("Listener", listener),
         results,
-        damaged=lambda _: None,
+        damaged=damaged.append,
         node=lambda: None,
         network=lambda: None,
         resync=lambda: resyncs.append(None),
     )
+    return Ear(ear, results, resyncs, damaged)
+
+
+async def test_lost_events_cause_one_resync_at_once_and_one_after_the_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the kernel says that it lost messages, everything is read at once and once more afterwards; and the
+    more seldom the longer that goes on."""
+    monkeypatch.setattr(listening, "LOST_EVENTS_RESYNC_S", 0.01)
+    ear = listening_to(_LossyListener())
     for _ in range(5):
-        ear.hear()
-    assert results.tally.lost_events == 5
-    assert len(resyncs) == 1
-    await asyncio.sleep(0.02)  # twice the bound that was set above
-    assert len(resyncs) == 2
-    ear.hear()
-    assert len(resyncs) == 3
+        ear.listening.hear()
+    assert ear.results.tally.lost_events == 5
+    assert len(ear.resyncs) == 1
+    began = time.monotonic()
+    await until(lambda: len(ear.resyncs) == 2)
+    ear.listening.hear()
+    assert len(ear.resyncs) == 2
+    await until(lambda: len(ear.resyncs) == 3)
+    assert time.monotonic() - began >= 0.03
+    await until(lambda: len(ear.resyncs) == 4)
+    ear.listening.hear()
+    assert len(ear.resyncs) == 5
+    ear.listening.stop()
+
+
+async def test_what_a_muted_namespace_holds_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its messages are not read any more, its attachments are marked when that begins and again and again. One that
+    nothing is attached to is never listened to."""
+    monkeypatch.setattr(listening, "MUTED_LOOK_S", 0.01)
+    listener = _FloodedListener()
+    ear = listening_to(listener)
+    ear.listening.hear()
+    assert not listener.heeded
+    ear.results.hints.learn(WEB, Hint(Link(Scope.NODE, "np1"), None, 7, 2, NSID), ())
+    while not ear.results.floods.muted:
+        ear.listening.hear()
+        assert listener.heeded
+    ear.listening.hear()
+    assert not listener.heeded
+    await until(lambda: ear.damaged == [WEB] * 3)
+    ear.listening.stop()
