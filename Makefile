@@ -123,6 +123,10 @@ soak: setup ## Attach and detach 20,000 times, and see whether anything grows
 scale: setup ## Measure what 2,000 attachments cost
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench scale
 
+.PHONY: hostile
+hostile: setup ## Measure what others wait for while one workload does its worst
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench hostile
+
 .PHONY: chaos
 chaos: setup ## Do harm of every kind for CHAOS_MINUTES, and see whether all comes right
 	CHAOS_MINUTES=$${CHAOS_MINUTES:-10} CHAOS_STEPS=$${CHAOS_STEPS:-30} \

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [latency | datapath | damage | files | soak | scale]`: each by its name; latency without."""
+"""`python -m tests.bench NAME`, which is one of those below; latency without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, files, latency, scale, soak
+from tests.bench import damage, datapath, files, hostile, latency, scale, soak
 
 
 class Bench(Protocol):
@@ -25,6 +25,7 @@ BENCHES: Mapping[str, Bench] = {
     "datapath": datapath,
     "damage": damage,
     "files": files,
+    "hostile": hostile,
     "soak": soak,
     "scale": scale,
 }

@@ -6,6 +6,7 @@ import asyncio
 import time
 from ipaddress import ip_address
 from statistics import median
+from typing import Any
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.kernel import FIRST_HOP_V4, RT_SCOPE_LINK, Route, Scope
@@ -20,19 +21,27 @@ CALLS = 25
 REPAIRS = 4  # twice that in a row is no fight yet
 
 
-async def attach_s(client: AsyncClient, workload: Host, calls: int = CALLS) -> float:
-    """The median of so many Attaches, each of a workload that is not attached."""
+async def attach_s(client: AsyncClient, workload: Host, **wish: Any) -> float:
+    """The median of some Attaches, each of a workload that is not attached."""
+    return median(await attaches_s(client, workload, **wish))
+
+
+async def attaches_s(client: AsyncClient, workload: Host, calls: int = CALLS, **wish: Any) -> list[float]:
     took = []
     for _ in range(calls):
         began = time.perf_counter()
-        await client.attach(attach(workload), timeout_s=60)
+        await client.attach(attach(workload, **wish), timeout_s=60)
         took.append(time.perf_counter() - began)
         await client.detach(detach(workload.name, workload.path), timeout_s=60)
-    return median(took)
+    return took
 
 
-async def repair_s(workload: Host, address: str, calls: int = REPAIRS) -> float:
-    """The median of so many repairs of the workload's side, of its route to the first hop."""
+async def repair_s(workload: Host, address: str) -> float:
+    """The median of some repairs of the workload's side, of its route to the first hop."""
+    return median(await repairs_s(workload, address))
+
+
+async def repairs_s(workload: Host, address: str, calls: int = REPAIRS) -> list[float]:
     channel, index = channel_in(workload)
     hop = Route(Scope.WORKLOAD, FIRST_HOP_V4, 32, IF_NAME, prefsrc=ip_address(address).packed, rt_scope=RT_SCOPE_LINK)
     took = []
@@ -44,7 +53,7 @@ async def repair_s(workload: Host, address: str, calls: int = REPAIRS) -> float:
                 assert time.perf_counter() - began < 60, "the route was not repaired"
                 await asyncio.sleep(0.0005)
             took.append(time.perf_counter() - began)
-    return median(took)
+    return took
 
 
 def _routes(channel: Channel, index: int) -> list[Route]:

@@ -30,6 +30,7 @@ from tests.e2e.hosts import Host
 
 IF_NAME = "eth0"
 _A_SEND = 60
+_FLOWS_A_SOCKET = 20_000
 
 
 def channel_in(tenant: Host, if_name: str = IF_NAME) -> tuple[Channel, int]:
@@ -94,6 +95,16 @@ def fill_with_neighbours(tenant: Host, count: int, if_name: str = IF_NAME) -> No
     )
     with channel:
         _send(channel, (request for neighbour in neighbours for request in encode.add_neighbour(neighbour, index)))
+
+
+def fill_with_flows(tenant: Host, to: str, count: int) -> None:
+    """So many flows of the tenant's to an address, which connection tracking keeps for half a minute and more."""
+    ports = range(20_000, 20_000 + _FLOWS_A_SOCKET)
+    with tenant.enter():
+        for _ in range(-(-count // len(ports))):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                for port in ports:
+                    sock.sendto(b"", (to, port))
 
 
 def _send(channel: Channel, requests: Iterator[Request]) -> None:

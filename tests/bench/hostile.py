@@ -1,0 +1,134 @@
+"""`python -m tests.bench hostile`: what others wait for while one workload does its worst in its own namespace.
+
+One thing after the other, each of a new workload, beside one that is attached and damaged and one that comes and goes.
+Figures are to be compared within a run. Exits with 1 when an Attach takes much longer than when nothing goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.table import Table
+
+from netplumb.api.client.asynchronous import AsyncClient
+from tests.bench.calls import connected
+from tests.bench.servers import daemon
+from tests.e2e.hosts import Host, temporary
+from tests.e2e.paces import attaches_s, repairs_s
+from tests.e2e.tenants import (
+    fill_with_addresses,
+    fill_with_flows,
+    fill_with_neighbours,
+    fill_with_routes,
+    flooding,
+    renewing,
+)
+from tests.e2e.wishes import attach, detach, v4
+
+MOST_LONGER = 3.0
+EVENTS_A_SECOND = 80_000
+RTPROT_STATIC = 4
+_CALLS = 60
+
+Harm = Callable[[Host], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What innocents waited for, meanwhile."""
+
+    harm: str
+    attach_s: Sequence[float]
+    repair_s: Sequence[float]
+
+
+def _filled(fill: Callable[[Host], None]) -> Harm:
+    """The namespace is filled, and then something changes in it all the time."""
+
+    @contextmanager
+    def harm(mallory: Host) -> Iterator[None]:
+        fill(mallory)
+        with renewing(mallory, protocol=RTPROT_STATIC):
+            yield
+
+    return harm
+
+
+def _harms(scale: float, node_address: str) -> dict[str, Harm]:
+    def many(count: int) -> int:
+        return int(count * scale)
+
+    return {
+        "ever-new routes with our mark": renewing,
+        f"{many(300_000)} routes": _filled(lambda host: fill_with_routes(host, many(300_000), "lo", RTPROT_STATIC)),
+        f"{many(100_000)} routes with our mark": _filled(lambda host: fill_with_routes(host, many(100_000))),
+        f"{many(5_000)} addresses": _filled(lambda host: fill_with_addresses(host, many(5_000))),
+        f"{many(100_000)} neighbours": _filled(lambda host: fill_with_neighbours(host, many(100_000))),
+        f"{many(200_000)} flows": _filled(lambda host: fill_with_flows(host, node_address, many(200_000))),
+        f"{EVENTS_A_SECOND} events a second": lambda host: flooding(host, EVENTS_A_SECOND),
+    }
+
+
+async def measure(directory: Path, scale: float) -> list[Waited]:
+    async with AsyncExitStack() as stack:
+        node, web, db = (stack.enter_context(temporary(name)) for name in ("node", "web", "db"))
+        running = await stack.enter_async_context(daemon(node, directory / "daemon"))
+        (client,) = await stack.enter_async_context(connected(running.socket, 1))
+        answer = await client.attach(attach(web))
+        address = v4(answer)
+        waited = [await _wait("nothing", client, web, db, address)]
+        for name, harm in _harms(scale, _first_of_its_pool(address)).items():
+            with temporary("mallory") as mallory:
+                await client.attach(attach(mallory))
+                with harm(mallory):
+                    waited.append(await _wait(name, client, web, db, address))
+                await client.detach(detach(mallory.name, mallory.path), timeout_s=120)
+        return waited
+
+
+def _first_of_its_pool(address: str) -> str:
+    """The node's own."""
+    return f"{address.rpartition('.')[0]}.1"
+
+
+async def _wait(harm: str, client: AsyncClient, web: Host, db: Host, address: str) -> Waited:
+    return Waited(harm, await attaches_s(client, db, _CALLS), await repairs_s(web, address))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of each harm is done (%(default)s)")
+
+
+def run(given: argparse.Namespace) -> int:
+    with TemporaryDirectory(prefix="np-", dir="/run") as directory:
+        return _show(asyncio.run(measure(Path(directory), given.scale)))
+
+
+def _show(waited: Sequence[Waited]) -> int:
+    quiet, worst = waited[0], 0.0
+    table = Table(title="What others wait for while one workload does its worst; milliseconds")
+    table.add_column("meanwhile")
+    for column in ("Attach p50", "p95", "times quiet", "repair p50", "times quiet"):
+        table.add_column(column, justify="right")
+    for each in waited:
+        attached, repaired = median(each.attach_s), median(each.repair_s)
+        times = attached / median(quiet.attach_s)
+        worst = max(worst, times)
+        table.add_row(
+            each.harm,
+            f"{attached * 1e3:.1f}",
+            f"{quantiles(each.attach_s, n=20)[-1] * 1e3:.1f}",
+            f"{times:.1f}",
+            f"{repaired * 1e3:.1f}",
+            f"{repaired / median(quiet.repair_s):.1f}",
+        )
+    Console(highlight=False).print(table)
+    return int(worst > MOST_LONGER)
