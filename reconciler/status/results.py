@@ -273,7 +273,10 @@ class Results:
 
     def is_held(self, key: AttachmentKey) -> bool:
         """Whether a repair has to wait, since somebody undoes each at once, or since those before took long. It is
-        marked again when it need not."""
+        marked again when it need not. A removal does not wait."""
+        record = self._desired.attachments.get(key)
+        if record is None or record.removing:
+            return False
         if left_s := self._held_s(key, time.monotonic()):
             self._retry(key, left_s)
         return bool(left_s)
