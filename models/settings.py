@@ -194,6 +194,9 @@ class Settings(Model):
     )
     resync_s: _Seconds = Field(default=30.0, description="Seconds between full comparisons with the kernel")
     masquerade: bool = Field(default=True, description="Masquerade what workloads send to outside the node")
+    own_table: bool = Field(
+        default=True, description="Let nobody else change the nftables table, where the kernel can (Linux 6.9)"
+    )
     mtu: _Mtu = Field(default=0, description="MTU of workloads' interfaces, 1280 to 65535; 0 takes the uplink's")
     isolate_node: bool = Field(
         default=False, description="Keep workloads from the node's own services, unless an attachment says otherwise"

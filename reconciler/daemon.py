@@ -85,7 +85,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     check_kernel()
     async with AsyncExitStack() as stack:
         stack.callback(NodeLock().close)
-        nftables = Nftables()
+        nftables = Nftables(own=settings.own_table)
         stack.callback(nftables.close)
         flows = Flows(nftables)
         kernels = [LinuxKernel(nftables, flows.changed) for _ in range(4 + REMOVERS)]

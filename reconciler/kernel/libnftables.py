@@ -10,10 +10,14 @@ import ctypes
 import errno
 import json
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from netplumb.models.errors import Retryable, StepError, Terminal, errno_name
+from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER
 
 _NFT_CTX_OUTPUT_JSON = 1 << 4
 _NFT_CTX_OUTPUT_NUMERIC_PROTO = 1 << 7  # names of protocols depend on the host's /etc/protocols
@@ -43,7 +47,12 @@ class Libnftables:
 
     def __init__(self) -> None:
         self._library = _library()
+        before = _sockets()
         self._context = self._library.nft_ctx_new(0)
+        opened = [number for inode, number in _sockets().items() if inode not in before]
+        self.channel = _netfilter_channel(opened)
+        """The context's own socket, by another descriptor: a table belongs to the socket that made it. None where it
+        cannot be told."""
         if not self._context:
             raise Retryable("libnftables has no memory for a context", code=errno.ENOMEM)
         self._library.nft_ctx_buffer_output(self._context)
@@ -72,9 +81,32 @@ class Libnftables:
             raise _told(words)
 
     def close(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
         if self._context:
             self._library.nft_ctx_free(self._context)
             self._context = None
+
+
+def _sockets() -> dict[str, int]:
+    """The sockets of the process: descriptors by what identifies them."""
+    found = {}
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # it was closed meanwhile
+            found[str(descriptor.readlink())] = int(descriptor.name)
+    return {inode: number for inode, number in found.items() if inode.startswith("socket:")}
+
+
+def _netfilter_channel(opened: Sequence[int]) -> socket.socket | None:
+    made = []
+    for number in opened:
+        with suppress(OSError):
+            made.append(socket.socket(fileno=os.dup(number)))
+    channels = [it for it in made if it.family == socket.AF_NETLINK and it.proto == NETLINK_NETFILTER]
+    for it in made:
+        if len(channels) != 1 or it is not channels[0]:
+            it.close()
+    return channels[0] if len(channels) == 1 else None
 
 
 _CODES = {os.strerror(code): code for code in errno.errorcode}

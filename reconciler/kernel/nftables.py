@@ -4,6 +4,10 @@ The kernel numbers the generations of the ruleset. Asking for the number costs m
 as the whole ruleset of the host makes it cost. So what was read is kept as a view, which is carried on over our own
 transactions and over those that are known to have left our table alone; any other number means reading it again.
 
+Where the kernel has it (Linux 6.9) the table is made ours alone: others can neither flush nor change it, and when the
+daemon dies it stays, nobody's, until the next one takes it. It belongs to one socket, so that its flags are set on the
+one that libnftables writes by.
+
 One instance serves all threads: they share the view.
 """
 
@@ -17,11 +21,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from struct import pack
 
+import structlog
+
 from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import KernelObject, Key
 from netplumb.models.nft import TABLE_SETS, NftChain, NftElement, NftSet
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.kernel import nftjson
+from netplumb.reconciler.kernel import nftbatch, nftjson
 from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
 from netplumb.reconciler.kernel.libnftables import Libnftables, failure
 from netplumb.reconciler.kernel.nftevents import Commit
@@ -39,13 +45,18 @@ _NFTA_TABLE_FLAGS = 2
 _NFTA_GEN_ID = 1
 _NFPROTO_INET = 1
 _READS = 5
+_OURS_ALONE = nftbatch.OWNER | nftbatch.PERSIST
+
+log = structlog.get_logger(__name__)
 
 
 class Nftables:
     """Made in the node's namespace. Every method may be called from any thread, and raises StepError when the kernel
     refuses, for example without CAP_NET_ADMIN."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool = False) -> None:
+        """`own` makes the table ours alone when it is made."""
+        self._own = own
         self._lock = threading.RLock()
         self._nft = Libnftables()
         self.hooks = NatHooks()
@@ -164,9 +175,13 @@ class Nftables:
         """The table's content, None where it holds what we never make.
 
         Flags are asked for apart: a dormant table lists as usual yet does nothing, and libnftables 1.0.6 prints the
-        JSON of a table with flags from memory that is not its own.
+        JSON of a table with one flag from memory that is not its own.
         """
-        if flags := self._flags():
+        flags = self._flags()
+        if flags == nftbatch.PERSIST:  # alone it is printed from that memory too
+            self._take()
+            flags = self._flags()
+        if flags not in (None, 0, _OURS_ALONE):
             return None
         try:
             listed = self._nft.run([nftjson.LIST]) if flags is not None else []
@@ -219,8 +234,11 @@ class Nftables:
         map names.
         """
         with self._lock:
+            if self._own:
+                self._make_ours()
+            owned = self._flags() == _OURS_ALONE
             before = self.generation()
-            self._nft.run(list(nftjson.commands(steps, anew=self._spoilt)))
+            self._nft.run(list(nftjson.commands(steps, anew=self._spoilt and not owned, owned=owned)))
             self._spoilt = False
             self.transactions += 1
             # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
@@ -231,6 +249,30 @@ class Nftables:
                     (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
             else:
                 self._read_at = None
+
+    def _make_ours(self) -> None:
+        """Makes the table where it is missing, or spoilt. One that another version made is left as it is: it could only
+        be deleted, and what runs would be without it for a moment."""
+        if self._spoilt or self._flags() is None:
+            self._take()
+
+    def _take(self) -> None:
+        """Makes the table ours alone: anew if it is missing or spoilt, or as a daemon left it."""
+        if self._nft.channel is None:
+            return
+        made = [(nftbatch.NEW_TABLE, nftbatch.table_body(TABLE, _OURS_ALONE))]
+        if self._spoilt and self._flags() is not None:
+            made.insert(0, (nftbatch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
+        before = self.generation()
+        code = nftbatch.commit(self._nft.channel, *made)
+        if code in nftbatch.REFUSED:
+            self._own = False
+            log.info("the kernel lets nobody own a table that outlives its owner; others can change ours")
+        elif code:
+            raise failure(code, "cannot make the table ours alone")
+        elif before == self._read_at and (after := self.generation()) == before + 1:
+            self._read_at = after
+            self._written.add(after)
 
     def remove_owned(self, owners: Iterable[str]) -> list[NftElement]:
         """Removes the elements of these owners in one transaction, and returns them. An owner may be named twice, as
@@ -244,7 +286,12 @@ class Nftables:
     def delete_table(self) -> None:
         """Removes the table and all in it; a missing one is fine."""
         with self._lock:
-            self._nft.run(list(nftjson.DELETE_TABLE))
+            if self._flags() == _OURS_ALONE and self._nft.channel is not None:
+                code = nftbatch.commit(self._nft.channel, (nftbatch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
+                if code:
+                    raise failure(code, "cannot delete the table")
+            else:
+                self._nft.run(list(nftjson.DELETE_TABLE))
             self._read_at = None
 
 

@@ -12,36 +12,27 @@ from __future__ import annotations
 
 import errno
 import socket
-import sys
 import threading
-from contextlib import suppress
 from struct import pack
 
 import structlog
 
-from netplumb.models.errors import Retryable
 from netplumb.models.nft import HOOKS_TABLE
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
+from netplumb.reconciler.kernel import nftbatch
+from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER
 from netplumb.reconciler.kernel.libnftables import failure
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages, text
+from netplumb.reconciler.kernel.wire import attribute, attributes, text
 
-# NFNL_SUBSYS_NFTABLES << 8 | message, and attributes: include/uapi/linux/netfilter/nf_tables.h
-_NEW_TABLE, _GET_TABLE, _NEW_CHAIN, _NEW_RULE = 10 << 8 | 0, 10 << 8 | 1, 10 << 8 | 3, 10 << 8 | 6
-_NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
-_TABLE_NAME, _TABLE_FLAGS, _TABLE_USERDATA, _TABLE_OWNER = 1, 2, 6, 7
+# include/uapi/linux/netfilter/nf_tables.h
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_TYPE = 1, 3, 4, 7
 _HOOK_NUM, _HOOK_PRIORITY = 1, 2
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS, _LIST_ELEM, _EXPR_NAME, _EXPR_DATA = 1, 2, 4, 1, 1, 2
 _CT_DREG, _CT_KEY, _CT_DIRECTION = 1, 2, 1
 _CMP_SREG, _CMP_OP, _CMP_DATA, _DATA_VALUE, _REGISTER, _EQUAL = 1, 2, 3, 1, 1, 0
-_OWNER = 2  # NFT_TABLE_F_OWNER
 _COMMENT = 0  # NFTNL_UDATA_TABLE_COMMENT, of libnftnl
-_NFPROTO_INET = 1
-_MAKE = NLM_F_ACK | 0x400  # NLM_F_CREATE
 _NESTED = 1 << 15
 _HOOKS = {"prerouting": 0, "input": 1, "output": 3, "postrouting": 4}
-_RECEIVE_BYTES = 1 << 14
-_NEVER = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EEXIST, errno.ENOENT})
+_NEVER = nftbatch.REFUSED | {errno.EPERM, errno.EEXIST, errno.ENOENT}
 """What a kernel says that does not know the flag, or has no such chains; and what it says of a stranger's table of that
 name."""
 
@@ -65,22 +56,19 @@ class NatHooks:
     def kept(self) -> bool:
         """Whether the table is there and ours. Raises Retryable when the kernel does not answer."""
         with self._lock:
-            answers = self._ask(_message(_GET_TABLE, 0, text(_TABLE_NAME, HOOKS_TABLE)))
-        told = next((attributes(body, 4) for type_, body in answers if type_ == _NEW_TABLE), {})
+            body = nftbatch.table(self._socket, HOOKS_TABLE)
+        told = attributes(body, 4) if body is not None else {}
         own: int = self._socket.getsockname()[0]
-        return int.from_bytes(told.get(_TABLE_OWNER, b""), "big") == own
+        return int.from_bytes(told.get(nftbatch.TABLE_OWNER, b""), "big") == own
 
     def keep(self) -> None:
         """Makes the table. Where the kernel never will, that is said in the log, once, and nothing else comes of it.
         Raises StepError where it may yet."""
-        chains = ((_NEW_CHAIN, _chain(*hook)) for hook in _HOOKS.items())
-        made = ((_NEW_TABLE, _table()), *chains, (_NEW_RULE, _rule("prerouting")))
+        chains = ((nftbatch.NEW_CHAIN, _chain(*hook)) for hook in _HOOKS.items())
+        made = ((nftbatch.NEW_TABLE, _table()), *chains, (nftbatch.NEW_RULE, _rule("prerouting")))
         with self._lock:
-            answers = self._ask(_BEGIN, *(_message(type_, _MAKE, body) for type_, body in made), _END)
-        codes = [
-            -int.from_bytes(body[:4], sys.byteorder, signed=True) for type_, body in answers if type_ == NLMSG_ERROR
-        ]
-        if not (code := next((code for code in codes if code), 0)):
+            code = nftbatch.commit(self._socket, *made)
+        if not code:
             return
         error = failure(code, f"the kernel gives us no table inet {HOOKS_TABLE} of our own")
         if code not in _NEVER:
@@ -88,32 +76,11 @@ class NatHooks:
         self.available = False
         log.warning("a flush of the ruleset by others may reset busy connections", cause=str(error))
 
-    def _ask(self, *requests: bytes) -> list[tuple[int, Buffer]]:
-        """The kernel's answers, all of which wait when the send returns."""
-        answers: list[tuple[int, Buffer]] = []
-        try:
-            self._socket.send(b"".join(requests))
-            with suppress(BlockingIOError):
-                while True:
-                    datagram = memoryview(self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT))
-                    answers += ((type_, body) for type_, _, _, _, body in messages(datagram))
-        except OSError as error:
-            raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
-        return answers
-
-
-def _message(type_: int, flags: int, body: bytes, family: int = _NFPROTO_INET, resource: int = 0) -> bytes:
-    payload = pack("=BB", family, 0) + pack(">H", resource) + body  # struct nfgenmsg
-    return HEADER.pack(16 + len(payload), type_, NLM_F_REQUEST | flags, 0, 0) + payload
-
-
-_BEGIN, _END = (_message(type_, 0, b"", socket.AF_UNSPEC, _NFTABLES) for type_ in (0x10, 0x11))  # NFNL_MSG_BATCH_*
-
 
 def _table() -> bytes:
     comment = b"keeps connections translated while other tables are made anew\0"
-    body = text(_TABLE_NAME, HOOKS_TABLE) + attribute(_TABLE_FLAGS, pack(">I", _OWNER))
-    return body + attribute(_TABLE_USERDATA, pack("=BB", _COMMENT, len(comment)) + comment)
+    body = nftbatch.table_body(HOOKS_TABLE, nftbatch.OWNER)
+    return body + attribute(nftbatch.TABLE_USERDATA, pack("=BB", _COMMENT, len(comment)) + comment)
 
 
 def _chain(name: str, number: int) -> bytes:

@@ -20,6 +20,7 @@ Command = Mapping[str, Any]
 _TABLE: Command = {"table": {"family": FAMILY, "name": TABLE}}
 LIST: Command = {"list": _TABLE}
 DELETE_TABLE: Sequence[Command] = ({"add": _TABLE}, {"delete": _TABLE})
+"""What is not there cannot be deleted, and what is there may be added."""
 
 _SET_FIELDS = frozenset({"family", "name", "table", "type", "handle", "map", "elem"})
 
@@ -73,8 +74,9 @@ def _set(fields: Mapping[str, Any]) -> Iterator[NftSet | NftElement]:
         yield NftElement(name, parts, value, owner)
 
 
-def commands(steps: Sequence[Step], *, anew: bool) -> Iterator[Command]:
-    """The steps as commands, in an order that does not depend on theirs; `anew` deletes the table before all.
+def commands(steps: Sequence[Step], *, anew: bool = False, owned: bool = False) -> Iterator[Command]:
+    """The steps as commands, in an order that does not depend on theirs; `anew` deletes the table before all. One that
+    is `owned` is there, and to add it without its flags is refused.
 
     Rules name sets and jump from chain to chain: the kernel refuses a rule whose target is not there yet (ENOENT) and
     to delete a chain that a rule still names (EBUSY). So sets and chains come first, then rules, and all chains that go
@@ -83,7 +85,8 @@ def commands(steps: Sequence[Step], *, anew: bool) -> Iterator[Command]:
     """
     if anew:
         yield from DELETE_TABLE
-    yield {"add": _TABLE}
+    if not owned:
+        yield {"add": _TABLE}
     yield from ({"add": _declared_set(it)} for s in steps if isinstance(it := s.thing, NftSet))
     yield from _chain_commands(steps)
     yield from _element_commands(steps)

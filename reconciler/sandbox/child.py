@@ -54,6 +54,7 @@ class Daemon:
             "data_dir": str(self._data_dir),
             "state_files": str(self.state_files),
             "pools": POOLS,
+            "own_table": False,  # so that it can be damaged, and comes back
         }
         self._config.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
         words = ("setpriv", "--pdeathsig", "KILL", str(NETPLUMB), "daemon", "--config", str(self._config))

@@ -92,23 +92,28 @@ workload to a service of the node may live on if that is the service.
 _FLUSH = """\
 ## What a flush costs
 
-After another program's `nft flush ruleset` our table is away for as long as its repair takes, or waits where each
-repair was undone at once. Meanwhile:
+With Linux 6.9 and newer, nothing: the table belongs to the daemon (the flags `owner` and `persist`). Another program's
+`nft flush ruleset` passes it over, and whoever else changes or deletes it is refused with EPERM. When the daemon ends
+the table stays, nobody's, until the next daemon takes it as it is; only a flush in between takes it away. A table that
+an older netplumb made, or one with `own_table: false`, becomes owned when it is made anew. So the damages to the table
+in the list above are those of older kernels, or of `own_table: false`.
+
+On an older kernel our table is away for as long as its repair takes, or waits where each repair was undone at once.
+Meanwhile:
 
 - **Connections that are there go on.** The kernel translates by what it remembers of them. It would stop that without a
   table for translation, and the first packet that nobody translates resets a busy connection; so the daemon keeps a
-  second table, `inet netplumb-hooks`, with chains that do nothing. It is owned by the daemon (the flag `owner`): a
-  flush by others passes it over, and nobody else can change it. It goes when the daemon ends, and comes with the next
-  one.
+  second table, `inet netplumb-hooks`, with chains that do nothing. It has the flag `owner` alone, which Linux 5.12 has:
+  it goes when the daemon ends, and comes with the next one.
 - What begins leads nowhere or leaves untranslated, and is led right afterwards (see above).
 - Guards and isolation do not hold until the table is back. What began against them then ends.
 
-The table is made at the start. A kernel that refuses it, or a stranger's table of the same name, costs nothing but what
-it is for: one line in the log says so, and a flush may then reset busy connections through mapped ports, nearly every
-one of them. So it is while no daemon runs. `nft -j list ruleset` of nftables 1.0.6 and older shows the flag of such a
-table by another word, since it prints memory that it has freed; lists as text are right. A file written by
-`nft list ruleset` while the daemon runs has this table in it, which must be taken out before the file is loaded: the
-kernel refuses a whole file that writes to a table of another's.
+A kernel that refuses the second table, or a stranger's table of the same name, costs nothing but what it is for: one
+line in the log says so, and a flush may then reset busy connections through mapped ports, nearly every one of them. So
+it is while no daemon runs. `nft -j list ruleset` of nftables 1.0.6 and older shows the flags of these tables by other
+words, one flag alone even from memory that it has freed; lists as text are right. A file written by `nft list ruleset`
+while the daemon runs has our tables in it, which must be taken out before the file is loaded: the kernel refuses a
+whole file that writes to a table of another's.
 """
 
 

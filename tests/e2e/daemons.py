@@ -86,8 +86,10 @@ class Daemon:
         self.configure(pools=pools)
 
     def configure(self, *, pools: Sequence[object] = POOLS, **settings: object) -> None:
-        """Writes the settings file, which the daemon reads when it starts or is told to."""
-        self.config.write_text(json.dumps({"pools": pools, "resync_s": RESYNC_NEVER_S, **settings}))
+        """Writes the settings file, which the daemon reads when it starts or is told to. The table is not owned unless
+        a test says so: the others damage it."""
+        given = {"pools": pools, "resync_s": RESYNC_NEVER_S, "own_table": False, **settings}
+        self.config.write_text(json.dumps(given))
 
     def words(self) -> list[str]:
         """The command that starts it."""
