@@ -54,7 +54,7 @@ async def test_the_node_holds_what_it_needs_once(client: AsyncClient, node: Host
     assert {"169.254.77.1/32", "10.213.0.1/32", "fd13::1/128"} <= node.addresses("lo")
     assert node.sysctl("net/ipv4/ip_forward") == "1"
     assert node.sysctl("net/ipv6/conf/all/forwarding") == "1"
-    assert "table inet netplumb" in node.ruleset()
+    assert "table inet netplumb {" in node.ruleset()
 
 
 async def test_the_workload_holds_addresses_and_routes(client: AsyncClient, web: Host) -> None:

@@ -91,7 +91,7 @@ async def test_sigterm_leaves_the_network_running(daemon: Daemon, node: Host, we
     assert daemon.terminate() == 0
     assert not daemon.socket.exists()
     assert kernel_state(node, web) == before
-    assert "table inet netplumb" in node.ruleset()
+    assert "table inet netplumb {" in node.ruleset()
     assert node.ping(v4(answer))
     assert web.ping("192.0.2.2")
 

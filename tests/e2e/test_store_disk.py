@@ -32,7 +32,7 @@ async def is_repaired(node: Host, host: Host, address: str) -> None:
     node.ip(f"-4 route delete {address}")
     await until(lambda: node.route(address) is not None, "the route is back")
     node.run("nft flush ruleset")
-    await until(lambda: "table inet netplumb" in node.ruleset(), "the rules are back")
+    await until(lambda: "table inet netplumb {" in node.ruleset(), "the rules are back")
     assert node.ping(address)
     assert host.ping("192.0.2.2")
 

@@ -30,9 +30,10 @@ def in_every_part(*hosts: Host) -> set[str]:
     """All of the kernel that netplumb writes to: links to neighbours, token buckets, the nftables table."""
     found = kernel_state(*hosts)
     for host in hosts:
-        for line in ("tc qdisc show", "tc filter show dev {} ingress", "nft -s list ruleset"):
+        for line in ("tc qdisc show", "tc filter show dev {} ingress", "nft -s list table inet netplumb"):
             links = sorted(name for name in host.links() if name.startswith("np")) if "{}" in line else [""]
-            found |= {f"{host.name}: {said}" for name in links for said in host.run(line.format(name)).splitlines()}
+            listed = (host.run(line.format(name), ok=not line.startswith("nft")) for name in links)
+            found |= {f"{host.name}: {said}" for text in listed for said in text.splitlines()}
     return found
 
 
