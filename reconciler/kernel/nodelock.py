@@ -14,7 +14,6 @@ import errno
 import os
 import socket
 import time
-from contextlib import suppress
 from struct import Struct
 from threading import Thread
 
@@ -23,10 +22,11 @@ import structlog
 from netplumb.models.errors import NetplumbError
 
 NAME = b"\0netplumb/node"
+_TIMEVAL = Struct("@ll")  # struct timeval
 _UCRED = Struct("=iII")  # struct ucred: process, user, group; unix(7)
 _TRIES = 5
 _BACKLOG = 64  # who asks while the holder is busy or stopped is told all the same
-_TIMEOUT_S = 1.0
+_TIMEOUT_S = 1
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,7 @@ class NodeLock:
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._turning_away = Thread(target=_turn_away, args=(self._socket,), name="nodelock", daemon=True)
         try:
             self._take()
         except BaseException:
@@ -55,7 +56,7 @@ class NodeLock:
                     raise
             else:
                 self._socket.listen(_BACKLOG)
-                Thread(target=_turn_away, args=(self._socket,), name="nodelock", daemon=True).start()
+                self._turning_away.start()
                 return
             if (holder := _holder()) is None:
                 continue  # it ended between the two questions
@@ -69,8 +70,9 @@ class NodeLock:
         raise NodeInUseError("another netplumb daemon works on this node; it cannot be told which process")
 
     def close(self) -> None:
-        with suppress(OSError):  # one that was not taken, as a stranger's is, does not listen
+        if self._turning_away.is_alive():
             self._socket.shutdown(socket.SHUT_RDWR)  # ends the thread's accept, which closing would not
+            self._turning_away.join()  # until then the name is held
         self._socket.close()
 
 
@@ -88,7 +90,8 @@ def _turn_away(listening: socket.socket) -> None:
 def _holder() -> tuple[int, int] | None:
     """The process and the user that hold the name; None when nobody does any more."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.settimeout(_TIMEOUT_S)
+        # A timeout of Python's would not wait for room in a full backlog.
+        asking.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(_TIMEOUT_S, 0))
         try:
             asking.connect(NAME)
         except ConnectionRefusedError:
