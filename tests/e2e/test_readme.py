@@ -113,7 +113,14 @@ def test_make_targets_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link names something in the repository."""
-    headings = {line.lstrip("# ").lower().replace(" ", "-") for line in README.splitlines() if line.startswith("#")}
+    """Every relative link names something in the repository, and a heading of it where it says which."""
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists() or target.removeprefix("#") in headings, target
+        path, _, heading = target.partition("#")
+        page = ROOT / (path or "README.md")
+        assert page.exists(), target
+        assert not heading or heading in headings(page.read_text()), target
+
+
+def headings(page: str) -> set[str]:
+    """As links name them."""
+    return {line.lstrip("# ").lower().replace(" ", "-") for line in page.splitlines() if line.startswith("#")}
