@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import pty
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ from tests.unit.api.fake import FakeWorkloads, view
 from tests.unit.api.test_cli import NETPLUMB
 
 ENDS_WITHIN_S = 60.0
+OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0)"
 
 
 @contextmanager
@@ -31,12 +30,11 @@ def at_terminal(
     """The command with a terminal of its own, and that terminal's other end; stdin may be something else."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", NETPLUMB, "gc", f"--socket={socket_path}", *words],
+        [sys.executable, "-c", f"{OWN_TERMINAL}; {NETPLUMB}", "gc", f"--socket={socket_path}", *words],
         stdin=theirs if stdin is None else subprocess.PIPE,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
     try:
