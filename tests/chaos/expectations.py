@@ -4,6 +4,7 @@ down a second time, in the words of `ip`, to be held against the first."""
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.chaos.foreigners import THEIRS_ON_LO
 from tests.chaos.readings import Reading
-from tests.chaos.wishes import EVERY_POOL, VISITORS
+from tests.chaos.wishes import EVERY_POOL, VISITORS, Key
 from tests.e2e.hosts import Host
 
 FIRST_HOP_V4, FIRST_HOP_V6 = "169.254.77.1", "fe80::1"
@@ -20,6 +21,8 @@ GROUP = "28272"
 UPLINK_MTU = 1500
 
 Found: TypeAlias = set[tuple[object, ...]]
+Served: TypeAlias = tuple[int, str, int, int]
+"""An IP version, a protocol, a port of the node, and that of the workload."""
 
 
 def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collection[str]) -> Iterator[str]:
@@ -29,6 +32,7 @@ def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collecti
     routes: Found = set()
     neighbours: Found = set()
     proxies: Found = set()
+    serves = served(listed)
     for each in attached:
         dev = each.node_if_name
         alias = f"netplumb:{each.if_name}:{each.workload_id}"
@@ -41,7 +45,7 @@ def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collecti
         for address in each.addresses:
             routes.add((address, dev))
             neighbours.add((address, dev, each.mac))
-        if each.port_mappings:
+        if any(version == 6 for version, *_ in serves[_key(each)]):
             routes.add(("::1", dev))  # lets what [::1] is asked leave over that link
     seen = {name: link for name, link in reading.links.items() if str(link.get("ifalias", "")).startswith("netplumb:")}
     seen.pop("theirs5", None)  # the foreign one with an alias like ours
@@ -67,18 +71,42 @@ def _look_of(link: dict[str, Any]) -> tuple[object, ...]:
 def in_table(node: Host, listed: Iterable[pb.Attachment]) -> Iterator[str]:
     """What differs of the ports that lead to workloads, in both families and both maps."""
     wanted: Found = set()
+    serves = served(listed)
     for each in listed:
         if each.phase != "Attached":
             continue
-        for mapping in each.port_mappings:
-            last = mapping.host_port_end or mapping.host_port
-            for port in range(mapping.host_port, last + 1):
-                to_port = mapping.container_port + port - mapping.host_port
-                for address in each.addresses:
-                    version = ip_address(address).version
-                    wanted.add((f"port{version}_address", mapping.protocol, port, address))
-                    wanted.add((f"port{version}_port", mapping.protocol, port, to_port))
+        for version, protocol, port, to_port in serves[_key(each)]:
+            for address in each.addresses:
+                if ip_address(address).version == version:
+                    wanted.add((f"port{version}_address", protocol, port, address))
+                    wanted.add((f"port{version}_port", protocol, port, to_port))
     yield from _compared("mapped port", wanted, set(_mapped(node)))
+
+
+def served(listed: Iterable[pb.Attachment]) -> dict[Key, set[Served]]:
+    """What each attachment's mappings may lead to it: of what several interfaces of a workload map, the one with the
+    default route serves what it has an address for, then the first by name."""
+    serves: dict[Key, set[Served]] = {}
+    taken: defaultdict[str, set[tuple[int, str, int]]] = defaultdict(set)
+    held = (each for each in listed if each.generation and each.phase != "Detaching")
+    for each in sorted(held, key=lambda it: (not it.default_route, it.if_name)):
+        before = taken[each.workload_id]
+        mine = serves[_key(each)] = {it for it in _mappings(each) if it[:3] not in before}
+        versions = {ip_address(address).version for address in each.addresses}
+        before.update(it[:3] for it in mine if it[0] in versions)
+    return serves
+
+
+def _mappings(each: pb.Attachment) -> Iterator[Served]:
+    for mapping in each.port_mappings:
+        last = mapping.host_port_end or mapping.host_port
+        for port in range(mapping.host_port, last + 1):
+            for version in (4, 6):
+                yield version, mapping.protocol, port, mapping.container_port + port - mapping.host_port
+
+
+def _key(each: pb.Attachment) -> Key:
+    return each.workload_id, each.if_name
 
 
 def _mapped(node: Host) -> Iterator[tuple[object, ...]]:
@@ -105,11 +133,15 @@ def _node_address(pool: str) -> str:
     return str(ip_network(pool)[1])
 
 
-def in_workload(name: str, reading: Reading, attached: Collection[pb.Attachment]) -> Iterator[str]:
-    """What differs in one workload's namespace."""
+def in_workload(
+    name: str, reading: Reading, attached: Collection[pb.Attachment], listed: Iterable[pb.Attachment]
+) -> Iterator[str]:
+    """What differs in one workload's namespace. `listed` tells which workloads have several interfaces."""
+    interfaces = Counter(each.workload_id for each in listed if each.generation and each.phase != "Detaching")
     links: Found = set()
     addresses: Found = set()
     defaults: Found = set()
+    by_source: Found = set()
     hops: Found = set()
     neighbours: Found = set()
     for each in attached:
@@ -123,6 +155,8 @@ def in_workload(name: str, reading: Reading, attached: Collection[pb.Attachment]
             neighbours.add((dev, hop, FIRST_HOP_MAC))
             if each.default_route:
                 defaults.add((dev, hop, mine[0]))
+            if interfaces[each.workload_id] > 1:
+                by_source.add((dev, hop, mine[0]))
             if version == 4:
                 hops.add((dev, hop, mine[0]))
     ours = {link for link in reading.links if not link.startswith("theirs") and link != "lo"}
@@ -141,11 +175,16 @@ def in_workload(name: str, reading: Reading, attached: Collection[pb.Attachment]
         {(dev, address) for dev in ours for address in reading.addresses_on(dev) if not _is_visitor(address)},
     )
     routes = reading.routes_of_ours()
-    yield from _compared(
-        f"{name}: default route",
-        defaults,
-        {(r["dev"], r.get("gateway"), r.get("prefsrc")) for r in routes if r["dst"] == "default"},
-    )
+    for what, wanted, of_main in (("default route", defaults, True), ("default route by source", by_source, False)):
+        yield from _compared(
+            f"{name}: {what}",
+            wanted,
+            {
+                (r["dev"], r.get("gateway"), r.get("prefsrc"))
+                for r in routes
+                if r["dst"] == "default" and (r.get("table", "main") == "main") == of_main
+            },
+        )
     yield from _compared(
         f"{name}: first hop",
         hops,

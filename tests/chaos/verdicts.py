@@ -65,7 +65,7 @@ def _differences(world: World, listed: Sequence[pb.Attachment]) -> Iterator[str]
     for name in sorted(world.namespaces | created):
         reading = read(Host(name))
         mine = [each for each in listed if each.netns_path == Host(name).path and each.phase == "Attached"]
-        yield from expectations.in_workload(name, reading, mine)
+        yield from expectations.in_workload(name, reading, mine, listed)
         if name in world.foreigners:
             yield from world.foreigners[name].missing(reading)
         yield from _missing_visitors(world, name, reading)
