@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.readings import Reading, read
+from tests.chaos.readings import OURS, Reading, read
 from tests.e2e.hosts import COMMAND_TIMEOUT_S, LINK_FIELDS, Host
 
 _EVERYWHERE = (
@@ -108,7 +108,7 @@ def _theirs(reading: Reading) -> Iterator[str]:
     yield from _lines("route", routes)
     yield from _lines("neighbour", (entry for entry in reading.neighbours if _is_theirs(entry["dev"])))
     yield from _lines("proxy neighbour", (entry for entry in reading.proxies if _is_theirs(entry["dev"])))
-    yield from _lines("rule", (rule for rule in reading.rules if rule.get("protocol") != "kernel"))
+    yield from _lines("rule", (rule for rule in reading.rules if rule.get("protocol") not in ("kernel", OURS)))
 
 
 def _is_theirs(link: str) -> bool:
