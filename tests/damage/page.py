@@ -80,8 +80,8 @@ next packet begins anew. All others are left alone.
 
 A look lists what the kernel picks by status, protocol and port, beside the loop. A table with 262,144 flows takes up to
 two seconds of a thread's CPU where it must list all of them, a tenth of one where the kernel picks none of them, and
-the next look at all of it waits five times as long, though at most five seconds. What isolation forbids ends at once: the
-guards ask each packet who began its flow.
+the next look at all of it waits five times as long, though at most five seconds. What isolation forbids ends at once:
+the guards ask each packet who began its flow.
 
 What is not told apart from other programs' doing is left alone: a flow that somebody else translates, one between
 workloads that has the node's address because the way to the other one was away when it began, and one that is masked
