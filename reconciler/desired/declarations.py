@@ -46,9 +46,9 @@ class Declarations:
     def resuming(self) -> Iterator[None]:
         """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
         for source in self._claims.sources:
-            for key in tuple(self._claims.of(source)):
+            for key, spec in tuple(self._claims.of(source).items()):
                 record = self._desired.attachments.get(key)
-                if record is None or record.source != source:
+                if record is None or record.source != source or record.spec != spec:
                     self._claim_again(source, key)
                     yield
 

@@ -334,6 +334,20 @@ def test_a_claim_that_cannot_be_written_waits_as_any_other(bench: Bench) -> None
     assert record(desired).source == "file/a"
 
 
+def test_a_change_that_waited_is_taken_up_by_the_next_daemon(bench: Bench) -> None:
+    """The file has its key, and waits for the port that it wants since."""
+    ports = [{"host_port": 80, "container_port": 80}]
+    bench.desired.attach(wish("db", port_mappings=ports), 8)
+    declare(bench.desired, "file/a", [wish()])
+    declare(bench.desired, "file/a", [wish(port_mappings=ports)])
+    desired = bench.restart()
+    deque(Declarations(desired).resuming(), maxlen=0)
+    ((source, spec, _),) = desired.claims.waiting()
+    assert (source, spec.key) == ("file/a", WEB)
+    desired.detach(DetachSpec(workload_id="db"), 0)
+    assert record(desired).spec.port_mappings == spec.port_mappings
+
+
 def test_a_claim_that_found_no_pool_is_met_when_one_comes(tmp_path: Path) -> None:
     """Other pools settle what waited."""
     bench = Bench(tmp_path, ())
