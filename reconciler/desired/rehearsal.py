@@ -33,9 +33,10 @@ def rehearse(scene: Scene, files: Mapping[str, Sequence[AttachmentSpec]], check_
     desired = Desired(scene, scene.settings, lambda _: None, lambda: None, check_ports)
     desired.surround(scene.known)
     declarations = Declarations(desired)
-    _all(declarations.resuming())
+    for source, spec, cause in scene.waiting:
+        desired.claims.wait(source, spec.key, cause)
     before = dict(desired.attachments)
-    waited = {(source, spec.key) for source, spec, _ in desired.claims.waiting()}
+    waited = {(source, spec.key) for source, spec, _ in scene.waiting}
     for source, specs in files.items():
         _all(declarations.declaring(source, specs))
     gone = {key: it for key, it in desired.attachments.items() if it.removing and not before[key].removing}

@@ -308,7 +308,7 @@ class Desired:
         return after
 
     def scene(self) -> Scene:
-        """A copy of all that it follows from, without what waits; that is found again."""
+        """A copy of all that it follows from."""
         contents = Contents(
             attachments=dict(self._attachments),
             claims=self.claims.copied(),
@@ -317,7 +317,7 @@ class Desired:
             reserved=self._allocator.reservations.made(),
             unclaimed=dict(self._unclaimed),
         )
-        return Scene(contents, self._settings, self._known)
+        return Scene(contents, tuple(self.claims.waiting()), self._settings, self._known)
 
     def wishes(self) -> Iterator[AttachmentSpec]:
         """What is attached, and what waits to be."""
