@@ -20,7 +20,7 @@ import pytest
 
 from netplumb.models import kernel
 from netplumb.models.kernel import KernelObject
-from netplumb.models.nft import NftSet
+from netplumb.models.nft import NftHooks, NftSet
 from netplumb.models.steps import Verb
 from netplumb.models.tc import IngressQdisc
 from tests.e2e.conftest import NODE_V4, MakeHost
@@ -44,6 +44,9 @@ NEVER = {
     (Verb.CHANGE, IngressQdisc): "it has no field beside its key",
     (Verb.CHANGE, NftSet): "a table with a set of another kind is made anew",
     (Verb.REMOVE, NftSet): "a table with a set of another kind is made anew",
+    (Verb.ADD, NftHooks): "the kernel lets nobody else take it; a start makes it, and has points of its own",
+    (Verb.CHANGE, NftHooks): "it has no field beside its key",
+    (Verb.REMOVE, NftHooks): "it ends with the daemon",
 }
 """Kinds of step that no plan has."""
 

@@ -3,9 +3,11 @@ meant, and what is refused changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -28,6 +30,7 @@ from tests.fuzz.mutations import mutated
 
 INPUTS = budget.inputs(1000)
 CALL_TIMEOUT_S = 30.0
+EVENTS_WITHIN_S = 0.5
 LOOK_AT_KERNEL_EVERY = 250
 
 Code: TypeAlias = grpc.StatusCode
@@ -52,11 +55,15 @@ class Wire:
         """The status and the message that the daemon answers; of a stream, its first answer counts."""
         path = f"/{SERVICE}/{method}"
         try:
-            if method == "Watch":
+            if method in ("Watch", "Events"):
                 opened: RawStream = self._channel.unary_stream(path)
                 stream = opened(request, timeout=CALL_TIMEOUT_S)
-                await anext(aiter(stream))
+                first = asyncio.ensure_future(anext(aiter(stream), None))
+                # Who follows events may have none to be told of for now.
+                await asyncio.wait([first], timeout=CALL_TIMEOUT_S if method == "Watch" else EVENTS_WITHIN_S)
                 stream.cancel()
+                with suppress(asyncio.CancelledError):
+                    await first
             else:
                 unary: RawCall = self._channel.unary_unary(path)
                 await unary(request, timeout=CALL_TIMEOUT_S)
