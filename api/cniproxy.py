@@ -209,8 +209,7 @@ class CNI:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._loop.run(self._cni.__aexit__(exc_type, exc, traceback))
-        self._loop.close()
+        self._loop.close(self._cni.__aexit__(exc_type, exc, traceback))
 
     def status(self, timeout_s: float = 1.0) -> None:
         self._loop.run(self._cni.status(timeout_s))

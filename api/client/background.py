@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
+class Closed(RuntimeError):
+    """The loop was closed, before the call or during it."""
+
+    def __init__(self) -> None:
+        super().__init__("this client is closed")
+
+
 class BackgroundLoop:
     """Runs from its construction to `close`. Its calls may be made from any thread but its own, of this process: a fork
-    has no such thread, and would wait for ever."""
+    has no such thread, and would wait for ever. Those that wait when it is closed, and those after it, raise Closed."""
 
     def __init__(self, name: str) -> None:
         self._process = os.getpid()
+        self._closing = Lock()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
@@ -29,9 +39,17 @@ class BackgroundLoop:
         if os.getpid() != self._process:
             call.close()
             raise RuntimeError("this client belongs to the process that opened it; open another after a fork")
-        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        with self._closing:  # nothing is handed to a loop that turns no more
+            if self._closed:
+                call.close()
+                raise Closed
+            future = asyncio.run_coroutine_threadsafe(call, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            if self._closed:
+                raise Closed from None
+            raise
         except BaseException:
             future.cancel()
             raise
@@ -46,12 +64,31 @@ class BackgroundLoop:
                     return
                 yield value
         finally:
-            self.run(_close(values))
+            with suppress(RuntimeError):  # it was closed, or belongs to another process
+                self.run(_close(values))
 
-    def close(self) -> None:
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """Ends the calls that wait, runs `last`, and stops."""
+        if os.getpid() != self._process:  # it is the other process's to end
+            last.close()
+            return
+        with self._closing:
+            if self._closed:
+                last.close()
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._end(last), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self, last: Coroutine[Any, Any, None]) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await last
 
 
 async def _next(values: AsyncIterator[T]) -> T:

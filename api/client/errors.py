@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -24,6 +25,9 @@ class ClientError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def __reduce__(self) -> tuple[Callable[..., ClientError], tuple[type[ClientError], grpc.StatusCode, str]]:
+        return _again, (type(self), self.code, self.message)  # a worker process hands it to another
 
 
 class InvalidArgument(ClientError):
@@ -66,8 +70,15 @@ class Unreachable(Unavailable):
         if isinstance(cause, PermissionError):
             message = f"no access to {socket_path}: {cause.strerror}; {who_has_access(socket_path)}"
         else:
-            message = f"no daemon answers on {socket_path}: {cause.strerror if cause else 'the connection broke'}"
+            why = "the connection broke" if cause is None else cause.strerror or cause
+            message = f"no daemon answers on {socket_path}: {why}"
         super().__init__(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def _again(kind: type[ClientError], code: grpc.StatusCode, message: str) -> ClientError:
+    error = kind.__new__(kind, message)
+    ClientError.__init__(error, code, message)
+    return error
 
 
 _KINDS = {

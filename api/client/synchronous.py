@@ -36,8 +36,7 @@ class Client:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._loop.run(self._client.__aexit__(exc_type, exc, traceback))
-        self._loop.close()
+        self._loop.close(self._client.__aexit__(exc_type, exc, traceback))
 
     def attach(self, request: pb.AttachRequest, timeout_s: float | None = None) -> pb.AttachResponse:
         """See `AsyncClient.attach`."""

@@ -113,14 +113,19 @@ def test_types_reach_a_project_that_is_checked(installed: Environment, tmp_path:
 
 
 def test_a_checkout_installs_by_pip(dependencies: Environment, checkout: Path, tmp_path: Path) -> None:
-    """`pip install .` after the lock file, as the README has it, puts the wheel's files in place."""
+    """`pip install .` after the lock file, as the README has it, puts the wheel's files in place, and nothing that an
+    earlier build of the checkout left behind."""
     environment = dependencies.copy(tmp_path / "environment")
+    left_behind = checkout / "build" / "lib" / "api"
+    left_behind.mkdir(parents=True)
+    (left_behind / "__init__.py").touch()
     environment.pip("install", "--quiet", "--no-deps", str(checkout))
     environment.pip("check")
     assert "daemon" in environment.run("--help")
     own = environment.python("import netplumb.reconciler.sandbox.child as it; print(it.EXAMPLES / 'web.yaml')").strip()
     assert Path(own).is_relative_to(environment.packages)
     assert Path(own).is_file()
+    assert not (environment.packages / "api").exists()
 
 
 def test_a_checkout_installs_editable(dependencies: Environment, checkout: Path, tmp_path: Path) -> None:
