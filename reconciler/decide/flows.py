@@ -161,7 +161,7 @@ class Course:
         if (links := self.links.get(flow.source[0])) is None:
             return False
         if (other := self.links.get(flow.answerer[0])) is not None:
-            return flow.source != flow.answerer and self._are_apart(links, other)
+            return not self._are_one(flow.source[0], flow.answerer[0]) and self._are_apart(links, other)
         return self.masquerade and self._leaves_as_itself(flow)
 
     def _is_led_elsewhere(self, port: Port, flow: Flow) -> bool:
@@ -171,10 +171,15 @@ class Course:
             return flow.is_redirected and answerer[0] in self.former.targets
         if answerer == target:
             source = flow.source[0]
-            return not flow.is_masked and (source == answerer[0] or ip_address(source).is_loopback)
+            return not flow.is_masked and (self._are_one(source, answerer[0]) or ip_address(source).is_loopback)
         if not flow.is_redirected:
             return self.is_local(to)
         return answerer[0] in self.former.targets or self._is_a_workloads(answerer[0])
+
+    def _are_one(self, one: bytes, other: bytes) -> bool:
+        """Whether both are addresses of one workload: the last link of each is that of its default route."""
+        by, to = self.links.get(one), self.links.get(other)
+        return one == other or (by is not None and to is not None and by[-1] == to[-1])
 
     def _is_a_workloads(self, ip: bytes) -> bool:
         address = ip_address(ip)

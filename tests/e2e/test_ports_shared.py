@@ -172,3 +172,19 @@ async def test_from_state_files(client: AsyncClient, daemon: Daemon, outside: Ho
 
         await until(one_is_left, "one file is gone", within_s=10)
         await until(lambda: all(answers(outside)), "the other serves", within_s=10)
+
+
+@pytest.mark.parametrize("apart", [None, True])
+async def test_a_workload_asks_itself_by_a_port_of_any_interface(
+    client: AsyncClient, web: Host, apart: bool | None
+) -> None:
+    """Also where it is kept from all other workloads."""
+    at: list[str] = []
+    for if_name, port in (("eth0", 8081), ("eth1", 8082)):
+        ports = (f"{port}:80/tcp", f"{port}:80/udp")
+        answer = await client.attach(wishes.attach(web, if_name=if_name, ports=ports, isolate_workloads=apart))
+        at += [wishes.v4(answer), wishes.v6(answer)]
+    with serving(web, 80, at=tuple(at)):
+        for port in (8081, 8082):
+            for ip, protocol in EVERYWHERE:
+                assert ask(web, ip, port, protocol), (port, ip, protocol)

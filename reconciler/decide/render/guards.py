@@ -33,6 +33,7 @@ from netplumb.models.nft import (
     NftChain,
     NftElement,
     canonical_rule,
+    hairpin_set,
     sibling_set,
 )
 from netplumb.reconciler.decide.render.expressions import (
@@ -70,6 +71,12 @@ def _answers() -> Iterator[str]:
     yield _rule("what belongs to another flow", match(_STATE, "related", "in"), ACCEPT)
 
 
+def _to_itself(version: int) -> Expression:
+    """By a port of the node; its source is replaced only after this."""
+    ip = "ip" if version == 4 else "ip6"
+    return in_set(concat(payload(ip, "saddr"), payload(ip, "daddr")), hairpin_set(version))
+
+
 def _of_sibling(version: int) -> Expression:
     saddr = payload("ip" if version == 4 else "ip6", "saddr")
     return in_set(concat(meta("iifname"), saddr), sibling_set(version))
@@ -105,6 +112,7 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
 
     between = [
         *_answers(),
+        *(_rule("a workload to itself", _to_itself(version), ACCEPT) for version in (4, 6)),
         _rule("isolate_workloads: false", in_set(meta("iifname"), WORKLOADS_OPEN), ACCEPT),
         _rule("isolate_workloads: false", in_set(meta("oifname"), WORKLOADS_OPEN), ACCEPT),
         _rule("isolate_workloads: true", in_set(meta("iifname"), WORKLOADS_CLOSED), COUNTER, DROP),

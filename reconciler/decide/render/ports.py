@@ -70,7 +70,9 @@ def render_port_elements(attachment: Attachment) -> Iterator[NftElement]:
     for address in first_addresses(attachment):
         for mapping in attachment.spec.port_mappings:
             yield from _elements(mapping, address, owner, elsewhere)
-        yield NftElement(hairpin_set(address.version).name, (str(address), str(address)), owner=owner)
+        # By a port of another of its interfaces it asks itself as well.
+        for own in (address, *(it for it in attachment.siblings if it.version == address.version)):
+            yield NftElement(hairpin_set(address.version).name, (str(own), str(address)), owner=owner)
 
 
 def _elements(
