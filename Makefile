@@ -50,7 +50,7 @@ sweeps: setup ## Run the tests that take long: each fault at each call, chaos, s
 .PHONY: test-runtimes
 test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(RUNTIME_PACKAGES)
-	$(BIN)/python -m pytest tests/runtimes
+	$(BIN)/python -m pytest --timeout 900 tests/runtimes # the first build of containerd takes minutes
 
 .PHONY: test-metrics
 test-metrics: setup ## Test metrics, alerts and dashboard with promtool and a real Prometheus (installs Debian's)

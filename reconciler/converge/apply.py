@@ -78,6 +78,9 @@ class _Run:
     def step(self, step: Step) -> None:
         thing = step.thing
         if isinstance(thing, Link) and step.verb is Verb.REMOVE:
+            self.flush()
+            if thing.kind == "ifb" and self.applied.errors:
+                return  # beside it what leads there is known as ours, and that may be there yet
             self._queue(step, Scope.NODE, encode.delete_link(thing.index))
             self.flush()
             for scope, name in ((Scope.NODE, thing.name), (Scope.WORKLOAD, thing.peer)):

@@ -23,7 +23,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, condition
 
 FIGHT_S = 4.0
-MOST_REPAIRS = 7  # what pauses of 0.1, 0.2, 0.4 s and so on let through in that time
+MOST_REPAIRS = 9  # what pauses of 0.1, 0.2, 0.4 s and so on let through in that time, and in that of the first look
 NAMED_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 10.0
 
@@ -104,7 +104,7 @@ async def test_without_pauses_a_fight_would_be_fought_at_its_own_pace(node: Host
                 await until(fights, "the fight is on", within_s=NAMED_WITHIN_S)
                 repairs = await _repairs_in(client, FIGHT_S)
             print(f"{repairs} repairs in {FIGHT_S} s")
-            assert repairs > 4 * MOST_REPAIRS
+            assert repairs > 3 * MOST_REPAIRS
     finally:
         daemon.end()
 

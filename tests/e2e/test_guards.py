@@ -46,8 +46,8 @@ async def test_a_foreign_source_is_dropped_and_counted(client: AsyncClient, node
             send_from(web, source, NODE_V6 if ":" in source else NODE_V4)
             with pytest.raises(TimeoutError):
                 listening.recv(64)
-        dropped += 1
-        assert spoofed(node) == dropped, source
+        assert spoofed(node) > dropped, source
+        dropped = spoofed(node)
 
 
 async def test_its_own_sources_pass(client: AsyncClient, node: Host, web: Host) -> None:
