@@ -144,25 +144,19 @@ class _Run:
         if isinstance(thing, Tbf | IngressQdisc | Redirect):
             return self._shaping_requests(step, thing, index)
         match thing, step.verb:
-            case LinkUp(), _:
-                return encode.set_up(index)
             case Address(), Verb.REMOVE:
                 return encode.delete_address(thing, index)
             case Address(), Verb.CHANGE if isinstance(observed, Address):
                 return encode.change_address(thing, observed, index)
-            case Address(), _:
-                return encode.add_address(thing, index)
             case Neighbour(), Verb.REMOVE:
                 return encode.delete_neighbour(thing, index)
-            case Neighbour(), _:
-                return encode.add_neighbour(thing, index)
             case Route(), Verb.REMOVE:
                 return encode.delete_route(thing, index)
             case Route(), Verb.CHANGE if isinstance(observed, Route):
                 was = self._indexes.get((observed.scope, observed.link), index)
                 return encode.change_route(thing, index, observed, was)
-            case Route(), _:
-                return encode.add_route(thing, index)
+            case _:
+                return encode.add(thing, index)
 
     def _shaping_requests(self, step: Step, thing: Tbf | IngressQdisc | Redirect, index: int) -> list[Request] | None:
         gone = step.verb is Verb.REMOVE

@@ -10,7 +10,7 @@ which a test holds equal, object by object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Neighbour, Route, Scope, Sysctl
@@ -50,23 +50,19 @@ def make_new(
         return None
     # By index, never by name: where making the pair failed, a stranger may have the name.
     settled = encode.settle(near, encode.link_header(made.index))
-    requests = [_request(thing, made.index) for thing in bound if thing.scope is Scope.NODE]
-    if node.carry_out([*settled, *requests]) is None:
+    if node.carry_out([*settled, *_additions(bound, Scope.NODE, made.index)]) is None:
         return None
-    requests = [_request(thing, made.peer_index) for thing in bound if thing.scope is Scope.WORKLOAD]
-    if workload.channel.carry_out(requests) is None:
+    if workload.channel.carry_out(_additions(bound, Scope.WORKLOAD, made.peer_index)) is None:
         return None
     carry_at_once(node, made)
     return made
 
 
-def _request(thing: _Bound, index: int) -> Request:
-    if isinstance(thing, LinkUp):
-        (request,) = encode.set_up(LO_INDEX if thing.link == "lo" else index)
-    elif isinstance(thing, Address):
-        (request,) = encode.add_address(thing, index)
-    elif isinstance(thing, Neighbour):
-        (request,) = encode.add_neighbour(thing, index)
-    else:
-        (request,) = encode.add_route(thing, LO_INDEX if thing.link == "lo" else index)
-    return request
+def _additions(bound: Iterable[_Bound], scope: Scope, index: int) -> list[Request]:
+    """Those on one side, of what is bound to the interface with this index or to the loopback."""
+    return [
+        request
+        for thing in bound
+        if thing.scope is scope
+        for request in encode.add(thing, LO_INDEX if thing.link == "lo" else index)
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from netplumb.models.kernel import Address, Link, Neighbour, Route, Rule
+from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule
 from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.wire import Request, attribute, text
 
@@ -168,6 +168,19 @@ def get_link_by_index(index: int) -> Request:
 
 def dump_links() -> bytes:
     return link_header(0) + _SKIP_STATS
+
+
+def add(thing: LinkUp | Address | Neighbour | Route, index: int) -> list[Request]:
+    """Adds what is bound to the interface with this index."""
+    match thing:
+        case LinkUp():
+            return set_up(index)
+        case Address():
+            return add_address(thing, index)
+        case Neighbour():
+            return add_neighbour(thing, index)
+        case Route():
+            return add_route(thing, index)
 
 
 def set_up(index: int) -> list[Request]:
