@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import typer
+from google.protobuf.message import Message
 from rich.text import Text
 
 from netplumb.api.cli import tables
@@ -14,6 +16,8 @@ from netplumb.api.cli.lines import say
 from netplumb.api.cli.options import Format
 from netplumb.api.cli.plain import Plain, plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
+
+Streamed = TypeVar("Streamed", bound=Message)
 
 
 def attached(answer: pb.AttachResponse, output: Format) -> None:
@@ -50,15 +54,19 @@ def status(answer: pb.StatusResponse, output: Format) -> None:
 
 
 def events(output: Format) -> Callable[[pb.WatchResponse], None]:
-    """What prints an event of a watch: a line, a JSON object on one line, or a YAML document."""
+    return one_by_one(output, tables.event)
+
+
+def one_by_one(output: Format, for_people: Callable[[Streamed], Part]) -> Callable[[Streamed], None]:
+    """What prints each message of a stream: as for people, as a JSON object on one line, or as a YAML document."""
     match output:
         case Format.JSON:
-            return lambda event: typer.echo(json.dumps(plain(event), ensure_ascii=False))
+            return lambda message: typer.echo(json.dumps(plain(message), ensure_ascii=False))
         case Format.YAML:
-            return lambda event: typer.echo("---\n" + serialised(plain(event), output), nl=False)
+            return lambda message: typer.echo("---\n" + serialised(plain(message), output), nl=False)
         case Format.TABLE:
             show = printer()
-            return lambda event: show(tables.event(event))
+            return lambda message: show(for_people(message))
 
 
 def _print(output: Format, data: Plain, for_people: Iterable[Part]) -> None:

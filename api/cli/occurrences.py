@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime
 
-import typer
 from rich.text import Text
 
-from netplumb.api.cli import layout
+from netplumb.api.cli.answers import one_by_one
 from netplumb.api.cli.options import Format
-from netplumb.api.cli.plain import plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 _STYLES = {
@@ -27,14 +24,7 @@ _KIND_COLUMNS = 16
 
 
 def printer(output: Format) -> Callable[[pb.Event], None]:
-    match output:
-        case Format.JSON:
-            return lambda event: typer.echo(json.dumps(plain(event), ensure_ascii=False))
-        case Format.YAML:
-            return lambda event: typer.echo("---\n" + serialised(plain(event), output), nl=False)
-        case Format.TABLE:
-            show = layout.printer()
-            return lambda event: show(line(event))
+    return one_by_one(output, line)
 
 
 def line(it: pb.Event, *, about: bool = True, margin: str = "") -> Text:
