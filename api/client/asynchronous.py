@@ -105,22 +105,14 @@ class AsyncClient:
                 return
             request.page_token = page.next_page_token
 
-    async def watch(self) -> AsyncIterator[pb.WatchResponse]:
+    def watch(self) -> AsyncIterator[pb.WatchResponse]:
         """A snapshot, the mark that it is complete, then changes; it ends with ClientError when the daemon does.
 
         The timeout is for the connection, not for the stream.
         """
-        await self._connected()
-        call = self._stub.Watch(pb.WatchRequest())
-        try:
-            async for event in call:
-                yield event
-        except grpc.aio.AioRpcError as error:
-            raise self._in_words(error) from None
-        finally:
-            call.cancel()
+        return self._stream(self._stub.Watch, pb.WatchRequest())
 
-    async def events(
+    def events(
         self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False
     ) -> AsyncIterator[pb.Event]:
         """What happened to a workload, to one interface of it (`web-1/eth0`) or, without either, to all and the node:
@@ -129,21 +121,24 @@ class AsyncClient:
 
         The timeout is for the connection, not for the stream.
         """
-        await self._connected()
-        call = self._stub.Events(pb.EventsRequest(about=about, since=since, most=most, follow=follow))
-        try:
-            async for event in call:
-                yield event
-        except grpc.aio.AioRpcError as error:
-            raise self._in_words(error) from None
-        finally:
-            call.cancel()
+        request = pb.EventsRequest(about=about, since=since, most=most, follow=follow)
+        return self._stream(self._stub.Events, request)
 
-    async def _connected(self) -> None:
+    async def _stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
+    ) -> AsyncIterator[Response]:
         try:
             await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
         except TimeoutError:
             raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
+        call = method(request)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self._in_words(error) from None
+        finally:
+            call.cancel()
 
     async def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
         """Compares an attachment, and what of the node its traffic needs, with the kernel, now: `in_sync`, or what
