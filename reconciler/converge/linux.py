@@ -252,7 +252,7 @@ class LinuxKernel:
             ipv6_for_new_links=all(on.values()),
             ipv6_switch="" if on["lo"] else f"net.ipv6.conf.{'lo' if on['all'] else 'all'}.disable_ipv6",
             around=read_surroundings(self._node),
-            owns_tables=self._nftables.hooks.available,
+            owns_tables=self._nftables.hooks.available(),
         )
 
     def _link(self, index: int) -> tuple[Link, bool] | None:

@@ -32,9 +32,10 @@ _CMP_SREG, _CMP_OP, _CMP_DATA, _DATA_VALUE, _REGISTER, _EQUAL = 1, 2, 3, 1, 1, 0
 _COMMENT = 0  # NFTNL_UDATA_TABLE_COMMENT, of libnftnl
 _NESTED = 1 << 15
 _HOOKS = {"prerouting": 0, "input": 1, "output": 3, "postrouting": 4}
-_NEVER = nftbatch.REFUSED | {errno.EPERM, errno.EEXIST, errno.ENOENT}
-"""What a kernel says that does not know the flag, or has no such chains; and what it says of a stranger's table of that
-name."""
+_TAKEN = frozenset({errno.EPERM, errno.EEXIST})
+"""What the kernel says of a stranger's table of that name, or one of `_NEVER`, as that table's flags are."""
+_NEVER = nftbatch.REFUSED | {errno.ENOENT}
+"""What a kernel says that does not know the flag, or has no such chains."""
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +47,23 @@ class NatHooks:
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._socket.bind((0, 0))
-        self.available = True
-        """Whether the kernel gives us such a table, as far as it was asked."""
+        self._never = False
+        self._taken = False
 
     def close(self) -> None:
         """The table goes with it."""
         self._socket.close()
+
+    def do_without(self) -> None:
+        """There is to be no such table by this socket."""
+        self._never = True
+
+    def available(self) -> bool:
+        """Whether the kernel gives us such a table, as far as it was asked: not while a stranger's has its name. Raises
+        Retryable when the kernel does not answer."""
+        with self._lock:
+            self._taken = self._taken and nftbatch.table(self._socket, HOOKS_TABLE) is not None
+        return not (self._never or self._taken)
 
     def kept(self) -> bool:
         """Whether the table is there and ours. Raises Retryable when the kernel does not answer."""
@@ -62,18 +74,20 @@ class NatHooks:
         return int.from_bytes(told.get(nftbatch.TABLE_OWNER, b""), "big") == own
 
     def keep(self) -> None:
-        """Makes the table. Where the kernel never will, that is said in the log, once, and nothing else comes of it.
-        Raises StepError where it may yet."""
+        """Makes the table. Where the kernel never will, or not while a stranger's has its name, that is said in the
+        log, once, and nothing else comes of it. Raises StepError where another attempt may do."""
         chains = ((nftbatch.NEW_CHAIN, _chain(*hook)) for hook in _HOOKS.items())
         made = ((nftbatch.NEW_TABLE, _table()), *chains, (nftbatch.NEW_RULE, _rule("prerouting")))
         with self._lock:
             code = nftbatch.commit(self._socket, *made)
+            if code in _NEVER | _TAKEN:
+                self._taken = code in _TAKEN or nftbatch.table(self._socket, HOOKS_TABLE) is not None
+                self._never = not self._taken
         if not code:
             return
         error = failure(code, f"the kernel gives us no table inet {HOOKS_TABLE} of our own")
-        if code not in _NEVER:
+        if code not in _NEVER | _TAKEN:
             raise error
-        self.available = False
         log.warning("a flush of the ruleset by others may reset busy connections", cause=str(error))
 
 

@@ -18,7 +18,7 @@ class Kind(StrEnum):
     NONE = "none"  # calls are written down, and all goes well
     DIE_BEFORE = "die before"  # SIGKILL before the call; what precedes it in the same batch is carried out
     DIE_AFTER = "die after"  # SIGKILL after the call, before its answer is seen
-    REFUSE = "refuse"  # the call is answered with an error and not carried out; the rest of its batch is
+    REFUSE = "refuse"  # the call is answered with an error and not carried out; nor is the rest of a transaction
     SEND = "send"  # the batch that holds the call is refused as a whole
     RECEIVE = "receive"  # the batch is carried out, and its answer is lost
     INTERRUPT = "interrupt"  # the kernel marks the dump as interrupted

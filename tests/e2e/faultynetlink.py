@@ -70,6 +70,11 @@ def messages(data: bytes) -> Iterator[Message]:
         offset = end
 
 
+def is_transaction(data: bytes) -> bool:
+    """Whether the kernel carries out all of the messages or none."""
+    return next(messages(bytes(data))).type == NFNL_MSG_BATCH_BEGIN
+
+
 class Socket(socket.socket):
     """A netlink socket whose requests and answers meet faults; any other is as always."""
 
@@ -82,7 +87,7 @@ class Socket(socket.socket):
     def send(self, data: Any, flags: int = 0) -> int:
         if self.family != socket.AF_NETLINK or self.proto not in (NETLINK_ROUTE, NETLINK_NETFILTER):
             return super().send(data, flags)
-        kept = b""
+        kept, refused = b"", False
         for message in messages(bytes(data)):
             if self.proto == NETLINK_ROUTE and message.is_periodic:
                 kept += message.raw
@@ -99,13 +104,14 @@ class Socket(socket.socket):
                     raise OSError(fault.code, os.strerror(fault.code))
                 case Kind.REFUSE:
                     self._made_up.append(_refusal(message, fault.code))
+                    refused = True
                     continue
                 case Kind.RECEIVE:
                     self._lost = fault.code
                 case Kind.INTERRUPT:
                     self._interrupted.add(message.sequence)
             kept += message.raw
-        if kept:
+        if kept and not (refused and is_transaction(data)):
             super().send(kept, flags)
         return len(data)
 

@@ -79,7 +79,7 @@ async def test_the_hooks_go_with_the_daemon_and_come_with_it(
 
 
 async def test_a_stranger_holds_the_name(daemon: Daemon, client: AsyncClient, node: Host, web: Host) -> None:
-    """It is left alone, the log says so once, and workloads have their network without."""
+    """It is left alone, the log says so once, and workloads have their network without; ours comes when it has gone."""
     daemon.kill9()
     node.run("nft add table inet netplumb-hooks")
     await daemon.start()
@@ -87,3 +87,6 @@ async def test_a_stranger_holds_the_name(daemon: Daemon, client: AsyncClient, no
     assert not (await client.plan()).changes
     assert node.run("nft list table inet netplumb-hooks").split() == ["table", "inet", "netplumb-hooks", "{", "}"]
     assert daemon.logged().count("a flush of the ruleset by others may reset busy connections") == 1
+    node.run("nft delete table inet netplumb-hooks")
+    daemon.reload()
+    await until(lambda: "chain prerouting" in node.run(f"nft list {HOOKS}", ok=False), "ours has its place")

@@ -98,7 +98,7 @@ def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> 
     with ExitStack() as stack:
         nftables = Nftables()
         stack.callback(nftables.close)
-        nftables.hooks.available = False  # that table is the daemon's, whose socket alone can tell that it is kept
+        nftables.hooks.do_without()  # that table is the daemon's, whose socket alone can tell that it is kept
         kernel = LinuxKernel(nftables)
         stack.callback(kernel.close)
         wish = NodeWish(
