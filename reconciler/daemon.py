@@ -39,13 +39,13 @@ from netplumb.reconciler.history.eventfile import EventFile, path_in
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.node import network_events, uplink_words
 from netplumb.reconciler.history.outcomes import refused
-from netplumb.reconciler.kernel.departures import Departures
-from netplumb.reconciler.kernel.listener import Listener
-from netplumb.reconciler.kernel.nftables import Nftables
-from netplumb.reconciler.kernel.nftevents import NftListener
+from netplumb.reconciler.kernel.nftables.events import NftListener
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.nodelock import NodeLock
-from netplumb.reconciler.kernel.proxies import ProxyNeighbours
 from netplumb.reconciler.kernel.requirements import check_address_marks, check_kernel
+from netplumb.reconciler.kernel.rtnetlink.departures import Departures
+from netplumb.reconciler.kernel.rtnetlink.listener import Listener
+from netplumb.reconciler.kernel.rtnetlink.proxies import ProxyNeighbours
 from netplumb.reconciler.loop.flows import Flows
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide

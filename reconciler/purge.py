@@ -19,7 +19,7 @@ from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.desired.store import Contents, Store, boot_id
 from netplumb.reconciler.history import eventfile
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.nodelock import NodeLock
 from netplumb.reconciler.watch.nodenetwork import look
 

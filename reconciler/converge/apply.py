@@ -17,10 +17,10 @@ from netplumb.models.nft import NftChain, NftElement, NftSet
 from netplumb.models.steps import Step, Verb
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
 from netplumb.reconciler.converge.observed import Observed
-from netplumb.reconciler.kernel import decode, encode, tc
-from netplumb.reconciler.kernel.channel import Channel, Reply
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace
-from netplumb.reconciler.kernel.wire import Request
+from netplumb.reconciler.kernel.netlink.channel import Channel, Reply
+from netplumb.reconciler.kernel.netlink.wire import Request
+from netplumb.reconciler.kernel.rtnetlink import decode, encode, tc
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 _HEALS = frozenset(

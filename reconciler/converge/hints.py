@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.kernel import Link
-from netplumb.reconciler.kernel.listener import NODE_NSID
+from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 
 Place = tuple[int, int]
 """A namespace id, as the node numbers it, and an interface index in it."""

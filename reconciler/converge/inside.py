@@ -27,10 +27,10 @@ from netplumb.models.kernel import (
 )
 from netplumb.models.naming import routing_table
 from netplumb.reconciler.converge.observed import Observed, add_rule
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
+from netplumb.reconciler.kernel.netlink.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _FAMILIES = (rt.AF_INET, rt.AF_INET6)
 

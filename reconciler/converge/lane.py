@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Neighbour, Route, Scope, Sysctl
 from netplumb.reconciler.converge.apply import carry_at_once, ipv6_switches
-from netplumb.reconciler.kernel import decode, encode
-from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace
-from netplumb.reconciler.kernel.wire import Request
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Request
+from netplumb.reconciler.kernel.rtnetlink import decode, encode
 
 _PAIR = 2
 _Bound = LinkUp | Address | Neighbour | Route

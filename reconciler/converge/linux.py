@@ -26,11 +26,12 @@ from netplumb.reconciler.converge.observed import Observed, add_rule
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.plan import plan
-from netplumb.reconciler.kernel import decode, dumps, encode, sysctls
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
-from netplumb.reconciler.kernel.nftables import Nftables, split_table_steps
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nftables.table import Nftables, split_table_steps
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _NAMES = (node_if_name, ifb_name)
 

@@ -22,11 +22,11 @@ from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.rebuild import Found, addresses_on_node, rebuild
 from netplumb.reconciler.desired.store import Change
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
+from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netnspaths import namespace_paths, nsid_of
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _TRIES = 4
 

@@ -20,9 +20,9 @@ from netplumb.reconciler.converge.inside import is_pair, observe_inside
 from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
-from netplumb.reconciler.kernel import decode, dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 
 @dataclass(frozen=True, slots=True)

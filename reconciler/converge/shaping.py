@@ -10,9 +10,9 @@ from errno import ENOENT
 from netplumb.models.errors import Retryable, errno_name
 from netplumb.models.kernel import KernelObject, Link, LinkUp, Scope
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel import tc
-from netplumb.reconciler.kernel.channel import Channel, Reply
+from netplumb.reconciler.kernel.netlink.channel import Channel, Reply
+from netplumb.reconciler.kernel.rtnetlink import tc
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 
 def read_shaping(

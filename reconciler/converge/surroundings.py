@@ -13,9 +13,10 @@ from pathlib import Path
 from netplumb.models.kernel import RT_PROTOCOL, Scope
 from netplumb.models.naming import is_our_name
 from netplumb.models.network import Surroundings
-from netplumb.reconciler.kernel import dumps, encode, sysctls
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _NO_INTERFACES = ("all", "default", "lo")
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from netplumb.models.errors import Retryable, errno_name
 from netplumb.models.flows import Flow, Walk
-from netplumb.reconciler.kernel.channel import (
+from netplumb.reconciler.kernel.netlink.channel import (
     NETLINK_CAP_ACK,
     NETLINK_NETFILTER,
     NLM_F_ACK,
@@ -28,7 +28,7 @@ from netplumb.reconciler.kernel.channel import (
     REPLY_TIMEOUT_S,
     SOL_NETLINK,
 )
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, attributes, messages
 
 # NFNL_SUBSYS_CTNETLINK << 8 | message, and attributes: include/uapi/linux/netfilter/nfnetlink_conntrack.h
 _CT_NEW, _CT_GET, _CT_DELETE = (1 << 8 | message for message in (0, 1, 2))

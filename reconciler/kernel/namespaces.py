@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 from netplumb.models.attachment import NETNS_DIR
 from netplumb.models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
 from netplumb.models.naming import key_of_alias
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.netlink.channel import Channel
 
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3), include/uapi/linux/nsfs.h

@@ -11,9 +11,9 @@ from struct import pack, unpack_from
 
 from netplumb.models.attachment import NETNS_DIR
 from netplumb.models.errors import Retryable, errno_name
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import Request, attribute, attributes
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Request, attribute, attributes
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _RTGENMSG = bytes(4)  # family AF_UNSPEC, padded
 

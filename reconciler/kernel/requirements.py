@@ -8,9 +8,9 @@ from pathlib import Path
 
 from netplumb.models.errors import NetplumbError, Retryable, errno_name
 from netplumb.models.kernel import ADDRESS_PROTOCOL, Address, Scope
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
 
 PROBE = bytes((169, 254, 77, 254))
 

@@ -15,8 +15,14 @@ from netplumb.models.base import IPAddress
 from netplumb.models.errors import Retryable, errno_name
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
-from netplumb.reconciler.kernel.channel import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, REPLY_TIMEOUT_S
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, attribute, attributes, messages
+from netplumb.reconciler.kernel.netlink.channel import (
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    REPLY_TIMEOUT_S,
+)
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, attributes, messages
 
 RANGES_MAX = 64
 """The kernel proves the filter before it runs it, in time that grows with the square of its length."""

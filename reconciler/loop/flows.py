@@ -27,9 +27,9 @@ from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.steps import Step
 from netplumb.reconciler.decide.flows import EVERY_FLOW, Course, Suspects, links_of, suspects, walks
 from netplumb.reconciler.decide.portmaps import ports_of
-from netplumb.reconciler.kernel import dumps
 from netplumb.reconciler.kernel.conntrack import Conntrack
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
+from netplumb.reconciler.kernel.rtnetlink import dumps
 
 RETRY_S = 1.0
 PAUSES_A_LOOK = 5  # how much longer than a look at everything the pause after it is

@@ -27,9 +27,9 @@ from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.lasting import Lasting
 from netplumb.reconciler.history.outcomes import Repair, fight_events, repaired
-from netplumb.reconciler.kernel.departures import Departures
-from netplumb.reconciler.kernel.listener import Listener
 from netplumb.reconciler.kernel.namespaces import Namespace
+from netplumb.reconciler.kernel.rtnetlink.departures import Departures
+from netplumb.reconciler.kernel.rtnetlink.listener import Listener
 from netplumb.reconciler.loop.dearpasses import DearPasses
 from netplumb.reconciler.loop.flows import Deciding, Flows
 from netplumb.reconciler.loop.node import NodeWide

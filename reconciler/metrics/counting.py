@@ -9,7 +9,7 @@ from netplumb.models.events import EventKind
 from netplumb.models.status import NodeStatus
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import History
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.metrics.reading import Counted
 from netplumb.reconciler.status.results import Results
 

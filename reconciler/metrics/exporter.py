@@ -24,8 +24,9 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import NetplumbError, StepError
 from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress
 from netplumb.models.status import Condition
-from netplumb.reconciler.kernel import linkstats, nftcounters
-from netplumb.reconciler.kernel.linkstats import Traffic
+from netplumb.reconciler.kernel.nftables import counters
+from netplumb.reconciler.kernel.rtnetlink import linkstats
+from netplumb.reconciler.kernel.rtnetlink.linkstats import Traffic
 from netplumb.reconciler.metrics.families import families
 from netplumb.reconciler.metrics.reading import Counted, Read
 from netplumb.reconciler.metrics.server import Listening, MetricsServer
@@ -112,7 +113,7 @@ class _Scrapes(Collector):
     def collect(self) -> Iterable[Metric]:
         counted = asyncio.run_coroutine_threadsafe(self._counted(), self._loop).result(ANSWER_WITHIN_S)
         read = Read(
-            dropped=_unless_refused(nftcounters.dropped),
+            dropped=_unless_refused(counters.dropped),
             traffic=_unless_refused(lambda: _by_workload(counted.links)) or {},
             store_bytes=dict(_sizes(self._stores)),
         )

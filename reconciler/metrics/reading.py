@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.status import NodeStatus
-from netplumb.reconciler.kernel.linkstats import Traffic
-from netplumb.reconciler.kernel.nftcounters import Dropped
+from netplumb.reconciler.kernel.nftables.counters import Dropped
+from netplumb.reconciler.kernel.rtnetlink.linkstats import Traffic
 from netplumb.reconciler.status.tally import Distribution
 
 

@@ -18,11 +18,11 @@ from typing import TypeAlias
 
 from netplumb.models.kernel import Address, Route, Scope
 from netplumb.reconciler.decide.ownership import is_ours
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import Namespaces
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nftables.table import Nftables
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from netplumb.reconciler.sandbox.stage import SandboxError, command, outcome, start
 
 _PAUSE_S = 0.0002

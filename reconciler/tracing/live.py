@@ -17,7 +17,7 @@ from struct import pack
 from netplumb.models.errors import errno_name
 from netplumb.models.nft import HOOKS_TABLE
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
-from netplumb.reconciler.kernel.nfttraces import NftTrace, Traced, wait
+from netplumb.reconciler.kernel.nftables.traces import NftTrace, Traced, wait
 from netplumb.reconciler.tracing.filters import Flow
 from netplumb.reconciler.tracing.hops import Hop, Outcome, Trace
 from netplumb.reconciler.tracing.views import View

@@ -16,10 +16,10 @@ from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.portmaps import target_of
 from netplumb.reconciler.doctor.reading.desired import read_wanted
 from netplumb.reconciler.kernel.arp import who_has
-from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
-from netplumb.reconciler.kernel.nftables import Nftables
-from netplumb.reconciler.kernel.nodenetwork import read_network
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nftables.table import Nftables
+from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End, end, version_of
 from netplumb.reconciler.tracing.filters import Flow

@@ -14,11 +14,13 @@ from netplumb.models.policy import ForeignRule
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
-from netplumb.reconciler.kernel import dumps, foreigntables, iptables, linkstates, sysctls
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.nfttraces import NftTrace
+from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
-from netplumb.reconciler.kernel.routelookups import look_up, neighbour_state
+from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
+from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour_state
 from netplumb.reconciler.kernel.sockdiag import SockDiag
 
 

@@ -21,8 +21,8 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.weigh import weigh
 from netplumb.reconciler.decide.firewalls.words import conditions
-from netplumb.reconciler.kernel import foreigntables, iptables
-from netplumb.reconciler.kernel.foreigntables import ForeignTables
+from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
+from netplumb.reconciler.kernel.firewalls.foreigntables import ForeignTables
 
 PAUSE_S = 1.0
 LOOK_AGAIN_S = 5.0

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import is_our_name
 from netplumb.reconciler.converge.hints import Hint, Hints, Place
-from netplumb.reconciler.kernel.listener import NETCONF_ALL, NODE_NSID, Event, Subject
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
+from netplumb.reconciler.kernel.rtnetlink.listener import NETCONF_ALL, NODE_NSID, Event, Subject
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import structlog
 
 from netplumb.models.attachment import AttachmentKey
-from netplumb.reconciler.kernel.listener import Listener
+from netplumb.reconciler.kernel.rtnetlink.listener import Listener
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.watch.hearing import hear

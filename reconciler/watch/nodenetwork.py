@@ -15,7 +15,7 @@ from netplumb.models.errors import StepError
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.decide.nodenetwork import surveyed
-from netplumb.reconciler.kernel.nodenetwork import read_network
+from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 
 GATHER_S = 0.02  # one change comes in several events, and the address of a router advertisement after its route
 PAUSE_LEAST_S = 0.2

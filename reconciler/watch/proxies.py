@@ -17,7 +17,7 @@ import structlog
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import Retryable
 from netplumb.reconciler.converge.hints import Hints
-from netplumb.reconciler.kernel.listener import NODE_NSID
+from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 
 PAUSE_LEAST_S = 0.05
 PAUSES_A_LOOK = 200  # how much longer than a look the pause after it is

@@ -25,11 +25,11 @@ from netplumb.models.kernel import (
 )
 from netplumb.models.naming import workload_mac
 from netplumb.reconciler.converge.observe import observe
-from netplumb.reconciler.kernel import decode, dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
-from netplumb.reconciler.kernel.wire import attributes
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import attributes
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.damage.table import Damage, Group
 from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
 from tests.e2e.hosts import Host

@@ -16,8 +16,9 @@ from time import perf_counter
 from netplumb.models.kernel import LINK_GROUP, Address, LinkUp, Sysctl
 from netplumb.reconciler.decide.render.firsthop import render_first_hop
 from netplumb.reconciler.decide.render.forwarding import render_forwarding
-from netplumb.reconciler.kernel import encode, sysctls
+from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
+from netplumb.reconciler.kernel.rtnetlink import encode
 from tests.bench.objects import NODE, Objects, objects
 from tests.bench.wires import assemble, carry_out, opened
 from tests.e2e.hosts import Host

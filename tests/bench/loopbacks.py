@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from netplumb.reconciler.kernel.encode import link_header
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
-from netplumb.reconciler.kernel.rtnetlink import IFF_UP, RTM_NEWLINK
-from netplumb.reconciler.kernel.wire import Request
+from netplumb.reconciler.kernel.netlink.wire import Request
+from netplumb.reconciler.kernel.rtnetlink.encode import link_header
+from netplumb.reconciler.kernel.rtnetlink.vocabulary import IFF_UP, RTM_NEWLINK
 from tests.bench.wires import assemble, carry_out, opened
 from tests.e2e.hosts import Host
 

@@ -15,10 +15,10 @@ from netplumb.models.network import Families, Node
 from netplumb.models.steps import Step
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_attachment
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel import rtnetlink as rt
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
-from netplumb.reconciler.kernel.wire import Request, text
+from netplumb.reconciler.kernel.netlink.wire import Request, text
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.bench.wires import Datagram, assemble
 
 POOLS = ("10.214.0.0/16", "fd14::/64")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import pack, unpack_from
 
-from netplumb.reconciler.kernel.channel import NETLINK_CAP_ACK, NLM_F_ACK, NLM_F_REQUEST, SOL_NETLINK
-from netplumb.reconciler.kernel.wire import HEADER, Request
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_CAP_ACK, NLM_F_ACK, NLM_F_REQUEST, SOL_NETLINK
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Request
 
 _ANSWER_WITHIN_S = 20
 _RECEIVE_BYTES = 1 << 12

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from netplumb.models.errors import Retryable
 from netplumb.models.kernel import RT_PROTOCOL, ip_words
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import attributes
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import attributes
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.e2e.hosts import Host
 
 _EVERY_S = 0.01

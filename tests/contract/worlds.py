@@ -17,7 +17,7 @@ from netplumb.models.network import Node
 from netplumb.reconciler.converge.attachment import Kernel, Outcome, Work, converge
 from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
 from netplumb.reconciler.converge.preview import Preview, preview
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests.contract.fake import FakeKernel, Side
 from tests.e2e.hosts import Host, temporary
 

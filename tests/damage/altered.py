@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from netplumb.reconciler import daemon, main
-from netplumb.reconciler.kernel.listener import Event, Listener
+from netplumb.reconciler.kernel.rtnetlink.listener import Event, Listener
 from netplumb.reconciler.pacing import budgets, fights
 from netplumb.reconciler.watch.nodenetwork import NetworkWatch
 

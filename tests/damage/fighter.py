@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from netplumb.models.kernel import RT_SCOPE_LINK, Route, Scope
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import encode
 
 BREATH_S = 0.002
 

@@ -10,9 +10,9 @@ import sys
 import time
 
 from netplumb.models.kernel import RT_SCOPE_LINK, Route, Scope
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel.channel import NLM_F_REQUEST
-from netplumb.reconciler.kernel.wire import HEADER
+from netplumb.reconciler.kernel.netlink.channel import NLM_F_REQUEST
+from netplumb.reconciler.kernel.netlink.wire import HEADER
+from netplumb.reconciler.kernel.rtnetlink import encode
 
 IF_NAME = "eth0"
 RTPROT_STATIC = 4

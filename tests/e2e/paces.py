@@ -10,9 +10,9 @@ from typing import Any
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.kernel import FIRST_HOP_V4, RT_SCOPE_LINK, Route, Scope
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.e2e.hosts import Host
 from tests.e2e.tenants import IF_NAME, channel_in
 from tests.e2e.wishes import attach, detach

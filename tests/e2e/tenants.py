@@ -22,9 +22,9 @@ from netplumb.models.kernel import (
     Route,
     Scope,
 )
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import Request
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Request
+from netplumb.reconciler.kernel.rtnetlink import encode
 from tests.e2e.daemons import ROOT
 from tests.e2e.hosts import Host
 

@@ -16,8 +16,8 @@ import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.reconciler.doctor.reading.host import read_host
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.linkstates import read_neighbour_tables
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_tables
 from tests import namespaces
 from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon

@@ -11,7 +11,7 @@ import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.daemons import Daemon

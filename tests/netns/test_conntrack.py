@@ -12,9 +12,9 @@ import pytest
 
 from netplumb.models.flows import DESTINATION_REPLACED, SOURCE_REPLACED, Flow, Walk
 from netplumb.models.ports import End
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_ACK, NLM_F_REQUEST
 from netplumb.reconciler.kernel.conntrack import Conntrack
-from netplumb.reconciler.kernel.wire import HEADER, attribute
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER, NLM_F_ACK, NLM_F_REQUEST
+from netplumb.reconciler.kernel.netlink.wire import HEADER, attribute
 
 TCP, UDP, ICMP = 6, 17, 1
 _CREATE, _NESTED, _TIMEOUT = 0x400, 1 << 15, 600

@@ -15,10 +15,10 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netplumb.models.kernel import Address, Link, Neighbour, Route, Scope
-from netplumb.reconciler.kernel import decode, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import Buffer
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Buffer
+from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.e2e.hosts import temporary
 
 NAMES = {2: "eth0", 3: "eth1"}

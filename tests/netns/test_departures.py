@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from netplumb.models.kernel import Scope
-from netplumb.reconciler.kernel import decode, encode
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.departures import Departures
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink.departures import Departures
 
 
 def ip(words: str) -> None:

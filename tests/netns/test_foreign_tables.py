@@ -17,7 +17,7 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.weigh import weigh
 from netplumb.reconciler.decide.firewalls.words import conditions, rule_words
-from netplumb.reconciler.kernel import foreigntables, iptables
+from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from tests.netns import rulesets
 
 SPEC = AttachmentSpec(

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from netplumb.models.kernel import LINK_GROUP, Address, Scope
-from netplumb.reconciler.kernel import decode, encode
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.listener import NODE_NSID, Event, Listener, Subject
 from netplumb.reconciler.kernel.namespaces import Namespaces
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID, Event, Listener, Subject
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
 

@@ -12,7 +12,7 @@ import pytest
 from netplumb.models.errors import NotANetworkNamespace
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests import namespaces
 from tests.e2e.hosts import Host
 from tests.netns.conftest import NodeNamespace

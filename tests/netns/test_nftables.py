@@ -24,9 +24,9 @@ from netplumb.models.ports import PORTS_MAX
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_node
-from netplumb.reconciler.kernel.libnftables import Libnftables
-from netplumb.reconciler.kernel.nftables import Nftables
-from netplumb.reconciler.kernel.nftevents import NftHeard, NftListener
+from netplumb.reconciler.kernel.nftables.events import NftHeard, NftListener
+from netplumb.reconciler.kernel.nftables.libnftables import Libnftables
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests.netns.conftest import NodeNamespace
 
 FOREIGN_CHAINS = 3000
@@ -408,7 +408,7 @@ def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 
 def test_without_the_right_the_error_says_so_by_name() -> None:
     """Asking the generation is the first thing that fails without CAP_NET_ADMIN, and no retry heals that."""
-    probe = "from netplumb.reconciler.kernel.nftables import Nftables; Nftables().generation()"
+    probe = "from netplumb.reconciler.kernel.nftables.table import Nftables; Nftables().generation()"
     words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", "--", sys.executable, "-c", probe]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert "Terminal: nftables: EPERM" in done.stderr

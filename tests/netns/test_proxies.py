@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 
 from netplumb.models.errors import Retryable
-from netplumb.reconciler.kernel import proxies as proxies_module
-from netplumb.reconciler.kernel.proxies import ProxyNeighbours
+from netplumb.reconciler.kernel.rtnetlink import proxies as proxies_module
+from netplumb.reconciler.kernel.rtnetlink.proxies import ProxyNeighbours
 from tests.netns.conftest import NodeNamespace
 
 FIRST_HOP = "fe80::1"

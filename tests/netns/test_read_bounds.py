@@ -11,10 +11,10 @@ import pytest
 
 from netplumb.models.errors import TooLarge
 from netplumb.models.kernel import RT_SCOPE_LINK, Neighbour, Route, Rule, Scope
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
-from netplumb.reconciler.kernel.wire import Request
+from netplumb.reconciler.kernel.netlink.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
+from netplumb.reconciler.kernel.netlink.wire import Request
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.netns.conftest import NodeNamespace
 
 MINE = bytes((10, 1, 0, 2))

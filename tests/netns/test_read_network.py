@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from netplumb.reconciler.kernel.nodenetwork import read_network
+from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 
 MANY = 3_000
 MOST = 500

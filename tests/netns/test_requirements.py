@@ -9,12 +9,13 @@ import pytest
 
 from netplumb.models.errors import Retryable
 from netplumb.models.kernel import Address, Scope
-from netplumb.reconciler.kernel import encode, requirements
-from netplumb.reconciler.kernel.channel import Channel, Reply
-from netplumb.reconciler.kernel.encode import add_address
+from netplumb.reconciler.kernel import requirements
+from netplumb.reconciler.kernel.netlink.channel import Channel, Reply
+from netplumb.reconciler.kernel.netlink.wire import Request
 from netplumb.reconciler.kernel.requirements import KernelLacksError, check_address_marks, check_kernel
-from netplumb.reconciler.kernel.rtnetlink import RTM_GETADDR
-from netplumb.reconciler.kernel.wire import Request
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink.encode import add_address
+from netplumb.reconciler.kernel.rtnetlink.vocabulary import RTM_GETADDR
 
 
 def test_this_kernel_has_what_is_needed() -> None:

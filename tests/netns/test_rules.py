@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 
 from netplumb.models.kernel import Rule, Scope
-from netplumb.reconciler.kernel import dumps, encode
-from netplumb.reconciler.kernel.channel import Channel
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode
 
 ADDRESS, ADDRESS_V6 = bytes((10, 9, 0, 1)), bytes.fromhex("fd09") + bytes(13) + b"\x01"
 RULES = [

@@ -9,10 +9,10 @@ import pytest
 from netplumb.models.bandwidth import Bandwidth, packet_bytes
 from netplumb.models.kernel import Scope
 from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf, burst_ticks, queue_bytes
-from netplumb.reconciler.kernel import decode, encode, tc
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import Request, attribute, text
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Request, attribute, text
+from netplumb.reconciler.kernel.rtnetlink import decode, encode, tc
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.netns.conftest import NodeNamespace
 
 RATES = (8_000, 9_999, 64_000, 1_000_000, 12_345_678, 10**8, 10**9, 2_500_000_001, 10**10, 4 * 10**10, 10**11)

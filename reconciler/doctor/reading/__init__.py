@@ -18,9 +18,9 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
 from netplumb.reconciler.doctor.reading import daemon, desired, host, node, tools, workloads
-from netplumb.reconciler.kernel import linkstates
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.nodenetwork import read_network
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.rtnetlink import linkstates
+from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 
 _T = TypeVar("_T")
 _REPAIRED_WITHIN_S = 0.5

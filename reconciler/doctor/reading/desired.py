@@ -16,8 +16,8 @@ from netplumb.models.network import Node, Pool
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.desired.store import Contents, boot_id, contents_of
 from netplumb.reconciler.desired.storefile import Verdict, read_only
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nftables.table import Nftables
 
 
 @dataclass(frozen=True, slots=True)

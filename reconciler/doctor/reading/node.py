@@ -21,13 +21,14 @@ from netplumb.reconciler.decide.listeners import ranges
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.doctor.facts import PathMtu
 from netplumb.reconciler.doctor.reading.desired import Wanted
-from netplumb.reconciler.kernel import foreigntables, iptables, sysctls
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Bound, Channel
-from netplumb.reconciler.kernel.nftables import Nftables
+from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
+from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
+from netplumb.reconciler.kernel.netlink.wire import attributes
+from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.processes import openers
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from netplumb.reconciler.kernel.sockdiag import RANGES_MAX, SockDiag
-from netplumb.reconciler.kernel.wire import attributes
 from netplumb.reconciler.loop.node import NodeWish
 
 PATHS_MOST = 1000

@@ -8,11 +8,11 @@ from struct import error, pack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplumb.reconciler.kernel.nftrules import Decoder
-from netplumb.reconciler.kernel.nftsets import element
-from netplumb.reconciler.kernel.wire import attribute, text
-from netplumb.reconciler.kernel.xtentries import IP, IP6, Layout, listed
-from netplumb.reconciler.kernel.xtmatches import decoded
+from netplumb.reconciler.kernel.firewalls.nftrules import Decoder
+from netplumb.reconciler.kernel.firewalls.nftsets import element
+from netplumb.reconciler.kernel.firewalls.xtentries import IP, IP6, Layout, listed
+from netplumb.reconciler.kernel.firewalls.xtmatches import decoded
+from netplumb.reconciler.kernel.netlink.wire import attribute, text
 
 EXPECTED = (LookupError, ValueError, TypeError, error)
 NAMES = st.sampled_from(

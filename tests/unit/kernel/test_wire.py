@@ -15,8 +15,9 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netplumb.models.kernel import Address, Link, Neighbour, Route, Scope
-from netplumb.reconciler.kernel import encode, wire
-from netplumb.reconciler.kernel import rtnetlink as rt
+from netplumb.reconciler.kernel.netlink import wire
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 macs = st.binary(min_size=6, max_size=6)
 ips = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))

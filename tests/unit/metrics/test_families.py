@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.kernel import LinkUp, Scope
 from netplumb.models.status import Condition, Counters, NodeStatus, PoolUsage
-from netplumb.reconciler.kernel.linkstats import Traffic
-from netplumb.reconciler.kernel.nftcounters import Dropped
+from netplumb.reconciler.kernel.nftables.counters import Dropped
+from netplumb.reconciler.kernel.rtnetlink.linkstats import Traffic
 from netplumb.reconciler.metrics.families import families
 from netplumb.reconciler.metrics.reading import Counted, Read
 from netplumb.reconciler.status.tally import BOUNDS_S, Durations, Tally

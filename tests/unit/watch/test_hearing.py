@@ -12,9 +12,10 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.models.kernel import LINK_GROUP, Link, Route, Scope
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.reconciler.converge.hints import Hint, Hints
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.listener import (
+from netplumb.reconciler.kernel.netlink.wire import attribute, text
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
+from netplumb.reconciler.kernel.rtnetlink.listener import (
     NETCONFA_FORWARDING,
     NETCONFA_IFINDEX,
     NETCONFA_PROXY_NEIGH,
@@ -23,7 +24,6 @@ from netplumb.reconciler.kernel.listener import (
     Event,
     Subject,
 )
-from netplumb.reconciler.kernel.wire import attribute, text
 from netplumb.reconciler.watch.hearing import Heard, hear
 
 WEB, DB = AttachmentKey("web", "eth0"), AttachmentKey("db", "eth0")

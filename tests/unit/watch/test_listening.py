@@ -14,7 +14,7 @@ from netplumb.models.kernel import Link, Scope
 from netplumb.models.network import Node
 from netplumb.reconciler.converge.hints import Hint
 from netplumb.reconciler.desired.state import Desired
-from netplumb.reconciler.kernel.listener import Event, Listener
+from netplumb.reconciler.kernel.rtnetlink.listener import Event, Listener
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.watch import listening

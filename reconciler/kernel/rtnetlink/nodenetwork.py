@@ -14,10 +14,10 @@ from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.kernel import ADDRESS_PROTOCOL, RT_PROTOCOL, Link, Scope
 from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeAddress, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.kernel import decode, dumps, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Bound, Channel
-from netplumb.reconciler.kernel.wire import Buffer, attributes
+from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 MESSAGES_MOST = 50_000
 TABLES_MOST = 64

@@ -12,8 +12,8 @@ from struct import unpack_from
 from netplumb.models.base import IPNetwork
 from netplumb.models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Rule, Scope
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.wire import Buffer, attributes, string
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, string
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _UNSET = 0xFFFFFFFF  # -1, as the kernel shows what a rule does not say
 

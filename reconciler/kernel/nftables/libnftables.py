@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from netplumb.models.errors import Retryable, StepError, Terminal, errno_name
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER
 
 _NFT_CTX_OUTPUT_JSON = 1 << 4
 _NFT_CTX_OUTPUT_NUMERIC_PROTO = 1 << 7  # names of protocols depend on the host's /etc/protocols

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from netplumb.reconciler.kernel import nftfields, nftsets
-from netplumb.reconciler.kernel.nftfields import FLAGS, Field, unknown
-from netplumb.reconciler.kernel.nftsets import Element
-from netplumb.reconciler.kernel.wire import Buffer, attributes, every_attribute, string
-from netplumb.reconciler.kernel.xtmatches import Expression, decoded, matching
+from netplumb.reconciler.kernel.firewalls import nftfields, nftsets
+from netplumb.reconciler.kernel.firewalls.nftfields import FLAGS, Field, unknown
+from netplumb.reconciler.kernel.firewalls.nftsets import Element
+from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, matching
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, every_attribute, string
 
 # Attributes and numbers: include/uapi/linux/netfilter/nf_tables.h
 _NAME, _DATA = 1, 2  # NFTA_EXPR_*

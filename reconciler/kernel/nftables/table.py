@@ -27,13 +27,13 @@ from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import KernelObject, Key
 from netplumb.models.nft import TABLE_SETS, NftChain, NftElement, NftSet
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.kernel import nftbatch, nftjson
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
-from netplumb.reconciler.kernel.libnftables import Libnftables, failure
-from netplumb.reconciler.kernel.nftevents import Commit
-from netplumb.reconciler.kernel.nfthooks import NatHooks
-from netplumb.reconciler.kernel.nftjson import TABLE
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, attributes, messages, text
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attributes, messages, text
+from netplumb.reconciler.kernel.nftables import batch, jsonobjects
+from netplumb.reconciler.kernel.nftables.events import Commit
+from netplumb.reconciler.kernel.nftables.hooks import NatHooks
+from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
+from netplumb.reconciler.kernel.nftables.libnftables import Libnftables, failure
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
 _NFT_MSG_NEWTABLE = 10 << 8 | 0
@@ -45,7 +45,7 @@ _NFTA_TABLE_FLAGS = 2
 _NFTA_GEN_ID = 1
 _NFPROTO_INET = 1
 _READS = 5
-_OURS_ALONE = nftbatch.OWNER | nftbatch.PERSIST
+_OURS_ALONE = batch.OWNER | batch.PERSIST
 
 log = structlog.get_logger(__name__)
 
@@ -178,20 +178,20 @@ class Nftables:
         JSON of a table with one flag from memory that is not its own.
         """
         flags = self._flags()
-        if flags == nftbatch.PERSIST:  # alone it is printed from that memory too
+        if flags == batch.PERSIST:  # alone it is printed from that memory too
             self._take()
             flags = self._flags()
         if flags not in (None, 0, _OURS_ALONE):
             return None
         try:
-            listed = self._nft.run([nftjson.LIST]) if flags is not None else []
+            listed = self._nft.run([jsonobjects.LIST]) if flags is not None else []
         except StepError as error:
             if error.code == errno.ENOENT:
                 return ()
             raise
         try:
-            things = tuple(nftjson.objects(listed))
-        except nftjson.UnknownObjectError:
+            things = tuple(jsonobjects.objects(listed))
+        except jsonobjects.UnknownObjectError:
             return None
         return things if {thing for thing in things if isinstance(thing, NftSet)} <= set(TABLE_SETS) else None
 
@@ -238,7 +238,7 @@ class Nftables:
                 self._make_ours()
             owned = self._flags() == _OURS_ALONE
             before = self.generation()
-            self._nft.run(list(nftjson.commands(steps, anew=self._spoilt and not owned, owned=owned)))
+            self._nft.run(list(jsonobjects.commands(steps, anew=self._spoilt and not owned, owned=owned)))
             self._spoilt = False
             self.transactions += 1
             # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
@@ -260,12 +260,12 @@ class Nftables:
         """Makes the table ours alone: anew if it is missing or spoilt, or as a daemon left it."""
         if self._nft.channel is None:
             return
-        made = [(nftbatch.NEW_TABLE, nftbatch.table_body(TABLE, _OURS_ALONE))]
+        made = [(batch.NEW_TABLE, batch.table_body(TABLE, _OURS_ALONE))]
         if self._spoilt and self._flags() is not None:
-            made.insert(0, (nftbatch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
+            made.insert(0, (batch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
         before = self.generation()
-        code = nftbatch.commit(self._nft.channel, *made)
-        if code in nftbatch.REFUSED:
+        code = batch.commit(self._nft.channel, *made)
+        if code in batch.REFUSED:
             self._own = False
             log.info("the kernel lets nobody own a table that outlives its owner; others can change ours")
         elif code:
@@ -287,11 +287,11 @@ class Nftables:
         """Removes the table and all in it; a missing one is fine."""
         with self._lock:
             if self._flags() == _OURS_ALONE and self._nft.channel is not None:
-                code = nftbatch.commit(self._nft.channel, (nftbatch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
+                code = batch.commit(self._nft.channel, (batch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
                 if code:
                     raise failure(code, "cannot delete the table")
             else:
-                self._nft.run(list(nftjson.DELETE_TABLE))
+                self._nft.run(list(jsonobjects.DELETE_TABLE))
             self._read_at = None
 
 

@@ -10,7 +10,7 @@ from struct import pack, unpack
 from typing import Any
 
 from netplumb.models.errors import Retryable
-from netplumb.reconciler.kernel.channel import (
+from netplumb.reconciler.kernel.netlink.channel import (
     NETLINK_NETFILTER,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -19,8 +19,8 @@ from netplumb.reconciler.kernel.channel import (
     NLMSG_ERROR,
     REPLY_TIMEOUT_S,
 )
-from netplumb.reconciler.kernel.libnftables import failure
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, attributes, every_attribute, messages, string, text
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attributes, every_attribute, messages, string, text
+from netplumb.reconciler.kernel.nftables.libnftables import failure
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, and attributes: include/uapi/linux/netfilter/nf_tables.h
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_SETELEM = 10 << 8 | 1, 10 << 8 | 4, 10 << 8 | 7, 10 << 8 | 13

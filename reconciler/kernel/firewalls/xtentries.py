@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from struct import unpack_from
 from typing import Any
 
-from netplumb.reconciler.kernel.xtmatches import Expression, decoded, header, matching
+from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, header, matching
 
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 """Of the tables that drop; iptables lets nobody do so in nat."""

@@ -10,11 +10,10 @@ import errno
 import socket
 from collections.abc import Iterator
 
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import SOL_NETLINK
-from netplumb.reconciler.kernel.listener import NETLINK_ADD_MEMBERSHIP
-from netplumb.reconciler.kernel.socketfilter import attach_filter, type_filter
-from netplumb.reconciler.kernel.wire import messages
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_ADD_MEMBERSHIP, SOL_NETLINK
+from netplumb.reconciler.kernel.netlink.socketfilter import attach_filter, type_filter
+from netplumb.reconciler.kernel.netlink.wire import messages
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 RTNLGRP_LINK = 1
 _RECEIVE_BYTES = 1 << 16

@@ -18,10 +18,10 @@ from struct import pack
 import structlog
 
 from netplumb.models.nft import HOOKS_TABLE
-from netplumb.reconciler.kernel import nftbatch
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER
-from netplumb.reconciler.kernel.libnftables import failure
-from netplumb.reconciler.kernel.wire import attribute, attributes, text
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER
+from netplumb.reconciler.kernel.netlink.wire import attribute, attributes, text
+from netplumb.reconciler.kernel.nftables import batch
+from netplumb.reconciler.kernel.nftables.libnftables import failure
 
 # include/uapi/linux/netfilter/nf_tables.h
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_TYPE = 1, 3, 4, 7
@@ -34,7 +34,7 @@ _NESTED = 1 << 15
 _HOOKS = {"prerouting": 0, "input": 1, "output": 3, "postrouting": 4}
 _TAKEN = frozenset({errno.EPERM, errno.EEXIST})
 """What the kernel says of a stranger's table of that name, or one of `_NEVER`, as that table's flags are."""
-_NEVER = nftbatch.REFUSED | {errno.ENOENT}
+_NEVER = batch.REFUSED | {errno.ENOENT}
 """What a kernel says that does not know the flag, or has no such chains."""
 
 log = structlog.get_logger(__name__)
@@ -62,26 +62,26 @@ class NatHooks:
         """Whether the kernel gives us such a table, as far as it was asked: not while a stranger's has its name. Raises
         Retryable when the kernel does not answer."""
         with self._lock:
-            self._taken = self._taken and nftbatch.table(self._socket, HOOKS_TABLE) is not None
+            self._taken = self._taken and batch.table(self._socket, HOOKS_TABLE) is not None
         return not (self._never or self._taken)
 
     def kept(self) -> bool:
         """Whether the table is there and ours. Raises Retryable when the kernel does not answer."""
         with self._lock:
-            body = nftbatch.table(self._socket, HOOKS_TABLE)
+            body = batch.table(self._socket, HOOKS_TABLE)
         told = attributes(body, 4) if body is not None else {}
         own: int = self._socket.getsockname()[0]
-        return int.from_bytes(told.get(nftbatch.TABLE_OWNER, b""), "big") == own
+        return int.from_bytes(told.get(batch.TABLE_OWNER, b""), "big") == own
 
     def keep(self) -> None:
         """Makes the table. Where the kernel never will, or not while a stranger's has its name, that is said in the
         log, once, and nothing else comes of it. Raises StepError where another attempt may do."""
-        chains = ((nftbatch.NEW_CHAIN, _chain(*hook)) for hook in _HOOKS.items())
-        made = ((nftbatch.NEW_TABLE, _table()), *chains, (nftbatch.NEW_RULE, _rule("prerouting")))
+        chains = ((batch.NEW_CHAIN, _chain(*hook)) for hook in _HOOKS.items())
+        made = ((batch.NEW_TABLE, _table()), *chains, (batch.NEW_RULE, _rule("prerouting")))
         with self._lock:
-            code = nftbatch.commit(self._socket, *made)
+            code = batch.commit(self._socket, *made)
             if code in _NEVER | _TAKEN:
-                self._taken = code in _TAKEN or nftbatch.table(self._socket, HOOKS_TABLE) is not None
+                self._taken = code in _TAKEN or batch.table(self._socket, HOOKS_TABLE) is not None
                 self._never = not self._taken
         if not code:
             return
@@ -93,8 +93,8 @@ class NatHooks:
 
 def _table() -> bytes:
     comment = b"keeps connections translated while other tables are made anew\0"
-    body = nftbatch.table_body(HOOKS_TABLE, nftbatch.OWNER)
-    return body + attribute(nftbatch.TABLE_USERDATA, pack("=BB", _COMMENT, len(comment)) + comment)
+    body = batch.table_body(HOOKS_TABLE, batch.OWNER)
+    return body + attribute(batch.TABLE_USERDATA, pack("=BB", _COMMENT, len(comment)) + comment)
 
 
 def _chain(name: str, number: int) -> bytes:

@@ -13,10 +13,10 @@ from typing import TypeVar
 from netplumb.models.errors import Retryable, TooLarge, errno_name
 from netplumb.models.kernel import Address, Link, Neighbour, Route, Rule, Scope
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.kernel import decode, encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import OF_A_WORKLOAD, UNBOUND, Bound, Channel, Reply
-from netplumb.reconciler.kernel.wire import Buffer
+from netplumb.reconciler.kernel.netlink.channel import OF_A_WORKLOAD, UNBOUND, Bound, Channel, Reply
+from netplumb.reconciler.kernel.netlink.wire import Buffer
+from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _T = TypeVar("_T", Address, Route, Neighbour)
 

@@ -9,10 +9,10 @@ from struct import pack, unpack_from
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
-from netplumb.reconciler.kernel import encode
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import Buffer, Request, attribute, attributes
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Buffer, Request, attribute, attributes
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 # include/uapi/linux/rtnetlink.h, neighbour.h
 _RTA_SRC, _RTA_IIF, _RTA_CACHEINFO, _RTA_MARK, _RTA_IP_PROTO, _RTA_DPORT = 2, 3, 12, 16, 27, 29

@@ -21,13 +21,17 @@ from math import inf
 
 from netplumb.models.errors import Terminal, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, Link, Scope
-from netplumb.reconciler.kernel import decode, tc
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import OWN_PORT_IDS, OWN_PORT_IDS_MASK, SOL_NETLINK
-from netplumb.reconciler.kernel.socketfilter import Consequences, attach_filter, echo_filter
-from netplumb.reconciler.kernel.wire import Buffer, attributes, messages, string
+from netplumb.reconciler.kernel.netlink.channel import (
+    NETLINK_ADD_MEMBERSHIP,
+    OWN_PORT_IDS,
+    OWN_PORT_IDS_MASK,
+    SOL_NETLINK,
+)
+from netplumb.reconciler.kernel.netlink.socketfilter import Consequences, attach_filter, echo_filter
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, messages, string
+from netplumb.reconciler.kernel.rtnetlink import decode, tc
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
-NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
 SO_RCVBUFFORCE = 33
 

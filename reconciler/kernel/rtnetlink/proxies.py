@@ -12,8 +12,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from netplumb.models.errors import Retryable, errno_name
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import (
+from netplumb.reconciler.kernel.netlink.channel import (
     NETLINK_GET_STRICT_CHK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -23,7 +22,8 @@ from netplumb.reconciler.kernel.channel import (
     REPLY_TIMEOUT_S,
     SOL_NETLINK,
 )
-from netplumb.reconciler.kernel.wire import HEADER, messages
+from netplumb.reconciler.kernel.netlink.wire import HEADER, messages
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _RECEIVE_BYTES = 1 << 16
 _DONE_BYTES = 20  # a header and the dump's errno

@@ -17,10 +17,11 @@ from struct import pack, unpack_from
 from typing import Self
 
 from netplumb.models.errors import DumpInterrupted, Retryable, TooLarge, errno_name
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, Request, attributes, messages, string
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, Request, attributes, messages, string
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
+NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12

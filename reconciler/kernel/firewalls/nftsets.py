@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from struct import unpack
 from typing import Any
 
-from netplumb.reconciler.kernel import nftfields
-from netplumb.reconciler.kernel.nftfields import Field, unknown
-from netplumb.reconciler.kernel.wire import Buffer, attributes, string
-from netplumb.reconciler.kernel.xtmatches import Expression
+from netplumb.reconciler.kernel.firewalls import nftfields
+from netplumb.reconciler.kernel.firewalls.nftfields import Field, unknown
+from netplumb.reconciler.kernel.firewalls.xtmatches import Expression
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, string
 
 # Attributes and numbers: include/uapi/linux/netfilter/nf_tables.h
 _KEY, _DATA, _FLAGS, _KEY_END = 1, 2, 3, 10

@@ -10,8 +10,8 @@ from socket import htons
 from struct import Struct, pack, unpack_from
 
 from netplumb.models.tc import PREFERENCE, IngressQdisc, Redirect, Tbf
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.wire import Buffer, Request, attribute, attributes, string, text
+from netplumb.reconciler.kernel.netlink.wire import Buffer, Request, attribute, attributes, string, text
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 TC_H_ROOT = 0xFFFFFFFF
 TC_H_INGRESS = 0xFFFFFFF1

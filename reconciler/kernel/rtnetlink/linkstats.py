@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
 
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import attributes
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import attributes
 
 _RTM_GETSTATS = 94
 _MESSAGE = Struct("=BxxxII")  # struct if_stats_msg: family, ifindex, filter_mask

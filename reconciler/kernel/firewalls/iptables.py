@@ -14,7 +14,7 @@ from pathlib import Path
 from struct import error, pack, unpack_from
 from typing import Any
 
-from netplumb.reconciler.kernel.xtentries import IP, IP6, NAT, PRIORITIES, listed
+from netplumb.reconciler.kernel.firewalls.xtentries import IP, IP6, NAT, PRIORITIES, listed
 
 MOST_BYTES = 4 << 20
 """Of one table; some 25,000 rules."""

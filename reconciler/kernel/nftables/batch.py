@@ -9,8 +9,8 @@ from contextlib import suppress
 from struct import pack
 
 from netplumb.models.errors import Retryable
-from netplumb.reconciler.kernel.channel import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
-from netplumb.reconciler.kernel.wire import HEADER, Buffer, attribute, messages, text
+from netplumb.reconciler.kernel.netlink.channel import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
+from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, messages, text
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, and attributes: include/uapi/linux/netfilter/nf_tables.h
 NEW_TABLE, GET_TABLE, DELETE_TABLE, NEW_CHAIN, NEW_RULE = (10 << 8 | message for message in (0, 1, 2, 3, 6))

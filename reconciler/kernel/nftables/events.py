@@ -6,10 +6,9 @@ import errno
 import socket
 from dataclasses import dataclass, field
 
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, SOL_NETLINK
-from netplumb.reconciler.kernel.listener import NETLINK_ADD_MEMBERSHIP
-from netplumb.reconciler.kernel.nftjson import TABLE
-from netplumb.reconciler.kernel.wire import attributes, messages, string
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_ADD_MEMBERSHIP, NETLINK_NETFILTER, SOL_NETLINK
+from netplumb.reconciler.kernel.netlink.wire import attributes, messages, string
+from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
 
 NFNLGRP_NFTABLES = 7
 _NEWGEN = 15  # NFT_MSG_NEWGEN, the end of a commit; the low byte of a message's type

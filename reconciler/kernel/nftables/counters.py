@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from netplumb.reconciler.kernel.nftdumps import Budget, told_rules
-from netplumb.reconciler.kernel.nftjson import TABLE
-from netplumb.reconciler.kernel.wire import Buffer, attributes, every_attribute, string
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, every_attribute, string
+from netplumb.reconciler.kernel.nftables.dumps import Budget, told_rules
+from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
 
 # NFTA_RULE_*, _EXPR_*, _COUNTER_*, _IMMEDIATE_*, _DATA_*, _VERDICT_*: include/uapi/linux/netfilter/nf_tables.h
 _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA = 2, 4, 7

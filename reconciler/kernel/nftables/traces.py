@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from struct import unpack
 
 from netplumb.models.errors import Retryable, errno_name
-from netplumb.reconciler.kernel.channel import NETLINK_NETFILTER, SOL_NETLINK
-from netplumb.reconciler.kernel.libnftables import Libnftables
-from netplumb.reconciler.kernel.wire import Buffer, attributes, messages, string
+from netplumb.reconciler.kernel.netlink.channel import NETLINK_ADD_MEMBERSHIP, NETLINK_NETFILTER, SOL_NETLINK
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, messages, string
+from netplumb.reconciler.kernel.nftables.libnftables import Libnftables
 
 # NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_TRACE, and attributes: include/uapi/linux/netfilter/nf_tables.h
 _TRACE = 10 << 8 | 17
-_NFNLGRP_NFTRACE, _NETLINK_ADD_MEMBERSHIP = 9, 1
+_NFNLGRP_NFTRACE = 9
 _TABLE, _CHAIN, _RULE_HANDLE, _TYPE, _VERDICT, _ID, _IIF, _OIF, _NFPROTO, _POLICY = 1, 2, 3, 4, 5, 6, 10, 12, 15, 16
 _VERDICT_CODE = 1
 _TYPES = {1: "policy", 2: "return", 3: "rule"}
@@ -59,7 +59,7 @@ class NftTrace:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
             undo.callback(self._socket.close)
             self._socket.bind((0, 0))  # one without a number would pass for the kernel itself, and hear nothing of it
-            self._socket.setsockopt(SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTRACE)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTRACE)
             self._socket.setblocking(False)
             self._nft.run_text(self._text(conditions))
             undo.pop_all()

@@ -7,10 +7,11 @@ from ipaddress import ip_address
 from struct import Struct, unpack_from
 
 from netplumb.models.nodestate import LinkState, NeighbourTable, RefusedAddress
-from netplumb.reconciler.kernel import encode, sysctls
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.channel import Channel
-from netplumb.reconciler.kernel.wire import Buffer, attributes, string
+from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, string
+from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _IFF_RUNNING = 0x40
 _IFA_F_DADFAILED = 0x08

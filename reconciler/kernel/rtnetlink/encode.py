@@ -9,8 +9,8 @@ from __future__ import annotations
 from struct import Struct, pack
 
 from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule
-from netplumb.reconciler.kernel import rtnetlink as rt
-from netplumb.reconciler.kernel.wire import Request, attribute, text
+from netplumb.reconciler.kernel.netlink.wire import Request, attribute, text
+from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _U32 = Struct("=I")
 _LIFETIMES = Struct("=IIII")  # preferred, valid, and two times that the kernel fills in

@@ -13,11 +13,11 @@ from struct import error
 from typing import Any
 
 from netplumb.models.nft import HOOKS_TABLE
-from netplumb.reconciler.kernel import nftdumps
-from netplumb.reconciler.kernel.nftdumps import Budget, TooMuchError
-from netplumb.reconciler.kernel.nftjson import TABLE
-from netplumb.reconciler.kernel.nftrules import Decoder
-from netplumb.reconciler.kernel.nftsets import Element, element
+from netplumb.reconciler.kernel.firewalls.nftrules import Decoder
+from netplumb.reconciler.kernel.firewalls.nftsets import Element, element
+from netplumb.reconciler.kernel.nftables import dumps
+from netplumb.reconciler.kernel.nftables.dumps import Budget, TooMuchError
+from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
 
 _OURS = (TABLE, HOOKS_TABLE)
 _MOST_CHAIN_BYTES = 8 << 20
@@ -44,8 +44,8 @@ def read(*, with_ours: bool = False) -> ForeignTables:
     found = ForeignTables()
     try:
         budget = Budget(_MOST_CHAIN_BYTES)
-        dormant = nftdumps.dormant_tables(budget)
-        chains = [it for it in nftdumps.base_chains(budget) if _place(it) not in dormant]
+        dormant = dumps.dormant_tables(budget)
+        chains = [it for it in dumps.base_chains(budget) if _place(it) not in dormant]
         chains = [it for it in chains if with_ours or it["table"] not in _OURS]
     except TooMuchError:
         found.unread.append("nftables, with more chains than are weighed")
@@ -90,7 +90,7 @@ class _Table:
 
     def _rules(self, chain: str) -> Iterator[Mapping[str, Any]]:
         # All before the first is decoded, which takes longer: it may be too much.
-        told = list(nftdumps.rules(self._family, self._name, chain, self._budget))
+        told = list(dumps.rules(self._family, self._name, chain, self._budget))
         for number, (handle, expressions) in enumerate(told):
             place = {"family": self._family, "table": self._name, "chain": chain, "handle": handle}
             yield {"rule": place | {"expr": self._decoder.rule(expressions)}}
@@ -100,7 +100,7 @@ class _Table:
     def _elements(self, name: str) -> Sequence[Element] | None:
         if name not in self._sets:
             try:
-                told = nftdumps.elements(self._family, self._name, name, Budget(_MOST_SET_BYTES))
+                told = dumps.elements(self._family, self._name, name, Budget(_MOST_SET_BYTES))
                 self._sets[name] = [element(each) for each in told]
             except TooMuchError:
                 self._sets[name] = None
