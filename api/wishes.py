@@ -29,6 +29,7 @@ from netplumb.models.errors import InvalidRequest
 from netplumb.models.events import EventQuery
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
+from netplumb.models.selectors import Selector, selector
 from netplumb.models.statefile import SUFFIXES, StateFile, WhatIf, is_state_file
 
 # The validators themselves: model_validate would add a Python frame to each call.
@@ -150,6 +151,13 @@ def attachment_key(request: pb.GetRequest | pb.CheckRequest | pb.DescribeRequest
     if not request.workload_id:
         raise InvalidRequest("workload_id", "must not be empty")
     return AttachmentKey(request.workload_id, request.if_name or DEFAULT_IF_NAME)
+
+
+def label_selector(request: pb.ListRequest | pb.WatchRequest) -> Selector:
+    try:
+        return selector(request.selector)
+    except ValueError as error:
+        raise InvalidRequest("selector", str(error)) from None
 
 
 def event_query(request: pb.EventsRequest) -> EventQuery:

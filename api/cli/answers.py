@@ -13,7 +13,7 @@ from rich.text import Text
 from netplumb.api.cli import tables
 from netplumb.api.cli.layout import Part, printer
 from netplumb.api.cli.lines import say
-from netplumb.api.cli.options import Format
+from netplumb.api.cli.options import Format, ListFormat
 from netplumb.api.cli.plain import Plain, plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
 
@@ -27,13 +27,23 @@ def attached(answer: pb.AttachResponse, output: Format) -> None:
     _print(output, plain(answer), addresses)
 
 
-def attachment(answer: pb.GetResponse, output: Format) -> None:
+def attachment(answer: pb.GetResponse, output: ListFormat) -> None:
+    if output in (ListFormat.WIDE, ListFormat.NAME):
+        attachments((answer.attachment, *answer.waiting), output)
+        return
     data = {**plain(answer.attachment), "waiting": [plain(it) for it in answer.waiting]}
-    _print(output, data, map(tables.attachment, (answer.attachment, *answer.waiting)))
+    _print(Format(output), data, map(tables.attachment, (answer.attachment, *answer.waiting)))
 
 
-def attachments(answer: Sequence[pb.Attachment], output: Format) -> None:
-    _print(output, [plain(it) for it in answer], [tables.attachments(answer)])
+def attachments(answer: Sequence[pb.Attachment], output: ListFormat) -> None:
+    match output:
+        case ListFormat.NAME:
+            for name in dict.fromkeys(f"{it.workload_id}/{it.if_name}" for it in answer):
+                typer.echo(name)
+        case ListFormat.WIDE:
+            _print(Format.TABLE, [], [tables.attachments(answer, wide=True)])
+        case _:
+            _print(Format(output), [plain(it) for it in answer], [tables.attachments(answer)])
 
 
 def checked(answer: pb.CheckResponse, output: Format) -> None:

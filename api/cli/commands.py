@@ -1,4 +1,4 @@
-"""The client commands `netplumb attach|detach|get|list|watch|check|plan|status`, which the others join here."""
+"""The client commands `netplumb attach|detach|check|plan|status`, which the others join here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from netplumb.api.cli.describe import describe
 from netplumb.api.cli.events import events
 from netplumb.api.cli.exits import EPILOG
 from netplumb.api.cli.gc import gc
+from netplumb.api.cli.listing import get, list_, watch
 from netplumb.api.cli.options import (
     ContainerId,
     Daemon,
@@ -25,6 +26,7 @@ from netplumb.api.cli.options import (
     asking,
 )
 from netplumb.api.cli.pages import App
+from netplumb.api.cli.wait import wait
 from netplumb.api.cli.wish import wishing
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
-    for command in (attach, detach, get, list_, watch, check, status, gc, describe, events):
+    for command in (attach, detach, get, list_, watch, wait, check, status, gc, describe, events):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     plan_app = App(invoke_without_command=True, epilog=EPILOG)
     plan_app.callback()(plan)
@@ -84,58 +86,6 @@ def detach(
         await client.detach(_detach_request(key, netns, container_id))
 
     call(daemon, ask)
-
-
-@asking
-def get(
-    daemon: Daemon,
-    workload: Workload,
-    if_name: IfName = "",
-    output: Output = Format.TABLE,
-) -> None:
-    """Show one attachment and its status."""
-    from netplumb.api.cli import answers, keys
-    from netplumb.api.cli.call import call
-
-    async def ask(client: AsyncClient) -> pb.GetResponse:
-        return await client.get_with_waiting(*await keys.found(client, workload, if_name))
-
-    answers.attachment(call(daemon, ask), output)
-
-
-@asking
-def list_(
-    daemon: Daemon,
-    output: Output = Format.TABLE,
-) -> None:
-    """Show all attachments."""
-    from netplumb.api.cli import answers
-    from netplumb.api.cli.call import call
-
-    async def ask(client: AsyncClient) -> list[pb.Attachment]:
-        return [attachment async for attachment in client.list()]
-
-    answers.attachments(call(daemon, ask), output)
-
-
-@asking
-def watch(
-    daemon: Daemon,
-    output: Output = Format.TABLE,
-) -> None:
-    """Show all attachments, then each change as it happens, until Ctrl-C."""
-    from contextlib import suppress
-
-    from netplumb.api.cli import answers
-    from netplumb.api.cli.call import call
-
-    async def follow(client: AsyncClient) -> None:
-        show = answers.events(output)
-        async for event in client.watch():
-            show(event)
-
-    with suppress(KeyboardInterrupt):
-        call(daemon, follow)
 
 
 @asking

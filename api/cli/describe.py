@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netplumb.api.cli.completion import workloads
 from netplumb.api.cli.options import Daemon, Format, Output, asking
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 @asking
 def describe(
     daemon: Daemon,
-    workload: Annotated[str, typer.Argument(metavar="WORKLOAD[/IF]", help="A workload, or one interface of it.")],
+    workload: Annotated[
+        str,
+        typer.Argument(metavar="WORKLOAD[/IF]", help="A workload, or one interface of it.", autocompletion=workloads),
+    ],
     events: Annotated[int, typer.Option(min=0, max=10_000, help="How many of its last events to show.")] = 10,
     output: Output = Format.TABLE,
 ) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netplumb.api.cli.completion import workloads
+from netplumb.api.cli.durations import duration_s
 from netplumb.api.cli.options import Daemon, Format, Output, asking
 
 if TYPE_CHECKING:
@@ -14,19 +15,14 @@ if TYPE_CHECKING:
 
     from netplumb.api.v1 import netplumb_pb2 as pb
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 About = Annotated[
     str,
-    typer.Argument(metavar="WORKLOAD[/IF]", help="A workload, or one interface of it; everything without it."),
+    typer.Argument(
+        metavar="WORKLOAD[/IF]",
+        help="A workload, or one interface of it; everything without it.",
+        autocompletion=workloads,
+    ),
 ]
-
-
-def duration_s(text: str) -> float:
-    """Such as 90s, 15m, 1h30m or 2d, in seconds."""
-    if not text or not re.fullmatch(r"(\d+(\.\d+)?[smhd])*", text):
-        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 15m, 1h30m or 2d")
-    return sum(float(number) * _UNITS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
 
 
 @asking

@@ -10,11 +10,23 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
+from netplumb.api.cli.completion import workloads
+from netplumb.api.cli.durations import timeout_s
 from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
 
 
 class Format(StrEnum):
     TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class ListFormat(StrEnum):
+    """The same of attachments: `wide` tells more of each in its line, `name` only how it is named."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    NAME = "name"
     JSON = "json"
     YAML = "yaml"
 
@@ -35,22 +47,50 @@ Socket: TypeAlias = Annotated[
 ]
 Timeout: TypeAlias = Annotated[
     float,
-    typer.Option("--timeout", min=0.001, help="Seconds to wait for an answer.", rich_help_panel=_DAEMON),
+    typer.Option(
+        "--timeout",
+        parser=timeout_s,
+        metavar="SECONDS",
+        help="How long to wait for an answer, in seconds or as 2m.",
+        rich_help_panel=_DAEMON,
+    ),
 ]
 Wait: TypeAlias = Annotated[
     bool, typer.Option("--wait", help="Wait as long for a daemon that does not run.", rich_help_panel=_DAEMON)
 ]
 Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="How to print the answer.")]
 
+ListOutput: TypeAlias = Annotated[
+    ListFormat,
+    typer.Option("--output", "-o", help="How to print the answer; wide tells more in a line, name only the names."),
+]
+
+Labels: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--selector", "-l", metavar="LABELS", help="Only those with such labels: app=web,tier!=test,!old,zone in (a,b)."
+    ),
+]
+
 _KEY = "WORKLOAD[/IF]"
 NewWorkload: TypeAlias = Annotated[
     str, typer.Argument(metavar=_KEY, help="The workload's id, and the interface's name if that is not eth0.")
 ]
 Workload: TypeAlias = Annotated[
-    str, typer.Argument(metavar=_KEY, help="The workload and its interface; the beginning of an id will do.")
+    str,
+    typer.Argument(
+        metavar=_KEY, help="The workload and its interface; the beginning of an id will do.", autocompletion=workloads
+    ),
 ]
 OptionalWorkload: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar=_KEY, help="A workload and its interface; the node and all without one.")
+    str | None,
+    typer.Argument(
+        metavar=_KEY, help="A workload and its interface; the node and all without one.", autocompletion=workloads
+    ),
+]
+ListedWorkload: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(metavar=_KEY, help="A workload and its interface; all without one.", autocompletion=workloads),
 ]
 IfName: TypeAlias = Annotated[
     str, typer.Option("--if-name", metavar="IF", help="The interface's name in the workload, as after the slash.")

@@ -14,10 +14,13 @@ PHASE_STYLES = {"Attached": "green", "Pending": "yellow", "Retrying": "yellow", 
 VERB_STYLES = {"+": "green", "-": "red", "~": "yellow"}
 
 
-def attachments(found: Sequence[pb.Attachment]) -> Laid:
+def attachments(found: Sequence[pb.Attachment], *, wide: bool = False) -> Laid:
     """Where all is as wished, there is no column for reasons."""
     reasons = ("REASON",) if any(it.unmet for it in found) else ()
-    table = Columns(("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS", *reasons))
+    more = ("LABELS", "PORTS", "LIMITS", "MAC") if wide else ()
+    table = Columns(
+        ("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS", *more, *reasons)
+    )
     for it in found:
         table.add_row(
             it.workload_id,
@@ -27,9 +30,21 @@ def attachments(found: Sequence[pb.Attachment]) -> Laid:
             it.source,
             it.node_if_name,
             it.netns_path,
+            *(_more(it) if wide else ()),
             *(("; ".join(map(unmet, it.unmet)),) if reasons else ()),
         )
     return table
+
+
+def _more(it: pb.Attachment) -> Iterator[str]:
+    yield labels(it)
+    yield ", ".join(map(port_mapping, it.port_mappings))
+    yield ", ".join(_limits(it.bandwidth))
+    yield it.mac
+
+
+def labels(it: pb.Attachment) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(it.labels.items()))
 
 
 def attachment(it: pb.Attachment) -> Laid:
@@ -58,7 +73,7 @@ def attachment(it: pb.Attachment) -> Laid:
         ("dns searches", " ".join(it.dns.searches)),
         ("dns options", " ".join(it.dns.options)),
         ("annotations", "\n".join(f"{key}={value}" for key, value in sorted(it.annotations.items()))),
-        ("labels", " ".join(f"{key}={value}" for key, value in sorted(it.labels.items()))),
+        ("labels", labels(it)),
         ("generation", f"{it.generation}, observed {it.observed_generation}"),
         ("retries", str(it.retries)),
         ("repairs", str(it.repairs)),

@@ -94,9 +94,10 @@ class AsyncClient:
         """The same, with what state files wish for its key and cannot have now. Raises NotFound."""
         return await self._call(self._stub.Get, pb.GetRequest(workload_id=workload_id, if_name=if_name))
 
-    async def list(self, page_size: int = 0) -> AsyncIterator[pb.Attachment]:
-        """Every attachment in the order of the keys, asked for in pages of `page_size` (0: as the daemon likes)."""
-        request = pb.ListRequest(page_size=page_size)
+    async def list(self, page_size: int = 0, selector: str = "") -> AsyncIterator[pb.Attachment]:
+        """Every attachment in the order of the keys, asked for in pages of `page_size` (0: as the daemon likes); with a
+        `selector` those with such labels, as in "app=web,tier in (a, b)". Raises InvalidArgument."""
+        request = pb.ListRequest(page_size=page_size, selector=selector)
         while True:
             page = await self._call(self._stub.List, request)
             for attachment in page.attachments:
@@ -105,12 +106,13 @@ class AsyncClient:
                 return
             request.page_token = page.next_page_token
 
-    def watch(self) -> AsyncIterator[pb.WatchResponse]:
-        """A snapshot, the mark that it is complete, then changes; it ends with ClientError when the daemon does.
+    def watch(self, selector: str = "") -> AsyncIterator[pb.WatchResponse]:
+        """A snapshot, the mark that it is complete, then changes, of all or of those with such labels; it ends with
+        ClientError when the daemon does.
 
         The timeout is for the connection, not for the stream.
         """
-        return self._stream(self._stub.Watch, pb.WatchRequest())
+        return self._stream(self._stub.Watch, pb.WatchRequest(selector=selector))
 
     def events(
         self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False

@@ -54,13 +54,13 @@ class Client:
         """See `AsyncClient.get_with_waiting`."""
         return self._loop.run(self._client.get_with_waiting(workload_id, if_name))
 
-    def list(self, page_size: int = 0) -> Iterator[pb.Attachment]:
+    def list(self, page_size: int = 0, selector: str = "") -> Iterator[pb.Attachment]:
         """See `AsyncClient.list`."""
-        return self._loop.iterate(self._client.list(page_size))
+        return self._loop.iterate(self._client.list(page_size, selector))
 
-    def watch(self) -> Iterator[pb.WatchResponse]:
+    def watch(self, selector: str = "") -> Iterator[pb.WatchResponse]:
         """See `AsyncClient.watch`."""
-        return self._loop.iterate(self._client.watch())
+        return self._loop.iterate(self._client.watch(selector))
 
     def events(self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False) -> Iterator[pb.Event]:
         """See `AsyncClient.events`."""

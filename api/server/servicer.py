@@ -19,6 +19,7 @@ import structlog
 
 from netplumb.api import answers, wishes
 from netplumb.api.errors import ANSWERED, status_of
+from netplumb.api.server.watching import watched
 from netplumb.api.server.workloads import Workloads
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
@@ -111,7 +112,8 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:  # noqa: ARG002
-        views = self._workloads.list()
+        selected = wishes.label_selector(request)
+        views = [it for it in self._workloads.list() if selected.selects(it.attachment.spec.labels)]
         start = (
             bisect_right(views, _place_at(request.page_token), key=lambda view: view.place) if request.page_token else 0
         )
@@ -148,8 +150,9 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
     async def Watch(
         self, request: pb.WatchRequest | InvalidRequest, context: Context
     ) -> AsyncIterator[pb.WatchResponse]:
-        def watch(_: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]:
-            return _each(answers.watch_response, self._workloads.watch())
+        def watch(asked: pb.WatchRequest) -> AsyncGenerator[pb.WatchResponse, None]:
+            selected = wishes.label_selector(asked)
+            return _each(answers.watch_response, watched(self._workloads.watch(), selected))
 
         async with aclosing(self._stream("Watch", request, context, watch)) as responses:
             async for response in responses:

@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 import typer
 
-from netplumb.api.cli.events import duration_s
+from netplumb.api.cli.durations import duration_s
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.events import Event, EventKind
 from netplumb.models.kernel import Scope
