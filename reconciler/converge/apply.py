@@ -20,7 +20,7 @@ from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace
 from netplumb.reconciler.kernel.netlink.channel import Channel, Reply
 from netplumb.reconciler.kernel.netlink.wire import Request
-from netplumb.reconciler.kernel.rtnetlink import decode, encode, tc
+from netplumb.reconciler.kernel.rtnetlink import decode, encode, encodelinks, tc
 
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 _HEALS = frozenset(
@@ -81,7 +81,7 @@ class _Run:
             self.flush()
             if thing.kind == "ifb" and self.applied.errors:
                 return  # beside it what leads there is known as ours, and that may be there yet
-            self._queue(step, Scope.NODE, encode.delete_link(thing.index))
+            self._queue(step, Scope.NODE, encodelinks.delete_link(thing.index))
             self.flush()
             for scope, name in ((Scope.NODE, thing.name), (Scope.WORKLOAD, thing.peer)):
                 self._indexes.pop((scope, name or ""), None)
@@ -98,7 +98,7 @@ class _Run:
         self.flush()
         if self._workload is None:
             return
-        created, *set_, read = self._node.transact(encode.create_veth(node, workload_end, self._workload.fd))
+        created, *set_, read = self._node.transact(encodelinks.create_veth(node, workload_end, self._workload.fd))
         if created.errno:
             self._failed(step, created)
             return
@@ -117,7 +117,7 @@ class _Run:
 
     def create_ifb(self, step: Step, link: Link) -> None:
         self.flush()
-        *made, read = self._node.transact(encode.create_ifb(link))
+        *made, read = self._node.transact(encodelinks.create_ifb(link))
         for reply in made:
             if reply.errno:
                 self._failed(step, reply)
@@ -133,7 +133,7 @@ class _Run:
                 return None
             for switch in ipv6_switches(thing, observed):
                 self._write(step, switch)
-            return encode.change_link(thing, observed)
+            return encodelinks.change_link(thing, observed)
         if isinstance(thing, Rule):
             return _rule_requests(step, thing)
         if not isinstance(thing, LinkUp | Address | Route | Neighbour | Tbf | IngressQdisc | Redirect):
@@ -264,7 +264,7 @@ def carry_at_once(node: Channel, made: Link) -> None:
     """Makes the end that came up first carry packets now. It got its carrier when the other end came up, and would
     drop what it is given until the kernel's link watch has its turn, milliseconds later; since Linux 6.8 a read of
     the link does not answer before that is done."""
-    node.transact([encode.get_link_by_index(made.index)])
+    node.transact([encodelinks.get_link_by_index(made.index)])
 
 
 def _is_done(step: Step, code: int) -> bool:

@@ -29,7 +29,7 @@ from netplumb.models.naming import routing_table
 from netplumb.reconciler.converge.observed import Observed, add_rule
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.netlink.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
-from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _FAMILIES = (rt.AF_INET, rt.AF_INET6)
@@ -43,10 +43,10 @@ def observe_inside(
     Raises TooLarge or DumpInterrupted where it cannot be read whole, and then only the two links are known; Retryable
     when the kernel does not answer.
     """
-    requests = [encode.get_link_by_index(LO_INDEX), encode.get_link_by_name(if_name)]
+    requests = [encodelinks.get_link_by_index(LO_INDEX), encodelinks.get_link_by_name(if_name)]
     node_link = observed.node_link
     if node_link is not None and node_link.peer_index:
-        requests.append(encode.get_link_by_index(node_link.peer_index))
+        requests.append(encodelinks.get_link_by_index(node_link.peer_index))
     lo, named, *by_index = (dumps.link_in(Scope.WORKLOAD, reply) for reply in workload.transact(requests))
     lo_ipv6 = True
     found: dict[Key, KernelObject] = {}

@@ -18,7 +18,7 @@ from netplumb.reconciler.converge.apply import carry_at_once, ipv6_switches
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import Request
-from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, encode, encodelinks
 
 _PAIR = 2
 _Bound = LinkUp | Address | Neighbour | Route
@@ -37,7 +37,7 @@ def make_new(
     if len(ends) != _PAIR or len(ends) + len(bound) != len(things):
         return None
     near, far = ends
-    read = node.carry_out([encode.create_pair(near, far, workload.fd), encode.get_link_by_name(near.name)])
+    read = node.carry_out([encodelinks.create_pair(near, far, workload.fd), encodelinks.get_link_by_name(near.name)])
     if read is None:
         return None
     made, _ = decode.link(Scope.NODE, read)
@@ -49,7 +49,7 @@ def make_new(
     except StepError:
         return None
     # By index, never by name: where making the pair failed, a stranger may have the name.
-    settled = encode.settle(near, encode.link_header(made.index))
+    settled = encodelinks.settle(near, encodelinks.link_header(made.index))
     if node.carry_out([*settled, *_additions(bound, Scope.NODE, made.index)]) is None:
         return None
     if workload.channel.carry_out(_additions(bound, Scope.WORKLOAD, made.peer_index)) is None:

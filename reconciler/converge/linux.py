@@ -30,7 +30,7 @@ from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nftables.table import Nftables, split_table_steps
-from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _NAMES = (node_if_name, ifb_name)
@@ -199,7 +199,7 @@ class LinuxKernel:
             if len(found) > 1 and self._remove_group([index for _, index in found]):
                 return results
             for key, index in found:
-                (reply,) = self._node.transact(encode.delete_link(index))
+                (reply,) = self._node.transact(encodelinks.delete_link(index))
                 if reply.errno not in (0, errno.ENODEV):
                     results[key] = Retryable(
                         f"- link {node_if_name(key)}: {errno_name(reply.errno)} {reply.words}".rstrip(),
@@ -222,8 +222,8 @@ class LinuxKernel:
 
     def _indexes_of(self, doomed: Sequence[Doomed]) -> list[tuple[AttachmentKey, int]]:
         """The indexes of our links with these keys, ifbs too, read just before they are removed."""
-        asked = [(thing.key, encode.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
-        asked += [(thing.key, encode.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
+        asked = [(thing.key, encodelinks.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
+        asked += [(thing.key, encodelinks.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
         found: dict[int, AttachmentKey] = {}
         for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
             if reply.errno not in (0, errno.ENODEV):
@@ -239,8 +239,8 @@ class LinuxKernel:
     def _remove_group(self, indexes: Sequence[int]) -> bool:
         """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
         group = secrets.randbits(31) | 1 << 30
-        requests = [encode.set_group(index, group) for index in indexes]
-        replies = self._node.transact([*requests, encode.delete_group(group)])
+        requests = [encodelinks.set_group(index, group) for index in indexes]
+        replies = self._node.transact([*requests, encodelinks.delete_group(group)])
         return all(reply.errno in (0, errno.ENODEV) for reply in replies)
 
     # The node.
@@ -257,7 +257,7 @@ class LinuxKernel:
         )
 
     def _link(self, index: int) -> tuple[Link, bool] | None:
-        (reply,) = self._node.transact([encode.get_link_by_index(index)])
+        (reply,) = self._node.transact([encodelinks.get_link_by_index(index)])
         return dumps.link_in(Scope.NODE, reply)
 
     def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:

@@ -25,7 +25,7 @@ from netplumb.reconciler.desired.store import Change
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netnspaths import namespace_paths, nsid_of
-from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _TRIES = 4
@@ -131,7 +131,7 @@ def _inside(workload: Channel, link: Link, *, with_addresses: bool) -> Sequence[
 
 
 def _read_inside(workload: Channel, link: Link, *, with_addresses: bool) -> Iterator[KernelObject]:
-    (reply,) = workload.transact([encode.get_link_by_index(link.peer_index)])
+    (reply,) = workload.transact([encodelinks.get_link_by_index(link.peer_index)])
     if (found := dumps.link_in(Scope.WORKLOAD, reply)) is None:
         return
     end, _ = found

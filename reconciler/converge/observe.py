@@ -21,7 +21,7 @@ from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel.netlink.channel import Channel
-from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 
@@ -128,8 +128,8 @@ def _node_links(
     if snapshot is not None:
         found = snapshot.links_by_name.get(name) or snapshot.links_by_alias.get(alias)
         return found, snapshot.links_by_name.get(ifb_name(key))
-    requests = [encode.get_link_by_name(name), encode.get_link_by_name(ifb_name(key))]
-    requests += [encode.get_link_by_index(index) for index in hint_indexes]
+    requests = [encodelinks.get_link_by_name(name), encodelinks.get_link_by_name(ifb_name(key))]
+    requests += [encodelinks.get_link_by_index(index) for index in hint_indexes]
     by_name, ifb, *by_index = (dumps.link_in(Scope.NODE, reply) for reply in node.transact(requests))
     renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
     return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
@@ -140,7 +140,7 @@ def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:
     one that was renamed while nobody looked is found as well."""
     if other is None or other.kind != "veth" or not other.peer_index:
         return 0
-    (reply,) = node.transact([encode.get_link_by_index(other.peer_index)])
+    (reply,) = node.transact([encodelinks.get_link_by_index(other.peer_index)])
     found = dumps.link_in(Scope.NODE, reply)
     if found is None or not (is_pair(found[0], other) and is_our_link(found[0]) and found[0].alias == alias):
         return 0
@@ -170,7 +170,7 @@ def snapshot(node: Channel) -> NodeSnapshot:
     names: dict[int, str] = {}
     by_name: dict[str, tuple[Link, bool]] = {}
     by_alias: dict[str, tuple[Link, bool]] = {}
-    for _, body in node.dump(rt.RTM_GETLINK, encode.dump_links()):
+    for _, body in node.dump(rt.RTM_GETLINK, encodelinks.dump_links()):
         link, up = decode.link(Scope.NODE, body)
         if not is_our_link(link):
             # A foreign link under a name that an attachment needs must be seen, since it stands in the way.

@@ -28,7 +28,7 @@ from netplumb.reconciler.converge.observe import observe
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import attributes
-from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.damage.table import Damage, Group
 from tests.damage.victims import FORWARDING, LIMITS, Victim, table_words
@@ -65,7 +65,7 @@ class Eyes:
         """How long the kernel takes for a request that changes nothing: more than a tenth of a millisecond is how long
         others on this machine kept RTNL, the one lock of all network namespaces."""
         started = perf_counter()
-        self._channel.transact(encode.set_up(LO_INDEX))
+        self._channel.transact(encodelinks.set_up(LO_INDEX))
         return perf_counter() - started
 
     def attachment(self, victim: Victim) -> Sight:
@@ -83,7 +83,7 @@ class Eyes:
             namespace.close()
 
     def _loopback(self) -> Sight:
-        (reply,) = self._channel.transact([encode.get_link_by_index(LO_INDEX)])
+        (reply,) = self._channel.transact([encodelinks.get_link_by_index(LO_INDEX)])
         _, up = decode.link(Scope.NODE, reply.parts[0][1])
         addresses = dumps.addresses(self._channel, Scope.NODE, {LO_INDEX: "lo"})
         return frozenset((up, *(address for address in addresses if _is_ours(address))))

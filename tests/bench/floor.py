@@ -18,7 +18,7 @@ from netplumb.reconciler.decide.render.firsthop import render_first_hop
 from netplumb.reconciler.decide.render.forwarding import render_forwarding
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
-from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from tests.bench.objects import NODE, Objects, objects
 from tests.bench.wires import assemble, carry_out, opened
 from tests.e2e.hosts import Host
@@ -63,7 +63,7 @@ class Floor:
 
     def detach_all(self) -> None:
         """In one message, whichever part they belong to."""
-        carry_out(self._wire, assemble([encode.delete_group(LINK_GROUP)]))
+        carry_out(self._wire, assemble([encodelinks.delete_group(LINK_GROUP)]))
 
     def _detach(self, place: Place) -> float:
         started = perf_counter()
@@ -94,6 +94,6 @@ def _set_up_node(wire: socket) -> None:
             case Sysctl():
                 sysctls.write(thing.name, thing.value)
             case LinkUp():
-                carry_out(wire, assemble(encode.set_up(LO_INDEX)))
+                carry_out(wire, assemble(encodelinks.set_up(LO_INDEX)))
             case Address():
                 carry_out(wire, assemble(encode.add_address(thing, LO_INDEX)))

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.netlink.wire import Request
-from netplumb.reconciler.kernel.rtnetlink.encode import link_header
+from netplumb.reconciler.kernel.rtnetlink.encodelinks import link_header
 from netplumb.reconciler.kernel.rtnetlink.vocabulary import IFF_UP, RTM_NEWLINK
 from tests.bench.wires import assemble, carry_out, opened
 from tests.e2e.hosts import Host

@@ -17,7 +17,7 @@ from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_attachment
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.netlink.wire import Request, text
-from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.bench.wires import Datagram, assemble
 
@@ -52,7 +52,7 @@ def objects(number: int, netns_path: str, netns_fd: int) -> Objects:
         node=assemble([*_pair(node_end, workload_end, index, netns_fd), *rest[Scope.NODE]]),
         proxy_ndp=f"/proc/sys/net/ipv6/conf/{name}/proxy_ndp",
         workload=assemble(rest[Scope.WORKLOAD]),
-        gone=assemble(encode.delete_link(index)),
+        gone=assemble(encodelinks.delete_link(index)),
     )
 
 
@@ -65,7 +65,7 @@ def _attachment(number: int, netns_path: str) -> Attachment:
 
 def _pair(node_end: Link, workload_end: Link, index: int, netns_fd: int) -> list[Request]:
     """As the daemon makes it, less the read; both ends get the index, each in its own namespace."""
-    create, second, _ = encode.create_veth(node_end, workload_end, netns_fd)
+    create, second, _ = encodelinks.create_veth(node_end, workload_end, netns_fd)
     for name in (node_end.name, workload_end.name):
         create, second = _with_index(create, name, index), _with_index(second, name, index)
     return [create, second]
@@ -74,15 +74,15 @@ def _pair(node_end: Link, workload_end: Link, index: int, netns_fd: int) -> list
 def _with_index(request: Request, name: str, index: int) -> Request:
     """The request with the index in the header of the link with this name."""
     named = text(rt.IFLA_IFNAME, name)
-    chosen = encode.link_header(index) + named
-    return replace(request, body=request.body.replace(encode.link_header(0) + named, chosen))
+    chosen = encodelinks.link_header(index) + named
+    return replace(request, body=request.body.replace(encodelinks.link_header(0) + named, chosen))
 
 
 def _requests(step: Step, link_index: int) -> list[Request]:
     thing = step.thing
     match thing:
         case LinkUp():
-            return encode.set_up(LO_INDEX if thing.link == "lo" else link_index)
+            return encodelinks.set_up(LO_INDEX if thing.link == "lo" else link_index)
         case Address():
             return encode.add_address(thing, link_index)
         case Neighbour():

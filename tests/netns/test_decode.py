@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from netplumb.models.kernel import Address, Link, Neighbour, Route, Scope
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer
-from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.e2e.hosts import temporary
 
@@ -128,7 +128,7 @@ def all_fields(link: Link) -> tuple[object, ...]:
 
 def test_links_are_decoded_as_pyroute2_does(channel: Channel) -> None:
     """Every link of the namespace has the attributes that pyroute2 finds."""
-    bodies = [body for _, body in channel.dump(rt.RTM_GETLINK, encode.dump_links())]
+    bodies = [body for _, body in channel.dump(rt.RTM_GETLINK, encodelinks.dump_links())]
     found = {}
     for body in bodies:
         message = parsed(ifinfmsg, body)

@@ -12,7 +12,7 @@ import pytest
 
 from netplumb.models.kernel import Scope
 from netplumb.reconciler.kernel.netlink.channel import Channel
-from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
 
 
@@ -21,7 +21,7 @@ def ip(words: str) -> None:
 
 
 def index_of(channel: Channel, name: str) -> int:
-    (reply,) = channel.transact([encode.get_link_by_name(name)])
+    (reply,) = channel.transact([encodelinks.get_link_by_name(name)])
     return decode.link(Scope.NODE, reply.parts[0][1])[0].index
 
 
@@ -40,7 +40,7 @@ def test_it_is_told_first(departures: Departures) -> None:
             for name in ("a0", "b0"):
                 ip(f"link add {name} group 77 type veth peer name {name}p group 78")
             wanted = {index_of(asking, "a0"), index_of(asking, "b0")}
-            requests = [encode.delete_group(77)] if attempt % 2 else encode.delete_link(min(wanted))
+            requests = [encodelinks.delete_group(77)] if attempt % 2 else encodelinks.delete_link(min(wanted))
             wanted = wanted if attempt % 2 else {min(wanted)}
             answer = thread.submit(removing.transact, requests)
             heard: set[int] = set()

@@ -14,7 +14,7 @@ import pytest
 from netplumb.models.kernel import LINK_GROUP, Address, Scope
 from netplumb.reconciler.kernel.namespaces import Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
-from netplumb.reconciler.kernel.rtnetlink import decode, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID, Event, Listener, Subject
 from tests import namespaces
 from tests.netns.conftest import NodeNamespace
@@ -73,7 +73,7 @@ def test_the_nodes_changes_are_heard(listener: Listener) -> None:
 def test_a_workloads_changes_are_heard_with_its_number(listener: Listener) -> None:
     """What happens inside a namespace with a veth to the node is heard under the number that the node has for it."""
     with Channel() as channel:
-        (reply,) = channel.transact([encode.get_link_by_name("np0")])
+        (reply,) = channel.transact([encodelinks.get_link_by_name("np0")])
     number = decode.link(Scope.NODE, reply.parts[0][1])[0].peer_nsid
     ip("-n web address add 192.0.2.2/32 dev eth0")
     events = heard(listener, lambda event: event.subject is Subject.ADDRESS)
@@ -92,7 +92,7 @@ def test_our_own_requests_are_not_heard(listener: Listener) -> None:
     """What a channel of ours changed wakes nobody, also after the channel was closed."""
     address = Address(Scope.NODE, "np0", ip_address("192.0.2.7").packed, 32)
     with Channel() as channel:
-        (reply,) = channel.transact([encode.get_link_by_name("np0")])
+        (reply,) = channel.transact([encodelinks.get_link_by_name("np0")])
         index = int.from_bytes(reply.parts[0][1][4:8], "little")
         replies = channel.transact([*encode.add_address(address, index), *encode.delete_address(address, index)])
         assert [reply.errno for reply in replies] == [0, 0]
@@ -104,7 +104,7 @@ def test_our_own_requests_in_a_workload_are_not_heard(listener: Listener, web: P
     opener = Namespaces()
     address = Address(Scope.WORKLOAD, "eth0", ip_address("192.0.2.7").packed, 32)
     with opener.open(str(web)) as namespace:
-        (reply,) = namespace.channel.transact([encode.get_link_by_name("eth0")])
+        (reply,) = namespace.channel.transact([encodelinks.get_link_by_name("eth0")])
         index = int.from_bytes(reply.parts[0][1][4:8], "little")
         (added,) = namespace.channel.transact(encode.add_address(address, index))
         assert added.errno == 0
@@ -116,9 +116,9 @@ def test_links_that_we_change_are_heard_by_how_they_look(listener: Listener) -> 
     """A link's event carries no sender, so a change of ours is heard too, with the link as it is now."""
     ip("link set np0 up")
     with Channel() as channel:
-        (reply,) = channel.transact([encode.get_link_by_name("np0")])
+        (reply,) = channel.transact([encodelinks.get_link_by_name("np0")])
         index = int.from_bytes(reply.parts[0][1][4:8], "little")
-        channel.transact([encode.set_group(index, LINK_GROUP)])
+        channel.transact([encodelinks.set_group(index, LINK_GROUP)])
     ours = [event for event in fence(listener) if event.subject is Subject.LINK and event.index == index]
     assert ours[-1].by_kernel
     assert (ours[-1].link().name, ours[-1].link().group) == ("np0", LINK_GROUP)

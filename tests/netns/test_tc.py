@@ -11,7 +11,7 @@ from netplumb.models.kernel import Scope
 from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf, burst_ticks, queue_bytes
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import Request, attribute, text
-from netplumb.reconciler.kernel.rtnetlink import decode, encode, tc
+from netplumb.reconciler.kernel.rtnetlink import decode, encodelinks, tc
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.netns.conftest import NodeNamespace
 
@@ -28,11 +28,11 @@ def channel(node: NodeNamespace) -> Iterator[Channel]:
 
 def _named(name: str, kind: str) -> bytes:
     info = attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, text(rt.IFLA_INFO_KIND, kind))
-    return encode.link_header(0) + text(rt.IFLA_IFNAME, name) + info
+    return encodelinks.link_header(0) + text(rt.IFLA_IFNAME, name) + info
 
 
 def index(channel: Channel, name: str) -> int:
-    (reply,) = channel.transact([encode.get_link_by_name(name)])
+    (reply,) = channel.transact([encodelinks.get_link_by_name(name)])
     return decode.link(Scope.NODE, reply.parts[0][1])[0].index
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 HEADER = Struct("=IHHII")  # struct nlmsghdr, include/uapi/linux/netlink.h
 _ATTRIBUTE = Struct("=HH")  # struct nlattr
+_U32 = Struct("=I")
 _ATTRIBUTE_TYPE = 0x3FFF  # NLA_TYPE_MASK: less NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
@@ -32,6 +33,11 @@ def attribute(type_: int, payload: bytes) -> bytes:
     """One netlink attribute, padded to four bytes."""
     size = len(payload)
     return _ATTRIBUTE.pack(size + 4, type_) + payload + _PADDING[size & 3]
+
+
+def u32(type_: int, value: int) -> bytes:
+    """An attribute of 32 bits in the machine's byte order."""
+    return attribute(type_, _U32.pack(value))
 
 
 def text(type_: int, value: str) -> bytes:

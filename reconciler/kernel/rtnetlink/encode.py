@@ -1,4 +1,4 @@
-"""Kernel objects to rtnetlink requests: what adding, changing or removing one object takes.
+"""Kernel objects to rtnetlink requests: what adding, changing or removing one object takes. Links are in `encodelinks`.
 
 A step may take several requests; they belong into one send. Interface indexes are resolved by the caller, who learns
 them from the kernel: names may be taken over by others between a read and a write, indexes may not.
@@ -8,173 +8,21 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule
-from netplumb.reconciler.kernel.netlink.wire import Request, attribute, text
+from netplumb.models.kernel import Address, LinkUp, Neighbour, Route, Rule
+from netplumb.reconciler.kernel.netlink.wire import Request, attribute, u32
+from netplumb.reconciler.kernel.rtnetlink import encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
-_U32 = Struct("=I")
 _LIFETIMES = Struct("=IIII")  # preferred, valid, and two times that the kernel fills in
 _FOREVER = 0xFFFFFFFF
 _BYTE_MOST = 0xFF
-
-
-def _u32(type_: int, value: int) -> bytes:
-    return attribute(type_, _U32.pack(value))
-
-
-def link_header(index: int, flags: int = 0, change: int = 0) -> bytes:
-    return rt.IFINFOMSG.pack(rt.AF_UNSPEC, 0, index, flags, change)
-
-
-def create_veth(node: Link, workload_end: Link, netns_fd: int) -> list[Request]:
-    """Makes a pair, one end here and one in another namespace, down on both ends. The closing read tells the indexes
-    and the namespace id."""
-    return [
-        create_pair(node, workload_end, netns_fd),
-        *settle(node, link_header(0) + text(rt.IFLA_IFNAME, node.name)),
-        get_link_by_name(node.name),
-    ]
-
-
-def create_pair(node: Link, workload_end: Link, netns_fd: int) -> Request:
-    """Names and MACs go into the message that creates it: udev rewrites a MAC that was not given at creation. The
-    kernel acknowledges an alias in that message and ignores it, and refuses addr_gen_mode (EAFNOSUPPORT), so both
-    follow in `settle`."""
-    peer = link_header(0) + text(rt.IFLA_IFNAME, workload_end.name)
-    if workload_end.mac is not None:
-        peer += attribute(rt.IFLA_ADDRESS, workload_end.mac)
-    if workload_end.mtu is not None:
-        peer += _u32(rt.IFLA_MTU, workload_end.mtu)
-    if workload_end.group is not None:
-        peer += _u32(rt.IFLA_GROUP, workload_end.group)
-    peer += _u32(rt.IFLA_NET_NS_FD, netns_fd)
-    info = text(rt.IFLA_INFO_KIND, "veth") + attribute(
-        rt.IFLA_INFO_DATA | rt.NLA_F_NESTED, attribute(rt.VETH_INFO_PEER | rt.NLA_F_NESTED, peer)
-    )
-    body = link_header(0) + text(rt.IFLA_IFNAME, node.name)
-    if node.mac is not None:
-        body += attribute(rt.IFLA_ADDRESS, node.mac)
-    if node.mtu is not None:
-        body += _u32(rt.IFLA_MTU, node.mtu)
-    if node.group is not None:
-        body += _u32(rt.IFLA_GROUP, node.group)
-    body += attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, info)
-    return Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)
-
-
-def settle(node: Link, which: bytes) -> list[Request]:
-    """What can only be set on a link that is there, which the header tells."""
-    settings = _settings(node.alias, node.addr_gen_mode, _ipv4_conf(node.route_localnet or None, node.forwarding_v4))
-    return [Request(rt.RTM_NEWLINK, 0, which + settings)] if settings else []
-
-
-def _ipv4_conf(route_localnet: bool | None, forwarding: bool | None) -> bytes:
-    """Switches that a new link has by the node's default, which may be off."""
-    conf = b""
-    if forwarding is not None:
-        conf += attribute(rt.IPV4_DEVCONF_FORWARDING, _U32.pack(forwarding))
-    if route_localnet is not None:
-        conf += attribute(rt.IPV4_DEVCONF_ROUTE_LOCALNET, _U32.pack(route_localnet))
-    return conf
-
-
-def _settings(alias: str | None, addr_gen_mode: int | None, ipv4_conf: bytes) -> bytes:
-    """What can only be set on a link that is there."""
-    body = b""
-    if alias is not None:
-        body += text(rt.IFLA_IFALIAS, alias)
-    families = b""
-    if ipv4_conf:
-        conf = attribute(rt.IFLA_INET_CONF | rt.NLA_F_NESTED, ipv4_conf)
-        families += attribute(rt.AF_INET | rt.NLA_F_NESTED, conf)
-    if addr_gen_mode is not None:
-        mode = attribute(rt.IFLA_INET6_ADDR_GEN_MODE, bytes((addr_gen_mode,)))
-        families += attribute(rt.AF_INET6 | rt.NLA_F_NESTED, mode)
-    if families:
-        body += attribute(rt.IFLA_AF_SPEC | rt.NLA_F_NESTED, families)
-    return body
-
-
-def create_ifb(link: Link) -> list[Request]:
-    """Makes an ifb, down; the closing read tells its index."""
-    name = text(rt.IFLA_IFNAME, link.name)
-    info = attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, text(rt.IFLA_INFO_KIND, link.kind))
-    body = link_header(0) + name + info
-    if link.mtu is not None:
-        body += _u32(rt.IFLA_MTU, link.mtu)
-    if link.group is not None:
-        body += _u32(rt.IFLA_GROUP, link.group)
-    requests = [Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)]
-    if second := _settings(link.alias, None, b""):
-        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(0) + name + second))
-    return [*requests, get_link_by_name(link.name)]
-
-
-def change_link(desired: Link, observed: Link) -> list[Request]:
-    """Brings a link's attributes back, less the IPv6 switches, which netlink cannot set.
-
-    A rename goes by way of down, which kernels before 6.2 insist on and which is in the same send; what that took
-    from the link is found by the read that follows every repair.
-    """
-    fields = desired.differences(observed)
-    index = observed.index
-    requests = []
-    if "name" in fields:
-        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index, 0, rt.IFF_UP)))
-        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + text(rt.IFLA_IFNAME, desired.name)))
-    body = b""
-    if "mac" in fields and desired.mac is not None:
-        body += attribute(rt.IFLA_ADDRESS, desired.mac)
-    if "mtu" in fields and desired.mtu is not None:
-        body += _u32(rt.IFLA_MTU, desired.mtu)
-    if "group" in fields and desired.group is not None:
-        body += _u32(rt.IFLA_GROUP, desired.group)
-    body += _settings(
-        desired.alias if "alias" in fields else None,
-        desired.addr_gen_mode if "addr_gen_mode" in fields else None,
-        _ipv4_conf(
-            desired.route_localnet if "route_localnet" in fields else None,
-            desired.forwarding_v4 if "forwarding_v4" in fields else None,
-        ),
-    )
-    if body:
-        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))
-    return requests
-
-
-def delete_link(index: int) -> list[Request]:
-    return [Request(rt.RTM_DELLINK, 0, link_header(index))]
-
-
-def set_group(index: int, group: int) -> Request:
-    return Request(rt.RTM_NEWLINK, 0, link_header(index) + _u32(rt.IFLA_GROUP, group))
-
-
-def delete_group(group: int) -> Request:
-    """Deletes every link of the group in one go, whoever's they are."""
-    return Request(rt.RTM_DELLINK, 0, link_header(0) + _u32(rt.IFLA_GROUP, group))
-
-
-_SKIP_STATS = _u32(rt.IFLA_EXT_MASK, rt.RTEXT_FILTER_SKIP_STATS)
-
-
-def get_link_by_name(name: str) -> Request:
-    return Request(rt.RTM_GETLINK, 0, link_header(0) + text(rt.IFLA_IFNAME, name) + _SKIP_STATS)
-
-
-def get_link_by_index(index: int) -> Request:
-    return Request(rt.RTM_GETLINK, 0, link_header(index) + _SKIP_STATS)
-
-
-def dump_links() -> bytes:
-    return link_header(0) + _SKIP_STATS
 
 
 def add(thing: LinkUp | Address | Neighbour | Route, index: int) -> list[Request]:
     """Adds what is bound to the interface with this index."""
     match thing:
         case LinkUp():
-            return set_up(index)
+            return encodelinks.set_up(index)
         case Address():
             return add_address(thing, index)
         case Neighbour():
@@ -183,14 +31,10 @@ def add(thing: LinkUp | Address | Neighbour | Route, index: int) -> list[Request
             return add_route(thing, index)
 
 
-def set_up(index: int) -> list[Request]:
-    return [Request(rt.RTM_NEWLINK, 0, link_header(index, rt.IFF_UP, rt.IFF_UP))]
-
-
 def add_address(address: Address, index: int) -> list[Request]:
     """No prefix route: a route of ours carries the same and is marked. No DAD: the address is ours alone."""
     flags = rt.IFA_F_NOPREFIXROUTE | (rt.IFA_F_NODAD if len(address.ip) == 16 else 0)
-    body = _address(address, index) + _u32(rt.IFA_FLAGS, flags)
+    body = _address(address, index) + u32(rt.IFA_FLAGS, flags)
     if address.deprecated:
         body += attribute(rt.IFA_CACHEINFO, _LIFETIMES.pack(0, _FOREVER, 0, 0))
     return [Request(rt.RTM_NEWADDR, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, body)]
@@ -242,11 +86,11 @@ def _route(route: Route, index: int) -> bytes:
         body += attribute(rt.RTA_DST, route.dst)
     if route.gateway is not None:
         body += attribute(rt.RTA_GATEWAY, route.gateway)
-    body += _u32(rt.RTA_OIF, index)
+    body += u32(rt.RTA_OIF, index)
     if route.prefsrc is not None:
         body += attribute(rt.RTA_PREFSRC, route.prefsrc)
     if route.metric:
-        body += _u32(rt.RTA_PRIORITY, route.metric)
+        body += u32(rt.RTA_PRIORITY, route.metric)
     return body
 
 
@@ -270,11 +114,11 @@ def _rule(rule: Rule) -> bytes:
     for type_, ip in ((rt.FRA_SRC, rule.src), (rt.FRA_DST, rule.dst)):
         if ip is not None:
             body += attribute(type_, ip)
-    body += _u32(rt.FRA_PRIORITY, rule.preference) + _u32(rt.FRA_TABLE, rule.table)
+    body += u32(rt.FRA_PRIORITY, rule.preference) + u32(rt.FRA_TABLE, rule.table)
     if rule.suppress_prefix_len is not None:
-        body += _u32(rt.FRA_SUPPRESS_PREFIXLEN, rule.suppress_prefix_len)
+        body += u32(rt.FRA_SUPPRESS_PREFIXLEN, rule.suppress_prefix_len)
     if rule.suppress_group is not None:
-        body += _u32(rt.FRA_SUPPRESS_IFGROUP, rule.suppress_group)
+        body += u32(rt.FRA_SUPPRESS_IFGROUP, rule.suppress_group)
     return body + attribute(rt.FRA_PROTOCOL, bytes((rule.protocol,)))
 
 
@@ -313,13 +157,13 @@ def dump_routes(
     family: int, *, index: int = 0, protocol: int = 0, table: int = rt.RT_TABLE_MAIN, type_: int = 0
 ) -> bytes:
     """Routes of one table, filtered in the kernel by output interface, protocol and type where given."""
-    body = rt.RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, type_, 0) + _u32(rt.RTA_TABLE, table)
-    return body + _u32(rt.RTA_OIF, index) if index else body
+    body = rt.RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, type_, 0) + u32(rt.RTA_TABLE, table)
+    return body + u32(rt.RTA_OIF, index) if index else body
 
 
 def _table(number: int) -> tuple[int, bytes]:
     """What stands in the header, which has a byte for it, and the attribute that a greater one takes."""
-    return (number, b"") if number <= _BYTE_MOST else (rt.RT_TABLE_UNSPEC, _u32(rt.RTA_TABLE, number))
+    return (number, b"") if number <= _BYTE_MOST else (rt.RT_TABLE_UNSPEC, u32(rt.RTA_TABLE, number))
 
 
 def dump_neighbours(*, index: int = 0, proxy: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from netplumb.models.nodestate import LinkState, NeighbourTable, RefusedAddress
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, string
-from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _IFF_RUNNING = 0x40
@@ -24,7 +24,7 @@ _FORGOTTEN = rt.NUD_PERMANENT | 0x40  # NUD_NOARP: the kernel keeps these out of
 
 def read_links(node: Channel) -> tuple[LinkState, ...]:
     """Every interface of the node. Raises Retryable."""
-    return tuple(_link(body) for _, body in node.dump(rt.RTM_GETLINK, encode.dump_links()))
+    return tuple(_link(body) for _, body in node.dump(rt.RTM_GETLINK, encodelinks.dump_links()))
 
 
 def _link(body: Buffer) -> LinkState:

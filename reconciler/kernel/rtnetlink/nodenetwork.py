@@ -16,7 +16,7 @@ from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeAddress, NodeRout
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes
-from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 MESSAGES_MOST = 50_000
@@ -82,7 +82,7 @@ def _bounded(body: bytes, most: int) -> tuple[list[Buffer], bool]:
 def _links(indexes: Iterable[int]) -> dict[int, Link]:
     asked = sorted(indexes)
     with Channel() as channel:
-        replies = channel.transact([encode.get_link_by_index(index) for index in asked])
+        replies = channel.transact([encodelinks.get_link_by_index(index) for index in asked])
     # One that is not there has gone since.
     return {
         index: decode.link(Scope.NODE, reply.parts[0][1])[0]

@@ -16,7 +16,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from netplumb.models.kernel import Address, Link, Neighbour, Route, Scope
 from netplumb.reconciler.kernel.netlink import wire
-from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 macs = st.binary(min_size=6, max_size=6)
@@ -131,7 +131,7 @@ def test_creating_a_pair_is_encoded_as_pyroute2_does(node: Link, end: Link, netn
     )
     info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"attrs": peer})]})]
     attrs.append(("IFLA_LINKINFO", {"attrs": info}))
-    created, *rest = encode.create_veth(node, end, netns_fd)
+    created, *rest = encodelinks.create_veth(node, end, netns_fd)
     assert unflagged(created.body) == encoded(ifinfmsg(), attrs)
     if more := alias_and_mode(node):
         assert unflagged(rest[0].body) == encoded(ifinfmsg(), [("IFLA_IFNAME", node.name), *more])
@@ -160,20 +160,20 @@ def test_changing_a_link_is_encoded_as_pyroute2_does(desired: Link, other: Link,
     )
     if attrs:
         expected.append(encoded(ifinfmsg(), attrs, index=index))
-    assert [unflagged(request.body) for request in encode.change_link(desired, observed)] == expected
+    assert [unflagged(request.body) for request in encodelinks.change_link(desired, observed)] == expected
 
 
 @given(indexes, names)
 def test_reading_and_removing_links_is_encoded_as_pyroute2_does(index: int, name: str) -> None:
     """Reads by name or index, removals and the way up are what pyroute2 sends."""
     mask = ("IFLA_EXT_MASK", rt.RTEXT_FILTER_SKIP_STATS)
-    assert encode.get_link_by_name(name).body == encoded(ifinfmsg(), [("IFLA_IFNAME", name), mask])
-    assert encode.get_link_by_index(index).body == encoded(ifinfmsg(), [mask], index=index)
-    assert encode.dump_links() == encoded(ifinfmsg(), [mask])
-    assert encode.delete_link(index)[0].body == encoded(ifinfmsg(), [], index=index)
-    assert encode.set_up(index)[0].body == encoded(ifinfmsg(), [], index=index, flags=rt.IFF_UP, change=rt.IFF_UP)
-    assert encode.set_group(index, 7).body == encoded(ifinfmsg(), [("IFLA_GROUP", 7)], index=index)
-    assert encode.delete_group(7).body == encoded(ifinfmsg(), [("IFLA_GROUP", 7)])
+    assert encodelinks.get_link_by_name(name).body == encoded(ifinfmsg(), [("IFLA_IFNAME", name), mask])
+    assert encodelinks.get_link_by_index(index).body == encoded(ifinfmsg(), [mask], index=index)
+    assert encodelinks.dump_links() == encoded(ifinfmsg(), [mask])
+    assert encodelinks.delete_link(index)[0].body == encoded(ifinfmsg(), [], index=index)
+    assert encodelinks.set_up(index)[0].body == encoded(ifinfmsg(), [], index=index, flags=rt.IFF_UP, change=rt.IFF_UP)
+    assert encodelinks.set_group(index, 7).body == encoded(ifinfmsg(), [("IFLA_GROUP", 7)], index=index)
+    assert encodelinks.delete_group(7).body == encoded(ifinfmsg(), [("IFLA_GROUP", 7)])
 
 
 @given(addresses, indexes)

@@ -13,7 +13,7 @@ from netplumb.models.kernel import LINK_GROUP, Link, Route, Scope
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.kernel.netlink.wire import attribute, text
-from netplumb.reconciler.kernel.rtnetlink import encode
+from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from netplumb.reconciler.kernel.rtnetlink.listener import (
     NETCONFA_FORWARDING,
@@ -61,7 +61,7 @@ def event(
 def link_body(link: Link) -> bytes:
     """A link as the kernel tells of it."""
     kind = attribute(rt.IFLA_LINKINFO, text(rt.IFLA_INFO_KIND, link.kind))
-    body = encode.link_header(INDEX, rt.IFF_UP) + text(rt.IFLA_IFNAME, link.name) + kind
+    body = encodelinks.link_header(INDEX, rt.IFF_UP) + text(rt.IFLA_IFNAME, link.name) + kind
     for type_, number in ((rt.IFLA_MTU, link.mtu), (rt.IFLA_GROUP, link.group)):
         if number is not None:
             body += attribute(type_, pack("=I", number))
@@ -164,7 +164,7 @@ def test_what_leads_packets_on_the_node_marks_its_network(hints: Hints) -> None:
     for subject in (Subject.ADDRESS, Subject.ROUTE, Subject.RULE, Subject.NEXT_HOP, Subject.LINK):
         assert hear([event(subject, index=99, body=bytes(32))], hints).network, subject
         assert not hear([event(subject, index=99, nsid=NSID + 1, body=bytes(32))], hints).network, subject
-    ours = encode.link_header(0) + text(rt.IFLA_IFNAME, node_if_name(DB))
+    ours = encodelinks.link_header(0) + text(rt.IFLA_IFNAME, node_if_name(DB))
     assert not hear([event(Subject.LINK, index=99, body=ours)], hints).network
     assert not hear([event(Subject.NEIGHBOUR, index=99)], hints).network
     assert not hear([event(Subject.ADDRESS)], hints).network
