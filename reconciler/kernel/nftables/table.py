@@ -14,12 +14,9 @@ One instance serves all threads: they share the view.
 from __future__ import annotations
 
 import errno
-import socket
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from struct import pack
 
 import structlog
 
@@ -27,23 +24,14 @@ from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import KernelObject, Key
 from netplumb.models.nft import TABLE_SETS, NftChain, NftElement, NftSet
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
-from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attributes, messages, text
+from netplumb.reconciler.kernel.netlink.wire import text
 from netplumb.reconciler.kernel.nftables import batch, jsonobjects
 from netplumb.reconciler.kernel.nftables.events import Commit
 from netplumb.reconciler.kernel.nftables.hooks import NatHooks
 from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
 from netplumb.reconciler.kernel.nftables.libnftables import Libnftables, failure
+from netplumb.reconciler.kernel.nftables.questions import Questions
 
-# NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
-_NFT_MSG_NEWTABLE = 10 << 8 | 0
-_NFT_MSG_GETTABLE = 10 << 8 | 1
-_NFT_MSG_NEWGEN = 10 << 8 | 15
-_NFT_MSG_GETGEN = 10 << 8 | 16
-_NFTA_TABLE_NAME = 1
-_NFTA_TABLE_FLAGS = 2
-_NFTA_GEN_ID = 1
-_NFPROTO_INET = 1
 _READS = 5
 _OURS_ALONE = batch.OWNER | batch.PERSIST
 
@@ -60,9 +48,7 @@ class Nftables:
         self._lock = threading.RLock()
         self._nft = Libnftables()
         self.hooks = NatHooks()
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-        self._socket.settimeout(5)
-        self._sequence = 0
+        self._questions = Questions()
         self._read_at: int | None = None
         self._written: set[int] = set()
         """The generations of our own transactions, until they are heard of."""
@@ -78,7 +64,7 @@ class Nftables:
     def close(self) -> None:
         self.hooks.close()
         self._nft.close()
-        self._socket.close()
+        self._questions.close()
 
     # Reading.
 
@@ -134,8 +120,7 @@ class Nftables:
     def generation(self) -> int:
         """The kernel's number of the ruleset as it is now."""
         with self._lock:
-            told = self._ask(_NFT_MSG_GETGEN, _NFT_MSG_NEWGEN, b"", "the generation of its ruleset")
-            return int.from_bytes(told[_NFTA_GEN_ID], "big")
+            return self._questions.generation()
 
     def _refresh(self) -> None:
         for _ in range(_READS):
@@ -196,33 +181,7 @@ class Nftables:
         return things if {thing for thing in things if isinstance(thing, NftSet)} <= set(TABLE_SETS) else None
 
     def _flags(self) -> int | None:
-        """The table's flags; None when the table is missing."""
-        name = text(_NFTA_TABLE_NAME, TABLE)
-        try:
-            told = self._ask(_NFT_MSG_GETTABLE, _NFT_MSG_NEWTABLE, name, "the flags of the table")
-        except StepError as error:
-            if error.code == errno.ENOENT:
-                return None
-            raise
-        return int.from_bytes(told.get(_NFTA_TABLE_FLAGS, b""), "big")
-
-    def _ask(self, request: int, answer: int, body: bytes, what: str) -> dict[int, Buffer]:
-        """The attributes of the kernel's one answer."""
-        payload = pack("=BBH", _NFPROTO_INET, 0, 0) + body  # struct nfgenmsg
-        self._sequence += 1
-        try:
-            self._socket.send(HEADER.pack(16 + len(payload), request, NLM_F_REQUEST, self._sequence, 0) + payload)
-            while True:
-                for type_, _, sequence, _, told in messages(self._socket.recv(8192)):
-                    if sequence != self._sequence:
-                        continue  # a late answer to a question that was given up
-                    if type_ == answer:
-                        return attributes(told, 4)
-                    if type_ == NLMSG_ERROR:
-                        code = -int.from_bytes(told[:4], sys.byteorder, signed=True)
-                        raise failure(code, f"the kernel does not tell {what}")
-        except OSError as error:
-            raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
+        return self._questions.flags(TABLE)
 
     # Writing.
 
@@ -262,7 +221,7 @@ class Nftables:
             return
         made = [(batch.NEW_TABLE, batch.table_body(TABLE, _OURS_ALONE))]
         if self._spoilt and self._flags() is not None:
-            made.insert(0, (batch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
+            made.insert(0, (batch.DELETE_TABLE, text(batch.TABLE_NAME, TABLE)))
         before = self.generation()
         code = batch.commit(self._nft.channel, *made)
         if code in batch.REFUSED:
@@ -287,7 +246,7 @@ class Nftables:
         """Removes the table and all in it; a missing one is fine."""
         with self._lock:
             if self._flags() == _OURS_ALONE and self._nft.channel is not None:
-                code = batch.commit(self._nft.channel, (batch.DELETE_TABLE, text(_NFTA_TABLE_NAME, TABLE)))
+                code = batch.commit(self._nft.channel, (batch.DELETE_TABLE, text(batch.TABLE_NAME, TABLE)))
                 if code:
                     raise failure(code, "cannot delete the table")
             else:
