@@ -14,8 +14,9 @@ from netplumb.models.naming import alias_of, key_of_alias
 from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, NftSet
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
+from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.desired.store import Contents, Store, boot_id
 from netplumb.reconciler.history import eventfile

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from errno import ENODEV
 from functools import partial
 from typing import Protocol
 
 import structlog
 
-from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.attachment import Attachment
 from netplumb.models.bandwidth import NO_LIMITS
 from netplumb.models.errors import Conflict, DumpInterrupted, NotANetworkNamespace, Retryable, StepError, TooLarge
 from netplumb.models.kernel import KernelObject, Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
-from netplumb.models.network import Families, Node
 from netplumb.models.nft import NftElement
 from netplumb.models.steps import Step
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.observed import Observed
+from netplumb.reconciler.converge.work import Outcome, Reach, Work
 from netplumb.reconciler.decide.chains import followed
 from netplumb.reconciler.decide.plan import Plan, place_in_plan, plan
 from netplumb.reconciler.decide.render import render_attachment, render_elements
@@ -59,74 +58,6 @@ class Kernel(Protocol):
         self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
     ) -> Link | None: ...
     def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied: ...
-
-
-class Reach(Enum):
-    """What became of the namespace at the wish's path."""
-
-    OPEN = "open"
-    MISSING = "missing"  # nothing is at the path
-    OTHER = "other"  # a namespace that is not the one meant
-    WRONG = "wrong"  # something that is no network namespace
-
-    @property
-    def reason(self) -> str:
-        """As conditions have it; empty where there is nothing to tell."""
-        return _REASONS.get(self, "")
-
-
-_REASONS = {
-    Reach.MISSING: "PathMissing",
-    Reach.OTHER: "PathIsAnotherNamespace",
-    Reach.WRONG: "PathIsNoNamespace",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace. What
-    `is_new` was never looked at, so that most likely there is nothing of it. Where it is to be `at_once`, what is
-    larger than workloads mostly are is neither read nor changed."""
-
-    attachment: Attachment
-    node: Node
-    hint_indexes: Sequence[int] = ()
-    snapshot: NodeSnapshot | None = None
-    may_block: bool = True
-    is_new: bool = False
-    at_once: bool = False
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one pass came to. `deferred` means that it needs a thread that may block, and `is_large` that there is more
-    to it than may be done at once; `unread` that of the workload's side nothing is known, and why. `cost_s` is what the
-    thread worked for it, the kernel's share included."""
-
-    key: AttachmentKey
-    generation: int
-    reach: Reach = Reach.OPEN
-    reach_message: str = ""
-    netns_cookie: int = 0
-    netns_created: bool = False
-    families: Families = field(default_factory=Families)
-    node_link: Link | None = None
-    ifb: Link | None = None
-    applied: list[Step] = field(default_factory=list)
-    errors: list[StepError] = field(default_factory=list)
-    desired: list[KernelObject] = field(default_factory=list)
-    deferred: bool = False
-    took_s: float = 0.0
-    is_large: bool = False
-    unread: StepError | None = None
-    cost_s: float = 0.0
-    record: Attachment | None = None
-    """The record with what the interface was found with, where that is followed."""
-
-    @property
-    def attached(self) -> bool:
-        whole = not self.errors and not self.deferred and self.unread is None
-        return whole and self.node_link is not None and self.reach is Reach.OPEN
 
 
 def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:

@@ -5,16 +5,13 @@ One instance serves one thread at a time; each thread of the daemon has its own.
 
 from __future__ import annotations
 
-import errno
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Sysctl
-from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
+from netplumb.models.naming import node_if_name
 from netplumb.models.network import Surroundings
 from netplumb.models.nft import NftElement, NftHooks
 from netplumb.models.steps import Step, Verb
@@ -23,17 +20,15 @@ from netplumb.reconciler.converge.lane import make_new
 from netplumb.reconciler.converge.observe import NodeSnapshot, observe
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.observed import Observed, add_rule
+from netplumb.reconciler.converge.removal import Doomed, remove_links
 from netplumb.reconciler.converge.surroundings import read_surroundings
-from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nftables.table import Nftables, split_table_steps
-from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
+from netplumb.reconciler.kernel.rtnetlink import dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
-
-_NAMES = (node_if_name, ifb_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +40,6 @@ class NodeFacts:
     ipv6_switch: str
     around: Surroundings
     owns_tables: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Doomed:
-    """A link to remove: by the key in its alias, or an orphan by its index. Rules in the workload, which do not go with
-    it, are removed for the record whose they are."""
-
-    key: AttachmentKey
-    hint_index: int = 0
-    with_rules_of: Attachment | None = None
 
 
 class LinuxKernel:
@@ -184,64 +169,9 @@ class LinuxKernel:
     def remove_links(
         self, doomed: Sequence[Doomed], going: Callable[[Mapping[int, AttachmentKey]], None] = lambda _: None
     ) -> dict[AttachmentKey, StepError | None]:
-        """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
-        group deleted in one message. `going` is told all their indexes just before. Returns what failed, by key; a link
-        that is not there has been removed."""
-        results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
-        for thing in doomed:
-            if thing.with_rules_of is not None:
-                self._remove_rules(thing.with_rules_of)
-        try:
-            gone = self._nftables.remove_owned(node_if_name(thing.key) for thing in doomed)
-            self._changed(Step(Verb.REMOVE, element) for element in gone)
-            found = self._indexes_of(doomed)
-            going({index: key for key, index in found})
-            if len(found) > 1 and self._remove_group([index for _, index in found]):
-                return results
-            for key, index in found:
-                (reply,) = self._node.transact(encodelinks.delete_link(index))
-                if reply.errno not in (0, errno.ENODEV):
-                    results[key] = Retryable(
-                        f"- link {node_if_name(key)}: {errno_name(reply.errno)} {reply.words}".rstrip(),
-                        subject=f"link {node_if_name(key)}",
-                        code=reply.errno,
-                        reason="RemovalFailed",
-                    )
-        except StepError as error:
-            return {thing.key: error for thing in doomed}
-        return results
-
-    def _remove_rules(self, record: Attachment) -> None:
-        """Of a namespace that lives on. What is not removed, since it cannot be reached, leads nowhere."""
-        sources = {address.packed for address in record.addresses}
-        unreachable = suppress(StepError, NamespaceMissingError, NotANetworkNamespace)
-        with unreachable, self.open(record.spec.netns.where) as namespace:
-            if namespace.cookie == record.netns_cookie:
-                rules = [it for it in dumps.rules(namespace.channel, Scope.WORKLOAD) if it.src in sources]
-                namespace.channel.transact([request for it in rules for request in encode.delete_rule(it)])
-
-    def _indexes_of(self, doomed: Sequence[Doomed]) -> list[tuple[AttachmentKey, int]]:
-        """The indexes of our links with these keys, ifbs too, read just before they are removed."""
-        asked = [(thing.key, encodelinks.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
-        asked += [(thing.key, encodelinks.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
-        found: dict[int, AttachmentKey] = {}
-        for (key, _), reply in zip(asked, self._node.transact([request for _, request in asked]), strict=True):
-            if reply.errno not in (0, errno.ENODEV):
-                words = f"cannot read the link of {key}: {errno_name(reply.errno)} {reply.words}".rstrip()
-                raise Retryable(words, code=reply.errno, reason="RemovalFailed")
-            if reply.parts:
-                link, _ = decode.link(Scope.NODE, reply.parts[0][1])
-                # An alias that names nobody was damaged; the other two marks tell that the link is ours.
-                if is_our_link(link) and key_of_alias(link.alias or "") in (None, key):
-                    found[link.index] = key
-        return [(key, index) for index, key in found.items()]
-
-    def _remove_group(self, indexes: Sequence[int]) -> bool:
-        """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
-        group = secrets.randbits(31) | 1 << 30
-        requests = [encodelinks.set_group(index, group) for index in indexes]
-        replies = self._node.transact([*requests, encodelinks.delete_group(group)])
-        return all(reply.errno in (0, errno.ENODEV) for reply in replies)
+        """Removes attachments' links together; see `removal`. `going` is told all their indexes just before. Returns
+        what failed, by key."""
+        return remove_links(doomed, self._node, self._namespaces, self._nftables, self._changed, going)
 
     # The node.
 

@@ -15,15 +15,8 @@ from netplumb.models.kernel import KernelObject, kind_of
 from netplumb.models.network import Node
 from netplumb.models.status import PlannedChange
 from netplumb.models.steps import Step
-from netplumb.reconciler.converge.attachment import (
-    Kernel,
-    Outcome,
-    Reach,
-    Work,
-    observe_and_plan,
-    observed_for,
-    open_namespace,
-)
+from netplumb.reconciler.converge.attachment import Kernel, observe_and_plan, observed_for, open_namespace
+from netplumb.reconciler.converge.work import Outcome, Reach, Work
 from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace

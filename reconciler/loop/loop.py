@@ -21,9 +21,11 @@ from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import kind_of
 from netplumb.models.naming import node_if_name
 from netplumb.models.status import Condition
-from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
-from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.attachment import converge_guarded
+from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
+from netplumb.reconciler.converge.removal import Doomed
+from netplumb.reconciler.converge.work import Outcome, Work
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.lasting import Lasting
 from netplumb.reconciler.history.outcomes import Repair, fight_events, repaired

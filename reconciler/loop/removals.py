@@ -17,7 +17,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import StepError
-from netplumb.reconciler.converge.linux import Doomed
+from netplumb.reconciler.converge.removal import Doomed
 
 BATCH = 32
 OTHERS_LEAST = 8  # in each batch, if there are so many that no client waits for

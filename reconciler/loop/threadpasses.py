@@ -20,10 +20,12 @@ import structlog
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
 from netplumb.models.naming import ifb_name, ifb_name_beside, key_of_alias, node_if_name
-from netplumb.reconciler.converge.attachment import Outcome, Work, converge_guarded
+from netplumb.reconciler.converge.attachment import converge_guarded
 from netplumb.reconciler.converge.hostroutes import Placed, restore_host_routes
-from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
+from netplumb.reconciler.converge.removal import Doomed
+from netplumb.reconciler.converge.work import Outcome, Work
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.outcomes import Repair, repaired
 from netplumb.reconciler.loop.node import NodeWide

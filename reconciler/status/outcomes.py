@@ -8,7 +8,7 @@ from netplumb.models.attachment import Attachment
 from netplumb.models.errors import DumpInterrupted, StepError, Terminal
 from netplumb.models.fields import MTU_MIN
 from netplumb.models.status import AttachmentStatus, Condition, Phase
-from netplumb.reconciler.converge.attachment import Outcome, Reach
+from netplumb.reconciler.converge.work import Outcome, Reach
 from netplumb.reconciler.decide import listeners
 from netplumb.reconciler.decide.rebuild import NOT_KNOWN
 from netplumb.reconciler.pacing.fights import Fight

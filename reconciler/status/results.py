@@ -18,8 +18,8 @@ from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import alias_of
 from netplumb.models.nft import NftElement
 from netplumb.models.status import AttachmentStatus, Condition, Phase
-from netplumb.reconciler.converge.attachment import Outcome, Reach
 from netplumb.reconciler.converge.hints import Hint, Hints
+from netplumb.reconciler.converge.work import Outcome, Reach
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import Tell, untold

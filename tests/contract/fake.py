@@ -20,9 +20,9 @@ from netplumb.models.network import Families
 from netplumb.models.nft import NftElement
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.apply import Applied, step_error
-from netplumb.reconciler.converge.linux import Doomed
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.observed import Observed
+from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 

@@ -11,8 +11,9 @@ from netplumb.models.attachment import NetnsRef
 from netplumb.models.errors import Conflict
 from netplumb.models.kernel import Address, Link, Route, Scope
 from netplumb.models.naming import node_if_name
-from netplumb.reconciler.converge.attachment import Reach, Work, converge
-from netplumb.reconciler.converge.linux import Doomed
+from netplumb.reconciler.converge.attachment import converge
+from netplumb.reconciler.converge.removal import Doomed
+from netplumb.reconciler.converge.work import Reach, Work
 from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.decide.render import render_attachment
 from tests.contract.damages import inflict, named

@@ -14,9 +14,11 @@ from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, KernelObject, Link, LinkUp, Route, Scope
 from netplumb.models.naming import alias_of, workload_mac
 from netplumb.models.network import Node
-from netplumb.reconciler.converge.attachment import Kernel, Outcome, Work, converge
-from netplumb.reconciler.converge.linux import Doomed, LinuxKernel
+from netplumb.reconciler.converge.attachment import Kernel, converge
+from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.preview import Preview, preview
+from netplumb.reconciler.converge.removal import Doomed
+from netplumb.reconciler.converge.work import Outcome, Work
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests.contract.fake import FakeKernel, Side
 from tests.e2e.hosts import Host, temporary

@@ -12,7 +12,7 @@ import pytest
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import Retryable, StepError
-from netplumb.reconciler.converge.linux import Doomed
+from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.loop.removals import BATCH, OTHERS_LEAST, Removals
 from tests.unit.recorder import until
 

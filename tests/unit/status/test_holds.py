@@ -7,7 +7,7 @@ from typing import cast
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, NetnsRef
 from netplumb.models.network import Node
-from netplumb.reconciler.converge.attachment import Outcome
+from netplumb.reconciler.converge.work import Outcome
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses

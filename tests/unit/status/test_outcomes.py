@@ -12,7 +12,7 @@ from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Families
 from netplumb.models.status import AttachmentStatus, Condition, Phase
-from netplumb.reconciler.converge.attachment import Outcome, Reach
+from netplumb.reconciler.converge.work import Outcome, Reach
 from netplumb.reconciler.status.outcomes import phase_of, status_of, worst_of
 
 KEY = AttachmentKey("web", "eth0")

@@ -1,0 +1,107 @@
+"""Removes links of attachments together, and what does not go with them.
+
+The kernel takes some twenty milliseconds for a link and hardly more for many, so what goes at the same time goes in
+one message. Ownership is read from each link just before.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.errors import NotANetworkNamespace, Retryable, StepError, errno_name
+from netplumb.models.kernel import Scope
+from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
+from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
+from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nftables.table import Nftables
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
+
+_NAMES = (node_if_name, ifb_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A link to remove: by the key in its alias, or an orphan by its index. Rules in the workload, which do not go with
+    it, are removed for the record whose they are."""
+
+    key: AttachmentKey
+    hint_index: int = 0
+    with_rules_of: Attachment | None = None
+
+
+def remove_links(
+    doomed: Sequence[Doomed],
+    node: Channel,
+    namespaces: Namespaces,
+    nftables: Nftables,
+    changed: Callable[[Iterable[Step]], None],
+    going: Callable[[Mapping[int, AttachmentKey]], None],
+) -> dict[AttachmentKey, StepError | None]:
+    """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
+    group deleted in one message. `going` is told all their indexes just before. Returns what failed, by key; a link
+    that is not there has been removed."""
+    results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
+    for thing in doomed:
+        if thing.with_rules_of is not None:
+            _remove_rules(thing.with_rules_of, namespaces)
+    try:
+        gone = nftables.remove_owned(node_if_name(thing.key) for thing in doomed)
+        changed(Step(Verb.REMOVE, element) for element in gone)
+        found = _indexes_of(doomed, node)
+        going({index: key for key, index in found})
+        if len(found) > 1 and _remove_group([index for _, index in found], node):
+            return results
+        for key, index in found:
+            (reply,) = node.transact(encodelinks.delete_link(index))
+            if reply.errno not in (0, errno.ENODEV):
+                results[key] = Retryable(
+                    f"- link {node_if_name(key)}: {errno_name(reply.errno)} {reply.words}".rstrip(),
+                    subject=f"link {node_if_name(key)}",
+                    code=reply.errno,
+                    reason="RemovalFailed",
+                )
+    except StepError as error:
+        return {thing.key: error for thing in doomed}
+    return results
+
+
+def _remove_rules(record: Attachment, namespaces: Namespaces) -> None:
+    """Of a namespace that lives on. What is not removed, since it cannot be reached, leads nowhere."""
+    sources = {address.packed for address in record.addresses}
+    unreachable = suppress(StepError, NamespaceMissingError, NotANetworkNamespace)
+    with unreachable, namespaces.open(record.spec.netns.where) as namespace:
+        if namespace.cookie == record.netns_cookie:
+            rules = [it for it in dumps.rules(namespace.channel, Scope.WORKLOAD) if it.src in sources]
+            namespace.channel.transact([request for it in rules for request in encode.delete_rule(it)])
+
+
+def _indexes_of(doomed: Sequence[Doomed], node: Channel) -> list[tuple[AttachmentKey, int]]:
+    """The indexes of our links with these keys, ifbs too, read just before they are removed."""
+    asked = [(thing.key, encodelinks.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
+    asked += [(thing.key, encodelinks.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
+    found: dict[int, AttachmentKey] = {}
+    for (key, _), reply in zip(asked, node.transact([request for _, request in asked]), strict=True):
+        if reply.errno not in (0, errno.ENODEV):
+            words = f"cannot read the link of {key}: {errno_name(reply.errno)} {reply.words}".rstrip()
+            raise Retryable(words, code=reply.errno, reason="RemovalFailed")
+        if reply.parts:
+            link, _ = decode.link(Scope.NODE, reply.parts[0][1])
+            # An alias that names nobody was damaged; the other two marks tell that the link is ours.
+            if is_our_link(link) and key_of_alias(link.alias or "") in (None, key):
+                found[link.index] = key
+    return [(key, index) for index, key in found.items()]
+
+
+def _remove_group(indexes: Sequence[int], node: Channel) -> bool:
+    """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
+    group = secrets.randbits(31) | 1 << 30
+    requests = [encodelinks.set_group(index, group) for index in indexes]
+    replies = node.transact([*requests, encodelinks.delete_group(group)])
+    return all(reply.errno in (0, errno.ENODEV) for reply in replies)
