@@ -13,13 +13,15 @@ from netplumb.models.policy import ForeignRule
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
     """An address of the node. `network` is what it reaches without a gateway: of a point-to-point link the far end.
-    `since` is when the kernel was given it, in hundredths of a second since the boot."""
+    `since` is when the kernel was given it, in hundredths of a second since the boot. Nothing is sent from one that is
+    not `usable`: another host may have it."""
 
     ip: IPAddress
     network: IPNetwork
     index: int
     ours: bool = False
     since: int = 0
+    usable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,14 @@ class Overlap:
 @dataclass(frozen=True, slots=True)
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
-    came to have each of its own; `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are
+    came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
+    `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are
     not the pool's to give. `uplinks` are the interfaces of the ways out, `uplink_mtu` the smallest MTU of those in use,
     None where there is none."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
+    foreign: frozenset[tuple[IPAddress, str]] = frozenset()
     local: tuple[tuple[IPNetwork, str], ...] = ()
     next_hops: Mapping[IPAddress, str] = field(default_factory=dict)
     connected: tuple[Connected, ...] = ()

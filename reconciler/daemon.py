@@ -252,6 +252,7 @@ class _Daemon:
 
     def _network_changed(self, known: NodeNetwork) -> None:
         self._history.tell(*network_events(self._nodewide.known, known))
+        self._flows.looked_around(self._nodewide.known, known)
         self._take(known)
 
     def _take(self, known: NodeNetwork) -> None:
@@ -261,9 +262,6 @@ class _Daemon:
                 log.warning("a pool overlaps the node's network", pool=overlap.pool, what=overlap.what)
         if not known.complete and self._nodewide.known.complete:
             log.warning("the routing table is too large to be read whole; routes of routing daemons are not weighed")
-        before = self._nodewide.known
-        if not known.since.items() <= before.since.items() or known.local != before.local:
-            self._flows.suspect_all()  # ports may be mapped at an address that was away
         self._nodewide.known = known
         for key in self._desired.surround(known):
             self._loop.mark_damaged(key)

@@ -7,8 +7,8 @@ cannot be told from theirs is too:
 
 - to a port of the node that leads to a workload: wrong if it leads elsewhere, unless another program led it there;
 - to a port that led to a workload: wrong if it still does;
-- from a workload to elsewhere while masquerading is on: wrong with the workload's own source, or with one that a route
-  said and that is the node's no more;
+- from a workload to elsewhere while masquerading is on: wrong with the workload's own source, with one that the node
+  gave it and has no more, or with one that it took for want of a better (`unfit`);
 - from a workload to itself by a port of the node, or from the node's loopback: wrong with that source;
 - between workloads that are kept apart: wrong. The guards drop what the asker sends, whenever the flow began; this ends
   the answers.
@@ -24,11 +24,12 @@ from ipaddress import ip_address
 from typing import Self
 
 from netplumb.models.attachment import Attachment, AttachmentKey
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.flows import DESTINATION_REPLACED, SOURCE_REPLACED, Flow, Walk
 from netplumb.models.kernel import Address, Key, Link, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftElement, NftSet, hairpin_set
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.ports import Port
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.portmaps import ports_of, target_of, targets_of
@@ -43,13 +44,14 @@ _ISOLATION = frozenset((WORKLOADS_CLOSED.name, WORKLOADS_OPEN.name))
 class Suspects:
     """Which flows something that changed may have made wrong: those to ports that lead elsewhere now, those that the
     table decides, or any at all. `targets` are addresses that ports led to, `sources` those that workloads went out
-    with."""
+    with, and `unfit` those that they went out with for want of a better one."""
 
     ports: frozenset[Port] = frozenset()
     by_table: bool = False
     all: bool = False
     targets: frozenset[bytes] = frozenset()
     sources: frozenset[bytes] = frozenset()
+    unfit: frozenset[bytes] = frozenset()
 
     def __or__(self, other: Self) -> Suspects:
         return Suspects(
@@ -58,6 +60,7 @@ class Suspects:
             self.all or other.all,
             self.targets | other.targets,
             self.sources | other.sources,
+            self.unfit | other.unfit,
         )
 
     def __bool__(self) -> bool:
@@ -109,6 +112,31 @@ def _sources(chain: NftChain) -> frozenset[bytes]:
     return frozenset(ip_address(it["snat"]["addr"]).packed for it in expressions if "snat" in it)
 
 
+def suspects_around(before: NodeNetwork, now: NodeNetwork) -> Suspects:
+    """What another set of the node's own addresses may have made wrong: a port may be mapped at one that was away, and
+    what was masqueraded goes on under the address that it began with."""
+    if now.since == before.since and now.local == before.local and now.foreign == before.foreign:
+        return Suspects()
+    gone = before.own.keys() - now.own.keys()
+    return Suspects(all=True, sources=frozenset(ip.packed for ip in gone), unfit=_outdone(before, now))
+
+
+def _outdone(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
+    """Addresses that masquerading took from some other interface, as an uplink had none of that family yet."""
+    had = {(link, ip.version) for ip, link in before.foreign}
+    first = {ip.version for ip, link in now.foreign if link in now.uplinks and (link, ip.version) not in had}
+    fit = {ip for ip, link in now.foreign if link in now.uplinks} | {source.ip for source in now.sources}
+    return frozenset(ip.packed for ip, _ in now.foreign if ip.version in first and ip not in fit)
+
+
+def unfit(node_addresses: Iterable[IPAddress], known: NodeNetwork) -> frozenset[bytes]:
+    """The node's addresses in pools, where it has another one: masquerading takes them only where there is none, and
+    no answer finds its way to them."""
+    others = {ip for ip, _ in known.foreign}
+    versions = {ip.version for ip in others}
+    return frozenset(ip.packed for ip in node_addresses if ip.version in versions and ip not in others)
+
+
 def walks(suspected: Suspects) -> Iterator[Walk]:
     """The walks that meet all suspects. What leaves masqueraded is most of a table, and left out where it can be."""
     if suspected.all:
@@ -152,6 +180,7 @@ class Course:
     links: Mapping[bytes, Sequence[str]] = field(default_factory=dict)
     masquerade: bool = True
     isolate_workloads: bool = False
+    unfit: Collection[bytes] = ()
     former: Suspects = field(default_factory=Suspects)
 
     def is_wrong(self, flow: Flow) -> bool:
@@ -186,12 +215,13 @@ class Course:
         return any(address in prefix for prefix in self.prefixes)
 
     def _leaves_as_itself(self, flow: Flow) -> bool:
-        """Or as somebody else, whom a rule of ours named and who is the node no more."""
-        if flow.is_masked and flow.answered[0] not in self.former.sources:
+        """Or under an address that it would not be given now."""
+        by, answerer = flow.answered[0], flow.answerer[0]
+        if by in self.former.sources and flow.is_masked:
+            return not self.is_local(by)
+        if flow.is_masked and by not in self.unfit:
             return False
-        if flow.is_masked:
-            return not self.is_local(flow.answered[0])
-        return not self.is_local(flow.answerer[0]) and _is_elsewhere(flow.answerer[0])
+        return not self.is_local(answerer) and _is_elsewhere(answerer)
 
     def _are_apart(self, links: Sequence[str], others: Sequence[str]) -> bool:
         """By whichever link a workload with several sends."""

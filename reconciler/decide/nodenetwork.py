@@ -38,6 +38,9 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
     return NodeNetwork(
         own={it.ip: f"the node's own, on {names[it.index]}" for it in facts.addresses if it.index in names},
         since={it.ip: it.since for it in facts.addresses if it.index in names},
+        foreign=frozenset(
+            (it.ip, names[it.index]) for it in facts.addresses if it.index in names and it.usable and not it.ours
+        ),
         local=tuple((network, names[index]) for network, index in facts.local if index in names),
         next_hops=next_hops,
         connected=connected,

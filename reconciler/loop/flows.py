@@ -25,7 +25,16 @@ from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.steps import Step
-from netplumb.reconciler.decide.flows import EVERY_FLOW, Course, Suspects, links_of, suspects, walks
+from netplumb.reconciler.decide.flows import (
+    EVERY_FLOW,
+    Course,
+    Suspects,
+    links_of,
+    suspects,
+    suspects_around,
+    unfit,
+    walks,
+)
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.kernel.conntrack import Conntrack
 from netplumb.reconciler.kernel.nftables.table import Nftables
@@ -77,8 +86,13 @@ class Flows:
             self._suspect(suspected, owners if suspected.ports else ())
 
     def suspect_all(self) -> None:
-        """Flows may be wrong for a reason that no step tells: the node came to have an address, or a daemon died."""
+        """Flows may be wrong for a reason that nothing tells, such as that a daemon died."""
         self._suspect(EVERY_FLOW)
+
+    def looked_around(self, before: NodeNetwork, now: NodeNetwork) -> None:
+        """The node's network is not as it was."""
+        if suspected := suspects_around(before, now):
+            self._suspect(suspected)
 
     def _suspect(self, suspected: Suspects, owners: Iterable[str] = ()) -> None:
         with self._lock:
@@ -161,5 +175,6 @@ def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Cour
         links_of(deciding.attachments),
         masquerade=node.masquerade,
         isolate_workloads=node.isolate_workloads,
+        unfit=unfit(node.node_addresses, known) | suspected.unfit,
         former=suspected,
     )

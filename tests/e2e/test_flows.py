@@ -8,13 +8,14 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from ipaddress import ip_address
 
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e import wishes
-from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
@@ -256,6 +257,88 @@ async def test_isolation_ends_what_was_allowed_before(
         for sender, receiver in (from_node, to_outside):
             assert passes(sender, receiver)
             assert passes(receiver, sender)
+
+
+def give(node: Host, address: str) -> None:
+    node.ip(f"address add {address} dev {UPLINK}" + (" nodad" if ":" in address else ""))
+
+
+async def test_a_sender_that_began_before_the_node_had_an_address(
+    web_answer: pb.AttachResponse, node: Host, outside: Host, web: Host
+) -> None:
+    """Masquerading took the node's address in the pool, since there was no other. It leaves with the node's own as soon
+    as there is one, though that has to prove first that nobody else has it."""
+    node.ip(f"address delete {NODE_V6}/64 dev {UPLINK}")
+    node.ip(f"-6 route replace default via {OUTSIDE_V6} dev {UPLINK} onlink")
+    with serving(outside, BEYOND), ExitStack() as stack:
+        sender = await begun(stack, node, web, OUTSIDE_V6, BEYOND)
+        assert flows_from(node, sender.port)[0].answered[0] == ip_address("fd13::1").packed
+        node.ip(f"address add {NODE_V6}/64 dev {UPLINK}")
+        await until(lambda: sender.answer == f"outside {NODE_V6}", "it is masqueraded with it", within_s=15)
+
+
+def take_uplinks_address(node: Host, version: int) -> None:
+    """The ways out are left."""
+    target = by(version, OUTSIDE_V4, OUTSIDE_V6)
+    node.ip(f"address delete {by(version, f'{NODE_V4}/24', f'{NODE_V6}/64')} dev {UPLINK}")
+    node.ip(f"-{version} route replace {target} dev {UPLINK}")
+    node.ip(f"-{version} route replace default via {target} dev {UPLINK} onlink")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_sender_that_left_with_another_interfaces_address(
+    node: Host, outside: Host, web: Host, start_daemon: StartDaemon, version: int
+) -> None:
+    """Masquerading took it, since the uplink had none of that family yet; with its first what leaves is given that."""
+    target = by(version, OUTSIDE_V4, OUTSIDE_V6)
+    node.ip("link add inner0 type veth peer name inner1")
+    node.ip("link set inner0 up")
+    node.ip(by(version, "address add 172.31.0.1/24 dev inner0", "address add 3fff:31::1/64 dev inner0 nodad"))
+    take_uplinks_address(node, version)
+    async with (await start_daemon()).client() as client:
+        await client.attach(wishes.attach(web))
+    with serving(outside, BEYOND), ExitStack() as stack:
+        sender = await begun(stack, node, web, target, BEYOND)
+        left_with = flows_from(node, sender.port)[0].answered[0]
+        assert left_with == ip_address(by(version, "172.31.0.1", "3fff:31::1")).packed
+        give(node, by(version, f"{NODE_V4}/24", f"{NODE_V6}/64"))
+        await until(lambda: sender.answer == f"outside {by(version, NODE_V4, NODE_V6)}", "it leaves with the uplink's")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_sender_whose_source_the_node_has_no_more(
+    node: Host, outside: Host, web: Host, start_daemon: StartDaemon, version: int
+) -> None:
+    """The node's address is on the loopback, and another takes its place: the kernel itself forgets only what left by
+    the interface that lost the address."""
+    before, after = by(version, "203.0.113.5/32", "3fff:5::1/128"), by(version, "203.0.113.6/32", "3fff:5::2/128")
+    take_uplinks_address(node, version)
+    node.ip(f"address add {before} dev lo")
+    for host, link, near in ((node, UPLINK, "fe80::a"), (outside, "eth0", "fe80::b")):
+        host.ip(f"address add {near}/64 dev {link} nodad")
+    for address in (before, after):
+        outside.ip(f"-{version} route add {address} dev eth0 {by(version, '', 'via fe80::a')}")
+    async with (await start_daemon()).client() as client:
+        await client.attach(wishes.attach(web))
+    with serving(outside, BEYOND), ExitStack() as stack:
+        sender = await begun(stack, node, web, by(version, OUTSIDE_V4, OUTSIDE_V6), BEYOND)
+        await until(lambda: sender.answer == f"outside {before.partition('/')[0]}", "it leaves with the first")
+        node.ip(f"address add {after} dev lo")
+        node.ip(f"address delete {before} dev lo")
+        await until(lambda: sender.answer == f"outside {after.partition('/')[0]}", "it leaves with the second")
+
+
+async def test_a_connection_outlives_a_further_address(
+    web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, web: Host
+) -> None:
+    """What leaves with an address that the node keeps is right, whatever else the node is given."""
+    with connected(web, outside, OUTSIDE_V4, 9001) as four, connected(web, outside, OUTSIDE_V6, 9002) as six:
+        for address in ("192.0.2.99/24", "2001:db8::99/64", "198.51.100.9/24"):
+            give(node, address)
+        for near, far in (four, six):
+            assert passes(near, far)
+            assert passes(far, near)
+    assert forgotten(daemon) == 0
 
 
 REPAIRS: dict[str, Callable[[Host, str], object]] = {

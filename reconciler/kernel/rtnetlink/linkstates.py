@@ -14,7 +14,6 @@ from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _IFF_RUNNING = 0x40
-_IFA_F_DADFAILED = 0x08
 _RTM_GETNEIGHTBL = 66  # include/uapi/linux/rtnetlink.h, neighbour.h
 _NDTMSG = Struct("=Bxxx")
 _NDTA_THRESH3, _NDTA_STATS = 4, 7
@@ -56,7 +55,7 @@ def read_refused(node: Channel) -> tuple[RefusedAddress, ...]:
         told = attributes(body, rt.IFADDRMSG.size)
         if rt.IFA_FLAGS in told:
             (flags,) = unpack_from("=I", told[rt.IFA_FLAGS])
-        if flags & _IFA_F_DADFAILED and rt.IFA_ADDRESS in told:
+        if flags & rt.IFA_F_DADFAILED and rt.IFA_ADDRESS in told:
             found.append(RefusedAddress(ip_address(bytes(told[rt.IFA_ADDRESS])), index))
     return tuple(found)
 

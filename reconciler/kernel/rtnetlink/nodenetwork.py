@@ -92,7 +92,7 @@ def _links(indexes: Iterable[int]) -> dict[int, Link]:
 
 
 def _address(body: Buffer) -> Iterator[NodeAddress]:
-    _, prefix_len, _, _, index = rt.IFADDRMSG.unpack_from(body)
+    _, prefix_len, low_flags, _, index = rt.IFADDRMSG.unpack_from(body)
     found = attributes(body, rt.IFADDRMSG.size)
     far = ip_address(bytes(found[rt.IFA_ADDRESS])) if rt.IFA_ADDRESS in found else None
     near = ip_address(bytes(found[rt.IFA_LOCAL])) if rt.IFA_LOCAL in found else far
@@ -103,7 +103,9 @@ def _address(body: Buffer) -> Iterator[NodeAddress]:
     network = ip_network(((far or near).packed, prefix_len), strict=False)
     lifetimes = found.get(rt.IFA_CACHEINFO)
     since = _CACHEINFO.unpack_from(lifetimes)[2] if lifetimes is not None else 0
-    yield NodeAddress(near, network, index, ours, since)
+    flags = _u32(found.get(rt.IFA_FLAGS)) or low_flags
+    usable = bool(flags & rt.IFA_F_OPTIMISTIC) or not flags & (rt.IFA_F_TENTATIVE | rt.IFA_F_DADFAILED)
+    yield NodeAddress(near, network, index, ours, since, usable)
 
 
 def _route(body: Buffer, next_hops: Mapping[int, tuple[Hop, ...]]) -> NodeRoute | None:

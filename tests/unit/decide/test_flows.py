@@ -15,10 +15,10 @@ from netplumb.models.kernel import Address, KernelObject, Link, Route, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftElement, hairpin_set
-from netplumb.models.nodenetwork import Source
+from netplumb.models.nodenetwork import NodeNetwork, Source
 from netplumb.models.ports import End
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.decide.flows import Course, Suspects, links_of, suspects, walks
+from netplumb.reconciler.decide.flows import Course, Suspects, links_of, suspects, suspects_around, unfit, walks
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
@@ -125,6 +125,44 @@ def test_a_source_that_a_route_said_and_that_is_the_nodes_no_more() -> None:
     assert former.all
     assert course(former=former).is_wrong(RIGHT["out, as another program has it"])
     assert not course(former=former, is_local=lambda _: True).is_wrong(RIGHT["out, as another program has it"])
+
+
+def test_a_source_in_a_pool_is_unfit_beside_another_address() -> None:
+    """Of the same family; without one, or where others have the same, masquerading would choose it again."""
+    pools = (ip_address("10.9.0.1"), ip_address("fd09::1"))
+    left = flow(end("fd09::2", 7), end("2001:db8::2", 53), answered=end("fd09::1", 7))
+    for others, wrong in (([], False), ([NODE], False), (["2001:db8::1"], True), (["fd09::1", "2001:db8::1"], False)):
+        known = NodeNetwork(foreign=frozenset((ip_address(it), "up0") for it in others))
+        assert course(unfit=unfit(pools, known)).is_wrong(left) is wrong
+
+
+def network(**links: str) -> NodeNetwork:
+    """Of links with one address each; that which is called up0 is the uplink."""
+    held = {name: ip_address(ip) for name, ip in links.items()}
+    return NodeNetwork(
+        own={ip: f"on {name}" for name, ip in held.items()},
+        since=dict.fromkeys(held.values(), 1),
+        foreign=frozenset((ip, name) for name, ip in held.items()),
+        uplinks=frozenset({"up0"}),
+    )
+
+
+def test_a_source_that_the_node_has_no_more() -> None:
+    """One flow in another's name is the node's affair only if the node had that name."""
+    left = flow(end(WEB, 7), end(OUTSIDE, 53), answered=end("203.0.113.9", 7))
+    former = suspects_around(network(lo="203.0.113.9"), network(lo="203.0.113.10"))
+    assert course(former=former).is_wrong(left)
+    former = suspects_around(network(lo="203.0.113.8"), network(lo="203.0.113.10"))
+    assert not course(former=former).is_wrong(left)
+
+
+def test_a_source_that_was_taken_from_elsewhere_until_the_uplink_had_one() -> None:
+    """Once, when it is given its first; what the uplink had before is no reason."""
+    left = flow(end(WEB, 7), end(OUTSIDE, 53), answered=end("10.9.0.1", 7))
+    inner, both = network(br0="10.9.0.1"), network(br0="10.9.0.1", up0=NODE)
+    for before, now, wrong in ((inner, both, True), (both, both, False), (both, inner, False), (inner, inner, False)):
+        former = suspects_around(before, now)
+        assert course(unfit=former.unfit, former=former).is_wrong(left) is wrong
 
 
 WEB_LINK, DB_LINK = (node_if_name(it.key) for it in (WEB_RECORD, DB_RECORD))
