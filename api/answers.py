@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 from netplumb.api.text import printable
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.attachment import AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.events import Event
 from netplumb.models.naming import node_if_name
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
+from netplumb.models.statefile import Applied, Deleted
 from netplumb.models.status import (
     AttachmentView,
     Change,
@@ -36,6 +38,29 @@ _CHANGES = {
 
 def gc_response(removed: Iterable[AttachmentView]) -> pb.GCResponse:
     return pb.GCResponse(removed=[attachment(view) for view in removed])
+
+
+def apply_response(applied: Iterable[Applied]) -> pb.ApplyResponse:
+    return pb.ApplyResponse(
+        applied=[
+            pb.Applied(
+                workload_id=it.key.workload_id,
+                if_name=it.key.if_name,
+                result=it.result.value,
+                changes=map(printable, it.changes),
+                waiting=printable(it.waiting),
+            )
+            for it in applied
+        ]
+    )
+
+
+def delete_response(it: Deleted) -> pb.DeleteResponse:
+    return pb.DeleteResponse(deleted=map(_name, it.deleted), missing=map(_name, it.missing))
+
+
+def _name(key: AttachmentKey) -> pb.AttachmentName:
+    return pb.AttachmentName(workload_id=key.workload_id, if_name=key.if_name)
 
 
 def attach_response(view: AttachmentView) -> pb.AttachResponse:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from netplumb.api.defaults import DEFAULT_IF_NAME
 from netplumb.api.mistakes import Location, first_mistake
+from netplumb.api.text import printable
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import (
     CNI_SOURCE_PREFIX,
@@ -30,7 +31,7 @@ from netplumb.models.events import EventQuery
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
 from netplumb.models.selectors import Selector, selector
-from netplumb.models.statefile import SUFFIXES, StateFile, WhatIf, is_state_file
+from netplumb.models.statefile import SUFFIXES, Application, StateFile, WhatIf, is_state_file
 
 # The validators themselves: model_validate would add a Python frame to each call.
 _validate_attachment = AttachmentSpec.__pydantic_validator__.validate_python
@@ -128,6 +129,8 @@ def what_if(request: pb.PlanRequest) -> WhatIf:
             return detach_spec(request.detach)
         case "files":
             return _state_files(request.files.files)
+        case "apply":
+            return application(request.apply)
         case _:
             return None
 
@@ -145,6 +148,21 @@ def _state_files(files: Sequence[pb.StateFile]) -> tuple[StateFile, ...]:
     if not found:
         raise InvalidRequest("files.files", "must not be empty")
     return tuple(found.values())
+
+
+def application(request: pb.ApplyRequest) -> Application:
+    return Application(documents(request.files.files), request.prune)
+
+
+def documents(files: Iterable[pb.StateFile]) -> tuple[StateFile, ...]:
+    """Files whose names are for messages alone."""
+    return tuple(StateFile(printable(it.name), it.content) for it in files)
+
+
+def deleted_keys(request: pb.DeleteRequest) -> tuple[AttachmentKey, ...]:
+    if (nameless := next((n for n, it in enumerate(request.names) if not it.workload_id), None)) is not None:
+        raise InvalidRequest(f"names[{nameless}].workload_id", "must not be empty")
+    return tuple(AttachmentKey(it.workload_id, it.if_name or DEFAULT_IF_NAME) for it in request.names)
 
 
 def attachment_key(request: pb.GetRequest | pb.CheckRequest | pb.DescribeRequest) -> AttachmentKey:

@@ -38,6 +38,7 @@ from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
+APPLIED_SOURCE = "applied"  # of documents that clients said
 POD_UID = "K8S_POD_UID"  # the label with which runtimes name the pod that a workload is, of Kubernetes' CNI_ARGS
 REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it was is not known
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
@@ -215,8 +216,8 @@ class Attachment(Model):
 
     @property
     def is_declared(self) -> bool:
-        """Whether a state file holds it. Such a wish means a path; an RPC's means one namespace."""
-        return self.source.startswith(FILE_SOURCE_PREFIX)
+        """Whether a document says it, in a state file or applied. Such a wish means a path; an Attach one namespace."""
+        return self.source == APPLIED_SOURCE or self.source.startswith(FILE_SOURCE_PREFIX)
 
     @property
     def is_rebuilt(self) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal, TypeAlias
 
 from pydantic import Field
 
-from netplumb.models.attachment import AttachmentSpec, DetachSpec
+from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -26,8 +27,44 @@ class StateFile:
     content: bytes
 
 
-WhatIf: TypeAlias = AttachmentSpec | DetachSpec | tuple[StateFile, ...] | None
-"""What is planned for: one wish, state files that are put into place, or nothing, which means the whole node."""
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Documents to be applied; with `prune`, instead of what was applied before."""
+
+    files: tuple[StateFile, ...]
+    prune: bool = False
+
+
+class Result(Enum):
+    """What became of a key that was applied."""
+
+    CREATED = "created"
+    CONFIGURED = "configured"
+    UNCHANGED = "unchanged"
+    PRUNED = "pruned"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """`changes` are the fields that are wished otherwise than before; `waiting` is why it cannot be had now."""
+
+    key: AttachmentKey
+    result: Result
+    changes: tuple[str, ...] = ()
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Keys that were applied and are withdrawn, and those that were not."""
+
+    deleted: tuple[AttachmentKey, ...]
+    missing: tuple[AttachmentKey, ...]
+
+
+WhatIf: TypeAlias = AttachmentSpec | DetachSpec | tuple[StateFile, ...] | Application | None
+"""What is planned for: one wish, state files that are put into place, documents that are applied, or nothing, which
+means the whole node."""
 
 
 class AttachmentDocument(AttachmentSpec):

@@ -220,6 +220,7 @@ class _Daemon:
             look_at_ports=self._host_ports.look,
             rehearse_ports=self._host_ports.rehearsed,
             history=self._history,
+            declared=self._declared,
         )
         service = Service(CniSource(self._desired, self._rpc))
         self._unknowns, self._cni = service.unknowns, CniServer(service)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from netplumb.api.cli import options
+from netplumb.api.cli.applying import apply, delete, diff
 from netplumb.api.cli.describe import describe
 from netplumb.api.cli.events import events
 from netplumb.api.cli.exits import EPILOG
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
-    for command in (attach, detach, get, list_, watch, wait, check, status, gc, describe, events):
+    for command in (
+        *(attach, detach, apply, delete, diff, get, list_, watch, wait),
+        *(check, status, gc, describe, events),
+    ):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     plan_app = App(invoke_without_command=True, epilog=EPILOG)
     plan_app.callback()(plan)

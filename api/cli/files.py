@@ -24,7 +24,7 @@ def state_files(paths: Sequence[Path], name: str) -> pb.StateFiles:
             raise typer.BadParameter(f"names one file, and there are {len(found)}", param_hint="--as")
         found[0].name = name
     if sum(len(it.content) for it in found) > _BYTES_MAX:
-        raise typer.BadParameter("holds more than a request may, 1 MiB; plan for fewer files", param_hint="-f")
+        raise typer.BadParameter("holds more than a request may, 1 MiB; give fewer files", param_hint="-f")
     return pb.StateFiles(files=found)
 
 

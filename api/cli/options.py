@@ -108,6 +108,18 @@ Files: TypeAlias = Annotated[
     list[Path] | None,
     typer.Option("--file", "-f", metavar="FILE", help="A state file, or a directory of them; - is stdin. Repeatable."),
 ]
+Documents: TypeAlias = Annotated[
+    list[Path],
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="A file of documents as in state files, or a directory of them; - is stdin. Repeatable.",
+    ),
+]
+Prune: TypeAlias = Annotated[
+    bool, typer.Option("--prune", help="Withdraw what was applied before and is not in the files.")
+]
 NameOfFile: TypeAlias = Annotated[
     str, typer.Option("--as", metavar="NAME", help="The name that the file is to have; its own without.")
 ]

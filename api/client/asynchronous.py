@@ -40,7 +40,7 @@ _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
-WhatIf: TypeAlias = pb.AttachRequest | pb.DetachRequest | pb.StateFiles | None
+WhatIf: TypeAlias = pb.AttachRequest | pb.DetachRequest | pb.StateFiles | pb.ApplyRequest | None
 
 
 class AsyncClient:
@@ -159,7 +159,7 @@ class AsyncClient:
 
     async def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
         """What the daemon would change, and what that would not mend: for one wish, for state files that are put into
-        place, or for the whole node as desired now. Nothing is changed.
+        place, for documents that are applied, or for the whole node as desired now. Nothing is changed.
 
         Raises what the wish itself would.
         """
@@ -168,9 +168,20 @@ class AsyncClient:
             request.attach.CopyFrom(what_if)
         elif isinstance(what_if, pb.StateFiles):
             request.files.CopyFrom(what_if)
+        elif isinstance(what_if, pb.ApplyRequest):
+            request.apply.CopyFrom(what_if)
         elif what_if is not None:
             request.detach.CopyFrom(what_if)
         return await self._call(self._stub.Plan, request)
+
+    async def apply(self, request: pb.ApplyRequest) -> Sequence[pb.Applied]:
+        """Makes documents desired, written as in state files, and returns when that is recorded: what became of each,
+        and what was pruned. Raises InvalidArgument, and then none was taken."""
+        return (await self._call(self._stub.Apply, request)).applied
+
+    async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        """Withdraws what was applied, and returns when it is gone from the kernel. What was not is told as missing."""
+        return await self._call(self._stub.Delete, request)
 
     async def gc(
         self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False

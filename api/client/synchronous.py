@@ -82,6 +82,14 @@ class Client:
         """See `AsyncClient.plan`."""
         return self._loop.run(self._client.plan(what_if))
 
+    def apply(self, request: pb.ApplyRequest) -> Sequence[pb.Applied]:
+        """See `AsyncClient.apply`."""
+        return self._loop.run(self._client.apply(request))
+
+    def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
+        """See `AsyncClient.delete`."""
+        return self._loop.run(self._client.delete(request))
+
     def gc(
         self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
     ) -> Sequence[pb.Attachment]:

@@ -142,6 +142,18 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         )
 
     @_answered
+    async def Apply(self, request: pb.ApplyRequest, context: Context) -> pb.ApplyResponse:  # noqa: ARG002
+        application = wishes.application(request)
+        return answers.apply_response(await self._workloads.apply(application, dry_run=request.dry_run))
+
+    @_answered
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.DeleteResponse:
+        files, keys = wishes.documents(request.files.files), wishes.deleted_keys(request)
+        return answers.delete_response(
+            await self._workloads.delete(files, keys, _timeout_s(context), dry_run=request.dry_run)
+        )
+
+    @_answered
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: ARG002
         workload_id = wishes.attachment_key(request).workload_id
         found = await self._workloads.describe(workload_id, request.if_name, request.events)

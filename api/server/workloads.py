@@ -7,7 +7,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.events import Event, EventQuery
-from netplumb.models.statefile import WhatIf
+from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import AttachmentView, CheckReport, Comparison, Description, NodeStatus, WatchEvent
 
 
@@ -47,7 +47,22 @@ class Workloads(Protocol):
         ...
 
     async def plan(self, what_if: WhatIf) -> Sequence[Comparison]:
-        """What would change in the kernel, for the whole node, one wish or state files. Nothing is changed."""
+        """What would change in the kernel, for the whole node, one wish or documents. Nothing is changed."""
+        ...
+
+    async def apply(self, application: Application, *, dry_run: bool = False) -> Sequence[Applied]:
+        """Make documents desired, beside what was applied before or instead of it; a dry run changes nothing."""
+        ...
+
+    async def delete(
+        self,
+        files: Sequence[StateFile],
+        keys: Sequence[AttachmentKey],
+        timeout_s: float | None,
+        *,
+        dry_run: bool = False,
+    ) -> Deleted:
+        """Withdraw what was applied, and wait until it is gone from the kernel; a dry run changes nothing."""
         ...
 
     async def gc(

@@ -838,7 +838,7 @@ class Attachment(_message.Message):
     container_id: _builtins.str
     """The runtime's id of the container, if it was given."""
     source: _builtins.str
-    """Who holds the attachment: rpc, cni/<network>, file/<path>. After the daemon's store was lost rebuilt, until a client
+    """Who holds the attachment: rpc, cni/<network>, file/<path>, applied. After the daemon's store was lost rebuilt, until a client
     attaches again or a state file declares it.
     """
     mac: _builtins.str
@@ -1552,28 +1552,205 @@ class PlanRequest(_message.Message):
     ATTACH_FIELD_NUMBER: _builtins.int
     DETACH_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    APPLY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attach(self) -> Global___AttachRequest: ...
     @_builtins.property
     def detach(self) -> Global___DetachRequest: ...
     @_builtins.property
     def files(self) -> Global___StateFiles: ...
+    @_builtins.property
+    def apply(self) -> Global___ApplyRequest: ...
     def __init__(
         self,
         *,
         attach: Global___AttachRequest | None = ...,
         detach: Global___DetachRequest | None = ...,
         files: Global___StateFiles | None = ...,
+        apply: Global___ApplyRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "detach", b"detach", "files", b"files", "what_if", b"what_if"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "attach", b"attach", "detach", b"detach", "files", b"files", "what_if", b"what_if"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attach", b"attach", "detach", b"detach", "files", b"files", "what_if", b"what_if"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply", b"apply", "attach", b"attach", "detach", b"detach", "files", b"files", "what_if", b"what_if"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what_if: _TypeAlias = _typing.Literal["attach", "detach", "files"]  # noqa: Y015
+    _WhichOneofReturnType_what_if: _TypeAlias = _typing.Literal["attach", "detach", "files", "apply"]  # noqa: Y015
     _WhichOneofArgType_what_if: _TypeAlias = _typing.Literal["what_if", b"what_if"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what_if) -> _WhichOneofReturnType_what_if | None: ...
 
 Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
+
+@_typing.final
+class ApplyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    prune: _builtins.bool
+    """Withdraw what was applied before and is not among them."""
+    dry_run: _builtins.bool
+    """Only tell what would be done."""
+    @_builtins.property
+    def files(self) -> Global___StateFiles:
+        """The documents, one at least, in files whose names are for messages alone. A file that could not be read is
+        INVALID_ARGUMENT, and then none is taken.
+        """
+
+    def __init__(
+        self,
+        *,
+        files: Global___StateFiles | None = ...,
+        prune: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "files", b"files", "prune", b"prune"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyRequest: _TypeAlias = ApplyRequest  # noqa: Y015
+
+@_typing.final
+class ApplyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def applied(self) -> _containers.RepeatedCompositeFieldContainer[Global___Applied]:
+        """One for each document, and one for each attachment that was pruned, in the order of their keys."""
+
+    def __init__(
+        self,
+        *,
+        applied: _abc.Iterable[Global___Applied] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyResponse: _TypeAlias = ApplyResponse  # noqa: Y015
+
+@_typing.final
+class Applied(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKLOAD_ID_FIELD_NUMBER: _builtins.int
+    IF_NAME_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    workload_id: _builtins.str
+    if_name: _builtins.str
+    result: _builtins.str
+    """created, configured, unchanged or pruned."""
+    waiting: _builtins.str
+    """Why it cannot be had now, and is waited for; empty if it can."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is wished otherwise than before, field by field: "mtu: 0 -> 1400"."""
+
+    def __init__(
+        self,
+        *,
+        workload_id: _builtins.str = ...,
+        if_name: _builtins.str = ...,
+        result: _builtins.str = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
+        waiting: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "if_name", b"if_name", "result", b"result", "waiting", b"waiting", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Applied: _TypeAlias = Applied  # noqa: Y015
+
+@_typing.final
+class DeleteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only tell what would be done."""
+    @_builtins.property
+    def files(self) -> Global___StateFiles:
+        """Documents, of which no more than the keys counts."""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentName]:
+        """The keys themselves."""
+
+    def __init__(
+        self,
+        *,
+        files: Global___StateFiles | None = ...,
+        names: _abc.Iterable[Global___AttachmentName] | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "files", b"files", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
+
+@_typing.final
+class AttachmentName(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKLOAD_ID_FIELD_NUMBER: _builtins.int
+    IF_NAME_FIELD_NUMBER: _builtins.int
+    workload_id: _builtins.str
+    if_name: _builtins.str
+    """The interface; empty means eth0."""
+    def __init__(
+        self,
+        *,
+        workload_id: _builtins.str = ...,
+        if_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_name", b"if_name", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttachmentName: _TypeAlias = AttachmentName  # noqa: Y015
+
+@_typing.final
+class DeleteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deleted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentName]:
+        """What was withdrawn."""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentName]:
+        """What nobody applied: it is not there, or is another source's."""
+
+    def __init__(
+        self,
+        *,
+        deleted: _abc.Iterable[Global___AttachmentName] | None = ...,
+        missing: _abc.Iterable[Global___AttachmentName] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "missing", b"missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015
 
 @_typing.final
 class StateFiles(_message.Message):

@@ -84,6 +84,16 @@ class WorkloadNetworkingStub:
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
                 response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
                 _registered_method=True)
+        self.Apply = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/Apply',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ApplyRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ApplyResponse.FromString,
+                _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/Delete',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteResponse.FromString,
+                _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Describe',
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.SerializeToString,
@@ -175,6 +185,22 @@ class WorkloadNetworkingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Apply(self, request, context):
+        """Apply makes documents, written as in state files, desired, and returns when they are recorded: their namespaces may
+        be missing yet. What was applied before stays, unless `prune` says otherwise. Their source is `applied`; they are
+        kept for as long as the boot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Delete(self, request, context):
+        """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Describe(self, request, context):
         """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
         what happened to them last.
@@ -243,6 +269,16 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.GC,
                     request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.FromString,
                     response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.SerializeToString,
+            ),
+            'Apply': grpc.unary_unary_rpc_method_handler(
+                    servicer.Apply,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ApplyRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ApplyResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteResponse.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -525,6 +561,60 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/GC',
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCRequest.SerializeToString,
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.GCResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Apply(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/Apply',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.ApplyRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.ApplyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/Delete',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteResponse.FromString,
             options,
             channel_credentials,
             insecure,

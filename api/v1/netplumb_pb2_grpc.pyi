@@ -74,6 +74,13 @@ class WorkloadNetworkingStub:
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
     """
+    Apply: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.ApplyRequest, _netplumb_pb2.ApplyResponse]
+    """Apply makes documents, written as in state files, desired, and returns when they are recorded: their namespaces may
+    be missing yet. What was applied before stays, unless `prune` says otherwise. Their source is `applied`; they are
+    kept for as long as the boot.
+    """
+    Delete: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.DeleteRequest, _netplumb_pb2.DeleteResponse]
+    """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel."""
     Describe: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.DescribeRequest, _netplumb_pb2.DescribeResponse]
     """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
     what happened to them last.
@@ -116,6 +123,13 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
     gone from the kernel.
     """
+    Apply: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.ApplyRequest, _netplumb_pb2.ApplyResponse]  # type: ignore[assignment]
+    """Apply makes documents, written as in state files, desired, and returns when they are recorded: their namespaces may
+    be missing yet. What was applied before stays, unless `prune` says otherwise. Their source is `applied`; they are
+    kept for as long as the boot.
+    """
+    Delete: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.DeleteRequest, _netplumb_pb2.DeleteResponse]  # type: ignore[assignment]
+    """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel."""
     Describe: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.DescribeRequest, _netplumb_pb2.DescribeResponse]  # type: ignore[assignment]
     """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
     what happened to them last.
@@ -215,6 +229,25 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         """GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
         gone from the kernel.
         """
+
+    @_abc_1.abstractmethod
+    def Apply(
+        self,
+        request: _netplumb_pb2.ApplyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.ApplyResponse, _abc.Awaitable[_netplumb_pb2.ApplyResponse]]:
+        """Apply makes documents, written as in state files, desired, and returns when they are recorded: their namespaces may
+        be missing yet. What was applied before stays, unless `prune` says otherwise. Their source is `applied`; they are
+        kept for as long as the boot.
+        """
+
+    @_abc_1.abstractmethod
+    def Delete(
+        self,
+        request: _netplumb_pb2.DeleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.DeleteResponse, _abc.Awaitable[_netplumb_pb2.DeleteResponse]]:
+        """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel."""
 
     @_abc_1.abstractmethod
     def Describe(

@@ -28,17 +28,23 @@ class Declarations:
         return self._claims.sources
 
     def declaring(self, source: str, specs: Sequence[AttachmentSpec]) -> Iterator[None]:
-        """Replaces a file's partition, a key with each step. What cannot be had now (a key or an address of another)
+        """Replaces a file's partition, as `amending` does."""
+        after = {spec.key for spec in specs}
+        return self.amending(source, specs, [key for key in self._claims.of(source) if key not in after])
+
+    def amending(
+        self, source: str, specs: Sequence[AttachmentSpec], dropped: Sequence[AttachmentKey]
+    ) -> Iterator[None]:
+        """Changes a partition by these, a key with each step. What cannot be had now (a key or an address of another)
         waits for it. Raises StoreUnwritable; then the whole is to be declared again."""
-        after = {spec.key: spec for spec in specs}
         # First of all: a claim that has gone from the store is not looked at again, and what it held must not stay.
-        for key in [key for key in self._claims.of(source) if key not in after]:
+        for key in dropped:
             record = self._desired.attachments.get(key)
             if record is not None and record.source == source:
                 self._desired.withdraw(key)
             self._claims.give_up(source, key)  # it must not take over between the steps
             yield
-        self._claims.replace(source, after)
+        self._claims.replace(source, {**self._claims.of(source), **{spec.key: spec for spec in specs}})
         for spec in specs:
             self._claim(source, spec)
             yield

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
-from netplumb.models.attachment import REBUILT_SOURCE, RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.attachment import (
+    APPLIED_SOURCE,
+    REBUILT_SOURCE,
+    RPC_SOURCE,
+    Attachment,
+    AttachmentKey,
+    AttachmentSpec,
+    DetachSpec,
+)
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, HeldBySource, Refusal, StoreUnwritable
 from netplumb.models.naming import node_if_name, workload_mac
@@ -191,7 +199,7 @@ class Desired:
         """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
         Detach for an older sandbox. `path_cookie` is that of the namespace at the given path, 0 if there is none.
 
-        Raises HeldBySource when a state file declares the attachment, StoreUnwritable when nothing could be changed.
+        Raises HeldBySource when a document declares the attachment, StoreUnwritable when nothing could be changed.
         """
         record = self._attachments.get(spec.key)
         if record is None or not means(spec, path_cookie, record):
@@ -199,9 +207,8 @@ class Desired:
         if record.removing:
             return record
         if record.is_declared:
-            raise HeldBySource(
-                f"attachment {spec.key} is declared by {record.source}; remove it from that file instead"
-            )
+            instead = "`netplumb delete` it" if record.source == APPLIED_SOURCE else "remove it from that file"
+            raise HeldBySource(f"attachment {spec.key} is declared by {record.source}; {instead} instead")
         return self.withdraw(spec.key)
 
     def withdraw(self, key: AttachmentKey) -> Attachment | None:

@@ -1,4 +1,4 @@
-"""What state files declare, on its way into desired state, and what is wrong with which file.
+"""What documents declare, in state files or applied, on its way into desired state; and what is wrong with which file.
 
 A file may declare thousands, and as many may wait for an address: that is done in slices, with others' turns between.
 """
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import structlog
 
-from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import Condition
 from netplumb.reconciler.desired.declarations import Declarations
@@ -55,11 +55,17 @@ class DeclaredFiles:
             await asyncio.sleep(time.monotonic() - started)
 
     def declared_sources(self) -> Collection[str]:
-        return self._declarations.sources
+        """Those of files."""
+        return [it for it in self._declarations.sources if it.startswith(FILE_SOURCE_PREFIX)]
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         await self._look([mapping for spec in specs for mapping in spec.port_mappings])
         await _in_slices(self._declarations.declaring(source, specs))
+
+    async def amend(self, source: str, specs: Sequence[AttachmentSpec], dropped: Sequence[AttachmentKey]) -> None:
+        """Changes a partition by what comes and what goes, and leaves the rest of it."""
+        await self._look([mapping for spec in specs for mapping in spec.port_mappings])
+        await _in_slices(self._declarations.amending(source, specs, dropped))
 
     def broken(self, source: str, message: str) -> None:
         """A file cannot be used as it is; its last good content stays in force. An empty message: it can be again."""

@@ -13,9 +13,9 @@ from netplumb.models.errors import InvalidRequest, NetplumbError
 from netplumb.models.ports import PortMapping
 from netplumb.models.statefile import StateFile
 from netplumb.models.status import Comparison, Unmet
-from netplumb.reconciler.desired.rehearsal import CheckPorts, rehearse
+from netplumb.reconciler.desired.rehearsal import CheckPorts, Rehearsed, rehearse
 from netplumb.reconciler.desired.state import Desired
-from netplumb.reconciler.sources.directory import judged
+from netplumb.reconciler.sources.directory import FileContent, judged
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.statuses import waiting_condition
 
@@ -36,19 +36,30 @@ class FilePlan:
     async def of(self, files: Sequence[StateFile]) -> list[Comparison]:
         """Of each attachment that would be another than now, and of each claim that would have to wait. Raises
         InvalidRequest for files that would not be taken."""
-        declared = await asyncio.to_thread(_declared, files)
-        mappings = [it for specs in declared.values() for spec in specs for it in spec.port_mappings]
-        check_ports = await self._rehearse_ports(mappings)
-        found = await asyncio.to_thread(rehearse, self._desired.scene(), declared, check_ports)
+        return await self.of_sources(await asyncio.to_thread(_declared, files))
+
+    async def of_sources(self, declared: Mapping[str, Sequence[AttachmentSpec]]) -> list[Comparison]:
+        """The same of what each source would declare."""
+        found = await self.rehearsed(declared)
         waiting = (_waiting(source, spec, error) for source, spec, error in found.waiting)
         return [*await self._survey.of_wishes(found.changed), Comparison(unmet=tuple(waiting))]
 
+    async def rehearsed(self, declared: Mapping[str, Sequence[AttachmentSpec]]) -> Rehearsed:
+        mappings = [it for specs in declared.values() for spec in specs for it in spec.port_mappings]
+        check_ports = await self._rehearse_ports(mappings)
+        return await asyncio.to_thread(rehearse, self._desired.scene(), declared, check_ports)
+
+
+def read(files: Sequence[StateFile]) -> list[FileContent]:
+    """What the files say. Raises InvalidRequest, with each line that is wrong."""
+    found = [judged(file.name, file.content) for file in files]
+    if problems := [it.problem for it in found if it.problem]:
+        raise InvalidRequest("", "; ".join(problems))
+    return found
+
 
 def _declared(files: Sequence[StateFile]) -> Mapping[str, Sequence[AttachmentSpec]]:
-    read = [judged(file.name, file.content) for file in files]
-    if problems := [it.problem for it in read if it.problem]:
-        raise InvalidRequest("", "; ".join(problems))
-    return {FILE_SOURCE_PREFIX + it.name: it.specs for it in read}
+    return {FILE_SOURCE_PREFIX + it.name: it.specs for it in read(files)}
 
 
 def _waiting(source: str, spec: AttachmentSpec, error: NetplumbError) -> Unmet:

@@ -23,7 +23,7 @@ from netplumb.models.errors import (
 )
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.ports import PortMapping
-from netplumb.models.statefile import WhatIf
+from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import (
     AttachmentView,
     CheckReport,
@@ -44,6 +44,8 @@ from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.sources.applied import AppliedDocuments
+from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.fileplan import FilePlan
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
@@ -72,6 +74,7 @@ class RpcSource:
         look_at_ports: Callable[[Sequence[PortMapping]], Awaitable[None]],
         rehearse_ports: Callable[[Sequence[PortMapping]], Awaitable[CheckPorts]],
         history: History,
+        declared: DeclaredFiles,
     ) -> None:
         self._desired = desired
         self._statuses = statuses
@@ -81,6 +84,7 @@ class RpcSource:
         self._kernel = kernel
         self._survey = Survey(desired, statuses, nodewide, reader, self._conditions)
         self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
+        self._applied = AppliedDocuments(desired, declared, self._file_plan, loop)
         self._version = version
         self.timeout_s = timeout_s
         self._source_conditions = source_conditions
@@ -222,10 +226,26 @@ class RpcSource:
             if record is None:
                 return ()
             return (await self._survey.of_wish(record.model_copy(update={"removing": True})),)
+        if isinstance(what_if, Application):
+            return await self._file_plan.of_sources(await self._applied.partition(what_if))
         if what_if is not None:
             return await self._file_plan.of(what_if)
         node, reports = await self._survey.of_all()
         return (node, *reports)
+
+    async def apply(self, application: Application, *, dry_run: bool = False) -> Sequence[Applied]:
+        return await self._applied.apply(application, dry_run=dry_run)
+
+    async def delete(
+        self,
+        files: Sequence[StateFile],
+        keys: Sequence[AttachmentKey],
+        timeout_s: float | None,
+        *,
+        dry_run: bool = False,
+    ) -> Deleted:
+        within_s = self.timeout_s if timeout_s is None else timeout_s
+        return await self._applied.delete(files, keys, within_s, dry_run=dry_run)
 
     def status(self, *, without_pools: bool = False) -> NodeStatus:
         """Raises NotReady while there are no pools, unless it is asked for even so."""

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 from ipaddress import ip_address
 
-from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
+from netplumb.models.attachment import APPLIED_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec, NetnsRef
 from netplumb.models.errors import NotFound, NotReady
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.naming import workload_mac
-from netplumb.models.statefile import WhatIf
+from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import (
     AttachmentStatus,
     AttachmentView,
@@ -78,6 +78,8 @@ class FakeWorkloads:
         self.differences: tuple[PlannedChange, ...] = ()
         self.collected: tuple[str, Set[AttachmentKey]] | None = None
         self.timeout_s: float | None = None
+        self.applied: tuple[Applied, ...] = ()
+        self.dry_run = False
         self.asked: list[WhatIf] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
         self.objects: tuple[DescribedObject, ...] = ()
@@ -157,6 +159,26 @@ class FakeWorkloads:
         self.asked.append(what_if)
         node, reports = await self.check_all()
         return (node, *reports)
+
+    async def apply(self, application: Application, *, dry_run: bool = False) -> Sequence[Applied]:
+        self._raise()
+        self.asked.append(application)
+        self.dry_run = dry_run
+        return self.applied
+
+    async def delete(
+        self,
+        files: Sequence[StateFile],
+        keys: Sequence[AttachmentKey],
+        timeout_s: float | None,
+        *,
+        dry_run: bool = False,
+    ) -> Deleted:
+        self._raise()
+        self.asked.append(Application(tuple(files)))
+        self.timeout_s, self.dry_run = timeout_s, dry_run
+        held = tuple(it for it in keys if it in self.views and self.views[it].attachment.source == APPLIED_SOURCE)
+        return Deleted(held, tuple(it for it in keys if it not in held))
 
     async def gc(
         self, source: str, alive: Set[AttachmentKey], timeout_s: float | None, *, dry_run: bool = False

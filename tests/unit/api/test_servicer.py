@@ -17,7 +17,7 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from netplumb.models import errors
 from netplumb.models.attachment import AttachmentSpec, DetachSpec
-from netplumb.models.statefile import StateFile
+from netplumb.models.statefile import Application, Applied, Result, StateFile
 from netplumb.models.status import Change, PlannedChange, WatchEvent
 from tests.unit.api.fake import FakeWorkloads, claim_of, view
 
@@ -255,8 +255,30 @@ async def test_plan_asks_for_one_wish_or_the_whole_node(
     answer = await client.plan(what_if)
     assert [(it.verb, it.kind, it.workload_id) for it in answer.changes] == [("+", "route", "web-1")]
     (asked,) = workloads.asked
-    assert not isinstance(asked, tuple)
+    assert not isinstance(asked, tuple | Application)
     assert (asked and asked.key.workload_id) == (what_if and what_if.workload_id)
+
+
+async def test_apply_and_its_plan_pass_documents_on(client: AsyncClient, workloads: FakeWorkloads) -> None:
+    """The names of their files say nothing, so that any will do."""
+    workloads.applied = (Applied(view().key, Result.CONFIGURED, ("mtu: 0 -> 1400",), "held by db"),)
+    files = pb.StateFiles(files=[pb.StateFile(name="a/b.txt", content=b"x"), pb.StateFile(name="a/b.txt")])
+    request = pb.ApplyRequest(files=files, prune=True, dry_run=True)
+    (answer,) = await client.apply(request)
+    assert (answer.workload_id, answer.result, list(answer.changes)) == ("web-1", "configured", ["mtu: 0 -> 1400"])
+    assert answer.waiting == "held by db"
+    assert workloads.dry_run
+    await client.plan(request)
+    documents = (StateFile("a/b.txt", b"x"), StateFile("a/b.txt", b""))
+    assert workloads.asked == [Application(documents, prune=True)] * 2
+
+
+async def test_delete_tells_what_was_not_applied(client: AsyncClient, workloads: FakeWorkloads) -> None:
+    answer = await client.delete(pb.DeleteRequest(names=[pb.AttachmentName(workload_id="web-1")]))
+    assert [(it.workload_id, it.if_name) for it in answer.missing] == [("web-1", "eth0")]
+    assert not answer.deleted
+    with pytest.raises(ClientError, match=r"names\[0\].workload_id: must not be empty"):
+        await client.delete(pb.DeleteRequest(names=[pb.AttachmentName()]))
 
 
 async def test_plan_asks_for_files_that_are_put_into_place(client: AsyncClient, workloads: FakeWorkloads) -> None:
