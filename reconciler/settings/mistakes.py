@@ -109,12 +109,13 @@ def _fields(model: type[BaseModel], path: Path) -> list[str]:
     for part in path:
         if isinstance(part, int):
             continue
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        field = next((it for name, it in model.model_fields.items() if part == (it.alias or name)), None)
+        annotation = field.annotation if field is not None else None
         nested = [it for it in _arguments(annotation) if isinstance(it, type) and issubclass(it, BaseModel)]
         if not nested:
             return []
         model = nested[0]
-    return list(model.model_fields)
+    return [it.alias or name for name, it in model.model_fields.items()]
 
 
 def _arguments(annotation: object) -> Iterator[object]:

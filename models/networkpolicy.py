@@ -1,0 +1,291 @@
+"""Network policies and namespaces, in the schema of Kubernetes as it is (networking.k8s.io/v1, v1).
+
+A manifest that somebody has is taken unchanged. What netplumb cannot do is refused where it is written, never passed
+over: a policy that means less than its writer thinks is worse than none.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_serializer, model_validator
+
+from netplumb.models import written
+from netplumb.models.base import IPNetwork, Model
+from netplumb.models.fields import LabelKey, LabelValue
+from netplumb.models.labelselectors import LabelSelector, nothing_is
+from netplumb.models.ports import Protocol
+
+DEFAULT_NAMESPACE = "default"
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
+"""The label that each namespace has by itself."""
+
+RULES_MAX = 256
+_PROTOCOLS = {protocol.upper(): protocol for protocol in Protocol}
+_PORT_MAX = 65535
+_LABEL_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
+_NAMESPACE = re.compile(_LABEL_NAME)
+_NAME = re.compile(rf"{_LABEL_NAME}(\.{_LABEL_NAME})*")
+
+
+class PolicyKey(NamedTuple):
+    """What a policy is known by."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def _policy_name(value: str) -> str:
+    if len(value) > 253 or not _NAME.fullmatch(value):
+        raise ValueError(f"{value[:100]!r} must be lower-case letters, digits, dashes and dots, at most 253")
+    return value
+
+
+def _namespace_name(value: str) -> str:
+    if not _NAMESPACE.fullmatch(value):
+        raise ValueError(f"{value[:100]!r} must be lower-case letters, digits and dashes, at most 63")
+    return value
+
+
+PolicyName = Annotated[
+    str, AfterValidator(_policy_name), WithJsonSchema(written.text(f"^{_NAME.pattern}$") | {"maxLength": 253})
+]
+NamespaceName = Annotated[str, AfterValidator(_namespace_name), WithJsonSchema(written.text(f"^{_LABEL_NAME}$"))]
+NamespaceOrNone = Annotated[
+    str,
+    AfterValidator(lambda value: value and _namespace_name(value)),
+    WithJsonSchema(written.text(f"^({_LABEL_NAME})?$")),
+]
+_Labels = Annotated[dict[LabelKey, LabelValue], nothing_is({})]
+_Annotations = Annotated[dict[LabelKey, str], nothing_is({})]
+
+
+class Direction(StrEnum):
+    """As the workload that a policy selects sees it."""
+
+    INGRESS = "Ingress"
+    EGRESS = "Egress"
+
+
+def _cidr(value: Any) -> IPNetwork:
+    if not isinstance(value, str) or "/" not in value:
+        raise ValueError("must be a network such as 10.0.0.0/8")
+    network: IPNetwork = ip_network(value, strict=False)
+    return network
+
+
+Cidr = Annotated[
+    IPNetwork, BeforeValidator(_cidr), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]+$"})
+]
+
+
+class IPBlock(Model):
+    """Addresses, less some of them."""
+
+    cidr: Cidr = Field(description="The network")
+    except_: Annotated[tuple[Cidr, ...], nothing_is(())] = Field(
+        default=(), alias="except", max_length=RULES_MAX, description="Networks within it that are not meant"
+    )
+
+    @model_validator(mode="after")
+    def _excepted_lie_within(self) -> Self:
+        for network in self.except_:
+            inside = network.version == self.cidr.version and network.prefixlen > self.cidr.prefixlen
+            if not inside or network.network_address not in self.cidr:
+                raise ValueError(f"except: {network} must lie within {self.cidr}, and be less than all of it")
+        return self
+
+    @field_serializer("cidr")
+    def _as_text(self, cidr: IPNetwork) -> str:
+        return str(cidr)
+
+    @field_serializer("except_")
+    def _all_as_text(self, networks: tuple[IPNetwork, ...]) -> list[str]:
+        return [str(network) for network in networks]
+
+    def __str__(self) -> str:
+        excepted = f" except {', '.join(map(str, self.except_))}" if self.except_ else ""
+        return f"{self.cidr}{excepted}"
+
+
+class Peer(Model):
+    """Who is at the other end: workloads by selectors, or addresses."""
+
+    pod_selector: LabelSelector | None = Field(
+        default=None,
+        alias="podSelector",
+        description="Workloads with these labels; of the policy's namespace unless another is selected",
+    )
+    namespace_selector: LabelSelector | None = Field(
+        default=None, alias="namespaceSelector", description="Namespaces with these labels"
+    )
+    ip_block: IPBlock | None = Field(default=None, alias="ipBlock", description="Addresses; with no selector beside it")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        selects = self.pod_selector is not None or self.namespace_selector is not None
+        if self.ip_block is not None and selects:
+            raise ValueError("ipBlock stands alone; give a second entry for the selectors")
+        if self.ip_block is None and not selects:
+            raise ValueError("give podSelector, namespaceSelector or ipBlock; an empty entry means nobody")
+        return self
+
+    def __str__(self) -> str:
+        if self.ip_block is not None:
+            return str(self.ip_block)
+        words = [f"workloads with {self.pod_selector}" if self.pod_selector is not None else "all workloads"]
+        if self.namespace_selector is not None:
+            words.append(f"in namespaces with {self.namespace_selector}")
+        return " ".join(words)
+
+
+def _protocol(value: Any) -> Any:
+    if isinstance(value, str) and value not in _PROTOCOLS:
+        raise ValueError(f"must be TCP, UDP or SCTP, not {value[:100]!r}")
+    return _PROTOCOLS[value] if isinstance(value, str) else value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip().isdigit():
+        raise ValueError(f"{value[:100]!r} is a port by name, and nobody tells netplumb those names; give its number")
+    return value
+
+
+class PolicyPort(Model):
+    """A protocol, and the ports of it that are meant: all without a port, a range with an end."""
+
+    protocol: Annotated[
+        Protocol, BeforeValidator(_protocol), WithJsonSchema({"type": "string", "enum": ["TCP", "UDP", "SCTP"]})
+    ] = Field(default=Protocol.TCP, description="TCP, UDP or SCTP")
+    port: Annotated[int, BeforeValidator(_number), WithJsonSchema(written.PORT)] | None = Field(
+        default=None, ge=1, le=_PORT_MAX, description="The port at the workload, by number; every one without it"
+    )
+    end_port: int | None = Field(
+        default=None, alias="endPort", ge=1, le=_PORT_MAX, description="The last port of a range"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.end_port is not None and (self.port is None or self.end_port < self.port):
+            raise ValueError("endPort: needs a port that is not behind it")
+        return self
+
+    @field_serializer("protocol")
+    def _in_capitals(self, protocol: Protocol) -> str:
+        return protocol.upper()
+
+    @property
+    def range(self) -> tuple[int, int] | None:
+        """First and last port; None where every port is meant."""
+        return None if self.port is None else (self.port, self.end_port or self.port)
+
+    def __str__(self) -> str:
+        ports = "" if self.port is None else f" {self.port}" + (f"-{self.end_port}" if self.end_port else "")
+        return f"{self.protocol.upper()}{ports}"
+
+
+_Peers = Annotated[tuple[Peer, ...], nothing_is(()), Field(max_length=RULES_MAX)]
+_Ports = Annotated[tuple[PolicyPort, ...], nothing_is(()), Field(max_length=RULES_MAX)]
+
+
+class IngressRule(Model):
+    """Who may come in and to which ports. An empty list of either means all."""
+
+    from_: _Peers = Field(default=(), alias="from", description="Whom from; without any, from everyone")
+    ports: _Ports = Field(default=(), description="Which ports; without any, every protocol")
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        return self.from_
+
+
+class EgressRule(Model):
+    """Who may be asked and at which ports. An empty list of either means all."""
+
+    to: _Peers = Field(default=(), description="Whom; without any, everyone")
+    ports: _Ports = Field(default=(), description="Which ports; without any, every protocol")
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        return self.to
+
+
+Rule = IngressRule | EgressRule
+
+
+class PolicySpec(Model):
+    """Whom a policy selects, for which directions, and what is allowed then."""
+
+    pod_selector: LabelSelector = Field(
+        alias="podSelector", description="The workloads that are selected; all of the namespace if empty"
+    )
+    policy_types: Annotated[tuple[Direction, ...] | None, Field(max_length=2)] = Field(
+        default=None,
+        alias="policyTypes",
+        description="Directions; without them Ingress, and Egress where there are rules for it",
+    )
+    ingress: Annotated[tuple[IngressRule, ...], nothing_is(())] = Field(
+        default=(), max_length=RULES_MAX, description="What may come in"
+    )
+    egress: Annotated[tuple[EgressRule, ...], nothing_is(())] = Field(
+        default=(), max_length=RULES_MAX, description="What may go out"
+    )
+
+    @property
+    def directions(self) -> frozenset[Direction]:
+        if self.policy_types is not None:
+            return frozenset(self.policy_types)
+        return frozenset({Direction.INGRESS, *((Direction.EGRESS,) if self.egress else ())})
+
+    def rules(self, direction: Direction) -> tuple[Rule, ...]:
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+
+class PolicyMetadata(Model):
+    name: PolicyName = Field(description="The policy's name")
+    namespace: NamespaceName = Field(default=DEFAULT_NAMESPACE, description="The namespace that it is about")
+    labels: _Labels = Field(default_factory=dict, max_length=64, description="Of the policy itself; not used")
+    annotations: _Annotations = Field(default_factory=dict, description="Of the policy itself; not used")
+
+
+class NetworkPolicy(Model):
+    """A network policy of Kubernetes, in its own schema."""
+
+    api_version: Literal["networking.k8s.io/v1"] = Field(alias="apiVersion", description="The schema's version")
+    kind: Literal["NetworkPolicy"] = Field(description="What the document declares")
+    metadata: PolicyMetadata
+    spec: PolicySpec
+
+    @property
+    def key(self) -> PolicyKey:
+        return PolicyKey(self.metadata.namespace, self.metadata.name)
+
+
+class NamespaceMetadata(Model):
+    name: NamespaceName = Field(description="The namespace's name")
+    labels: _Labels = Field(default_factory=dict, max_length=64, description="What namespaceSelector selects by")
+    annotations: _Annotations = Field(default_factory=dict, description="Not used")
+
+
+class Namespace(Model):
+    """The labels of a namespace, in the schema of Kubernetes."""
+
+    api_version: Literal["v1"] = Field(alias="apiVersion", description="The schema's version")
+    kind: Literal["Namespace"] = Field(description="What the document declares")
+    metadata: NamespaceMetadata
+
+    @property
+    def key(self) -> PolicyKey:
+        return PolicyKey("", self.metadata.name)
+
+
+def namespace_labels(name: str, declared: Namespace | None) -> dict[str, str]:
+    """The labels of a namespace, declared or not."""
+    labels = declared.metadata.labels if declared is not None else {}
+    return {**labels, NAMESPACE_NAME_LABEL: name}

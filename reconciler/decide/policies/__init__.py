@@ -1,0 +1,1 @@
+"""PURE: network policies, from what Kubernetes' documentation says of them to what the kernel is told."""

@@ -1,0 +1,194 @@
+"""PURE: whether a packet that begins a flow may pass, by the letter of Kubernetes' documentation (NetworkPolicySpec of
+networking.k8s.io/v1, and "Network Policies" of its concepts).
+
+Written from that text and from nothing else: the rules of nftables are made elsewhere, and tests hold the two together
+packet by packet. It takes every policy and every endpoint for each question, and is for those who ask few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netplumb.models.base import IPAddress
+from netplumb.models.networkpolicy import (
+    Direction,
+    IPBlock,
+    Namespace,
+    NetworkPolicy,
+    Peer,
+    PolicyKey,
+    PolicyPort,
+    Rule,
+    namespace_labels,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A workload's interface: what policies see of it."""
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+    addresses: Sequence[IPAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """The first of a flow, as who sent it addressed it, or as a port of the node leads it on. `protocol` is IANA's
+    number; one without ports has port 0."""
+
+    source: IPAddress
+    destination: IPAddress
+    protocol: int
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What there is: policies, namespaces whose labels somebody declared, workloads, and the node's own addresses."""
+
+    policies: Sequence[NetworkPolicy] = ()
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    endpoints: Sequence[Endpoint] = ()
+    node: frozenset[IPAddress] = frozenset()
+
+    def endpoint_at(self, address: IPAddress) -> Endpoint | None:
+        return next((it for it in self.endpoints if address in it.addresses), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The rule of a policy that lets it pass, counted from 0."""
+
+    policy: PolicyKey
+    rule: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of one end: the policies that isolate it in this direction, and what of them lets the packet pass."""
+
+    direction: Direction
+    isolated_by: tuple[PolicyKey, ...] = ()
+    allowed_by: tuple[Allowance, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        return not self.isolated_by or bool(self.allowed_by)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    egress: Judgement
+    ingress: Judgement
+
+    @property
+    def allowed(self) -> bool:
+        """ "For a connection from a source pod to a destination pod to be allowed, both the egress policy on the source
+        pod and the ingress policy on the destination pod need to allow the connection." """
+        return self.egress.allowed and self.ingress.allowed
+
+
+def verdict(world: World, packet: Packet) -> Verdict:
+    source, destination = world.endpoint_at(packet.source), world.endpoint_at(packet.destination)
+    nobody = Verdict(Judgement(Direction.EGRESS), Judgement(Direction.INGRESS))
+    # "A Pod cannot block access to itself."
+    if source is not None and source is destination:
+        return nobody
+    # "Traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the Pod or
+    # the node."
+    if packet.source in world.node or packet.destination in world.node:
+        return nobody
+    return Verdict(
+        _judged(world, Direction.EGRESS, source, packet.destination, packet),
+        _judged(world, Direction.INGRESS, destination, packet.source, packet),
+    )
+
+
+def _judged(
+    world: World, direction: Direction, subject: Endpoint | None, other: IPAddress, packet: Packet
+) -> Judgement:
+    if subject is None:
+        return Judgement(direction)
+    selecting = [policy for policy in world.policies if isolates(policy, subject, direction)]
+    allowances = [
+        Allowance(policy.key, number)
+        for policy in selecting
+        for number, rule in enumerate(policy.spec.rules(direction))
+        if _ports_hold(rule, packet) and _peers_hold(rule, policy, world, other)
+    ]
+    return Judgement(direction, tuple(policy.key for policy in selecting), tuple(allowances))
+
+
+def isolates(policy: NetworkPolicy, subject: Endpoint, direction: Direction) -> bool:
+    """ "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has "Egress" in its
+    policyTypes"; ingress likewise. A policy selects pods of its own namespace."""
+    return (
+        direction in policy.spec.directions
+        and policy.metadata.namespace == subject.namespace
+        and policy.spec.pod_selector.matches(subject.labels)
+    )
+
+
+def _ports_hold(rule: Rule, packet: Packet) -> bool:
+    """ "If this field is empty or missing, this rule matches all ports (traffic not restricted by port)." """
+    return not rule.ports or any(_port_holds(port, packet) for port in rule.ports)
+
+
+def _port_holds(port: PolicyPort, packet: Packet) -> bool:
+    """ "If [port] is not provided, this matches all port names and numbers"; endPort, "if set, indicates that the range
+    of ports from port to endPort if set, inclusive, should be allowed"."""
+    if port.protocol.number != packet.protocol:
+        return False
+    return port.range is None or port.range[0] <= packet.port <= port.range[1]
+
+
+def _peers_hold(rule: Rule, policy: NetworkPolicy, world: World, other: IPAddress) -> bool:
+    """ "If this field is empty or missing, this rule matches all sources"; items are combined by a logical OR."""
+    return not rule.peers or any(_peer_holds(peer, policy, world, other) for peer in rule.peers)
+
+
+def _peer_holds(peer: Peer, policy: NetworkPolicy, world: World, other: IPAddress) -> bool:
+    if peer.ip_block is not None:
+        return _block_holds(peer.ip_block, other)
+    endpoint = world.endpoint_at(other)
+    return endpoint is not None and selects(peer, policy, world.namespaces, endpoint)
+
+
+def _block_holds(block: IPBlock, address: IPAddress) -> bool:
+    return address in block.cidr and not any(address in network for network in block.except_)
+
+
+def selects(peer: Peer, policy: NetworkPolicy, namespaces: Mapping[str, Namespace], endpoint: Endpoint) -> bool:
+    """ "If NamespaceSelector is also set, then the NetworkPolicyPeer as a whole selects the pods matching PodSelector
+    in the namespaces selected by NamespaceSelector. Otherwise it selects the pods matching PodSelector in the policy's
+    own namespace." """
+    if peer.namespace_selector is None:
+        inside = endpoint.namespace == policy.metadata.namespace
+    else:
+        labels = namespace_labels(endpoint.namespace, namespaces.get(endpoint.namespace))
+        inside = peer.namespace_selector.matches(labels)
+    return inside and (peer.pod_selector is None or peer.pod_selector.matches(endpoint.labels))
+
+
+def explained(judgement: Judgement, world: World) -> Iterator[str]:
+    """A judgement in words, a line each."""
+    which = "egress" if judgement.direction is Direction.EGRESS else "ingress"
+    if not judgement.isolated_by:
+        yield f"{which}: no policy selects this end, so everything passes"
+        return
+    for allowance in judgement.allowed_by:
+        policy = next(it for it in world.policies if it.key == allowance.policy)
+        yield f"{which}: allowed by {allowance.policy}, rule {allowance.rule + 1}: " + rule_words(
+            policy.spec.rules(judgement.direction)[allowance.rule]
+        )
+    if not judgement.allowed_by:
+        yield f"{which}: denied; no rule of {', '.join(map(str, judgement.isolated_by))} allows it"
+
+
+def rule_words(rule: Rule) -> str:
+    peers = "; ".join(map(str, rule.peers)) or "everyone"
+    ports = ", ".join(map(str, rule.ports)) or "every protocol"
+    return f"{peers} ({ports})"
