@@ -18,23 +18,20 @@ import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError
-from netplumb.models.kernel import kind_of
 from netplumb.models.naming import node_if_name
-from netplumb.models.status import Condition
 from netplumb.reconciler.converge.attachment import converge_guarded
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.converge.work import Outcome, Work
 from netplumb.reconciler.desired.state import Desired
-from netplumb.reconciler.history.lasting import Lasting
-from netplumb.reconciler.history.outcomes import Repair, fight_events, repaired
 from netplumb.reconciler.kernel.namespaces import Namespace
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
 from netplumb.reconciler.kernel.rtnetlink.listener import Listener
 from netplumb.reconciler.loop.dearpasses import DearPasses
 from netplumb.reconciler.loop.flows import Deciding, Flows
 from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.loop.nodepasses import NodePasses
 from netplumb.reconciler.loop.removals import Removals
 from netplumb.reconciler.loop.threadpasses import ThreadPasses
 from netplumb.reconciler.pacing.queue import Queue, Urgency
@@ -89,10 +86,7 @@ class Loop:
         self._dear = DearPasses(self, slow_worker)
         self._wake = asyncio.Event()
         self._handed: dict[AttachmentKey, Namespace] = {}
-        self._node_marked = True
-        self._node_retry: asyncio.TimerHandle | None = None
-        self._node_fighting: Condition | None = None
-        self._node_lasting: Lasting[None] = Lasting()
+        self._node = NodePasses(nodewide, results, kernel, self._wake.set)
 
     # What wakes it.
 
@@ -117,12 +111,8 @@ class Loop:
         self._wake.set()
 
     def mark_node(self) -> None:
-        self._node_lasting.noticed(None, time.monotonic())
-        self._look_at_node()
-
-    def _look_at_node(self) -> None:
-        self._node_marked = True
-        self._wake.set()
+        """Marks the node's own objects, which may differ from what is desired."""
+        self._node.mark_damaged()
 
     def wish_changed(self, key: AttachmentKey) -> None:
         """A source changed its mind about this key. It is more urgent from when a client waits for it."""
@@ -138,7 +128,7 @@ class Loop:
         """Marks everything to be read anew."""
         self._results.tally.resyncs += 1
         self._look_around()
-        self._look_at_node()
+        self._node.mark()
         self.mark_all()
         self._beside.look_for_orphans()
 
@@ -187,8 +177,7 @@ class Loop:
             self.resync()
 
     def _slice(self) -> None:
-        if self._node_marked or self._nodewide.is_outdated:
-            self._node_marked = False
+        if self._node.due:
             self._converge_node()
         ends = time.monotonic() + SLICE_S
         while (key := self.queue.take(HERE, self.busy)) is not None:
@@ -203,31 +192,10 @@ class Loop:
             asyncio.get_running_loop().call_soon(self._listening.hear)
 
     def _converge_node(self) -> None:
-        before = self._nodewide.node
-        was_ready = self._nodewide.ready
-        began = time.monotonic()
-        steps = self._nodewide.converge(self._kernel)
-        ended, tally = time.monotonic(), self._results.tally
-        fighting = self._nodewide.fighting()
-        lasted = self._node_lasting.looked(None, ended, right=not self._nodewide.cause and fighting is None)
-        tally.repair((step.thing for step in steps), lasted.heard_s or ended - began)
-        tally.passing_node.observe(ended - began)
-        tally.passes += 1
-        kinds = {kind_of(step.thing) for step in steps}
-        if (after_s := self._nodewide.retry_after_s) is not None:
-            log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-        if steps and self._nodewide.node == before:  # else it is what is wanted that changed
-            self._results.tell(repaired(None, Repair(steps, lasted)))
-        self._results.tell(*fight_events(None, self._node_fighting, fighting))
-        self._node_fighting = fighting
-        if self._node_retry is not None:
-            self._node_retry.cancel()
-            self._node_retry = None
-        if (look_s := self._nodewide.next_look_s) is not None:
-            self._node_retry = asyncio.get_running_loop().call_later(look_s, self.mark_node)
-        if kinds & {"address", "link_up"}:
+        came = self._node.converge()
+        if came.routes_may_be_gone:
             self._beside.restore_routes()
-        if self._nodewide.node != before or self._nodewide.ready != was_ready:
+        if came.is_another:
             self.mark_all()
 
     def mark_all(self) -> None:

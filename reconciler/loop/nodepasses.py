@@ -1,0 +1,88 @@
+"""Passes over the node's own objects: when one is due, how long what it found had been so, and who is told.
+
+What they change is `node`'s to decide. They run on the event loop's thread, before those over attachments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from netplumb.models.kernel import kind_of
+from netplumb.models.status import Condition
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.history.lasting import Lasting
+from netplumb.reconciler.history.outcomes import Repair, fight_events, repaired
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.status.results import Results
+
+_TAKE_ROUTES_WITH_THEM = {"address", "link_up"}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """What a pass came to for the attachments: routes may have gone with what was repaired, or what is known of the
+    node is another, so that all are to be looked at."""
+
+    routes_may_be_gone: bool
+    is_another: bool
+
+
+class NodePasses:
+    """`wake` asks for a turn of the loop, in which what is `due` is converged."""
+
+    def __init__(self, nodewide: NodeWide, results: Results, kernel: LinuxKernel, wake: Callable[[], None]) -> None:
+        self._nodewide = nodewide
+        self._results = results
+        self._kernel = kernel
+        self._wake = wake
+        self._marked = True
+        self._retry: asyncio.TimerHandle | None = None
+        self._fighting: Condition | None = None
+        self._lasting: Lasting[None] = Lasting()
+
+    def mark_damaged(self) -> None:
+        """Something told of damage, which the next pass looks for."""
+        self._lasting.noticed(None, time.monotonic())
+        self.mark()
+
+    def mark(self) -> None:
+        self._marked = True
+        self._wake()
+
+    @property
+    def due(self) -> bool:
+        return self._marked or self._nodewide.is_outdated
+
+    def converge(self) -> Came:
+        self._marked = False
+        before, was_ready = self._nodewide.node, self._nodewide.ready
+        began = time.monotonic()
+        steps = self._nodewide.converge(self._kernel)
+        ended, tally = time.monotonic(), self._results.tally
+        fighting = self._nodewide.fighting()
+        lasted = self._lasting.looked(None, ended, right=not self._nodewide.cause and fighting is None)
+        tally.repair((step.thing for step in steps), lasted.heard_s or ended - began)
+        tally.passing_node.observe(ended - began)
+        tally.passes += 1
+        if (after_s := self._nodewide.retry_after_s) is not None:
+            log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
+        if steps and self._nodewide.node == before:  # else it is what is wanted that changed
+            self._results.tell(repaired(None, Repair(steps, lasted)))
+        self._results.tell(*fight_events(None, self._fighting, fighting))
+        self._fighting = fighting
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if (look_s := self._nodewide.next_look_s) is not None:
+            self._retry = asyncio.get_running_loop().call_later(look_s, self.mark_damaged)
+        return Came(
+            routes_may_be_gone=any(kind_of(step.thing) in _TAKE_ROUTES_WITH_THEM for step in steps),
+            is_another=self._nodewide.node != before or self._nodewide.ready != was_ready,
+        )
