@@ -381,7 +381,7 @@ class _Daemon:
         self._settings = settings
         self._nodewide.settings = settings
         self._host_ports.policy, self._host_ports.resync_s = settings.host_ports_in_use, settings.resync_s
-        self._loop.resync_s, self._results.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
+        self._loop.resync_s, self._results.retries.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
         self._rpc.timeout_s = settings.attach_timeout_s
         self._desired.configure(settings)
         self._network.take(known)

@@ -1,12 +1,10 @@
-"""What came of a pass: made into status, told to those who wait, and tried again where it must be.
+"""What came of a pass: made into status, told to those who wait, and handed to `retries` where it is to be tried again.
 
 Runs on the event loop's thread, after the pass, whichever thread that ran on.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence, Set
 
@@ -25,21 +23,15 @@ from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import Tell, untold
 from netplumb.reconciler.history.lasting import Lasting
 from netplumb.reconciler.history.outcomes import Repair, detached, events_of
-from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.budgets import Budgets
 from netplumb.reconciler.pacing.fights import Fights, subject_of
 from netplumb.reconciler.pacing.floods import Floods
 from netplumb.reconciler.pacing.queue import Urgency
 from netplumb.reconciler.pacing.waiters import Waiters, superseded
 from netplumb.reconciler.status.outcomes import status_of, worst_of
+from netplumb.reconciler.status.retries import BACKOFF_MOST_S, Retries
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.status.tally import Tally
-
-BACKOFF_FIRST_S = 0.05
-BACKOFF_MOST_S = 30.0
-UNREAD_S = 5.0
-PENDING_LEAST_S = 2.0
-PENDING_EACH_S = 0.005
 
 log = structlog.get_logger(__name__)
 
@@ -63,16 +55,16 @@ class Results:
         self._statuses = statuses
         self._mark = mark
         self._remove_namespace = remove_namespace
-        self.netns_gone_grace_s = netns_gone_grace_s
         self._ports_in_use = ports_in_use
         self.tell = tell
         self.tally = Tally()
         self.hints = Hints()
         self._waiters = Waiters()
-        self._retries: dict[AttachmentKey, asyncio.TimerHandle] = {}
-        self._gone_since: dict[AttachmentKey, float] = {}
         self._unreached: set[AttachmentKey] = set()
         self._fights: Fights[AttachmentKey] = Fights()
+        self.retries = Retries(
+            mark, self._withdraw_lost, self.tally, self._fights, netns_gone_grace_s=netns_gone_grace_s
+        )
         self._lasting: Lasting[AttachmentKey] = Lasting()
         self._budgets: Budgets[AttachmentKey] = Budgets()
         self.floods: Floods[int] = Floods()
@@ -127,7 +119,7 @@ class Results:
 
     def unsettled(self) -> Set[AttachmentKey]:
         """Who is not as desired, or whose namespace was not reached."""
-        return self._retries.keys() | self._unreached
+        return self.retries.keys() | self._unreached
 
     def noticed(self, key: AttachmentKey) -> None:
         """Something told of damage, which the next pass looks for."""
@@ -185,7 +177,7 @@ class Results:
         self.tell(*events_of(attachment, before, status, Repair(outcome.applied, lasted, elsewhere, stopped)))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
-        self._schedule(attachment, outcome, status)
+        self.retries.passed(key, outcome, status)
 
     def _is_muted(self, key: AttachmentKey) -> bool:
         """Whether changes in its namespace are not listened to."""
@@ -229,39 +221,13 @@ class Results:
             gone = Terminal(f"{outcome.key}: {outcome.reach_message}", reason="NetnsGone")
             self._waiters.failed(outcome.key, outcome.generation, gone)
 
-    def _schedule(self, attachment: Attachment, outcome: Outcome, status: AttachmentStatus) -> None:
-        """Plans the next look at what is not as desired."""
-        key = attachment.key
-        if status.phase is not Phase.LOST:
-            self._gone_since.pop(key, None)
-        if status.phase is Phase.ATTACHED:
-            self._cancel_retry(key)
-            if outcome.unread is not None:
-                self._retry(key, UNREAD_S)
-            elif status.condition("Fighting") is not None:
-                self._retry(key, self._fights.quiet_in_s(key, time.monotonic()))  # to say that it is over
-            return
-        if outcome.errors:
-            self.tally.retries += 1
-            hint_s = next((e.after_s for e in outcome.errors if isinstance(e, Retryable) and e.after_s), None)
-            self._retry(key, hint_s or _retry_s(status.retries))
-        elif status.phase is Phase.PENDING:
-            self._retry(key, pending_s(len(self._retries)))
-        elif status.phase is Phase.LOST:
-            since = self._gone_since.setdefault(key, time.monotonic())
-            left_s = since + self.netns_gone_grace_s - time.monotonic()
-            if left_s > 0:
-                self._retry(key, left_s)
-            else:
-                self._withdraw_lost(key)
-
     def _withdraw_lost(self, key: AttachmentKey) -> None:
         log.info("detaching what lost its namespace", attachment=str(key))
         try:
             self._desired.withdraw(key)
         except StoreUnwritable as error:
             log.warning("it stays attached for now", attachment=str(key), cause=str(error))
-            self._retry(key, BACKOFF_MOST_S)
+            self.retries.after(key, BACKOFF_MOST_S)
 
     def charge(self, outcome: Outcome) -> None:
         """What a pass took is the attachment's to pay."""
@@ -278,19 +244,11 @@ class Results:
         if record is None or record.removing:
             return False
         if left_s := self._held_s(key, time.monotonic()):
-            self._retry(key, left_s)
+            self.retries.after(key, left_s)
         return bool(left_s)
 
     def _held_s(self, key: AttachmentKey, now: float) -> float:
         return max(self._fights.held_s(key, now), self._budgets.held_s(key, now))
-
-    def _retry(self, key: AttachmentKey, after_s: float) -> None:
-        self._cancel_retry(key)
-        self._retries[key] = asyncio.get_running_loop().call_later(after_s, self._mark, key, Urgency.EVENT)
-
-    def _cancel_retry(self, key: AttachmentKey) -> None:
-        if (handle := self._retries.pop(key, None)) is not None:
-            handle.cancel()
 
     # What came of a removal.
 
@@ -320,28 +278,15 @@ class Results:
             retries = self._statuses.get(key).retries + 1
             conditions = (Condition("Ready", status=False, reason=error.reason, message=str(error)),)
             self._statuses.set(attachment, AttachmentStatus(Phase.DETACHING, 0, conditions, retries))
-            self.tally.retries += 1
-            self._retry(key, _retry_s(retries))
+            self.retries.failed(key, retries)
             return
         self.hints.forget(key)
         self._fights.forget(key)
         self._budgets.forget(key)
         self._published.pop(key, None)
-        self._gone_since.pop(key, None)
         self._unreached.discard(key)
         self._lasting.forget(key)
-        self._cancel_retry(key)
+        self.retries.forget(key)
         self.tell(detached(attachment))
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)
-
-
-def pending_s(waiting: int) -> float:
-    """How long what waits for its namespace waits for the next look, beside so many others: a look takes a few tenths
-    of a millisecond, and thousands are not to keep the loop busy."""
-    return max(PENDING_LEAST_S, PENDING_EACH_S * waiting)
-
-
-def _retry_s(retries: int) -> float:
-    """Jitter keeps those that failed together from retrying together."""
-    return backoff_s(BACKOFF_FIRST_S, BACKOFF_MOST_S, max(retries - 1, 0)) * random.uniform(0.75, 1.25)

@@ -15,7 +15,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import node_if_name
-from netplumb.reconciler.status.results import BACKOFF_MOST_S
+from netplumb.reconciler.status.retries import BACKOFF_MOST_S
 from tests.damage.altered import PROGRAMS
 from tests.e2e.conftest import MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon

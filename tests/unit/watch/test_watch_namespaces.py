@@ -10,7 +10,7 @@ import pytest
 from watchfiles import Change
 
 from netplumb.models.attachment import AttachmentKey
-from netplumb.reconciler.status.results import PENDING_LEAST_S, pending_s
+from netplumb.reconciler.status.retries import PENDING_LEAST_S, pending_s
 from netplumb.reconciler.watch import namespaces
 from netplumb.reconciler.watch.namespaces import NamespaceWatch
 from tests.unit.benches import DB, WEB, Bench, wish
