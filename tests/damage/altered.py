@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from netplumb.reconciler import daemon, main
+from netplumb.reconciler import main, wiring
 from netplumb.reconciler.kernel.rtnetlink.listener import Event, Listener
 from netplumb.reconciler.pacing import budgets, fights
 from netplumb.reconciler.watch.nodenetwork import NetworkWatch
@@ -36,8 +36,8 @@ def _deaf() -> None:
 
     mock.patch.object(Listener, "drain", hear_nothing).start()
     # Private, but a listener that hears nothing would not do: the daemon then asks the kernel for its generation.
-    mock.patch.object(daemon._Daemon, "_hear_nftables", lambda self: self._nft_listener.drain()).start()
-    mock.patch.object(daemon, "watch_proxies", look_at_nothing).start()
+    mock.patch.object(wiring.Parts, "hear_nftables", lambda self: self.nft_listener.drain()).start()
+    mock.patch.object(wiring, "watch_proxies", look_at_nothing).start()
     # A resync asks for a look at the node's network, which pauses between looks, the longer the slower the machine is:
     # one that the last resync asked for may be what sees the next damage. A reload looks for itself, and at once.
     mock.patch.object(NetworkWatch, "run", look_at_nothing).start()

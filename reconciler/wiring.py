@@ -1,0 +1,277 @@
+"""The composition root: the one file that wires sources, loop and API together. Their life is `daemon`'s."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from netplumb.api.cni.server import CniServer
+from netplumb.api.cni.service import Service
+from netplumb.api.unixsocket import listening
+from netplumb.models.attachment import NETNS_DIR, AttachmentKey
+from netplumb.models.events import Event, EventKind
+from netplumb.models.network import Node
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.settings import Settings
+from netplumb.models.status import Condition, Phase
+from netplumb.models.steps import Step
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.converge.reader import Reader
+from netplumb.reconciler.decide.firewalls.traffic import Ours
+from netplumb.reconciler.decide.rebuild import condition
+from netplumb.reconciler.desired.declarations import Declarations
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.desired.store import Store
+from netplumb.reconciler.history.eventfile import EventFile, path_in
+from netplumb.reconciler.history.history import History
+from netplumb.reconciler.history.node import uplink_words
+from netplumb.reconciler.history.outcomes import refused
+from netplumb.reconciler.kernel.nftables.events import NftListener
+from netplumb.reconciler.kernel.nftables.table import Nftables
+from netplumb.reconciler.kernel.rtnetlink.departures import Departures
+from netplumb.reconciler.kernel.rtnetlink.listener import Listener
+from netplumb.reconciler.kernel.rtnetlink.proxies import ProxyNeighbours
+from netplumb.reconciler.loop.flows import Flows
+from netplumb.reconciler.loop.loop import Loop
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.loop.nodenetwork import KnownNetwork, refuse_overlap
+from netplumb.reconciler.sources.cni import CniSource
+from netplumb.reconciler.sources.declared import DeclaredFiles
+from netplumb.reconciler.sources.files import StateFiles
+from netplumb.reconciler.sources.rpc import RpcSource
+from netplumb.reconciler.status.results import Results
+from netplumb.reconciler.status.statuses import Statuses
+from netplumb.reconciler.watch.firewalls import FirewallWatch
+from netplumb.reconciler.watch.hostports import HostPorts
+from netplumb.reconciler.watch.namespaces import NamespaceWatch
+from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
+from netplumb.reconciler.watch.proxies import watch_proxies
+
+if TYPE_CHECKING:
+    from netplumb.reconciler.metrics.exporter import Exporter
+
+REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """One for each thread: the event loop's, the loop's two others, the removers', and one that only reads."""
+
+    here: LinuxKernel
+    worker: LinuxKernel
+    slow_worker: LinuxKernel
+    reader: Reader
+    removers: Sequence[LinuxKernel]
+
+    @classmethod
+    def opened(cls, nftables: Nftables, changed: Callable[[Iterable[Step]], None], stack: AsyncExitStack) -> Self:
+        kernels = [LinuxKernel(nftables, changed) for _ in range(4 + REMOVERS)]
+        for each in kernels:
+            stack.callback(each.close)
+        here, worker, slow_worker, read, *removers = kernels
+        reader = Reader(read)
+        stack.callback(reader.close)
+        return cls(here, worker, slow_worker, reader, removers)
+
+
+class Parts:
+    """All that the daemon consists of, each part given those that it needs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        events: EventFile,
+        nftables: Nftables,
+        flows: Flows,
+        known: NodeNetwork,
+        kernels: Kernels,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._origin = store.origin
+        self._history = History(events, lambda: self._desired.allocator.usage())
+        self._listener = Listener()
+        self._departures = Departures()
+        self._nftables = nftables
+        self.nft_listener = NftListener()
+        self._firewalls = FirewallWatch(self._ours)
+        self._proxies = ProxyNeighbours()
+        self._host_ports = HostPorts(
+            settings.host_ports_in_use,
+            lambda: self._desired.wishes(),
+            lambda key: self.loop.mark_damaged(key),
+            lambda: self._declared.let_go(),
+            resync_s=settings.resync_s,
+        )
+        self._network = NetworkWatch(
+            known, lambda: self._desired.allocator.pools, lambda seen: known_network.changed(seen)
+        )
+        self._desired = Desired(
+            store,
+            settings,
+            lambda key: self.loop.wish_changed(key),
+            lambda: self._declared.let_go(),
+            self._host_ports.check,
+            claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
+        )
+        self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
+        self.nodewide = NodeWide(
+            settings=settings,
+            node_addresses=self._desired.node_addresses,
+            prefixes=self._desired.allocator.prefixes,
+            elements=lambda: self._results.elements(),
+            left_alone=lambda: self._desired.unclaimed,
+            record_sysctl=store.record_sysctl,
+            mtu=store.uplink_mtu or Node().mtu,
+        )
+        self._results = Results(
+            self._desired,
+            self._statuses,
+            lambda key, urgency: self.loop.mark(key, urgency),
+            kernels.here.remove_namespace,
+            netns_gone_grace_s=settings.netns_gone_grace_s,
+            ports_in_use=self._host_ports.told,
+            tell=self._history.tell,
+        )
+        self.loop = Loop(
+            self._desired,
+            self._results,
+            self.nodewide,
+            self._listener,
+            kernels.here,
+            kernels.worker,
+            kernels.slow_worker,
+            kernels.removers,
+            self._departures,
+            flows,
+            look_around=self._network.mark,
+            resync_s=settings.resync_s,
+        )
+        self._namespaces = NamespaceWatch(
+            Path(NETNS_DIR), self._desired, self._results.unsettled, self.loop.mark_damaged
+        )
+        declarations = Declarations(
+            self._desired, lambda key, source, error: self._history.tell(refused(key, source, error))
+        )
+        self._declared = DeclaredFiles(declarations, self.loop.sources_loaded, self._host_ports.look)
+        self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
+        self.rpc = RpcSource(
+            self._desired,
+            self._statuses,
+            self.loop,
+            self._results.tally,
+            self.nodewide,
+            kernels.here,
+            kernels.reader,
+            version=version("netplumb"),
+            timeout_s=settings.attach_timeout_s,
+            source_conditions=self._source_conditions,
+            look_at_ports=self._host_ports.look,
+            rehearse_ports=self._host_ports.rehearsed,
+            history=self._history,
+            declared=self._declared,
+        )
+        service = Service(CniSource(self._desired, self.rpc))
+        self._unknowns, self.cni = service.unknowns, CniServer(service)
+        self._exporter = self._made_exporter()
+        known_network = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
+        known_network.take(known)
+        self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
+
+    def _made_exporter(self) -> Exporter | None:
+        """Where no metrics are wanted, nothing of what makes them is imported."""
+        settings = self._settings
+        if settings.metrics is None:
+            return None
+        from netplumb.reconciler.metrics.counting import Counting
+        from netplumb.reconciler.metrics.exporter import Exporter
+
+        def listen_at(path: Path) -> tuple[socket.socket, Callable[[], None]]:
+            made, published = listening(path, settings.socket_mode, settings.socket_group)
+            return made, published.withdraw
+
+        counting = Counting(
+            lambda: self.rpc.status(without_pools=True),
+            self._desired,
+            self._results,
+            self._history,
+            self._nftables,
+            lambda: self._settings.metrics_per_workload,
+        )
+        stores = {"desired": self._store.path, "events": path_in(settings.data_dir)}
+        return Exporter(settings.metrics, listen_at, counting.counted, stores)
+
+    def coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What runs as long as the daemon does."""
+        yield self.loop.run()
+        yield self._declared.run()
+        yield self._history.run()
+        for watch in (self._namespaces, self._firewalls, self._host_ports, self._network):
+            yield watch.run()
+        yield watch_proxies(self._proxies, self._results.hints, self._proxy_lost)
+        if self._files is not None:
+            yield self._files.run()
+        if self._exporter is not None:
+            yield self._exporter.run()
+
+    def begin(self) -> None:
+        """Where there are no state files, every source has loaded."""
+        if self._files is None:
+            self.loop.sources_loaded()
+
+    def close(self) -> None:
+        for each in (self._host_ports, self._proxies, self.nft_listener, self._departures, self._listener):
+            each.close()
+
+    def hear_nftables(self) -> None:
+        """Marks the node unless all that was heard of are commits of ours, or of others to other tables."""
+        heard = self.nft_listener.drain()
+        if heard.lost or any(not commit.ours for commit in heard.commits):
+            self._firewalls.mark()
+        if heard.lost or not self._nftables.told(heard.commits):
+            self.loop.mark_node()
+
+    def _proxy_lost(self, key: AttachmentKey) -> None:
+        """One whose repair failed is left to its retries."""
+        if self._statuses.get(key).phase is Phase.ATTACHED:
+            self.loop.mark_damaged(key)
+
+    def configure(self, settings: Settings) -> None:
+        """Takes what can change of the settings while running. Raises NetplumbError, and then nothing has changed."""
+        known = look(settings.pools)
+        refuse_overlap(known, self._store.used_pools())
+        self._settings = settings
+        self.nodewide.settings = settings
+        self._host_ports.policy, self._host_ports.resync_s = settings.host_ports_in_use, settings.resync_s
+        self.loop.resync_s, self._results.retries.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
+        self.rpc.timeout_s = settings.attach_timeout_s
+        self._desired.configure(settings)
+        self._network.take(known)
+        if self._files is not None:
+            self._files.wake()
+        self.loop.resync()
+
+    def _source_conditions(self) -> tuple[Condition, ...]:
+        origin = self._origin
+        rebuilt = condition(
+            self._desired.attachments.values(),
+            self._desired.unclaimed,
+            why=origin.verdict.value,
+            kept_as=origin.kept_as,
+            made_at=origin.made_at,
+        )
+        kept = () if rebuilt is None else (rebuilt,)
+        unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
+        metrics = self._exporter.conditions if self._exporter is not None else ()
+        return (*self._declared.conditions(), *kept, *metrics, *self._firewalls.conditions, *unknown)
+
+    def _ours(self) -> Ours:
+        settings, known = self._settings, self.nodewide.known
+        attachments = tuple(self._desired.attachments.values())
+        return Ours(settings.pools, attachments, settings.masquerade, known.uplinks, frozenset(known.own))
