@@ -3,12 +3,12 @@ what it changes in the records of the workload's other interfaces."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
+from netplumb.models.attachment import REBUILT_SOURCE, Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import NotReady
-from netplumb.models.naming import workload_mac
+from netplumb.models.naming import node_if_name, workload_mac
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.decide.claims import default_route_holder
 from netplumb.reconciler.decide.nodenetwork import refusal
@@ -128,3 +128,11 @@ def addresses_of(records: Iterable[Attachment]) -> tuple[IPAddress, ...]:
 
 def _if_name(key: AttachmentKey | None) -> str:
     return key.if_name if key is not None else ""
+
+
+def nameless(spec: AttachmentSpec, unclaimed: Mapping[str, Sequence[IPAddress]]) -> Attachment | None:
+    """What an unclaimed link tells of the attachment whose name it has."""
+    if (addresses := unclaimed.get(node_if_name(spec.key))) is None:
+        return None
+    mac = workload_mac(spec.key, addresses)
+    return Attachment(spec=spec, source=REBUILT_SOURCE, generation=0, addresses=tuple(addresses), mac=mac)

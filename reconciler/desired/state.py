@@ -7,12 +7,10 @@ the loop; nothing here touches the kernel.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 from netplumb.models.attachment import (
     APPLIED_SOURCE,
-    REBUILT_SOURCE,
     RPC_SOURCE,
     Attachment,
     AttachmentKey,
@@ -21,18 +19,19 @@ from netplumb.models.attachment import (
 )
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, HeldBySource, Refusal, StoreUnwritable
-from netplumb.models.naming import node_if_name, workload_mac
+from netplumb.models.naming import node_if_name
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.claims import PortHolders
 from netplumb.reconciler.decide.nodenetwork import whose_else
 from netplumb.reconciler.desired.admission import admitted
-from netplumb.reconciler.desired.assignment import assigned, changed_with
+from netplumb.reconciler.desired.assignment import assigned, changed_with, nameless
 from netplumb.reconciler.desired.claims import Claims
+from netplumb.reconciler.desired.held import Held
 from netplumb.reconciler.desired.ipam import Allocator
 from netplumb.reconciler.desired.scene import Scene
 from netplumb.reconciler.desired.store import Change, Contents, Records
-from netplumb.reconciler.desired.wishes import means
+from netplumb.reconciler.desired.wishes import is_dead, means
 
 _TRIM_EVERY = 4096
 _FREED_COPIED = 1000  # of each pool; those that are given next come first
@@ -58,16 +57,14 @@ class Desired:
         self._mark = mark
         self._let_go = let_go
         self._check_ports = check_ports
-        self._attachments = contents.attachments
+        self._held = Held(contents.attachments)
         self.claims = Claims(store, contents.claims, claim_changed)
         self._unclaimed = contents.unclaimed
         self._allocator = Allocator()
         self._known = NodeNetwork()
         self._ports = PortHolders()
-        self._interfaces: defaultdict[str, set[AttachmentKey]] = defaultdict(set)
-        for attachment in self._attachments.values():
+        for attachment in self._held.records.values():
             self._allocator.hold(attachment.key, (*attachment.addresses, *attachment.releasing))
-            self._interfaces[attachment.key.workload_id].add(attachment.key)
             if not attachment.removing:
                 self._ports.hold(attachment.spec.port_mappings, attachment.key)
         for link, addresses in self._unclaimed.items():
@@ -76,12 +73,12 @@ class Desired:
         self._allocator.configure(settings.pools, contents.cursors, freed)
         self._allocator.reservations.make(contents.reserved)
         self._releases = 0
-        self.inherited = set(self._attachments)
+        self.inherited = set(self._held.records)
         """The keys that were stored when the daemon started and are held since."""
 
     @property
     def attachments(self) -> Mapping[AttachmentKey, Attachment]:
-        return self._attachments
+        return self._held.records
 
     @property
     def unclaimed(self) -> Mapping[str, Sequence[IPAddress]]:
@@ -115,7 +112,7 @@ class Desired:
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""
         found = {pool.node_address: None for pool in self._allocator.pools}
-        for attachment in self._attachments.values():
+        for attachment in self._held.records.values():
             found.update(dict.fromkeys(attachment.node_addresses))
         return tuple(found)
 
@@ -125,24 +122,17 @@ class Desired:
         Raises AlreadyHeld, PoolExhausted, NotReady, InvalidRequest or StoreUnwritable; then nothing has changed.
         """
         after = self.preview(spec, netns_cookie, source)
-        if after is not self._attachments.get(spec.key):
+        if after is not self._held.records.get(spec.key):
             self._put(after)
         return after
 
     def preview(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
         """The record that `attach` would make, with the same refusals. Nothing is recorded."""
-        before = self._attachments.get(spec.key)
+        before = self._held.records.get(spec.key)
         if before is not None and before.source != source and not (before.removing or before.is_rebuilt):
             raise AlreadyHeld(f"attachment {spec.key} is held by {before.source}")
         spec = admitted(spec, self._settings)
-        return self._assigned(spec, source, netns_cookie, before or self._nameless(spec))
-
-    def _nameless(self, spec: AttachmentSpec) -> Attachment | None:
-        """What an unclaimed link tells of the attachment whose name it has."""
-        if (addresses := self._unclaimed.get(node_if_name(spec.key))) is None:
-            return None
-        mac = workload_mac(spec.key, addresses)
-        return Attachment(spec=spec, source=REBUILT_SOURCE, generation=0, addresses=tuple(addresses), mac=mac)
+        return self._assigned(spec, source, netns_cookie, before or nameless(spec, self._unclaimed))
 
     def _assigned(self, spec: AttachmentSpec, source: str, netns_cookie: int, before: Attachment | None) -> Attachment:
         self._ports.check(spec.port_mappings, spec.key)
@@ -153,7 +143,7 @@ class Desired:
             netns_cookie,
             before,
             allocator=self._allocator,
-            siblings=self._siblings(spec.key),
+            siblings=self._held.siblings(spec.key),
             left_over=self._unclaimed.get(node_if_name(spec.key), ()),
             known=self._known,
         )
@@ -163,12 +153,12 @@ class Desired:
         taken = [a for a in new if self._allocator.is_freed(a)]
         unreserved = [a for a in new if self._allocator.reservations.knows(a)]
         cursors = tuple(self._allocator.cursors()) if new else ()
-        others = changed_with(after, self._siblings(after.key))
+        others = changed_with(after, self._held.siblings(after.key))
         claimed = [link for link in (node_if_name(after.key),) if link in self._unclaimed]
         self._store.commit(
             Change(put=(after, *others), taken=taken, unreserved=unreserved, cursors=cursors, claimed=claimed)
         )
-        before = self._attachments.get(after.key)
+        before = self._held.records.get(after.key)
         self._keep(after, *others)
         self._allocator.hold(after.key, new)
         if before is not None:
@@ -182,18 +172,12 @@ class Desired:
     def _keep(self, *records: Attachment) -> None:
         """Takes stored records for what is desired from now on."""
         for record in records:
-            self._attachments[record.key] = record
-            self._interfaces[record.key.workload_id].add(record.key)
+            self._held.keep(record)
             self._mark(record.key)
 
     def interfaces(self, workload_id: str) -> list[AttachmentKey]:
         """The keys of a workload, in their order."""
-        return sorted(self._interfaces.get(workload_id, ()))
-
-    def _siblings(self, key: AttachmentKey) -> list[Attachment]:
-        """The records of the workload's other interfaces."""
-        records = (self._attachments[other] for other in self._interfaces.get(key.workload_id, ()) if other != key)
-        return [record for record in records if not record.removing]
+        return self._held.interfaces(workload_id)
 
     def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
         """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
@@ -201,7 +185,7 @@ class Desired:
 
         Raises HeldBySource when a document declares the attachment, StoreUnwritable when nothing could be changed.
         """
-        record = self._attachments.get(spec.key)
+        record = self._held.records.get(spec.key)
         if record is None or not means(spec, path_cookie, record):
             return None
         if record.removing:
@@ -213,7 +197,7 @@ class Desired:
 
     def withdraw(self, key: AttachmentKey) -> Attachment | None:
         """The holder's wish goes: to the next claim if one waits, else the attachment is removed."""
-        record = self._attachments.get(key)
+        record = self._held.records.get(key)
         if record is None or record.removing:
             return record
         for source, spec in self.claims.of_others(record.source, key):
@@ -226,7 +210,7 @@ class Desired:
             else:
                 return None
         removing = record.model_copy(update={"removing": True, "generation": record.generation + 1})
-        others = changed_with(removing, self._siblings(key))
+        others = changed_with(removing, self._held.siblings(key))
         self._store.commit(Change(put=(removing, *others)))
         self._keep(removing, *others)
         if record.spec.port_mappings:
@@ -243,16 +227,11 @@ class Desired:
     def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
         """What the source holds and does not name as alive, by container id (the workload's where there is none). What
         is going already is among it, so that whoever asks again waits for it again."""
-        return [
-            record
-            for record in self._attachments.values()
-            if record.source == source
-            and AttachmentKey(record.spec.container_id or record.spec.workload_id, record.spec.if_name) not in alive
-        ]
+        return [record for record in self._held.records.values() if record.source == source and is_dead(record, alive)]
 
     def forget(self, key: AttachmentKey) -> None:
         """The kernel has let go of a removing attachment: its addresses may be given out again."""
-        record = self._attachments.get(key)
+        record = self._held.records.get(key)
         if record is None or not record.removing:
             return
         addresses = (*record.addresses, *record.releasing)
@@ -261,11 +240,8 @@ class Desired:
         self._store.commit(
             Change(delete=(key,), freed=addresses, reserved=kept, unreserved=reservations.over() if kept else ())
         )
-        del self._attachments[key]
+        self._held.drop(key)
         self.inherited.discard(key)
-        self._interfaces[key.workload_id].discard(key)
-        if not self._interfaces[key.workload_id]:
-            del self._interfaces[key.workload_id]
         reservations.make(kept)
         self._release(addresses)
 
@@ -279,12 +255,12 @@ class Desired:
 
     def converged(self, key: AttachmentKey, generation: int) -> None:
         """The kernel holds this generation: what earlier ones held may be given out again."""
-        record = self._attachments.get(key)
+        record = self._held.records.get(key)
         if record is None or not record.releasing or record.generation != generation:
             return
         after = record.model_copy(update={"releasing": ()})
         self._store.commit(Change(put=(after,), freed=record.releasing))
-        self._attachments[key] = after
+        self._held.keep(after)
         self._release(record.releasing)
 
     def _release(self, addresses: Sequence[IPAddress]) -> None:
@@ -296,28 +272,28 @@ class Desired:
 
     def placed(self, key: AttachmentKey, netns_cookie: int, *, created: bool) -> Attachment:
         """Records which namespace a state file's path turned out to be."""
-        record = self._attachments[key]
+        record = self._held.records[key]
         if record.netns_cookie == netns_cookie and record.netns_created == created:
             return record
         after = record.model_copy(update={"netns_cookie": netns_cookie, "netns_created": created})
         self._store.commit(Change(put=(after,)))
-        self._attachments[key] = after
+        self._held.keep(after)
         return after
 
     def followed(self, found: Attachment) -> Attachment:
         """Records the MAC and the MTU that others gave the interface, where a pass follows them."""
-        record = self._attachments[found.key]
+        record = self._held.records[found.key]
         if (found.mac, found.chain_mtu) == (record.mac, record.chain_mtu):
             return record
         after = record.model_copy(update={"mac": found.mac, "chain_mtu": found.chain_mtu})
         self._store.commit(Change(put=(after,)))
-        self._attachments[found.key] = after
+        self._held.keep(after)
         return after
 
     def scene(self) -> Scene:
         """A copy of all that it follows from."""
         contents = Contents(
-            attachments=dict(self._attachments),
+            attachments=dict(self._held.records),
             claims=self.claims.copied(),
             cursors=dict(self._allocator.cursors()),
             freed=self._allocator.freed(_FREED_COPIED),
@@ -328,5 +304,5 @@ class Desired:
 
     def wishes(self) -> Iterator[AttachmentSpec]:
         """What is attached, and what waits to be."""
-        yield from (record.spec for record in self._attachments.values() if not record.removing)
+        yield from (record.spec for record in self._held.records.values() if not record.removing)
         yield from (spec for _, spec, _ in self.claims.waiting())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from netplumb.models.attachment import Attachment, DetachSpec
+from collections.abc import Set
+
+from netplumb.models.attachment import Attachment, AttachmentKey, DetachSpec
 
 
 def same_wish(before: Attachment, after: Attachment) -> bool:
@@ -27,3 +29,9 @@ def means(spec: DetachSpec, path_cookie: int, record: Attachment) -> bool:
     if not spec.netns_path or spec.netns_path == record.spec.netns.where:
         return True
     return bool(path_cookie) and path_cookie == record.netns_cookie
+
+
+def is_dead(record: Attachment, alive: Set[AttachmentKey]) -> bool:
+    """Whether a runtime's list of what lives does not name it: by container id, or by workload where it has none."""
+    spec = record.spec
+    return AttachmentKey(spec.container_id or spec.workload_id, spec.if_name) not in alive
