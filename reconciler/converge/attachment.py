@@ -141,6 +141,9 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
     snapshot = work.snapshot
     for _ in range(_ROUNDS):
         observed, made = observe_and_plan(work, kernel, namespace, elements, snapshot, outcome)
+        if snapshot is not None and not snapshot.whole and (made is None or made.conflicts or made.steps):
+            # What is missing there need not be: it is looked at by itself.
+            observed, made = observe_and_plan(work, kernel, namespace, elements, None, outcome)
         if made is None:
             return
         if made.conflicts:

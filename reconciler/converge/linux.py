@@ -163,8 +163,14 @@ class LinuxKernel:
         for family in (rt.AF_INET, rt.AF_INET6):
             yield from dumps.routes(self._node, encode.dump_routes(family, protocol=RT_PROTOCOL), Scope.NODE, names)
 
-    def snapshot(self) -> NodeSnapshot:
-        return take_snapshot(self._node)
+    def snapshot(self, *, in_part: bool = False) -> NodeSnapshot:
+        return take_snapshot(self._node, in_part=in_part)
+
+    def there(self, names: Iterable[str]) -> set[str]:
+        """Which of these links are on the node, each asked for by itself."""
+        asked = list(names)
+        replies = self._node.transact([encodelinks.get_link_by_name(name) for name in asked])
+        return {name for name, reply in zip(asked, replies, strict=True) if dumps.link_in(Scope.NODE, reply)}
 
     def remove_links(
         self, doomed: Sequence[Doomed], going: Callable[[Mapping[int, AttachmentKey]], None] = lambda _: None

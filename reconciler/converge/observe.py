@@ -21,18 +21,21 @@ from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.wire import Buffer
 from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSnapshot:
-    """All that is ours on the node, read in one go and shared by the passes of one slice of a resync."""
+    """All that is ours on the node, read in one go and shared by the passes of a resync. Where it is not `whole`,
+    others changed the node meanwhile: what it tells of was so, and what it does not tell of may be there."""
 
     links_by_alias: Mapping[str, tuple[Link, bool]]
     links_by_name: Mapping[str, tuple[Link, bool]]
     routes_by_index: Mapping[int, Sequence[Route]]
     neighbours_by_index: Mapping[int, Sequence[Neighbour]]
+    whole: bool = True
 
     @property
     def ours(self) -> Iterable[tuple[Link, bool]]:
@@ -162,15 +165,26 @@ def _read_bound(node: Channel, observed: Observed, index: int, name: str, attach
         observed.add(neighbour)
 
 
-def snapshot(node: Channel) -> NodeSnapshot:
-    """Reads all that is ours on the node, for many passes at once; a pass would otherwise dump for itself.
+def snapshot(node: Channel, *, in_part: bool = False) -> NodeSnapshot:
+    """Reads all that is ours on the node, for many passes at once; a pass would otherwise dump for itself. Taken
+    `in_part`, a read that others' changes interrupt is not repeated until it is consistent.
 
-    Raises Retryable when the kernel does not answer or no consistent dump can be had.
+    Raises Retryable when the kernel does not answer or no such dump can be had.
     """
+    whole = True
+
+    def dumped(type_: int, body: bytes) -> list[tuple[int, Buffer]]:
+        nonlocal whole
+        if not in_part:
+            return node.dump(type_, body)
+        found, consistent = node.dump_in_part(type_, body)
+        whole &= consistent
+        return found
+
     names: dict[int, str] = {}
     by_name: dict[str, tuple[Link, bool]] = {}
     by_alias: dict[str, tuple[Link, bool]] = {}
-    for _, body in node.dump(rt.RTM_GETLINK, encodelinks.dump_links()):
+    for _, body in dumped(rt.RTM_GETLINK, encodelinks.dump_links()):
         link, up = decode.link(Scope.NODE, body)
         if not is_our_link(link):
             # A foreign link under a name that an attachment needs must be seen, since it stands in the way.
@@ -186,10 +200,10 @@ def snapshot(node: Channel) -> NodeSnapshot:
     indexes = {name: index for index, name in names.items()}
     for family, table in _OUR_ROUTES:
         body = encode.dump_routes(family, protocol=RT_PROTOCOL, table=table)
-        for route in dumps.routes(node, body, Scope.NODE, names):
+        for route in dumps.decoded(dumped(rt.RTM_GETROUTE, body), decode.route, Scope.NODE, names):
             routes[indexes[route.link]].append(route)
     for proxy in (False, True):
         body = encode.dump_neighbours(proxy=proxy)
-        for neighbour in dumps.neighbours(node, body, Scope.NODE, names):
+        for neighbour in dumps.decoded(dumped(rt.RTM_GETNEIGH, body), decode.neighbour, Scope.NODE, names):
             neighbours[indexes[neighbour.link]].append(neighbour)
-    return NodeSnapshot(by_alias, by_name, routes, neighbours)
+    return NodeSnapshot(by_alias, by_name, routes, neighbours, whole)

@@ -96,7 +96,7 @@ class Loop:
             return
         self.queue.mark(key, urgency)
         if urgency is Urgency.RESYNC:
-            self._beside.marked()
+            self._beside.marked(key)
         else:
             self._wake.set()
 

@@ -98,9 +98,9 @@ class ThreadPasses:
         self.may_remove_orphans = False
         """Whether every source has loaded, so that what nobody wants is known."""
 
-    def marked(self) -> None:
+    def marked(self, key: AttachmentKey) -> None:
         """A key was marked for a resync."""
-        self._read.marked()
+        self._read.marked(key)
         self._wake.set()
 
     def passed(self, key: AttachmentKey) -> None:
@@ -138,7 +138,7 @@ class ThreadPasses:
                     await self._pass_over(keys)
                 if self.may_remove_orphans and self._orphans_due:
                     self._orphans_due = False
-                    self._remove_orphans(await self._read.whole())
+                    await self._remove_orphans()
                     self._passes.resynced()
                     self._resynced()
                 self._read.drop()
@@ -165,7 +165,7 @@ class ThreadPasses:
         attachments = [found for key in keys if (found := self._passes.prepared(key)) is not None]
         # Busy from before the read on: a pass of another thread between the two would make it untrue.
         self.busy = {attachment.key for attachment in attachments}
-        await self._read.prepare(len(attachments))
+        await self._read.prepare(self.busy)
         works = [self._passes.work(it, may_block=True, snapshot=self._read.of(it.key)) for it in attachments]
         self._read.passed(self.busy)
         outcomes = await self._in_thread(partial(self._converge_all, works))
@@ -177,7 +177,7 @@ class ThreadPasses:
 
     async def _snapshot(self) -> NodeSnapshot | None:
         try:
-            return await self._in_thread(self._worker.snapshot)
+            return await self._in_thread(partial(self._worker.snapshot, in_part=True))
         except Retryable as error:
             log.warning("no consistent read of the node", cause=str(error))
             return None
@@ -209,16 +209,26 @@ class ThreadPasses:
         """Whether the wish changed since: a route of the old one may have come after the pass for the new one."""
         return self._desired.attachments.get(record.key) is not record
 
-    def _remove_orphans(self, snapshot: NodeSnapshot | None) -> None:
-        """Removes links of ours that nobody wants, by a complete read only."""
-        if snapshot is None:
+    async def _remove_orphans(self) -> None:
+        """Removes links of ours that nobody wants. Of each it is made sure again before it goes."""
+        if (snapshot := await self._read.whole()) is None:
             return
         wanted = {name(key) for key in self._desired.attachments for name in (node_if_name, ifb_name)}
         wanted |= {name for link in self._desired.unclaimed for name in (link, ifb_name_beside(link))}
         for link, _ in snapshot.ours:
             key = key_of_alias(link.alias or "")
+            if key is not None and self._read.of(key) is None:
+                continue  # it was being taken away since
             if link.name not in wanted and key not in self._desired.attachments:
                 log.info("removing an orphan", link=link.name, alias=link.alias)
                 self._removals.add(Doomed(key or AttachmentKey(link.name, ""), link.index))
-        with suppress(StoreUnwritable):  # then their addresses are held until the next resync
-            self._desired.links_seen({link.name for link, _ in snapshot.ours})
+        await self._tell_links(snapshot)
+
+    async def _tell_links(self, snapshot: NodeSnapshot) -> None:
+        """Which links are there that nobody claims. Those of which the read does not tell are asked for."""
+        seen = {link.name for link, _ in snapshot.ours}
+        missing = [link for link in self._desired.unclaimed if link not in seen]
+        with suppress(StepError, StoreUnwritable):  # then their addresses are held until the next resync
+            if missing and not snapshot.whole:
+                seen |= await self._in_thread(partial(self._worker.there, missing))
+            self._desired.links_seen(seen)

@@ -12,12 +12,25 @@ from netplumb.models.errors import Conflict
 from netplumb.models.kernel import Address, Link, Route, Scope
 from netplumb.models.naming import node_if_name
 from netplumb.reconciler.converge.attachment import converge
+from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.converge.work import Reach, Work
 from netplumb.reconciler.decide.ownership import is_ours
 from netplumb.reconciler.decide.render import render_attachment
 from tests.contract.damages import inflict, named
-from tests.contract.worlds import NODE, World, cookie_of, mark_of, passed, path_of, planned, seen, wish
+from tests.contract.worlds import (
+    NODE,
+    World,
+    attached,
+    cookie_of,
+    linux_world,
+    mark_of,
+    passed,
+    path_of,
+    planned,
+    seen,
+    wish,
+)
 
 
 @pytest.fixture
@@ -51,6 +64,16 @@ def test_a_second_pass_plans_nothing(world: World) -> None:
     assert again.attached
     assert again.applied == []
     assert seen(world, attachment) == before
+
+
+def test_what_a_read_that_was_interrupted_lacks_is_looked_at_by_itself() -> None:
+    """A read of all that others' changes interrupted does not tell of this attachment. Its pass finds it as it is."""
+    with linux_world() as world:
+        attachment = attached(world)
+        nothing = NodeSnapshot({}, {}, {}, {}, whole=False)
+        outcome = converge(Work(attachment, NODE, snapshot=nothing), world.kernel)
+        assert outcome.attached
+        assert outcome.applied == []
 
 
 @pytest.mark.usefixtures("workload")

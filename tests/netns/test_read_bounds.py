@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from netplumb.models.errors import TooLarge
-from netplumb.models.kernel import RT_SCOPE_LINK, Neighbour, Route, Rule, Scope
+from netplumb.models.kernel import RT_SCOPE_LINK, Link, Neighbour, Route, Rule, Scope
 from netplumb.reconciler.kernel.netlink.channel import AT_ONCE, OF_A_WORKLOAD, Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import Request
-from netplumb.reconciler.kernel.rtnetlink import dumps, encode
+from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from tests.netns.conftest import NodeNamespace
 
 MINE = bytes((10, 1, 0, 2))
 OTHERS = 30_000
+LINKS = 100
 _A_SEND = 60
 
 
@@ -99,3 +103,33 @@ def test_no_read_is_longer_than_its_bound(channel: Channel, link: int, bound: Bo
     with Channel() as another, pytest.raises(TooLarge, match="rules"):
         dumps.rules(another, Scope.WORKLOAD, bound)
     assert len(dumps.routes(channel, encode.dump_routes(rt.AF_INET), Scope.NODE, {link: "np0"})) == count
+
+
+def test_a_read_of_all_ends_while_links_come_and_go(channel: Channel) -> None:
+    """Such a dump is never consistent. Taken in part it ends all the same, says so, and tells of what stays."""
+    stays = [_veth(f"np{number}", f"other{number}") for number in range(LINKS)]
+    ended = threading.Event()
+    churn = threading.Thread(target=_churn, args=(ended,))
+    churn.start()
+    try:
+        wholes = []
+        for _ in range(20):
+            found, whole = channel.dump_in_part(rt.RTM_GETLINK, encodelinks.dump_links())
+            indexes = {decode.link(Scope.NODE, body)[0].index for _, body in found}
+            assert len(indexes & set(stays)) > LINKS * 0.8
+            wholes.append(whole)
+    finally:
+        ended.set()
+        churn.join()
+    assert not all(wholes), "no read was interrupted, so nothing was tried"
+    assert channel.dump_in_part(rt.RTM_GETLINK, encodelinks.dump_links())[1], "it is whole when nobody changes anything"
+
+
+def _churn(ended: threading.Event) -> None:
+    with Channel() as channel:
+        near = Link(Scope.NODE, "come", "veth", mac=bytes((2, 0, 0, 0, 0, 1)), mtu=1500, group=0, alias="")
+        far = replace(near, name="go", mac=bytes((2, 0, 0, 0, 0, 2)))
+        with Path("/proc/thread-self/ns/net").open() as node:
+            while not ended.is_set():
+                channel.transact([encodelinks.create_pair(near, far, node.fileno())])
+                channel.transact(encodelinks.delete_link(socket.if_nametoindex("come")))

@@ -10,6 +10,7 @@ import errno
 import secrets
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
@@ -47,6 +48,8 @@ _REPLY_TIMEOUT = pack("@ll", REPLY_TIMEOUT_S, 0)  # struct timeval
 _RECEIVE_BYTES = 1 << 16
 # Acknowledgements wait in the socket's buffer while a send is carried out; this many fit the kernel's default.
 _REQUESTS_A_SEND = 64
+
+_TRIES_IN_PART = 5
 
 # A port id tells our own echoes on the listener, also after its channel was closed. One chosen by the kernel would be
 # the process id as its pid namespace counts it, which a container's process may share; so ours are a random block.
@@ -173,6 +176,18 @@ class Channel:
             if not (whole and interrupted):
                 return found, whole
         raise DumpInterrupted(f"the kernel's dump was interrupted, as often as it was tried ({bound.tries})")
+
+    def dump_in_part(self, type_: int, body: bytes) -> tuple[list[tuple[int, Buffer]], bool]:
+        """All messages of one dump as it comes, and whether they are consistent. Each object that they tell of was so,
+        but where others come and go meanwhile, some may be missing. A long dump beside many changes is never better.
+
+        Raises DumpInterrupted when the kernel gives it up each time, another Retryable when it is refused or lost.
+        """
+        for _ in range(_TRIES_IN_PART):
+            with suppress(InterruptedDumpError):
+                found, interrupted, _ = self._dump(Request(type_, NLM_F_DUMP, body), UNBOUND)
+                return found, not interrupted
+        raise DumpInterrupted(f"the kernel gave its dump up, as often as it was tried ({_TRIES_IN_PART})")
 
     def _dump(self, request: Request, bound: Bound) -> tuple[list[tuple[int, Buffer]], bool, bool]:
         """What was found, whether it was interrupted, and whether that is all."""

@@ -34,7 +34,7 @@ def addresses(channel: Channel, scope: Scope, names: Mapping[int, str], bound: B
     """Those of the one named interface."""
     (index,) = names
     found = _dump(channel, rt.RTM_GETADDR, encode.dump_addresses(index), scope, bound, "addresses")
-    return _decoded(found, decode.address, scope, names)
+    return decoded(found, decode.address, scope, names)
 
 
 def node_addresses() -> frozenset[bytes]:
@@ -48,7 +48,7 @@ def routes(
 ) -> list[Route]:
     """`body` is of `encode.dump_routes`."""
     found = _dump(channel, rt.RTM_GETROUTE, body, scope, bound, "routes")
-    return _decoded(found, decode.route, scope, names)
+    return decoded(found, decode.route, scope, names)
 
 
 def rules(channel: Channel, scope: Scope, bound: Bound | None = None) -> list[Rule]:
@@ -65,7 +65,7 @@ def foreign_rules(channel: Channel) -> list[ForeignRule]:
 
 def neighbours(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Neighbour]:
     """`body` is of `encode.dump_neighbours`."""
-    return _decoded(_dump(channel, rt.RTM_GETNEIGH, body, scope, None, "neighbours"), decode.neighbour, scope, names)
+    return decoded(_dump(channel, rt.RTM_GETNEIGH, body, scope, None, "neighbours"), decode.neighbour, scope, names)
 
 
 def neighbours_at(
@@ -101,10 +101,10 @@ def _dump(
         raise TooLarge(f"there are more {what} than the {bound.most_bytes} bytes of them that are read") from None
 
 
-def _decoded(
+def decoded(
     found: Iterable[tuple[int, Buffer]],
-    decoded: Callable[[Scope, Buffer, Mapping[int, str]], _T | None],
+    decode_one: Callable[[Scope, Buffer, Mapping[int, str]], _T | None],
     scope: Scope,
     names: Mapping[int, str],
 ) -> list[_T]:
-    return [thing for _, message in found if (thing := decoded(scope, message, names)) is not None]
+    return [thing for _, message in found if (thing := decode_one(scope, message, names)) is not None]

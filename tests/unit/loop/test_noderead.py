@@ -8,8 +8,9 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.loop.noderead import FROM_KEYS, NodeRead
 
-A, B = (AttachmentKey(name, "eth0") for name in "ab")
-MANY = FROM_KEYS
+A, B, *OTHERS = (AttachmentKey(f"web-{number}", "eth0") for number in range(20))
+MANY = [A, B, *OTHERS]
+FEW = MANY[: FROM_KEYS - 1]
 
 
 class Node:
@@ -30,10 +31,10 @@ async def test_one_read_serves_every_slice_of_a_resync() -> None:
     """However many slices, the node is read once, so that a resync costs as much as there are attachments."""
     node = Node()
     read = NodeRead(node.read)
-    read.marked()
     for _ in range(10):
         await read.prepare(MANY)
         assert read.of(A) is node.reads[-1]
+    assert await read.whole() is node.reads[-1], "it serves those who look for what nobody wants, too"
     assert len(node.reads) == 1
 
 
@@ -41,14 +42,27 @@ async def test_few_keys_are_not_worth_a_read_but_the_first_is() -> None:
     """Some keys are read one by one, or by what was read before where that serves; at first all is looked for."""
     node = Node()
     read = NodeRead(node.read)
-    await read.prepare(1)
+    await read.prepare([A])
     assert read.of(A) is node.reads[0]
-    read.marked()
-    await read.prepare(FROM_KEYS - 1)
+    read.drop()
+    await read.prepare(FEW)
     assert read.of(A) is None
     await read.prepare(MANY)
-    await read.prepare(1)
+    await read.prepare([A])
     assert read.of(A) is node.reads[1]
+
+
+async def test_keys_that_are_marked_meanwhile_do_not_have_the_node_read_for_each_slice() -> None:
+    """Where something is marked all the time, what was read goes on to serve all others: a resync comes to an end."""
+    node = Node()
+    read = NodeRead(node.read)
+    await read.prepare(MANY)
+    for key in OTHERS[:FROM_KEYS]:
+        read.marked(key)
+        await read.prepare([A, B, key])
+        assert read.of(A) is node.reads[0]
+        assert read.of(key) is None
+    assert len(node.reads) == 1
 
 
 async def test_a_mark_asks_for_what_is_there_from_then_on() -> None:
@@ -56,18 +70,20 @@ async def test_a_mark_asks_for_what_is_there_from_then_on() -> None:
     node = Node()
     read = NodeRead(node.read)
     await read.prepare(MANY)
-    read.marked()
-    await read.prepare(1)
+    for key in MANY:
+        read.marked(key)
     assert read.of(A) is None
     node.go.clear()
     reading = asyncio.create_task(read.prepare(MANY))
     await asyncio.sleep(0)
-    read.marked()
+    for key in OTHERS:
+        read.marked(key)
     node.go.set()
     await reading
     assert read.of(A) is node.reads[1], "it tells of those that were marked before"
-    await read.prepare(MANY)
-    assert read.of(A) is node.reads[2]
+    assert read.of(OTHERS[0]) is None
+    await read.prepare(OTHERS)
+    assert read.of(OTHERS[0]) is node.reads[2]
 
 
 async def test_what_a_pass_may_have_changed_is_read_anew() -> None:
@@ -78,7 +94,7 @@ async def test_what_a_pass_may_have_changed_is_read_anew() -> None:
     read.passed([A])
     assert read.of(A) is None
     assert read.of(B) is node.reads[0]
-    read.marked()
+    read.drop()
     node.go.clear()
     reading = asyncio.create_task(read.prepare(MANY))
     await asyncio.sleep(0)
