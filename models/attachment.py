@@ -82,6 +82,11 @@ class NetnsRef(Model):
         """The path, whichever way the namespace was named."""
         return self.path or f"{NETNS_DIR}/{self.name}"
 
+    @property
+    def last(self) -> str:
+        """The last part of the path."""
+        return self.where.rpartition("/")[2]
+
 
 class AttachmentSpec(Model):
     """One wish: give this interface, in this namespace, a network.

@@ -5,10 +5,10 @@ Links of others are few, ours may be thousands: none of ours is read here.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from netplumb.models.kernel import RT_PROTOCOL, Scope
 from netplumb.models.naming import is_our_name
@@ -32,10 +32,12 @@ def read_surroundings(node: Channel) -> Surroundings:
 
 def _with_switch(family: str, switch: str, value: str) -> list[str]:
     """The interfaces of others that have it so, in order."""
-    conf = Path("/proc/sys/net", family, "conf")
-    names = sorted(path.name for path in conf.iterdir()) if conf.is_dir() else []
+    try:
+        names = os.listdir(f"/proc/sys/net/{family}/conf")  # noqa: PTH208 - ours are thousands, and no Path is wanted of each
+    except OSError:
+        return []
     foreign = (name for name in names if name not in _NO_INTERFACES and not is_our_name(name))
-    return [name for name in foreign if sysctls.read(f"net/{family}/conf/{name}/{switch}") == value]
+    return [name for name in sorted(foreign) if sysctls.read(f"net/{family}/conf/{name}/{switch}") == value]
 
 
 def _not_forwarding(node: Channel) -> Iterator[str]:

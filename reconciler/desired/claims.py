@@ -4,7 +4,8 @@ or waits for a key, an address or a port of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
@@ -22,6 +23,7 @@ class Claims:
     ) -> None:
         self._store = store
         self._of = stored
+        self._claimants = Counter(key for wishes in stored.values() for key in wishes)
         self._changed = changed
         self._causes: dict[tuple[str, AttachmentKey], NetplumbError] = {}
 
@@ -37,6 +39,8 @@ class Claims:
 
     def of_others(self, source: str, key: AttachmentKey) -> Iterator[tuple[str, AttachmentSpec]]:
         """The claims on a key, but for that of one source."""
+        if self._claimants[key] <= (key in self.of(source)):
+            return  # as of most keys, and there may be thousands of files
         for other, claims in self._of.items():
             if other != source and (spec := claims.get(key)) is not None:
                 yield other, spec
@@ -44,6 +48,8 @@ class Claims:
     def replace(self, source: str, claims: _Wishes) -> None:
         """Raises StoreUnwritable; then nothing has changed."""
         self._store.commit(Change(claims={source: claims}))
+        self._claimed_no_more(self.of(source))
+        self._claimants.update(claims.keys())
         if claims:
             self._of[source] = claims
         else:
@@ -52,7 +58,14 @@ class Claims:
     def give_up(self, source: str, key: AttachmentKey) -> None:
         """It is not to be met any more; `replace` makes that durable."""
         self.met(source, key)
-        self._of.get(source, {}).pop(key, None)
+        if self._of.get(source, {}).pop(key, None) is not None:
+            self._claimed_no_more((key,))
+
+    def _claimed_no_more(self, keys: Iterable[AttachmentKey]) -> None:
+        for key in keys:
+            self._claimants[key] -= 1
+            if not self._claimants[key]:
+                del self._claimants[key]
 
     def wait(self, source: str, key: AttachmentKey, cause: NetplumbError) -> None:
         self._causes[source, key] = cause

@@ -1,10 +1,15 @@
-"""The records by key, and by the workload whose interfaces they are."""
+"""The records by key, and by what they are asked for by: the workload whose interfaces they are, and the last part of
+the path to its namespace."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
+from typing import TypeAlias
 
 from netplumb.models.attachment import Attachment, AttachmentKey
+
+_Index: TypeAlias = defaultdict[str, set[AttachmentKey]]
 
 
 class Held:
@@ -12,25 +17,42 @@ class Held:
 
     def __init__(self, records: dict[AttachmentKey, Attachment]) -> None:
         self.records = records
-        self._interfaces: defaultdict[str, set[AttachmentKey]] = defaultdict(set)
-        for key in records:
-            self._interfaces[key.workload_id].add(key)
+        self._interfaces: _Index = defaultdict(set)
+        self._at_name: _Index = defaultdict(set)
+        for record in records.values():
+            self._enter(record)
 
     def keep(self, record: Attachment) -> None:
+        before = self.records.get(record.key)
+        if before is not None and before.spec.netns.last != record.spec.netns.last:
+            _discard(self._at_name, before.spec.netns.last, record.key)
         self.records[record.key] = record
+        self._enter(record)
+
+    def _enter(self, record: Attachment) -> None:
         self._interfaces[record.key.workload_id].add(record.key)
+        self._at_name[record.spec.netns.last].add(record.key)
 
     def drop(self, key: AttachmentKey) -> None:
-        del self.records[key]
-        self._interfaces[key.workload_id].discard(key)
-        if not self._interfaces[key.workload_id]:
-            del self._interfaces[key.workload_id]
+        record = self.records.pop(key)
+        _discard(self._interfaces, key.workload_id, key)
+        _discard(self._at_name, record.spec.netns.last, key)
 
     def interfaces(self, workload_id: str) -> list[AttachmentKey]:
         """The keys of a workload, in their order."""
         return sorted(self._interfaces.get(workload_id, ()))
 
+    def at_name(self, name: str) -> Collection[AttachmentKey]:
+        """Whose wishes mean a path with this last part."""
+        return self._at_name.get(name, ())
+
     def siblings(self, key: AttachmentKey) -> list[Attachment]:
         """The records of the workload's other interfaces, less those that are being removed."""
         records = (self.records[other] for other in self._interfaces.get(key.workload_id, ()) if other != key)
         return [record for record in records if not record.removing]
+
+
+def _discard(index: _Index, name: str, key: AttachmentKey) -> None:
+    index[name].discard(key)
+    if not index[name]:
+        del index[name]

@@ -7,7 +7,7 @@ the loop; nothing here touches the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 
 from netplumb.models.attachment import (
     APPLIED_SOURCE,
@@ -178,6 +178,10 @@ class Desired:
     def interfaces(self, workload_id: str) -> list[AttachmentKey]:
         """The keys of a workload, in their order."""
         return self._held.interfaces(workload_id)
+
+    def at_name(self, name: str) -> Collection[AttachmentKey]:
+        """Whose wishes mean a path with this last part."""
+        return self._held.at_name(name)
 
     def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
         """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a

@@ -5,6 +5,7 @@ No I/O and no clock but the one that it is given, so that its order can be teste
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from enum import IntEnum
 
@@ -24,7 +25,8 @@ class Urgency(IntEnum):
 class Queue:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._marked: tuple[dict[AttachmentKey, float], ...] = tuple({} for _ in Urgency)
+        # Not plain dicts, which keep a gap for each first entry that was taken out, and walk over all gaps at the next.
+        self._marked: tuple[OrderedDict[AttachmentKey, float], ...] = tuple(OrderedDict() for _ in Urgency)
 
     def mark(self, key: AttachmentKey, urgency: Urgency) -> None:
         """Marks a key; one that is marked already keeps its place, or moves to the more urgent."""

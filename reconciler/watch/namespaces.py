@@ -8,7 +8,7 @@ lies elsewhere is not watched; whoever waits for it looks again now and then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 
 import structlog
@@ -34,7 +34,7 @@ class NamespaceWatch:
         self,
         directory: Path,
         desired: Desired,
-        unsettled: Callable[[], Iterable[AttachmentKey]],
+        unsettled: Callable[[], Collection[AttachmentKey]],
         mark: Callable[[AttachmentKey], None],
     ) -> None:
         self._directory = directory
@@ -57,7 +57,8 @@ class NamespaceWatch:
                     for after_s in LOOK_AGAIN_S:
                         later(after_s, self._mark_unsettled, named)
                     if gone := {_last(path) for change, path in changes if change is Change.deleted}:
-                        self._mark_named(self._desired.attachments, gone)
+                        for key in [key for name in gone for key in self._desired.at_name(name)]:
+                            self._mark(key)
             except* (OSError, RuntimeError) as failed:  # the latter at every name that is not UTF-8
                 log.warning("namespaces are not watched for a moment", cause=repr(failed.exceptions))
             await asyncio.sleep(REWATCH_S)
@@ -69,12 +70,8 @@ class NamespaceWatch:
             for key in self._unsettled():
                 self._mark(key)
         else:
-            self._mark_named(self._unsettled(), names)
-
-    def _mark_named(self, keys: Iterable[AttachmentKey], names: Set[str]) -> None:
-        attachments = self._desired.attachments
-        for key in keys:
-            if key in attachments and _last(attachments[key].spec.netns.where) in names:
+            unsettled = self._unsettled()
+            for key in [key for name in names for key in self._desired.at_name(name) if key in unsettled]:
                 self._mark(key)
 
 
