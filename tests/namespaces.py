@@ -74,12 +74,17 @@ def read_only(path: Path) -> Iterator[None]:
 def enter(path: str | Path) -> Iterator[None]:
     """The calling thread is in the network namespace at `path`."""
     with _kept():
-        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _checked(_libc.setns(target, CLONE_NEWNET), f"enter {path}")
-        finally:
-            os.close(target)
+        move(path)
         yield
+
+
+def move(path: str | Path) -> None:
+    """Puts the calling thread into the network namespace at `path`."""
+    target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.setns(target, CLONE_NEWNET), f"enter {path}")
+    finally:
+        os.close(target)
 
 
 @contextmanager

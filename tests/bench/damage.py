@@ -25,7 +25,7 @@ from tests.bench.objects import NODE_ADDRESSES, POOLS
 from tests.damage import measured
 from tests.damage.table import DAMAGES, Damage, Group, Noticed
 from tests.damage.victims import Poised, Victim, victim, wish
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import INSTALLED, Daemon
 from tests.e2e.hosts import Host, temporary
 
 AIM_MS = 100.0
@@ -107,7 +107,8 @@ def measure(
         node = stack.enter_context(temporary("node"))
         node.ip("link set lo up")
         workloads = [stack.enter_context(temporary(f"workload-{number}")) for number in range(attachments)]
-        daemon = Daemon(node, directory, pools=POOLS, flags="--log-level=info --log-format=text")
+        flags = "--log-level=info --log-format=text"
+        daemon = Daemon(node, directory, pools=POOLS, flags=flags, program=INSTALLED)
         asyncio.run(daemon.start())
         stack.callback(daemon.end)
         victims = asyncio.run(_attached(daemon, workloads))

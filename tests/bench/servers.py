@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from tests.bench.objects import POOLS
-from tests.e2e.daemons import ROOT, STOP_WITHIN_S, Daemon
+from tests.e2e.daemons import INSTALLED, ROOT, STOP_WITHIN_S, Daemon
 from tests.e2e.hosts import Host
 
 # The last of a flag that is given twice counts; these are the defaults that the tests' daemon departs from.
@@ -19,7 +19,7 @@ AS_BY_DEFAULT = "--log-level=info --log-format=text --resync-s=30"
 @asynccontextmanager
 async def daemon(node: Host, directory: Path, pools: tuple[str, ...] = POOLS) -> AsyncIterator[Daemon]:
     """With the default settings, but for where it keeps its things."""
-    running = await Daemon(node, directory, pools=pools, flags=AS_BY_DEFAULT).start()
+    running = await Daemon(node, directory, pools=pools, flags=AS_BY_DEFAULT, program=INSTALLED).start()
     try:
         yield running
     finally:

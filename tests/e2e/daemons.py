@@ -20,11 +20,13 @@ import grpc
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.client.errors import ClientError, Unreachable
+from tests.e2e.forks import ForkServer
 from tests.e2e.hosts import Host, temporary
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "config" / "netplumb.service"
 COMMAND = Path(sys.executable).with_name("netplumb")
+INSTALLED = (str(COMMAND),)
 
 POOLS = ("10.213.0.0/24", "fd13::/64")
 RESYNC_NEVER_S = 3600  # so that what is repaired is repaired because of an event
@@ -60,8 +62,12 @@ class Process(Protocol):
     def terminate(self) -> None: ...
 
 
+FORKED = ForkServer("tests.e2e.preloaded", rights=under_unit_rights())
+
+
 class Daemon:
-    """One daemon and where it keeps its things; it may die and be started again any number of times."""
+    """One daemon and where it keeps its things; it may die and be started again any number of times. It is forked from
+    a server, unless it is to be started as a program."""
 
     def __init__(
         self,
@@ -70,7 +76,8 @@ class Daemon:
         *,
         pools: tuple[str, ...] = POOLS,
         flags: str = "",
-        program: Sequence[str] = (str(COMMAND),),
+        program: Sequence[str] = (),
+        server: ForkServer = FORKED,
     ) -> None:
         self.node = node
         self.directory = directory
@@ -82,6 +89,7 @@ class Daemon:
         self.state_files.mkdir(parents=True, exist_ok=True)
         self._flags = flags.split()
         self._program = program
+        self._server = server
         self._process: Process | None = None
         self.configure(pools=pools)
 
@@ -91,18 +99,16 @@ class Daemon:
         given = {"pools": pools, "resync_s": RESYNC_NEVER_S, "own_table": False, **settings}
         self.config.write_text(json.dumps(given))
 
-    def words(self) -> list[str]:
-        """The command that starts it."""
+    def arguments(self) -> list[str]:
         own = (
             f"--config={self.config} --socket={self.socket} --data-dir={self.data_dir} "
             f"--state-files={self.state_files} --log-format=json --log-level=debug"
         )
-        return self.node.command(*under_unit_rights(*self.program, "daemon", *own.split(), *self._flags))
+        return ["daemon", *own.split(), *self._flags]
 
-    @property
-    def program(self) -> Sequence[str]:
-        """The command `netplumb`, or what stands in for it."""
-        return self._program
+    def words(self) -> list[str]:
+        """The command that starts it as a program."""
+        return self.node.command(*under_unit_rights(*self._program, *self.arguments()))
 
     @property
     def process(self) -> Process:
@@ -118,13 +124,17 @@ class Daemon:
 
     async def start(self, *, ready: bool = True) -> Self:
         """Starts it and waits until it answers, and is ready unless it cannot be."""
-        self._spawn()
+        self.spawn()
         await self._ready(ready)
         return self
 
-    def _spawn(self) -> None:
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self.words(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    def spawn(self) -> None:
+        """Starts it and waits for nothing."""
+        with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
+            if self._program:
+                self._process = subprocess.Popen(self.words(), stdin=nothing, stdout=log, stderr=log)
+            else:
+                self._process = self._server.start(self.node, self.arguments(), nothing, log, log)
 
     async def _ready(self, ready: bool) -> None:
         ends = time.monotonic() + READY_WITHIN_S
@@ -169,16 +179,13 @@ class Daemon:
     def reload(self) -> None:
         os.kill(self.process.pid, signal.SIGHUP)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Runs the command `netplumb` on the node, with the rights and the settings of the daemon."""
-        line = self.node.command(*under_unit_rights(str(COMMAND), *words))
-        return subprocess.run(line, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+    def command(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs the command `netplumb` on the node, with the rights of the daemon and what it is given as input."""
+        return FORKED.run(self.node, words, given=given, within_s=READY_WITHIN_S)
 
     def purge(self, *, answer: str) -> subprocess.CompletedProcess[str]:
         """Runs the purge; `answer` is what is said to its question."""
-        words = (str(COMMAND), "purge", f"--data-dir={self.data_dir}")
-        line = self.node.command(*under_unit_rights(*words))
-        return subprocess.run(line, input=answer, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+        return self.command("purge", f"--data-dir={self.data_dir}", given=answer)
 
     def logged(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -195,7 +202,7 @@ class Daemon:
 
 
 @contextmanager
-def daemon_alone(program: Sequence[str] = (str(COMMAND),)) -> Iterator[Daemon]:
+def daemon_alone(program: Sequence[str] = ()) -> Iterator[Daemon]:
     """A started daemon on a node without an uplink, for fixtures that serve a whole module."""
     with temporary("node") as node, TemporaryDirectory(prefix="np-") as directory:
         node.ip("link set lo up")

@@ -1,7 +1,5 @@
-"""The real daemon on an operating system that fails on demand: `python -m tests.e2e.faulty DIRECTORY daemon …`.
-
-Each byte on its input starts a daemon, whose process id it writes, and later its exit status. The daemons are forked
-from here, with all modules loaded, since loading them is most of what a start costs.
+"""The real daemon on an operating system that fails on demand: `python -m tests.e2e.faulty`, as forks.py starts it. The
+first word for each of its forks is the directory in which it is told of its faults.
 
 The daemon's own code runs unchanged. What is replaced is the lowest that Python reaches: netlink sockets, the functions
 of the C library and of libnftables, the files below /proc/sys/net, the names of namespaces, and SQLite's commits. So
@@ -11,22 +9,21 @@ whatever way a later change of netplumb takes to the kernel, its calls are met h
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import socket
 import sqlite3
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tests.e2e.faultcounts import FAULTS
 from tests.e2e.faults import Armoury
 from tests.e2e.faultycalls import Database, Library, meeting, namespace_name, read_of_a_switch, write_of_a_switch
 from tests.e2e.faultynetlink import Socket
+from tests.e2e.forking import words_to_run
 
 
 def _noting_plans(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,36 +62,11 @@ def _replace(where: Any, name: str, by: Any) -> None:
     setattr(where, name, by)
 
 
-def serve(daemon: Callable[[], None]) -> None:
-    """Starts a daemon for each byte that is read, until there is none."""
-    while os.read(0, 1):
-        pid = os.fork()
-        if pid == 0:
-            _run(daemon)
-        os.write(1, f"{pid}\n".encode())
-        _, status = os.waitpid(pid, 0)
-        os.write(1, f"{os.waitstatus_to_exitcode(status)}\n".encode())
-
-
-def _run(daemon: Callable[[], None]) -> NoReturn:
-    """Runs in the fork, to its end. What it prints goes where its errors go."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    code = 1
-    try:
-        daemon()
-    except SystemExit as exit_:
-        code = exit_.code if isinstance(exit_.code, int) else 0
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    FAULTS.armoury = Armoury(Path(sys.argv.pop(1)))
     install()
     for module in ("main", "settings.configuration", "daemon"):
         import_module(f"netplumb.reconciler.{module}")
-    gc.freeze()  # so that a fork's collections leave the shared pages alone
-    serve(sys.modules["netplumb.reconciler.main"].main)
+    directory, *words = words_to_run(int(sys.argv[1]))
+    FAULTS.armoury = Armoury(Path(directory))
+    sys.argv = ["netplumb", *words]
+    sys.modules["netplumb.reconciler.main"].main()

@@ -18,7 +18,7 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.client.errors import ClientError
 from tests import namespaces
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import INSTALLED, Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.processes import descriptors_when_connected, let_go
 from tests.e2e.waiting import until
@@ -95,7 +95,7 @@ async def test_the_first_process_is_the_daemon_itself(node: Host, directory: Pat
             start = words.index("setpriv")
             return [*words[:start], *alone, *words[start:]]
 
-    daemon = FirstProcess(node, directory / "first")
+    daemon = FirstProcess(node, directory / "first", program=INSTALLED)
     try:
         await daemon.start()
         async with daemon.client() as client:

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
-from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon, under_unit_rights
+from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.statefiles import declare, document
 from tests.e2e.test_host_ports import process
@@ -18,9 +18,7 @@ from tests.e2e.wishes import attach
 
 def plan(daemon: Daemon, text: str, *words: str, name: str = "web.yaml") -> subprocess.CompletedProcess[str]:
     """Plans for a file of this text, said on stdin."""
-    command = (str(COMMAND), "plan", "-f", "-", "--as", name, f"--socket={daemon.socket}", *words)
-    line = daemon.node.command(*under_unit_rights(*command))
-    return subprocess.run(line, input=text, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+    return daemon.command("plan", "-f", "-", "--as", name, f"--socket={daemon.socket}", *words, given=text)
 
 
 def planned(daemon: Daemon, text: str, *, name: str = "web.yaml") -> list[str]:

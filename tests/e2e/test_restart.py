@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import pytest
@@ -16,12 +17,21 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from tests import namespaces
 from tests.e2e.conftest import MakeHost
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import INSTALLED, Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.statefiles import declare, document
 from tests.e2e.streams import TcpStream
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, condition, detach, refused, v4, v6
+
+
+@pytest.fixture
+async def daemon(node: Host, directory: Path) -> AsyncIterator[Daemon]:
+    """Started as a user starts it: each time all is loaded anew, with other hashes."""
+    daemon = Daemon(node, directory, program=INSTALLED)
+    await daemon.start()
+    yield daemon
+    daemon.end()
 
 
 @dataclass(slots=True)

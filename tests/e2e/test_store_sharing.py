@@ -13,7 +13,7 @@ import pytest
 
 from netplumb.reconciler.kernel.nodelock import NAME, NodeInUseError, NodeLock
 from tests.e2e.conftest import StartDaemon
-from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon, under_unit_rights
+from tests.e2e.daemons import FORKED, READY_WITHIN_S, Daemon
 from tests.e2e.hosts import Host, kernel_state, temporary
 from tests.e2e.losses import all_attached
 from tests.e2e.waiting import until
@@ -32,9 +32,9 @@ def second_node() -> Iterator[Host]:
 
 def start_another(node: Host, socket_path: Path, data_dir: Path) -> str:
     """What another daemon says before it ends with 1; it must not run."""
-    words = (str(COMMAND), "daemon", "--pool=10.214.0.0/24", "--pool=fd14::/64", "--log-level=error")
-    line = node.command(*under_unit_rights(*words, f"--socket={socket_path}", f"--data-dir={data_dir}"))
-    done = subprocess.run(line, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+    words = ("daemon", "--pool=10.214.0.0/24", "--pool=fd14::/64", "--log-level=error")
+    places = (f"--socket={socket_path}", f"--data-dir={data_dir}")
+    done = FORKED.run(node, (*words, *places), within_s=READY_WITHIN_S)
     assert done.returncode == 1, done.stderr
     (said,) = done.stderr.splitlines()
     return said
