@@ -111,7 +111,7 @@ async def test_no_workload_keeps_a_daemon_from_its_start(daemon: Daemon, web: Ho
             assert [route.dst for route in found["web"].routes] == ["203.0.113.0/24"]
             for name, answer in answers.items():
                 assert set(found[name].addresses) == set(texts(answer)), name
-            assert (await client.check("web")).in_sync
+        await until_in_sync(daemon, "web")
     assert daemon.node.ping(v4(answers["web"]))
 
 
