@@ -22,6 +22,7 @@ from netplumb.models.status import (
     Description,
     NodeStatus,
     PlannedChange,
+    Traffic,
     Unmet,
     WatchEvent,
 )
@@ -195,6 +196,26 @@ def status_response(status: NodeStatus) -> pb.StatusResponse:
         last_slice_at=status.last_slice_at,
         unmet=map(_unmet, status.unmet),
         unmet_total=status.unmet_total,
+        uplinks=[
+            pb.Uplink(name=it.name, addresses=[str(ip) for ip in it.addresses], mtu=it.mtu) for it in status.uplinks
+        ],
+    )
+
+
+def traffic_response(at: float, traffic: Iterable[Traffic]) -> pb.TrafficResponse:
+    return pb.TrafficResponse(
+        at=at,
+        traffic=[
+            pb.Traffic(
+                workload_id=it.key.workload_id,
+                if_name=it.key.if_name,
+                received_bytes=it.received_bytes,
+                received_packets=it.received_packets,
+                sent_bytes=it.sent_bytes,
+                sent_packets=it.sent_packets,
+            )
+            for it in traffic
+        ],
     )
 
 

@@ -171,7 +171,7 @@ def attachment_key(request: pb.GetRequest | pb.CheckRequest | pb.DescribeRequest
     return AttachmentKey(request.workload_id, request.if_name or DEFAULT_IF_NAME)
 
 
-def label_selector(request: pb.ListRequest | pb.WatchRequest) -> Selector:
+def label_selector(request: pb.ListRequest | pb.WatchRequest | pb.TrafficRequest) -> Selector:
     try:
         return selector(request.selector)
     except ValueError as error:

@@ -89,12 +89,21 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
+class Uplink:
+    """An interface of a way out, as people want to see it."""
+
+    name: str
+    addresses: tuple[IPAddress, ...] = ()
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are
     not the pool's to give. `uplinks` are the interfaces of the ways out, `uplink_mtu` the smallest MTU of those in use,
-    None where there is none."""
+    None where there is none; `shown_uplinks` is for people."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -107,4 +116,5 @@ class NodeNetwork:
     sources: tuple[Source, ...] = ()
     uplinks: frozenset[str] = frozenset()
     uplink_mtu: int | None = None
+    shown_uplinks: tuple[Uplink, ...] = ()
     complete: bool = True

@@ -10,6 +10,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.events import Event
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, Scope, ip_words
+from netplumb.models.nodenetwork import Uplink
 
 
 class Phase(Enum):
@@ -255,3 +256,15 @@ class NodeStatus:
     last_slice_at: float = 0.0
     unmet: tuple[Unmet, ...] = ()
     unmet_total: int = 0
+    uplinks: tuple[Uplink, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What went over an attachment since its link was made, seen from the workload."""
+
+    key: AttachmentKey
+    received_bytes: int
+    received_packets: int
+    sent_bytes: int
+    sent_packets: int

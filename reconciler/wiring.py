@@ -176,6 +176,7 @@ class Parts:
             rehearse_ports=self._host_ports.rehearsed,
             history=self._history,
             declared=self._declared,
+            node_links=lambda: self._results.hints.node_links(),
         )
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)

@@ -13,6 +13,7 @@ from netplumb.api.cli.events import events
 from netplumb.api.cli.exits import EPILOG
 from netplumb.api.cli.gc import gc
 from netplumb.api.cli.listing import get, list_, watch
+from netplumb.api.cli.map import map_
 from netplumb.api.cli.options import (
     ContainerId,
     Daemon,
@@ -27,6 +28,7 @@ from netplumb.api.cli.options import (
     asking,
 )
 from netplumb.api.cli.pages import App
+from netplumb.api.cli.top import top
 from netplumb.api.cli.wait import wait
 from netplumb.api.cli.wish import wishing
 
@@ -42,7 +44,7 @@ def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
     for command in (
         *(attach, detach, apply, delete, diff, get, list_, watch, wait),
-        *(check, status, gc, describe, events),
+        *(check, status, gc, describe, events, top, map_),
     ):
         app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
     plan_app = App(invoke_without_command=True, epilog=EPILOG)

@@ -192,6 +192,11 @@ class AsyncClient:
         request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces), dry_run=dry_run)
         return (await self._call(self._stub.GC, request)).removed
 
+    async def traffic(self, selector: str = "") -> pb.TrafficResponse:
+        """What each workload, or each with such labels, received and sent since its link was made, and when that was
+        read."""
+        return await self._call(self._stub.Traffic, pb.TrafficRequest(selector=selector))
+
     async def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
         """The daemon as a whole: pools, counts, conditions, what is not as wished. Raises Unavailable while it has no
         pools, unless it is asked for even so."""

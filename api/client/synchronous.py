@@ -99,3 +99,7 @@ class Client:
     def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
         """See `AsyncClient.status`."""
         return self._loop.run(self._client.status(timeout_s, without_pools=without_pools))
+
+    def traffic(self, selector: str = "") -> pb.TrafficResponse:
+        """See `AsyncClient.traffic`."""
+        return self._loop.run(self._client.traffic(selector))

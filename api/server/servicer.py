@@ -7,6 +7,7 @@ status code an error becomes for `netplumb.api.errors`. No error leaves it as a 
 from __future__ import annotations
 
 import asyncio
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -158,6 +159,13 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         workload_id = wishes.attachment_key(request).workload_id
         found = await self._workloads.describe(workload_id, request.if_name, request.events)
         return answers.describe_response(found)
+
+    @_answered
+    async def Traffic(self, request: pb.TrafficRequest, context: Context) -> pb.TrafficResponse:  # noqa: ARG002
+        selected = wishes.label_selector(request)
+        meant = {it.key for it in self._workloads.list() if selected.selects(it.attachment.spec.labels)}
+        traffic = await self._workloads.traffic()
+        return answers.traffic_response(time.time(), [it for it in traffic if it.key in meant])
 
     async def Watch(
         self, request: pb.WatchRequest | InvalidRequest, context: Context

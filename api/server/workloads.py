@@ -8,7 +8,7 @@ from typing import Protocol
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
-from netplumb.models.status import AttachmentView, CheckReport, Comparison, Description, NodeStatus, WatchEvent
+from netplumb.models.status import AttachmentView, CheckReport, Comparison, Description, NodeStatus, Traffic, WatchEvent
 
 
 class Workloads(Protocol):
@@ -71,6 +71,10 @@ class Workloads(Protocol):
         """Detach what the source holds and does not name as alive, by container id (the workload's id where there is
         none) and interface. Returns what was detached, when its interfaces are gone from the kernel; a dry run changes
         nothing and returns what would be."""
+        ...
+
+    async def traffic(self) -> Sequence[Traffic]:
+        """What went over each attachment whose link is there, in the order of their keys."""
         ...
 
     def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:

@@ -512,6 +512,7 @@ class StatusResponse(_message.Message):
     LAST_SLICE_AT_FIELD_NUMBER: _builtins.int
     UNMET_FIELD_NUMBER: _builtins.int
     UNMET_TOTAL_FIELD_NUMBER: _builtins.int
+    UPLINKS_FIELD_NUMBER: _builtins.int
     ready: _builtins.bool
     """True when the daemon serves and its node-wide objects are in the kernel."""
     version: _builtins.str
@@ -546,6 +547,10 @@ class StatusResponse(_message.Message):
     def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
         """What is not as wished, of the node and of attachments: the first 20 reasons, without another look at the kernel."""
 
+    @_builtins.property
+    def uplinks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Uplink]:
+        """The interfaces that lead out of the node."""
+
     def __init__(
         self,
         *,
@@ -561,14 +566,43 @@ class StatusResponse(_message.Message):
         last_slice_at: _builtins.float = ...,
         unmet: _abc.Iterable[Global___Unmet] | None = ...,
         unmet_total: _builtins.int = ...,
+        uplinks: _abc.Iterable[Global___Uplink] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "counters", b"counters", "last_slice_at", b"last_slice_at", "phases", b"phases", "pools", b"pools", "queue_age_s", b"queue_age_s", "queue_length", b"queue_length", "ready", b"ready", "started_at", b"started_at", "unmet", b"unmet", "unmet_total", b"unmet_total", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "counters", b"counters", "last_slice_at", b"last_slice_at", "phases", b"phases", "pools", b"pools", "queue_age_s", b"queue_age_s", "queue_length", b"queue_length", "ready", b"ready", "started_at", b"started_at", "unmet", b"unmet", "unmet_total", b"unmet_total", "uplinks", b"uplinks", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StatusResponse: _TypeAlias = StatusResponse  # noqa: Y015
+
+@_typing.final
+class Uplink(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    MTU_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    mtu: _builtins.int
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its addresses, as text."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        mtu: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "mtu", b"mtu", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Uplink: _TypeAlias = Uplink  # noqa: Y015
 
 @_typing.final
 class PoolUsage(_message.Message):
@@ -1151,6 +1185,88 @@ class ListResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListResponse: _TypeAlias = ListResponse  # noqa: Y015
+
+@_typing.final
+class TrafficRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    selector: _builtins.str
+    """Only attachments with such labels, as in ListRequest."""
+    def __init__(
+        self,
+        *,
+        selector: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficRequest: _TypeAlias = TrafficRequest  # noqa: Y015
+
+@_typing.final
+class TrafficResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    at: _builtins.float
+    """When it was read, seconds since the epoch."""
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[Global___Traffic]:
+        """One for each attachment whose link on the node is there, in the order of their keys."""
+
+    def __init__(
+        self,
+        *,
+        at: _builtins.float = ...,
+        traffic: _abc.Iterable[Global___Traffic] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "traffic", b"traffic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficResponse: _TypeAlias = TrafficResponse  # noqa: Y015
+
+@_typing.final
+class Traffic(_message.Message):
+    """What went over an attachment since its link was made, seen from the workload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKLOAD_ID_FIELD_NUMBER: _builtins.int
+    IF_NAME_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    RECEIVED_PACKETS_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    SENT_PACKETS_FIELD_NUMBER: _builtins.int
+    workload_id: _builtins.str
+    if_name: _builtins.str
+    received_bytes: _builtins.int
+    received_packets: _builtins.int
+    sent_bytes: _builtins.int
+    sent_packets: _builtins.int
+    def __init__(
+        self,
+        *,
+        workload_id: _builtins.str = ...,
+        if_name: _builtins.str = ...,
+        received_bytes: _builtins.int = ...,
+        received_packets: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        sent_packets: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["if_name", b"if_name", "received_bytes", b"received_bytes", "received_packets", b"received_packets", "sent_bytes", b"sent_bytes", "sent_packets", b"sent_packets", "workload_id", b"workload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Traffic: _TypeAlias = Traffic  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):

@@ -99,6 +99,11 @@ class WorkloadNetworkingStub:
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.Traffic = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/Traffic',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.TrafficRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.TrafficResponse.FromString,
+                _registered_method=True)
         self.Events = channel.unary_stream(
                 '/netplumb.v1.WorkloadNetworking/Events',
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.EventsRequest.SerializeToString,
@@ -209,6 +214,13 @@ class WorkloadNetworkingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Traffic(self, request, context):
+        """Traffic tells what each workload received and sent, as its link on the node counts it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Events(self, request, context):
         """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
         events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
@@ -284,6 +296,11 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.FromString,
                     response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeResponse.SerializeToString,
+            ),
+            'Traffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.Traffic,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.TrafficRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.TrafficResponse.SerializeToString,
             ),
             'Events': grpc.unary_stream_rpc_method_handler(
                     servicer.Events,
@@ -642,6 +659,33 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/Describe',
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.SerializeToString,
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Traffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/Traffic',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.TrafficRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.TrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

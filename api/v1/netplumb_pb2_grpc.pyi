@@ -85,6 +85,8 @@ class WorkloadNetworkingStub:
     """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
     what happened to them last.
     """
+    Traffic: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.TrafficRequest, _netplumb_pb2.TrafficResponse]
+    """Traffic tells what each workload received and sent, as its link on the node counts it."""
     Events: _grpc.UnaryStreamMultiCallable[_netplumb_pb2.EventsRequest, _netplumb_pb2.Event]
     """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
     events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
@@ -134,6 +136,8 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
     what happened to them last.
     """
+    Traffic: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.TrafficRequest, _netplumb_pb2.TrafficResponse]  # type: ignore[assignment]
+    """Traffic tells what each workload received and sent, as its link on the node counts it."""
     Events: _aio.UnaryStreamMultiCallable[_netplumb_pb2.EventsRequest, _netplumb_pb2.Event]  # type: ignore[assignment]
     """Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
     events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
@@ -258,6 +262,14 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
         what happened to them last.
         """
+
+    @_abc_1.abstractmethod
+    def Traffic(
+        self,
+        request: _netplumb_pb2.TrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.TrafficResponse, _abc.Awaitable[_netplumb_pb2.TrafficResponse]]:
+        """Traffic tells what each workload received and sent, as its link on the node counts it."""
 
     @_abc_1.abstractmethod
     def Events(

@@ -14,7 +14,7 @@ from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, Refusal
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.network import Pool
-from netplumb.models.nodenetwork import Connected, NetworkFacts, NodeNetwork, NodeRoute, Overlap
+from netplumb.models.nodenetwork import Connected, NetworkFacts, NodeNetwork, NodeRoute, Overlap, Uplink
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.uplinks import is_way_out, sources, uplink_mtu
@@ -34,6 +34,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         for hop in route.hops:
             if hop.gateway is not None:
                 next_hops.setdefault(hop.gateway, f"the next hop of the node's route {_words(route, names)}")
+    ways_out = {hop.index for route in routes if is_way_out(route) for hop in route.hops}
     inside = {pool.prefix: list(_inside(pool, facts, routes, connected, next_hops, names)) for pool in pools}
     return NodeNetwork(
         own={it.ip: f"the node's own, on {names[it.index]}" for it in facts.addresses if it.index in names},
@@ -47,10 +48,16 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
         taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
         sources=tuple(sources(facts, routes, names, pools)),
-        uplinks=frozenset(names[hop.index] for route in routes if is_way_out(route) for hop in route.hops),
+        uplinks=frozenset(names[index] for index in ways_out),
         uplink_mtu=uplink_mtu(routes, facts.links),
+        shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),
         complete=facts.complete,
     )
+
+
+def _shown(index: int, facts: NetworkFacts) -> Uplink:
+    link = facts.links[index]
+    return Uplink(link.name, tuple(it.ip for it in facts.addresses if it.index == index), link.mtu or 0)
 
 
 def _words(route: NodeRoute, names: Names) -> str:

@@ -20,13 +20,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import NetplumbError, StepError
 from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress
 from netplumb.models.status import Condition
 from netplumb.reconciler.kernel.nftables import counters
 from netplumb.reconciler.kernel.rtnetlink import linkstats
-from netplumb.reconciler.kernel.rtnetlink.linkstats import Traffic
 from netplumb.reconciler.metrics.families import families
 from netplumb.reconciler.metrics.reading import Counted, Read
 from netplumb.reconciler.metrics.server import Listening, MetricsServer
@@ -114,7 +112,7 @@ class _Scrapes(Collector):
         counted = asyncio.run_coroutine_threadsafe(self._counted(), self._loop).result(ANSWER_WITHIN_S)
         read = Read(
             dropped=_unless_refused(counters.dropped),
-            traffic=_unless_refused(lambda: _by_workload(counted.links)) or {},
+            traffic=_unless_refused(lambda: linkstats.traffic_of(counted.links or {})) or {},
             store_bytes=dict(_sizes(self._stores)),
         )
         return families(counted, read)
@@ -130,12 +128,6 @@ def _unless_refused(read: Callable[[], T]) -> T | None:
     except StepError as error:
         log.warning("a metric was not read", cause=str(error))
         return None
-
-
-def _by_workload(links: Mapping[int, AttachmentKey] | None) -> Mapping[AttachmentKey, Traffic]:
-    if not links:
-        return {}
-    return {key: counts for index, counts in linkstats.traffic().items() if (key := links.get(index)) is not None}
 
 
 def _sizes(stores: Mapping[str, Path]) -> Iterator[tuple[str, int]]:

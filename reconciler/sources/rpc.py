@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import replace
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.errors import (
@@ -29,9 +28,9 @@ from netplumb.models.status import (
     CheckReport,
     Comparison,
     Condition,
-    Counters,
     Description,
     NodeStatus,
+    Traffic,
     WatchEvent,
 )
 from netplumb.reconciler.converge.linux import LinuxKernel
@@ -42,11 +41,13 @@ from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.outcomes import refused
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
+from netplumb.reconciler.kernel.rtnetlink import linkstats
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.sources.applied import AppliedDocuments
 from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.fileplan import FilePlan
+from netplumb.reconciler.sources.nodereport import NodeReport
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.statuses import Statuses
@@ -75,22 +76,21 @@ class RpcSource:
         rehearse_ports: Callable[[Sequence[PortMapping]], Awaitable[CheckPorts]],
         history: History,
         declared: DeclaredFiles,
+        node_links: Callable[[], Mapping[int, AttachmentKey]],
     ) -> None:
         self._desired = desired
         self._statuses = statuses
         self._loop = loop
         self._tally = tally
-        self._nodewide = nodewide
         self._kernel = kernel
-        self._survey = Survey(desired, statuses, nodewide, reader, self._conditions)
+        self._node = NodeReport(desired, statuses, loop, tally, nodewide, version, source_conditions)
+        self._survey = Survey(desired, statuses, nodewide, reader, self._node.conditions)
         self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
         self._applied = AppliedDocuments(desired, declared, self._file_plan, loop)
-        self._version = version
         self.timeout_s = timeout_s
-        self._source_conditions = source_conditions
         self._look_at_ports = look_at_ports
         self._history = history
-        self._started_at = time.time()
+        self._node_links = node_links
 
     async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
         """Records the wish and waits until the kernel agrees.
@@ -251,33 +251,16 @@ class RpcSource:
         """Raises NotReady while there are no pools, unless it is asked for even so."""
         if not (without_pools or self._desired.allocator.pools):
             raise NotReady(NO_POOLS)
-        tally = self._tally
-        unmet, unmet_total = self._survey.known()
-        return NodeStatus(
-            ready=self._nodewide.ready,
-            version=self._version,
-            started_at=self._started_at,
-            conditions=self._conditions(),
-            pools=self._desired.allocator.usage(),
-            phases=self._statuses.phases(),
-            counters=Counters(
-                tally.passes, dict(tally.repairs), tally.retries, tally.resyncs, tally.events, tally.lost_events
-            ),
-            queue_length=len(self._loop.queue),
-            queue_age_s=self._loop.queue.age_s(),
-            last_slice_at=self._loop.last_slice_at,
-            unmet=unmet,
-            unmet_total=unmet_total,
-        )
+        return self._node.status(*self._survey.known())
 
-    def _conditions(self) -> tuple[Condition, ...]:
-        """Those of the node."""
-        node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
-        if self._nodewide.cause:
-            node = replace(node, reason="NodeFailed")
-        fighting = self._nodewide.fighting()
-        told = (*((fighting,) if fighting is not None else ()), *self._nodewide.conditions)
-        return (node, *told, *self._source_conditions())
+    async def traffic(self) -> Sequence[Traffic]:
+        """In the order of the keys. Raises Retryable."""
+        counted = await asyncio.to_thread(linkstats.traffic_of, self._node_links())
+        # What the link on the node receives is what the workload sends.
+        return [
+            Traffic(key, it.sent_bytes, it.sent_packets, it.received_bytes, it.received_packets)
+            for key, it in sorted(counted.items())
+        ]
 
     def watch(self) -> AsyncIterator[WatchEvent]:
         return self._statuses.watch()

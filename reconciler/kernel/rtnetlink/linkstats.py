@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
+from typing import TypeVar
 
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import attributes
@@ -13,6 +14,9 @@ _RTM_GETSTATS = 94
 _MESSAGE = Struct("=BxxxII")  # struct if_stats_msg: family, ifindex, filter_mask
 _LINK_64 = 1  # IFLA_STATS_LINK_64
 _COUNTS = Struct("=QQQQ")  # the first of struct rtnl_link_stats64: packets and bytes received, then sent
+
+
+Whose = TypeVar("Whose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,8 @@ def traffic() -> Mapping[int, Traffic]:
             if told is not None:
                 found[index] = Traffic(*_COUNTS.unpack_from(told))
     return found
+
+
+def traffic_of(links: Mapping[int, Whose]) -> Mapping[Whose, Traffic]:
+    """That of these links, which are given by index. Raises Retryable."""
+    return {links[index]: counts for index, counts in traffic().items() if index in links} if links else {}

@@ -11,6 +11,7 @@ from netplumb.models.attachment import APPLIED_SOURCE, Attachment, AttachmentKey
 from netplumb.models.errors import NotFound, NotReady
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.naming import workload_mac
+from netplumb.models.nodenetwork import Uplink
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import (
     AttachmentStatus,
@@ -26,6 +27,7 @@ from netplumb.models.status import (
     Phase,
     PlannedChange,
     PoolUsage,
+    Traffic,
     WatchEvent,
 )
 
@@ -40,6 +42,7 @@ NODE_STATUS = NodeStatus(
     queue_length=1,
     queue_age_s=0.25,
     last_slice_at=1_700_000_100.0,
+    uplinks=(Uplink("up0", (ip_address("192.0.2.1"),), 1500),),
 )
 
 
@@ -80,6 +83,7 @@ class FakeWorkloads:
         self.timeout_s: float | None = None
         self.applied: tuple[Applied, ...] = ()
         self.dry_run = False
+        self.counted = 0
         self.asked: list[WhatIf] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
         self.objects: tuple[DescribedObject, ...] = ()
@@ -190,6 +194,11 @@ class FakeWorkloads:
         for it in () if dry_run else gone:
             del self.views[it.key]
         return gone
+
+    async def traffic(self) -> Sequence[Traffic]:
+        self._raise()
+        self.counted += 1
+        return [Traffic(key, 1000 * self.counted, self.counted, 500 * self.counted, self.counted) for key in self.views]
 
     async def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:
         try:

@@ -1,0 +1,62 @@
+"""PURE: a node's picture as a tree for the terminal, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.text import Text
+
+from netplumb.api.cli import tables
+from netplumb.api.map.picture import Group, Picture, limits, port, size, words
+from netplumb.api.v1 import netplumb_pb2 as pb
+
+_FORK, _LAST, _ON, _OVER = "├── ", "└── ", "│   ", "    "
+
+
+@dataclass(slots=True)
+class _Branch:
+    text: Text
+    below: list[_Branch] = field(default_factory=list)
+
+    def lines(self) -> Iterator[Text]:
+        yield self.text
+        for number, branch in enumerate(self.below, 1):
+            is_last = number == len(self.below)
+            first, *rest = branch.lines()
+            yield Text.assemble((_LAST if is_last else _FORK, "dim"), first)
+            yield from (Text.assemble((_OVER if is_last else _ON, "dim"), line) for line in rest)
+
+
+def tree(picture: Picture) -> Iterator[Text]:
+    ready = ("ready", "green") if picture.ready else ("not ready", "red")
+    told = f", {picture.attached} attachments" + (f", {picture.broken} not as wished" if picture.broken else "")
+    root = _Branch(Text.assemble(("node", "bold"), "  ", ready, told))
+    root.below += (_Branch(Text(f"! {problem}", "red")) for problem in picture.problems)
+    for uplink in picture.uplinks:
+        mtu = f", MTU {uplink.mtu}" if uplink.mtu else ""
+        what = f"{uplink.name}  {' '.join(uplink.addresses)}{mtu}"
+        root.below.append(_Branch(Text.assemble(("uplink ", "bold"), what)))
+    root.below += map(_of_group, picture.groups)
+    return root.lines()
+
+
+def _of_group(group: Group) -> _Branch:
+    held = ", ".join(f"{pool.held} of {size(pool)} held" for pool in group.pools)
+    what = ("pools " if len(group.pools) > 1 else "pool ", "bold") if group.pools else ""
+    branch = _Branch(Text.assemble(what, group.name, (f"  {held}" if held else "", "dim")))
+    for it in group.attachments:
+        reasons = [_Branch(Text(f"! {words(why)}", "red")) for why in it.unmet]
+        branch.below.append(_Branch(_line(it), reasons))
+    return branch
+
+
+def _line(it: pb.Attachment) -> Text:
+    carried = [*map(port, it.port_mappings), *filter(None, (limits(it.bandwidth),))]
+    return Text.assemble(
+        (f"{it.workload_id}/{it.if_name}", "bold"),
+        "  ",
+        (it.phase, tables.PHASE_STYLES.get(it.phase, "red")),
+        "".join(f"  {text}" for text in (" ".join(it.addresses), *carried) if text),
+        (f"  {it.node_if_name}", "dim"),
+    )
