@@ -54,8 +54,17 @@ def grpc_address(path: Path) -> str:
     return f"unix:{quote(str(path.absolute()))}"
 
 
+def too_long(path: Path) -> OSError | None:
+    """What is wrong with a path that no socket can have; None if it is short enough."""
+    if len(os.fsencode(path)) <= PATH_MAX_BYTES:
+        return None
+    return OSError(errno.ENAMETOOLONG, f"longer than the {PATH_MAX_BYTES} bytes that fit a socket's address")
+
+
 def why_unreachable(path: Path) -> OSError | None:
     """What a connection to the socket fails with, None if something answers."""
+    if (error := too_long(path)) is not None:
+        return error
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_TIMEOUT_S)
         try:
@@ -123,8 +132,8 @@ def listening(path: Path, mode: int, group: str | None) -> tuple[socket.socket, 
 
 
 def _check_length(path: Path) -> None:
-    if len(os.fsencode(path)) > PATH_MAX_BYTES:
-        raise SocketUnusable(f"{path}: longer than the {PATH_MAX_BYTES} bytes that fit a socket's address")
+    if (error := too_long(path)) is not None:
+        raise SocketUnusable(f"{path}: {error.strerror}")
 
 
 def _check_free(path: Path) -> None:

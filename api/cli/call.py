@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
@@ -49,13 +50,13 @@ def fail(message: str, code: Exit) -> NoReturn:
 
 
 def _check_reachable(daemon: Daemon) -> None:
-    """Who would wait in vain is told at once, and who waits is told for what: missing rights do not heal, and a daemon
-    that does not run may have to be started by who asks."""
+    """Who would wait in vain is told at once, and who waits is told for what: missing rights do not heal, nor does a
+    path that is too long, and a daemon that does not run may have to be started by who asks."""
     error = why_unreachable(daemon.socket)
     if error is None:
         return
     message = Unreachable(daemon.socket, error).message
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or error.errno == errno.ENAMETOOLONG:
         fail(message, Exit.UNAVAILABLE)
     if not daemon.wait:
         fail(f"{message}; {HOW_TO_START}", Exit.UNAVAILABLE)

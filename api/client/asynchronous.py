@@ -1,105 +1,163 @@
-"""A typed asyncio client for the daemon on this node.
+"""A typed asyncio client for the daemon on this node. Requests and answers are the messages of `netplumb.v1`.
 
-Every call may be repeated, so the client waits for a daemon that restarts, and asks again where the connection broke
-in the middle of a call, until its deadline. Requests and answers are the messages of `netplumb.v1`.
+`synchronous` has the same calls with the same words, which a test holds.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias
 
-import grpc
-
-from netplumb.api.client.errors import ClientError, Unreachable, client_error
+from netplumb.api.client.connection import Connection
 from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S, SOCKET_VARIABLE
-from netplumb.api.errors import ANSWERED
-from netplumb.api.text import printable
-from netplumb.api.unixsocket import grpc_address, why_unreachable
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
-
-ANSWER_MAX_BYTES = 256 << 20  # Plan answers in one message, and a node may hold thousands of attachments
-
-OPTIONS = (
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.max_receive_message_length", ANSWER_MAX_BYTES),
-    # Otherwise clients in one process would share a connection, and its backoff.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-"""What gRPC makes of a connection that breaks; of a server that ends without waiting for its calls."""
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
 
 WhatIf: TypeAlias = pb.AttachRequest | pb.DetachRequest | pb.StateFiles | pb.ApplyRequest | None
 
 
 class AsyncClient:
-    """An asynchronous context manager; one connection, any number of calls at a time.
+    """The daemon's calls, in an `async with` block: one connection, any number of calls at a time.
 
+    Args:
+        socket_path: the daemon's socket; without one that of the variable NETPLUMB_SOCKET, else
+            /run/netplumb/workloadnet.sock.
+        timeout_s: how many seconds each call may take, waiting for a daemon that restarts included; 0 does not wait,
+            `math.inf` waits without end. Calls with a `timeout_s` of their own go by that.
+
+    Raises:
+        ValueError: where `timeout_s` is negative or no number.
+        RuntimeError: from a call outside of the block, and where the block is entered again within it.
+        Unreachable: from the block, where the path is longer than a socket's may be (107 bytes).
+
+    A daemon need not run yet. What a call raises is told with it; beside that every call raises Unreachable when no
+    daemon answers in time, DeadlineExceeded when the answer takes too long, and ClientError, of which all are kinds,
+    for what no kind is made for.
+
+    Example:
         async with netplumb.AsyncClient() as client:
             netns = messages.NetNSAttachment(netns_path="/run/netns/web", if_name="eth0")
             await client.attach(messages.AttachRequest(workload_id="web", netns=netns))
-
-    `socket_path` is the daemon's socket; without one that of the variable NETPLUMB_SOCKET, or the default. `timeout_s`
-    is how many seconds a call may take, waiting for a daemon that restarts included; those with a `timeout_s` of their
-    own go by that. Every call raises a ClientError, or the kind of it that the contract gives for the case: Unreachable
-    when no daemon answers, DeadlineExceeded when it takes too long.
     """
 
     def __init__(self, socket_path: Path | str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self.socket_path = Path(socket_path or os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
-        self._timeout_s = timeout_s
+        self._connection = Connection(self.socket_path, timeout_s)
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(grpc_address(self.socket_path), options=OPTIONS)
-        self._stub = rpc.WorkloadNetworkingStub(self._channel)
+        await self._connection.open()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        await self._connection.close()
+
+    @property
+    def _stub(self) -> rpc.WorkloadNetworkingAsyncStub:
+        return self._connection.stub
 
     async def attach(self, request: pb.AttachRequest, timeout_s: float | None = None) -> pb.AttachResponse:
-        """Gives a workload an interface, and returns when the kernel holds all of it. The same request again returns
-        the same addresses, each as 4 or 16 bytes in `ip` and in words in `attachment`.
+        """Gives a workload an interface, and returns when the kernel holds all of it. The same again changes nothing.
 
-        Raises InvalidArgument, FailedPrecondition, AlreadyExists, ResourceExhausted (a pool is empty), Unavailable (no
-        pools), DeadlineExceeded (the daemon goes on trying) or Aborted (detached or attached otherwise meanwhile).
+        Args:
+            request: the whole wish; the contract explains each field.
+            timeout_s: seconds to wait, in place of the client's. What is not attached by then is still tried.
+
+        Returns:
+            The addresses, each as 4 or 16 bytes in `ip`; the attachment as it stands, with the addresses as text, in
+            `attachment`; and `warnings` for a person.
+
+        Raises:
+            InvalidArgument: a field is wrong; the message names it.
+            FailedPrecondition: the path is no network namespace, or is the node's own.
+            AlreadyExists: the key, an address or a port is another's, which the message names.
+            ResourceExhausted: the pool that the message names is empty.
+            Unavailable: the daemon has no pools, or cannot store the wish.
+            Aborted: it was detached, or attached otherwise, while this call waited.
+            DeadlineExceeded: the kernel does not agree yet; the message says which step failed.
+
+        Example:
+            request = messages.AttachRequest(
+                workload_id="web",
+                netns=messages.NetNSAttachment(netns_path="/run/netns/web"),  # eth0, without another name
+                port_mappings=[messages.PortMapping(host_port=8080, container_port=80)],
+            )
+            answer = await client.attach(request, timeout_s=5)
+            print(*answer.attachment.addresses)
         """
-        return await self._call(self._stub.Attach, request, timeout_s)
+        return await self._connection.call(self._stub.Attach, request, timeout_s)
 
     async def detach(self, request: pb.DetachRequest, timeout_s: float | None = None) -> None:
-        """Takes the interface away, and returns when it is gone from the kernel. What is not there is no error.
+        """Takes an interface away, and returns when it is gone from the kernel and its addresses are free. What is not
+        there, or is another sandbox's than the one that is meant, is left as it is and no error.
 
-        Raises FailedPrecondition where a state file declares the attachment, and DeadlineExceeded.
+        Args:
+            request: the workload and its interface; a namespace or a container's id says which sandbox is meant.
+            timeout_s: seconds to wait, in place of the client's. What is not gone by then is still taken away.
+
+        Raises:
+            InvalidArgument: a field is wrong; the message names it.
+            FailedPrecondition: a state file declares the attachment.
+            Aborted: it was attached again while this call waited.
+            DeadlineExceeded: the kernel has not let go of it yet.
+
+        Example:
+            await client.detach(messages.DetachRequest(workload_id="web"))
         """
-        await self._call(self._stub.Detach, request, timeout_s)
+        await self._connection.call(self._stub.Detach, request, timeout_s)
 
     async def get(self, workload_id: str, if_name: str = "") -> pb.Attachment:
-        """One attachment as it was last seen; without `if_name` that of eth0. Raises NotFound."""
+        """One attachment with its status, as it was last seen; the kernel is not read.
+
+        Args:
+            workload_id: the workload.
+            if_name: its interface; eth0 without one.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: there is no such attachment.
+        """
         return (await self.get_with_waiting(workload_id, if_name)).attachment
 
     async def get_with_waiting(self, workload_id: str, if_name: str = "") -> pb.GetResponse:
-        """The same, with what state files wish for its key and cannot have now. Raises NotFound."""
-        return await self._call(self._stub.Get, pb.GetRequest(workload_id=workload_id, if_name=if_name))
+        """The same as `get`, and what state files wish for the same key and cannot have now.
+
+        Args:
+            workload_id: the workload.
+            if_name: its interface; eth0 without one.
+
+        Returns:
+            The attachment in `attachment`; the wishes that wait in `waiting`, each with why in its conditions.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: nobody has or wishes such an attachment.
+        """
+        request = pb.GetRequest(workload_id=workload_id, if_name=if_name)
+        return await self._connection.call(self._stub.Get, request)
 
     async def list(self, page_size: int = 0, selector: str = "") -> AsyncIterator[pb.Attachment]:
-        """Every attachment in the order of the keys, asked for in pages of `page_size` (0: as the daemon likes); with a
-        `selector` those with such labels, as in "app=web,tier in (a, b)". Raises InvalidArgument."""
+        """Every attachment with its status, in the order of the keys.
+
+        Args:
+            page_size: how many are asked for at a time, at most 5000; 0 is as the daemon likes.
+            selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+
+        Raises:
+            InvalidArgument: the selector cannot be read.
+            Unreachable, DeadlineExceeded: also in between; each page has the client's timeout.
+
+        Example:
+            async for attachment in client.list(selector="app=web"):
+                print(attachment.workload_id, attachment.phase, *attachment.addresses)
+        """
         request = pb.ListRequest(page_size=page_size, selector=selector)
         while True:
-            page = await self._call(self._stub.List, request)
+            page = await self._connection.call(self._stub.List, request)
             for attachment in page.attachments:
                 yield attachment
             if not page.next_page_token:
@@ -107,61 +165,118 @@ class AsyncClient:
             request.page_token = page.next_page_token
 
     def watch(self, selector: str = "") -> AsyncIterator[pb.WatchResponse]:
-        """A snapshot, the mark that it is complete, then changes, of all or of those with such labels; it ends with
-        ClientError when the daemon does.
+        """A snapshot of all attachments, the mark that it is complete, then each change. It has no end of its own:
+        leave it when it has told enough. Who reads slowly is told the latest of each attachment.
 
-        The timeout is for the connection, not for the stream.
+        Args:
+            selector: only those with such labels; one that loses them is told as removed.
+
+        Raises:
+            InvalidArgument: the selector cannot be read.
+            ResourceExhausted: 128 streams are open already.
+            Unreachable: no daemon answers within the client's timeout, or it ended: watch again, from a new snapshot.
+
+        Example:
+            async for told in client.watch():
+                if told.change == messages.WatchResponse.SNAPSHOT_COMPLETE:
+                    break
         """
-        return self._stream(self._stub.Watch, pb.WatchRequest(selector=selector))
+        return self._connection.stream(self._stub.Watch, pb.WatchRequest(selector=selector))
 
     def events(
         self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False
     ) -> AsyncIterator[pb.Event]:
-        """What happened to a workload, to one interface of it (`web-1/eth0`) or, without either, to all and the node:
-        the oldest first, nothing from before `since` (seconds since the epoch), the newest `most` if that is given. To
-        `follow` it goes on with what happens, until the daemon ends; that is a ClientError.
+        """What happened, the oldest first: attached, repaired, refused and the like.
 
-        The timeout is for the connection, not for the stream.
+        Args:
+            about: a workload, or one interface of it as in "web-1/eth0"; all and the node without.
+            since: nothing older than that, in seconds since the epoch.
+            most: only so many of the newest that are kept; 0 is all.
+            follow: go on with what happens, without an end of its own.
+
+        Raises:
+            ResourceExhausted: 128 streams are open already.
+            Unreachable: no daemon answers within the client's timeout, or it ended meanwhile.
+
+        Example:
+            async for event in client.events("web", since=time.time() - 3600, most=20):
+                print(event.kind, event.message)
         """
         request = pb.EventsRequest(about=about, since=since, most=most, follow=follow)
-        return self._stream(self._stub.Events, request)
-
-    async def _stream(
-        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
-    ) -> AsyncIterator[Response]:
-        try:
-            await asyncio.wait_for(self._channel.channel_ready(), self._timeout_s)
-        except TimeoutError:
-            raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
-        call = method(request)
-        try:
-            async for message in call:
-                yield message
-        except grpc.aio.AioRpcError as error:
-            raise self._in_words(error) from None
-        finally:
-            call.cancel()
+        return self._connection.stream(self._stub.Events, request)
 
     async def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
-        """Compares an attachment, and what of the node its traffic needs, with the kernel, now: `in_sync`, or what
-        differs and why it is not as wished. Raises NotFound."""
-        return await self._call(self._stub.Check, pb.CheckRequest(workload_id=workload_id, if_name=if_name))
+        """Reads the kernel, and compares an attachment, and what of the node its traffic needs, with what is desired.
 
-    async def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
-        """All about each interface of a workload, or about one: the attachment, its objects as the kernel holds them
-        now, and its last `events`. Raises NotFound."""
-        request = pb.DescribeRequest(workload_id=workload_id, if_name=if_name, events=events)
-        return (await self._call(self._stub.Describe, request)).descriptions
+        Args:
+            workload_id: the workload.
+            if_name: its interface; eth0 without one.
+
+        Returns:
+            `in_sync`; else what differs in `differences`, and why it is not as wished beside that in `unmet`.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: there is no such attachment.
+
+        Example:
+            report = await client.check("web")
+            if not report.in_sync:
+                print(*(f"{it.verb} {it.words}" for it in report.differences))
+        """
+        request = pb.CheckRequest(workload_id=workload_id, if_name=if_name)
+        return await self._connection.call(self._stub.Check, request)
 
     async def check_all(self) -> Sequence[pb.CheckResponse]:
-        """The same for all: first the node itself, without an attachment, then each attachment."""
-        return (await self._call(self._stub.CheckAll, pb.CheckAllRequest())).reports
+        """Reads the kernel, and compares the node and all attachments with what is desired.
+
+        Returns:
+            What `check` would: first of the node itself, without an attachment, then of each attachment.
+
+        Raises:
+            Unreachable, DeadlineExceeded: as every call; thousands of attachments take seconds.
+
+        Example:
+            if all(report.in_sync for report in await client.check_all()):
+                print("as desired")
+        """
+        return (await self._connection.call(self._stub.CheckAll, pb.CheckAllRequest())).reports
+
+    async def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
+        """All about a workload: its attachments, their objects as the kernel holds them now, and what happened last.
+
+        Args:
+            workload_id: the workload.
+            if_name: one of its interfaces; all of them without one.
+            events: how many of each one's last events to tell.
+
+        Returns:
+            One description for each interface, in the order of their names.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: there is no such attachment.
+        """
+        request = pb.DescribeRequest(workload_id=workload_id, if_name=if_name, events=events)
+        return (await self._connection.call(self._stub.Describe, request)).descriptions
 
     async def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
-        """What the daemon would change, and what that would not mend: for one wish, for state files that are put into
-        place, for documents that are applied, or for the whole node as desired now. Nothing is changed.
+        """What the daemon would change in the kernel, and what that would not mend. Nothing is changed.
 
-        Raises what the wish itself would.
+        Args:
+            what_if: an attach, a detach, state files that are put into place, or documents that are applied; without
+                one the whole node as it is desired now.
+
+        Returns:
+            The changes in `changes`, in their order; in `unmet` what they would not mend, refused documents among it.
+
+        Raises:
+            InvalidArgument: a wish or a document is wrong; the message says where.
+            FailedPrecondition, AlreadyExists, ResourceExhausted, Unavailable: as the attach or detach itself would.
+
+        Example:
+            planned = await client.plan(messages.DetachRequest(workload_id="web"))
+            print(*(f"{it.verb} {it.words}" for it in planned.changes), sep="\\n")
         """
         request = pb.PlanRequest()
         if isinstance(what_if, pb.AttachRequest):
@@ -172,64 +287,104 @@ class AsyncClient:
             request.apply.CopyFrom(what_if)
         elif what_if is not None:
             request.detach.CopyFrom(what_if)
-        return await self._call(self._stub.Plan, request)
+        return await self._connection.call(self._stub.Plan, request)
 
     async def apply(self, request: pb.ApplyRequest) -> Sequence[pb.Applied]:
-        """Makes documents desired, written as in state files, and returns when that is recorded: what became of each,
-        and what was pruned. Raises InvalidArgument, and then none was taken."""
-        return (await self._call(self._stub.Apply, request)).applied
+        """Makes documents desired, written as in state files, and returns when that is recorded. The daemon waits for
+        what cannot be had yet, such as a namespace that is missing.
+
+        Args:
+            request: the documents; whether what was applied before and is not among them goes (`prune`); whether only
+                to tell what would be done (`dry_run`).
+
+        Returns:
+            What became of each document, and of each attachment that was pruned.
+
+        Raises:
+            InvalidArgument: a document is wrong, and then none was taken.
+            Unavailable: the daemon cannot store them.
+
+        Example:
+            text = b"kind: Attachment\\nworkload_id: db\\nnetns: {name: db}\\n"
+            files = messages.StateFiles(files=[messages.StateFile(name="db.yaml", content=text)])
+            for applied in await client.apply(messages.ApplyRequest(files=files)):
+                print(applied.workload_id, applied.result, applied.waiting)
+        """
+        return (await self._connection.call(self._stub.Apply, request)).applied
 
     async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
-        """Withdraws what was applied, and returns when it is gone from the kernel. What was not is told as missing."""
-        return await self._call(self._stub.Delete, request)
+        """Withdraws what was applied, and returns when it is gone from the kernel. Others' attachments stay.
+
+        Args:
+            request: the names, or documents of which the names count; whether only to tell (`dry_run`).
+
+        Returns:
+            What was withdrawn in `deleted`; in `missing` what nobody applied.
+
+        Raises:
+            InvalidArgument: a document is wrong, and then nothing was withdrawn.
+            DeadlineExceeded: the kernel has not let go of all yet.
+
+        Example:
+            names = [messages.AttachmentName(workload_id="db")]
+            print(len((await client.delete(messages.DeleteRequest(names=names))).deleted), "withdrawn")
+        """
+        return await self._connection.call(self._stub.Delete, request)
 
     async def gc(
         self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
     ) -> Sequence[pb.Attachment]:
-        """Detaches what the source (empty: rpc) holds, less those (container_id, if_name) that are alive. Returns what
-        was detached, when it is gone from the kernel; a dry run changes nothing and returns what would be."""
+        """Detaches what a source holds for containers that live no more, and returns when it is gone from the kernel.
+
+        Args:
+            alive: those that live, each as (container_id, if_name); of what was attached without a container's id, the
+                workload stands for it. None at all detaches everything of the source.
+            source: whose attachments are meant: `rpc` (also without one), or `cni/` and a network's name.
+            dry_run: change nothing, and only tell.
+
+        Returns:
+            What was detached, or would be.
+
+        Raises:
+            InvalidArgument: the source is neither, such as a state file's.
+            DeadlineExceeded: the kernel has not let go of all yet.
+
+        Example:
+            for attachment in await client.gc([("3f1e9a", "eth0")], dry_run=True):
+                print(attachment.workload_id, "would go")
+        """
         interfaces = [pb.GCRequest.Interface(container_id=container, if_name=name) for container, name in alive]
         request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces), dry_run=dry_run)
-        return (await self._call(self._stub.GC, request)).removed
+        return (await self._connection.call(self._stub.GC, request)).removed
 
     async def traffic(self, selector: str = "") -> pb.TrafficResponse:
-        """What each workload, or each with such labels, received and sent since its link was made, and when that was
-        read."""
-        return await self._call(self._stub.Traffic, pb.TrafficRequest(selector=selector))
+        """What workloads received and sent since their links were made, as the links count it.
+
+        Args:
+            selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+
+        Returns:
+            Bytes and packets of each attachment, seen from the workload, and when they were read, in seconds since the
+            epoch.
+
+        Raises:
+            InvalidArgument: the selector cannot be read.
+        """
+        return await self._connection.call(self._stub.Traffic, pb.TrafficRequest(selector=selector))
 
     async def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
-        """The daemon as a whole: pools, counts, conditions, what is not as wished. Raises Unavailable while it has no
-        pools, unless it is asked for even so."""
-        return await self._call(self._stub.Status, pb.StatusRequest(without_pools=without_pools), timeout_s)
+        """The daemon as a whole: whether it is ready, what is not as wished, pools, counters.
 
-    async def _call(
-        self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        timeout_s: float | None = None,
-    ) -> Response:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + (self._timeout_s if timeout_s is None else timeout_s)
-        while True:
-            try:
-                return await method(request, timeout=deadline - clock(), wait_for_ready=True)
-            except grpc.aio.AioRpcError as error:
-                # wait_for_ready holds the next try back until there is a connection, so this does not spin.
-                broke = error.code() in _BROKEN and not _is_answer(error)
-                if not broke or clock() >= deadline:
-                    raise self._in_words(error) from None
+        Args:
+            timeout_s: seconds to wait, in place of the client's.
+            without_pools: answer also while there are no pools.
 
-    def _in_words(self, error: grpc.aio.AioRpcError) -> ClientError:
-        code = error.code()
-        if not _is_answer(error):
-            cause = why_unreachable(self.socket_path)
-            if code is grpc.StatusCode.UNAVAILABLE or (code is grpc.StatusCode.DEADLINE_EXCEEDED and cause):
-                return Unreachable(self.socket_path, cause)
-            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return client_error(code, "the daemon did not answer in time")
-        return client_error(code, printable(error.details() or code.name))
+        Raises:
+            Unavailable: the daemon has no pools, so that nothing can be given an address.
 
-
-def _is_answer(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the daemon ended the call, and not gRPC on its own."""
-    return ANSWERED in tuple(error.trailing_metadata())
+        Example:
+            status = await client.status(timeout_s=1, without_pools=True)
+            print(status.ready, *(f"{pool.name}: {pool.held} of {pool.size}" for pool in status.pools))
+        """
+        request = pb.StatusRequest(without_pools=without_pools)
+        return await self._connection.call(self._stub.Status, request, timeout_s)

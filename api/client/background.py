@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for calls from code that has none."""
+"""An event loop in a thread of its own, for calls from code that has none; and a client in such a loop."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from threading import Lock, Thread
 from typing import Any, TypeVar
+
+from netplumb.api.client.connection import NotOpen, OpenAlready
 
 T = TypeVar("T")
 
@@ -91,6 +93,52 @@ class BackgroundLoop:
         await last
 
 
+class InBackground:
+    """An asynchronous client that is opened, called and closed in a loop in the background."""
+
+    def __init__(self, client: AbstractAsyncContextManager[Any], name: str) -> None:
+        self._client = client
+        self._name = name
+        self._opening = Lock()
+        self._loop: BackgroundLoop | None = None
+        self._is_open = False
+
+    def open(self) -> None:
+        """Raises OpenAlready, or what the client does; then it is as it was."""
+        with self._opening:
+            if self._is_open:
+                raise OpenAlready
+            loop = BackgroundLoop(self._name)
+            try:
+                loop.run(self._client.__aenter__())
+            except BaseException:
+                loop.close(_nothing())
+                raise
+            self._loop, self._is_open = loop, True
+
+    def close(self) -> None:
+        with self._opening:
+            if self._loop is not None:
+                self._loop.close(self._client_closed())
+            self._is_open = False
+
+    async def _client_closed(self) -> None:
+        await self._client.__aexit__(None, None, None)
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        """As the loop does. Raises NotOpen before it was opened, Closed after that."""
+        if self._loop is None:
+            call.close()
+            raise NotOpen
+        return self._loop.run(call)
+
+    def iterate(self, values: AsyncIterator[T]) -> Iterator[T]:
+        """As the loop does. Raises NotOpen before it was opened."""
+        if self._loop is None:
+            raise NotOpen
+        return self._loop.iterate(values)
+
+
 async def _next(values: AsyncIterator[T]) -> T:
     return await anext(values)
 
@@ -99,3 +147,7 @@ async def _close(values: AsyncIterator[Any]) -> None:
     if (aclose := getattr(values, "aclose", None)) is not None:
         with suppress(RuntimeError):  # it is being closed already
             await aclose()
+
+
+async def _nothing() -> None:
+    """What is left to do where nothing was opened."""

@@ -11,14 +11,13 @@ from netplumb.api.unixsocket import who_has_access
 
 
 class ClientError(Exception):
-    """A call failed.
+    """A call failed. `code` is the gRPC status, `message` one line for a person.
 
+    Example:
         try:
             client.get("nobody")
         except netplumb.NotFound as error:
             print(error.message)
-
-    `code` is the gRPC status, `message` one line for a person.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:

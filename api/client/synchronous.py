@@ -1,4 +1,7 @@
-"""The client for code without an event loop: the calls of `AsyncClient`, made in a thread that has one."""
+"""The client for code without an event loop: the calls of `AsyncClient`, made in a thread that has one.
+
+Their words are those of `asynchronous`, less `async` and `await`, which a test holds.
+"""
 
 from __future__ import annotations
 
@@ -8,98 +11,351 @@ from types import TracebackType
 from typing import Self
 
 from netplumb.api.client.asynchronous import AsyncClient, WhatIf
-from netplumb.api.client.background import BackgroundLoop
+from netplumb.api.client.background import InBackground
 from netplumb.api.defaults import DEFAULT_TIMEOUT_S
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 
 class Client:
-    """A context manager with one connection; it may be used from any thread, by several at a time,
-    and after a fork by the process that opened it alone.
+    """The daemon's calls, in a `with` block: one connection, from any thread, by several at a time. After a fork it
+    serves the process that opened it alone.
 
+    Args:
+        socket_path: the daemon's socket; without one that of the variable NETPLUMB_SOCKET, else
+            /run/netplumb/workloadnet.sock.
+        timeout_s: how many seconds each call may take, waiting for a daemon that restarts included; 0 does not wait,
+            `math.inf` waits without end. Calls with a `timeout_s` of their own go by that.
+
+    Raises:
+        ValueError: where `timeout_s` is negative or no number.
+        RuntimeError: from a call outside of the block, where the block is entered again within it, and from a call in
+            another process, after a fork.
+        Unreachable: from the block, where the path is longer than a socket's may be (107 bytes).
+
+    A daemon need not run yet. What a call raises is told with it; beside that every call raises Unreachable when no
+    daemon answers in time, DeadlineExceeded when the answer takes too long, and ClientError, of which all are kinds,
+    for what no kind is made for.
+
+    Example:
         with netplumb.Client() as client:
             for attachment in client.list():
                 print(attachment.workload_id, *attachment.addresses)
             client.detach(messages.DetachRequest(workload_id="web"))
-
-    The parameters are those of `AsyncClient`, and so is what each call raises.
     """
 
     def __init__(self, socket_path: Path | str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         self._client = AsyncClient(socket_path, timeout_s)
+        self._opened = InBackground(self._client, "netplumb-client")
 
     def __enter__(self) -> Self:
-        self._loop = BackgroundLoop("netplumb-client")
-        self._loop.run(self._client.__aenter__())
+        self._opened.open()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._loop.close(self._client.__aexit__(exc_type, exc, traceback))
+        self._opened.close()
 
     def attach(self, request: pb.AttachRequest, timeout_s: float | None = None) -> pb.AttachResponse:
-        """See `AsyncClient.attach`."""
-        return self._loop.run(self._client.attach(request, timeout_s))
+        """Gives a workload an interface, and returns when the kernel holds all of it. The same again changes nothing.
+
+        Args:
+            request: the whole wish; the contract explains each field.
+            timeout_s: seconds to wait, in place of the client's. What is not attached by then is still tried.
+
+        Returns:
+            The addresses, each as 4 or 16 bytes in `ip`; the attachment as it stands, with the addresses as text, in
+            `attachment`; and `warnings` for a person.
+
+        Raises:
+            InvalidArgument: a field is wrong; the message names it.
+            FailedPrecondition: the path is no network namespace, or is the node's own.
+            AlreadyExists: the key, an address or a port is another's, which the message names.
+            ResourceExhausted: the pool that the message names is empty.
+            Unavailable: the daemon has no pools, or cannot store the wish.
+            Aborted: it was detached, or attached otherwise, while this call waited.
+            DeadlineExceeded: the kernel does not agree yet; the message says which step failed.
+
+        Example:
+            request = messages.AttachRequest(
+                workload_id="web",
+                netns=messages.NetNSAttachment(netns_path="/run/netns/web"),  # eth0, without another name
+                port_mappings=[messages.PortMapping(host_port=8080, container_port=80)],
+            )
+            answer = client.attach(request, timeout_s=5)
+            print(*answer.attachment.addresses)
+        """
+        return self._opened.run(self._client.attach(request, timeout_s))
 
     def detach(self, request: pb.DetachRequest, timeout_s: float | None = None) -> None:
-        """See `AsyncClient.detach`."""
-        self._loop.run(self._client.detach(request, timeout_s))
+        """Takes an interface away, and returns when it is gone from the kernel and its addresses are free. What is not
+        there, or is another sandbox's than the one that is meant, is left as it is and no error.
+
+        Args:
+            request: the workload and its interface; a namespace or a container's id says which sandbox is meant.
+            timeout_s: seconds to wait, in place of the client's. What is not gone by then is still taken away.
+
+        Raises:
+            InvalidArgument: a field is wrong; the message names it.
+            FailedPrecondition: a state file declares the attachment.
+            Aborted: it was attached again while this call waited.
+            DeadlineExceeded: the kernel has not let go of it yet.
+
+        Example:
+            client.detach(messages.DetachRequest(workload_id="web"))
+        """
+        self._opened.run(self._client.detach(request, timeout_s))
 
     def get(self, workload_id: str, if_name: str = "") -> pb.Attachment:
-        """See `AsyncClient.get`."""
-        return self._loop.run(self._client.get(workload_id, if_name))
+        """One attachment with its status, as it was last seen; the kernel is not read.
+
+        Args:
+            workload_id: the workload.
+            if_name: its interface; eth0 without one.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: there is no such attachment.
+        """
+        return self._opened.run(self._client.get(workload_id, if_name))
 
     def get_with_waiting(self, workload_id: str, if_name: str = "") -> pb.GetResponse:
-        """See `AsyncClient.get_with_waiting`."""
-        return self._loop.run(self._client.get_with_waiting(workload_id, if_name))
+        """The same as `get`, and what state files wish for the same key and cannot have now.
+
+        Args:
+            workload_id: the workload.
+            if_name: its interface; eth0 without one.
+
+        Returns:
+            The attachment in `attachment`; the wishes that wait in `waiting`, each with why in its conditions.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: nobody has or wishes such an attachment.
+        """
+        return self._opened.run(self._client.get_with_waiting(workload_id, if_name))
 
     def list(self, page_size: int = 0, selector: str = "") -> Iterator[pb.Attachment]:
-        """See `AsyncClient.list`."""
-        return self._loop.iterate(self._client.list(page_size, selector))
+        """Every attachment with its status, in the order of the keys.
+
+        Args:
+            page_size: how many are asked for at a time, at most 5000; 0 is as the daemon likes.
+            selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+
+        Raises:
+            InvalidArgument: the selector cannot be read.
+            Unreachable, DeadlineExceeded: also in between; each page has the client's timeout.
+
+        Example:
+            for attachment in client.list(selector="app=web"):
+                print(attachment.workload_id, attachment.phase, *attachment.addresses)
+        """
+        return self._opened.iterate(self._client.list(page_size, selector))
 
     def watch(self, selector: str = "") -> Iterator[pb.WatchResponse]:
-        """See `AsyncClient.watch`."""
-        return self._loop.iterate(self._client.watch(selector))
+        """A snapshot of all attachments, the mark that it is complete, then each change. It has no end of its own:
+        leave it when it has told enough. Who reads slowly is told the latest of each attachment.
+
+        Args:
+            selector: only those with such labels; one that loses them is told as removed.
+
+        Raises:
+            InvalidArgument: the selector cannot be read.
+            ResourceExhausted: 128 streams are open already.
+            Unreachable: no daemon answers within the client's timeout, or it ended: watch again, from a new snapshot.
+
+        Example:
+            for told in client.watch():
+                if told.change == messages.WatchResponse.SNAPSHOT_COMPLETE:
+                    break
+        """
+        return self._opened.iterate(self._client.watch(selector))
 
     def events(self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False) -> Iterator[pb.Event]:
-        """See `AsyncClient.events`."""
-        return self._loop.iterate(self._client.events(about, since, most, follow))
+        """What happened, the oldest first: attached, repaired, refused and the like.
+
+        Args:
+            about: a workload, or one interface of it as in "web-1/eth0"; all and the node without.
+            since: nothing older than that, in seconds since the epoch.
+            most: only so many of the newest that are kept; 0 is all.
+            follow: go on with what happens, without an end of its own.
+
+        Raises:
+            ResourceExhausted: 128 streams are open already.
+            Unreachable: no daemon answers within the client's timeout, or it ended meanwhile.
+
+        Example:
+            for event in client.events("web", since=time.time() - 3600, most=20):
+                print(event.kind, event.message)
+        """
+        return self._opened.iterate(self._client.events(about, since, most, follow))
 
     def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
-        """See `AsyncClient.check`."""
-        return self._loop.run(self._client.check(workload_id, if_name))
+        """Reads the kernel, and compares an attachment, and what of the node its traffic needs, with what is desired.
 
-    def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
-        """See `AsyncClient.describe`."""
-        return self._loop.run(self._client.describe(workload_id, if_name, events))
+        Args:
+            workload_id: the workload.
+            if_name: its interface; eth0 without one.
+
+        Returns:
+            `in_sync`; else what differs in `differences`, and why it is not as wished beside that in `unmet`.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: there is no such attachment.
+
+        Example:
+            report = client.check("web")
+            if not report.in_sync:
+                print(*(f"{it.verb} {it.words}" for it in report.differences))
+        """
+        return self._opened.run(self._client.check(workload_id, if_name))
 
     def check_all(self) -> Sequence[pb.CheckResponse]:
-        """See `AsyncClient.check_all`."""
-        return self._loop.run(self._client.check_all())
+        """Reads the kernel, and compares the node and all attachments with what is desired.
+
+        Returns:
+            What `check` would: first of the node itself, without an attachment, then of each attachment.
+
+        Raises:
+            Unreachable, DeadlineExceeded: as every call; thousands of attachments take seconds.
+
+        Example:
+            if all(report.in_sync for report in client.check_all()):
+                print("as desired")
+        """
+        return self._opened.run(self._client.check_all())
+
+    def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
+        """All about a workload: its attachments, their objects as the kernel holds them now, and what happened last.
+
+        Args:
+            workload_id: the workload.
+            if_name: one of its interfaces; all of them without one.
+            events: how many of each one's last events to tell.
+
+        Returns:
+            One description for each interface, in the order of their names.
+
+        Raises:
+            InvalidArgument: that can be no workload's or interface's name.
+            NotFound: there is no such attachment.
+        """
+        return self._opened.run(self._client.describe(workload_id, if_name, events))
 
     def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
-        """See `AsyncClient.plan`."""
-        return self._loop.run(self._client.plan(what_if))
+        """What the daemon would change in the kernel, and what that would not mend. Nothing is changed.
+
+        Args:
+            what_if: an attach, a detach, state files that are put into place, or documents that are applied; without
+                one the whole node as it is desired now.
+
+        Returns:
+            The changes in `changes`, in their order; in `unmet` what they would not mend, refused documents among it.
+
+        Raises:
+            InvalidArgument: a wish or a document is wrong; the message says where.
+            FailedPrecondition, AlreadyExists, ResourceExhausted, Unavailable: as the attach or detach itself would.
+
+        Example:
+            planned = client.plan(messages.DetachRequest(workload_id="web"))
+            print(*(f"{it.verb} {it.words}" for it in planned.changes), sep="\\n")
+        """
+        return self._opened.run(self._client.plan(what_if))
 
     def apply(self, request: pb.ApplyRequest) -> Sequence[pb.Applied]:
-        """See `AsyncClient.apply`."""
-        return self._loop.run(self._client.apply(request))
+        """Makes documents desired, written as in state files, and returns when that is recorded. The daemon waits for
+        what cannot be had yet, such as a namespace that is missing.
+
+        Args:
+            request: the documents; whether what was applied before and is not among them goes (`prune`); whether only
+                to tell what would be done (`dry_run`).
+
+        Returns:
+            What became of each document, and of each attachment that was pruned.
+
+        Raises:
+            InvalidArgument: a document is wrong, and then none was taken.
+            Unavailable: the daemon cannot store them.
+
+        Example:
+            text = b"kind: Attachment\\nworkload_id: db\\nnetns: {name: db}\\n"
+            files = messages.StateFiles(files=[messages.StateFile(name="db.yaml", content=text)])
+            for applied in client.apply(messages.ApplyRequest(files=files)):
+                print(applied.workload_id, applied.result, applied.waiting)
+        """
+        return self._opened.run(self._client.apply(request))
 
     def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
-        """See `AsyncClient.delete`."""
-        return self._loop.run(self._client.delete(request))
+        """Withdraws what was applied, and returns when it is gone from the kernel. Others' attachments stay.
+
+        Args:
+            request: the names, or documents of which the names count; whether only to tell (`dry_run`).
+
+        Returns:
+            What was withdrawn in `deleted`; in `missing` what nobody applied.
+
+        Raises:
+            InvalidArgument: a document is wrong, and then nothing was withdrawn.
+            DeadlineExceeded: the kernel has not let go of all yet.
+
+        Example:
+            names = [messages.AttachmentName(workload_id="db")]
+            print(len((client.delete(messages.DeleteRequest(names=names))).deleted), "withdrawn")
+        """
+        return self._opened.run(self._client.delete(request))
 
     def gc(
         self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
     ) -> Sequence[pb.Attachment]:
-        """See `AsyncClient.gc`."""
-        return self._loop.run(self._client.gc(alive, source, dry_run=dry_run))
+        """Detaches what a source holds for containers that live no more, and returns when it is gone from the kernel.
 
-    def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
-        """See `AsyncClient.status`."""
-        return self._loop.run(self._client.status(timeout_s, without_pools=without_pools))
+        Args:
+            alive: those that live, each as (container_id, if_name); of what was attached without a container's id, the
+                workload stands for it. None at all detaches everything of the source.
+            source: whose attachments are meant: `rpc` (also without one), or `cni/` and a network's name.
+            dry_run: change nothing, and only tell.
+
+        Returns:
+            What was detached, or would be.
+
+        Raises:
+            InvalidArgument: the source is neither, such as a state file's.
+            DeadlineExceeded: the kernel has not let go of all yet.
+
+        Example:
+            for attachment in client.gc([("3f1e9a", "eth0")], dry_run=True):
+                print(attachment.workload_id, "would go")
+        """
+        return self._opened.run(self._client.gc(alive, source, dry_run=dry_run))
 
     def traffic(self, selector: str = "") -> pb.TrafficResponse:
-        """See `AsyncClient.traffic`."""
-        return self._loop.run(self._client.traffic(selector))
+        """What workloads received and sent since their links were made, as the links count it.
+
+        Args:
+            selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+
+        Returns:
+            Bytes and packets of each attachment, seen from the workload, and when they were read, in seconds since the
+            epoch.
+
+        Raises:
+            InvalidArgument: the selector cannot be read.
+        """
+        return self._opened.run(self._client.traffic(selector))
+
+    def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
+        """The daemon as a whole: whether it is ready, what is not as wished, pools, counters.
+
+        Args:
+            timeout_s: seconds to wait, in place of the client's.
+            without_pools: answer also while there are no pools.
+
+        Raises:
+            Unavailable: the daemon has no pools, so that nothing can be given an address.
+
+        Example:
+            status = client.status(timeout_s=1, without_pools=True)
+            print(status.ready, *(f"{pool.name}: {pool.held} of {pool.size}" for pool in status.pools))
+        """
+        return self._opened.run(self._client.status(timeout_s, without_pools=without_pools))

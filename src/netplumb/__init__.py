@@ -1,5 +1,6 @@
 """netplumb gives workloads their network on a Linux node. This is what programs import.
 
+Example:
     from netplumb import AsyncClient, Client, messages
 
 `Client` and `AsyncClient` have the same calls; `messages` are those of the contract, `netplumb.v1`. A call that fails

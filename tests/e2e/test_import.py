@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -19,30 +20,23 @@ import pytest
 import netplumb
 from netplumb import messages
 from netplumb.api import cniproxy
-from netplumb.api.client import asynchronous, errors, synchronous
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
-from tests.e2e.test_readme import blocks
+from tests.e2e.test_readme import DOCS, ROOT, blocks
 from tests.e2e.wishes import attach, detach
 
-DOCUMENTED = (netplumb, synchronous.Client, asynchronous.AsyncClient, errors.ClientError, cniproxy, cniproxy.CNI)
+CLIENTS = (netplumb.Client, netplumb.AsyncClient, cniproxy.CNI, cniproxy.AsyncCNI)
+PAGES = {page: found for page in ("README.md", *DOCS) if (found := blocks("python", (ROOT / page).read_text()))}
 
 
-def examples(text: str, margin: int) -> list[str]:
-    """The blocks of a docstring that are indented beyond its margin."""
-    blocks = re.findall(rf"(?:^{' ' * (margin + 4)}.*\n|^\n)+", text, flags=re.MULTILINE)
-    return [example for block in blocks if (example := textwrap.dedent(block).strip())]
+def examples(it: object) -> list[str]:
+    """The section of that name of a docstring."""
+    doc = inspect.getdoc(it) or ""
+    return [textwrap.dedent(it) for it in re.findall(r"^Example:\n((?: {4}.*\n|\n)+)", doc + "\n", flags=re.MULTILINE)]
 
 
-def told() -> Iterator[tuple[str, str]]:
-    for it in DOCUMENTED:
-        for number, example in enumerate(examples(it.__doc__ or "", 4 if isinstance(it, type) else 0)):
-            yield f"{it.__name__} {number}", example
-    for number, example in enumerate(blocks("python")):
-        yield f"README {number}", example
-
-
-EXAMPLES = dict(told())
+def calls(kind: type) -> list[object]:
+    return [it for name, it in inspect.getmembers(kind, inspect.isfunction) if name[0] != "_"]
 
 
 @pytest.fixture
@@ -51,22 +45,67 @@ def client(daemon: Daemon) -> Iterator[netplumb.Client]:
         yield client
 
 
+async def run(example: str, known: dict[str, object]) -> None:
+    """As it stands, in a program that imports what it names."""
+    code = compile(example, example, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if code.co_flags & inspect.CO_COROUTINE:
+        await eval(code, known)
+    else:
+        await asyncio.to_thread(exec, code, known)
+
+
+def known(**more: object) -> dict[str, object]:
+    return {**vars(cniproxy), "netplumb": netplumb, "messages": messages, "time": time, **more}
+
+
 def test_there_are_examples() -> None:
-    """Of the package, of each client, of an error, of each kind of CNI, and of the README."""
-    assert len(EXAMPLES) == len(DOCUMENTED) + 1
+    """Of the package, of an error, of each client and of most of its calls, and in what people read."""
+    assert examples(netplumb)
+    assert examples(netplumb.ClientError)
+    for kind in CLIENTS:
+        assert examples(kind)
+        assert len([it for it in calls(kind) if examples(it)]) >= 2
+    assert PAGES
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-async def test_examples_run(name: str, daemon: Daemon, web: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they stand, in a program that imports what they name, with a daemon and a namespace `web`."""
+@pytest.fixture
+def here(daemon: Daemon, web: Host, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """A daemon where clients look for it, and a namespace `web`."""
     monkeypatch.setenv("NETPLUMB_SOCKET", str(daemon.socket))
-    code = compile(EXAMPLES[name], name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return daemon
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("it", [netplumb, netplumb.ClientError, cniproxy, *CLIENTS], ids=lambda it: it.__name__)
+async def test_examples_run(it: object) -> None:
+    for example in examples(it):
+        with netplumb.Client() as client:
+            await run(example, known(client=client))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("page", PAGES)
+async def test_examples_of_a_page_run(page: str) -> None:
+    for example in PAGES[page]:
+        await run(example, known())
+
+
+async def test_examples_of_calls_run(here: Daemon, web: Host) -> None:
+    """Of both clients, each beside an attachment `web`."""
     with netplumb.Client() as client:
-        known = {**vars(cniproxy), "netplumb": netplumb, "messages": messages, "client": client}
-        if code.co_flags & inspect.CO_COROUTINE:
-            await eval(code, known)
-        else:
-            await asyncio.to_thread(exec, code, known)
+        async with netplumb.AsyncClient() as asynchronous:
+            for kind, given in ((netplumb.Client, client), (netplumb.AsyncClient, asynchronous)):
+                for example in [example for call in calls(kind) for example in examples(call)]:
+                    await asynchronous.attach(attach(web))
+                    await run(example, known(client=given))
+
+
+async def test_examples_of_calls_of_cni_run(here: Daemon, web: Host) -> None:
+    with cniproxy.CNI() as cni:
+        async with cniproxy.AsyncCNI() as asynchronous:
+            for kind, given in ((cniproxy.CNI, cni), (cniproxy.AsyncCNI, asynchronous)):
+                for example in [example for call in calls(kind) for example in examples(call)]:
+                    await run(example, known(cni=given))
 
 
 def test_importing_it_loads_next_to_nothing() -> None:
@@ -81,18 +120,6 @@ def test_all_that_it_names_is_there() -> None:
     assert netplumb.__version__ == version("netplumb")
     with pytest.raises(AttributeError, match="nobody"):
         _ = netplumb.nobody  # type: ignore[attr-defined]
-
-
-def test_both_clients_have_the_same_calls() -> None:
-    """By name, parameters and defaults; what one answers in the end, the other returns."""
-
-    def calls(client: type) -> dict[str, list[str]]:
-        found = inspect.getmembers(client, inspect.isfunction)
-        return {name: list(map(str, inspect.signature(it).parameters.values())) for name, it in found if name[0] != "_"}
-
-    assert calls(netplumb.Client) == calls(netplumb.AsyncClient)
-    for name in calls(netplumb.Client):
-        assert inspect.getdoc(getattr(netplumb.AsyncClient, name)), name
 
 
 def test_every_call_without_an_event_loop(client: netplumb.Client, web: Host, db: Host) -> None:

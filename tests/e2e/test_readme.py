@@ -19,6 +19,7 @@ from netplumb.reconciler.sources.statefile import parse
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+DOCS = ("docs/lab.md", "docs/operations.md", "docs/runtimes.md")
 RUNTIMES = (ROOT / "docs" / "runtimes.md").read_text()
 SERVICE = pb.DESCRIPTOR.services_by_name["WorkloadNetworking"]
 

@@ -33,12 +33,13 @@ Capabilities = TypedDict(
     },
     total=False,
 )
-"""What a runtime asks for beside the interface, by the names of CNI's conventions."""
+Capabilities.__doc__ = """What a runtime asks for beside the interface, by the names of CNI's conventions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One interface of a workload. Without a pool or an MTU the daemon chooses."""
+    """One interface of a workload. `pool` names the pools that it takes addresses from, `mtu` is that of both ends in
+    bytes, 1280 to 65535; without them the daemon chooses. `name` is for people."""
 
     name: str = "netplumb"
     pool: str = ""

@@ -1,0 +1,146 @@
+"""One connection to the daemon: opened and closed by its client, calls until a deadline, and what their failures mean.
+
+Every call may be repeated, so a daemon that restarts is waited for, and asked again where the connection broke in the
+middle of a call, until the deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from netplumb.api.client.errors import ClientError, Unreachable, client_error
+from netplumb.api.errors import ANSWERED
+from netplumb.api.text import printable
+from netplumb.api.unixsocket import grpc_address, too_long, why_unreachable
+from netplumb.api.v1 import netplumb_pb2_grpc as rpc
+
+ANSWER_MAX_BYTES = 256 << 20  # Plan answers in one message, and a node may hold thousands of attachments
+
+OPTIONS = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_receive_message_length", ANSWER_MAX_BYTES),
+    # Otherwise clients in one process would share a connection, and its backoff.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+WITHOUT_END_S = 1e9
+"""Who waits for thirty years waits without end; gRPC's own arithmetic ends there."""
+
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What gRPC makes of a connection that breaks; of a server that ends without waiting for its calls."""
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class NotOpen(RuntimeError):
+    """A call outside of the client's `with` block."""
+
+    def __init__(self) -> None:
+        super().__init__("this client is not open: make its calls in a `with` block (`async with` of an async client)")
+
+
+class OpenAlready(RuntimeError):
+    """A client was opened that is open."""
+
+    def __init__(self) -> None:
+        super().__init__("this client is open already: share it as it is, or make another one")
+
+
+def waited_s(timeout_s: float) -> float | None:
+    """For how long to wait; None is without end. Raises ValueError for what is no time to wait."""
+    if math.isnan(timeout_s) or timeout_s < 0:
+        raise ValueError(f"timeout_s is {timeout_s}: it takes seconds from 0 on, or math.inf to wait without end")
+    return None if timeout_s >= WITHOUT_END_S else timeout_s
+
+
+class Connection:
+    """Serves the event loop that it was opened in, any number of calls at a time."""
+
+    def __init__(self, socket_path: Path, timeout_s: float) -> None:
+        self.socket_path = socket_path
+        self._waited_s = waited_s(timeout_s)
+        self._channel: grpc.aio.Channel | None = None
+
+    async def open(self) -> None:
+        """Raises OpenAlready, or Unreachable where the path can be no socket's. No daemon has to answer yet."""
+        if self._channel is not None:
+            raise OpenAlready
+        if (error := too_long(path := self.socket_path.absolute())) is not None:
+            raise Unreachable(path, error)
+        self._channel = grpc.aio.insecure_channel(grpc_address(self.socket_path), options=OPTIONS)
+        self._stub = rpc.WorkloadNetworkingStub(self._channel)
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            channel, self._channel = self._channel, None
+            await channel.close()
+
+    @property
+    def stub(self) -> rpc.WorkloadNetworkingAsyncStub:
+        """The calls that there are. Raises NotOpen."""
+        if self._channel is None:
+            raise NotOpen
+        return self._stub
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout_s: float | None = None,
+    ) -> Response:
+        """The answer. `timeout_s` goes before the connection's. Raises ClientError."""
+        clock = asyncio.get_running_loop().time
+        wait_s = self._waited_s if timeout_s is None else waited_s(timeout_s)
+        deadline = math.inf if wait_s is None else clock() + wait_s
+        while True:
+            try:
+                left_s = None if wait_s is None else deadline - clock()
+                return await method(request, timeout=left_s, wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                # wait_for_ready holds the next try back until there is a connection, so this does not spin.
+                broke = error.code() in _BROKEN and not _is_answer(error)
+                if not broke or clock() >= deadline:
+                    raise self._in_words(error) from None
+
+    async def stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
+    ) -> AsyncIterator[Response]:
+        """What comes, for as long as it comes. The connection's timeout is for the connection alone."""
+        if self._channel is None:
+            raise NotOpen
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), self._waited_s)
+        except TimeoutError:
+            raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
+        call = method(request)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self._in_words(error) from None
+        finally:
+            call.cancel()
+
+    def _in_words(self, error: grpc.aio.AioRpcError) -> ClientError:
+        code = error.code()
+        if not _is_answer(error):
+            cause = why_unreachable(self.socket_path)
+            if code is grpc.StatusCode.UNAVAILABLE or (code is grpc.StatusCode.DEADLINE_EXCEEDED and cause):
+                return Unreachable(self.socket_path, cause)
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return client_error(code, "the daemon did not answer in time")
+        return client_error(code, printable(error.details() or code.name))
+
+
+def _is_answer(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the daemon ended the call, and not gRPC on its own."""
+    return ANSWERED in tuple(error.trailing_metadata())
