@@ -18,7 +18,7 @@ from netplumb.models.errors import NetplumbError
 from netplumb.reconciler.sandbox import demo as demonstration
 from netplumb.reconciler.sandbox.child import NETPLUMB, POOLS, Daemon
 from netplumb.reconciler.sandbox.proof import Proof
-from netplumb.reconciler.sandbox.stage import OUTSIDE_ADDRESSES, SandboxError, enter, node_state
+from netplumb.reconciler.sandbox.stage import GUEST, OUTSIDE_ADDRESSES, SandboxError, enter, node_state
 
 INTERRUPTED = 130  # what a shell makes of SIGINT
 
@@ -76,11 +76,16 @@ def _stay(daemon: Daemon, proof: Proof) -> None:
     proof.show(
         f"  export NETPLUMB_SOCKET={daemon.socket}\n"
         f"  {NETPLUMB} list\n"
+        f"  {NETPLUMB} attach {GUEST} --netns {GUEST}\n"
         f"  {NETPLUMB} watch\n"
         f"  $EDITOR {daemon.state_files}/*.yaml\n"
         f"and on the node itself\n"
         f"  {_entrance()} ip route\n"
-        f"  {_entrance()} nft list table inet netplumb"
+        f"  {_entrance()} {NETPLUMB} doctor --config {daemon.config}\n"
+        f"  {_entrance()} {NETPLUMB} trace {GUEST} {OUTSIDE_ADDRESSES[0]} --config {daemon.config}\n"
+        f"  {_entrance()} nft list table inet netplumb\n"
+        "Damage what you like, the table too: here own_table is false. On a node only the daemon may change it,\n"
+        "where the kernel has that (Linux 6.9)."
     )
     try:
         daemon.wait_for_end()

@@ -41,7 +41,7 @@ class Daemon:
         self.socket = directory / "netplumb.sock"
         self.state_files = state_files.resolve() if state_files else directory / "state-files"
         self._data_dir = directory / "data"
-        self._config = directory / "netplumb.yaml"
+        self.config = directory / "netplumb.yaml"
         self._log = directory / "daemon.log"
         if state_files is None:
             _copy_examples(self.state_files)
@@ -56,8 +56,8 @@ class Daemon:
             "pools": POOLS,
             "own_table": False,  # so that it can be damaged, and comes back
         }
-        self._config.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
-        words = ("setpriv", "--pdeathsig", "KILL", str(NETPLUMB), "daemon", "--config", str(self._config))
+        self.config.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
+        words = ("setpriv", "--pdeathsig", "KILL", str(NETPLUMB), "daemon", "--config", str(self.config))
         try:
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(
@@ -106,7 +106,7 @@ class Daemon:
 
     def purge(self) -> None:
         """Takes all that is netplumb's off the node; the daemon must have stopped."""
-        command(str(NETPLUMB), "purge", "--yes", "--config", str(self._config))
+        command(str(NETPLUMB), "purge", "--yes", "--config", str(self.config))
 
     def last_words(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:])

@@ -159,6 +159,30 @@ def test_it_stays_up_until_it_is_told_to_stop(machine: Machine, number: signal.S
     assert_left_nothing(machine, before)
 
 
+def test_what_it_says_to_try_works(machine: Machine) -> None:
+    """Each command that it prints, but for those that stay, does what it is for: the daemon's by its socket, those that
+    read settings by its file."""
+    with machine.start(NETPLUMB, "sandbox") as process:
+        said = "".join(until_said(process, "own_table is false"))
+        socket = re.search(r"NETPLUMB_SOCKET=(\S+)", said)
+        assert socket is not None
+        told: dict[str, str] = {}
+        for line in said.splitlines():
+            if (found := re.match(r"  (?:nsenter .* -- )?(?:/\S*/)?(\w+(?: \w+)?)", line)) and "watch" not in line:
+                name = found[1]
+                if name.split()[0] not in ("netplumb", "ip", "nft"):
+                    continue
+                code, told[name] = machine.run("env", f"NETPLUMB_SOCKET={socket[1]}", *line.split())
+                assert code in ((0, 1) if "doctor" in name else (0,)), told[name]
+        assert told.keys() == {
+            *("netplumb list", "netplumb attach", "ip route", "netplumb doctor", "netplumb trace", "nft list")
+        }
+        assert "daemon" not in told["netplumb doctor"]
+        assert "arrives" in told["netplumb trace"]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT_S)
+
+
 def test_interrupted_in_the_middle_it_leaves_nothing(machine: Machine) -> None:
     """Ctrl-C before the proof is complete ends it in order, and the exit code does not claim a proof."""
     before = machine.state()
