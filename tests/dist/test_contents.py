@@ -70,3 +70,12 @@ def test_the_sdist_makes_the_same_wheel_as_the_checkout(made: Made, checkout: Pa
         subprocess.run([*build, f"--wheel-dir={tmp_path / place}", source], cwd=tmp_path, check=True)
         (wheel,) = (tmp_path / place).glob("*.whl")
         assert contents(wheel) == contents(made.wheel), place
+
+
+def test_the_readme_goes_with_the_wheel(made: Made) -> None:
+    """Whoever finds the distribution in an index reads it there."""
+    with zipfile.ZipFile(made.wheel) as archive:
+        (described,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(described).decode()
+    assert "\nDescription-Content-Type: text/markdown\n" in text
+    assert text.endswith((ROOT / "README.md").read_text())

@@ -22,11 +22,11 @@ from netplumb import messages
 from netplumb.api import cniproxy
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
-from tests.e2e.test_readme import DOCS, ROOT, blocks
+from tests.e2e.test_readme import TEXTS, blocks
 from tests.e2e.wishes import attach, detach
 
 CLIENTS = (netplumb.Client, netplumb.AsyncClient, cniproxy.CNI, cniproxy.AsyncCNI)
-PAGES = {page: found for page in ("README.md", *DOCS) if (found := blocks("python", (ROOT / page).read_text()))}
+PAGES = {page: found for page in TEXTS if (found := blocks("python", page))}
 
 
 def examples(it: object) -> list[str]:
