@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from netplumb.models import written
 from netplumb.models.base import Model
@@ -47,6 +47,8 @@ Rate = Annotated[Bits, WithJsonSchema(written.bits(RATE_MIN, RATE_MAX))]
 
 class Bandwidth(Model):
     """A rate of 0 means no limit, a burst of 0 as large a one as may be."""
+
+    model_config = ConfigDict(json_schema_extra=written.BURSTS_WITH_RATES)
 
     ingress_rate: Rate = Field(default=0, description="Bits per second that the workload receives at most")
     ingress_burst: Bits = Field(default=0, description="Bits that it receives unshaped at most")

@@ -49,12 +49,14 @@ class NodeRoute:
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
-    links' indexes. Not `complete` where a table was too large to be read to its end."""
+    links' indexes, `aside` routes of tables that no rule leads to. Not `complete` where a table was too large to be
+    read to its end."""
 
     addresses: tuple[NodeAddress, ...] = ()
     routes: tuple[NodeRoute, ...] = ()
     local: tuple[tuple[IPNetwork, int], ...] = ()
     rules: tuple[ForeignRule, ...] = ()
+    aside: tuple[NodeRoute, ...] = ()
     links: Mapping[int, Link] = field(default_factory=dict)
     complete: bool = True
 

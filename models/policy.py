@@ -41,8 +41,19 @@ class ForeignRule:
 
     def answers_for(self, address: IPAddress) -> bool:
         """Whether it sends what the node answers from this address by a table of its own, as for a second uplink."""
+        src = self._plain_source
+        return src is not None and src.version == address.version and address in src
+
+    def sends_for(self, prefixes: Iterable[IPNetwork]) -> bool:
+        """Whether it sends what workloads of these prefixes send by a table of its own."""
+        src = self._plain_source
+        return src is not None and any(it.version == src.version and it.overlaps(src) for it in prefixes)
+
+    @property
+    def _plain_source(self) -> IPNetwork | None:
+        """Of a rule that leads elsewhere whatever comes from there."""
         plain = self.looks_up and self.table not in _HARMLESS_TABLES and not (self.inverted or self.selects_more)
-        return plain and self.src is not None and self.src.version == address.version and address in self.src
+        return self.src if plain else None
 
     def __str__(self) -> str:
         """As `ip rule` shows it, in essence."""

@@ -38,8 +38,15 @@ V4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
 V6 = r"(?=[0-9a-fA-F:.]*::|([0-9a-fA-F]{1,4}:){6})[0-9a-fA-F:.]+"
 _NOT_FOR_WORKLOADS_V4 = r"(?!127\.|169\.254\.|22[4-9]\.|23[0-9]\.)"
 _NOT_FOR_WORKLOADS_V6 = r"(?![fF][fF][0-9a-fA-F]{2}:|[fF][eE][89aAbB][0-9a-fA-F]:)"
-_NOT_LOOPBACK_V6 = r"(?!::1?(/|$))"
+_NOT_LOOPBACK_V6 = r"(?![0:.]*1?(/|$))"
+_NOT_MAPPED_V6 = rf"(?!(0{{0,4}}:)+[fF]{{4}}:([0-9a-fA-F]{{1,4}}:[0-9a-fA-F]{{1,4}}|{V4})$)"
 _MASK_V4 = r"[0-9]+(\.[0-9]+){3}"
+_NO_HOST_BITS_V4 = (
+    r"(?!.*\.[1-9][0-9]*/0*([0-9]|1[0-9]|2[0-4])$)(?!.*\.[1-9][0-9]*\.[0-9]+/0*([0-9]|1[0-6])$)"
+    r"(?![0-9]+\.[1-9][0-9.]*/0*[0-8]$)"
+)
+_NO_HOST_BITS_V6 = r"(?!.*:0*[1-9a-fA-F][0-9a-fA-F]*/0*([0-9]|[1-9][0-9]|10[0-9]|11[0-2])$)"
+"""In the parts of an address that lie wholly behind the prefix. Those within a part would take hundreds of numbers."""
 
 ADDRESS: Schema = {
     "type": "string",
@@ -49,7 +56,7 @@ WORKLOAD_ADDRESS: Schema = {
     "type": "string",
     "anyOf": [
         {"format": "ipv4", "pattern": rf"^(?!0\.|24[0-9]\.|25[0-5]\.){_NOT_FOR_WORKLOADS_V4}{V4}$"},
-        {"format": "ipv6", "pattern": f"^{_NOT_FOR_WORKLOADS_V6}{_NOT_LOOPBACK_V6}(?!::[fF]{{4}}:){V6}$"},
+        {"format": "ipv6", "pattern": f"^{_NOT_FOR_WORKLOADS_V6}{_NOT_LOOPBACK_V6}{_NOT_MAPPED_V6}{V6}$"},
     ],
 }
 NODE_ADDRESS: Schema = {
@@ -70,15 +77,18 @@ NAME_SERVER: Schema = {
 DESTINATION: Schema = {
     "type": "string",
     "anyOf": [
-        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V4}{V4}(/(0*([1-9]|[12][0-9]|3[0-2])|{_MASK_V4}))?$"},
-        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V6}{_NOT_LOOPBACK_V6}{V6}(/0*([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?$"},
+        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V4}{_NO_HOST_BITS_V4}{V4}(/(0*([1-9]|[12][0-9]|3[0-2])|{_MASK_V4}))?$"},
+        {
+            "pattern": rf"^{_NOT_FOR_WORKLOADS_V6}{_NOT_LOOPBACK_V6}{_NO_HOST_BITS_V6}{V6}"
+            r"(/0*([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?$"
+        },
     ],
 }
 POOL_PREFIX: Schema = {
     "type": "string",
     "anyOf": [
-        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V4}{V4}/(0*([0-9]|[12][0-9]|30)|{_MASK_V4})$"},
-        {"pattern": f"^{_NOT_FOR_WORKLOADS_V6}{V6}/0*([0-9]|[1-9][0-9]|1[01][0-9]|12[0-6])$"},
+        {"pattern": rf"^{_NOT_FOR_WORKLOADS_V4}{_NO_HOST_BITS_V4}{V4}/(0*([0-9]|[12][0-9]|30)|{_MASK_V4})$"},
+        {"pattern": f"^{_NOT_FOR_WORKLOADS_V6}{_NO_HOST_BITS_V6}{V6}/0*([0-9]|[1-9][0-9]|1[01][0-9]|12[0-6])$"},
     ],
 }
 
@@ -100,14 +110,19 @@ LISTEN_ADDRESS: Schema = {
 }
 
 _BITS_TEXT = r"^[0-9]{1,20}(\.[0-9]{1,9})?\s*[kKMGT]?(bit)?$"
-
+_NO_BITS: Schema = {
+    "anyOf": [
+        {"type": "number", "exclusiveMaximum": 1},
+        {"type": "string", "pattern": r"^0+(\.([0-9]+\s*(bit)?|0+\s*[kKMGT](bit)?)|\s*[kKMGT]?(bit)?)$"},
+    ]
+}
 
 ABSOLUTE_PATH: Schema = {"type": "string", "pattern": f"^(/{_PRINTABLE})?$", "maxLength": 4095}
 MAC: Schema = {
     "type": "string",
     "pattern": r"^(?!00([:-]00){5}$)([0-9a-fA-F][02468aceACE]([:-][0-9a-fA-F]{2}){5})?$",
 }
-FIRST_HOP: Schema = {"type": "string", "pattern": r"^(169\.254\.77\.1|[fF][eE]80::1)$"}
+FIRST_HOP: Schema = {"type": "string", "pattern": rf"^(169\.254\.77\.1|(?={V6}$)[fF][eE]80:[0:]*1)$"}
 MODE: Schema = {"type": ["string", "integer"], "pattern": "^(0o)?0?[0-7]{3}$", "minimum": 0, "maximum": 777}
 _PRINTED = r"[^\s\u0000-\u001f\u007f-\u009f]"
 SYSCTL_VALUE: Schema = TEXT | {
@@ -131,6 +146,17 @@ PATH_OR_NAME: Schema = {
         },
     ]
 }
+
+
+def _wants(burst: str, rate: str) -> Schema:
+    """A burst of something is refused without a rate."""
+    return {
+        "if": {"required": [burst], "properties": {burst: {"not": _NO_BITS}}},
+        "then": {"required": [rate], "properties": {rate: {"not": _NO_BITS}}},
+    }
+
+
+BURSTS_WITH_RATES: Schema = {"allOf": [_wants(f"{way}_burst", f"{way}_rate") for way in ("ingress", "egress")]}
 
 
 def if_name(most: int) -> Schema:

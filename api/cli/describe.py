@@ -37,8 +37,7 @@ def describe(
         try:
             return await client.describe(workload, events=events)
         except NotFound:
-            # A workload's id may hold a slash too, an interface's name may not.
-            key = await keys.found(client, workload, "")
-            return await client.describe(key.workload_id, key.if_name if "/" in workload else "", events)
+            key = await keys.workload(client, workload)
+            return await client.describe(*key, events)
 
     descriptions.show(call(daemon, ask), output)

@@ -43,7 +43,7 @@ def events(
     import time
     from contextlib import suppress
 
-    from netplumb.api.cli import occurrences
+    from netplumb.api.cli import keys, occurrences
     from netplumb.api.cli.call import call
     from netplumb.api.client.asynchronous import AsyncClient
 
@@ -51,7 +51,8 @@ def events(
 
     async def show(client: AsyncClient) -> None:
         print_one: Callable[[pb.Event], None] = occurrences.printer(output)
-        async for event in client.events(about, begin, follow=follow):
+        meant = await keys.of_events(client, about)
+        async for event in client.events(meant, begin, follow=follow):
             print_one(event)
 
     with suppress(KeyboardInterrupt):

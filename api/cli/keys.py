@@ -17,6 +17,8 @@ from netplumb.api.defaults import DEFAULT_IF_NAME
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 TOLD_MAX = 5
+ALL_OF_THEM = ""
+"""In place of an interface's name."""
 _MADE_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{4,}")
 """An id that a runtime made. They are all of one length, so that a whole one is the beginning of no other; of names
 that people gave, such as web-1 and web-10, one may be."""
@@ -28,7 +30,7 @@ class Key(NamedTuple):
     if_name: str
 
     def __str__(self) -> str:
-        return f"{self.workload_id}/{self.if_name}"
+        return f"{self.workload_id}/{self.if_name}" if self.if_name else self.workload_id
 
 
 class Unclear(Exception):
@@ -43,18 +45,36 @@ class Missing(Unclear):
         self.beside = beside
 
 
-def readings(word: str, if_name: str) -> list[Key]:
-    """What the word may mean as it stands, the likeliest first. An interface that is named beside it ends the doubt."""
+def readings(word: str, if_name: str, implied: str = DEFAULT_IF_NAME) -> list[Key]:
+    """What the word may mean as it stands, the likeliest first. An interface that is named beside it ends the doubt;
+    where none is named, the implied one is meant."""
     if if_name:
         return [Key(word, if_name)]
     workload_id, _, name = word.rpartition("/")
     split = [Key(workload_id, name)] if workload_id and name else []
-    return [*split, Key(word, DEFAULT_IF_NAME)]
+    return [*split, Key(word, implied)]
 
 
 async def found(client: AsyncClient, word: str, if_name: str) -> Key:
     """The attachment that is meant. Raises Unclear."""
     return await _standing(client, word, if_name) or meant(word, if_name, [it async for it in client.list()])
+
+
+async def workload(client: AsyncClient, word: str) -> Key:
+    """The same where all interfaces of a workload are meant unless one is named: then the key names none. Raises
+    Unclear."""
+    return meant(word, "", [it async for it in client.list()], implied=ALL_OF_THEM)
+
+
+async def of_events(client: AsyncClient, word: str) -> str:
+    """What the word means among what happened, also to those that are attached no more. What is not there may come."""
+    if not word or [it async for it in client.events(word, most=1)]:
+        return word
+    happened = [pb.Attachment(workload_id=it.workload_id, if_name=it.if_name) async for it in client.events()]
+    try:
+        return str(meant(word, "", [*happened, *[it async for it in client.list()]], implied=ALL_OF_THEM))
+    except Missing:
+        return word
 
 
 async def to_detach(client: AsyncClient, word: str, if_name: str) -> Key:
@@ -86,10 +106,17 @@ async def _standing(client: AsyncClient, word: str, if_name: str) -> Key | None:
     return None
 
 
-def meant(word: str, if_name: str, there: Iterable[pb.Attachment], *, made_ids_only: bool = False) -> Key:
+def meant(
+    word: str,
+    if_name: str,
+    there: Iterable[pb.Attachment],
+    *,
+    implied: str = DEFAULT_IF_NAME,
+    made_ids_only: bool = False,
+) -> Key:
     """The attachment among these that a part of an id means, where none is as the word stands. Raises Unclear."""
     listed = list(there)
-    asked = readings(word, if_name)
+    asked = readings(word, if_name, implied)
     for key in asked:
         if any(it.workload_id == key.workload_id for it in listed):
             return _of_workload(key, listed)
@@ -106,7 +133,7 @@ def meant(word: str, if_name: str, there: Iterable[pb.Attachment], *, made_ids_o
 def _of_workload(key: Key, there: Sequence[pb.Attachment]) -> Key:
     """The key itself, if the workload has that interface."""
     names = sorted({it.if_name for it in there if it.workload_id == key.workload_id})
-    if key.if_name not in names:
+    if key.if_name != ALL_OF_THEM and key.if_name not in names:
         raise Missing(key, [str(Key(key.workload_id, name)) for name in names])
     return key
 

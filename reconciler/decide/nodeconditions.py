@@ -12,10 +12,17 @@ IPV6_OFF = "IPv6Disabled"
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
 PORTS_BY_MAIN_TABLE = "PortsByMainTable"
+PORTS_BY_POOLS_TABLE = "PortsByPoolsTable"
 
 
 def node_conditions(node: Node, own: Collection[IPAddress] = ()) -> Iterator[Condition]:
     """Only what is in the way now. `own` are the node's addresses, less ours."""
+    if rules := [rule for rule in node.around.rules if rule.sends_for(node.workload_prefixes)]:
+        message = (
+            f"what workloads send goes by a table of its own ({'; '.join(map(str, rules))}), and so do their answers "
+            "at published ports: who comes in by an uplink that this table does not lead to gets none"
+        )
+        yield Condition(PORTS_BY_POOLS_TABLE, status=True, reason="SourceRule", message=message)
     if rules := [rule for rule in node.around.rules if any(map(rule.answers_for, own))]:
         message = (
             f"answers of published ports do not go by the table of the address that was asked "

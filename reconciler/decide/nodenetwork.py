@@ -27,10 +27,13 @@ Names = Mapping[int, str]
 
 def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
     names = {index: link.name for index, link in facts.links.items() if not is_our_link(link)}
-    routes = [route for route in facts.routes if all(hop.index in names for hop in route.hops)]
+    routes, aside = (
+        [route for route in found if all(hop.index in names for hop in route.hops)]
+        for found in (facts.routes, facts.aside)
+    )
     connected = tuple(_connected(facts, routes, names))
     next_hops: dict[IPAddress, str] = {}
-    for route in routes:
+    for route in (*routes, *aside):
         for hop in route.hops:
             if hop.gateway is not None:
                 next_hops.setdefault(hop.gateway, f"the next hop of the node's route {_words(route, names)}")
@@ -65,7 +68,7 @@ def _words(route: NodeRoute, names: Names) -> str:
     ways = [
         f"via {hop.gateway} dev {names[hop.index]}" if hop.gateway else f"dev {names[hop.index]}" for hop in route.hops
     ]
-    return f"{dst} {', '.join(ways)}"
+    return f"{dst} {', '.join(ways)}{f' table {route.table}' if route.table != RT_TABLE_MAIN else ''}"
 
 
 def _connected(facts: NetworkFacts, routes: Sequence[NodeRoute], names: Names) -> Iterator[Connected]:

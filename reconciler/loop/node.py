@@ -158,7 +158,8 @@ class NodeWide:
             errors = [error]
         except StoreUnwritable as error:
             errors = [Retryable(str(error), reason="StoreUnwritable")]
-        told = (*node_conditions(self.node, self.known.own), *network_conditions(self.known))
+        own = {ip for ip, _ in self.known.foreign}
+        told = (*node_conditions(self.node, own), *network_conditions(self.known))
         self.conditions = timed(told, self.conditions)
         if errors:
             self.failures += 1

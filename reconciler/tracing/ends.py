@@ -11,6 +11,7 @@ from netplumb.models.base import IPAddress
 from netplumb.models.errors import InvalidRequest
 
 NODE = "node"
+TOLD_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,29 @@ def end(word: str, attachments: Sequence[Attachment], own: Collection[IPAddress]
 
 def _workload(word: str, attachments: Sequence[Attachment]) -> End:
     """One that is named without its interface is meant by the one that holds its default route."""
-    found = [it for it in attachments if word in (str(it.key), it.spec.workload_id)]
+    found = [it for it in attachments if word in (str(it.key), it.spec.workload_id)] or _begun(word, attachments)
     chosen = next((it for it in found if it.default_route), found[0] if found else None)
     if chosen is None:
         known = ", ".join(str(it.key) for it in attachments[:10]) or "none"
         raise InvalidRequest("", f"{word!r} is no workload, no address and not `{NODE}`; workloads here: {known}")
     return End(str(chosen.key), chosen.addresses, chosen)
+
+
+def _begun(word: str, attachments: Sequence[Attachment]) -> list[Attachment]:
+    """The interfaces of the only workload whose id begins so, or whose container's id does; of those the one that is
+    named behind a slash. Raises InvalidRequest."""
+    part, _, if_name = word.rpartition("/")
+    for begin, name in ((part, if_name), (word, "")):
+        found = [it for it in attachments if begin and _begins(begin, it) and name in ("", it.spec.if_name)]
+        if len(ids := sorted({it.spec.workload_id for it in found})) > 1:
+            raise InvalidRequest("", f"{begin!r} may be {' or '.join(ids[:TOLD_MAX])}: say more of it")
+        if found:
+            return found
+    return []
+
+
+def _begins(part: str, it: Attachment) -> bool:
+    return it.spec.workload_id.startswith(part) or it.spec.container_id.startswith(part)
 
 
 def version_of(source: End, target: End, *, ipv6: bool) -> int:

@@ -33,6 +33,8 @@ nexthop add id 8 via 192.0.2.81 dev {UPLINK}
 nexthop add id 9 group 7/8
 route add 198.18.7.0/24 nhid 9
 rule add from 192.0.2.1 lookup 77
+route add 198.18.10.0/24 via 192.0.2.83 table 88
+-6 route add 2001:db8:6::/48 via 2001:db8::83 dev {UPLINK} table 88
 route add default via 192.0.2.82 table 77
 link add ppp0 type veth peer name far
 link set ppp0 up
@@ -58,7 +60,9 @@ ALWAYS = {
     "2001:db8::79": "198.18.6.0/24 via",
     "192.0.2.80": "198.18.7.0/24 via",
     "192.0.2.81": "198.18.7.0/24 via",
-    "192.0.2.82": "default via 192.0.2.82",
+    "192.0.2.82": f"default via 192.0.2.82 dev {UPLINK} table 77",
+    "192.0.2.83": f"198.18.10.0/24 via 192.0.2.83 dev {UPLINK} table 88",
+    "2001:db8::83": f"2001:db8:6::/48 via 2001:db8::83 dev {UPLINK} table 88",
 }
 """The node's own addresses and the next hops of its routes, with the words that tell so."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
-from tests.e2e.wishes import attach
+from tests.e2e.wishes import attach, detach
 
 POD = "3f1e9a7c-52d4-4f0e-9d31-0a1b2c3d4e5f"
 NOT_FOUND = 4
@@ -46,6 +48,25 @@ async def test_every_key_that_is_printed_is_taken(netplumb: Commands, client: As
     assert netplumb("detach", "3f1e9/net1") == (0, "", "")
     assert [it.if_name async for it in client.list()] == ["eth0"]
     assert "net1" not in web.links()
+
+
+async def test_a_workload_without_eth0_is_found_by_a_part_of_its_id(
+    daemon: Daemon, netplumb: Commands, client: AsyncClient, web: Host
+) -> None:
+    """By those that show a whole workload, also when it is detached, and by `trace`, which asks no daemon."""
+    for name in ("net1", "net2"):
+        await client.attach(attach(web, POD, if_name=name))
+    code, text, _ = netplumb("describe", "3f1e")
+    assert (code, "net1" in text, "net2" in text) == (0, True, True)
+    where = (f"--data-dir={daemon.data_dir}", f"--config={daemon.config}")
+    traced = daemon.command("trace", "3f1e9/net2", "node", "--proto", "icmp", *where)
+    assert (traced.returncode, f"{POD}/net2" in traced.stdout) == (0, True), traced.stdout + traced.stderr
+    for name in ("net1", "net2"):
+        await client.detach(detach(POD, if_name=name))
+    for word, keys in (("3f1e", ["net1", "net2"]), ("3f1e/net2", ["net2"])):
+        _, happened, _ = netplumb("events", word, "-o", "json")
+        names = [json.loads(line)["if_name"] for line in happened.splitlines()]
+        assert sorted({*names}) == keys
 
 
 async def test_what_is_not_there_names_what_is(netplumb: Commands, client: AsyncClient, web: Host) -> None:

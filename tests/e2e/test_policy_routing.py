@@ -200,10 +200,23 @@ async def test_rules_survive_the_daemon_and_go_with_the_purge(
 async def test_ports_at_a_second_uplink_are_told(client: AsyncClient, node: Host) -> None:
     """A rule for what the node answers from one of its addresses does not hold for what workloads answer."""
 
-    async def told() -> str:
-        return next((it.message for it in (await client.status()).conditions if it.type == "PortsByMainTable"), "")
+    async def told() -> dict[str, str]:
+        return {it.type: it.message for it in (await client.status()).conditions if it.type.startswith("PortsBy")}
 
-    assert await told() == ""
+    assert await told() == {}
     node.ip(f"-4 rule add from {NODE_V4} lookup 4242 preference 90")
     await until(told, "it is told")
-    assert f"90: from {NODE_V4}/32 lookup 4242" in await told()
+    assert f"90: from {NODE_V4}/32 lookup 4242" in (await told())["PortsByMainTable"]
+
+
+async def test_ports_of_pools_with_a_table_of_their_own_are_told(client: AsyncClient, node: Host) -> None:
+    """What workloads answer goes where all goes that they send; the node's address in the pool is no uplink's."""
+    node.ip("-4 rule add from 10.213.0.0/24 lookup 4242 preference 90")
+    node.ip("-6 rule add from fd13::/64 lookup 4242 preference 90")
+
+    async def told() -> dict[str, str]:
+        return {it.type: it.message for it in (await client.status()).conditions if it.type.startswith("PortsBy")}
+
+    await until(told, "it is told")
+    assert {*await told()} == {"PortsByPoolsTable"}
+    assert "90: from fd13::/64 lookup 4242" in (await told())["PortsByPoolsTable"]

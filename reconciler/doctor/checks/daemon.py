@@ -13,7 +13,7 @@ _STOPPED = "T"
 _JUDGED_HERE = frozenset(
     {
         *("ForwardBlocked", "ForwardFiltered", "PoolOverlap", "ForwardingOff", "PolicyRouted", "PortsByMainTable"),
-        *("IPv6Disabled", "NodeInSync"),
+        *("PortsByPoolsTable", "IPv6Disabled", "NodeInSync"),
     }
 )
 """Conditions of the daemon that other checks find for themselves."""

@@ -98,6 +98,13 @@ def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
                 "answers go by the main table: who asks by an uplink without the default route gets none",
                 "publish the port at the address of the uplink with the default route",
             )
+        if rule.sends_for(pools):
+            yield risk(
+                "policy-routing",
+                f"published ports are answered by the routing rule `{rule}`",
+                "it holds for all that workloads send: who asks by an uplink that its table does not lead to gets none",
+                f"publish the port at the address of an uplink that table {rule.table} leads to",
+            )
 
 
 def _is_from(src: IPNetwork | None, pools: list[IPNetwork]) -> bool:

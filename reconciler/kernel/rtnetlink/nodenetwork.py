@@ -1,4 +1,4 @@
-"""Reads the node's network beside what is ours: addresses, routes of every table that a rule leads to, next hops.
+"""Reads the node's network beside what is ours: addresses, routes, next hops.
 
 A node may carry the routes of the whole internet. So each table is read up to a bound, over a channel of its own that
 is closed where the bound is met; what the kernel, people and their tools set is then asked for by itself.
@@ -35,19 +35,23 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
         rules = dumps.foreign_rules(channel)
         next_hops = dict(_next_hops(channel))
         addresses = [it for _, body in channel.dump(rt.RTM_GETADDR, encode.dump_addresses(0)) for it in _address(body)]
-    bodies, complete = _bodies(_tables(rules), most)
+    tables = _tables(rules)
+    bodies, complete = _bodies(tables, most)
     local, local_complete = _bounded(
         encode.dump_routes(rt.AF_UNSPEC, table=rt.RT_TABLE_LOCAL, type_=rt.RTN_LOCAL), most
     )
-    routes = dict.fromkeys(route for body in bodies if (route := _route(body, next_hops)) is not None)
-    prefixes = [found for body in local if (found := _local_prefix(body)) is not None]
+    found = dict.fromkeys(route for body in bodies if (route := _route(body, next_hops)) is not None)
+    routes = tuple(route for route in found if route.table in tables)
+    aside = tuple(route for route in found if route.table not in tables)
+    prefixes = [prefix for body in local if (prefix := _local_prefix(body)) is not None]
     indexes = {it.index for it in addresses} | {index for _, index in prefixes}
-    indexes |= {hop.index for route in routes for hop in route.hops}
+    indexes |= {hop.index for route in found for hop in route.hops}
     return NetworkFacts(
         tuple(addresses),
-        tuple(routes),
+        routes,
         tuple(prefixes),
         tuple(rules),
+        aside,
         _links(indexes),
         complete and local_complete,
     )
@@ -59,17 +63,21 @@ def _tables(rules: Iterable[ForeignRule]) -> list[int]:
 
 
 def _bodies(tables: Iterable[int], most: int) -> tuple[list[Buffer], bool]:
-    """The messages of these tables' routes, and whether they are all there are."""
+    """The messages of all routes, and whether those of these tables are all there are. Where there are too many, of the
+    other tables only what people set is had."""
     found: list[Buffer] = []
     complete = True
-    for table in tables:
-        for family in _FAMILIES:
+    for family in _FAMILIES:
+        all_bodies, whole = _bounded(encode.dump_routes(family, table=rt.RT_TABLE_UNSPEC), most)
+        if whole:
+            found += all_bodies
+            continue
+        for table in tables:
             bodies, whole = _bounded(encode.dump_routes(family, table=table), most)
             found += bodies
-            if not whole:
-                complete = False
-                for protocol in _BY_PEOPLE:
-                    found += _bounded(encode.dump_routes(family, table=table, protocol=protocol), most)[0]
+            complete &= whole
+        for protocol in _BY_PEOPLE:
+            found += _bounded(encode.dump_routes(family, table=rt.RT_TABLE_UNSPEC, protocol=protocol), most)[0]
     return found, complete
 
 

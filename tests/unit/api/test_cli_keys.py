@@ -71,6 +71,15 @@ def test_what_takes_away_goes_by_whole_names() -> None:
     assert meant("3f1e", "", listed, made_ids_only=True) == Key(POD, "eth0")
 
 
+def test_a_workload_may_be_meant_as_a_whole() -> None:
+    """By a part of its id too, whatever its interfaces are called."""
+    listed = there(f"{POD}/net1", f"{POD}/net2", "ns/web/net1")
+    for word, key in (("3f1e", Key(POD, "")), ("3f1e/net2", Key(POD, "net2")), ("ns/web", Key("ns/web", ""))):
+        assert meant(word, "", listed, implied="") == key
+    with pytest.raises(Missing, match=rf"^no attachment {POD}/eth0; there is {POD}/net1 or {POD}/net2$"):
+        meant("3f1e/eth0", "", listed, implied="")
+
+
 def test_nothing_begins_with_nothing() -> None:
     with pytest.raises(Missing, match=r"^no attachment db/eth0$"):
         meant("db", "", there("web/eth0"))

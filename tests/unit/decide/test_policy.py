@@ -98,6 +98,25 @@ def test_ports_at_a_second_uplink_are_told(rule: ForeignRule, told: bool) -> Non
     assert ("PortsByMainTable" in conditions) is told
 
 
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (replace(DIVERTING, src=ip_network("10.99.0.0/16")), True),
+        (replace(DIVERTING, src=ip_network("10.99.4.0/24")), True),
+        (replace(DIVERTING, src=ip_network("10.99.4.0/24"), inverted=True), False),
+        (replace(DIVERTING, src=ip_network("10.98.0.0/16")), False),
+        (DIVERTING, False),
+    ],
+    ids=str,
+)
+def test_a_table_of_the_pools_own_answers_for_their_ports(rule: ForeignRule, told: bool) -> None:
+    """A rule that holds for workloads leads their answers too, by whichever uplink they were asked; it is not one for
+    an address of the node."""
+    conditions = {it.type for it in node_conditions(beside(rule), (ip_address("192.0.2.1"),))}
+    assert ("PortsByPoolsTable" in conditions) is told
+    assert ("PortsByMainTable" in conditions) is (rule == DIVERTING)
+
+
 def test_a_rule_is_the_same_in_another_place() -> None:
     """So that it is moved, and not added and removed, and a fight over its place is seen as one."""
     first, second = (next(iter(render_policy(beside(*rules)))) for rules in ((), (DIVERTING,)))

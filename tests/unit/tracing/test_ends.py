@@ -47,6 +47,15 @@ def test_a_word_means_somebody(word: str, name: str, is_node: bool, of_workload:
     assert (found.name, found.is_node, found.attachment is not None) == (name, is_node, of_workload)
 
 
+def test_the_beginning_of_an_id_will_do() -> None:
+    """Of the workload's or the container's, where one alone begins so; a whole id is the beginning of no other."""
+    known = [*KNOWN, attachment("web-1", "eth0", "10.99.0.9")]
+    for word, name in (("d", "db/eth0"), ("d/eth0", "db/eth0"), ("web-", "web-1/eth0"), ("web", "web/eth1")):
+        assert end(word, known, OWN).name == name
+    with pytest.raises(InvalidRequest, match="'we' may be web or web-1"):
+        end("we", known, OWN)
+
+
 def test_a_word_that_means_nobody_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"'cache' is no workload.*web/eth0, web/eth1, db/eth0"):
         end("cache", KNOWN, OWN)
