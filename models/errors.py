@@ -67,7 +67,10 @@ class Conflict(Terminal):
 
 
 class Refusal(NetplumbError):
-    """A request that is answered with an error. The message is for the person who reads it."""
+    """A request that is answered with an error. The message is for the person who reads it. One that `is_told` is kept
+    as an event, which is logged, and need not be logged again by who answers it."""
+
+    is_told = False
 
 
 class InvalidRequest(Refusal):

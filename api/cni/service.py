@@ -16,7 +16,7 @@ from netplumb.api.cni.spec import CniError, Code, Command
 from netplumb.api.cni.unknown import Unknowns
 from netplumb.api.cni.wishes import attachment_spec
 from netplumb.models.attachment import AttachmentKey
-from netplumb.models.errors import NotReady, PoolExhausted
+from netplumb.models.errors import NotReady, PoolExhausted, Refusal
 from netplumb.models.status import CheckReport
 
 log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ class Service:
             told = cni_error(error)
             if told.code is Code.INTERNAL:
                 log.error("cni command failed", command=environment.get("CNI_COMMAND"), exc_info=error)
-            else:
+            elif not (isinstance(error, Refusal) and error.is_told):
                 log.info("cni command refused", command=environment.get("CNI_COMMAND"), code=told.code, cause=str(told))
             return failed(told, version_of(config))
 

@@ -25,7 +25,7 @@ from netplumb.api.server.workloads import Workloads
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 from netplumb.models.attachment import AttachmentKey
-from netplumb.models.errors import InvalidRequest, TooMany
+from netplumb.models.errors import InvalidRequest, Refusal, TooMany
 
 PAGE_SIZE_DEFAULT = 500
 PAGE_SIZE_MAX = 5000
@@ -56,7 +56,7 @@ async def _refuse(rpc_name: str, error: Exception, context: Context) -> NoReturn
     code, message = status_of(error)
     if code is grpc.StatusCode.INTERNAL:
         log.error("rpc failed", rpc=rpc_name, exc_info=error)
-    else:
+    elif not (isinstance(error, Refusal) and error.is_told):
         log.info("rpc refused", rpc=rpc_name, code=code.name, message=message)
     await context.abort(code, message, (ANSWERED,))
 

@@ -64,6 +64,7 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
     """Makes the kernel agree with one attachment. A namespace that was `handed` over is closed here."""
     attachment = work.attachment
     outcome = Outcome(attachment.key, attachment.generation, netns_created=attachment.netns_created)
+    outcome.given = (attachment, work.node)
     namespace = handed
     try:
         if namespace is None:

@@ -73,6 +73,8 @@ class Outcome:
     is_large: bool = False
     unread: StepError | None = None
     cost_s: float = 0.0
+    given: tuple[Attachment, Node] | None = None
+    """What was to be made of it: the record, and what was known of the node."""
     record: Attachment | None = None
     """The record with what the interface was found with, where that is followed."""
 

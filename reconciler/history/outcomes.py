@@ -22,12 +22,14 @@ OBJECTS_MOST = 8
 @dataclass(frozen=True, slots=True)
 class Repair:
     """What a pass found and did to what had been as desired before. `elsewhere` says that the namespace is another one
-    than before, so that nothing was damaged; `stopped` that the daemon did not run meanwhile."""
+    than before, so that nothing was damaged; `stopped` that the daemon did not run meanwhile. What `follows` something
+    else than a wish, which it names, is no repair either."""
 
     steps: Sequence[Step] = ()
     lasted: Lasted = NOT_KNOWN
     elsewhere: bool = False
     stopped: bool = False
+    follows: str = ""
 
 
 def events_of(
@@ -43,6 +45,8 @@ def events_of(
         case Phase.ATTACHED if before.observed_generation != attachment.generation or repair.elsewhere:
             first = repair.elsewhere or not before.observed_generation
             yield Event(EventKind.ATTACHED if first else EventKind.CHANGED, key, f"{_what(attachment)}{failed}")
+        case Phase.ATTACHED if repair.steps and repair.follows:
+            yield Event(EventKind.CHANGED, key, f"{_counted(repair.steps)} follow{_s(repair.steps)} {repair.follows}")
         case Phase.ATTACHED if repair.steps:
             yield repaired(key, repair, failed)
         case Phase.RETRYING:
@@ -71,12 +75,20 @@ def repaired(key: AttachmentKey | None, repair: Repair, how: str = "") -> Event:
     return Event(
         EventKind.REPAIRED,
         key,
-        f"{count} {'object' if count == 1 else 'objects'} put right{how}",
+        f"{_counted(repair.steps)} put right{how}",
         found=(*map(_found, named), *more),
         done=(*map(_done, named), *more),
         lasted_s=repair.lasted.seconds,
         at_most=repair.lasted.at_most,
     )
+
+
+def _counted(steps: Sequence[Step]) -> str:
+    return f"{len(steps)} {'object' if len(steps) == 1 else 'objects'}"
+
+
+def _s(steps: Sequence[Step]) -> str:
+    return "s" if len(steps) == 1 else ""
 
 
 def _found(step: Step) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
-from netplumb.models.kernel import KernelObject, Sysctl
+from netplumb.models.kernel import KernelObject, Rule, Sysctl
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
@@ -151,9 +151,8 @@ class NodeWide:
             if not errors and self.may_remove and len(steps) == len(planned.steps):
                 self._compared_reading = reading
             if self.ready:
-                repaired = steps
-                if self.node.workload_prefixes == before.workload_prefixes:  # else it is attachments that come and go
-                    self._count(steps)
+                repaired = _repairs(steps, before)
+                self._count(repaired)
         except StepError as error:
             errors = [error]
         except StoreUnwritable as error:
@@ -191,3 +190,19 @@ class NodeWide:
         for step in steps:
             if isinstance(step.thing, Sysctl) and isinstance(step.observed, Sysctl):
                 self._record_sysctl(step.thing.name, step.observed.value)
+
+
+def _repairs(steps: Sequence[Step], before: Node) -> list[Step]:
+    """Those that put right what somebody else changed; the others follow from another wish, or from what others set up.
+    A rule of ours that is put before another's counts, since two may contend for the first place."""
+    was = {thing.key: thing for thing in render_node(before)} if steps else {}
+
+    def is_repair(step: Step) -> bool:
+        if isinstance(step.thing, NftElement):
+            return True
+        wanted = was.get(step.thing.key)
+        if step.verb is Verb.REMOVE or wanted is None:
+            return step.verb is Verb.REMOVE and wanted is None
+        return wanted == step.thing or isinstance(wanted, Rule)
+
+    return [step for step in steps if is_repair(step)]

@@ -73,7 +73,7 @@ class NodePasses:
         tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
-        if steps and self._nodewide.node == before:  # else it is what is wanted that changed
+        if steps:
             self._results.tell(repaired(None, Repair(steps, lasted)))
         self._results.tell(*fight_events(None, self._fighting, fighting))
         self._fighting = fighting

@@ -32,11 +32,12 @@ class NodeRead:
         """A pass may change what there is of these."""
         self._untold.update(keys)
 
-    async def prepare(self, keys: Collection[AttachmentKey]) -> None:
+    async def prepare(self, keys: Collection[AttachmentKey], *, resync: bool = False) -> None:
         """Before passes over these, which were marked by now. At first nothing is known of where links are, and the
-        read of all finds those that were renamed meanwhile."""
+        read of all finds those that were renamed meanwhile. A read of one finds no neighbour that nobody wants, so a
+        `resync` reads all, however few there are."""
         untold = keys if self._snapshot is None else self._untold.intersection(keys)
-        if len(untold) >= FROM_KEYS or not self._was_read:
+        if len(untold) >= FROM_KEYS or not self._was_read or (resync and self._snapshot is None):
             await self._anew()
 
     async def whole(self) -> NodeSnapshot | None:

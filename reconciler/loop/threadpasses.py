@@ -165,7 +165,7 @@ class ThreadPasses:
         attachments = [found for key in keys if (found := self._passes.prepared(key)) is not None]
         # Busy from before the read on: a pass of another thread between the two would make it untrue.
         self.busy = {attachment.key for attachment in attachments}
-        await self._read.prepare(self.busy)
+        await self._read.prepare(self.busy, resync=self._orphans_due)
         works = [self._passes.work(it, may_block=True, snapshot=self._read.of(it.key)) for it in attachments]
         self._read.passed(self.busy)
         outcomes = await self._in_thread(partial(self._converge_all, works))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -53,13 +54,14 @@ class Exporter:
         self._count = count
         self._stores = stores
         self._cause = ""
+        self._since = 0.0
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """That nobody can scrape, while that is so."""
         if not self._cause:
             return ()
-        return (Condition("MetricsUnavailable", status=True, reason="CannotListen", message=self._cause),)
+        return (Condition("MetricsUnavailable", True, "CannotListen", self._cause, self._since),)
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
@@ -80,7 +82,7 @@ class Exporter:
                 cause = f"metrics cannot be served at {self._address}: {error}"
                 if self._cause != cause:
                     log.error(cause, again_after_s=AGAIN_S)
-                self._cause = cause
+                self._cause, self._since = cause, self._since if self._cause else time.time()
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._cause = ""

@@ -36,7 +36,7 @@ class DeclaredFiles:
         self._declarations = declarations
         self._look = look
         self._first_loaded = first_loaded
-        self._broken: dict[str, str] = {}
+        self._broken: dict[str, tuple[str, float]] = {}
         self._let_go = asyncio.Event()
 
     def let_go(self) -> None:
@@ -70,9 +70,10 @@ class DeclaredFiles:
     def broken(self, source: str, message: str) -> None:
         """A file cannot be used as it is; its last good content stays in force. An empty message: it can be again."""
         if message:
-            if self._broken.get(source) != message:
+            before, since = self._broken.get(source, ("", time.time()))
+            if before != message:
                 log.warning("a state file keeps its last good content", source=source, cause=message)
-            self._broken[source] = message
+            self._broken[source] = (message, since)
         else:
             self._broken.pop(source, None)
 
@@ -80,10 +81,11 @@ class DeclaredFiles:
         self._first_loaded()
 
     def conditions(self) -> tuple[Condition, ...]:
-        told = [f"{source}: {message}" for source, message in sorted(self._broken.items())[:TOLD_MAX]]
-        if (more := len(self._broken) - len(told)) > 0:
-            told.append(f"and {more} more")
-        return tuple(Condition("StateFileBroken", status=True, reason="Unreadable", message=each) for each in told)
+        broken = sorted((source, *it) for source, it in self._broken.items())
+        told = [(f"{source}: {message}", since) for source, message, since in broken[:TOLD_MAX]]
+        if rest := broken[TOLD_MAX:]:
+            told.append((f"and {len(rest)} more", min(since for *_, since in rest)))
+        return tuple(Condition("StateFileBroken", True, "Unreadable", message, since) for message, since in told)
 
 
 async def _in_slices(steps: Iterable[None]) -> None:

@@ -103,6 +103,7 @@ class RpcSource:
             attachment = await self._record_wish(spec, source)
         except Refusal as error:
             self._history.tell(refused(spec.key, source, error))
+            error.is_told = True
             raise
         try:
             await self._loop.reached(attachment, self.timeout_s if timeout_s is None else timeout_s)

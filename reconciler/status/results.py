@@ -14,6 +14,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import alias_of
+from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.hints import Hint, Hints
@@ -70,6 +71,8 @@ class Results:
         self.floods: Floods[int] = Floods()
         """Of namespaces, by the node's number for them."""
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
+        self._settled: dict[AttachmentKey, tuple[Attachment, Node]] = {}
+        """What the last pass that came to its end made come true."""
 
     def elements(self) -> Iterator[NftElement]:
         """What the nftables table should hold of all attachments: as their last passes said, or as their records say
@@ -140,9 +143,10 @@ class Results:
         self.tally.passing.observe(outcome.took_s)
         (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
         repaired = 0
+        follows = self._follows(key, outcome)
         lasted = self._lasting.looked(key, now, right=not outcome.errors)
         elsewhere = bool(outcome.netns_cookie) and attachment.netns_cookie not in (0, outcome.netns_cookie)
-        if before.observed_generation == attachment.generation and not outcome.errors:
+        if before.observed_generation == attachment.generation and not outcome.errors and not follows:
             repaired = len(outcome.applied)
             self.tally.repair((step.thing for step in outcome.applied), lasted.heard_s or outcome.took_s)
             if outcome.netns_cookie != attachment.netns_cookie:
@@ -158,6 +162,8 @@ class Results:
                 self._desired.converged(key, outcome.generation)
         except StoreUnwritable as error:
             log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
+        if outcome.attached and outcome.given is not None:
+            self._settled[key] = (attachment, outcome.given[1])
         if not outcome.deferred:
             self._published[key] = tuple(it for it in outcome.desired if isinstance(it, NftElement))
         self._learn(attachment, outcome)
@@ -174,10 +180,20 @@ class Results:
             muted=self._is_muted(key),
         )
         stopped = key in self._desired.inherited and not before.observed_generation
-        self.tell(*events_of(attachment, before, status, Repair(outcome.applied, lasted, elsewhere, stopped)))
+        self.tell(*events_of(attachment, before, status, Repair(outcome.applied, lasted, elsewhere, stopped, follows)))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
         self.retries.passed(key, outcome, status)
+
+    def _follows(self, key: AttachmentKey, outcome: Outcome) -> str:
+        """What is not as it was when the last pass ended, beside the wish; empty where what this one found was damage.
+        A record is the same object until something of it changes."""
+        settled = self._settled.get(key)
+        if settled is None or outcome.given is None:
+            return ""
+        if settled[0] is not outcome.given[0]:
+            return "the workload's other interfaces"
+        return "the node" if settled[1] != outcome.given[1] else ""
 
     def _is_muted(self, key: AttachmentKey) -> bool:
         """Whether changes in its namespace are not listened to."""
@@ -284,6 +300,7 @@ class Results:
         self._fights.forget(key)
         self._budgets.forget(key)
         self._published.pop(key, None)
+        self._settled.pop(key, None)
         self._unreached.discard(key)
         self._lasting.forget(key)
         self.retries.forget(key)

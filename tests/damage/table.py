@@ -134,6 +134,13 @@ def _on_the_node() -> Iterator[Damage]:
             "set back",
         ),
         _node(
+            "neighbour with our mark added",
+            f"ip neighbour add 192.0.2.77 lladdr {OTHER_MAC} dev {{np}} nud permanent protocol 78",
+            "nothing that is listened to: without a route there it decides nothing",
+            "removed",
+            noticed=Noticed.RESYNC,
+        ),
+        _node(
             "proxy neighbour deleted",
             f"ip neighbour delete proxy {FIRST_HOP_V6} dev {{np}}",
             "nothing in the kernel",

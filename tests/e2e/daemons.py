@@ -33,6 +33,8 @@ RESYNC_NEVER_S = 3600  # so that what is repaired is repaired because of an even
 READY_WITHIN_S = 20.0
 STOP_WITHIN_S = 10.0
 LOG_TAIL_LINES = 60
+OWN_TABLE = os.environ.get("E2E_OWN_TABLE") == "1"
+"""The daemon's default; but many tests damage the table, which nobody can where it is owned. See `make test-owned`."""
 
 
 @cache
@@ -94,9 +96,8 @@ class Daemon:
         self.configure(pools=pools)
 
     def configure(self, *, pools: Sequence[object] = POOLS, **settings: object) -> None:
-        """Writes the settings file, which the daemon reads when it starts or is told to. The table is not owned unless
-        a test says so: the others damage it."""
-        given = {"pools": pools, "resync_s": RESYNC_NEVER_S, "own_table": False, **settings}
+        """Writes the settings file, which the daemon reads when it starts or is told to."""
+        given = {"pools": pools, "resync_s": RESYNC_NEVER_S, "own_table": OWN_TABLE, **settings}
         self.config.write_text(json.dumps(given))
 
     def arguments(self) -> list[str]:

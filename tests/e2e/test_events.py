@@ -74,6 +74,70 @@ async def test_damage_to_the_node_is_told_of_the_node(client: AsyncClient, node:
     assert repair.HasField("lasted_s")
 
 
+async def repairs(client: AsyncClient) -> int:
+    """As the daemon counts them."""
+    return sum((await client.status()).counters.repairs.values())
+
+
+async def test_what_follows_another_interface_is_no_repair(client: AsyncClient, web: Host) -> None:
+    """A port that the next one takes over, and the rules by which each interface answers for itself."""
+    for name in ("eth0", "net1"):
+        await client.attach(attach(web, if_name=name, ports=("8080:80",)))
+    await client.detach(detach("web", if_name="eth0"))
+
+    async def followed() -> bool:
+        return (await kinds(client, "web/net1"))[-1] == "Changed"
+
+    await until(followed, "the change is told")
+    assert (await the(client, "Changed", "web/net1")).message.endswith("the workload's other interfaces")
+    assert "Repaired" not in await kinds(client, "web")
+    assert await repairs(client) == 0
+
+
+async def test_what_follows_the_node_is_no_repair(client: AsyncClient, node: Host, web: Host) -> None:
+    """The uplink's MTU, and damage beside it is one as ever."""
+    hit = victim(node, web, await client.attach(attach(web)))
+    node.ip(f"link set {UPLINK} mtu 1400")
+    changed = await the(client, "Changed", "web")
+    assert changed.message.endswith("the node")
+    assert web.link("eth0")["mtu"] == 1400
+    assert await repairs(client) == 0
+    node.ip(f"-4 route delete {hit.v4}")
+    await the(client, "Repaired", "web")
+    assert await repairs(client) == 1
+
+
+async def test_what_a_wish_wants_of_the_node_is_no_repair(client: AsyncClient, node: Host, web: Host) -> None:
+    """An address outside all pools has a routing rule, which comes and goes with it; a rule that somebody deleted is
+    repaired."""
+    await client.attach(attach(web, addresses=("198.18.0.9", "3fff:18::9")))
+    await client.detach(detach("web"))
+    await client.attach(attach(web, addresses=("198.18.0.9", "3fff:18::9")))
+    assert "Repaired" not in [event.kind for event in await told(client)]
+    assert await repairs(client) == 0
+    node.ip("-4 rule delete to 198.18.0.9 lookup main")
+    repair = await the(client, "Repaired")
+    assert repair.found[0].startswith("rule to 198.18.0.9/32 lookup main ")
+    assert await repairs(client) == 1
+
+
+async def test_a_refusal_is_logged_once(daemon: Daemon, client: AsyncClient, web: Host) -> None:
+    """As the event that it is; what is no event, since it was wrong in itself, by who answers."""
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "nothing is there"):
+        await client.attach(attach("/run/netns/nowhere"))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "mtu"):
+        await client.attach(attach(web, mtu=7))
+    await the(client, "Refused")
+
+    def logged(word: str) -> list[str]:
+        lines = (json.loads(line) for line in daemon.logged().splitlines() if line.startswith("{"))
+        return [line["event"] for line in lines if word in json.dumps(line)]
+
+    await until(lambda: logged("nowhere"), "it is logged")
+    assert logged("nowhere") == ["Refused"]
+    assert logged("INVALID_ARGUMENT") == ["rpc refused"]
+
+
 async def test_what_a_resync_finds_had_been_so_for_at_most_so_long(start_daemon: StartDaemon, web: Host) -> None:
     """Nobody hears of a kernel parameter: all that is known is when it was last seen to be right."""
     daemon = await start_daemon()

@@ -47,9 +47,12 @@ async def test_few_keys_are_not_worth_a_read_but_the_first_is() -> None:
     read.drop()
     await read.prepare(FEW)
     assert read.of(A) is None
+    await read.prepare([A], resync=True)
+    assert read.of(A) is node.reads[1]
+    read.drop()
     await read.prepare(MANY)
     await read.prepare([A])
-    assert read.of(A) is node.reads[1]
+    assert read.of(A) is node.reads[2]
 
 
 async def test_keys_that_are_marked_meanwhile_do_not_have_the_node_read_for_each_slice() -> None:
