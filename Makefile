@@ -47,6 +47,14 @@ test: setup ## Run all checks, and all tests but the sweeps
 sweeps: setup ## Run the tests that take long: each fault at each call, chaos, soak, fuzzing
 	$(PYTEST) -m sweep
 
+OWNED = $(addprefix tests/e2e/test_,$(addsuffix .py,attach detach ports ports_shared guards flows untranslated martians \
+	restart repair damage_repairs damage_namespaces damage_resync several_interfaces uplinks unnumbered node_settings \
+	store_rebuild one_truth cni_add owned_table))
+
+.PHONY: test-owned
+test-owned: setup ## Test with the table owned by the daemon, as it is by default where the kernel knows that
+	E2E_OWN_TABLE=1 $(PYTEST) -m "not sweep and not open_table" $(OWNED)
+
 .PHONY: test-runtimes
 test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(RUNTIME_PACKAGES)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import pytest
@@ -12,13 +12,19 @@ from _pytest.mark import ParameterSet
 _T = TypeVar("_T")
 
 
-def swept(cases: Iterable[_T], kind: Callable[[_T], object], name: Callable[[_T], str] = str) -> list[ParameterSet]:
-    """The parameters of a test; a case that is a tuple has several."""
+def swept(
+    cases: Iterable[_T],
+    kind: Callable[[_T], object],
+    name: Callable[[_T], str] = str,
+    *,
+    marked: Callable[[_T], Sequence[pytest.MarkDecorator]] = lambda _: (),
+) -> list[ParameterSet]:
+    """The parameters of a test; a case that is a tuple has several, and may be `marked` otherwise too."""
     kinds: set[object] = set()
     parameters = []
     for case in cases:
         values = case if isinstance(case, tuple) else (case,)
-        marks = pytest.mark.sweep if kind(case) in kinds else ()
+        marks = (*marked(case), *((pytest.mark.sweep,) if kind(case) in kinds else ()))
         kinds.add(kind(case))
         parameters.append(pytest.param(*values, id=name(case), marks=marks))
     return parameters

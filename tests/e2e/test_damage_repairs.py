@@ -11,6 +11,7 @@ import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.damage.altered import PROGRAMS
+from tests.damage.marks import marks
 from tests.damage.table import DAMAGES, Damage, Noticed
 from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
@@ -60,7 +61,9 @@ async def _healed(daemon: Daemon, client: AsyncClient) -> None:
         await until(in_sync, "a resync repairs what an event did not")
 
 
-@pytest.mark.parametrize("damage", swept(HEARD, lambda damage: (damage.place, damage.group), lambda damage: damage.id))
+@pytest.mark.parametrize(
+    "damage", swept(HEARD, lambda damage: (damage.place, damage.group), lambda damage: damage.id, marked=marks)
+)
 async def test_damage_is_repaired_by_its_event(daemon: Daemon, attached: Victim, damage: Damage) -> None:
     """Everything is as it was before, says `ip`; the daemon says that it repaired and that nothing differs."""
     async with daemon.client() as client:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.damage.altered import PROGRAMS
+from tests.damage.marks import marks
 from tests.damage.table import DAMAGES, Damage
 from tests.damage.victims import Victim, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
@@ -40,7 +41,7 @@ def attached(daemon: Daemon) -> Iterator[Victim]:
 
 
 @pytest.mark.parametrize(
-    "damage", swept(DAMAGES, lambda damage: (damage.place, damage.group), lambda damage: damage.id)
+    "damage", swept(DAMAGES, lambda damage: (damage.place, damage.group), lambda damage: damage.id, marked=marks)
 )
 async def test_damage_is_repaired_by_the_next_resync(daemon: Daemon, attached: Victim, damage: Damage) -> None:
     """Nothing is repaired while nothing is heard; with the resync everything is as it was before, says `ip`."""

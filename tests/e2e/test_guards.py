@@ -148,6 +148,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.open_table
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 async def test_damaged_guards_come_back(client: AsyncClient, node: Host, web: Host, damage: str) -> None:
     """Nobody lifts them for longer than a moment."""

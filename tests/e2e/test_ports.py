@@ -194,6 +194,7 @@ async def test_a_sender_of_datagrams_follows_the_mapping(
         assert answered_by() == "node"
 
 
+@pytest.mark.open_table
 async def test_a_repair_breaks_no_connection(mapped: pb.AttachResponse, node: Host, outside: Host, web: Host) -> None:
     """Flows that lead where they should are kept when the rules come back."""
     with open_socket(web, "0.0.0.0", socket.SOCK_STREAM) as listener:
@@ -223,6 +224,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.open_table
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 async def test_damage_is_repaired(
     mapped: pb.AttachResponse, client: AsyncClient, node: Host, outside: Host, web: Host, damage: str

@@ -141,6 +141,7 @@ async def test_repairs_are_counted(client: AsyncClient, scene: Scene) -> None:
     assert (await client.get("web")).repairs >= 1
 
 
+@pytest.mark.open_table
 async def test_what_is_not_ours_is_left_alone(client: AsyncClient, scene: Scene) -> None:
     """Foreign links, addresses, routes, neighbours and tables, on the node and in the workload, outlive repairs."""
     node, web = scene.node, scene.web

@@ -177,6 +177,7 @@ async def test_what_leaves_has_the_source_that_the_route_prefers(
 
 
 @pytest.mark.usefixtures("second")
+@pytest.mark.open_table
 async def test_each_of_several_ways_has_its_source(client: AsyncClient, node: Host, outside: Host, web: Host) -> None:
     """A route over two uplinks with one preferred source is left with that by both; a damaged rule is repaired."""
     node.ip("address add 203.0.113.1/32 dev lo")
