@@ -7,8 +7,9 @@ cannot be told from theirs is too:
 
 - to a port of the node that leads to a workload: wrong if it leads elsewhere, unless another program led it there;
 - to a port that led to a workload: wrong if it still does;
-- from a workload to elsewhere while masquerading is on: wrong with the workload's own source, with one that the node
-  gave it and has no more, or with one that it took for want of a better (`unfit`);
+- from a workload or to one, with a source that the node gave it and has no more: wrong;
+- from a workload to elsewhere while masquerading is on: wrong with the workload's own source, or with one that the node
+  took for want of a better (`unfit`);
 - from a workload to itself by a port of the node, or from the node's loopback: wrong with that source;
 - between workloads that are kept apart: wrong. The guards drop what the asker sends, whenever the flow began; this ends
   the answers.
@@ -187,11 +188,20 @@ class Course:
         port = (4 if len(flow.to[0]) == 4 else 6, flow.protocol, flow.to[1])
         if port in self.ports and self._is_led_elsewhere(port, flow):
             return True
+        if self._is_answered_nowhere(flow):
+            return True
         if (links := self.links.get(flow.source[0])) is None:
             return False
         if (other := self.links.get(flow.answerer[0])) is not None:
             return not self._are_one(flow.source[0], flow.answerer[0]) and self._are_apart(links, other)
         return self.masquerade and self._leaves_as_itself(flow)
+
+    def _is_answered_nowhere(self, flow: Flow) -> bool:
+        """Under an address that was the node's, also where a workload or the node asks by a port of the node."""
+        if flow.answered[0] not in self.former.sources or not flow.is_masked:
+            return False
+        of_a_workload = flow.source[0] in self.links or flow.answerer[0] in self.links
+        return of_a_workload and not self.is_local(flow.answered[0])
 
     def _is_led_elsewhere(self, port: Port, flow: Flow) -> bool:
         to, answerer = flow.to[0], flow.answerer
@@ -216,10 +226,8 @@ class Course:
 
     def _leaves_as_itself(self, flow: Flow) -> bool:
         """Or under an address that it would not be given now."""
-        by, answerer = flow.answered[0], flow.answerer[0]
-        if by in self.former.sources and flow.is_masked:
-            return not self.is_local(by)
-        if flow.is_masked and by not in self.unfit:
+        answerer = flow.answerer[0]
+        if flow.is_masked and flow.answered[0] not in self.unfit:
             return False
         return not self.is_local(answerer) and _is_elsewhere(answerer)
 

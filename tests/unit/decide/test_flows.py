@@ -156,6 +156,15 @@ def test_a_source_that_the_node_has_no_more() -> None:
     assert not course(former=former).is_wrong(left)
 
 
+def test_a_workload_that_asks_itself_under_an_address_of_a_pool_that_is_gone() -> None:
+    """And the node, by its loopback; nobody brings the answers back."""
+    former = suspects_around(network(lo="203.0.113.9"), network(lo="203.0.113.10"))
+    for source in (WEB, "127.0.0.1"):
+        asked = flow(end(source, 7), end(NODE, 8080), end(WEB, 80), end("203.0.113.9", 7))
+        assert course(former=former).is_wrong(asked)
+        assert not course(former=former, is_local=lambda _: True).is_wrong(asked)
+
+
 def test_a_source_that_was_taken_from_elsewhere_until_the_uplink_had_one() -> None:
     """Once, when it is given its first; what the uplink had before is no reason."""
     left = flow(end(WEB, 7), end(OUTSIDE, 53), answered=end("10.9.0.1", 7))

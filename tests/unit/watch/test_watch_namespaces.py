@@ -27,7 +27,12 @@ class Watched:
         self.told: asyncio.Queue[set[tuple[Change, str]] | Exception] = asyncio.Queue()
         self.unsettled: list[AttachmentKey] = []
         self.marked: list[AttachmentKey] = []
-        self.watch = NamespaceWatch(directory, bench.desired, lambda: self.unsettled, self._mark)
+        self.looks = 0
+        self.watch = NamespaceWatch(directory, bench.desired, self._unsettled, self._mark)
+
+    def _unsettled(self) -> list[AttachmentKey]:
+        self.looks += 1
+        return self.unsettled
 
     def _mark(self, key: AttachmentKey) -> None:
         self.marked.append(key)
@@ -66,6 +71,7 @@ async def watched(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_name_that_appears_is_for_those_who_wait_for_it(watched: Watched) -> None:
     """Others that wait are not looked at for it, nor is who is settled."""
+    await until(lambda: watched.looks == 1)  # at what came before the watch began
     watched.unsettled = [WEB, DB]
     watched.tell(Change.added, "db", "other")
     assert await watched.marks() == {DB}
