@@ -59,7 +59,7 @@ def before(
             tell(f"warning: {name}: {reason}")
 
 
-@app.command()
+@app.command(epilog="Exit codes: 0 it was told to stop, 1 it cannot start, or failed, 2 wrong usage or settings.")
 @with_settings
 def daemon(flags: dict[str, object], config: Config = None) -> None:
     """Run the daemon in this network namespace, the node. Needs root, or a user namespace of its own.
@@ -90,7 +90,7 @@ def daemon(flags: dict[str, object], config: Config = None) -> None:
         fail(str(error))
 
 
-@app.command()
+@app.command(epilog="Exit codes: 0 nothing is left, 1 something is, or the answer was no, 2 wrong usage or settings.")
 def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data_dir: DataDir = None,
@@ -120,7 +120,10 @@ def purge(
         fail(str(error))
 
 
-@app.command()
+@app.command(
+    epilog="Exit codes: 0 it was told to stop, or all that the demo claims came true, 1 something did not, or failed, "
+    "2 wrong usage, 130 the demo was interrupted."
+)
 def sandbox(
     demo: Annotated[bool, typer.Option("--demo", help="Show attach, pings, damage and repair.")] = False,
     state_files: Annotated[Path | None, typer.Option(help="State files; the examples without it.")] = None,

@@ -15,6 +15,8 @@ from netplumb.api.defaults import DEFAULT_SOCKET
 NETWORK = "netplumb"
 CONF_DIR, BIN_DIR = Path("/etc/cni/net.d"), Path("/opt/cni/bin")
 
+_EPILOG = "Exit codes: 0 done, 1 failed, or something that is not netplumb's is in the way, 2 wrong usage."
+
 ConfDir: TypeAlias = Annotated[Path, typer.Option("--conf-dir", help="Where runtimes look for configurations.")]
 BinDir: TypeAlias = Annotated[Path, typer.Option("--bin-dir", help="Where runtimes look for plugins.")]
 
@@ -23,7 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     cni_app = App(no_args_is_help=True, help="Serve runtimes as a CNI plugin.")
     for command in (install, uninstall):
-        cni_app.command()(command)
+        cni_app.command(epilog=_EPILOG)(command)
     app.add_typer(cni_app, name="cni")
 
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from netplumb.api.cli import options
+from netplumb.api.cli import exits, options
 from netplumb.api.cli.applying import apply, delete, diff
 from netplumb.api.cli.describe import describe
 from netplumb.api.cli.events import events
-from netplumb.api.cli.exits import EPILOG
 from netplumb.api.cli.gc import gc
 from netplumb.api.cli.listing import get, list_, watch
 from netplumb.api.cli.map import map_
@@ -40,17 +39,26 @@ if TYPE_CHECKING:
     from netplumb.api.v1 import netplumb_pb2 as pb
 
 
+FAILED = {
+    "check": "failed, or something is not as wished",
+    "diff": "failed, or something would change",
+    "gc": "failed, or the answer was no",
+}
+"""What exit code 1 means where it means more than that."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the client commands to the application."""
     for command in (
         *(attach, detach, apply, delete, diff, get, list_, watch, wait),
         *(check, status, gc, describe, events, top, map_),
     ):
-        app.command(command.__name__.rstrip("_"), epilog=EPILOG)(command)
-    plan_app = App(invoke_without_command=True, epilog=EPILOG)
+        name = command.__name__.rstrip("_")
+        app.command(name, epilog=exits.told(FAILED.get(name, "failed")))(command)
+    plan_app = App(invoke_without_command=True, epilog=exits.told("failed, or with -f something would be refused"))
     plan_app.callback()(plan)
-    plan_app.command("attach", epilog=EPILOG)(plan_attach)
-    plan_app.command("detach", epilog=EPILOG)(plan_detach)
+    plan_app.command("attach", epilog=exits.told())(plan_attach)
+    plan_app.command("detach", epilog=exits.told())(plan_detach)
     app.add_typer(plan_app, name="plan")
 
 

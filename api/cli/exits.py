@@ -15,7 +15,9 @@ class Exit(IntEnum):
     TIMEOUT = 6
 
 
-EPILOG = (
-    "Exit codes: 0 done, 1 failed (check: out of sync), 2 wrong usage or request, 3 daemon unreachable or not ready, "
-    "4 no such attachment, 5 held by another, 6 the kernel did not agree in time."
-)
+def told(failed: str = "failed") -> str:
+    """The line of a client command's page that tells its exit codes."""
+    return (
+        f"Exit codes: 0 done, 1 {failed}, 2 wrong usage or request, 3 daemon unreachable or not ready, "
+        "4 no such attachment, 5 held by another, 6 the kernel did not agree in time."
+    )

@@ -56,7 +56,10 @@ Timeout: TypeAlias = Annotated[
     ),
 ]
 Wait: TypeAlias = Annotated[
-    bool, typer.Option("--wait", help="Wait as long for a daemon that does not run.", rich_help_panel=_DAEMON)
+    bool,
+    typer.Option(
+        "--wait", help="Where no daemon runs, wait for one, as long as --timeout says.", rich_help_panel=_DAEMON
+    ),
 ]
 Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="How to print the answer.")]
 

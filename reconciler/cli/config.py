@@ -36,7 +36,7 @@ Output: TypeAlias = Annotated[
 def register(app: typer.Typer) -> None:
     """Add `config show` to the application."""
     config = App(no_args_is_help=True, help="The daemon's settings.")
-    config.command("show")(show)
+    config.command("show", epilog="Exit codes: 0 shown, 2 wrong usage, or a mistake in the settings.")(show)
     app.add_typer(config, name="config")
 
 

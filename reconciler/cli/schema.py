@@ -9,7 +9,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add `schema` to the application."""
-    app.command("schema")(schema)
+    app.command("schema", epilog="Exit codes: 0 printed, 2 wrong usage.")(schema)
 
 
 def schema(
