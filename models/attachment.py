@@ -31,9 +31,10 @@ from netplumb.models.fields import (
     PoolName,
     WorkloadId,
 )
-from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.ports import PortMapping, PortMappings
 from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
+from netplumb.models.words import ip_words
 
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"

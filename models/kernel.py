@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from ipaddress import ip_address
 from typing import ClassVar, TypeAlias
 
 from netplumb.models.nft import NftChain, NftElement, NftHooks, NftSet
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
+from netplumb.models.words import ip_words, mac_words
 
 RT_PROTOCOL = 78
 """Our route protocol, free in iproute2's rt_protos; also our NDA_PROTOCOL on neighbours."""
@@ -52,19 +52,6 @@ class Scope(IntEnum):
 
     NODE = 0
     WORKLOAD = 1
-
-
-def ip_words(ip: bytes, prefix_len: int | None = None) -> str:
-    text = str(ip_address(ip))
-    if prefix_len is None:
-        return text
-    if prefix_len == 0:
-        return "default" if len(ip) == 4 else "default (IPv6)"
-    return f"{text}/{prefix_len}"
-
-
-def mac_words(mac: bytes | None) -> str:
-    return mac.hex(":") if mac else "any"
 
 
 def _protocol_words(protocol: int) -> str:
@@ -324,20 +311,3 @@ Key: TypeAlias = tuple[object, ...]
 def scope_of(thing: KernelObject) -> Scope:
     """What has no scope of its own is on the node."""
     return getattr(thing, "scope", Scope.NODE)
-
-
-_KINDS = {
-    "LinkUp": "link_up",
-    "NftHooks": "nft_hooks",
-    "NftSet": "nft_set",
-    "NftChain": "nft_chain",
-    "NftElement": "nft_element",
-    "Tbf": "qdisc",
-    "IngressQdisc": "qdisc",
-    "Redirect": "filter",
-}
-
-
-def kind_of(thing: KernelObject) -> str:
-    """The word for a kind of object in counters and reports: `route`, `link`, `nft_chain`."""
-    return _KINDS.get(type(thing).__name__, type(thing).__name__.lower())

@@ -9,8 +9,9 @@ from enum import Enum
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.events import Event
-from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, Scope, ip_words
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, Scope
 from netplumb.models.nodenetwork import Uplink
+from netplumb.models.words import ip_words
 
 
 class Phase(Enum):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import Enum
 
-from netplumb.models.kernel import KernelObject, ip_words
+from netplumb.models.kernel import KernelObject
+from netplumb.models.words import ip_words
 
 
 class Verb(Enum):

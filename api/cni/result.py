@@ -13,9 +13,10 @@ from netplumb.api.cni.config import Result
 from netplumb.api.cni.request import Request
 from netplumb.api.cni.spec import number
 from netplumb.models.base import IPAddress
-from netplumb.models.kernel import FIRST_HOP_MAC, FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.kernel import FIRST_HOP_MAC, FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.naming import ifb_name, node_if_name
 from netplumb.models.status import AttachmentView
+from netplumb.models.words import ip_words
 
 _NOTHING = Result()
 _WORKLOAD_END = 1  # its place among our interfaces, to which the addresses refer

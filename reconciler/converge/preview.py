@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, StepError
-from netplumb.models.kernel import KernelObject, kind_of
+from netplumb.models.kernel import KernelObject
 from netplumb.models.network import Node
 from netplumb.models.status import PlannedChange
 from netplumb.models.steps import Step
+from netplumb.models.words import kind_of
 from netplumb.reconciler.converge.attachment import Kernel, observe_and_plan, observed_for, open_namespace
 from netplumb.reconciler.converge.work import Outcome, Reach, Work
 from netplumb.reconciler.decide.plan import Plan, plan

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from netplumb.models.kernel import kind_of
 from netplumb.models.status import Condition
+from netplumb.models.words import kind_of
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.history.lasting import Lasting
 from netplumb.reconciler.history.outcomes import Repair, fight_events, repaired

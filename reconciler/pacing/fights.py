@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
 
-from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Sysctl, kind_of, scope_of
+from netplumb.models.kernel import KernelObject, Link, Rule, Scope, Sysctl, scope_of
 from netplumb.models.nft import NftChain
 from netplumb.models.steps import Step, Verb
+from netplumb.models.words import kind_of
 from netplumb.reconciler.pacing.backoff import backoff_s
 
 FREE_REPAIRS = 10

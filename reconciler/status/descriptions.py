@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from netplumb.models.kernel import KernelObject, kind_of, scope_of
+from netplumb.models.kernel import KernelObject, scope_of
 from netplumb.models.status import DescribedObject
 from netplumb.models.steps import Step, Verb
+from netplumb.models.words import kind_of
 
 
 def described(desired: Iterable[KernelObject], steps: Iterable[Step]) -> Iterator[DescribedObject]:

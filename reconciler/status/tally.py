@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from netplumb.models.kernel import KernelObject, kind_of
+from netplumb.models.kernel import KernelObject
+from netplumb.models.words import kind_of
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """An attach takes one or two milliseconds, and a client waits thirty seconds at most."""

@@ -7,10 +7,11 @@ import errno
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, ip_words
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import Protocol
+from netplumb.models.words import ip_words
 from netplumb.reconciler.decide.firewalls.ruleset import Chain
 from netplumb.reconciler.tracing.filters import Filters, Flow
 from netplumb.reconciler.tracing.hops import Hop, PacketEndsError, Trace

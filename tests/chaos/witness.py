@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 
 from netplumb.models.errors import Retryable
-from netplumb.models.kernel import RT_PROTOCOL, ip_words
+from netplumb.models.kernel import RT_PROTOCOL
+from netplumb.models.words import ip_words
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import attributes
 from netplumb.reconciler.kernel.rtnetlink import encode
