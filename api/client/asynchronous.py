@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from netplumb.api.client.connection import Connection
+from netplumb.api.client.connection import Connection, of_kind
 from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S, SOCKET_VARIABLE
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
@@ -30,12 +30,13 @@ class AsyncClient:
 
     Raises:
         ValueError: where `timeout_s` is negative or no number.
-        RuntimeError: from a call outside of the block, and where the block is entered again within it.
+        RuntimeError: from a call outside of the block, where the block is entered again within it, and from a call in
+            another event loop.
         Unreachable: from the block, where the path is longer than a socket's may be (107 bytes).
 
     A daemon need not run yet. What a call raises is told with it; beside that every call raises Unreachable when no
     daemon answers in time, DeadlineExceeded when the answer takes too long, and ClientError, of which all are kinds,
-    for what no kind is made for.
+    for what no kind is made for. One with another message than it takes raises TypeError.
 
     Example:
         async with netplumb.AsyncClient() as client:
@@ -89,6 +90,7 @@ class AsyncClient:
             answer = await client.attach(request, timeout_s=5)
             print(*answer.attachment.addresses)
         """
+        of_kind(request, pb.AttachRequest)
         return await self._connection.call(self._stub.Attach, request, timeout_s)
 
     async def detach(self, request: pb.DetachRequest, timeout_s: float | None = None) -> None:
@@ -108,6 +110,7 @@ class AsyncClient:
         Example:
             await client.detach(messages.DetachRequest(workload_id="web"))
         """
+        of_kind(request, pb.DetachRequest)
         await self._connection.call(self._stub.Detach, request, timeout_s)
 
     async def get(self, workload_id: str, if_name: str = "") -> pb.Attachment:
@@ -286,6 +289,7 @@ class AsyncClient:
         elif isinstance(what_if, pb.ApplyRequest):
             request.apply.CopyFrom(what_if)
         elif what_if is not None:
+            of_kind(what_if, pb.AttachRequest, pb.DetachRequest, pb.StateFiles, pb.ApplyRequest)
             request.detach.CopyFrom(what_if)
         return await self._connection.call(self._stub.Plan, request)
 
@@ -310,6 +314,7 @@ class AsyncClient:
             for applied in await client.apply(messages.ApplyRequest(files=files)):
                 print(applied.workload_id, applied.result, applied.waiting)
         """
+        of_kind(request, pb.ApplyRequest)
         return (await self._connection.call(self._stub.Apply, request)).applied
 
     async def delete(self, request: pb.DeleteRequest) -> pb.DeleteResponse:
@@ -329,6 +334,7 @@ class AsyncClient:
             names = [messages.AttachmentName(workload_id="db")]
             print(len((await client.delete(messages.DeleteRequest(names=names))).deleted), "withdrawn")
         """
+        of_kind(request, pb.DeleteRequest)
         return await self._connection.call(self._stub.Delete, request)
 
     async def gc(
@@ -353,7 +359,9 @@ class AsyncClient:
             for attachment in await client.gc([("3f1e9a", "eth0")], dry_run=True):
                 print(attachment.workload_id, "would go")
         """
-        interfaces = [pb.GCRequest.Interface(container_id=container, if_name=name) for container, name in alive]
+        interfaces = [
+            pb.GCRequest.Interface(container_id=container, if_name=name) for container, name in map(_pair, alive)
+        ]
         request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces), dry_run=dry_run)
         return (await self._connection.call(self._stub.GC, request)).removed
 
@@ -388,3 +396,11 @@ class AsyncClient:
         """
         request = pb.StatusRequest(without_pools=without_pools)
         return await self._connection.call(self._stub.Status, request, timeout_s)
+
+
+def _pair(alive: object) -> tuple[str, str]:
+    """A word of two letters would pass for a pair, and what it was meant to keep alive would be detached."""
+    match alive:
+        case (str(container_id), str(if_name)):
+            return container_id, if_name
+    raise TypeError(f"alive takes pairs (container_id, if_name), not {alive!r:.100}")

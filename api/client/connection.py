@@ -55,6 +55,21 @@ class OpenAlready(RuntimeError):
         super().__init__("this client is open already: share it as it is, or make another one")
 
 
+class OtherLoop(RuntimeError):
+    """A call in another event loop than the one that the client was opened in."""
+
+    def __init__(self) -> None:
+        super().__init__("this client belongs to the event loop that opened it; open another one in this loop")
+
+
+def of_kind(request: object, *kinds: type) -> None:
+    """Raises TypeError where a request is none of these messages: gRPC would write it as it is, and the daemon read
+    something else in it."""
+    if not isinstance(request, kinds):
+        named = " or ".join(f"messages.{kind.__name__}" for kind in kinds)
+        raise TypeError(f"this call takes a {named}, not {type(request).__name__}")
+
+
 def waited_s(timeout_s: float) -> float | None:
     """For how long to wait; None is without end. Raises ValueError for what is no time to wait."""
     if math.isnan(timeout_s) or timeout_s < 0:
@@ -78,6 +93,7 @@ class Connection:
             raise Unreachable(path, error)
         self._channel = grpc.aio.insecure_channel(grpc_address(self.socket_path), options=OPTIONS)
         self._stub = rpc.WorkloadNetworkingStub(self._channel)
+        self._loop = asyncio.get_running_loop()
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -98,7 +114,8 @@ class Connection:
         timeout_s: float | None = None,
     ) -> Response:
         """The answer. `timeout_s` goes before the connection's. Raises ClientError."""
-        clock = asyncio.get_running_loop().time
+        self._check_loop()
+        clock = self._loop.time
         wait_s = self._waited_s if timeout_s is None else waited_s(timeout_s)
         deadline = math.inf if wait_s is None else clock() + wait_s
         while True:
@@ -117,6 +134,7 @@ class Connection:
         """What comes, for as long as it comes. The connection's timeout is for the connection alone."""
         if self._channel is None:
             raise NotOpen
+        self._check_loop()
         try:
             await asyncio.wait_for(self._channel.channel_ready(), self._waited_s)
         except TimeoutError:
@@ -129,6 +147,10 @@ class Connection:
             raise self._in_words(error) from None
         finally:
             call.cancel()
+
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise OtherLoop
 
     def _in_words(self, error: grpc.aio.AioRpcError) -> ClientError:
         code = error.code()

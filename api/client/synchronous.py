@@ -34,7 +34,7 @@ class Client:
 
     A daemon need not run yet. What a call raises is told with it; beside that every call raises Unreachable when no
     daemon answers in time, DeadlineExceeded when the answer takes too long, and ClientError, of which all are kinds,
-    for what no kind is made for.
+    for what no kind is made for. One with another message than it takes raises TypeError.
 
     Example:
         with netplumb.Client() as client:

@@ -67,7 +67,8 @@ class AsyncCNI:
 
     Raises:
         ValueError: where `timeout_s` is negative or no number.
-        RuntimeError: from a call outside of the block, and where the block is entered again within it.
+        RuntimeError: from a call outside of the block, where the block is entered again within it, and from a call in
+            another event loop.
         ClientError: from the block, where the path is longer than a socket's may be (107 bytes).
 
     Example:

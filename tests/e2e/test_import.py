@@ -20,6 +20,7 @@ import pytest
 import netplumb
 from netplumb import messages
 from netplumb.api import cniproxy
+from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.test_readme import TEXTS, blocks
@@ -85,7 +86,9 @@ async def test_examples_run(it: object) -> None:
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("page", PAGES)
-async def test_examples_of_a_page_run(page: str) -> None:
+async def test_examples_of_a_page_run(page: str, make_host: MakeHost) -> None:
+    """Where there is what the sandbox has, too."""
+    make_host("guest-1")
     for example in PAGES[page]:
         await run(example, known())
 

@@ -225,3 +225,45 @@ async def test_without_end_it_waits_for_a_daemon(socket_path: Path) -> None:
         for call in (client.status(), first(client.watch())):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(call, 0.3)
+
+
+WRONG: dict[str, Callable[[Any], Awaitable[object]]] = {
+    "a word": lambda it: it.attach("web"),
+    "nothing": lambda it: it.detach(None),
+    "fields": lambda it: it.apply({"files": []}),
+    "another message": lambda it: it.detach(netplumb.messages.GetRequest(workload_id="web-1")),
+    "a message that is planned by none": lambda it: it.plan(netplumb.messages.GetRequest(workload_id="web-1")),
+    "a name for names": lambda it: it.delete(netplumb.messages.AttachmentName(workload_id="web-1")),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_what_is_no_request_of_the_call_is_refused(name: str, client: netplumb.AsyncClient) -> None:
+    """Before it is sent: a message of another kind is bytes like any, in which the daemon would read something."""
+    with pytest.raises(TypeError, match=r"takes a messages\.\w+.*, not "):
+        await WRONG[name](client)
+
+
+@pytest.mark.parametrize("alive", [["ab"], [("ab",)], ["container"]])
+async def test_what_is_no_pair_keeps_nothing_alive(alive: Any, client: netplumb.AsyncClient) -> None:
+    """And nothing is detached for it."""
+    with pytest.raises(TypeError, match="pairs"):
+        await client.gc(alive)
+
+
+@pytest.mark.usefixtures("server")
+def test_another_event_loop_is_told_so(socket_path: Path) -> None:
+    client = netplumb.AsyncClient(socket_path, timeout_s=5)
+
+    async def ask() -> object:
+        return await client.status()
+
+    async def watch() -> object:
+        return await first(client.watch())
+
+    with asyncio.Runner() as opened:
+        opened.run(client.__aenter__())
+        for call in (ask, watch):
+            with asyncio.Runner() as other, pytest.raises(RuntimeError, match="belongs to the event loop"):
+                other.run(call())
+        opened.run(client.__aexit__(None, None, None))
