@@ -8,6 +8,7 @@ RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins
 	gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
 	golang-github-appc-cni-dev golang-github-containerd-go-cni-dev golang-google-grpc-dev golang-google-protobuf-dev
 METRICS_PACKAGES := prometheus
+UI_PACKAGES := chromium chromium-driver
 DIST_PACKAGES := debhelper dpkg-dev
 IN_NAMESPACES := scripts/in-namespaces
 PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
@@ -64,6 +65,11 @@ test-runtimes: setup ## Test with real containerd and Podman (root; installs the
 test-metrics: setup ## Test metrics, alerts and dashboard with promtool and a real Prometheus (installs Debian's)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(METRICS_PACKAGES)
 	$(IN_NAMESPACES) $(BIN)/python -m pytest tests/metrics
+
+.PHONY: test-ui
+test-ui: setup ## Test the page in a real browser, Chromium (installs Debian's)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(UI_PACKAGES)
+	$(IN_NAMESPACES) $(BIN)/python -m pytest tests/ui
 
 .PHONY: test-dist
 test-dist: setup ## Test what `make dist` makes: in empty environments, and in Debian 12 and 13 (root; the packages it needs)
@@ -149,8 +155,8 @@ compile = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3
 
 .PHONY: lock
 lock: setup ## Resolve the dependencies anew: requirements.lock to run, requirements-dev.lock to develop
-	$(compile) --output-file requirements.lock pyproject.toml
-	$(compile) --extra dev --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(compile) --extra ui --output-file requirements.lock pyproject.toml
+	$(compile) --extra ui --extra dev --constraints requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 .PHONY: clean
 clean: ## Remove what the other targets made

@@ -13,12 +13,20 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from netplumb.models import written
 from netplumb.models.base import Model
 from netplumb.models.fields import MTU_MAX, MTU_MIN
-from netplumb.models.listenaddress import ListenAddress, UnixAddress, listen_address
+from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress, listen_address
 from netplumb.models.network import Pool
 
 SOCKET_PATH_MAX_BYTES = 103  # sun_path less the closing NUL, unix(7), and less the `.cni` of the socket beside it
@@ -68,6 +76,18 @@ def _listen(value: object) -> ListenAddress:
     address = listen_address(value)
     if isinstance(address, UnixAddress):
         _socket_path(_printable_path(address.path))
+    return address
+
+
+def _page_address(value: object, info: ValidationInfo) -> TcpAddress:
+    address = listen_address(value)
+    if not isinstance(address, TcpAddress):
+        raise ValueError(f"{value!r} is not like 127.0.0.1:9479; browsers take no unix socket")
+    if not address.ip.is_loopback and not info.data.get("ui_anywhere"):
+        raise ValueError(
+            f"{address} can be reached from elsewhere, and whoever reaches it sees all: take 127.0.0.1, or say "
+            "ui_anywhere: true if that is meant"
+        )
     return address
 
 
@@ -137,6 +157,12 @@ _Listen = Annotated[
     PlainValidator(_listen),
     PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema(written.LISTEN_ADDRESS),
+]
+_PageAddress = Annotated[
+    TcpAddress,
+    PlainValidator(_page_address),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    WithJsonSchema(written.TCP_ADDRESS),
 ]
 _Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -231,6 +257,13 @@ class Settings(Model):
     )
     metrics_per_workload: bool = Field(
         default=False, description="Tell the bytes and packets of each workload among the metrics"
+    )
+    ui_anywhere: bool = Field(
+        default=False, description="Serve the page at an address that others can reach, who then see all of it"
+    )
+    ui: _PageAddress | None = Field(
+        default=None,
+        description="Where a page about the node is served to browsers, such as 127.0.0.1:9479; nowhere without it",
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")

@@ -102,6 +102,12 @@ PORT_MAPPING: Schema = {
     "examples": ["8080:80", "8000-8010:9000-9010/udp", "127.0.0.1:8080:80"],
 }
 
+TCP_ADDRESS: Schema = {
+    "type": "string",
+    "pattern": rf"^({V4}|\[{V6}\]):{_PORT}$",
+    "maxLength": 64,
+    "examples": ["127.0.0.1:9479"],
+}
 LISTEN_ADDRESS: Schema = {
     "type": "string",
     "pattern": rf"^(({V4}|\[{V6}\]):{_PORT}|unix:/{_PRINTABLE})$",

@@ -14,6 +14,7 @@ from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
 from netplumb.api.unixsocket import listening
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey
+from netplumb.models.errors import NetplumbError
 from netplumb.models.events import Event, EventKind
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
@@ -53,9 +54,14 @@ from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
 from netplumb.reconciler.watch.proxies import watch_proxies
 
 if TYPE_CHECKING:
+    from netplumb.api.page.server import Page
     from netplumb.reconciler.metrics.exporter import Exporter
 
 REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
+
+
+class ExtraMissing(NetplumbError):
+    """A setting wants what is not installed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,7 @@ class Parts:
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
         self._exporter = self._made_exporter()
+        self._page = self._made_page()
         known_network = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
         known_network.take(known)
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
@@ -208,6 +215,18 @@ class Parts:
         stores = {"desired": self._store.path, "events": path_in(settings.data_dir)}
         return Exporter(settings.metrics, listen_at, counting.counted, stores)
 
+    def _made_page(self) -> Page | None:
+        """Nor is anything of the page, where none is wanted. Raises ExtraMissing."""
+        if self._settings.ui is None:
+            return None
+        try:
+            from netplumb.api.page.server import Page
+        except ModuleNotFoundError as error:
+            raise ExtraMissing(
+                f"ui: the page wants {error.name}, which is not installed: pip install 'netplumb[ui]', or leave ui out"
+            ) from None
+        return Page(self.rpc, self._settings.ui)
+
     def coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What runs as long as the daemon does."""
         yield self.loop.run()
@@ -220,6 +239,8 @@ class Parts:
             yield self._files.run()
         if self._exporter is not None:
             yield self._exporter.run()
+        if self._page is not None:
+            yield self._page.run()
 
     def begin(self) -> None:
         """Where there are no state files, every source has loaded."""
@@ -270,7 +291,8 @@ class Parts:
         kept = () if rebuilt is None else (rebuilt,)
         unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
         metrics = self._exporter.conditions if self._exporter is not None else ()
-        return (*self._declared.conditions(), *kept, *metrics, *self._firewalls.conditions, *unknown)
+        page = self._page.conditions if self._page is not None else ()
+        return (*self._declared.conditions(), *kept, *metrics, *page, *self._firewalls.conditions, *unknown)
 
     def _ours(self) -> Ours:
         settings, known = self._settings, self.nodewide.known

@@ -2,7 +2,9 @@
 // The node as it is told: at once by what the page holds, or live by /stream. Text from outside is only ever textContent.
 
 const SAMPLES = 60;
+const ROWS = 500; // more are shown when that is wished: a browser takes seconds to lay thousands out
 const EVENTS = 100;
+const AGAIN_MS = 5000;
 const WAITING = new Set(["Pending", "Retrying", "Detaching"]);
 const $ = (id) => document.getElementById(id);
 
@@ -14,6 +16,7 @@ let chosen = "";
 let complete = false;
 let live = false;
 let pictureIsOld = false;
+let all = false; // whether rows beyond the first are shown
 
 function make(name, text, look) {
   const made = document.createElement(name);
@@ -99,7 +102,6 @@ function put(it) {
   attachments.set(key, it);
   const element = fill(key, it);
   if (complete && isNew) insert(key, element);
-  if (complete) hideOthers(element);
   if (key === chosen && complete) describe(key);
 }
 
@@ -120,29 +122,28 @@ function remove(it) {
 }
 
 function showAll() {
-  const all = document.createDocumentFragment();
-  for (const key of inOrder()) all.append(rows.get(key).element);
-  $("rows").replaceChildren(all);
+  $("rows").replaceChildren(...inOrder().map((key) => rows.get(key).element));
 }
 
 // The filter
 
 const wanted = () => $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
 
-function hideOthers(element, parts = wanted()) {
-  element.hidden = !parts.every((part) => element.words.includes(part));
-  return !element.hidden;
-}
-
 function filter() {
   const parts = wanted();
   let count = 0;
-  for (const { element } of rows.values()) count += hideOthers(element, parts);
+  for (const element of $("rows").children) {
+    element.away = !parts.every((part) => element.words.includes(part));
+    if (!element.away) count++;
+    element.hidden = element.away || (count > ROWS && !all);
+  }
   for (const box of $("picture").querySelectorAll("[data-key]")) {
     const found = rows.get(box.dataset.key);
-    box.classList.toggle("away", Boolean(found) && found.element.hidden);
+    box.classList.toggle("away", Boolean(found) && found.element.away);
   }
-  $("shown").textContent = parts.length ? `${count} of ${attachments.size}` : "";
+  const cut = count > ROWS && !all;
+  $("all").hidden = !cut;
+  $("shown").textContent = cut ? `the first ${ROWS} of ${count}` : parts.length ? `${count} of ${attachments.size}` : "";
 }
 
 // The node
@@ -178,19 +179,17 @@ function showState(status) {
 // Traffic
 
 function sample(message) {
-  const all = { at: message.at, received: 0, sent: 0 };
-  for (const it of message.traffic) {
-    const now = { at: message.at, received: Number(it.received_bytes), sent: Number(it.sent_bytes) };
-    all.received += now.received;
-    all.sent += now.sent;
-    const key = `${it.workload_id}/${it.if_name}`;
-    remember(key, now);
+  const sum = { at: message.at, received: 0, sent: 0 };
+  for (const [key, received, sent] of message.traffic) {
+    sum.received += received;
+    sum.sent += sent;
+    remember(key, { at: message.at, received, sent });
     const found = rows.get(key);
-    if (!found) continue;
+    if (!found || found.element.hidden) continue;
     found.cells[6].textContent = speed(key, "received");
     found.cells[7].textContent = speed(key, "sent");
   }
-  remember("", all);
+  remember("", sum);
   spark($("received"), "", "received", "in");
   spark($("sent"), "", "sent", "out");
   const drawn = $("details").querySelectorAll(".spark");
@@ -354,6 +353,7 @@ function connect() {
   on("attachments", (found) => { found.forEach(put); if (complete) changed(); });
   on("complete", () => {
     complete = live = true;
+    for (const { element } of rows.values()) element.hidden = true;
     showAll();
     changed();
     showState();
@@ -363,7 +363,11 @@ function connect() {
   on("status", showStatus);
   on("traffic", sample);
   on("event", happened);
-  stream.onerror = () => { live = false; showState(); };
+  stream.onerror = () => {
+    live = false;
+    showState();
+    if (stream.readyState === EventSource.CLOSED) setTimeout(connect, AGAIN_MS); // refused; else it tries by itself
+  };
 }
 
 function changed() {
@@ -375,6 +379,7 @@ function changed() {
 }
 
 $("filter").addEventListener("input", filter);
+$("all").addEventListener("click", () => { all = true; filter(); });
 $("as-table").addEventListener("click", () => show(false));
 $("as-picture").addEventListener("click", () => show(true));
 $("picture").addEventListener("click", (event) => {
@@ -390,6 +395,7 @@ if (told.live) {
   told.attachments.forEach(put);
   complete = true;
   showAll();
+  filter();
   showStatus(told.status);
   $("table").className = "still";
   $("received").hidden = $("sent").hidden = true;

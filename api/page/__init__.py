@@ -1,0 +1,1 @@
+"""The page that the daemon serves to a browser: read-only, and imported only where the setting `ui` says where."""

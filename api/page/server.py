@@ -1,0 +1,175 @@
+"""The page, served over HTTP by aiohttp on the daemon's own event loop. There is nothing to be changed by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import grpc
+import structlog
+from aiohttp import web
+
+from netplumb.api import answers
+from netplumb.api.errors import status_of
+from netplumb.api.map import page
+from netplumb.api.map.picture import picture
+from netplumb.api.map.svg import drawing
+from netplumb.api.page.access import refusal
+from netplumb.api.page.feed import Feed, text_of
+from netplumb.api.server.workloads import Workloads
+from netplumb.models.listenaddress import TcpAddress
+from netplumb.models.status import AttachmentView, Condition, NodeStatus
+
+VIEWERS_MAX = 16
+STALLED_S = 30.0
+"""How long a viewer may take nothing; then its place is another's."""
+EVENTS_SHOWN = 20
+AGAIN_S = 5.0
+_STOP_WITHIN_S = 0.5
+_REQUEST_MAX_BYTES = 4096
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_STATUSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Page:
+    """`conditions` say that nobody can see it, while that is so."""
+
+    def __init__(self, workloads: Workloads, address: TcpAddress) -> None:
+        self._workloads = workloads
+        self._address = address
+        self._cause = ""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        if not self._cause:
+            return ()
+        return (Condition("PageUnavailable", status=True, reason="CannotListen", message=self._cause),)
+
+    async def run(self) -> None:
+        """Serves until it is cancelled."""
+        runner = web.AppRunner(application(self._workloads), access_log=None, shutdown_timeout=_STOP_WITHIN_S)
+        await runner.setup()
+        try:
+            await self._listen(runner)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        while True:
+            site = web.TCPSite(runner, str(self._address.ip), self._address.port)
+            try:
+                await site.start()
+            except OSError as error:
+                cause = f"the page cannot be served at {self._address}: {error.strerror or error}"
+                if self._cause != cause:
+                    log.error(cause, again_after_s=AGAIN_S)
+                self._cause = cause
+                await site.stop()
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._cause = ""
+                log.info("the page is served", where=f"http://{self._address}/")
+                return
+
+
+def application(workloads: Workloads) -> web.Application:
+    views = _Views(workloads)
+    made = web.Application(middlewares=[_guarded], client_max_size=_REQUEST_MAX_BYTES)
+    made.add_routes(
+        [
+            web.get("/", views.page),
+            web.get("/stream", views.stream),
+            web.get("/picture.svg", views.picture),
+            web.get("/describe", views.describe),
+        ]
+    )
+    return made
+
+
+@web.middleware
+async def _guarded(request: web.Request, handler: Answer) -> web.StreamResponse:
+    if why := refusal(request.headers, request.path):
+        return web.Response(status=HTTPStatus.FORBIDDEN, text=f"{why}\n", headers=_HEADERS)
+    return await handler(request)
+
+
+class _Views:
+    def __init__(self, workloads: Workloads) -> None:
+        self._workloads = workloads
+        self._feed = Feed(workloads)
+        self._viewers = 0
+        self._drawing = asyncio.Lock()
+        self._page = page.live()
+        self._policy = page.policy(self._page)
+
+    async def page(self, _: web.Request) -> web.Response:
+        headers = {**_HEADERS, "Content-Security-Policy": self._policy}
+        return web.Response(text=self._page, content_type="text/html", headers=headers)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        if self._viewers >= VIEWERS_MAX:
+            raise web.HTTPServiceUnavailable(text=f"{VIEWERS_MAX} look at it already\n", headers=_HEADERS)
+        self._viewers += 1
+        try:
+            return await self._streamed(request)
+        finally:
+            self._viewers -= 1
+
+    async def _streamed(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        turn = asyncio.Lock()
+
+        async def send(kind: str, data: str) -> None:
+            async with turn, asyncio.timeout(STALLED_S):
+                await response.write(f"event: {kind}\ndata: {data}\n\n".encode())
+
+        try:
+            await self._feed.follow(send)
+        except* (ConnectionError, TimeoutError):
+            pass  # the viewer went, or stalled
+        return response
+
+    async def picture(self, _: web.Request) -> web.Response:
+        async with self._drawing:
+            status, views = self._workloads.status(without_pools=True), tuple(self._workloads.list())
+            drawn = await asyncio.to_thread(_drawn, status, views)
+        return web.Response(text=drawn, content_type="image/svg+xml", headers=_HEADERS)
+
+    async def describe(self, request: web.Request) -> web.Response:
+        workload_id, if_name = request.query.get("workload_id", ""), request.query.get("if_name", "")
+        try:
+            found = await self._workloads.describe(workload_id, if_name, EVENTS_SHOWN)
+        except Exception as error:
+            return _refused(error)
+        (described, *_) = answers.describe_response(found).descriptions
+        return web.Response(text=text_of(described), content_type="application/json", headers=_HEADERS)
+
+
+def _drawn(status: NodeStatus, views: tuple[AttachmentView, ...]) -> str:
+    return drawing(picture(answers.status_response(status), map(answers.attachment, views)))
+
+
+def _refused(error: Exception) -> web.Response:
+    code, message = status_of(error)
+    if code is grpc.StatusCode.INTERNAL:
+        log.error("a view failed", exc_info=error)
+    status = _STATUSES.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return web.Response(status=status, text=f"{message}\n", headers=_HEADERS)
