@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -60,6 +61,7 @@ def test_the_wheel_holds_all_that_is_tracked_and_no_more(made: Made) -> None:
     assert {PurePosixPath(name).suffix for name in packaged} == {
         *(".py", ".pyi", ".proto", ".typed"),
         *(".yaml", ".json", ".service"),
+        *(".css", ".html", ".js"),  # of the page that `netplumb map` makes
     }
 
 
@@ -79,3 +81,12 @@ def test_the_readme_goes_with_the_wheel(made: Made) -> None:
         text = archive.read(described).decode()
     assert "\nDescription-Content-Type: text/markdown\n" in text
     assert text.endswith((ROOT / "README.md").read_text())
+
+
+def test_the_package_brings_the_pages_that_its_readme_leads_to(made: Made) -> None:
+    """They lie beside it, with the reasons that they name."""
+    listed = subprocess.run(["dpkg-deb", "--contents", made.deb], capture_output=True, text=True, check=True)
+    packaged = {line.split()[5].removeprefix("./opt/netplumb/") for line in listed.stdout.splitlines()}
+    pages = set(re.findall(r"\]\((docs/[^)#]+\.md)\)", (ROOT / "README.md").read_text()))
+    assert len(pages) > 10
+    assert {"README.md", *pages} <= packaged
