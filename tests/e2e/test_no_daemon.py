@@ -32,6 +32,17 @@ def test_a_daemon_that_is_down_is_told_at_once(node: Host, directory: Path, word
     assert "--wait" in done.stderr
 
 
+def test_a_path_that_no_socket_can_have_is_not_waited_for(node: Host, directory: Path) -> None:
+    """Nor is told how to start a daemon there: none could."""
+    path = f"{directory}/{'x' * 108}"
+    began = time.monotonic()
+    done = Daemon(node, directory).command("list", "--wait", f"--socket={path}", f"--timeout={PATIENCE_S}")
+    assert time.monotonic() - began < AT_ONCE_S
+    assert (done.returncode, done.stdout) == (UNAVAILABLE, "")
+    assert "longer than the 107 bytes that fit a socket's address" in done.stderr
+    assert "start one with" not in done.stderr
+
+
 async def test_a_daemon_that_died_is_told_at_once(daemon: Daemon) -> None:
     """Its socket is still there, and nobody listens on it."""
     daemon.kill9()
