@@ -189,7 +189,7 @@ class Loop:
         if self._listening.just_applied:
             self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
-            asyncio.get_running_loop().call_soon(self._listening.hear)
+            asyncio.get_running_loop().call_soon(self._listening.hear_now)
 
     def _converge_node(self) -> None:
         came = self._node.converge()

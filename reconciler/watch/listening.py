@@ -58,6 +58,7 @@ class Listening:
         self._bursts = 0
         self._muted_timer: asyncio.TimerHandle | None = None
         self._gathering: asyncio.TimerHandle | None = None
+        self._just_heard = False
 
     def start(self) -> None:
         for fileno in self._listener.filenos():
@@ -74,12 +75,24 @@ class Listening:
                 timer.cancel()
 
     def _told(self) -> None:
+        if self._just_heard:
+            return  # what is there yet is told of again at once
         self._pause()
         self._gathering = asyncio.get_running_loop().call_later(GATHER_EVENTS_S, self._hear_gathered)
 
     def _hear_gathered(self) -> None:
         self.hear()
         self.start()
+
+    def hear_now(self) -> None:
+        """As `hear`, for who knows that something was told. The event loop, which was told of that too, need not act
+        on it."""
+        self._just_heard = True
+        asyncio.get_running_loop().call_soon(self._heard)
+        self.hear()
+
+    def _heard(self) -> None:
+        self._just_heard = False
 
     def hear(self) -> None:
         """Reads what the kernel told, and marks what it touches."""

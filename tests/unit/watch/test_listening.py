@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -124,3 +127,42 @@ async def test_what_a_muted_namespace_holds_is_looked_at_now_and_then(monkeypatc
     assert not listener.heeded
     await until(lambda: ear.damaged == [WEB] * 3)
     ear.listening.stop()
+
+
+class _CountedListener(_Unread):
+    """Hears nothing, and counts how often it is asked."""
+
+    is_drained = True
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._told, self.tells = os.pipe()
+        os.set_blocking(self._told, False)
+        os.write(self.tells, b"x")
+
+    def filenos(self) -> tuple[int, ...]:
+        return (self._told,)
+
+    def drain(self, *_: object) -> Iterator[Event | None]:
+        self.asked += 1
+        with suppress(BlockingIOError):
+            os.read(self._told, 1)
+        return iter(())
+
+    def close(self) -> None:
+        os.close(self._told)
+        os.close(self.tells)
+
+
+async def test_what_was_heard_right_after_a_pass_is_not_gathered_again() -> None:
+    """The event loop tells of the same messages in the same turn; that is no reason to read again."""
+    listener = _CountedListener()
+    ear = listening_to(listener)
+    ear.listening.start()
+    asyncio.get_running_loop().call_soon(ear.listening.hear_now)
+    await asyncio.sleep(10 * listening.GATHER_EVENTS_S)
+    assert listener.asked == 1
+    os.write(listener.tells, b"x")
+    await until(lambda: listener.asked == 2)
+    ear.listening.stop()
+    listener.close()
