@@ -41,12 +41,51 @@ class PublishedSocket:
     device: int
     inode: int
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it is still this socket that is at the path."""
+        try:
+            found = self.path.lstat()
+        except FileNotFoundError:
+            return False
+        return (found.st_dev, found.st_ino) == (self.device, self.inode)
+
     def withdraw(self) -> None:
         """Remove the socket unless something else took its place."""
-        with suppress(FileNotFoundError):
-            found = self.path.lstat()
-            if (found.st_dev, found.st_ino) == (self.device, self.inode):
-                self.path.unlink()
+        if self.is_there:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A descriptor of ours that listens, recognised by its inode: numbers of descriptors are given out again."""
+
+    fd: int
+    inode: int
+
+    @property
+    def is_open(self) -> bool:
+        try:
+            return os.fstat(self.fd).st_ino == self.inode
+        except OSError:
+            return False
+
+
+def listener_at(place: Path) -> Listener | None:
+    """Which descriptor of this process listens at the path, whoever opened it."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+        with suppress(OSError):  # closed by now, as the one of the directory is
+            found = os.fstat(int(name))
+            if stat.S_ISSOCK(found.st_mode) and _listens_at(int(name), place):
+                return Listener(int(name), found.st_ino)
+    return None
+
+
+def _listens_at(fd: int, place: Path) -> bool:
+    with socket.socket(fileno=os.dup(fd)) as one:
+        if one.family is not socket.AF_UNIX or one.getsockname() != str(place.absolute()):
+            return False
+        return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def grpc_address(path: Path) -> str:

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from netplumb.api.server.requests import register
 from netplumb.api.server.servicer import WorkloadNetworking
 from netplumb.api.server.workloads import Workloads
-from netplumb.api.unixsocket import SocketUnusable, grpc_address, publish, staged, why_unreachable
+from netplumb.api.unixsocket import SocketUnusable, grpc_address, listener_at, publish, staged, why_unreachable
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WorkloadNetworking"].full_name
@@ -81,6 +81,7 @@ class Server:
             try:
                 _bind(server, place)
                 await server.start()
+                self._listener = listener_at(place)
                 self._published = publish(place, self._socket_path, self._mode, self._group)
             except BaseException:
                 await server.stop(None)
@@ -93,6 +94,8 @@ class Server:
         told = ""
         while True:
             await asyncio.sleep(REACHABLE_POLL_S)
+            if self._published.is_there and self._listener is not None and self._listener.is_open:
+                continue  # to connect would be a surer look, and half of what an idle daemon costs
             error = await asyncio.to_thread(why_unreachable, self._socket_path)
             if error is None:
                 continue

@@ -29,8 +29,8 @@ from netplumb.reconciler.sources.directory import FileContent, Listing
 SETTLE_S = 0.05
 POLL_S = 2.0
 _LOOKS = 20  # a second of restlessness, then the files at rest are taken without the others
-_WATCH_STEP_MS = 20
-_WATCH_DEBOUNCE_MS = 100
+_WATCH_STEP_MS = 200  # watchfiles looks so often whether something was told
+_WATCH_DEBOUNCE_MS = 400
 
 
 class Desired(Protocol):

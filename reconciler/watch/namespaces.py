@@ -8,20 +8,19 @@ lies elsewhere is not watched; whoever waits for it looks again now and then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Set
+from collections.abc import AsyncIterator, Callable, Collection, Set
 from pathlib import Path
 
 import structlog
-from watchfiles import Change, awatch
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.kernel.inotify import Names, WatchedDirectory
 
+GATHER_S = 0.02  # many come and go together
 REWATCH_S = 1.0
 LOOK_AGAIN_S = (0.2, 1.0)
 """After a name was told of: it comes before its namespace is mounted, of which nothing tells."""
-
-_STEP_MS, _DEBOUNCE_MS, _CANCEL_MS = 20, 40, 2_000
 
 log = structlog.get_logger(__name__)
 
@@ -49,18 +48,15 @@ class NamespaceWatch:
         later(REWATCH_S, self._mark_unsettled)  # what came before the watch began
         while True:
             try:
-                async for changes in awatch(
-                    self._directory, step=_STEP_MS, debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_CANCEL_MS
-                ):
-                    named = {_last(path) for _, path in changes}
+                async for names in told_of(self._directory):
+                    named = names.appeared | names.gone
                     self._mark_unsettled(named)
                     for after_s in LOOK_AGAIN_S:
                         later(after_s, self._mark_unsettled, named)
-                    if gone := {_last(path) for change, path in changes if change is Change.deleted}:
-                        for key in [key for name in gone for key in self._desired.at_name(name)]:
-                            self._mark(key)
-            except* (OSError, RuntimeError) as failed:  # the latter at every name that is not UTF-8
-                log.warning("namespaces are not watched for a moment", cause=repr(failed.exceptions))
+                    for key in [key for name in names.gone for key in self._desired.at_name(name)]:
+                        self._mark(key)
+            except OSError as error:
+                log.warning("namespaces are not watched for a moment", cause=str(error))
             await asyncio.sleep(REWATCH_S)
             self._mark_unsettled()
 
@@ -75,5 +71,17 @@ class NamespaceWatch:
                 self._mark(key)
 
 
-def _last(path: str) -> str:
-    return path.rpartition("/")[2]
+async def told_of(directory: Path) -> AsyncIterator[Names]:
+    """Which names come and go there, without end. Raises OSError when it can be watched no more."""
+    events, told = asyncio.get_running_loop(), asyncio.Event()
+    with WatchedDirectory(directory) as watched:
+        try:
+            while True:
+                events.add_reader(watched.fileno(), told.set)
+                await told.wait()
+                events.remove_reader(watched.fileno())
+                await asyncio.sleep(GATHER_S)
+                told.clear()
+                yield watched.read()
+        finally:
+            events.remove_reader(watched.fileno())

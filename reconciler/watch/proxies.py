@@ -20,6 +20,7 @@ from netplumb.reconciler.converge.hints import Hints
 from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 
 PAUSE_LEAST_S = 0.05
+PAUSE_IDLE_S = 0.5  # while nobody should have one
 PAUSES_A_LOOK = 200  # how much longer than a look the pause after it is
 AT_ONCE_MOST_S = 0.002  # after one that took longer, the next is taken in a thread
 
@@ -34,14 +35,15 @@ async def watch_proxies(looker: Looker, hints: Hints, mark: Callable[[Attachment
     """Looks without end. `mark` is called with each attachment whose proxy neighbour is not there."""
     took_s = 0.0
     while True:
-        if wanted := frozenset(hints.proxied):
+        wanted = frozenset(hints.proxied)
+        if wanted:
             look = partial(_look, looker, wanted)
             # The kernel walks what workloads have of such neighbours too, however many those are.
             missing, took_s = await asyncio.to_thread(look) if took_s > AT_ONCE_MOST_S else look()
             for index in missing:
                 if (key := hints.at((NODE_NSID, index))) is not None:
                     mark(key)
-        await asyncio.sleep(max(PAUSE_LEAST_S, took_s * PAUSES_A_LOOK))
+        await asyncio.sleep(max(PAUSE_LEAST_S, took_s * PAUSES_A_LOOK) if wanted else PAUSE_IDLE_S)
 
 
 def _look(looker: Looker, wanted: Set[int]) -> tuple[Set[int], float]:

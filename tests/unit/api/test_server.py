@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - these tests look at files while nothing else runs on the loop
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import socket
@@ -21,6 +22,7 @@ from netplumb.api.server import server as server_module
 from netplumb.api.server.server import SERVICE, Server, serve
 from netplumb.api.unixsocket import SocketUnusable, publish, staged, why_unreachable
 from tests.unit.api.fake import FakeWorkloads
+from tests.unit.recorder import until
 
 
 async def start(workloads: FakeWorkloads, path: Path, mode: int = 0o600, group: str | None = None) -> Server:
@@ -164,6 +166,25 @@ async def test_a_stop_leaves_what_took_the_sockets_place(workloads: FakeWorkload
     async with AsyncClient(socket_path, timeout_s=5) as client:
         assert (await client.status()).ready
     await second.stop(0)
+
+
+async def test_a_server_that_listens_is_not_connected_to(
+    workloads: FakeWorkloads, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether clients can connect is told without a connection, which an idle node would pay for all day."""
+    connected: list[Path] = []
+
+    def connect(path: Path) -> None:
+        connected.append(path)
+
+    monkeypatch.setattr(server_module, "REACHABLE_POLL_S", 0.001)
+    monkeypatch.setattr(server_module, "why_unreachable", connect)
+    running = await start(workloads, socket_path)
+    await asyncio.sleep(0.05)
+    assert not connected
+    socket_path.unlink()
+    await until(lambda: bool(connected))
+    await running.stop(0)
 
 
 async def test_health_follows_the_daemon(

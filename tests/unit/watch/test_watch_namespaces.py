@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from watchfiles import Change
 
 from netplumb.models.attachment import AttachmentKey
+from netplumb.reconciler.kernel.inotify import Names
 from netplumb.reconciler.status.retries import PENDING_LEAST_S, pending_s
 from netplumb.reconciler.watch import namespaces
 from netplumb.reconciler.watch.namespaces import NamespaceWatch
 from tests.unit.benches import DB, WEB, Bench, wish
 from tests.unit.recorder import until
 
-DIRECTORY = "/run/netns"
 WITHIN_S = 5.0
 
 
@@ -24,7 +23,7 @@ class Watched:
     """A watch on a directory of which the test tells, and what it marked."""
 
     def __init__(self, bench: Bench, directory: Path) -> None:
-        self.told: asyncio.Queue[set[tuple[Change, str]] | Exception] = asyncio.Queue()
+        self.told: asyncio.Queue[Names | OSError] = asyncio.Queue()
         self.unsettled: list[AttachmentKey] = []
         self.marked: list[AttachmentKey] = []
         self.looks = 0
@@ -37,17 +36,20 @@ class Watched:
     def _mark(self, key: AttachmentKey) -> None:
         self.marked.append(key)
 
-    async def changes(self, *_: object, **__: object) -> AsyncIterator[set[tuple[Change, str]]]:
+    async def names(self, _: Path) -> AsyncIterator[Names]:
         while True:
             told = await self.told.get()
-            if isinstance(told, Exception):
+            if isinstance(told, OSError):
                 self.told.task_done()
                 raise told
             yield told
             self.told.task_done()
 
-    def tell(self, change: Change, *names: str) -> None:
-        self.told.put_nowait({(change, f"{DIRECTORY}/{name}") for name in names})
+    def appeared(self, *names: str) -> None:
+        self.told.put_nowait(Names(appeared=set(names)))
+
+    def went(self, *names: str) -> None:
+        self.told.put_nowait(Names(gone=set(names)))
 
     async def marks(self) -> set[AttachmentKey]:
         """Whom all that was told of has marked."""
@@ -62,7 +64,7 @@ async def watched(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     bench.desired.attach(wish(), 7)
     bench.desired.attach(wish("db", netns={"path": "/var/run/netns/db"}), 8)
     made = Watched(bench, tmp_path / "netns")
-    monkeypatch.setattr(namespaces, "awatch", made.changes)
+    monkeypatch.setattr(namespaces, "told_of", made.names)
     monkeypatch.setattr(namespaces, "REWATCH_S", 0.02)
     task = asyncio.create_task(made.watch.run())
     yield made
@@ -73,10 +75,10 @@ async def test_a_name_that_appears_is_for_those_who_wait_for_it(watched: Watched
     """Others that wait are not looked at for it, nor is who is settled."""
     await until(lambda: watched.looks == 1)  # at what came before the watch began
     watched.unsettled = [WEB, DB]
-    watched.tell(Change.added, "db", "other")
+    watched.appeared("db", "other")
     assert await watched.marks() == {DB}
     watched.unsettled = [DB]
-    watched.tell(Change.added, "web", "db")
+    watched.appeared("web", "db")
     assert await watched.marks() == {DB}
 
 
@@ -87,7 +89,7 @@ async def test_after_a_name_appeared_it_is_looked_at_again(watched: Watched, mon
     watched.unsettled = [WEB]
     await until(lambda: bool(watched.marked))  # the look at what came before the watch began is at all of them
     watched.unsettled = []
-    watched.tell(Change.added, "db")
+    watched.appeared("db")
     assert await watched.marks() == {WEB}
     watched.unsettled = [WEB, DB]
     await until(lambda: bool(watched.marked))
@@ -101,27 +103,26 @@ async def test_what_came_before_the_watch_began_is_found(watched: Watched) -> No
 
 
 async def test_a_name_that_goes_is_for_whoever_was_attached_by_it(watched: Watched) -> None:
-    watched.tell(Change.deleted, "web", "other")
+    watched.went("web", "other")
     assert await watched.marks() == {WEB}
 
 
 async def test_who_is_no_longer_desired_is_not_looked_for(watched: Watched) -> None:
     watched.unsettled = [AttachmentKey("gone", "eth0")]
-    watched.tell(Change.added, "gone")
+    watched.appeared("gone")
     assert await watched.marks() == set()
 
 
-@pytest.mark.parametrize("failure", [OSError("no more watches"), RuntimeError("a name that is not UTF-8")])
-async def test_after_a_gap_in_the_watch_all_who_wait_are_looked_at(watched: Watched, failure: Exception) -> None:
+async def test_after_a_gap_in_the_watch_all_who_wait_are_looked_at(watched: Watched) -> None:
     """What changed meanwhile nobody saw; then it is watched again."""
     watched.unsettled = [WEB]
     await until(lambda: bool(watched.marked))  # what came before the watch began
     watched.marked.clear()
     watched.unsettled = [WEB, DB]
-    watched.told.put_nowait(failure)
+    watched.told.put_nowait(OSError("no more watches"))
     await until(lambda: len(watched.marked) == 2)
     assert await watched.marks() == {WEB, DB}
-    watched.tell(Change.added, "web")
+    watched.appeared("web")
     assert await watched.marks() == {WEB}
 
 
