@@ -129,6 +129,23 @@ fuzz: setup ## Fuzz requests and state files for minutes; SCALE=1000 for a night
 bench: setup ## Measure attach, detach and resync
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench
 
+.PHONY: bench-guard
+bench-guard: setup ## Fail if an Attach costs much more than its floor
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench latency --guard --rounds 3 --workloads 60
+
+PEERS := golang-go golang-google-grpc-dev golang-google-protobuf-dev golang-github-vishvananda-netlink-dev \
+	containernetworking-plugins netavark iptables
+
+.PHONY: bench-peers
+bench-peers: setup ## Measure side by side with a plain Go server, the CNI plugins and netavark
+	dpkg -s $(PEERS) >/dev/null 2>&1 || apt-get install -qq --no-install-recommends $(PEERS)
+	$(BIN)/python -m tests.bench peers $(PEERS_FLAGS)
+
+.PHONY: performance
+performance: ## Measure so, on a quiet machine, and write docs/performance.md
+	$(MAKE) bench-peers PEERS_FLAGS=--record
+	$(BIN)/python -m tests.bench.peers.page
+
 .PHONY: soak
 soak: setup ## Attach and detach 20,000 times, and see whether anything grows
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench soak

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tests import namespaces
 from tests.bench import damage, datapath, files, hostile, latency, scale, soak
+from tests.bench.peers import bench as peers
 
 
 class Bench(Protocol):
@@ -28,6 +29,7 @@ BENCHES: Mapping[str, Bench] = {
     "hostile": hostile,
     "soak": soak,
     "scale": scale,
+    "peers": peers,
 }
 
 

@@ -77,7 +77,7 @@ def floor(node: Host, workloads: Sequence[Host]) -> Iterator[Floor]:
     with ExitStack() as stack:
         with node.enter():
             wire = stack.enter_context(opened())
-            _set_up_node(wire)
+            set_up_node(wire)
         places = []
         for number, workload in enumerate(workloads):
             fd = os.open(workload.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -88,7 +88,7 @@ def floor(node: Host, workloads: Sequence[Host]) -> Iterator[Floor]:
         yield Floor(node, wire, places)
 
 
-def _set_up_node(wire: socket) -> None:
+def set_up_node(wire: socket) -> None:
     for thing in (*render_forwarding(NODE), *render_first_hop(NODE)):
         match thing:
             case Sysctl():

@@ -12,6 +12,7 @@ from tests.bench.rounds import Samples
 RATIO_AIM, RATIO_EXPECTED, RATIO_MOST = 1.6, 3.0, 6.0
 RATE_EXPECTED, RATE_LEAST = 500.0, 250.0
 PLUGIN_EXPECTED, PLUGIN_MOST = 2.0, 4.0
+GUARD_MOST = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,13 @@ def results(samples: Samples, clients: int) -> Results:
         detach_rate_by_round=rates,
         verdicts=(_of_ratio(ratio), _of_rate(rate, clients), _of_plugin(plugin_ratio)),
     )
+
+
+def guarded(samples: Samples) -> Verdict:
+    """Whether an Attach costs what it may, by the best round: a busy machine makes rounds worse, never better."""
+    words = f"Attach is {min(_ratios(samples)):.2f} times its floor in the best round"
+    failed = min(_ratios(samples)) > GUARD_MOST
+    return Verdict(f"{words}: {'FAILED, above' if failed else 'within'} {GUARD_MOST:g}", failed)
 
 
 def _row(name: str, samples: Samples) -> Row:
