@@ -36,6 +36,7 @@ from netplumb.reconciler.decide.flows import (
     walks,
 )
 from netplumb.reconciler.decide.portmaps import ports_of
+from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.conntrack import Conntrack
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink import dumps
@@ -152,8 +153,10 @@ class Flows:
 def _forget_wrong(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> int:
     """One look. Raises Retryable."""
     course = _course(suspected, deciding, nftables)
+    kept = sysctls.read("net/netfilter/nf_conntrack_count")
     with Conntrack() as conntrack:
-        return sum(conntrack.forget(walk, course.is_wrong) for walk in walks(suspected))
+        walked = walks(suspected, int(kept) if kept is not None else None)
+        return sum(conntrack.forget(walk, course.is_wrong) for walk in walked)
 
 
 def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Course:

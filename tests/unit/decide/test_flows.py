@@ -260,3 +260,11 @@ def test_few_ports_are_asked_for_one_by_one_and_many_by_protocol() -> None:
 def test_what_leaves_masqueraded_is_asked_for_only_where_it_must_be() -> None:
     assert list(walks(Suspects(all=True))) == [Walk()]
     assert all(walk.mask for walk in walks(Suspects(by_table=True)))
+
+
+def test_few_flows_are_all_looked_at_in_one_walk() -> None:
+    """A walk takes the kernel as long whether the table is empty or not; an empty one needs none."""
+    suspected = Suspects(frozenset({(4, UDP, 1), (6, UDP, 1)}))
+    assert list(walks(suspected, kept=7)) == [Walk()]
+    assert list(walks(suspected, kept=100_000)) == [Walk(4, UDP, 1), Walk(6, UDP, 1)]
+    assert list(walks(Suspects(all=True), kept=0)) == []
