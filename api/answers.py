@@ -26,6 +26,7 @@ from netplumb.models.status import (
     Unmet,
     WatchEvent,
 )
+from netplumb.models.words import address_words
 
 _NO_DNS = Dns()
 
@@ -77,7 +78,7 @@ def attachment(view: AttachmentView) -> pb.Attachment:
         netns_path=spec.netns.where,
         container_id=spec.container_id,
         source=printable(record.source),
-        addresses=[str(address) for address in record.addresses],
+        addresses=[address_words(address) for address in record.addresses],
         mac=record.mac,
         mtu=spec.mtu,
         labels=spec.labels,

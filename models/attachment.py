@@ -34,7 +34,7 @@ from netplumb.models.fields import (
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.ports import PortMapping, PortMappings
 from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
-from netplumb.models.words import ip_words
+from netplumb.models.words import address_words, ip_words
 
 RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
@@ -195,7 +195,7 @@ class Attachment(Model):
 
     @field_serializer("addresses", "node_addresses", "releasing", "siblings")
     def _addresses_as_text(self, addresses: tuple[IPAddress, ...]) -> list[str]:
-        return [str(address) for address in addresses]
+        return [address_words(address) for address in addresses]
 
     @property
     def key(self) -> AttachmentKey:

@@ -69,6 +69,8 @@ class Bandwidth(Model):
 
     def capped(self, mtu: int) -> Bandwidth:
         """The limits as they are enforced: bursts of at most 100 ms of the rate, and of two packets at least."""
+        if not (self.ingress_rate or self.egress_rate):
+            return NO_LIMITS
         return Bandwidth.model_construct(
             ingress_rate=self.ingress_rate,
             ingress_burst=_capped(self.ingress_rate, self.ingress_burst, mtu),

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
+
+from netplumb.models.base import IPAddress
+
+
+@lru_cache(4096)
+def address_words(address: IPAddress) -> str:
+    """Kept, since of an IPv6 address it takes long, and the same ones come again and again."""
+    return str(address)
+
+
+@lru_cache(4096)
+def _words_of(ip: bytes) -> str:
+    return str(ip_address(ip))
 
 
 def ip_words(ip: bytes, prefix_len: int | None = None) -> str:
-    text = str(ip_address(ip))
+    text = _words_of(ip)
     if prefix_len is None:
         return text
     if prefix_len == 0:

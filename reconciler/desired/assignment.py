@@ -56,7 +56,8 @@ def assigned(
         default_route_by=_if_name(holder),
         siblings=addresses_of(siblings),
     )
-    after = after.model_copy(update={"ports_elsewhere": ports_elsewhere(after, siblings)})
+    if siblings:
+        after = after.model_copy(update={"ports_elsewhere": ports_elsewhere(after, siblings)})
     if before is None:
         return after
     return before if same_wish(before, after) else after.model_copy(update={"generation": before.generation + 1})

@@ -21,6 +21,7 @@ from typing import Protocol
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import StoreUnwritable
+from netplumb.models.words import address_words
 from netplumb.reconciler.desired import storefile
 from netplumb.reconciler.desired.reservations import Reservation
 from netplumb.reconciler.desired.storefile import SCHEMA, TABLES, StoreUnusableError, Verdict
@@ -231,11 +232,11 @@ def _write(database: sqlite3.Connection, change: Change) -> None:
         rows = [(source, *key, spec.model_dump_json(exclude_defaults=True)) for key, spec in claims.items()]
         database.executemany("INSERT INTO claim VALUES (?, ?, ?, ?)", rows)
     for address in change.taken:
-        database.execute("DELETE FROM freed WHERE address = ?", (str(address),))
+        database.execute("DELETE FROM freed WHERE address = ?", (address_words(address),))
     for address in change.freed:
-        database.execute("INSERT OR REPLACE INTO freed (address) VALUES (?)", (str(address),))
+        database.execute("INSERT OR REPLACE INTO freed (address) VALUES (?)", (address_words(address),))
     for address in change.unreserved:
-        database.execute("DELETE FROM reserved WHERE address = ?", (str(address),))
+        database.execute("DELETE FROM reserved WHERE address = ?", (address_words(address),))
     for it in change.reserved:
         database.execute("INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?)", (str(it.address), *it.key, it.until))
     for pool, position in change.cursors:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 
 from netplumb.models.attachment import Attachment, AttachmentKey
@@ -12,6 +11,7 @@ from netplumb.models.events import Event, EventKind
 from netplumb.models.kernel import Scope, scope_of
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.models.steps import Step, Verb
+from netplumb.models.words import address_words
 from netplumb.reconciler.history.lasting import NOT_KNOWN, Lasted
 from netplumb.reconciler.pacing.fights import subject_of
 
@@ -121,10 +121,7 @@ def detached(attachment: Attachment) -> Event:
 
 
 def _addresses(attachment: Attachment) -> str:
-    return " ".join(map(_text, attachment.addresses)) or "no address"
-
-
-_text = lru_cache(4096)(str)  # IPv6 takes Python longer than all else of an event, and the same addresses come again
+    return " ".join(map(address_words, attachment.addresses)) or "no address"
 
 
 def refused(key: AttachmentKey, source: str, why: Exception) -> Event:

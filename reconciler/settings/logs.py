@@ -41,4 +41,6 @@ def _printable(_logger: object, _method: str, event: structlog.typing.EventDict)
 
 
 def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

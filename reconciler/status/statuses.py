@@ -70,11 +70,13 @@ class Statuses:
         else:
             status = replace(status, conditions=timed(status.conditions, ()))
         self._statuses[attachment.key] = status
-        self._tell(WatchEvent(Change.UPDATED, self._view(attachment, status)))
+        if self._watchers:
+            self._tell(WatchEvent(Change.UPDATED, self._view(attachment, status)))
 
     def removed(self, attachment: Attachment) -> None:
         status = self._statuses.pop(attachment.key, _UNKNOWN)
-        self._tell(WatchEvent(Change.REMOVED, self._view(attachment, status)))
+        if self._watchers:
+            self._tell(WatchEvent(Change.REMOVED, self._view(attachment, status)))
 
     def _tell(self, event: WatchEvent) -> None:
         for watcher in self._watchers:
