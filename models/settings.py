@@ -18,18 +18,22 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    PlainValidator,
-    ValidationInfo,
     WithJsonSchema,
 )
 
 from netplumb.models import written
 from netplumb.models.base import Model
 from netplumb.models.fields import MTU_MAX, MTU_MIN
-from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress, listen_address
 from netplumb.models.network import Pool
+from netplumb.models.served import (
+    SOCKET_PATH_MAX_BYTES,
+    Listen,
+    PageAddress,
+    RemoteAddress,
+    printable_path,
+    socket_path,
+)
 
-SOCKET_PATH_MAX_BYTES = 103  # sun_path less the closing NUL, unix(7), and less the `.cni` of the socket beside it
 PATH_MAX_BYTES = 4095
 _MODE_MAX = 0o777
 
@@ -58,37 +62,6 @@ def _not_empty(value: object) -> object:
     if value == "":
         raise ValueError("must not be empty")  # Path("") would be the working directory
     return value
-
-
-def _printable_path(value: Path) -> Path:
-    if not str(value).isprintable():
-        raise ValueError("must hold printable characters only")
-    return value
-
-
-def _socket_path(value: Path) -> Path:
-    if (size := len(bytes(value))) > SOCKET_PATH_MAX_BYTES:
-        raise ValueError(f"is {size} bytes long; a unix socket's path holds at most {SOCKET_PATH_MAX_BYTES}")
-    return value
-
-
-def _listen(value: object) -> ListenAddress:
-    address = listen_address(value)
-    if isinstance(address, UnixAddress):
-        _socket_path(_printable_path(address.path))
-    return address
-
-
-def _page_address(value: object, info: ValidationInfo) -> TcpAddress:
-    address = listen_address(value)
-    if not isinstance(address, TcpAddress):
-        raise ValueError(f"{value!r} is not like 127.0.0.1:9479; browsers take no unix socket")
-    if not address.ip.is_loopback and not info.data.get("ui_anywhere"):
-        raise ValueError(
-            f"{address} can be reached from elsewhere, and whoever reaches it sees all: take 127.0.0.1, or say "
-            "ui_anywhere: true if that is meant"
-        )
-    return address
 
 
 def _mode_of_text(value: object) -> object:
@@ -132,11 +105,11 @@ def _apart(pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
 _Path = Annotated[
     Path,
     BeforeValidator(_not_empty),
-    AfterValidator(_printable_path),
+    AfterValidator(printable_path),
     WithJsonSchema(written.printable_text(1, PATH_MAX_BYTES)),
 ]
 _SocketPath = Annotated[
-    _Path, AfterValidator(_socket_path), WithJsonSchema(written.printable_text(1, SOCKET_PATH_MAX_BYTES))
+    _Path, AfterValidator(socket_path), WithJsonSchema(written.printable_text(1, SOCKET_PATH_MAX_BYTES))
 ]
 _Mode = Annotated[
     int,
@@ -151,18 +124,6 @@ _Pool = Annotated[
     Pool,
     BeforeValidator(_pool_of_prefix, json_schema_input_type=_PoolText | Pool),
     PlainSerializer(_pool_as_text, when_used="json"),
-]
-_Listen = Annotated[
-    ListenAddress,
-    PlainValidator(_listen),
-    PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema(written.LISTEN_ADDRESS),
-]
-_PageAddress = Annotated[
-    TcpAddress,
-    PlainValidator(_page_address),
-    PlainSerializer(str, return_type=str, when_used="json"),
-    WithJsonSchema(written.TCP_ADDRESS),
 ]
 _Pools = Annotated[tuple[_Pool, ...], AfterValidator(_apart)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -180,6 +141,9 @@ _Patterns = Annotated[
         _of_csv, json_schema_input_type=Annotated[str, WithJsonSchema(written.LIST_IN_TEXT)] | tuple[_Pattern, ...]
     ),
 ]
+
+_Names = _Patterns
+"""Spelt like patterns, and taken as they are."""
 
 WORKLOAD_SYSCTLS = (
     "net.core.somaxconn",
@@ -250,7 +214,7 @@ class Settings(Model):
         default=60.0,
         description="Seconds that the addresses of a pod without a sandbox are kept for its next one; 0 for none",
     )
-    metrics: _Listen | None = Field(
+    metrics: Listen | None = Field(
         default=None,
         description="Where metrics are served to Prometheus over HTTP, such as 127.0.0.1:9478 or unix:/path; nowhere "
         "without it",
@@ -261,9 +225,22 @@ class Settings(Model):
     ui_anywhere: bool = Field(
         default=False, description="Serve the page at an address that others can reach, who then see all of it"
     )
-    ui: _PageAddress | None = Field(
+    ui: PageAddress | None = Field(
         default=None,
         description="Where a page about the node is served to browsers, such as 127.0.0.1:9479; nowhere without it",
+    )
+    remote_cert: _Path | None = Field(
+        default=None, description="The certificate that remote clients know the daemon by, a PEM file"
+    )
+    remote_key: _Path | None = Field(default=None, description="Its key, a PEM file")
+    remote_ca: _Path | None = Field(
+        default=None, description="The authority that has to have signed remote clients' certificates, a PEM file"
+    )
+    remote_read: _Names = Field(default=(), description="Names of certificates whose holders may read from elsewhere")
+    remote_all: _Names = Field(default=(), description="Names of certificates whose holders may do all from elsewhere")
+    remote: RemoteAddress | None = Field(
+        default=None,
+        description="Where gRPC is served to clients elsewhere, by mutual TLS, such as 192.0.2.1:9480; nowhere without",
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")

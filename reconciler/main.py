@@ -13,7 +13,7 @@ import typer
 from netplumb.api.cli import cni, commands
 from netplumb.api.cli.lines import say, tell
 from netplumb.api.cli.pages import App
-from netplumb.api.defaults import SOCKET_VARIABLE
+from netplumb.api.defaults import CLIENT_VARIABLES
 from netplumb.reconciler.cli import config as settings_commands
 from netplumb.reconciler.cli import doctor, schema, trace, validate
 from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_settings
@@ -145,11 +145,12 @@ def mistyped_variables() -> list[tuple[str, str]]:
     """Variables that were meant for netplumb and say nothing to it, each with why."""
     from netplumb.reconciler.settings import variables
 
-    if not set(variables.suspects(os.environ)) - {SOCKET_VARIABLE}:
+    if not set(variables.suspects(os.environ)) - CLIENT_VARIABLES:
         return []
     from netplumb.models.settings import Settings
 
-    return list(variables.mistyped(os.environ, Settings.model_fields))
+    others = {name: value for name, value in os.environ.items() if name not in CLIENT_VARIABLES}
+    return list(variables.mistyped(others, Settings.model_fields))
 
 
 def fail(message: str) -> None:

@@ -14,13 +14,13 @@ from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
 from netplumb.api.unixsocket import listening
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey
-from netplumb.models.errors import NetplumbError
 from netplumb.models.events import Event, EventKind
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition, Phase
 from netplumb.models.steps import Step
+from netplumb.reconciler import optional
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.firewalls.traffic import Ours
@@ -54,14 +54,9 @@ from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
 from netplumb.reconciler.watch.proxies import watch_proxies
 
 if TYPE_CHECKING:
-    from netplumb.api.page.server import Page
     from netplumb.reconciler.metrics.exporter import Exporter
 
 REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
-
-
-class ExtraMissing(NetplumbError):
-    """A setting wants what is not installed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +182,8 @@ class Parts:
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
         self._exporter = self._made_exporter()
-        self._page = self._made_page()
+        self._page = optional.page(settings, self.rpc)
+        self._remote = optional.remote(settings, self.rpc)
         known_network = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
         known_network.take(known)
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
@@ -215,18 +211,6 @@ class Parts:
         stores = {"desired": self._store.path, "events": path_in(settings.data_dir)}
         return Exporter(settings.metrics, listen_at, counting.counted, stores)
 
-    def _made_page(self) -> Page | None:
-        """Nor is anything of the page, where none is wanted. Raises ExtraMissing."""
-        if self._settings.ui is None:
-            return None
-        try:
-            from netplumb.api.page.server import Page
-        except ModuleNotFoundError as error:
-            raise ExtraMissing(
-                f"ui: the page wants {error.name}, which is not installed: pip install 'netplumb[ui]', or leave ui out"
-            ) from None
-        return Page(self.rpc, self._settings.ui)
-
     def coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What runs as long as the daemon does."""
         yield self.loop.run()
@@ -235,12 +219,9 @@ class Parts:
         for watch in (self._namespaces, self._firewalls, self._host_ports, self._network):
             yield watch.run()
         yield watch_proxies(self._proxies, self._results.hints, self._proxy_lost)
-        if self._files is not None:
-            yield self._files.run()
-        if self._exporter is not None:
-            yield self._exporter.run()
-        if self._page is not None:
-            yield self._page.run()
+        for each in (self._files, self._exporter, self._page, self._remote):
+            if each is not None:
+                yield each.run()
 
     def begin(self) -> None:
         """Where there are no state files, every source has loaded."""
@@ -274,6 +255,8 @@ class Parts:
         self.loop.resync_s, self._results.retries.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s
         self.rpc.timeout_s = settings.attach_timeout_s
         self._desired.configure(settings)
+        if self._remote is not None:
+            self._remote.roles = optional.roles(settings)
         self._network.take(known)
         if self._files is not None:
             self._files.wake()
@@ -290,9 +273,9 @@ class Parts:
         )
         kept = () if rebuilt is None else (rebuilt,)
         unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
-        metrics = self._exporter.conditions if self._exporter is not None else ()
-        page = self._page.conditions if self._page is not None else ()
-        return (*self._declared.conditions(), *kept, *metrics, *page, *self._firewalls.conditions, *unknown)
+        optional = (self._exporter, self._page, self._remote)
+        served = [condition for each in optional if each is not None for condition in each.conditions]
+        return (*self._declared.conditions(), *kept, *served, *self._firewalls.conditions, *unknown)
 
     def _ours(self) -> Ours:
         settings, known = self._settings, self.nodewide.known

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from ssl import SSLError
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -13,11 +15,12 @@ import typer
 from netplumb.api.cli.exits import Exit
 from netplumb.api.cli.keys import Unclear
 from netplumb.api.cli.lines import tell
-from netplumb.api.cli.options import Daemon
+from netplumb.api.cli.options import Daemon, Elsewhere
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.connection import reason
 from netplumb.api.client.conversation import converse
 from netplumb.api.client.errors import ClientError, Unreachable
-from netplumb.api.unixsocket import why_unreachable
+from netplumb.api.client.remote import Remote
 
 Answer = TypeVar("Answer")
 
@@ -35,9 +38,10 @@ HOW_TO_START = "start one with `systemctl start netplumb` or `netplumb daemon`, 
 
 def call(daemon: Daemon, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:
     """Ask the daemon. Every failure is one line on stderr and an exit code."""
-    _check_reachable(daemon)
+    where = Remote(*daemon.where) if isinstance(daemon.where, Elsewhere) else daemon.where
+    _check_reachable(where, daemon)
     try:
-        return converse(daemon.socket, daemon.timeout_s, ask)
+        return converse(where, daemon.timeout_s, ask)
     except Unclear as error:
         fail(str(error), Exit.NOT_FOUND)
     except ClientError as error:
@@ -49,14 +53,16 @@ def fail(message: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _check_reachable(daemon: Daemon) -> None:
+def _check_reachable(where: Path | Remote, daemon: Daemon) -> None:
     """Who would wait in vain is told at once, and who waits is told for what: missing rights do not heal, nor does a
     path that is too long, and a daemon that does not run may have to be started by who asks."""
-    error = why_unreachable(daemon.socket)
+    error = reason(where)
     if error is None:
         return
-    message = Unreachable(daemon.socket, error).message
-    if isinstance(error, PermissionError) or error.errno == errno.ENAMETOOLONG:
+    message = Unreachable(where, error).message
+    if isinstance(error, PermissionError | SSLError) or error.errno == errno.ENAMETOOLONG:
+        fail(message, Exit.UNAVAILABLE)
+    if not daemon.wait and isinstance(where, Remote):
         fail(message, Exit.UNAVAILABLE)
     if not daemon.wait:
         fail(f"{message}; {HOW_TO_START}", Exit.UNAVAILABLE)

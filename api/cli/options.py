@@ -12,7 +12,14 @@ import typer
 
 from netplumb.api.cli.completion import workloads
 from netplumb.api.cli.durations import timeout_s
-from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S
+from netplumb.api.defaults import (
+    ADDRESS_VARIABLE,
+    CA_VARIABLE,
+    CERT_VARIABLE,
+    DEFAULT_SOCKET,
+    DEFAULT_TIMEOUT_S,
+    KEY_VARIABLE,
+)
 
 
 class Format(StrEnum):
@@ -44,6 +51,32 @@ Socket: TypeAlias = Annotated[
         rich_help_panel=_DAEMON,
         readable=False,  # who may not connect is told so by `call`
     ),
+]
+Address: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar=ADDRESS_VARIABLE,
+        metavar="HOST:PORT",
+        help="A daemon elsewhere, by mutual TLS, instead of a socket.",
+        rich_help_panel=_DAEMON,
+    ),
+]
+Ca: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca", envvar=CA_VARIABLE, metavar="FILE", help="The authority of its certificate.", rich_help_panel=_DAEMON
+    ),
+]
+Cert: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert", envvar=CERT_VARIABLE, metavar="FILE", help="Your certificate for it.", rich_help_panel=_DAEMON
+    ),
+]
+Key: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--key", envvar=KEY_VARIABLE, metavar="FILE", help="Its key.", rich_help_panel=_DAEMON),
 ]
 Timeout: TypeAlias = Annotated[
     float,
@@ -133,10 +166,19 @@ def netns_path(netns: str) -> str:
     return f"{NETNS_DIR}/{netns}" if netns and "/" not in netns else netns
 
 
+class Elsewhere(NamedTuple):
+    """A daemon elsewhere as options say it: `netplumb.api.client.remote` would load gRPC for --help."""
+
+    address: str
+    ca: Path
+    cert: Path
+    key: Path
+
+
 class Daemon(NamedTuple):
     """Which daemon is asked, how long for, and whether that is waited out for one that does not run."""
 
-    socket: Path
+    where: Path | Elsewhere
     timeout_s: float
     wait: bool
 
@@ -145,16 +187,42 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command that takes a `daemon` the options that say which."""
 
     @wraps(command)
-    def run(socket: Path, timeout: float, wait: bool, **arguments: Any) -> None:
-        command(daemon=Daemon(socket, timeout, wait), **arguments)
+    def run(
+        socket: Path,
+        timeout: float,
+        wait: bool,
+        address: str,
+        ca: Path | None,
+        cert: Path | None,
+        key: Path | None,
+        **arguments: Any,
+    ) -> None:
+        where = _elsewhere(address, ca, cert, key) or socket
+        command(daemon=Daemon(where, timeout, wait), **arguments)
 
     own = inspect.signature(command, eval_str=True).parameters.values()
     asked = inspect.signature(_asked).parameters.values()
     return taking(run, [*(it for it in own if it.name != "daemon"), *asked])
 
 
-def _asked(socket: Socket = DEFAULT_SOCKET, timeout: Timeout = DEFAULT_TIMEOUT_S, wait: Wait = False) -> None:
+def _asked(
+    socket: Socket = DEFAULT_SOCKET,
+    address: Address = "",
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    wait: Wait = False,
+) -> None:
     """What every command takes that asks a daemon."""
+
+
+def _elsewhere(address: str, ca: Path | None, cert: Path | None, key: Path | None) -> Elsewhere | None:
+    if not address:
+        return None
+    if ca is None or cert is None or key is None:
+        raise typer.BadParameter("wants --ca, --cert and --key too", param_hint="--address")
+    return Elsewhere(address, ca, cert, key)
 
 
 def taking(run: Any, parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:

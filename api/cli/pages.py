@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from netplumb.api.cli.examples import EXAMPLES
 from netplumb.api.cli.lines import columns, definitions, say, tell, wrapped
 
 HELP_OPTIONS = ["-h", "--help"]
@@ -78,6 +79,12 @@ def _page(command: Command | Group, ctx: Any, commands: Any) -> Iterator[str]:
         yield ""
         yield f"{heading}:"
         yield from definitions(rows, width)
+    if examples := EXAMPLES.get(" ".join(ctx.command_path.split()[1:])):
+        yield ""
+        yield "Examples:"
+        for line, meaning in examples:
+            yield f"  {line}"
+            yield from (f"      {part}" for part in wrapped(meaning, width - 6))
     for paragraph in _paragraphs(command.epilog):
         yield ""
         yield from wrapped(paragraph, width)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from netplumb.api.client.connection import Connection, of_kind
+from netplumb.api.client.remote import Remote
 from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S, SOCKET_VARIABLE
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.api.v1 import netplumb_pb2_grpc as rpc
@@ -27,6 +28,7 @@ class AsyncClient:
             /run/netplumb/workloadnet.sock.
         timeout_s: how many seconds each call may take, waiting for a daemon that restarts included; 0 does not wait,
             `math.inf` waits without end. Calls with a `timeout_s` of their own go by that.
+        remote: a daemon elsewhere, which is asked instead of one on a socket.
 
     Raises:
         ValueError: where `timeout_s` is negative or no number.
@@ -44,9 +46,15 @@ class AsyncClient:
             await client.attach(messages.AttachRequest(workload_id="web", netns=netns))
     """
 
-    def __init__(self, socket_path: Path | str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        socket_path: Path | str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        *,
+        remote: Remote | None = None,
+    ) -> None:
         self.socket_path = Path(socket_path or os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
-        self._connection = Connection(self.socket_path, timeout_s)
+        self._connection = Connection(remote or self.socket_path, timeout_s)
 
     async def __aenter__(self) -> Self:
         await self._connection.open()

@@ -15,6 +15,7 @@ from typing import TypeVar
 import grpc
 
 from netplumb.api.client.errors import ClientError, Unreachable, client_error
+from netplumb.api.client.remote import Remote
 from netplumb.api.errors import ANSWERED
 from netplumb.api.text import printable
 from netplumb.api.unixsocket import grpc_address, too_long, why_unreachable
@@ -77,23 +78,37 @@ def waited_s(timeout_s: float) -> float | None:
     return None if timeout_s >= WITHOUT_END_S else timeout_s
 
 
+def reason(where: Path | Remote) -> OSError | None:
+    """What a connection fails with, None if a daemon answers."""
+    return where.why_unreachable() if isinstance(where, Remote) else why_unreachable(where)
+
+
 class Connection:
     """Serves the event loop that it was opened in, any number of calls at a time."""
 
-    def __init__(self, socket_path: Path, timeout_s: float) -> None:
-        self.socket_path = socket_path
+    def __init__(self, where: Path | Remote, timeout_s: float) -> None:
+        self._where = where
         self._waited_s = waited_s(timeout_s)
         self._channel: grpc.aio.Channel | None = None
 
     async def open(self) -> None:
-        """Raises OpenAlready, or Unreachable where the path can be no socket's. No daemon has to answer yet."""
+        """Raises OpenAlready, or Unreachable where the path can be no socket's, or the client's certificate cannot be
+        read. No daemon has to answer yet."""
         if self._channel is not None:
             raise OpenAlready
-        if (error := too_long(path := self.socket_path.absolute())) is not None:
-            raise Unreachable(path, error)
-        self._channel = grpc.aio.insecure_channel(grpc_address(self.socket_path), options=OPTIONS)
+        self._channel = self._opened()
         self._stub = rpc.WorkloadNetworkingStub(self._channel)
         self._loop = asyncio.get_running_loop()
+
+    def _opened(self) -> grpc.aio.Channel:
+        if isinstance(self._where, Path):
+            if (error := too_long(path := self._where.absolute())) is not None:
+                raise Unreachable(path, error)
+            return grpc.aio.insecure_channel(grpc_address(self._where), options=OPTIONS)
+        try:
+            return grpc.aio.secure_channel(self._where.address, self._where.credentials(), options=OPTIONS)
+        except OSError as error:
+            raise Unreachable(self._where, error) from None
 
     async def close(self) -> None:
         if self._channel is not None:
@@ -138,7 +153,7 @@ class Connection:
         try:
             await asyncio.wait_for(self._channel.channel_ready(), self._waited_s)
         except TimeoutError:
-            raise Unreachable(self.socket_path, why_unreachable(self.socket_path)) from None
+            raise Unreachable(self._where, reason(self._where)) from None
         call = method(request)
         try:
             async for message in call:
@@ -155,9 +170,9 @@ class Connection:
     def _in_words(self, error: grpc.aio.AioRpcError) -> ClientError:
         code = error.code()
         if not _is_answer(error):
-            cause = why_unreachable(self.socket_path)
+            cause = reason(self._where)
             if code is grpc.StatusCode.UNAVAILABLE or (code is grpc.StatusCode.DEADLINE_EXCEEDED and cause):
-                return Unreachable(self.socket_path, cause)
+                return Unreachable(self._where, cause)
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return client_error(code, "the daemon did not answer in time")
         return client_error(code, printable(error.details() or code.name))

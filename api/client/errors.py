@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 
+from netplumb.api.client.remote import Remote, words
 from netplumb.api.unixsocket import who_has_access
 
 
@@ -62,15 +63,19 @@ class Unavailable(ClientError):
     """The daemon cannot do this now: it has no pools yet, or its store cannot be written."""
 
 
-class Unreachable(Unavailable):
-    """No daemon answered on the socket before the deadline, or the caller has no access to it."""
+class PermissionDenied(ClientError):
+    """The daemon elsewhere gives the holder of this certificate no role, or one that may read alone."""
 
-    def __init__(self, socket_path: Path, cause: OSError | None) -> None:
-        if isinstance(cause, PermissionError):
-            message = f"no access to {socket_path}: {cause.strerror}; {who_has_access(socket_path)}"
+
+class Unreachable(Unavailable):
+    """No daemon answered before the deadline, or the caller has no access to it."""
+
+    def __init__(self, where: Path | Remote, cause: OSError | None) -> None:
+        if isinstance(where, Path) and isinstance(cause, PermissionError):
+            message = f"no access to {where}: {cause.strerror}; {who_has_access(where)}"
         else:
-            why = "the connection broke" if cause is None else cause.strerror or cause
-            message = f"no daemon answers on {socket_path}: {why}"
+            why = "the connection broke" if cause is None else words(cause)
+            message = f"no daemon answers on {where}: {why}"
         super().__init__(grpc.StatusCode.UNAVAILABLE, message)
 
 
@@ -83,6 +88,7 @@ def _again(kind: type[ClientError], code: grpc.StatusCode, message: str) -> Clie
 _KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,

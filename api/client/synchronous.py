@@ -12,6 +12,7 @@ from typing import Self
 
 from netplumb.api.client.asynchronous import AsyncClient, WhatIf
 from netplumb.api.client.background import InBackground
+from netplumb.api.client.remote import Remote
 from netplumb.api.defaults import DEFAULT_TIMEOUT_S
 from netplumb.api.v1 import netplumb_pb2 as pb
 
@@ -25,6 +26,7 @@ class Client:
             /run/netplumb/workloadnet.sock.
         timeout_s: how many seconds each call may take, waiting for a daemon that restarts included; 0 does not wait,
             `math.inf` waits without end. Calls with a `timeout_s` of their own go by that.
+        remote: a daemon elsewhere, which is asked instead of one on a socket.
 
     Raises:
         ValueError: where `timeout_s` is negative or no number.
@@ -43,8 +45,14 @@ class Client:
             client.detach(messages.DetachRequest(workload_id="web"))
     """
 
-    def __init__(self, socket_path: Path | str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._client = AsyncClient(socket_path, timeout_s)
+    def __init__(
+        self,
+        socket_path: Path | str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        *,
+        remote: Remote | None = None,
+    ) -> None:
+        self._client = AsyncClient(socket_path, timeout_s, remote=remote)
         self._opened = InBackground(self._client, "netplumb-client")
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ repeated. Errors carry a message for the person who reads it and one of these co
                        of Watch and Events are open already
   ABORTED              the wish that this call waited for was detached or replaced by a later one
   DEADLINE_EXCEEDED    the kernel does not agree yet; the message says which step failed and with what errno
+  PERMISSION_DENIED    over TCP only: the client's certificate has no role, or one that may read alone
   NOT_FOUND            Get, Check and Describe only: no attachment has this key
 """
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
         FailedPrecondition,
         InvalidArgument,
         NotFound,
+        PermissionDenied,
         ResourceExhausted,
         Unavailable,
         Unreachable,
     )
+    from netplumb.api.client.remote import Remote
     from netplumb.api.client.synchronous import Client
     from netplumb.api.v1 import netplumb_pb2 as messages
 
@@ -41,6 +43,8 @@ __all__ = [
     "FailedPrecondition",
     "InvalidArgument",
     "NotFound",
+    "PermissionDenied",
+    "Remote",
     "ResourceExhausted",
     "Unavailable",
     "Unreachable",
@@ -63,6 +67,8 @@ if not TYPE_CHECKING:  # or every name would pass for one of ours
                 found = import_module("netplumb.api.client.asynchronous").AsyncClient
             case "Client":
                 found = import_module("netplumb.api.client.synchronous").Client
+            case "Remote":
+                found = import_module("netplumb.api.client.remote").Remote
             case _ if name in __all__:
                 found = getattr(import_module("netplumb.api.client.errors"), name)
             case _:
