@@ -13,11 +13,11 @@ import typer
 from netplumb.api.cli.completion import workloads
 from netplumb.api.cli.durations import timeout_s
 from netplumb.api.defaults import (
-    ADDRESS_VARIABLE,
     CA_VARIABLE,
     CERT_VARIABLE,
     DEFAULT_SOCKET,
     DEFAULT_TIMEOUT_S,
+    HOST_VARIABLE,
     KEY_VARIABLE,
 )
 
@@ -52,11 +52,11 @@ Socket: TypeAlias = Annotated[
         readable=False,  # who may not connect is told so by `call`
     ),
 ]
-Address: TypeAlias = Annotated[
+RemoteHost: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--address",
-        envvar=ADDRESS_VARIABLE,
+        "--host",
+        envvar=HOST_VARIABLE,
         metavar="HOST:PORT",
         help="A daemon elsewhere, by mutual TLS, instead of a socket.",
         rich_help_panel=_DAEMON,
@@ -191,13 +191,13 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
         socket: Path,
         timeout: float,
         wait: bool,
-        address: str,
+        host: str,
         ca: Path | None,
         cert: Path | None,
         key: Path | None,
         **arguments: Any,
     ) -> None:
-        where = _elsewhere(address, ca, cert, key) or socket
+        where = _elsewhere(host, ca, cert, key) or socket
         command(daemon=Daemon(where, timeout, wait), **arguments)
 
     own = inspect.signature(command, eval_str=True).parameters.values()
@@ -207,7 +207,7 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
 
 def _asked(
     socket: Socket = DEFAULT_SOCKET,
-    address: Address = "",
+    host: RemoteHost = "",
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
@@ -217,12 +217,12 @@ def _asked(
     """What every command takes that asks a daemon."""
 
 
-def _elsewhere(address: str, ca: Path | None, cert: Path | None, key: Path | None) -> Elsewhere | None:
-    if not address:
+def _elsewhere(host: str, ca: Path | None, cert: Path | None, key: Path | None) -> Elsewhere | None:
+    if not host:
         return None
     if ca is None or cert is None or key is None:
-        raise typer.BadParameter("wants --ca, --cert and --key too", param_hint="--address")
-    return Elsewhere(address, ca, cert, key)
+        raise typer.BadParameter("wants --ca, --cert and --key too", param_hint="--host")
+    return Elsewhere(host, ca, cert, key)
 
 
 def taking(run: Any, parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:

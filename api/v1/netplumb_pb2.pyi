@@ -1767,7 +1767,7 @@ class Applied(_message.Message):
     """Why it cannot be had now, and is waited for; empty if it can."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is wished otherwise than before, field by field: "mtu: 0 -> 1400"."""
+        """What is wished otherwise than before, field by field: "mtu: none -> 1400"."""
 
     def __init__(
         self,

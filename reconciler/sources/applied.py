@@ -115,10 +115,10 @@ def _told(
 
 
 def _changes(was: AttachmentSpec, becomes: AttachmentSpec) -> Iterator[str]:
-    old, new = was.model_dump(mode="json"), becomes.model_dump(mode="json")
-    for field in old:
-        if old[field] != new[field]:
-            yield f"{field}: {_words(old[field])} -> {_words(new[field])}"
+    old, new = (it.model_dump(mode="json", exclude_defaults=True) for it in (was, becomes))
+    for field in AttachmentSpec.model_fields:
+        if old.get(field) != new.get(field):
+            yield f"{field}: {_words(old.get(field))} -> {_words(new.get(field))}"
 
 
 def _words(value: object) -> str:

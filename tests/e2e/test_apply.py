@@ -97,9 +97,9 @@ async def test_a_change_is_told_by_diff_and_made_by_apply(daemon: Daemon, client
     assert netplumb(daemon, "diff", "-f", "-", stdin=text).returncode == 0
     changed = document("web", web, app="shop") + "mtu: 1400\n"
     told = netplumb(daemon, "diff", "-f", "-", stdin=changed).stdout.splitlines()
-    assert told[:3] == ["~ web/eth0", "    mtu: 0 -> 1400", "    labels: {app: web} -> {app: shop}"]
+    assert told[:3] == ["~ web/eth0", "    mtu: none -> 1400", "    labels: {app: web} -> {app: shop}"]
     assert any("mtu 1500" in line and line.startswith("~ link") for line in told)
-    assert applied(daemon, changed) == ["web/eth0 configured, mtu: 0 -> 1400, labels: {app: web} -> {app: shop}"]
+    assert applied(daemon, changed) == ["web/eth0 configured, mtu: none -> 1400, labels: {app: web} -> {app: shop}"]
     await until(lambda: web.link("eth0")["mtu"] == 1400, "the change is in the kernel")
 
 

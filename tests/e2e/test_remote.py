@@ -64,7 +64,7 @@ class Elsewhere:
         """The command as the holder of the certificate of this name."""
         place = (signed or self._authority).place
         own = [f"--cert={place / name}.crt", f"--key={place / name}.key", f"--ca={ca or self._authority.certificate}"]
-        line = self._host.command(str(COMMAND), *words, f"--address={ADDRESS}", *own)
+        line = self._host.command(str(COMMAND), *words, f"--host={ADDRESS}", *own)
         return subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
 
     def does(self, name: str, *words: str, stdin: str = "") -> str:
@@ -161,7 +161,7 @@ async def test_what_is_wrong_with_the_clients_side_is_told(
     served: Daemon, authority: Authority, elsewhere: Elsewhere, outside: Host
 ) -> None:
     assert "nobody.key: No such file" in elsewhere.cannot(3, "nobody", "status")
-    alone = outside.run(f"{COMMAND} status --address {ADDRESS}", ok=False)
+    alone = outside.run(f"{COMMAND} status --host {ADDRESS}", ok=False)
     assert "wants --ca, --cert and --key too" in " ".join(alone.split())
     served.terminate()
     assert "Connection refused" in elsewhere.cannot(3, "agent", "status")

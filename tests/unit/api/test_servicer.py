@@ -261,11 +261,11 @@ async def test_plan_asks_for_one_wish_or_the_whole_node(
 
 async def test_apply_and_its_plan_pass_documents_on(client: AsyncClient, workloads: FakeWorkloads) -> None:
     """The names of their files say nothing, so that any will do."""
-    workloads.applied = (Applied(view().key, Result.CONFIGURED, ("mtu: 0 -> 1400",), "held by db"),)
+    workloads.applied = (Applied(view().key, Result.CONFIGURED, ("mtu: none -> 1400",), "held by db"),)
     files = pb.StateFiles(files=[pb.StateFile(name="a/b.txt", content=b"x"), pb.StateFile(name="a/b.txt")])
     request = pb.ApplyRequest(files=files, prune=True, dry_run=True)
     (answer,) = await client.apply(request)
-    assert (answer.workload_id, answer.result, list(answer.changes)) == ("web-1", "configured", ["mtu: 0 -> 1400"])
+    assert (answer.workload_id, answer.result, list(answer.changes)) == ("web-1", "configured", ["mtu: none -> 1400"])
     assert answer.waiting == "held by db"
     assert workloads.dry_run
     await client.plan(request)
