@@ -104,7 +104,11 @@ def why_unreachable(path: Path) -> OSError | None:
     """What a connection to the socket fails with, None if something answers."""
     if (error := too_long(path)) is not None:
         return error
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    try:
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError:  # no free descriptor, which tells nothing of the socket
+        return None
+    with probe:
         probe.settimeout(PROBE_TIMEOUT_S)
         try:
             probe.connect(os.fsencode(path))

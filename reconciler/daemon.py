@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -108,7 +107,7 @@ async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload
 
 
 def _turns(loop: Loop) -> bool:
-    return time.time() - loop.last_slice_at < HEALTHY_WITHIN_S
+    return loop.still_s < HEALTHY_WITHIN_S
 
 
 async def _beat(loop: Loop, notifier: Notifier) -> None:

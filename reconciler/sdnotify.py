@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Self
 
 
@@ -14,6 +15,7 @@ class Notifier:
     def __init__(self, address: str) -> None:
         # A leading @ stands for the abstract namespace, unix(7).
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -26,13 +28,16 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
+        """The last that is told."""
         self._send("STOPPING=1")
+        if self._socket is not None:
+            self._socket.close()
 
     def _send(self, state: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                sock.sendto(state.encode(), self._address)
-            except OSError:
-                return
+        with suppress(OSError):
+            # Kept open: a daemon that lives must be able to say so where no descriptor is free.
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.sendto(state.encode(), self._address)

@@ -32,6 +32,7 @@ from netplumb.reconciler.history.eventfile import EventFile, path_in
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.node import uplink_words
 from netplumb.reconciler.history.outcomes import refused
+from netplumb.reconciler.kernel.descriptors import Spare
 from netplumb.reconciler.kernel.nftables.events import NftListener
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
@@ -71,7 +72,9 @@ class Kernels:
 
     @classmethod
     def opened(cls, nftables: Nftables, changed: Callable[[Iterable[Step]], None], stack: AsyncExitStack) -> Self:
-        kernels = [LinuxKernel(nftables, changed) for _ in range(4 + REMOVERS)]
+        spare = Spare()
+        stack.callback(spare.close)
+        kernels = [LinuxKernel(nftables, changed, spare) for _ in range(4 + REMOVERS)]
         for each in kernels:
             stack.callback(each.close)
         here, worker, slow_worker, read, *removers = kernels

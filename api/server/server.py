@@ -33,7 +33,12 @@ REQUEST_MAX_BYTES = 1 << 20
 """Room for 256 KiB of annotations, as Kubernetes allows, and for as much of everything else as the models accept."""
 
 PENDING_MAX = 1 << 16
+CALLS_MAX = 32
+"""Of one connection at a time; a client holds back what is more. Those that it gave up count until they have ended
+here, so that one which gives up faster than it is served is made to wait, and not everybody else."""
+
 OPTIONS = (
+    ("grpc.max_concurrent_streams", CALLS_MAX),
     ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
     # From 1000 calls that wait for the event loop on, gRPC would cancel some of the next ones at random, whosever.
     ("grpc.server.max_pending_requests", PENDING_MAX),

@@ -69,6 +69,8 @@ def _answered(method: Method[Request, Response]) -> Method[Request, Response]:
         try:
             if isinstance(request, InvalidRequest):
                 raise request
+            if context.time_remaining() == 0:
+                raise asyncio.CancelledError  # nobody waits for it any more, nor for an answer
             return await method(self, request, context)
         except Exception as error:
             await _refuse(method.__name__, error, context)

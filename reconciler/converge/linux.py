@@ -24,6 +24,7 @@ from netplumb.reconciler.converge.removal import Doomed, remove_links
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.descriptors import NONE_FREE, Spare
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nftables.table import Nftables, split_table_steps
@@ -44,13 +45,19 @@ class NodeFacts:
 
 class LinuxKernel:
     """Raises Retryable from any method when the kernel does not answer. `changed` is told the steps that were carried
-    out together, failed ones among them, on whichever thread."""
+    out together, failed ones among them, on whichever thread. `spare` are descriptors for where none is free."""
 
-    def __init__(self, nftables: Nftables, changed: Callable[[Iterable[Step]], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        nftables: Nftables,
+        changed: Callable[[Iterable[Step]], None] = lambda _: None,
+        spare: Spare | None = None,
+    ) -> None:
         self._node = Channel()
         self._namespaces = Namespaces()
         self._nftables = nftables
         self._changed = changed
+        self._spare = spare
 
     @property
     def node_cookie(self) -> int:
@@ -63,7 +70,18 @@ class LinuxKernel:
     # Attachments.
 
     def open(self, path: str) -> Namespace:
-        return self._namespaces.open(path)
+        if self._spare is None:
+            return self._namespaces.open(path)
+        self._spare.keep()
+        try:
+            return self._namespaces.open(path)
+        except Retryable as error:
+            if error.code not in NONE_FREE:
+                raise
+        self._spare.lend()
+        namespace = self._namespaces.open(path)
+        namespace.closed = self._spare.keep
+        return namespace
 
     def create(self, name: str, mark: str) -> None:
         """Raises Conflict when the name is taken, by a link that leads nowhere for one; Retryable when it cannot be."""

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
+from netplumb.models.errors import Retryable, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, Scope
 from netplumb.models.naming import is_our_name
 from netplumb.models.network import Surroundings
@@ -34,8 +35,11 @@ def _with_switch(family: str, switch: str, value: str) -> list[str]:
     """The interfaces of others that have it so, in order."""
     try:
         names = os.listdir(f"/proc/sys/net/{family}/conf")  # noqa: PTH208 - ours are thousands, and no Path is wanted of each
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        code = error.errno or 0
+        raise Retryable(f"the node's interfaces cannot be listed: {errno_name(code)}", code=code) from None
     foreign = (name for name in names if name not in _NO_INTERFACES and not is_our_name(name))
     return [name for name in sorted(foreign) if sysctls.read(f"net/{family}/conf/{name}/{switch}") == value]
 

@@ -52,11 +52,14 @@ class Namespace:
         self.fd = fd
         self.channel = channel
         self.cookie = channel.netns_cookie
+        self.closed: Callable[[], None] = lambda: None
+        """Called once it is let go of."""
 
     def close(self) -> None:
         """Lets go of the namespace; a descriptor kept open would keep a dead one and its interfaces alive."""
         self.channel.close()
         os.close(self.fd)
+        self.closed()
 
     def __enter__(self) -> Self:
         return self

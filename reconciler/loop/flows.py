@@ -138,7 +138,7 @@ class Flows:
             forgotten = await asyncio.get_running_loop().run_in_executor(thread, look)
             if forgotten:
                 log.info("flows were forgotten that would be led otherwise now", flows=forgotten)
-        except StepError as error:
+        except (StepError, OSError) as error:
             log.warning("flows are not judged", cause=str(error), retry_after_s=RETRY_S)
             self._suspect(batch.suspected)
             self._rests_until = time.monotonic() + RETRY_S

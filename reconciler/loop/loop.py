@@ -71,7 +71,7 @@ class Loop:
         self._flows = flows
         self._look_around = look_around
         self.resync_s = resync_s
-        self.last_slice_at = time.time()
+        self._turned_at = time.monotonic()
         self.queue = Queue(time.monotonic)
         self._listening = Listening(
             listener,
@@ -89,6 +89,15 @@ class Loop:
         self._node = NodePasses(nodewide, results, kernel, self._wake.set)
 
     # What wakes it.
+
+    @property
+    def still_s(self) -> float:
+        """For how long no slice has ended, whatever was done to the clock meanwhile."""
+        return time.monotonic() - self._turned_at
+
+    @property
+    def last_slice_at(self) -> float:
+        return time.time() - self.still_s
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
         """Marks a key for a pass. What is fought over or takes long waits, but never where a wish for it changed."""
@@ -146,8 +155,18 @@ class Loop:
         Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
         """
         self.mark(attachment.key, Urgency.RPC)
-        await self._results.reached(attachment, timeout_s, lambda: self._nodewide.cause)
+        try:
+            await self._results.reached(attachment, timeout_s, lambda: self._nodewide.cause)
+        finally:
+            if not self._results.is_awaited(attachment.key):
+                self._nobody_waits(attachment.key)
         await self._flows.settled(node_if_name(attachment.key))
+
+    def _nobody_waits(self, key: AttachmentKey) -> None:
+        """A wish stays when its client leaves, but nobody is to wait behind it, and no descriptor for its turn."""
+        self.queue.calm(key)
+        if (handed := self._handed.pop(key, None)) is not None:
+            handed.close()
 
     # The loop itself.
 
@@ -185,7 +204,7 @@ class Loop:
             if time.monotonic() > ends:
                 self._wake.set()
                 break
-        self.last_slice_at = time.time()
+        self._turned_at = time.monotonic()
         if self._listening.just_applied:
             self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
@@ -265,7 +284,7 @@ class Loop:
         self._beside.freed()
         self._dear.freed()
         self._let_former_pools_go()
-        self.last_slice_at = time.time()
+        self._turned_at = time.monotonic()
         self._wake.set()  # who was marked while busy
 
     def resynced(self) -> None:
@@ -286,6 +305,6 @@ class Loop:
 
     def _removed(self, key: AttachmentKey, error: StepError | None) -> None:
         """The kernel has let go of a link, or has not. Called on the event loop."""
-        self.last_slice_at = time.time()
+        self._turned_at = time.monotonic()
         self._results.removed(key, error)
         self._let_former_pools_go()

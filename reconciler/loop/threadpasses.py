@@ -178,7 +178,7 @@ class ThreadPasses:
     async def _snapshot(self) -> NodeSnapshot | None:
         try:
             return await self._in_thread(partial(self._worker.snapshot, in_part=True))
-        except Retryable as error:
+        except (Retryable, OSError) as error:
             log.warning("no consistent read of the node", cause=str(error))
             return None
 
@@ -191,7 +191,7 @@ class ThreadPasses:
         placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
         try:
             restored = await self._in_thread(partial(restore_host_routes, self._worker, self._nodewide.node, placed))
-        except StepError as error:
+        except (StepError, OSError) as error:
             log.warning("host routes are put back one attachment at a time", cause=str(error))
             self._passes.mark_all()
             return

@@ -6,6 +6,7 @@ Few are served at a time, and each for some seconds at most: who connects and st
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,7 +64,11 @@ class _Server(ThreadingMixIn, BaseServer):
         return self._listening.fileno()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        connection, _ = self._listening.accept()
+        try:
+            connection, _ = self._listening.accept()
+        except OSError:  # such as no free descriptor, and who waits to be accepted still does
+            time.sleep(_POLL_S)
+            raise
         return connection, ("", 0)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002

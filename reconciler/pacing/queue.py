@@ -38,6 +38,11 @@ class Queue:
                 since = self._marked[other].pop(key)
         self._marked[urgency][key] = since
 
+    def calm(self, key: AttachmentKey) -> None:
+        """Nobody waits for it any more."""
+        if (since := self._marked[Urgency.RPC].pop(key, None)) is not None:
+            self._marked[Urgency.WISH][key] = since
+
     def take(self, urgencies: Collection[Urgency], busy: Collection[AttachmentKey]) -> AttachmentKey | None:
         """The longest marked key of the most urgent kind that nobody is busy with."""
         for urgency in sorted(urgencies):

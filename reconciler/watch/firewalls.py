@@ -58,7 +58,7 @@ class FirewallWatch:
             began = time.monotonic()
             try:
                 found = await asyncio.to_thread(self._look, self._ours(), marked)
-            except StepError as error:
+            except (StepError, OSError) as error:
                 self._untold(str(error))
             else:
                 self._tell(found)

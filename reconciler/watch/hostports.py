@@ -99,7 +99,7 @@ class HostPorts:
         async with self._looking:
             try:
                 return await asyncio.to_thread(self._read, ports)
-            except StepError as error:
+            except (StepError, OSError) as error:
                 log.warning("it is not known whether processes of the node listen on mapped ports", cause=str(error))
                 return []
 

@@ -55,7 +55,7 @@ class NetworkWatch:
             started = time.monotonic()
             try:
                 self.take(await asyncio.to_thread(look, self._pools()))
-            except StepError as error:
+            except (StepError, OSError) as error:
                 log.warning("the node's network cannot be read", cause=str(error))
                 self._due.set()
             await asyncio.sleep(max(PAUSE_LEAST_S, (time.monotonic() - started) * PAUSES_A_LOOK))

@@ -51,7 +51,7 @@ def _look(looker: Looker, wanted: Set[int]) -> tuple[Set[int], float]:
     started = time.thread_time()
     try:
         missing = wanted - looker.indexes()
-    except Retryable as error:
+    except (Retryable, OSError) as error:
         log.debug("no look at the proxy neighbours", cause=str(error))
         missing = set()
     return missing, time.thread_time() - started

@@ -37,11 +37,15 @@ def test_an_abstract_address_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0netplumb-test-notify")
         listening.settimeout(5)
-        Notifier("@netplumb-test-notify").ready()
+        notifier = Notifier("@netplumb-test-notify")
+        notifier.ready()
+        notifier.stopping()
         assert listening.recv(64) == b"READY=1"
 
 
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nowhere/notify"}])
 def test_where_nobody_listens_nothing_fails(environ: dict[str, str]) -> None:
     """A service does not die of a notification that cannot be sent."""
-    Notifier.from_environment(environ).ready()
+    notifier = Notifier.from_environment(environ)
+    notifier.ready()
+    notifier.stopping()

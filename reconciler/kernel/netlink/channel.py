@@ -49,6 +49,7 @@ _RECEIVE_BYTES = 1 << 16
 # Acknowledgements wait in the socket's buffer while a send is carried out; this many fit the kernel's default.
 _REQUESTS_A_SEND = 64
 
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # socket(2)
 _TRIES_IN_PART = 5
 
 # A port id tells our own echoes on the listener, also after its channel was closed. One chosen by the kernel would be
@@ -91,7 +92,14 @@ class Channel:
     """Not safe for use by two threads at once."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        """Raises Retryable where there is no room for one more."""
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            words = f"no socket to ask the kernel can be had: {errno_name(error.errno)}"
+            raise Retryable(words, code=error.errno) from None
         self._port_id = OWN_PORT_IDS | next(_port_numbers) & 0xFFFF
         try:
             self._socket.bind((self._port_id, 0))

@@ -264,3 +264,38 @@ async def test_a_stop_ends_who_does_not_finish(server: CniServer, networks: Fake
     await networks.attaching.wait()
     await server.stop(0.01)
     assert await running == b""
+
+
+async def test_who_stalls_longest_makes_room_for_the_next(
+    server: CniServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many connect and say nothing, who comes with a request is answered at once."""
+    monkeypatch.setattr(server._accepting, "_most", 4)
+    stalled = [await asyncio.open_unix_connection(path) for _ in range(12)]
+    try:
+        status, _ = taken_apart(await said(path, request()))
+        assert status == 0
+        ended = [await asyncio.wait_for(reader.read(), 5) for reader, _ in stalled[:8]]
+        assert ended == [b""] * 8
+    finally:
+        for _, writer in stalled:
+            writer.close()
+
+
+async def test_large_requests_wait_for_each_other_and_not_the_usual_ones(server: CniServer, path: Path) -> None:
+    """Whoever announces one holds memory, so few are read at a time."""
+    large = [await asyncio.open_unix_connection(path) for _ in range(server_module.LARGE_MAX)]
+    try:
+        for _, writer in large:
+            writer.write(b"netplumb-cni 1 0 %d\n" % REQUEST_MAX_BYTES)
+        await asyncio.sleep(0.05)
+        one_more = asyncio.ensure_future(said(path, request(config=CONFIG + b" " * server_module.SMALL_BYTES)))
+        status, _ = taken_apart(await said(path, request()))
+        assert status == 0
+        assert not one_more.done()
+        large[0][1].close()
+        status, _ = taken_apart(await one_more)
+        assert status == 0
+    finally:
+        for _, writer in large:
+            writer.close()

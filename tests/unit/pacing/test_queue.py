@@ -49,6 +49,17 @@ def test_a_key_marked_twice_waits_once() -> None:
     assert taken(queue) == [A]
 
 
+def test_what_nobody_waits_for_any_more_waits_behind_what_somebody_does() -> None:
+    """A wish whose client left keeps its age, and goes with those that no client waits for; others stay as they are."""
+    queue = Queue(Clock())
+    queue.mark(A, Urgency.RPC)
+    queue.mark(B, Urgency.RPC)
+    queue.mark(C, Urgency.EVENT)
+    for key in (A, C, D):
+        queue.calm(key)
+    assert taken(queue) == [B, C, A]
+
+
 def test_a_key_moves_up_and_never_down() -> None:
     """A resync's mark does not put an RPC's back; an RPC's takes a resync's to the front with its age."""
     clock = Clock()

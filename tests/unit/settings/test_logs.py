@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -49,3 +50,30 @@ def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> Non
         text = json.loads(written)["exception"] if log_format == "json" else written
         assert "Traceback" in text.splitlines()[0 if log_format == "json" else 1]
         assert "ValueError: boom" in text.splitlines()
+
+
+def test_of_lines_of_a_kind_some_go_through_and_the_rest_are_counted() -> None:
+    """However often a stranger makes the daemon log, and however its values differ; other kinds are as before."""
+    now = [0.0]
+    throttle = logs.Throttle(lambda: now[0])
+
+    def told(event: str, **values: object) -> dict[str, object] | None:
+        try:
+            return dict(throttle(None, "info", {"event": event, **values}))
+        except structlog.DropEvent:
+            return None
+
+    burst = int(logs.BURST)
+    assert sum(told("refused", by=number) is not None for number in range(burst + 500)) == burst
+    assert told("repaired") == {"event": "repaired"}
+    now[0] += 1 / logs.A_SECOND
+    assert told("refused") == {"event": "refused", "left_out_before": 500}
+    assert told("refused") is None
+
+
+def test_what_libraries_log_is_held_back_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the words before their values are put in."""
+    logs.configure("json", "info")
+    for number in range(int(logs.BURST) + 500):
+        logging.getLogger("library").warning("connection %s failed", number)
+    assert len(capsys.readouterr().err.splitlines()) <= logs.BURST + 100

@@ -1,0 +1,69 @@
+"""Clients that give up at once, stall, or take every descriptor: others wait hardly longer, and repairs go on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from netplumb.api.client.asynchronous import AsyncClient
+from tests.e2e.daemons import Daemon
+from tests.e2e.hosts import Host
+from tests.e2e.paces import attach_s, repairs_s
+from tests.e2e.processes import resident_bytes
+from tests.e2e.strangers import hasty, hoarding, stalling
+from tests.e2e.wishes import attach, v4
+from tests.footprint import cpu_s
+
+HASTE_S = 4.0
+TIMES_MOST = 10.0  # they take processors from everybody, on a machine that may have two; it was hundreds
+FREE_S = 0.1
+GROWTH_MOST_BYTES = 48 << 20
+LINES_MOST = 200
+CPU_MOST = 0.3
+
+
+@pytest.mark.parametrize("how", ["deadline", "cancel"])
+async def test_clients_that_give_up_at_once_hold_up_nobody(
+    daemon: Daemon, client: AsyncClient, web: Host, db: Host, how: str
+) -> None:
+    """What nobody waits for any more is not worked for, and not kept."""
+    quiet_s = await attach_s(client, db)
+    before = resident_bytes(daemon)
+    with hasty(daemon, web, how):
+        await asyncio.sleep(HASTE_S)
+        meanwhile_s = await attach_s(client, db)
+        grown = resident_bytes(daemon) - before
+    print(f"Attach: {quiet_s * 1e3:.1f} ms, beside haste {meanwhile_s * 1e3:.1f} ms; {grown >> 20} MiB more")
+    assert meanwhile_s < quiet_s * TIMES_MOST + FREE_S
+    assert grown < GROWTH_MOST_BYTES
+
+
+async def test_plugins_that_stall_cost_little_and_hold_up_nobody(daemon: Daemon, client: AsyncClient, db: Host) -> None:
+    """Three hundred that send most of four MiB each."""
+    before = resident_bytes(daemon)
+    quiet_s = await attach_s(client, db)
+    with stalling(daemon):
+        meanwhile_s = await attach_s(client, db)
+        grown = resident_bytes(daemon) - before
+    print(f"Attach: {quiet_s * 1e3:.1f} ms, beside those that stall {meanwhile_s * 1e3:.1f} ms; {grown >> 20} MiB more")
+    assert meanwhile_s < quiet_s * TIMES_MOST + FREE_S
+    assert grown < 2 * GROWTH_MOST_BYTES
+
+
+async def test_repairs_go_on_where_no_descriptor_is_free(daemon: Daemon, client: AsyncClient, web: Host) -> None:
+    """Some are kept back for them. The daemon says what is wrong, a few times, and is idle otherwise."""
+    address = v4(await client.attach(attach(web)))
+    with hoarding(daemon):
+        await asyncio.sleep(1)
+        lines, spent_s = len(daemon.logged().splitlines()), cpu_s(daemon.process.pid)
+        took = await repairs_s(web, address)
+        await asyncio.sleep(3)
+        share = (cpu_s(daemon.process.pid) - spent_s) / 3
+        said = daemon.logged().splitlines()[lines:]
+    assert max(took) < 5
+    assert any("Too many open files" in line or "File descriptor limit" in line for line in said)
+    assert len(said) < LINES_MOST
+    assert share < CPU_MOST
+    await asyncio.sleep(1)
+    assert (await client.check("web")).in_sync
