@@ -17,6 +17,7 @@ from netplumb.models.status import PlannedChange
 from netplumb.models.steps import Step
 from netplumb.models.words import kind_of
 from netplumb.reconciler.converge.attachment import Kernel, observe_and_plan, observed_for, open_namespace
+from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.work import Outcome, Reach, Work
 from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.render import render_elements
@@ -33,10 +34,18 @@ class Preview:
     desired: tuple[KernelObject, ...] = ()
 
 
-def preview(attachment: Attachment, node: Node, kernel: Kernel) -> Preview:
+def preview(attachment: Attachment, node: Node, kernel: Kernel, snapshot: NodeSnapshot | None = None) -> Preview:
     """What cannot be read of the workload is told, and the node's side is compared all the same: one attachment must
-    not hide what is to be said of the others."""
-    work = Work(attachment, node, may_block=False)
+    not hide what is to be said of the others. What differs by a read of all is looked at by itself."""
+    if snapshot is not None:
+        seen = _preview(Work(attachment, node, snapshot=snapshot, may_block=False), kernel)
+        if not (seen.steps or seen.obstacles):
+            return seen
+    return _preview(Work(attachment, node, may_block=False), kernel)
+
+
+def _preview(work: Work, kernel: Kernel) -> Preview:
+    attachment = work.attachment
     outcome = Outcome(attachment.key, attachment.generation)
     made: Plan | None = None
     try:
@@ -69,7 +78,7 @@ def _planned(work: Work, kernel: Kernel, outcome: Outcome, namespace: Namespace 
         if work.attachment.removing:
             return plan((), observed_for(work, kernel, namespace, (), None).objects)
         elements = tuple(render_elements(work.attachment))
-        return observe_and_plan(work, kernel, namespace, elements, None, outcome)[1]
+        return observe_and_plan(work, kernel, namespace, elements, work.snapshot, outcome)[1]
     finally:
         if namespace is not None:
             namespace.close()

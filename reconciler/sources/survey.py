@@ -23,6 +23,7 @@ from netplumb.models.status import (
     Unmet,
     node_unmet,
 )
+from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.preview import Preview, in_words, preview
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.desired.state import Desired
@@ -66,7 +67,9 @@ class Survey:
         """The node's own, and that of each attachment and each waiting claim, in the order of keys."""
         records = dict(self._desired.attachments)
         node, report = await self._node(self._nodewide.gathered_wish(), NODE_OBSTACLES | BROKEN_WISHES)
-        made = await self._reader.read_each(partial(preview, record, node) for record in records.values())
+        snapshot = await self._snapshot()
+        looks = (partial(preview, record, node, snapshot=snapshot) for record in records.values())
+        made = await self._reader.read_each(looks)
         previews = dict(zip(records, made, strict=True))
         reports = []
         for view in self._statuses.views():
@@ -74,6 +77,13 @@ class Survey:
             read = Preview() if view.is_claim else previews.get(view.key, Preview())
             reports.append(CheckReport(in_words(view.key, read.steps), _unmet(view, read), view=view))
         return report, reports
+
+    async def _snapshot(self) -> NodeSnapshot | None:
+        """One read for all: one for each would make their cost grow with the square."""
+        try:
+            return await self._reader.read(lambda kernel: kernel.snapshot(in_part=True))
+        except (StepError, OSError):
+            return None
 
     async def _node(self, wish: NodeWish, types: Set[str]) -> tuple[Node, Comparison]:
         """The node as it was found, and how it compares."""
