@@ -23,6 +23,8 @@ from netplumb.api.v1 import netplumb_pb2_grpc as rpc
 
 ANSWER_MAX_BYTES = 256 << 20  # Plan answers in one message, and a node may hold thousands of attachments
 
+CALLS_AT_ONCE = 64  # the daemon takes a hundred of one connection, streams and calls that were given up included
+
 OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
@@ -84,12 +86,14 @@ def reason(where: Path | Remote) -> OSError | None:
 
 
 class Connection:
-    """Serves the event loop that it was opened in, any number of calls at a time."""
+    """Serves the event loop that it was opened in, any number of calls at a time; those beyond what the daemon takes of
+    a connection wait for their turn."""
 
     def __init__(self, where: Path | Remote, timeout_s: float) -> None:
         self._where = where
         self._waited_s = waited_s(timeout_s)
         self._channel: grpc.aio.Channel | None = None
+        self._turns = asyncio.Semaphore(CALLS_AT_ONCE)
 
     async def open(self) -> None:
         """Raises OpenAlready, or Unreachable where the path can be no socket's, or the client's certificate cannot be
@@ -135,8 +139,9 @@ class Connection:
         deadline = math.inf if wait_s is None else clock() + wait_s
         while True:
             try:
-                left_s = None if wait_s is None else deadline - clock()
-                return await method(request, timeout=left_s, wait_for_ready=True)
+                async with self._turns:
+                    left_s = None if wait_s is None else deadline - clock()
+                    return await method(request, timeout=left_s, wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
                 # wait_for_ready holds the next try back until there is a connection, so this does not spin.
                 broke = error.code() in _BROKEN and not _is_answer(error)

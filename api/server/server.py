@@ -33,9 +33,10 @@ REQUEST_MAX_BYTES = 1 << 20
 """Room for 256 KiB of annotations, as Kubernetes allows, and for as much of everything else as the models accept."""
 
 PENDING_MAX = 1 << 16
-CALLS_MAX = 32
-"""Of one connection at a time; a client holds back what is more. Those that it gave up count until they have ended
-here, so that one which gives up faster than it is served is made to wait, and not everybody else."""
+CALLS_MAX = 100
+"""Of one connection at a time; more are refused with UNAVAILABLE, unseen. Those that a client gave up count until they
+have ended here, so that one which gives up faster than it can be served has its own calls refused, and makes nobody
+else wait."""
 
 OPTIONS = (
     ("grpc.max_concurrent_streams", CALLS_MAX),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +16,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.client.errors import ClientError
 from netplumb.api.errors import ANSWERED
 from netplumb.api.server import servicer
-from netplumb.api.server.server import REQUEST_MAX_BYTES, SERVICE, Server
+from netplumb.api.server.server import CALLS_MAX, REQUEST_MAX_BYTES, SERVICE, Server
 from netplumb.api.unixsocket import why_unreachable
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.errors import InvalidRequest
@@ -82,12 +83,28 @@ async def test_a_request_beyond_the_limit_is_refused_unread(channel: grpc.aio.Ch
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_thousands_of_calls_at_once_are_all_answered(channel: grpc.aio.Channel) -> None:
+async def test_thousands_of_calls_at_once_are_all_answered(socket_path: Path, server: Server) -> None:
     """gRPC's own limit cancels calls at random from the thousandth waiting one on: a node that starts, or one noisy
-    client, would cost others their calls."""
-    call: RawCall = channel.unary_unary(f"/{SERVICE}/Status")
-    answers = await asyncio.gather(*(call(b"", timeout=60) for _ in range(4000)))
-    assert all(answers)
+    client, would cost others their calls. A client holds back what the daemon would refuse of one connection."""
+    async with AsyncClient(socket_path, timeout_s=60) as one, AsyncClient(socket_path, timeout_s=60) as other:
+        answers = await asyncio.gather(*(client.status() for client in (one, other) for _ in range(2000)))
+    assert all(answer.ready for answer in answers)
+
+
+async def test_calls_beyond_the_limit_of_a_connection_are_refused_and_no_others(
+    channel: grpc.aio.Channel, client: AsyncClient, workloads: FakeWorkloads
+) -> None:
+    """They are UNAVAILABLE, which says to try again; who has another connection is served."""
+    workloads.gate = asyncio.Event()
+    call: RawCall = channel.unary_unary(f"/{SERVICE}/Attach")
+    request = attach_request().SerializeToString()
+    calls = [call(request, timeout=30) for _ in range(2 * CALLS_MAX)]
+    await asyncio.wait_for(workloads.attaching.wait(), 10)
+    assert (await client.status()).ready
+    workloads.gate.set()
+    codes = Counter([await one.code() for one in calls])
+    assert codes[grpc.StatusCode.OK] >= CALLS_MAX
+    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
