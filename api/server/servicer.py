@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import wraps
@@ -115,23 +114,19 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:  # noqa: ARG002
-        selected = wishes.label_selector(request)
-        views = [it for it in self._workloads.list() if selected.selects(it.attachment.spec.labels)]
-        start = (
-            bisect_right(views, _place_at(request.page_token), key=lambda view: view.place) if request.page_token else 0
-        )
+        after = _place_at(request.page_token) if request.page_token else None
         limit = min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
         page: list[pb.Attachment] = []
-        size = 0
-        for position in range(start, min(start + limit, len(views))):
-            attachment = answers.attachment(views[position])
+        size, last = 0, after
+        for view in self._workloads.list(after, wishes.label_selector(request).selects):
+            attachment = answers.attachment(view)
             size += attachment.ByteSize()
-            if page and size > PAGE_MAX_BYTES:
-                break
+            if len(page) == limit or (page and size > PAGE_MAX_BYTES):
+                assert last is not None
+                return pb.ListResponse(attachments=page, next_page_token=_page_token(*last))
             page.append(attachment)
-        end = start + len(page)
-        token = _page_token(*views[end - 1].place) if end < len(views) else ""
-        return pb.ListResponse(attachments=page, next_page_token=token)
+            last = view.place
+        return pb.ListResponse(attachments=page)
 
     @_answered
     async def Plan(self, request: pb.PlanRequest, context: Context) -> pb.PlanResponse:  # noqa: ARG002
@@ -164,8 +159,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def Traffic(self, request: pb.TrafficRequest, context: Context) -> pb.TrafficResponse:  # noqa: ARG002
-        selected = wishes.label_selector(request)
-        meant = {it.key for it in self._workloads.list() if selected.selects(it.attachment.spec.labels)}
+        meant = {it.key for it in self._workloads.list(None, wishes.label_selector(request).selects)}
         traffic = await self._workloads.traffic()
         return answers.traffic_response(time.time(), [it for it in traffic if it.key in meant])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
@@ -26,8 +26,10 @@ class Workloads(Protocol):
         """One attachment, and behind it the claims of state files that wait for its key; NotFound if there is none."""
         ...
 
-    def list(self) -> Sequence[AttachmentView]:
-        """Every attachment, in the order of their keys."""
+    def list(
+        self, after: tuple[AttachmentKey, str] | None, selected: Callable[[Mapping[str, str]], bool]
+    ) -> Iterator[AttachmentView]:
+        """Attachments in the order of their places, from the one after a place on; those whose labels are selected."""
         ...
 
     def watch(self) -> AsyncIterator[WatchEvent]:

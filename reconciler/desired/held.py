@@ -4,7 +4,7 @@ the path to its namespace."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
 from netplumb.models.attachment import Attachment, AttachmentKey
@@ -17,6 +17,7 @@ class Held:
 
     def __init__(self, records: dict[AttachmentKey, Attachment]) -> None:
         self.records = records
+        self._ordered: list[AttachmentKey] | None = None
         self._interfaces: _Index = defaultdict(set)
         self._at_name: _Index = defaultdict(set)
         for record in records.values():
@@ -24,7 +25,9 @@ class Held:
 
     def keep(self, record: Attachment) -> None:
         before = self.records.get(record.key)
-        if before is not None and before.spec.netns.last != record.spec.netns.last:
+        if before is None:
+            self._ordered = None
+        elif before.spec.netns.last != record.spec.netns.last:
             _discard(self._at_name, before.spec.netns.last, record.key)
         self.records[record.key] = record
         self._enter(record)
@@ -35,8 +38,15 @@ class Held:
 
     def drop(self, key: AttachmentKey) -> None:
         record = self.records.pop(key)
+        self._ordered = None
         _discard(self._interfaces, key.workload_id, key)
         _discard(self._at_name, record.spec.netns.last, key)
+
+    def ordered(self) -> Sequence[AttachmentKey]:
+        """All keys in their order; a list that nobody changes."""
+        if self._ordered is None:
+            self._ordered = sorted(self.records)
+        return self._ordered
 
     def interfaces(self, workload_id: str) -> list[AttachmentKey]:
         """The keys of a workload, in their order."""

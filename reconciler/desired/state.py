@@ -179,6 +179,10 @@ class Desired:
         """The keys of a workload, in their order."""
         return self._held.interfaces(workload_id)
 
+    def ordered(self) -> Sequence[AttachmentKey]:
+        """All keys in their order; a list that nobody changes."""
+        return self._held.ordered()
+
     def at_name(self, name: str) -> Collection[AttachmentKey]:
         """Whose wishes mean a path with this last part."""
         return self._held.at_name(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
@@ -269,8 +269,10 @@ class RpcSource:
     def events(self, query: EventQuery, *, follow: bool) -> AsyncIterator[Event]:
         return self._history.events(query, follow=follow)
 
-    def list(self) -> Sequence[AttachmentView]:
-        return self._statuses.views()
+    def list(
+        self, after: tuple[AttachmentKey, str] | None, selected: Callable[[Mapping[str, str]], bool]
+    ) -> Iterator[AttachmentView]:
+        return self._statuses.views(after, selected)
 
 
 def _of_claim(view: AttachmentView) -> CheckReport:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
+from heapq import merge
 from typing import TypeAlias
 
 from netplumb.models.attachment import Attachment, AttachmentKey
@@ -20,6 +22,7 @@ from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Con
 from netplumb.reconciler.desired.state import Desired
 
 Place: TypeAlias = tuple[AttachmentKey, str]
+Labels: TypeAlias = Mapping[str, str]
 
 _UNKNOWN = AttachmentStatus()
 
@@ -82,13 +85,32 @@ class Statuses:
         for watcher in self._watchers:
             watcher.tell(event)
 
-    def views(self) -> list[AttachmentView]:
+    def views(
+        self, after: Place | None = None, selected: Callable[[Labels], bool] = lambda _: True
+    ) -> Iterator[AttachmentView]:
         """Every attachment, and every state file's claim that waits for a key or an address, in the order of keys; the
-        holder of a key comes before those that wait for it."""
-        views = [self.view(attachment) for attachment in self._desired.attachments.values()]
-        views += self._claims.values()
-        views.sort(key=lambda view: view.place)
-        return views
+        holder of a key comes before those that wait for it. Only what comes `after` a place, and only what is
+        `selected` by its labels: of the others no view is made, since there may be a hundred thousand."""
+        for place in self._places(after):
+            view = self._at(place, selected)
+            if view is not None:
+                yield view
+
+    def _places(self, after: Place | None = None) -> Iterator[Place]:
+        keys = self._desired.ordered()
+        first = bisect_left(keys, after[0]) if after is not None else 0
+        held = ((keys[number], "") for number in range(first, len(keys)))
+        claims = sorted((key, source) for source, key in self._claims)
+        return (place for place in merge(held, claims) if after is None or place > after)
+
+    def _at(self, place: Place, selected: Callable[[Labels], bool] = lambda _: True) -> AttachmentView | None:
+        """What is at a place now; None where nothing is, or nothing that is selected."""
+        key, source = place
+        if source:
+            claim = self._claims.get((source, key))
+            return claim if claim is not None and selected(claim.attachment.spec.labels) else None
+        record = self._desired.attachments.get(key)
+        return self.view(record) if record is not None and selected(record.spec.labels) else None
 
     def notable_views(self) -> Iterator[AttachmentView]:
         """Of all views those that may have something to say beside that they are attached."""
@@ -136,13 +158,16 @@ class Statuses:
         return phases
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
-        """A snapshot, the mark that it is complete, then changes, without end."""
-        views = self.views()
-        watcher = _Watcher(view.place for view in views)
+        """A snapshot, the mark that it is complete, then changes, without end. The snapshot is of what is there when a
+        view's turn comes: a slow watcher takes its time, and of what went until then it is told nothing."""
+        places = tuple(self._places())
+        watcher = _Watcher()
         self._watchers.add(watcher)
         try:
-            for view in views:
-                yield WatchEvent(Change.PRESENT, view)
+            for place in places:
+                if (view := self._at(place)) is not None:
+                    watcher.tells(place)
+                    yield WatchEvent(Change.PRESENT, view)
             yield WatchEvent(Change.SNAPSHOT_COMPLETE)
             while True:
                 for event in await watcher.told():
@@ -157,10 +182,15 @@ class _Watcher:
     Bounded however long it does not read: an attachment that it was never told of is forgotten when it is removed.
     """
 
-    def __init__(self, told_of: Iterable[Place]) -> None:
-        self._told_of = set(told_of)
+    def __init__(self) -> None:
+        self._told_of: set[Place] = set()
         self._pending: dict[Place, WatchEvent] = {}
         self._wake = asyncio.Event()
+
+    def tells(self, place: Place) -> None:
+        """It is told of what is there now, so that nothing older is pending."""
+        self._told_of.add(place)
+        self._pending.pop(place, None)
 
     def tell(self, event: WatchEvent) -> None:
         assert event.view is not None

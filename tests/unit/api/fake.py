@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -121,9 +121,14 @@ class FakeWorkloads:
         except KeyError:
             raise NotFound(f"there is no attachment {key}") from None
 
-    def list(self) -> Sequence[AttachmentView]:
+    def list(
+        self,
+        after: tuple[AttachmentKey, str] | None = None,
+        selected: Callable[[Mapping[str, str]], bool] = lambda _: True,
+    ) -> Iterator[AttachmentView]:
         self._raise()
-        return sorted((*self.views.values(), *self.claims), key=lambda it: it.place)
+        found = sorted((*self.views.values(), *self.claims), key=lambda it: it.place)
+        return (it for it in found if (after is None or it.place > after) and selected(it.attachment.spec.labels))
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         try:
