@@ -17,8 +17,8 @@ from typing import cast
 
 import structlog
 
-from netplumb.api.accepting import Accepting
 from netplumb.api.cni import wire
+from netplumb.api.cni.accepting import Accepting
 from netplumb.api.cni.service import Answer, Service, failed
 from netplumb.api.cni.spec import LATEST, CniError, Code
 from netplumb.api.unixsocket import PublishedSocket, publish, staged
