@@ -11,8 +11,13 @@ from tests.e2e.forking import words_to_run
 LOADED = ("reconciler.daemon", "reconciler.settings.configuration", "api.cli.answers", "api.cli.call")
 """What the daemon and most of the other commands import when they run; a fork imports the rest for itself."""
 
-if __name__ == "__main__":
+
+def load() -> None:
     for module in LOADED:
         import_module(f"netplumb.{module}")
+
+
+if __name__ == "__main__":
+    load()
     sys.argv = ["netplumb", *words_to_run(int(sys.argv[1]))]
     main()
