@@ -1,5 +1,5 @@
 """`python -m tests.bench hostile`: what others wait for while one workload does its worst in its own namespace, or
-clients of the sockets do.
+clients of the sockets do, or another program on the node.
 
 One thing after the other, each of a new workload, beside one that is attached and damaged and one that comes and goes.
 Figures are to be compared within a run. Exits with 1 when an Attach takes much longer than when nothing goes on, or the
@@ -34,12 +34,14 @@ from tests.e2e.tenants import (
     fill_with_routes,
     flooding,
     renewing,
+    repeating,
 )
 from tests.e2e.wishes import attach, detach, v4
 from tests.footprint import footprint
 
 MOST_LONGER = 3.0
-MOST_LONGER_BESIDE_CLIENTS = 20.0
+MOST_LONGER_BESIDE_OTHERS = 20.0
+FLUSH_EVERY_S = 0.2
 GROWTH_MOST_KIB = 96 << 10
 EVENTS_A_SECOND = 80_000
 RTPROT_STATIC = 4
@@ -86,13 +88,15 @@ def _harms(scale: float, node_address: str) -> dict[str, Harm]:
     }
 
 
-def _harms_of_clients(running: Daemon) -> dict[str, Harm]:
-    """None of them in the workload's namespace."""
+def _harms_of_others(running: Daemon) -> dict[str, Harm]:
+    """By clients, and by another program on the node; none of them in the workload's namespace."""
     return {
         f"{HASTY} clients with deadlines of 1 ms": lambda host: hasty(running, host, "deadline"),
         f"{HASTY} clients that cancel after 1 ms": lambda host: hasty(running, host, "cancel"),
+        f"{HASTY} clients that plan for all": lambda host: hasty(running, host, "plan"),
         "300 plugins that stall": lambda _: stalling(running),
         "no descriptor is free": lambda _: hoarding(running),
+        "nft flush ruleset": lambda _: repeating(lambda: running.node.run("nft flush ruleset"), FLUSH_EVERY_S),
     }
 
 
@@ -107,7 +111,7 @@ async def measure(directory: Path, scale: float) -> list[Waited]:
         waited = [await innocents.wait("nothing", MOST_LONGER)]
         kinds = (
             (_harms(scale, _first_of_its_pool(address)), MOST_LONGER),
-            (_harms_of_clients(running), MOST_LONGER_BESIDE_CLIENTS),
+            (_harms_of_others(running), MOST_LONGER_BESIDE_OTHERS),
         )
         for harms, most_longer in kinds:
             for name, harm in harms.items():

@@ -28,7 +28,7 @@ _WORKLOADS_EACH = 3
 @contextmanager
 def hasty(daemon: Daemon, mallory: Host, how: str) -> Iterator[None]:
     """Sixteen clients in a program beside the test give up each Attach after a millisecond, by `deadline` or `cancel`,
-    and go on to the next."""
+    and go on to the next; or `plan`, each for the whole node, again and again."""
     words = [sys.executable, "-m", "tests.e2e.strangers", str(daemon.socket), mallory.path, how]
     with subprocess.Popen(words, cwd=ROOT) as process:
         try:
@@ -77,6 +77,9 @@ def _connected(path: Path, stack: ExitStack) -> socket.socket:
 
 
 async def _give_up(stub: rpc.WorkloadNetworkingAsyncStub, request: pb.AttachRequest, how: str) -> None:
+    if how == "plan":
+        await stub.Plan(pb.PlanRequest())
+        return
     call = stub.Attach(request, timeout=GIVES_UP_S if how == "deadline" else None)
     if how == "cancel":
         await asyncio.sleep(GIVES_UP_S)
