@@ -27,7 +27,9 @@ class Workloads(Protocol):
         ...
 
     def list(
-        self, after: tuple[AttachmentKey, str] | None, selected: Callable[[Mapping[str, str]], bool]
+        self,
+        after: tuple[AttachmentKey, str] | None = None,
+        selected: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> Iterator[AttachmentView]:
         """Attachments in the order of their places, from the one after a place on; those whose labels are selected."""
         ...

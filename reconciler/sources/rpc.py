@@ -270,7 +270,9 @@ class RpcSource:
         return self._history.events(query, follow=follow)
 
     def list(
-        self, after: tuple[AttachmentKey, str] | None, selected: Callable[[Mapping[str, str]], bool]
+        self,
+        after: tuple[AttachmentKey, str] | None = None,
+        selected: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> Iterator[AttachmentView]:
         return self._statuses.views(after, selected)
 

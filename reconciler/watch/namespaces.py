@@ -63,7 +63,7 @@ class NamespaceWatch:
     def _mark_unsettled(self, names: Set[str] | None = None) -> None:
         """Those whose paths have one of these names; all of them without names."""
         if names is None:
-            for key in self._unsettled():
+            for key in self._desired.attachments.keys() & self._unsettled():
                 self._mark(key)
         else:
             unsettled = self._unsettled()
