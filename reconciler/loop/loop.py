@@ -306,5 +306,6 @@ class Loop:
     def _removed(self, key: AttachmentKey, error: StepError | None) -> None:
         """The kernel has let go of a link, or has not. Called on the event loop."""
         self._turned_at = time.monotonic()
+        self._beside.passed(key)
         self._results.removed(key, error)
         self._let_former_pools_go()
