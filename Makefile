@@ -146,6 +146,10 @@ performance: ## Measure so, on a quiet machine, and write docs/performance.md
 	$(MAKE) bench-peers PEERS_FLAGS=--record
 	$(BIN)/python -m tests.bench.peers.page
 
+.PHONY: bench-policy
+bench-policy: setup ## Measure what network policies cost, as ratios of one run
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench policy
+
 .PHONY: soak
 soak: setup ## Attach and detach 20,000 times, and see whether anything grows
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench soak

@@ -10,6 +10,8 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.events import Event
 from netplumb.models.naming import node_if_name
+from netplumb.models.networkpolicy import ManifestKey
+from netplumb.models.policyviews import Answer, Gain, PolicyDifference, PolicyView
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
 from netplumb.models.statefile import Applied, Deleted
@@ -46,8 +48,9 @@ def apply_response(applied: Iterable[Applied]) -> pb.ApplyResponse:
     return pb.ApplyResponse(
         applied=[
             pb.Applied(
-                workload_id=it.key.workload_id,
-                if_name=it.key.if_name,
+                workload_id=it.key.workload_id if isinstance(it.key, AttachmentKey) else "",
+                if_name=it.key.if_name if isinstance(it.key, AttachmentKey) else "",
+                manifest=str(it.key) if isinstance(it.key, ManifestKey) else "",
                 result=it.result.value,
                 changes=map(printable, it.changes),
                 waiting=printable(it.waiting),
@@ -58,7 +61,51 @@ def apply_response(applied: Iterable[Applied]) -> pb.ApplyResponse:
 
 
 def delete_response(it: Deleted) -> pb.DeleteResponse:
-    return pb.DeleteResponse(deleted=map(_name, it.deleted), missing=map(_name, it.missing))
+    return pb.DeleteResponse(
+        deleted=[_name(key) for key in it.deleted if isinstance(key, AttachmentKey)],
+        missing=[_name(key) for key in it.missing if isinstance(key, AttachmentKey)],
+        deleted_manifests=[str(key) for key in it.deleted if isinstance(key, ManifestKey)],
+        missing_manifests=[str(key) for key in it.missing if isinstance(key, ManifestKey)],
+    )
+
+
+def policies_response(views: Iterable[PolicyView]) -> pb.PoliciesResponse:
+    return pb.PoliciesResponse(
+        policies=[
+            pb.Policy(
+                kind=it.manifest.key.kind,
+                namespace=it.manifest.key.namespace,
+                name=it.manifest.key.name,
+                source=printable(it.source),
+                in_force=it.in_force,
+                manifest=it.manifest.model_dump_json(by_alias=True, exclude_defaults=True),
+                selects=map(_name, it.selects),
+            )
+            for it in views
+        ]
+    )
+
+
+def explain_policy_response(it: Answer) -> pb.ExplainPolicyResponse:
+    return pb.ExplainPolicyResponse(
+        allowed=it.allowed, source=it.source, destination=it.destination, reasons=map(printable, it.reasons)
+    )
+
+
+def diff_policies_response(it: PolicyDifference) -> pb.DiffPoliciesResponse:
+    return pb.DiffPoliciesResponse(changes=map(_policy_change, it.gains), cut_flows=it.cut, more=it.more)
+
+
+def _policy_change(it: Gain) -> pb.PolicyChange:
+    return pb.PolicyChange(
+        source=it.source,
+        destination=it.destination,
+        allowed=it.allowed,
+        protocol=it.protocol,
+        first_port=it.first,
+        last_port=it.last,
+        ip_version=it.version,
+    )
 
 
 def _name(key: AttachmentKey) -> pb.AttachmentName:
@@ -98,6 +145,8 @@ def attachment(view: AttachmentView) -> pb.Attachment:
         default_route=view.default_route,
         isolate_node=view.isolate_node,
         isolate_workloads=view.isolate_workloads,
+        policies=view.policies,
+        namespace=view.attachment.namespace,
         annotations={key: printable(value) for key, value in spec.annotations.items()},
         gateways=view.gateways,
         unmet=map(_unmet, view.unmet),

@@ -28,7 +28,8 @@ from netplumb.models.bandwidth import Bandwidth
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import InvalidRequest
 from netplumb.models.events import EventQuery
-from netplumb.models.ports import PortMapping
+from netplumb.models.policyviews import Asked
+from netplumb.models.ports import PORT_MAX, PortMapping
 from netplumb.models.routing import Dns
 from netplumb.models.selectors import Selector, selector
 from netplumb.models.statefile import SUFFIXES, Application, StateFile, WhatIf, is_state_file
@@ -76,6 +77,8 @@ def attachment_spec(request: pb.AttachRequest) -> AttachmentSpec:
         wish["mac"] = request.mac
     if request.labels:
         wish["labels"] = dict(request.labels)
+    if request.namespace:
+        wish["namespace"] = request.namespace
     if request.port_mappings:
         wish["port_mappings"] = [_port_mapping(n, mapping) for n, mapping in enumerate(request.port_mappings)]
     if request.HasField("bandwidth"):
@@ -163,6 +166,15 @@ def deleted_keys(request: pb.DeleteRequest) -> tuple[AttachmentKey, ...]:
     if (nameless := next((n for n, it in enumerate(request.names) if not it.workload_id), None)) is not None:
         raise InvalidRequest(f"names[{nameless}].workload_id", "must not be empty")
     return tuple(AttachmentKey(it.workload_id, it.if_name or DEFAULT_IF_NAME) for it in request.names)
+
+
+def policy_question(request: pb.ExplainPolicyRequest) -> Asked:
+    for name, end in (("source", request.source), ("destination", request.destination)):
+        if not end:
+            raise InvalidRequest(name, "must not be empty")
+    if request.port > PORT_MAX:
+        raise InvalidRequest("port", f"{request.port} is not within 0 to {PORT_MAX}")
+    return Asked(request.source, request.destination, request.protocol or "tcp", request.port)
 
 
 def attachment_key(request: pb.GetRequest | pb.CheckRequest | pb.DescribeRequest) -> AttachmentKey:

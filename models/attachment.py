@@ -32,6 +32,7 @@ from netplumb.models.fields import (
     WorkloadId,
 )
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
+from netplumb.models.networkpolicy import DEFAULT_NAMESPACE, NamespaceOrNone
 from netplumb.models.ports import PortMapping, PortMappings
 from netplumb.models.routing import Dns, ExtraRoute, SysctlName, SysctlValue
 from netplumb.models.words import address_words, ip_words
@@ -41,6 +42,7 @@ CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
 APPLIED_SOURCE = "applied"  # of documents that clients said
 POD_UID = "K8S_POD_UID"  # the label with which runtimes name the pod that a workload is, of Kubernetes' CNI_ARGS
+POD_NAMESPACE = "K8S_POD_NAMESPACE"  # likewise the label with which they name the pod's namespace
 REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it was is not known
 NETNS_DIR = "/run/netns"  # where iproute2 keeps named network namespaces, ip-netns(8)
 ROUTES_MAX = 256
@@ -111,6 +113,9 @@ class AttachmentSpec(Model):
     mac: Mac = Field(default="", description="MAC address of the workload's interface")
     mtu: Mtu = Field(default=0, description="MTU of both ends, 1280 to 65535; 0 takes the node's")
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64, description="Free-form labels")
+    namespace: NamespaceOrNone = Field(
+        default="", description="Namespace that network policies find it in; empty: the pod's, or default"
+    )
     port_mappings: PortMappings = Field(default=(), description="Ports of the node that lead to the workload")
     bandwidth: Bandwidth = Field(default=Bandwidth(), description="Limits of what it receives and sends")
     dns: Dns = Field(default=Dns(), description="Carried through to the answer")
@@ -219,6 +224,16 @@ class Attachment(Model):
     def is_pod(self) -> bool:
         """Whether the workload is a Kubernetes pod, whose sandboxes come and go."""
         return self.spec.labels.get(POD_UID) == self.spec.workload_id
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that network policies find it in."""
+        return self.spec.namespace or self.spec.labels.get(POD_NAMESPACE) or DEFAULT_NAMESPACE
+
+    @property
+    def policy_labels(self) -> Mapping[str, str]:
+        """What network policies select it by."""
+        return self.spec.labels
 
     @property
     def is_declared(self) -> bool:

@@ -14,6 +14,7 @@ from netplumb.models.base import IPAddress, IPNetwork, Model
 from netplumb.models.fields import LabelKey, LabelValue, PoolName
 from netplumb.models.nodenetwork import Source
 from netplumb.models.policy import ForeignRule
+from netplumb.models.policyset import NO_POLICIES, Combination, PolicySet
 from netplumb.models.routing import parse_prefix
 
 
@@ -112,8 +113,9 @@ class Node:
     is False where the node's loopback has IPv6 switched off, without which nothing of it is had, by `ipv6_switch`;
     `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
     is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
-    chooses, and `owns_tables` whether the kernel lets the daemon own a table: all four concern the node's own objects
-    and no attachment, and take no part in comparison.
+    chooses, and `owns_tables` whether the kernel lets the daemon own a table; `policies` are in force, and
+    `combinations` are those of them that select workloads: all these concern the node's own objects, and take no part
+    in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -128,6 +130,11 @@ class Node:
     around: Surroundings = field(default_factory=Surroundings, compare=False)
     sources: tuple[Source, ...] = field(default=(), compare=False)
     owns_tables: bool = field(default=False, compare=False)
+    policies: PolicySet = field(default=NO_POLICIES, compare=False)
+    combinations: frozenset[Combination] = field(default=frozenset(), compare=False)
+
+    def has_policies_of(self, other: Node) -> bool:
+        return self.policies is other.policies and self.combinations == other.combinations
 
     @property
     def families_of_new_links(self) -> Families:

@@ -7,6 +7,7 @@ over: a policy that means less than its writer thinks is worse than none.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -17,28 +18,37 @@ from netplumb.models import written
 from netplumb.models.base import IPNetwork, Model
 from netplumb.models.fields import LabelKey, LabelValue
 from netplumb.models.labelselectors import LabelSelector, nothing_is
-from netplumb.models.ports import Protocol
+from netplumb.models.ports import PORT_MAX, Protocol
 
 DEFAULT_NAMESPACE = "default"
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 """The label that each namespace has by itself."""
 
 RULES_MAX = 256
-_PROTOCOLS = {protocol.upper(): protocol for protocol in Protocol}
-_PORT_MAX = 65535
 _LABEL_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
 _NAMESPACE = re.compile(_LABEL_NAME)
 _NAME = re.compile(rf"{_LABEL_NAME}(\.{_LABEL_NAME})*")
 
 
 class PolicyKey(NamedTuple):
-    """What a policy is known by."""
+    """What a policy is known by among policies."""
 
     namespace: str
     name: str
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class ManifestKey(NamedTuple):
+    """What a policy or a namespace is known by; a namespace is in none."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
 def _policy_name(value: str) -> str:
@@ -64,6 +74,16 @@ NamespaceOrNone = Annotated[
 ]
 _Labels = Annotated[dict[LabelKey, LabelValue], nothing_is({})]
 _Annotations = Annotated[dict[LabelKey, str], nothing_is({})]
+
+
+class Transport(StrEnum):
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+    @property
+    def known(self) -> Protocol:
+        return Protocol(self.lower())
 
 
 class Direction(StrEnum):
@@ -145,12 +165,6 @@ class Peer(Model):
         return " ".join(words)
 
 
-def _protocol(value: Any) -> Any:
-    if isinstance(value, str) and value not in _PROTOCOLS:
-        raise ValueError(f"must be TCP, UDP or SCTP, not {value[:100]!r}")
-    return _PROTOCOLS[value] if isinstance(value, str) else value
-
-
 def _number(value: Any) -> Any:
     if isinstance(value, str) and not value.strip().isdigit():
         raise ValueError(f"{value[:100]!r} is a port by name, and nobody tells netplumb those names; give its number")
@@ -160,14 +174,12 @@ def _number(value: Any) -> Any:
 class PolicyPort(Model):
     """A protocol, and the ports of it that are meant: all without a port, a range with an end."""
 
-    protocol: Annotated[
-        Protocol, BeforeValidator(_protocol), WithJsonSchema({"type": "string", "enum": ["TCP", "UDP", "SCTP"]})
-    ] = Field(default=Protocol.TCP, description="TCP, UDP or SCTP")
+    protocol: Transport = Field(default=Transport.TCP, description="TCP, UDP or SCTP")
     port: Annotated[int, BeforeValidator(_number), WithJsonSchema(written.PORT)] | None = Field(
-        default=None, ge=1, le=_PORT_MAX, description="The port at the workload, by number; every one without it"
+        default=None, ge=1, le=PORT_MAX, description="The port at the workload, by number; every one without it"
     )
     end_port: int | None = Field(
-        default=None, alias="endPort", ge=1, le=_PORT_MAX, description="The last port of a range"
+        default=None, alias="endPort", ge=1, le=PORT_MAX, description="The last port of a range"
     )
 
     @model_validator(mode="after")
@@ -176,10 +188,6 @@ class PolicyPort(Model):
             raise ValueError("endPort: needs a port that is not behind it")
         return self
 
-    @field_serializer("protocol")
-    def _in_capitals(self, protocol: Protocol) -> str:
-        return protocol.upper()
-
     @property
     def range(self) -> tuple[int, int] | None:
         """First and last port; None where every port is meant."""
@@ -187,7 +195,7 @@ class PolicyPort(Model):
 
     def __str__(self) -> str:
         ports = "" if self.port is None else f" {self.port}" + (f"-{self.end_port}" if self.end_port else "")
-        return f"{self.protocol.upper()}{ports}"
+        return f"{self.protocol}{ports}"
 
 
 _Peers = Annotated[tuple[Peer, ...], nothing_is(()), Field(max_length=RULES_MAX)]
@@ -259,12 +267,16 @@ class NetworkPolicy(Model):
 
     api_version: Literal["networking.k8s.io/v1"] = Field(alias="apiVersion", description="The schema's version")
     kind: Literal["NetworkPolicy"] = Field(description="What the document declares")
-    metadata: PolicyMetadata
-    spec: PolicySpec
+    metadata: PolicyMetadata = Field(description="Its name and namespace")
+    spec: PolicySpec = Field(description="What it says")
 
     @property
-    def key(self) -> PolicyKey:
+    def policy_key(self) -> PolicyKey:
         return PolicyKey(self.metadata.namespace, self.metadata.name)
+
+    @property
+    def key(self) -> ManifestKey:
+        return ManifestKey(self.kind, self.metadata.namespace, self.metadata.name)
 
 
 class NamespaceMetadata(Model):
@@ -278,11 +290,15 @@ class Namespace(Model):
 
     api_version: Literal["v1"] = Field(alias="apiVersion", description="The schema's version")
     kind: Literal["Namespace"] = Field(description="What the document declares")
-    metadata: NamespaceMetadata
+    metadata: NamespaceMetadata = Field(description="Its name and labels")
 
     @property
-    def key(self) -> PolicyKey:
-        return PolicyKey("", self.metadata.name)
+    def key(self) -> ManifestKey:
+        return ManifestKey(self.kind, "", self.metadata.name)
+
+
+Manifest = NetworkPolicy | Namespace
+MANIFESTS: Mapping[str, type[Manifest]] = {"NetworkPolicy": NetworkPolicy, "Namespace": Namespace}
 
 
 def namespace_labels(name: str, declared: Namespace | None) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The objects of our nftables table, `inet netplumb`, a second table beside it, and the canonical text of a rule.
 
-The sets and maps that the table has are fixed, and are `TABLE_SETS`; what varies are its rules and its elements. An
-element that belongs to an attachment carries the name of that attachment's link on the node as its comment, so that
-its owner can be read from it.
+The sets and maps that the table has are fixed, and are `TABLE_SETS`, but for those of network policies' peers; what
+varies beside are its rules and its elements. An element that belongs to an attachment carries the name of that
+attachment's link on the node as its comment, so that its owner can be read from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from netplumb.models.networkpolicy import Direction
+
 HOOKS_TABLE = "netplumb-hooks"
+VERDICT = "verdict"
+"""The value type of a map that leads to chains; such a value is a chain's name, and its rules end in it (goto)."""
 
 Match = tuple[str | int, ...]
 """What an element of a set matches: one value for each part of the set's type."""
@@ -137,11 +141,36 @@ WORKLOADS_CLOSED = NftSet("workloads_closed", ("ifname",))
 WORKLOADS_OPEN = NftSet("workloads_open", ("ifname",))
 """Links of workloads that are kept from the node or from other workloads, or are not, whatever the node's setting."""
 
+POLICY_MAPS = {direction: NftSet(f"policy_{direction.lower()}", ("ifname",), VERDICT) for direction in Direction}
+"""The links of workloads that network policies isolate, each with the chain that judges what it sends or is sent."""
+
+INGRESS_ALONE = NftSet("policy_ingress_alone", ("ifname",))
+EGRESS_ALONE = NftSet("policy_egress_alone", ("ifname",))
+"""Links that policies isolate in one direction and not in the other."""
+
+
+def peers_set(name: str) -> NftSet:
+    """Links of the workloads that a rule of a policy names. There are as many of these sets as rules differ in that."""
+    return NftSet(name, ("ifname",))
+
+
+def is_of_policies(name: str) -> bool:
+    """Whether a set or a chain of this name is network policies'."""
+    return name.startswith(("policy_", "peers_", "ingress_", "egress_"))
+
+
+def is_ours(declared: NftSet) -> bool:
+    """Whether netplumb makes such a set."""
+    return declared in TABLE_SETS or (declared.name.startswith("peers_") and declared == peers_set(declared.name))
+
+
 TABLE_SETS = (
     *(it for _, pair in PORT_SETS for it in pair),
     *(hairpin_set(version) for version in (4, 6)),
     *(sibling_set(version) for version in (4, 6)),
     *(NODE_CLOSED, NODE_OPEN, WORKLOADS_CLOSED, WORKLOADS_OPEN),
+    *POLICY_MAPS.values(),
+    *(INGRESS_ALONE, EGRESS_ALONE),
 )
 
 

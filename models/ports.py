@@ -23,7 +23,7 @@ MAPPINGS_MAX = 1024
 PORTS_MAX = 20_000
 """Ports of one attachment. Each is an element of a hash map in the kernel: a range has no price for a packet, but one
 for its writer."""
-_PORT_MAX = 65535
+PORT_MAX = 65535
 _TEXT = re.compile(
     r"(?:(?P<ip>\[[^\]]*\]|[^:\[\]]*):)?(?P<host>\d+(?:-\d+)?):(?P<container>\d+(?:-\d+)?)(?:/(?P<protocol>\w+))?\Z",
     re.ASCII,
@@ -73,24 +73,24 @@ class PortMapping(Model):
 
     host_port: Annotated[int, WithJsonSchema(written.PORTS)] = Field(
         ge=1,
-        le=_PORT_MAX,
+        le=PORT_MAX,
         description="The node's port; the first one of a range, or as text a range such as 8000-8009",
     )
     container_port: Annotated[int, WithJsonSchema(written.PORT)] = Field(
-        ge=1, le=_PORT_MAX, description="The workload's port; of a range, the one that the first leads to"
+        ge=1, le=PORT_MAX, description="The workload's port; of a range, the one that the first leads to"
     )
     protocol: Protocol = Field(default=Protocol.TCP, description="The transport")
     host_ip: Annotated[IPAddress, WithJsonSchema(written.NODE_ADDRESS)] | None = Field(
         default=None, description="The node's address; every one without it"
     )
-    host_port_end: int = Field(default=0, ge=0, le=_PORT_MAX, description="The last port of a range")
+    host_port_end: int = Field(default=0, ge=0, le=PORT_MAX, description="The last port of a range")
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:
         if self.host_port_end and self.host_port_end < self.host_port:
             raise ValueError(f"the range {self.host_port}-{self.host_port_end} ends before it begins")
-        if self.container_port + self.size - 1 > _PORT_MAX:
-            raise ValueError(f"{self.size} ports from container port {self.container_port} on go beyond {_PORT_MAX}")
+        if self.container_port + self.size - 1 > PORT_MAX:
+            raise ValueError(f"{self.size} ports from container port {self.container_port} on go beyond {PORT_MAX}")
         if self.host_ip is not None and (self.host_ip.is_multicast or getattr(self.host_ip, "scope_id", None)):
             raise ValueError(f"host_ip: {self.host_ip} cannot be an address of the node")
         return self

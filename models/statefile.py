@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from pydantic import Field
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.networkpolicy import MANIFESTS, Manifest, ManifestKey
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -48,7 +49,7 @@ class Result(Enum):
 class Applied:
     """`changes` are the fields that are wished otherwise than before; `waiting` is why it cannot be had now."""
 
-    key: AttachmentKey
+    key: AttachmentKey | ManifestKey
     result: Result
     changes: tuple[str, ...] = ()
     waiting: str = ""
@@ -58,8 +59,8 @@ class Applied:
 class Deleted:
     """Keys that were applied and are withdrawn, and those that were not."""
 
-    deleted: tuple[AttachmentKey, ...]
-    missing: tuple[AttachmentKey, ...]
+    deleted: tuple[AttachmentKey | ManifestKey, ...]
+    missing: tuple[AttachmentKey | ManifestKey, ...]
 
 
 WhatIf: TypeAlias = AttachmentSpec | DetachSpec | tuple[StateFile, ...] | Application | None
@@ -70,7 +71,7 @@ means the whole node."""
 class AttachmentDocument(AttachmentSpec):
     """One attachment, declared in a state file."""
 
-    kind: Literal["Attachment"] = Field(description="What the document declares; only attachments so far")
+    kind: Literal["Attachment"] = Field(description="What the document declares")
 
     @property
     def spec(self) -> AttachmentSpec:
@@ -78,5 +79,5 @@ class AttachmentDocument(AttachmentSpec):
         return AttachmentSpec.model_construct(**{name: getattr(self, name) for name in AttachmentSpec.model_fields})
 
 
-KINDS: Mapping[str, type[AttachmentDocument]] = {"Attachment": AttachmentDocument}
+KINDS: Mapping[str, type[AttachmentDocument | Manifest]] = {"Attachment": AttachmentDocument, **MANIFESTS}
 """What a document may be, by its `kind`."""

@@ -84,7 +84,8 @@ class AttachmentView:
 
     `answered` are the assigned addresses less those of a family that is switched off, node or workload. `bandwidth`
     are the limits in force; `default_route`, `isolate_node` and `isolate_workloads` what holds when the wish, the
-    workload's other interfaces and the daemon's settings are taken together.
+    workload's other interfaces and the daemon's settings are taken together. `policies` are the network policies that
+    isolate it.
     """
 
     attachment: Attachment
@@ -93,6 +94,7 @@ class AttachmentView:
     default_route: bool = True
     isolate_node: bool = False
     isolate_workloads: bool = False
+    policies: tuple[str, ...] = ()
 
     @property
     def key(self) -> AttachmentKey:

@@ -15,6 +15,7 @@ from netplumb.api.cni.service import Service
 from netplumb.api.unixsocket import listening
 from netplumb.models.attachment import NETNS_DIR, AttachmentKey
 from netplumb.models.events import Event, EventKind
+from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
@@ -123,14 +124,16 @@ class Parts:
             lambda: self._declared.let_go(),
             self._host_ports.check,
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
+            policies_changed=lambda: self.loop.policies_changed(),
         )
         self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
         self.nodewide = NodeWide(
             settings=settings,
             node_addresses=self._desired.node_addresses,
             prefixes=self._desired.allocator.prefixes,
-            elements=lambda: self._results.elements(),
+            elements=lambda node: self._results.elements(node),
             left_alone=lambda: self._desired.unclaimed,
+            unlabelled=lambda: (node_if_name(it.key) for it in self._desired.attachments.values() if it.is_rebuilt),
             record_sysctl=store.record_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
         )

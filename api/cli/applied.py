@@ -34,9 +34,13 @@ def show(answer: Sequence[pb.Applied], output: Format, *, dry_run: bool) -> None
 def show_deleted(answer: pb.DeleteResponse, *, dry_run: bool, ignore_not_found: bool) -> None:
     for it in answer.deleted:
         say(f"{_name(it)} deleted{' (dry run)' if dry_run else ''}")
+    for manifest in answer.deleted_manifests:
+        say(f"{manifest} deleted{' (dry run)' if dry_run else ''}")
+    for manifest in () if ignore_not_found else answer.missing_manifests:
+        tell(f"{manifest} was not applied; `netplumb policy list` tells whose it is, if it is there")
     for it in () if ignore_not_found else answer.missing:
         tell(f"{_name(it)} was not applied; `netplumb get {_name(it)}` tells whose it is, if it is there")
-    if not answer.deleted and not answer.missing:
+    if not any((answer.deleted, answer.missing, answer.deleted_manifests, answer.missing_manifests)):
         say("nothing to delete")
 
 
@@ -58,4 +62,4 @@ def show_difference(wished: Sequence[pb.Applied], planned: pb.PlanResponse, outp
 
 
 def _name(it: pb.Applied | pb.AttachmentName) -> str:
-    return f"{it.workload_id}/{it.if_name}"
+    return it.manifest if isinstance(it, pb.Applied) and it.manifest else f"{it.workload_id}/{it.if_name}"

@@ -84,7 +84,7 @@ def delete(
 
     answer = call(daemon, ask)
     applied.show_deleted(answer, dry_run=dry_run, ignore_not_found=ignore_not_found)
-    if answer.missing and not ignore_not_found:
+    if (answer.missing or answer.missing_manifests) and not ignore_not_found:
         raise typer.Exit(Exit.NOT_FOUND)
 
 

@@ -27,6 +27,7 @@ from netplumb.api.cli.options import (
     asking,
 )
 from netplumb.api.cli.pages import App
+from netplumb.api.cli.policy import policy_app
 from netplumb.api.cli.top import top
 from netplumb.api.cli.wait import wait
 from netplumb.api.cli.wish import wishing
@@ -60,6 +61,7 @@ def register(app: typer.Typer) -> None:
     plan_app.command("attach", epilog=exits.told())(plan_attach)
     plan_app.command("detach", epilog=exits.told())(plan_detach)
     app.add_typer(plan_app, name="plan")
+    app.add_typer(policy_app(), name="policy")
 
 
 @wishing

@@ -62,6 +62,8 @@ def attachment(it: pb.Attachment) -> Laid:
         ("source", it.source),
         ("container id", it.container_id),
         ("gateways", " ".join(it.gateways)),
+        ("namespace", it.namespace),
+        ("policies", " ".join(it.policies)),
         ("default route", "yes" if it.default_route else "no"),
         ("routes", " ".join(route.dst for route in it.routes)),
         ("pool", it.pool),

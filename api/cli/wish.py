@@ -59,6 +59,9 @@ def _request(
     label: Annotated[
         list[str] | None, _option("--label", metavar="KEY=VALUE", help="A free-form label. Repeatable.")
     ] = None,
+    namespace: Annotated[
+        str, _option("--namespace", metavar="NAME", help="The namespace that network policies find it in.")
+    ] = "",
     mtu: Annotated[int, typer.Option("--mtu", min=0, max=65535, help="MTU of both ends; 0 takes the node's.")] = 0,
     addresses: Annotated[
         list[str] | None,
@@ -173,6 +176,7 @@ def _request(
         netns=pb.NetNSAttachment(netns_path=netns_path(netns), if_name=if_name),
         container_id=container_id,
         labels=_pairs(label, "--label"),
+        namespace=namespace,
         addresses=addresses,
         allow_foreign_address=allow_foreign_address,
         mtu=mtu,

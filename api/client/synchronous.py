@@ -313,6 +313,46 @@ class Client:
         """
         return self._opened.run(self._client.delete(request))
 
+    def policies(self) -> Sequence[pb.Policy]:
+        """The network policies and namespaces that sources declare.
+
+        Returns:
+            They, in the order of their names; of one that two sources declare, the one in force first.
+
+        Raises:
+            Unreachable, DeadlineExceeded: as every call.
+        """
+        return self._opened.run(self._client.policies())
+
+    def explain_policy(self, request: pb.ExplainPolicyRequest) -> pb.ExplainPolicyResponse:
+        """Whether network policies let a packet pass from one end to another, and why. Judged is what is desired.
+
+        Args:
+            request: both ends, each a workload, an interface of it, or an address; protocol and port.
+
+        Returns:
+            Whether it is allowed, and for each end the rule that allows it, or what is missing.
+
+        Raises:
+            InvalidArgument: an end, the protocol or the port is wrong.
+            NotFound: an end is neither a workload of this node nor an address.
+        """
+        return self._opened.run(self._client.explain_policy(request))
+
+    def diff_policies(self, files: pb.StateFiles) -> pb.DiffPoliciesResponse:
+        """What policies in state files would change of who reaches whom. Nothing is changed.
+
+        Args:
+            files: each is new, or takes the place of the state file of that name.
+
+        Returns:
+            Which workloads would reach which ports of others, or would no more, and which flows would be cut.
+
+        Raises:
+            InvalidArgument: a document is wrong; the message says where.
+        """
+        return self._opened.run(self._client.diff_policies(files))
+
     def gc(
         self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
     ) -> Sequence[pb.Attachment]:

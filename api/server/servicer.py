@@ -152,6 +152,27 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         )
 
     @_answered
+    async def Policies(self, request: pb.PoliciesRequest, context: Context) -> pb.PoliciesResponse:  # noqa: ARG002
+        return answers.policies_response(self._workloads.policies())
+
+    @_answered
+    async def ExplainPolicy(
+        self,
+        request: pb.ExplainPolicyRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ExplainPolicyResponse:
+        return answers.explain_policy_response(self._workloads.explain_policy(wishes.policy_question(request)))
+
+    @_answered
+    async def DiffPolicies(
+        self,
+        request: pb.DiffPoliciesRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.DiffPoliciesResponse:
+        files = wishes.documents(request.files.files)
+        return answers.diff_policies_response(await self._workloads.diff_policies(files))
+
+    @_answered
     async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:  # noqa: ARG002
         workload_id = wishes.attachment_key(request).workload_id
         found = await self._workloads.describe(workload_id, request.if_name, request.events)

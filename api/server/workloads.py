@@ -7,6 +7,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.events import Event, EventQuery
+from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import AttachmentView, CheckReport, Comparison, Description, NodeStatus, Traffic, WatchEvent
 
@@ -67,6 +68,18 @@ class Workloads(Protocol):
         dry_run: bool = False,
     ) -> Deleted:
         """Withdraw what was applied, and wait until it is gone from the kernel; a dry run changes nothing."""
+        ...
+
+    def policies(self) -> Sequence[PolicyView]:
+        """What sources declare of network policies and namespaces, in the order of their keys."""
+        ...
+
+    def explain_policy(self, asked: Asked) -> Answer:
+        """Whether policies let a packet pass, and why; NotFound for an end that is not known."""
+        ...
+
+    async def diff_policies(self, files: Sequence[StateFile]) -> PolicyDifference:
+        """What policies in these state files would change of who reaches whom. Nothing is changed."""
         ...
 
     async def gc(

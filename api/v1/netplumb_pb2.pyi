@@ -141,6 +141,7 @@ class AttachRequest(_message.Message):
     ISOLATE_WORKLOADS_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     ALLOW_FOREIGN_ADDRESS_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload, for example a pod's UID. 1 to 200 bytes, printable. With if_name the key of the attachment."""
     container_id: _builtins.str
@@ -166,6 +167,10 @@ class AttachRequest(_message.Message):
     allow_foreign_address: _builtins.bool
     """A static address in a network that the node is connected to may be another host's, and is refused unless this says
     that it is meant. The node's own addresses and the next hops of its routes are always refused.
+    """
+    namespace: _builtins.str
+    """The namespace that network policies find it in. Empty means that of the pod (the label K8S_POD_NAMESPACE), or
+    default.
     """
     @_builtins.property
     def netns(self) -> Global___NetNSAttachment:
@@ -226,10 +231,11 @@ class AttachRequest(_message.Message):
         isolate_workloads: _builtins.bool | None = ...,
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         allow_foreign_address: _builtins.bool = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "bandwidth", b"bandwidth", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "netns", b"netns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "addresses", b"addresses", "allow_foreign_address", b"allow_foreign_address", "annotations", b"annotations", "bandwidth", b"bandwidth", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns", b"netns", "pool", b"pool", "port_mappings", b"port_mappings", "routes", b"routes", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_route", b"_default_route", "_isolate_node", b"_isolate_node", "_isolate_workloads", b"_isolate_workloads", "addresses", b"addresses", "allow_foreign_address", b"allow_foreign_address", "annotations", b"annotations", "bandwidth", b"bandwidth", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "namespace", b"namespace", "netns", b"netns", "pool", b"pool", "port_mappings", b"port_mappings", "routes", b"routes", "sysctls", b"sysctls", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__default_route: _TypeAlias = _typing.Literal["default_route"]  # noqa: Y015
     _WhichOneofArgType__default_route: _TypeAlias = _typing.Literal["_default_route", b"_default_route"]  # noqa: Y015
@@ -864,6 +870,8 @@ class Attachment(_message.Message):
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
     GATEWAYS_FIELD_NUMBER: _builtins.int
     UNMET_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload."""
     if_name: _builtins.str
@@ -900,6 +908,8 @@ class Attachment(_message.Message):
     """Whether the workload is kept from the node's own services."""
     isolate_workloads: _builtins.bool
     """Whether the workload is kept from other workloads."""
+    namespace: _builtins.str
+    """The namespace that network policies find it in."""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The workload's addresses as text."""
@@ -944,6 +954,10 @@ class Attachment(_message.Message):
     def unmet(self) -> _containers.RepeatedCompositeFieldContainer[Global___Unmet]:
         """Why it is not as wished, as of the last pass; empty if it is."""
 
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The network policies that isolate it, as namespace/name."""
+
     def __init__(
         self,
         *,
@@ -975,10 +989,12 @@ class Attachment(_message.Message):
         annotations: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         gateways: _abc.Iterable[_builtins.str] | None = ...,
         unmet: _abc.Iterable[Global___Unmet] | None = ...,
+        policies: _abc.Iterable[_builtins.str] | None = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "dns", b"dns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "namespace", b"namespace", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "policies", b"policies", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1759,12 +1775,15 @@ class Applied(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     if_name: _builtins.str
     result: _builtins.str
     """created, configured, unchanged or pruned."""
     waiting: _builtins.str
     """Why it cannot be had now, and is waited for; empty if it can."""
+    manifest: _builtins.str
+    """Of a network policy or a namespace, which have no workload_id: "NetworkPolicy shop/db", "Namespace shop"."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is wished otherwise than before, field by field: "mtu: none -> 1400"."""
@@ -1777,10 +1796,11 @@ class Applied(_message.Message):
         result: _builtins.str = ...,
         changes: _abc.Iterable[_builtins.str] | None = ...,
         waiting: _builtins.str = ...,
+        manifest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "if_name", b"if_name", "result", b"result", "waiting", b"waiting", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "if_name", b"if_name", "manifest", b"manifest", "result", b"result", "waiting", b"waiting", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1847,6 +1867,8 @@ class DeleteResponse(_message.Message):
 
     DELETED_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    DELETED_MANIFESTS_FIELD_NUMBER: _builtins.int
+    MISSING_MANIFESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def deleted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentName]:
         """What was withdrawn."""
@@ -1855,19 +1877,265 @@ class DeleteResponse(_message.Message):
     def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentName]:
         """What nobody applied: it is not there, or is another source's."""
 
+    @_builtins.property
+    def deleted_manifests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same of network policies and namespaces: "NetworkPolicy shop/db", "Namespace shop"."""
+
+    @_builtins.property
+    def missing_manifests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         deleted: _abc.Iterable[Global___AttachmentName] | None = ...,
         missing: _abc.Iterable[Global___AttachmentName] | None = ...,
+        deleted_manifests: _abc.Iterable[_builtins.str] | None = ...,
+        missing_manifests: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "missing", b"missing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "deleted_manifests", b"deleted_manifests", "missing", b"missing", "missing_manifests", b"missing_manifests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteResponse: _TypeAlias = DeleteResponse  # noqa: Y015
+
+@_typing.final
+class PoliciesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoliciesRequest: _TypeAlias = PoliciesRequest  # noqa: Y015
+
+@_typing.final
+class PoliciesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Policy]:
+        """In the order of their names."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___Policy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoliciesResponse: _TypeAlias = PoliciesResponse  # noqa: Y015
+
+@_typing.final
+class Policy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    IN_FORCE_FIELD_NUMBER: _builtins.int
+    MANIFEST_FIELD_NUMBER: _builtins.int
+    SELECTS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """NetworkPolicy or Namespace."""
+    namespace: _builtins.str
+    """Empty for a namespace."""
+    name: _builtins.str
+    source: _builtins.str
+    """Who declares it: file/<name>, or applied."""
+    in_force: _builtins.bool
+    """Whether it counts. Another source that declared it before holds it otherwise."""
+    manifest: _builtins.str
+    """The manifest, as JSON."""
+    @_builtins.property
+    def selects(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachmentName]:
+        """The workloads that it isolates."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        source: _builtins.str = ...,
+        in_force: _builtins.bool = ...,
+        manifest: _builtins.str = ...,
+        selects: _abc.Iterable[Global___AttachmentName] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_force", b"in_force", "kind", b"kind", "manifest", b"manifest", "name", b"name", "namespace", b"namespace", "selects", b"selects", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
+class ExplainPolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Who asks, and who is asked: a workload, an interface of it as workload/interface, or an address."""
+    destination: _builtins.str
+    protocol: _builtins.str
+    """tcp, udp, sctp or icmp; empty means tcp."""
+    port: _builtins.int
+    """The port of who is asked; of a published port the workload's own."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        destination: _builtins.str = ...,
+        protocol: _builtins.str = ...,
+        port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "port", b"port", "protocol", b"protocol", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPolicyRequest: _TypeAlias = ExplainPolicyRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPolicyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    allowed: _builtins.bool
+    source: _builtins.str
+    """The addresses that were judged."""
+    destination: _builtins.str
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For the sender's end, then for the receiver's: which rule allows it, or what is missing."""
+
+    def __init__(
+        self,
+        *,
+        allowed: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        destination: _builtins.str = ...,
+        reasons: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "destination", b"destination", "reasons", b"reasons", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPolicyResponse: _TypeAlias = ExplainPolicyResponse  # noqa: Y015
+
+@_typing.final
+class DiffPoliciesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> Global___StateFiles:
+        """Each is new, or takes the place of the state file of that name."""
+
+    def __init__(
+        self,
+        *,
+        files: Global___StateFiles | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffPoliciesRequest: _TypeAlias = DiffPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class DiffPoliciesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CUT_FLOWS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.int
+    """How many of either are not told."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyChange]: ...
+    @_builtins.property
+    def cut_flows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Flows that exist and would be forgotten."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___PolicyChange] | None = ...,
+        cut_flows: _abc.Iterable[_builtins.str] | None = ...,
+        more: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cut_flows", b"cut_flows", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffPoliciesResponse: _TypeAlias = DiffPoliciesResponse  # noqa: Y015
+
+@_typing.final
+class PolicyChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    FIRST_PORT_FIELD_NUMBER: _builtins.int
+    LAST_PORT_FIELD_NUMBER: _builtins.int
+    IP_VERSION_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Workloads, as workload/interface."""
+    destination: _builtins.str
+    allowed: _builtins.bool
+    """Whether it would pass then; it does not now, or the other way round."""
+    protocol: _builtins.str
+    """TCP, UDP or SCTP, or ICMP for what has no ports."""
+    first_port: _builtins.int
+    last_port: _builtins.int
+    ip_version: _builtins.int
+    """4 or 6 where IP versions fare otherwise, 0 for both."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        destination: _builtins.str = ...,
+        allowed: _builtins.bool = ...,
+        protocol: _builtins.str = ...,
+        first_port: _builtins.int = ...,
+        last_port: _builtins.int = ...,
+        ip_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "destination", b"destination", "first_port", b"first_port", "ip_version", b"ip_version", "last_port", b"last_port", "protocol", b"protocol", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyChange: _TypeAlias = PolicyChange  # noqa: Y015
 
 @_typing.final
 class StateFiles(_message.Message):

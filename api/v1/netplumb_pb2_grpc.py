@@ -94,6 +94,21 @@ class WorkloadNetworkingStub:
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteResponse.FromString,
                 _registered_method=True)
+        self.Policies = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/Policies',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PoliciesRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PoliciesResponse.FromString,
+                _registered_method=True)
+        self.ExplainPolicy = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/ExplainPolicy',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ExplainPolicyRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ExplainPolicyResponse.FromString,
+                _registered_method=True)
+        self.DiffPolicies = channel.unary_unary(
+                '/netplumb.v1.WorkloadNetworking/DiffPolicies',
+                request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DiffPoliciesRequest.SerializeToString,
+                response_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DiffPoliciesResponse.FromString,
+                _registered_method=True)
         self.Describe = channel.unary_unary(
                 '/netplumb.v1.WorkloadNetworking/Describe',
                 request_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DescribeRequest.SerializeToString,
@@ -206,6 +221,28 @@ class WorkloadNetworkingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Policies(self, request, context):
+        """Policies lists the network policies and namespaces that sources declare.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPolicy(self, request, context):
+        """ExplainPolicy tells whether network policies let a packet pass from one end to another, and which rule or what is
+        missing at either. It judges what is desired; the guards against spoofing and isolation are not asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiffPolicies(self, request, context):
+        """DiffPolicies tells what policies in state files would change of who reaches whom. Nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Describe(self, request, context):
         """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
         what happened to them last.
@@ -291,6 +328,21 @@ def add_WorkloadNetworkingServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteRequest.FromString,
                     response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteResponse.SerializeToString,
+            ),
+            'Policies': grpc.unary_unary_rpc_method_handler(
+                    servicer.Policies,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PoliciesRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.PoliciesResponse.SerializeToString,
+            ),
+            'ExplainPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPolicy,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ExplainPolicyRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.ExplainPolicyResponse.SerializeToString,
+            ),
+            'DiffPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffPolicies,
+                    request_deserializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DiffPoliciesRequest.FromString,
+                    response_serializer=netplumb_dot_api_dot_v1_dot_netplumb__pb2.DiffPoliciesResponse.SerializeToString,
             ),
             'Describe': grpc.unary_unary_rpc_method_handler(
                     servicer.Describe,
@@ -632,6 +684,87 @@ class WorkloadNetworking:
             '/netplumb.v1.WorkloadNetworking/Delete',
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteRequest.SerializeToString,
             netplumb_dot_api_dot_v1_dot_netplumb__pb2.DeleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Policies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/Policies',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.PoliciesRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.PoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/ExplainPolicy',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.ExplainPolicyRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.ExplainPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/netplumb.v1.WorkloadNetworking/DiffPolicies',
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DiffPoliciesRequest.SerializeToString,
+            netplumb_dot_api_dot_v1_dot_netplumb__pb2.DiffPoliciesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -82,6 +82,14 @@ class WorkloadNetworkingStub:
     """
     Delete: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.DeleteRequest, _netplumb_pb2.DeleteResponse]
     """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel."""
+    Policies: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.PoliciesRequest, _netplumb_pb2.PoliciesResponse]
+    """Policies lists the network policies and namespaces that sources declare."""
+    ExplainPolicy: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.ExplainPolicyRequest, _netplumb_pb2.ExplainPolicyResponse]
+    """ExplainPolicy tells whether network policies let a packet pass from one end to another, and which rule or what is
+    missing at either. It judges what is desired; the guards against spoofing and isolation are not asked.
+    """
+    DiffPolicies: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.DiffPoliciesRequest, _netplumb_pb2.DiffPoliciesResponse]
+    """DiffPolicies tells what policies in state files would change of who reaches whom. Nothing is changed."""
     Describe: _grpc.UnaryUnaryMultiCallable[_netplumb_pb2.DescribeRequest, _netplumb_pb2.DescribeResponse]
     """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
     what happened to them last.
@@ -133,6 +141,14 @@ class WorkloadNetworkingAsyncStub(WorkloadNetworkingStub):
     """
     Delete: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.DeleteRequest, _netplumb_pb2.DeleteResponse]  # type: ignore[assignment]
     """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel."""
+    Policies: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.PoliciesRequest, _netplumb_pb2.PoliciesResponse]  # type: ignore[assignment]
+    """Policies lists the network policies and namespaces that sources declare."""
+    ExplainPolicy: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.ExplainPolicyRequest, _netplumb_pb2.ExplainPolicyResponse]  # type: ignore[assignment]
+    """ExplainPolicy tells whether network policies let a packet pass from one end to another, and which rule or what is
+    missing at either. It judges what is desired; the guards against spoofing and isolation are not asked.
+    """
+    DiffPolicies: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.DiffPoliciesRequest, _netplumb_pb2.DiffPoliciesResponse]  # type: ignore[assignment]
+    """DiffPolicies tells what policies in state files would change of who reaches whom. Nothing is changed."""
     Describe: _aio.UnaryUnaryMultiCallable[_netplumb_pb2.DescribeRequest, _netplumb_pb2.DescribeResponse]  # type: ignore[assignment]
     """Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
     what happened to them last.
@@ -253,6 +269,32 @@ class WorkloadNetworkingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_netplumb_pb2.DeleteResponse, _abc.Awaitable[_netplumb_pb2.DeleteResponse]]:
         """Delete withdraws what was applied. It returns when the interfaces are gone from the kernel."""
+
+    @_abc_1.abstractmethod
+    def Policies(
+        self,
+        request: _netplumb_pb2.PoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.PoliciesResponse, _abc.Awaitable[_netplumb_pb2.PoliciesResponse]]:
+        """Policies lists the network policies and namespaces that sources declare."""
+
+    @_abc_1.abstractmethod
+    def ExplainPolicy(
+        self,
+        request: _netplumb_pb2.ExplainPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.ExplainPolicyResponse, _abc.Awaitable[_netplumb_pb2.ExplainPolicyResponse]]:
+        """ExplainPolicy tells whether network policies let a packet pass from one end to another, and which rule or what is
+        missing at either. It judges what is desired; the guards against spoofing and isolation are not asked.
+        """
+
+    @_abc_1.abstractmethod
+    def DiffPolicies(
+        self,
+        request: _netplumb_pb2.DiffPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_netplumb_pb2.DiffPoliciesResponse, _abc.Awaitable[_netplumb_pb2.DiffPoliciesResponse]]:
+        """DiffPolicies tells what policies in state files would change of who reaches whom. Nothing is changed."""
 
     @_abc_1.abstractmethod
     def Describe(

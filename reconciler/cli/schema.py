@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 def schema(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help="attachment, a kind of document in state files, or settings; all without."),
+        typer.Argument(
+            metavar="KIND", help="attachment, networkpolicy, namespace (kinds of documents) or settings; all without."
+        ),
     ] = None,
 ) -> None:
     """Print the JSON Schema of a document in state files, or of the settings file.

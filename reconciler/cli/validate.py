@@ -72,7 +72,7 @@ def _show(files: "list[FileContent]", output: Output) -> None:
         for mistake in file.mistakes:
             say(mistake.located(file.name))
         if not file.mistakes:
-            count = len(file.declarations)
+            count = len(file.declared.attachments) + len(file.declared.manifests)
             say(f"{file.name}: declares {count or 'no'} attachment{'' if count == 1 else 's'}")
 
 

@@ -20,7 +20,7 @@ from netplumb.models.bandwidth import NO_LIMITS
 from netplumb.models.errors import Conflict, DumpInterrupted, NotANetworkNamespace, Retryable, StepError, TooLarge
 from netplumb.models.kernel import KernelObject, Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
-from netplumb.models.nft import NftElement
+from netplumb.models.nft import NftElement, is_of_policies
 from netplumb.models.steps import Step
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot
@@ -136,7 +136,7 @@ def _create(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
 
 def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: Outcome) -> None:
     attachment = work.attachment
-    elements = tuple(render_elements(attachment))
+    elements = tuple(render_elements(attachment, work.node))
     if work.is_new and namespace is not None and _made_new(work, kernel, namespace, elements, outcome):
         return
     snapshot = work.snapshot
@@ -208,7 +208,8 @@ def observe_and_plan(
         outcome.record = record
     reached = namespace is not None and observed.unread is None
     rendered = render_attachment(record, work.node, observed.families, reached=reached)
-    outcome.desired = [*elements, *rendered]
+    kept = (it for it in observed.objects.values() if record.is_rebuilt and _is_of_policies(it))
+    outcome.desired = [*elements, *rendered, *kept]
     if not reached:
         # The other end cannot be seen, which does not mean that it is lost.
         outcome.desired = [_unpaired(thing) for thing in outcome.desired]
@@ -240,6 +241,10 @@ def observed_for(
                 raise
             snapshot = None
     return read(snapshot=None)
+
+
+def _is_of_policies(thing: KernelObject) -> bool:
+    return isinstance(thing, NftElement) and is_of_policies(thing.set)
 
 
 def _unpaired(thing: KernelObject) -> KernelObject:

@@ -77,7 +77,7 @@ def _planned(work: Work, kernel: Kernel, outcome: Outcome, namespace: Namespace 
     try:
         if work.attachment.removing:
             return plan((), observed_for(work, kernel, namespace, (), None).objects)
-        elements = tuple(render_elements(work.attachment))
+        elements = tuple(render_elements(work.attachment, work.node))
         return observe_and_plan(work, kernel, namespace, elements, work.snapshot, outcome)[1]
     finally:
         if namespace is not None:

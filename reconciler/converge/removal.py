@@ -16,6 +16,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import NotANetworkNamespace, Retryable, StepError, errno_name
 from netplumb.models.kernel import Scope
 from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
+from netplumb.models.nft import is_of_policies
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel.namespaces import NamespaceMissingError, Namespaces
@@ -53,7 +54,7 @@ def remove_links(
             _remove_rules(thing.with_rules_of, namespaces)
     try:
         gone = nftables.remove_owned(node_if_name(thing.key) for thing in doomed)
-        changed(Step(Verb.REMOVE, element) for element in gone)
+        changed(Step(Verb.REMOVE, element) for element in gone if not is_of_policies(element.set))
         found = _indexes_of(doomed, node)
         going({index: key for key, index in found})
         if len(found) > 1 and _remove_group([index for _, index in found], node):

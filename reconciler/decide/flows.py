@@ -12,7 +12,8 @@ cannot be told from theirs is too:
   took for want of a better (`unfit`);
 - from a workload to itself by a port of the node, or from the node's loopback: wrong with that source;
 - between workloads that are kept apart: wrong. The guards drop what the asker sends, whenever the flow began; this ends
-  the answers.
+  the answers;
+- what network policies would not let begin: wrong, for the same reason.
 """
 
 from __future__ import annotations
@@ -29,10 +30,19 @@ from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.flows import DESTINATION_REPLACED, SOURCE_REPLACED, Flow, Walk
 from netplumb.models.kernel import Address, Key, Link, Scope
 from netplumb.models.naming import node_if_name
-from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftElement, NftSet, hairpin_set
+from netplumb.models.nft import (
+    WORKLOADS_CLOSED,
+    WORKLOADS_OPEN,
+    NftChain,
+    NftElement,
+    NftSet,
+    hairpin_set,
+    is_of_policies,
+)
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.ports import Port
 from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.decide.policies.flows import PolicedFlows
 from netplumb.reconciler.decide.portmaps import ports_of, target_of, targets_of
 
 _FEW = 200  # looking at each of so many takes as long as one walk, 9 ms with 262,144 buckets
@@ -92,11 +102,15 @@ def suspects(steps: Iterable[Step]) -> Suspects:
 
 def _suspects(step: Step, made: Collection[str], led: Suspects) -> Suspects:
     match step.thing:
+        case NftSet() | NftChain() as declared if is_of_policies(declared.name):
+            return Suspects(all=step.verb is Verb.CHANGE)  # what comes or goes, elements lead to or are in
         case NftSet():
             return Suspects(by_table=True)
         case NftChain() as chain:
             gone = _sources(step.observed) - _sources(chain) if isinstance(step.observed, NftChain) else frozenset()
             return Suspects(by_table=True, all=bool(gone), sources=gone)
+        case NftElement() as element if is_of_policies(element.set):
+            return Suspects(all=element.owner not in made)
         case NftElement() as element:
             alone = element.set in _HAIRPINS and not led.ports  # else it came with its ports
             return Suspects(by_table=alone or (element.set in _ISOLATION and element.owner not in made))
@@ -187,12 +201,13 @@ class Course:
     isolate_workloads: bool = False
     unfit: Collection[bytes] = ()
     former: Suspects = field(default_factory=Suspects)
+    policed: PolicedFlows | None = None
 
     def is_wrong(self, flow: Flow) -> bool:
         port = (4 if len(flow.to[0]) == 4 else 6, flow.protocol, flow.to[1])
         if port in self.ports and self._is_led_elsewhere(port, flow):
             return True
-        if self._is_answered_nowhere(flow):
+        if self._is_answered_nowhere(flow) or self._is_forbidden(flow):
             return True
         if (links := self.links.get(flow.source[0])) is None:
             return False
@@ -206,6 +221,14 @@ class Course:
             return False
         of_a_workload = flow.source[0] in self.links or flow.answerer[0] in self.links
         return of_a_workload and not self.is_local(flow.answered[0])
+
+    def _is_forbidden(self, flow: Flow) -> bool:
+        """By network policies."""
+        return (
+            self.policed is not None
+            and not self._are_one(flow.source[0], flow.answerer[0])
+            and self.policed.forbid(flow)
+        )
 
     def _is_led_elsewhere(self, port: Port, flow: Flow) -> bool:
         to, answerer = flow.to[0], flow.answerer

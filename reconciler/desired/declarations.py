@@ -22,6 +22,7 @@ class Declarations:
         self._desired = desired
         self._claims = desired.claims
         self._refused = refused
+        self.policies = desired.policies
 
     @property
     def sources(self) -> Collection[str]:

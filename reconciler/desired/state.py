@@ -29,6 +29,7 @@ from netplumb.reconciler.desired.assignment import assigned, changed_with, namel
 from netplumb.reconciler.desired.claims import Claims
 from netplumb.reconciler.desired.held import Held
 from netplumb.reconciler.desired.ipam import Allocator
+from netplumb.reconciler.desired.policies import Policies
 from netplumb.reconciler.desired.scene import Scene
 from netplumb.reconciler.desired.store import Change, Contents, Records
 from netplumb.reconciler.desired.wishes import is_dead, means
@@ -40,7 +41,8 @@ _FREED_COPIED = 1000  # of each pool; those that are given next come first
 class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
     that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
-    ports that processes of the node hold. `claim_changed` is called as `changed` of the claims of state files."""
+    ports that processes of the node hold. `claim_changed` and `policies_changed` are called as `changed` of claims and
+    of policies."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Desired:
         let_go: Callable[[], None],
         check_ports: Callable[[AttachmentSpec, Attachment | None], None] = lambda *_: None,
         claim_changed: Callable[[str, AttachmentKey], None] = lambda *_: None,
+        policies_changed: Callable[[], None] = lambda: None,
     ) -> None:
         contents = store.load()
         self._store = store
@@ -59,6 +62,7 @@ class Desired:
         self._check_ports = check_ports
         self._held = Held(contents.attachments)
         self.claims = Claims(store, contents.claims, claim_changed)
+        self.policies = Policies(store, contents.policies, policies_changed)
         self._unclaimed = contents.unclaimed
         self._allocator = Allocator()
         self._known = NodeNetwork()

@@ -21,6 +21,7 @@ from typing import Protocol
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import StoreUnwritable
+from netplumb.models.networkpolicy import MANIFESTS, Manifest, ManifestKey
 from netplumb.models.words import address_words
 from netplumb.reconciler.desired import storefile
 from netplumb.reconciler.desired.reservations import Reservation
@@ -41,6 +42,8 @@ class Change:
     cursors: Sequence[tuple[str, int]] = ()
     unclaimed: Mapping[str, Sequence[IPAddress]] = field(default_factory=dict)
     claimed: Sequence[str] = ()
+    policies: Sequence[tuple[str, Manifest]] = ()
+    policies_gone: Sequence[tuple[str, ManifestKey]] = ()
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class Contents:
     reserved: list[Reservation] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
     unclaimed: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
+    policies: dict[ManifestKey, dict[str, Manifest]] = field(default_factory=dict)
 
 
 class Records(Protocol):
@@ -175,7 +179,7 @@ class Store:
     def erase(self) -> None:
         """Forgets everything, what was recorded of switches included."""
         with self._transaction() as database:
-            for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed", "reserved"):
+            for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed", "reserved", "policy"):
                 database.execute(f"DELETE FROM {table}")
 
     def trim_freed(self, keep: int) -> None:
@@ -215,6 +219,9 @@ def contents_of(database: sqlite3.Connection) -> Contents:
     contents.sysctls = dict(database.execute("SELECT name, value FROM sysctl"))
     for link, texts in database.execute("SELECT link, addresses FROM unclaimed"):
         contents.unclaimed[link] = tuple(ip_address(text) for text in texts.split())
+    for source, kind, text in database.execute("SELECT source, kind, manifest FROM policy ORDER BY number"):
+        manifest = MANIFESTS[kind].model_validate_json(text)
+        contents.policies.setdefault(manifest.key, {})[source] = manifest
     return contents
 
 
@@ -246,6 +253,13 @@ def _write(database: sqlite3.Connection, change: Change) -> None:
         database.execute("INSERT OR REPLACE INTO unclaimed VALUES (?, ?)", (link, words))
     for link in change.claimed:
         database.execute("DELETE FROM unclaimed WHERE link = ?", (link,))
+    gone = ((source, *key) for source, key in change.policies_gone)
+    database.executemany("DELETE FROM policy WHERE source = ? AND kind = ? AND namespace = ? AND name = ?", gone)
+    database.executemany(
+        """INSERT INTO policy (source, kind, namespace, name, manifest) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET manifest = excluded.manifest""",
+        ((source, *it.key, it.model_dump_json(by_alias=True, exclude_defaults=True)) for source, it in change.policies),
+    )
 
 
 def boot_id() -> str:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from netplumb.models.errors import NetplumbError
 
-SCHEMA = 3
+SCHEMA = 4
 """Grows with every table and every field of a record that an older netplumb would not know."""
 
 TABLES = (
@@ -34,9 +34,11 @@ TABLES = (
     "CREATE TABLE unclaimed (link TEXT PRIMARY KEY, addresses TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE reserved (address TEXT PRIMARY KEY, workload_id TEXT NOT NULL, if_name TEXT NOT NULL,
     until REAL NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE policy (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, kind TEXT NOT NULL,
+    namespace TEXT NOT NULL, name TEXT NOT NULL, manifest TEXT NOT NULL, UNIQUE (source, kind, namespace, name))""",
 )
 
-MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES[-2],), 2: (TABLES[-1],)}
+MIGRATIONS: Mapping[int, tuple[str, ...]] = {1: (TABLES[6],), 2: (TABLES[7],), 3: (TABLES[8],)}
 """What brings a file of each older schema to the next one. A record's new fields have defaults and need nothing."""
 
 _MAGIC = b"SQLite format 3\0"

@@ -35,6 +35,7 @@ from netplumb.reconciler.decide.flows import (
     unfit,
     walks,
 )
+from netplumb.reconciler.decide.policies.flows import PolicedFlows
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.conntrack import Conntrack
@@ -180,4 +181,5 @@ def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Cour
         isolate_workloads=node.isolate_workloads,
         unfit=unfit(node.node_addresses, known) | suspected.unfit,
         former=suspected,
+        policed=PolicedFlows(node.policies, deciding.attachments, is_local),
     )

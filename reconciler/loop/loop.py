@@ -87,6 +87,7 @@ class Loop:
         self._wake = asyncio.Event()
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._node = NodePasses(nodewide, results, kernel, self._wake.set)
+        self.policies_changed()
 
     # What wakes it.
 
@@ -125,8 +126,16 @@ class Loop:
 
     def wish_changed(self, key: AttachmentKey) -> None:
         """A source changed its mind about this key. It is more urgent from when a client waits for it."""
+        if (record := self._desired.attachments.get(key)) is not None and not record.removing:
+            self._nodewide.policing.noticed(record)
         self._results.wish_changed(key)
         self.mark(key, Urgency.WISH)
+
+    def policies_changed(self) -> None:
+        """Other network policies are in force."""
+        records = (record for record in self._desired.attachments.values() if not record.removing)
+        self._nodewide.policing.take(self._desired.policies.in_force, records)
+        self._node.mark()
 
     def sources_loaded(self) -> None:
         """Every source has loaded once: from now on what nobody wants may be removed."""
@@ -214,6 +223,9 @@ class Loop:
         came = self._node.converge()
         if came.routes_may_be_gone:
             self._beside.restore_routes()
+        if came.has_other_policies:
+            for key in self.busy:  # a pass that is under way may yet write what the policies before said
+                self.mark(key)
         if came.is_another:
             self.mark_all()
 

@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
 from netplumb.models.kernel import KernelObject, Rule, Sysctl
 from netplumb.models.network import Node
-from netplumb.models.nft import NftElement
+from netplumb.models.nft import NftChain, NftElement, NftSet, is_of_policies
 from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.policyset import NO_POLICIES, PolicySet
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition
 from netplumb.models.steps import Step, Verb
@@ -20,7 +22,9 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.decide.nodeconditions import node_conditions
 from netplumb.reconciler.decide.nodenetwork import network_conditions
 from netplumb.reconciler.decide.plan import Plan, plan
+from netplumb.reconciler.decide.policies.naming import without_named
 from netplumb.reconciler.decide.render import render_node
+from netplumb.reconciler.loop.policing import Policing
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
 from netplumb.reconciler.status.outcomes import worst_of
@@ -35,12 +39,14 @@ class NodeWish:
     """What is wanted of the node as a whole: gathered on the event loop, and compared with the kernel on any thread.
     `node` lacks what only the kernel can tell. Elements of the nftables table are not compared where None are asked
     for. Those that belong to nobody go once every source has loaded, which `may_remove` says; those of links that are
-    `left_alone` stay."""
+    `left_alone` stay, and so do policies' of links that are `unlabelled`: what they belong to was rebuilt, and nobody
+    has said its labels yet."""
 
     node: Node
-    elements: Callable[[], Iterable[NftElement]] | None
+    elements: Callable[[Node], Iterable[NftElement]] | None
     left_alone: frozenset[str]
     may_remove: bool
+    unlabelled: frozenset[str] = frozenset()
 
     def compared(self, kernel: LinuxKernel, *, elements_unless_read: int | None = None) -> tuple[Node, Plan]:
         """What is known of the node now, and what differs; changes nothing. The elements are compared unless the
@@ -57,14 +63,19 @@ class NodeWish:
         desired: list[KernelObject] = list(render_node(node))
         observed = kernel.observe_node([thing for thing in desired if isinstance(thing, Sysctl)])
         if self.elements is not None and kernel.table_readings != elements_unless_read:
-            desired += self.elements()
+            desired += self.elements(node)
             observed |= kernel.observe_elements()
-        return node, Plan(tuple(step for step in plan(desired, observed).steps if self._may_take(step)))
+        steps = [step for step in plan(desired, observed).steps if self._may_take(step)]
+        return node, Plan(tuple(without_named(steps, observed.values())))
 
     def _may_take(self, step: Step) -> bool:
-        if step.verb is not Verb.REMOVE or not isinstance(step.thing, NftElement):
+        if step.verb is not Verb.REMOVE:
             return True
-        return self.may_remove and step.thing.owner not in self.left_alone
+        if isinstance(step.thing, NftElement):
+            stays = self.left_alone | (self.unlabelled if is_of_policies(step.thing.set) else frozenset())
+            return self.may_remove and step.thing.owner not in stays
+        # Which policies there are is not known before every source has loaded.
+        return self.may_remove or not isinstance(step.thing, NftSet | NftChain) or not is_of_policies(step.thing.name)
 
 
 class NodeWide:
@@ -78,9 +89,10 @@ class NodeWide:
         settings: Settings,
         node_addresses: Callable[[], Iterable[IPAddress]],
         prefixes: Callable[[], tuple[IPNetwork, ...]],
-        elements: Callable[[], Iterable[NftElement]],
+        elements: Callable[[Node], Iterable[NftElement]],
         record_sysctl: Callable[[str, str], None],
         left_alone: Callable[[], Iterable[str]] = tuple,
+        unlabelled: Callable[[], Iterable[str]] = tuple,
         mtu: int = Node().mtu,
     ) -> None:
         self.settings = settings
@@ -90,7 +102,10 @@ class NodeWide:
         self._prefixes = prefixes
         self._elements = elements
         self._left_alone = left_alone
+        self._unlabelled = unlabelled
         self._compared_reading = 0
+        self.policing = Policing()
+        self._enforced = NO_POLICIES
         self._record_sysctl = record_sysctl
         self.node = Node(mtu=mtu)
         self.ready = False
@@ -102,7 +117,11 @@ class NodeWide:
     @property
     def is_outdated(self) -> bool:
         """Whether workloads came to lie where they did not at the last pass, or do no more."""
-        return self._prefixes() != self.node.workload_prefixes
+        return (
+            self._prefixes() != self.node.workload_prefixes
+            or self.policing.policies is not self.node.policies
+            or self.policing.combinations != self.node.combinations
+        )
 
     @property
     def retry_after_s(self) -> float | None:
@@ -114,8 +133,8 @@ class NodeWide:
         waits = (self.retry_after_s, self._fights.next_look_s(time.monotonic()))
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def wish(self, elements: Callable[[], Iterable[NftElement]] | None = None) -> NodeWish:
-        """What is wanted now; the elements are asked for when they are needed, or are those given."""
+    def wish(self) -> NodeWish:
+        """What is wanted now; the elements are asked for when they are needed."""
         node = replace(
             self.node,
             node_addresses=tuple(self._node_addresses()),
@@ -125,13 +144,25 @@ class NodeWide:
             mtu=self.settings.mtu or self.known.uplink_mtu or self.node.mtu,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,
+            policies=self.policing.policies,
+            combinations=self.policing.combinations,
         )
-        return NodeWish(node, elements or self._elements, frozenset(self._left_alone()), self.may_remove)
+        unlabelled = frozenset(self._unlabelled())
+        return NodeWish(node, self._elements, frozenset(self._left_alone()), self.may_remove, unlabelled)
 
     def gathered_wish(self) -> NodeWish:
         """The wish with its elements, for a thread that may not read what the event loop changes."""
-        elements = tuple(self._elements())
-        return self.wish(lambda: elements)
+        wish = self.wish()
+        elements = tuple(self._elements(wish.node))
+        return replace(wish, elements=lambda _: elements)
+
+    def rehearsed_wish(self, policies: PolicySet, attachments: Iterable[Attachment]) -> NodeWish:
+        """What would be wanted if other policies were in force."""
+        policing, wish = Policing(), self.wish()
+        policing.take(policies, attachments)
+        node = replace(wish.node, policies=policies, combinations=policing.combinations)
+        elements = tuple(self._elements(node))
+        return replace(wish, node=node, elements=lambda _: elements)
 
     def foundation_wish(self) -> NodeWish:
         """The wish for what belongs to no attachment."""
@@ -143,15 +174,19 @@ class NodeWide:
         repaired: list[Step] = []
         before = self.node
         try:
-            self.node, planned = self.wish().compared(kernel, elements_unless_read=self._compared_reading)
+            wish = self.wish()
+            compared = self._compared_reading if wish.node.policies is self._enforced else None
+            self.node, planned = wish.compared(kernel, elements_unless_read=compared)
             steps = [step for step in planned.steps if not self._is_held(step)]
             reading = kernel.table_readings
             self._record_switches(steps)
             errors = kernel.apply_node(steps)
             if not errors and self.may_remove and len(steps) == len(planned.steps):
                 self._compared_reading = reading
+            if not errors:
+                self._enforced = self.node.policies
             if self.ready:
-                repaired = _repairs(steps, before)
+                repaired = _repairs(steps, before, with_policies=self.node.has_policies_of(before))
                 self._count(repaired)
         except StepError as error:
             errors = [error]
@@ -192,14 +227,15 @@ class NodeWide:
                 self._record_sysctl(step.thing.name, step.observed.value)
 
 
-def _repairs(steps: Sequence[Step], before: Node) -> list[Step]:
+def _repairs(steps: Sequence[Step], before: Node, *, with_policies: bool) -> list[Step]:
     """Those that put right what somebody else changed; the others follow from another wish, or from what others set up.
-    A rule of ours that is put before another's counts, since two may contend for the first place."""
+    A rule of ours that is put before another's counts, since two may contend for the first place. Elements of policies
+    do where the policies are those from before."""
     was = {thing.key: thing for thing in render_node(before)} if steps else {}
 
     def is_repair(step: Step) -> bool:
         if isinstance(step.thing, NftElement):
-            return True
+            return with_policies or not is_of_policies(step.thing.set)
         wanted = was.get(step.thing.key)
         if step.verb is Verb.REMOVE or wanted is None:
             return step.verb is Verb.REMOVE and wanted is None

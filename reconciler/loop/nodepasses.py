@@ -28,10 +28,11 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Came:
     """What a pass came to for the attachments: routes may have gone with what was repaired, or what is known of the
-    node is another, so that all are to be looked at."""
+    node is another, so that all are to be looked at. Where policies are others, so are those with a pass under way."""
 
     routes_may_be_gone: bool
     is_another: bool
+    has_other_policies: bool
 
 
 class NodePasses:
@@ -73,6 +74,7 @@ class NodePasses:
         tally.passes += 1
         if (after_s := self._nodewide.retry_after_s) is not None:
             log.warning("the node is not in sync", cause=self._nodewide.cause, retry_after_s=after_s)
+        node = self._nodewide.node
         if steps:
             self._results.tell(repaired(None, Repair(steps, lasted)))
         self._results.tell(*fight_events(None, self._fighting, fighting))
@@ -84,5 +86,6 @@ class NodePasses:
             self._retry = asyncio.get_running_loop().call_later(look_s, self.mark_damaged)
         return Came(
             routes_may_be_gone=any(kind_of(step.thing) in _TAKE_ROUTES_WITH_THEM for step in steps),
-            is_another=self._nodewide.node != before or self._nodewide.ready != was_ready,
+            is_another=node != before or self._nodewide.ready != was_ready,
+            has_other_policies=node.policies is not before.policies,
         )

@@ -8,9 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from netplumb.models.attachment import APPLIED_SOURCE, Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import InvalidRequest, Superseded
+from netplumb.models.networkpolicy import Manifest, ManifestKey
 from netplumb.models.statefile import Application, Applied, Deleted, Result, StateFile
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.loop.loop import Loop
@@ -18,6 +22,9 @@ from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.fileplan import FilePlan, read
 
 _Wishes = Mapping[AttachmentKey, AttachmentSpec]
+_Manifests = Mapping[ManifestKey, Manifest]
+_Key = TypeVar("_Key", AttachmentKey, ManifestKey)
+_Said = TypeVar("_Said", bound=BaseModel)
 
 
 class AppliedDocuments:
@@ -30,8 +37,9 @@ class AppliedDocuments:
 
     async def apply(self, application: Application, *, dry_run: bool) -> Sequence[Applied]:
         """Returns when it is recorded. Raises InvalidRequest, and then nothing was."""
-        wished = await asyncio.to_thread(_wished, application.files)
+        wished, manifests = await asyncio.to_thread(_wished, application.files)
         async with self._turn:
+            policies = self._amended(manifests, prune=application.prune, dry_run=dry_run)  # before who they are about
             before = self._before()
             dropped = _dropped(before, wished, prune=application.prune)
             if dry_run:
@@ -39,27 +47,51 @@ class AppliedDocuments:
             else:
                 await self._declared.amend(APPLIED_SOURCE, tuple(wished.values()), dropped)
                 waiting = {key: str(it[1]) for key in wished if (it := self._waiting(key)) is not None}
-        return sorted(_told(before, wished, dropped, waiting), key=lambda it: it.key)
+        return [*policies, *sorted(_told(before, wished, dropped, waiting), key=lambda it: it.key)]
 
-    async def partition(self, application: Application) -> Mapping[str, Sequence[AttachmentSpec]]:
-        """What the source would declare then."""
-        wished, before = await asyncio.to_thread(_wished, application.files), self._before()
-        return {APPLIED_SOURCE: _after(before, wished, _dropped(before, wished, prune=application.prune))}
+    def _amended(self, manifests: _Manifests, *, prune: bool, dry_run: bool) -> list[Applied]:
+        policies = self._desired.policies
+        before = policies.of(APPLIED_SOURCE)
+        dropped = _dropped(before, manifests, prune=prune)
+        held = {key: policies.holder(key) for key in manifests}
+        waiting = {key: f"it is {whose}'s" for key, whose in held.items() if whose not in ("", APPLIED_SOURCE)}
+        if not dry_run:
+            policies.amend(APPLIED_SOURCE, tuple(manifests.values()), dropped)
+        return sorted(_told(before, manifests, dropped, waiting), key=lambda it: it.key)
+
+    async def partitions(
+        self, application: Application
+    ) -> tuple[Mapping[str, Sequence[AttachmentSpec]], Mapping[str, Sequence[Manifest]]]:
+        """What the source would declare then: attachments, and policies."""
+        wished, manifests = await asyncio.to_thread(_wished, application.files)
+        before, policies = self._before(), self._desired.policies.of(APPLIED_SOURCE)
+        return (
+            {APPLIED_SOURCE: _after(before, wished, _dropped(before, wished, prune=application.prune))},
+            {APPLIED_SOURCE: _after(policies, manifests, _dropped(policies, manifests, prune=application.prune))},
+        )
 
     async def delete(
         self, files: Sequence[StateFile], keys: Sequence[AttachmentKey], within_s: float, *, dry_run: bool
     ) -> Deleted:
         """Returns when the interfaces are gone from the kernel."""
-        meant = dict.fromkeys((*keys, *(await asyncio.to_thread(_wished, files) if files else ())))
+        wished, manifests = await asyncio.to_thread(_wished, files) if files else ({}, {})
+        meant = dict.fromkeys((*keys, *wished))
         async with self._turn:
+            policies = self._desired.policies
+            withdrawn = [key for key in manifests if key in policies.of(APPLIED_SOURCE)]
             before = self._before()
             going = [key for key in meant if key in before]
             if not dry_run:
                 await self._declared.amend(APPLIED_SOURCE, (), going)
+                policies.amend(APPLIED_SOURCE, (), withdrawn)
         if not dry_run:
             records = [it for key in going if (it := self._desired.attachments.get(key)) is not None and it.removing]
             await asyncio.gather(*(self._gone(it, within_s) for it in records))
-        return Deleted(tuple(going), tuple(key for key in meant if key not in before))
+        missing: tuple[AttachmentKey | ManifestKey, ...] = (
+            *(key for key in meant if key not in before),
+            *(key for key in manifests if key not in withdrawn),
+        )
+        return Deleted((*going, *withdrawn), missing)
 
     async def _gone(self, removing: Attachment, within_s: float) -> None:
         with suppress(Superseded):  # another wish has the key by now
@@ -78,45 +110,49 @@ class AppliedDocuments:
         return {spec.key: str(error) for source, spec, error in found.waiting if source == APPLIED_SOURCE}
 
 
-def _wished(files: Sequence[StateFile]) -> _Wishes:
+def _wished(files: Sequence[StateFile]) -> tuple[_Wishes, _Manifests]:
     """Raises InvalidRequest."""
     wished: dict[AttachmentKey, AttachmentSpec] = {}
-    where: dict[AttachmentKey, str] = {}
+    manifests: dict[ManifestKey, Manifest] = {}
+    where: dict[AttachmentKey | ManifestKey, str] = {}
     for content in read(files):
-        for spec in content.specs:
-            if spec.key in wished:
-                raise InvalidRequest("", f"{spec.key} is declared in {where[spec.key]} and again in {content.name}")
-            wished[spec.key], where[spec.key] = spec, content.name
-    if not wished:
+        for said in (*content.specs, *content.manifests):
+            if said.key in where:
+                raise InvalidRequest("", f"{said.key} is declared in {where[said.key]} and again in {content.name}")
+            where[said.key] = content.name
+        wished |= {spec.key: spec for spec in content.specs}
+        manifests |= {it.key: it for it in content.manifests}
+    if not where:
         raise InvalidRequest("files", "hold no document")
-    return wished
+    return wished, manifests
 
 
-def _dropped(before: _Wishes, wished: _Wishes, *, prune: bool) -> list[AttachmentKey]:
+def _dropped(before: Mapping[_Key, object], wished: Collection[_Key], *, prune: bool) -> list[_Key]:
     return [key for key in before if key not in wished] if prune else []
 
 
-def _after(before: _Wishes, wished: _Wishes, dropped: Collection[AttachmentKey]) -> list[AttachmentSpec]:
-    return [spec for key, spec in {**before, **wished}.items() if key not in dropped]
+def _after(before: Mapping[_Key, _Said], wished: Mapping[_Key, _Said], dropped: Collection[_Key]) -> list[_Said]:
+    return [said for key, said in {**before, **wished}.items() if key not in dropped]
 
 
 def _told(
-    before: _Wishes, wished: _Wishes, dropped: Collection[AttachmentKey], waiting: Mapping[AttachmentKey, str]
+    before: Mapping[_Key, _Said], wished: Mapping[_Key, _Said], dropped: Collection[_Key], waiting: Mapping[_Key, str]
 ) -> Iterator[Applied]:
-    for key, spec in wished.items():
+    for key, said in wished.items():
         why = waiting.get(key, "")
         if (was := before.get(key)) is None:
             yield Applied(key, Result.CREATED, waiting=why)
-        elif changes := tuple(_changes(was, spec)):
+        elif changes := tuple(_changes(was, said)):
             yield Applied(key, Result.CONFIGURED, changes, why)
         else:
             yield Applied(key, Result.UNCHANGED, waiting=why)
     yield from (Applied(key, Result.PRUNED) for key in dropped)
 
 
-def _changes(was: AttachmentSpec, becomes: AttachmentSpec) -> Iterator[str]:
-    old, new = (it.model_dump(mode="json", exclude_defaults=True) for it in (was, becomes))
-    for field in AttachmentSpec.model_fields:
+def _changes(was: BaseModel, becomes: BaseModel) -> Iterator[str]:
+    old, new = (it.model_dump(mode="json", exclude_defaults=True, by_alias=True) for it in (was, becomes))
+    for name, it in type(becomes).model_fields.items():
+        field = it.alias or name
         if old.get(field) != new.get(field):
             yield f"{field}: {_words(old.get(field))} -> {_words(new.get(field))}"
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from itertools import islice
 
 import structlog
 
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
+from netplumb.models.networkpolicy import Manifest
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import Condition
 from netplumb.reconciler.desired.declarations import Declarations
@@ -56,7 +58,11 @@ class DeclaredFiles:
 
     def declared_sources(self) -> Collection[str]:
         """Those of files."""
-        return [it for it in self._declarations.sources if it.startswith(FILE_SOURCE_PREFIX)]
+        sources = {*self._declarations.sources, *self._declarations.policies.sources}
+        return [it for it in sources if it.startswith(FILE_SOURCE_PREFIX)]
+
+    async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
+        self._declarations.policies.replace(source, manifests)
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         await self._look([mapping for spec in specs for mapping in spec.port_mappings])
@@ -85,7 +91,13 @@ class DeclaredFiles:
         told = [(f"{source}: {message}", since) for source, message, since in broken[:TOLD_MAX]]
         if rest := broken[TOLD_MAX:]:
             told.append((f"and {len(rest)} more", min(since for *_, since in rest)))
-        return tuple(Condition("StateFileBroken", True, "Unreadable", message, since) for message, since in told)
+        unreadable = (Condition("StateFileBroken", True, "Unreadable", message, since) for message, since in told)
+        held = islice(self._declarations.policies.waiting(), TOLD_MAX)
+        waiting = (
+            Condition("PolicyWaiting", status=True, reason="AlreadyHeld", message=f"{source}: {key} is {holder}'s")
+            for source, key, holder in held
+        )
+        return (*unreadable, *waiting)
 
 
 async def _in_slices(steps: Iterable[None]) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from netplumb.models.attachment import AttachmentSpec
+from netplumb.models.networkpolicy import Manifest
 from netplumb.models.statefile import is_state_file
 from netplumb.reconciler.settings.documents import MAX_BYTES, Mistake
-from netplumb.reconciler.sources.statefile import Declaration, StateFileError, declarations, told
+from netplumb.reconciler.sources.statefile import NOTHING_DECLARED, Declared, StateFileError, declared, told
 
 Signature: TypeAlias = tuple[int, ...]
 """Tells whether a file may have changed, without reading it: what stat says, or the errno."""
@@ -39,12 +40,16 @@ class FileContent:
 
     name: str
     digest: bytes | None
-    declarations: tuple[Declaration, ...] = ()
+    declared: Declared = NOTHING_DECLARED
     mistakes: tuple[Mistake, ...] = ()
 
     @property
     def specs(self) -> tuple[AttachmentSpec, ...]:
-        return tuple(it.spec for it in self.declarations)
+        return tuple(it.spec for it in self.declared.attachments)
+
+    @property
+    def manifests(self) -> tuple[Manifest, ...]:
+        return tuple(it.manifest for it in self.declared.manifests)
 
     @property
     def problem(self) -> str:
@@ -119,7 +124,7 @@ def judged(name: str, data: bytes) -> FileContent:
         why = "is empty; remove the file to detach what it declared"
         return FileContent(name, digest, mistakes=(Mistake(0, why),))
     try:
-        return FileContent(name, digest, declarations(name, data))
+        return FileContent(name, digest, declared(name, data))
     except StateFileError as error:
         return FileContent(name, digest, mistakes=error.mistakes)
 

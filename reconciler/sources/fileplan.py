@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentSpec
 from netplumb.models.errors import InvalidRequest, NetplumbError
+from netplumb.models.networkpolicy import Manifest
 from netplumb.models.ports import PortMapping
 from netplumb.models.statefile import StateFile
 from netplumb.models.status import Comparison, Unmet
@@ -36,13 +38,26 @@ class FilePlan:
     async def of(self, files: Sequence[StateFile]) -> list[Comparison]:
         """Of each attachment that would be another than now, and of each claim that would have to wait. Raises
         InvalidRequest for files that would not be taken."""
-        return await self.of_sources(await asyncio.to_thread(_declared, files))
+        contents = await asyncio.to_thread(read, files)
+        return await self.of_sources(
+            {FILE_SOURCE_PREFIX + it.name: it.specs for it in contents},
+            {FILE_SOURCE_PREFIX + it.name: it.manifests for it in contents},
+        )
 
-    async def of_sources(self, declared: Mapping[str, Sequence[AttachmentSpec]]) -> list[Comparison]:
+    async def of_sources(
+        self,
+        declared: Mapping[str, Sequence[AttachmentSpec]],
+        manifests: Mapping[str, Sequence[Manifest]] = MappingProxyType({}),
+    ) -> list[Comparison]:
         """The same of what each source would declare."""
         found = await self.rehearsed(declared)
         waiting = (_waiting(source, spec, error) for source, spec, error in found.waiting)
-        return [*await self._survey.of_wishes(found.changed), Comparison(unmet=tuple(waiting))]
+        told, node = [Comparison(unmet=tuple(waiting))], None
+        policies = self._desired.policies.rehearsed(manifests)
+        if policies is not self._desired.policies.in_force:
+            node, comparison = await self._survey.of_policies(policies, found.changed)
+            told.append(comparison)
+        return [*await self._survey.of_wishes(found.changed, node), *told]
 
     async def rehearsed(self, declared: Mapping[str, Sequence[AttachmentSpec]]) -> Rehearsed:
         mappings = [it for specs in declared.values() for spec in specs for it in spec.port_mappings]
@@ -56,10 +71,6 @@ def read(files: Sequence[StateFile]) -> list[FileContent]:
     if problems := [it.problem for it in found if it.problem]:
         raise InvalidRequest("", "; ".join(problems))
     return found
-
-
-def _declared(files: Sequence[StateFile]) -> Mapping[str, Sequence[AttachmentSpec]]:
-    return {FILE_SOURCE_PREFIX + it.name: it.specs for it in read(files)}
 
 
 def _waiting(source: str, spec: AttachmentSpec, error: NetplumbError) -> Unmet:

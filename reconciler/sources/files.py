@@ -14,7 +14,7 @@ What is promised:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ from watchfiles import Change, awatch
 
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
+from netplumb.models.networkpolicy import Manifest
 from netplumb.reconciler.sources import directory as directories
 from netplumb.reconciler.sources.directory import FileContent, Listing
 
@@ -41,6 +42,9 @@ class Desired(Protocol):
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         """Replaces the source's partition; without specs, removes it. Others have their turn meanwhile."""
+
+    async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
+        """The same of its network policies and namespaces."""
 
     def broken(self, source: str, message: str) -> None:
         """The source keeps its last good content, and why; an empty message takes that back."""
@@ -106,6 +110,10 @@ class StateFiles:
         for name, problem in look.restless.items():  # told before others are declared, which may take long
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
+        # Before any attachment of any file: none may come up without the policies that are about it.
+        for name, content in look.contents.items():
+            if not content.problem:
+                await self._declare_policies(_source(name), content.manifests)
         for name in self._in_order(look):
             await self._take(name, look.contents[name])
         if look.complete:
@@ -163,7 +171,9 @@ class StateFiles:
         declared = set(self._desired.declared_sources())
         known = declared | {_source(name) for name in self._digests} | self._broken.keys()
         for source in sorted(known - {_source(name) for name in listing.files} - {FILE_SOURCE_PREFIX}):
-            if source in declared and not await self._declare(source, ()):
+            if source in declared and not (
+                await self._declare(source, ()) and await self._declare_policies(source, ())
+            ):
                 continue
             name = source.removeprefix(FILE_SOURCE_PREFIX)
             self._digests.pop(name, None)
@@ -171,9 +181,15 @@ class StateFiles:
             self._tell(source, "")
 
     async def _declare(self, source: str, specs: Sequence[AttachmentSpec]) -> bool:
+        return await self._taken(source, self._desired.declare(source, specs))
+
+    async def _declare_policies(self, source: str, manifests: Sequence[Manifest]) -> bool:
+        return await self._taken(source, self._desired.declare_policies(source, manifests))
+
+    async def _taken(self, source: str, declaring: Awaitable[None]) -> bool:
         """Whether it was taken. What desired state could not take is tried again with the next poll."""
         try:
-            await self._desired.declare(source, specs)
+            await declaring
         except NetplumbError as error:
             self._tell(source, str(error))
             self._unfinished = True

@@ -21,6 +21,7 @@ from netplumb.models.errors import (
     Superseded,
 )
 from netplumb.models.events import Event, EventQuery
+from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
 from netplumb.models.ports import PortMapping
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import (
@@ -48,6 +49,7 @@ from netplumb.reconciler.sources.applied import AppliedDocuments
 from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.fileplan import FilePlan
 from netplumb.reconciler.sources.nodereport import NodeReport
+from netplumb.reconciler.sources.policyquestions import PolicyQuestions
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.statuses import Statuses
@@ -87,6 +89,9 @@ class RpcSource:
         self._survey = Survey(desired, statuses, nodewide, reader, self._node.conditions)
         self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
         self._applied = AppliedDocuments(desired, declared, self._file_plan, loop)
+        self._policies = PolicyQuestions(
+            desired, lambda: frozenset((*nodewide.known.own, *nodewide.node.node_addresses))
+        )
         self.timeout_s = timeout_s
         self._look_at_ports = look_at_ports
         self._history = history
@@ -228,11 +233,20 @@ class RpcSource:
                 return ()
             return (await self._survey.of_wish(record.model_copy(update={"removing": True})),)
         if isinstance(what_if, Application):
-            return await self._file_plan.of_sources(await self._applied.partition(what_if))
+            return await self._file_plan.of_sources(*await self._applied.partitions(what_if))
         if what_if is not None:
             return await self._file_plan.of(what_if)
         node, reports = await self._survey.of_all()
         return (node, *reports)
+
+    def policies(self) -> Sequence[PolicyView]:
+        return self._policies.all()
+
+    def explain_policy(self, asked: Asked) -> Answer:
+        return self._policies.explain(asked)
+
+    async def diff_policies(self, files: Sequence[StateFile]) -> PolicyDifference:
+        return await self._policies.difference(files)
 
     async def apply(self, application: Application, *, dry_run: bool = False) -> Sequence[Applied]:
         return await self._applied.apply(application, dry_run=dry_run)

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
-from netplumb.models.statefile import AttachmentDocument
+from netplumb.models.networkpolicy import Manifest, ManifestKey
+from netplumb.models.statefile import KINDS, AttachmentDocument
 from netplumb.reconciler.settings import documents
 from netplumb.reconciler.settings.documents import Mistake, shown
-from netplumb.reconciler.settings.mistakes import wrongs
+from netplumb.reconciler.settings.mistakes import Wrong, wrongs
 
 _TOLD = 20
 """Mistakes in one message; a file of thousands is wrong in one way a thousand times."""
@@ -38,6 +39,25 @@ class Declaration:
     spec: AttachmentSpec
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredManifest:
+    """A network policy or a namespace, and the line that its document begins in."""
+
+    line: int
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a file declares, in its order."""
+
+    attachments: tuple[Declaration, ...] = ()
+    manifests: tuple[DeclaredManifest, ...] = ()
+
+
+NOTHING_DECLARED = Declared()
+
+
 def told(name: str, mistakes: Sequence[Mistake]) -> str:
     """What is wrong with a file, in one message that is not too long."""
     lines = [mistake.located(name) for mistake in mistakes[:_TOLD]]
@@ -46,27 +66,51 @@ def told(name: str, mistakes: Sequence[Mistake]) -> str:
 
 def parse(name: str, content: bytes) -> tuple[AttachmentSpec, ...]:
     """What the file declares, in its order. Raises StateFileError, and nothing else, whatever the content is."""
-    return tuple(declaration.spec for declaration in declarations(name, content))
+    return tuple(declaration.spec for declaration in declared(name, content).attachments)
 
 
-def declarations(name: str, content: bytes) -> tuple[Declaration, ...]:
-    """As `parse`, with lines."""
+def declared(name: str, content: bytes) -> Declared:
+    """As `parse`, with lines, and with what else there is."""
     reading = documents.read(content)
     mistakes = reading.mistakes
-    declared: dict[AttachmentKey, Declaration] = {}
+    attachments: dict[AttachmentKey, Declaration] = {}
+    manifests: dict[ManifestKey, DeclaredManifest] = {}
     for document in reading.documents:
         if len(mistakes) >= documents.MAX_MISTAKES:
             break
+        model = _model(document)
         try:
-            spec = AttachmentDocument.model_validate(document.data).spec
+            said = model.model_validate(document.data)
         except ValidationError as error:
-            found = wrongs(error, AttachmentDocument, document.data)
-            mistakes += [Mistake(document.line_of(wrong.path), str(wrong)) for wrong in found]
+            found = wrongs(error, model, document.data)
+            mistakes += [Mistake(document.line_of(wrong.path), _words(wrong, document)) for wrong in found]
             continue
-        if (first := declared.get(spec.key)) is not None:
-            reason = f"{shown(str(spec.key))} is declared twice, first in line {first.line}"
+        first: Declaration | DeclaredManifest | None
+        if isinstance(said, AttachmentDocument):
+            first = attachments.get(said.key)
+            attachments[said.key] = Declaration(document.line, said.spec)
+        else:
+            first = manifests.get(said.key)
+            manifests[said.key] = DeclaredManifest(document.line, said)
+        if first is not None:
+            reason = f"{shown(str(said.key))} is declared twice, first in line {first.line}"
             mistakes.append(Mistake(document.line, reason))
-        declared[spec.key] = Declaration(document.line, spec)
     if mistakes:
         raise StateFileError(name, sorted(mistakes, key=lambda mistake: mistake.line))
-    return tuple(declared.values())
+    return Declared(tuple(attachments.values()), tuple(manifests.values()))
+
+
+def _model(document: documents.Document) -> type[AttachmentDocument | Manifest]:
+    """By its kind; one of a kind that nobody knows is judged as an attachment beside."""
+    return KINDS.get(_kind(document), AttachmentDocument)
+
+
+def _kind(document: documents.Document) -> str:
+    kind = document.data.get("kind") if isinstance(document.data, dict) else None
+    return kind if isinstance(kind, str) else ""
+
+
+def _words(wrong: Wrong, document: documents.Document) -> str:
+    if wrong.path == ("kind",) and (kind := _kind(document)):
+        return f"kind: must be one of {', '.join(KINDS)}, not {shown(kind)}"
+    return str(wrong)

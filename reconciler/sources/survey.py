@@ -6,13 +6,14 @@ every view tells it; the read adds what differs now, and what no pass has met ye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import partial
 from itertools import islice
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import StepError
 from netplumb.models.network import Node
+from netplumb.models.policyset import PolicySet
 from netplumb.models.status import (
     BROKEN_WISHES,
     NODE_OBSTACLES,
@@ -98,9 +99,15 @@ class Survey:
         """What a record would change that is not, or not yet, desired."""
         return _wished(record, await self._reader.read(partial(preview, record, self._nodewide.node)))
 
-    async def of_wishes(self, records: Sequence[Attachment]) -> list[Comparison]:
-        """The same of many."""
-        node = self._nodewide.node
+    async def of_policies(self, policies: PolicySet, changed: Iterable[Attachment]) -> tuple[Node, Comparison]:
+        """What of the node would be another if these policies were in force, and these attachments there."""
+        records = {**self._desired.attachments, **{it.key: it for it in changed}}
+        wish = self._nodewide.rehearsed_wish(policies, [it for it in records.values() if not it.removing])
+        return await self._node(wish, frozenset())
+
+    async def of_wishes(self, records: Sequence[Attachment], node: Node | None = None) -> list[Comparison]:
+        """The same of many, on the node as it is or as it would be."""
+        node = node or self._nodewide.node
         made = await self._reader.read_each(partial(preview, record, node) for record in records)
         return [_wished(record, each) for record, each in zip(records, made, strict=True)]
 

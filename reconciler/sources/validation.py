@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import AlreadyHeld
+from netplumb.models.networkpolicy import ManifestKey
 from netplumb.reconciler.decide.claims import PortHolders
 from netplumb.reconciler.desired.ipam import Allocator
 from netplumb.reconciler.settings.documents import MAX_BYTES, Mistake
@@ -61,15 +62,20 @@ class _Holders:
 
     def __init__(self) -> None:
         self._sources: dict[AttachmentKey, str] = {}
+        self._manifests: dict[ManifestKey, str] = {}
         self._ports = PortHolders()
         self._addresses = Allocator()
 
     def take(self, file: FileContent) -> Iterator[Mistake]:
-        for declaration in file.declarations:
+        for declaration in file.declared.attachments:
             try:
                 self._hold(declaration.spec, FILE_SOURCE_PREFIX + Path(file.name).name)
             except AlreadyHeld as error:
                 yield Mistake(declaration.line, str(error))
+        for it in file.declared.manifests:
+            source = FILE_SOURCE_PREFIX + Path(file.name).name
+            if (holder := self._manifests.setdefault(it.manifest.key, source)) != source:
+                yield Mistake(it.line, f"{it.manifest.key} is held by {holder}")
 
     def _hold(self, spec: AttachmentSpec, source: str) -> None:
         if (holder := self._sources.get(spec.key)) is not None:

@@ -15,11 +15,12 @@ from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwr
 from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import alias_of
 from netplumb.models.network import Node
-from netplumb.models.nft import NftElement
+from netplumb.models.nft import NftElement, is_of_policies
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.converge.work import Outcome, Reach
-from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.decide.render import render_own_elements
+from netplumb.reconciler.decide.render.policies import render_policy_elements
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import Tell, untold
 from netplumb.reconciler.history.lasting import Lasting
@@ -74,13 +75,14 @@ class Results:
         self._settled: dict[AttachmentKey, tuple[Attachment, Node]] = {}
         """What the last pass that came to its end made come true."""
 
-    def elements(self) -> Iterator[NftElement]:
+    def elements(self, node: Node) -> Iterator[NftElement]:
         """What the nftables table should hold of all attachments: as their last passes said, or as their records say
-        where none was made yet."""
+        where none was made yet. Policies say theirs anew, since they change with no pass."""
         for key, attachment in self._desired.attachments.items():
             if not attachment.removing:
                 published = self._published.get(key)
-                yield from published if published is not None else render_elements(attachment)
+                yield from published if published is not None else render_own_elements(attachment)
+                yield from render_policy_elements(attachment, node)
 
     # Those who wait.
 
@@ -165,7 +167,9 @@ class Results:
         if outcome.attached and outcome.given is not None:
             self._settled[key] = (attachment, outcome.given[1])
         if not outcome.deferred:
-            self._published[key] = tuple(it for it in outcome.desired if isinstance(it, NftElement))
+            self._published[key] = tuple(
+                it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set)
+            )
         self._learn(attachment, outcome)
         status = status_of(
             attachment,

@@ -18,7 +18,9 @@ from typing import TypeAlias
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import NetplumbError
 from netplumb.models.network import Node
+from netplumb.models.policyset import PolicySet
 from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Condition, Phase, WatchEvent
+from netplumb.reconciler.decide.policies.selection import selection
 from netplumb.reconciler.desired.state import Desired
 
 Place: TypeAlias = tuple[AttachmentKey, str]
@@ -61,6 +63,7 @@ class Statuses:
             default_route=attachment.default_route,
             isolate_node=node.isolate_node if spec.isolate_node is None else spec.isolate_node,
             isolate_workloads=node.isolate_workloads if spec.isolate_workloads is None else spec.isolate_workloads,
+            policies=_isolating(node.policies, attachment) if node.policies.policies else (),
         )
 
     def set(self, attachment: Attachment, status: AttachmentStatus) -> None:
@@ -219,3 +222,8 @@ def timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> t
         since = was.last_transition if was is not None and was.status == condition.status else time.time()
         timed.append(replace(condition, last_transition=since))
     return tuple(timed)
+
+
+def _isolating(policies: PolicySet, attachment: Attachment) -> tuple[str, ...]:
+    combinations = selection(policies).of(attachment).combinations
+    return tuple(str(key) for key in sorted({key for it in combinations for key in it.policies}))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, files, hostile, latency, scale, soak
+from tests.bench import damage, datapath, files, hostile, latency, policy, scale, soak
 from tests.bench.peers import bench as peers
 
 
@@ -27,6 +27,7 @@ BENCHES: Mapping[str, Bench] = {
     "damage": damage,
     "files": files,
     "hostile": hostile,
+    "policy": policy,
     "soak": soak,
     "scale": scale,
     "peers": peers,

@@ -96,7 +96,8 @@ class Socket(socket.socket):
             fault = FAULTS.meet(call, changes=changes)
             match fault.kind:
                 case Kind.DIE_BEFORE | Kind.DIE_AFTER:
-                    kept += message.raw if fault.kind is Kind.DIE_AFTER else b""
+                    if fault.kind is Kind.DIE_AFTER:
+                        kept = bytes(data) if is_transaction(data) else kept + message.raw
                     if kept:
                         super().send(kept, flags)
                     die()

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from ipaddress import ip_address
 
 import pytest
@@ -16,11 +16,11 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
+from tests.e2e.connections import connected, passes
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.senders import Sender, flows_from
-from tests.e2e.streams import open_socket
 from tests.e2e.waiting import until
 
 PORT, INNER, BEYOND = 8080, 80, 7000
@@ -169,40 +169,10 @@ async def test_a_port_of_a_workload_whose_address_was_away(
         await until(lambda: sender.answer.startswith("web "), "it is answered")
 
 
-@contextmanager
-def connected(
-    source: Host, target: Host, to: str, port: int, inner: int = 0
-) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A TCP connection, both ends; to a port that leads to an inner one, or is the target's own."""
-    wildcard = "::" if ":" in to else "0.0.0.0"
-    with ExitStack() as stack:
-        listener = stack.enter_context(open_socket(target, wildcard, socket.SOCK_STREAM))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((wildcard, inner or port))
-        listener.listen()
-        connecting = stack.enter_context(open_socket(source, to, socket.SOCK_STREAM))
-        connecting.connect((to, port))
-        accepted = stack.enter_context(listener.accept()[0])
-        for end in (connecting, accepted):
-            end.settimeout(0.5)
-        assert passes(connecting, accepted)
-        assert passes(accepted, connecting)
-        yield connecting, accepted
-
-
 def play(near: socket.socket, far: socket.socket) -> None:
     """Sends to and fro without a pause for as long as it passes."""
     while passes(near, far) and passes(far, near):
         pass
-
-
-def passes(sender: socket.socket, receiver: socket.socket) -> bool:
-    """Whether what one end sends reaches the other in time."""
-    try:
-        sender.sendall(b"ping")
-        return receiver.recv(16) != b""
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("up", AWAY)

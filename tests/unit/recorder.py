@@ -9,6 +9,7 @@ from pathlib import Path
 
 from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.errors import StoreUnwritable
+from netplumb.models.networkpolicy import Manifest
 from netplumb.reconciler.sources.files import StateFiles
 
 # ruff: noqa: ASYNC110 -- what is waited for shows in plain values
@@ -28,6 +29,9 @@ class Recorder:
 
     def declared_sources(self) -> Collection[str]:
         return self.partitions.keys()
+
+    async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
+        """What policies a file has does not matter here."""
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         if self.refusing:

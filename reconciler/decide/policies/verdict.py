@@ -2,7 +2,7 @@
 networking.k8s.io/v1, and "Network Policies" of its concepts).
 
 Written from that text and from nothing else: the rules of nftables are made elsewhere, and tests hold the two together
-packet by packet. It takes every policy and every endpoint for each question, and is for those who ask few.
+packet by packet.
 """
 
 from __future__ import annotations
@@ -53,9 +53,21 @@ class World:
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     endpoints: Sequence[Endpoint] = ()
     node: frozenset[IPAddress] = frozenset()
+    _by_address: dict[IPAddress, Endpoint] = field(default_factory=dict, init=False, repr=False)
+    _selecting: dict[tuple[str, Direction], list[NetworkPolicy]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._by_address.update((address, it) for it in self.endpoints for address in it.addresses)
 
     def endpoint_at(self, address: IPAddress) -> Endpoint | None:
-        return next((it for it in self.endpoints if address in it.addresses), None)
+        return self._by_address.get(address)
+
+    def selecting(self, subject: Endpoint, direction: Direction) -> Sequence[NetworkPolicy]:
+        """The policies that isolate it, found out once."""
+        asked = (subject.name, direction)
+        if (known := self._selecting.get(asked)) is None:
+            known = self._selecting[asked] = [it for it in self.policies if isolates(it, subject, direction)]
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +124,14 @@ def _judged(
 ) -> Judgement:
     if subject is None:
         return Judgement(direction)
-    selecting = [policy for policy in world.policies if isolates(policy, subject, direction)]
+    selecting = world.selecting(subject, direction)
     allowances = [
-        Allowance(policy.key, number)
+        Allowance(policy.policy_key, number)
         for policy in selecting
         for number, rule in enumerate(policy.spec.rules(direction))
         if _ports_hold(rule, packet) and _peers_hold(rule, policy, world, other)
     ]
-    return Judgement(direction, tuple(policy.key for policy in selecting), tuple(allowances))
+    return Judgement(direction, tuple(policy.policy_key for policy in selecting), tuple(allowances))
 
 
 def isolates(policy: NetworkPolicy, subject: Endpoint, direction: Direction) -> bool:
@@ -140,7 +152,7 @@ def _ports_hold(rule: Rule, packet: Packet) -> bool:
 def _port_holds(port: PolicyPort, packet: Packet) -> bool:
     """ "If [port] is not provided, this matches all port names and numbers"; endPort, "if set, indicates that the range
     of ports from port to endPort if set, inclusive, should be allowed"."""
-    if port.protocol.number != packet.protocol:
+    if port.protocol.known.number != packet.protocol:
         return False
     return port.range is None or port.range[0] <= packet.port <= port.range[1]
 
@@ -180,7 +192,7 @@ def explained(judgement: Judgement, world: World) -> Iterator[str]:
         yield f"{which}: no policy selects this end, so everything passes"
         return
     for allowance in judgement.allowed_by:
-        policy = next(it for it in world.policies if it.key == allowance.policy)
+        policy = next(it for it in world.policies if it.policy_key == allowance.policy)
         yield f"{which}: allowed by {allowance.policy}, rule {allowance.rule + 1}: " + rule_words(
             policy.spec.rules(judgement.direction)[allowance.rule]
         )

@@ -16,6 +16,7 @@ from netplumb.reconciler.decide.render.guards import render_guard_chains, render
 from netplumb.reconciler.decide.render.hooks import render_hooks
 from netplumb.reconciler.decide.render.hostroutes import render_host_routes
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
+from netplumb.reconciler.decide.render.policies import render_policy_chains, render_policy_elements
 from netplumb.reconciler.decide.render.policy import render_policy
 from netplumb.reconciler.decide.render.ports import render_localhost, render_port_chains, render_port_elements
 from netplumb.reconciler.decide.render.sourcerouting import render_source_routing
@@ -37,6 +38,7 @@ NODE_RENDERERS = (
     render_hooks,
     lambda _: TABLE_SETS,
     render_guard_chains,
+    render_policy_chains,
     render_port_chains,
     render_masquerade,
     render_untranslated,
@@ -54,8 +56,13 @@ def render_attachment(
     return things if reached else (thing for thing in things if scope_of(thing) is not Scope.WORKLOAD)
 
 
-def render_elements(attachment: Attachment) -> Iterator[NftElement]:
-    """An attachment's elements of the nftables table's sets, which follow from its record alone."""
+def render_elements(attachment: Attachment, node: Node) -> Iterator[NftElement]:
+    """An attachment's elements of the nftables table's sets, which follow from its record and the policies."""
+    return chain(render_own_elements(attachment), render_policy_elements(attachment, node))
+
+
+def render_own_elements(attachment: Attachment) -> Iterator[NftElement]:
+    """Those that follow from its record alone."""
     return chain.from_iterable(renderer(attachment) for renderer in ELEMENT_RENDERERS)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from netplumb.models.kernel import LINK_GROUP
-from netplumb.models.nft import NftSet
+from netplumb.models.nft import NftSet, canonical_rule, hairpin_set
 
 Expression = dict[str, Any]
 
@@ -19,6 +20,7 @@ MASQUERADE: Expression = {"masquerade": None}
 PRIORITY_RAW = -300
 PRIORITY_DSTNAT = -100
 PRIORITY_FILTER = 0
+PRIORITY_POLICY = 1  # and the one behind it
 PRIORITY_SRCNAT = 100
 PRIORITY_LAST = 200  # behind every translation, and behind IPVS, which takes what it serves out of the input hook
 
@@ -73,3 +75,21 @@ INVALID = match({"ct": {"key": "state"}}, "invalid", "in")
 NEIGHBOUR_DISCOVERY = match(
     payload("icmpv6", "type"), {"set": ["nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert"]}
 )
+
+STATE: Expression = {"ct": {"key": "state"}}
+NEW = match(STATE, "new", "in")
+TRANSLATED = match({"ct": {"key": "status"}}, "dnat", "in")
+NO_SYN = match(payload("tcp", "flags"), "syn", "!")
+
+
+def answers() -> Iterator[str]:
+    """Rules that let pass what belongs to a flow that was let pass."""
+    answering = match({"ct": {"key": "direction"}}, "reply")
+    yield canonical_rule([answering, match(STATE, "established", "in"), ACCEPT], "answers")
+    yield canonical_rule([match(STATE, "related", "in"), ACCEPT], "what belongs to another flow")
+
+
+def to_itself(version: int) -> Expression:
+    """A workload by a port of the node; its source is replaced only after this."""
+    ip = "ip" if version == 4 else "ip6"
+    return in_set(concat(payload(ip, "saddr"), payload(ip, "daddr")), hairpin_set(version))

@@ -33,7 +33,6 @@ from netplumb.models.nft import (
     NftChain,
     NftElement,
     canonical_rule,
-    hairpin_set,
     sibling_set,
 )
 from netplumb.reconciler.decide.render.expressions import (
@@ -47,6 +46,7 @@ from netplumb.reconciler.decide.render.expressions import (
     PRIORITY_RAW,
     TO_WORKLOAD,
     Expression,
+    answers,
     concat,
     in_set,
     jump,
@@ -54,27 +54,16 @@ from netplumb.reconciler.decide.render.expressions import (
     meta,
     payload,
     prefix,
+    to_itself,
 )
 
 _LINK_LOCAL_OR_NONE = match(payload("ip6", "saddr"), {"set": ["::", prefix("fe80::", 10)]})
 _NO_ROUTE_BACK = match({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, False)
 _LOOPBACK_V4 = prefix("127.0.0.0", 8)
-_STATE = {"ct": {"key": "state"}}
 
 
 def _rule(comment: str, *expressions: Expression) -> str:
     return canonical_rule(expressions, comment)
-
-
-def _answers() -> Iterator[str]:
-    yield _rule("answers", match({"ct": {"key": "direction"}}, "reply"), match(_STATE, "established", "in"), ACCEPT)
-    yield _rule("what belongs to another flow", match(_STATE, "related", "in"), ACCEPT)
-
-
-def _to_itself(version: int) -> Expression:
-    """By a port of the node; its source is replaced only after this."""
-    ip = "ip" if version == 4 else "ip6"
-    return in_set(concat(payload(ip, "saddr"), payload(ip, "daddr")), hairpin_set(version))
 
 
 def _of_sibling(version: int) -> Expression:
@@ -99,7 +88,7 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain("guard", "filter", "prerouting", PRIORITY_RAW, "accept", guard)
 
     to_node = [
-        *_answers(),
+        *answers(),
         _rule("neighbour discovery", NEIGHBOUR_DISCOVERY, ACCEPT),
         _rule("isolate_node: false", in_set(meta("iifname"), NODE_OPEN), ACCEPT),
         _rule("isolate_node: true", in_set(meta("iifname"), NODE_CLOSED), COUNTER, DROP),
@@ -111,8 +100,8 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain("input", "filter", "input", PRIORITY_FILTER, "accept", guard)
 
     between = [
-        *_answers(),
-        *(_rule("a workload to itself", _to_itself(version), ACCEPT) for version in (4, 6)),
+        *answers(),
+        *(_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6)),
         _rule("isolate_workloads: false", in_set(meta("iifname"), WORKLOADS_OPEN), ACCEPT),
         _rule("isolate_workloads: false", in_set(meta("oifname"), WORKLOADS_OPEN), ACCEPT),
         _rule("isolate_workloads: true", in_set(meta("iifname"), WORKLOADS_CLOSED), COUNTER, DROP),

@@ -27,6 +27,7 @@ from netplumb.reconciler.decide.render.expressions import (
     FROM_LOOPBACK,
     FROM_WORKLOAD,
     INVALID,
+    NO_SYN,
     NOT_FROM_WORKLOAD,
     PRIORITY_LAST,
     RETURN,
@@ -47,7 +48,6 @@ _SOURCE_OF_NODE = match({"fib": {"result": "type", "flags": ["saddr"]}}, "local"
 _OF_FAMILY = {version: match(meta("nfproto"), f"ipv{version}") for version in (4, 6)}
 _TCP = 6
 _OF_LISTENER = match({"socket": {"key": "wildcard"}}, 1)
-_NO_SYN = match(payload("tcp", "flags"), "syn", "!")
 _OF_ANY_SOCKET = match({"socket": {"key": "transparent"}}, {"set": [0, 1]})
 
 
@@ -82,6 +82,6 @@ def _delivered(node: Node) -> Iterator[str]:
         led = (*(() if at_one else (_OF_FAMILY[version],)), in_set(port_key(version, at_one_address=at_one), addresses))
         yield _rule("to a port that leads to a workload", *led, COUNTER, DROP)
     yield _rule("of the node's own", FROM_LOOPBACK if node.masquerade else NOT_FROM_WORKLOAD, RETURN)
-    yield _rule("to a listener", _OF_LISTENER, _NO_SYN, COUNTER, DROP)
+    yield _rule("to a listener", _OF_LISTENER, NO_SYN, COUNTER, DROP)
     yield _rule("to a socket", _OF_ANY_SOCKET, RETURN)
     yield _rule("to nobody of the node", match(meta("l4proto"), _TCP), COUNTER, DROP)

@@ -13,7 +13,9 @@ from pathlib import Path
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.network import Node, Pool
+from netplumb.models.policyset import NO_POLICIES, PolicySet
 from netplumb.reconciler.converge.marks import begin_anew
+from netplumb.reconciler.desired.policies import in_force
 from netplumb.reconciler.desired.store import Contents, boot_id, contents_of
 from netplumb.reconciler.desired.storefile import Verdict, read_only
 from netplumb.reconciler.kernel.netlink.channel import Channel
@@ -30,6 +32,7 @@ class Wanted:
     mtu: int = 0
     made_at: float = 0.0
     trouble: str = field(default="", compare=False)
+    policies: PolicySet = field(default=NO_POLICIES, compare=False)
 
     def node_addresses(self, pools: Sequence[Pool]) -> tuple[IPAddress, ...]:
         """Those of the pools, and of pools that are gone and still in use."""
@@ -76,4 +79,5 @@ def _of_store(database: sqlite3.Connection) -> Wanted:
         frozenset(contents.unclaimed),
         int(meta.get("uplink_mtu", 0)),
         float(meta.get("made_at", 0)),
+        policies=in_force(contents.policies),
     )

@@ -10,6 +10,7 @@ from struct import unpack_from
 
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.policyset import Combination
 from netplumb.models.ports import Protocol
 from netplumb.models.settings import Settings
 from netplumb.models.sockets import Listener
@@ -30,6 +31,7 @@ from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from netplumb.reconciler.kernel.sockdiag import RANGES_MAX, SockDiag
 from netplumb.reconciler.loop.node import NodeWish
+from netplumb.reconciler.loop.policing import Policing
 
 PATHS_MOST = 1000
 _SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
@@ -90,7 +92,15 @@ def node_of(settings: Settings, wanted: Wanted, known: NodeNetwork) -> Node:
         isolate_workloads=settings.isolate_workloads,
         workload_prefixes=wanted.prefixes(settings.pools),
         sources=known.sources,
+        policies=wanted.policies,
+        combinations=_combinations(wanted),
     )
+
+
+def _combinations(wanted: Wanted) -> frozenset[Combination]:
+    policing = Policing()
+    policing.take(wanted.policies, (it for it in wanted.attachments if not it.removing))
+    return policing.combinations
 
 
 def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> tuple[Node, tuple[PlannedChange, ...]]:
@@ -104,7 +114,7 @@ def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> 
         stack.callback(kernel.close)
         wish = NodeWish(
             node_of(settings, wanted, known),
-            lambda: [element for it in wanted.attachments for element in render_elements(it)],
+            lambda node: [element for it in wanted.attachments for element in render_elements(it, node)],
             wanted.left_alone,
             may_remove=False,
         )

@@ -1,4 +1,4 @@
-"""Messages of nf_tables of our own, for the few things that libnftables cannot say: table flags."""
+"""Messages of nf_tables of our own, for what libnftables cannot say, table flags, or says dearly: elements."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, m
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, and attributes: include/uapi/linux/netfilter/nf_tables.h
 NEW_TABLE, GET_TABLE, DELETE_TABLE, NEW_CHAIN, NEW_RULE = (10 << 8 | message for message in (0, 1, 2, 3, 6))
+NEW_ELEMENT, DELETE_ELEMENT = 10 << 8 | 12, 10 << 8 | 14
 TABLE_NAME, TABLE_FLAGS, TABLE_USERDATA, TABLE_OWNER = 1, 2, 6, 7
 OWNER, PERSIST = 2, 4
 """NFT_TABLE_F_OWNER (Linux 5.12): only the socket that made the table may change it, and the table goes with it. With

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from netplumb.models.kernel import KernelObject
-from netplumb.models.nft import NftChain, NftElement, NftSet, canonical_rule
+from netplumb.models.nft import TABLE_SETS, VERDICT, NftChain, NftElement, NftSet, canonical_rule
 from netplumb.models.steps import Step, Verb
 
 FAMILY, TABLE = "inet", "netplumb"
@@ -22,6 +22,7 @@ LIST: Command = {"list": _TABLE}
 DELETE_TABLE: Sequence[Command] = ({"add": _TABLE}, {"delete": _TABLE})
 """What is not there cannot be deleted, and what is there may be added."""
 
+_VERDICT_MAPS = frozenset(it.name for it in TABLE_SETS if it.value_type == VERDICT)
 _SET_FIELDS = frozenset({"family", "name", "table", "type", "handle", "map", "elem"})
 
 
@@ -68,6 +69,8 @@ def _set(fields: Mapping[str, Any]) -> Iterator[NftSet | NftElement]:
             owner, matched = matched["elem"].get("comment", ""), matched["elem"]["val"]
         if isinstance(matched, dict) and "concat" in matched:
             matched = matched["concat"]
+        if value_type == VERDICT and isinstance(value, dict):
+            value = value.get("goto", {}).get("target", value)
         parts = tuple(matched) if isinstance(matched, list) else (matched,)
         if not all(isinstance(part, str | int) for part in (*parts, value or 0)):
             raise UnknownObjectError(f"an element of {name}")
@@ -78,18 +81,22 @@ def commands(steps: Sequence[Step], *, anew: bool = False, owned: bool = False) 
     """The steps as commands, in an order that does not depend on theirs; `anew` deletes the table before all. One that
     is `owned` is there, and to add it without its flags is refused.
 
-    Rules name sets and jump from chain to chain: the kernel refuses a rule whose target is not there yet (ENOENT) and
-    to delete a chain that a rule still names (EBUSY). So sets and chains come first, then rules, and all chains that go
-    are emptied before any is deleted. What is there already may be added again, so a chain that vanished since it was
-    observed is made anew.
+    Rules name sets and jump from chain to chain, and so do elements of maps: the kernel refuses one whose target is not
+    there yet (ENOENT), and to delete what is still named (EBUSY). So sets and chains come before rules and elements,
+    and elements go before chains, all of which are emptied before any is deleted, and chains before sets. What is there
+    already may be added again, so a chain that vanished since it was observed is made anew.
     """
     if anew:
         yield from DELETE_TABLE
     if not owned:
         yield {"add": _TABLE}
-    yield from ({"add": _declared_set(it)} for s in steps if isinstance(it := s.thing, NftSet))
+    sets = [(step.verb, step.thing) for step in steps if isinstance(step.thing, NftSet)]
+    yield from ({"add": _declared_set(it)} for verb, it in sets if verb is not Verb.REMOVE)
+    gone, added = _element_commands(steps)
+    yield from gone
     yield from _chain_commands(steps)
-    yield from _element_commands(steps)
+    yield from ({"delete": _declared_set(it)} for verb, it in sets if verb is Verb.REMOVE)
+    yield from added
 
 
 def _chain_commands(steps: Sequence[Step]) -> Iterator[Command]:
@@ -112,9 +119,9 @@ def _chain_commands(steps: Sequence[Step]) -> Iterator[Command]:
             yield {"add": {"rule": {"family": FAMILY, "table": TABLE, "chain": chain.name, **json.loads(rule)}}}
 
 
-def _element_commands(steps: Sequence[Step]) -> Iterator[Command]:
-    """One command for all elements that go from a set, one for all that come. An element's value can't be changed: it
-    goes and comes again, which readers do not see in between."""
+def _element_commands(steps: Sequence[Step]) -> tuple[list[Command], list[Command]]:
+    """One command for all elements that go from a set, and one for all that come. An element's value can't be changed:
+    it goes and comes again, which readers do not see in between."""
     gone: dict[str, list[Any]] = defaultdict(list)
     added: dict[str, list[Any]] = defaultdict(list)
     for step in steps:
@@ -124,16 +131,21 @@ def _element_commands(steps: Sequence[Step]) -> Iterator[Command]:
                 gone[element.set].append(_element(there, commented=False))
             if step.verb is not Verb.REMOVE:
                 added[element.set].append(_element(element, commented=True))
-    for verb, by_set in (("delete", gone), ("add", added)):
-        for name, elements in by_set.items():
-            yield {verb: {"element": {**_name(name), "elem": elements}}}
+    return _list_commands("delete", gone), _list_commands("add", added)
+
+
+def _list_commands(verb: str, by_set: Mapping[str, Sequence[Any]]) -> list[Command]:
+    return [{verb: {"element": {**_name(name), "elem": elements}}} for name, elements in by_set.items()]
 
 
 def _element(element: NftElement, *, commented: bool) -> Any:
     matched: Any = {"concat": list(element.match)} if len(element.match) > 1 else element.match[0]
     if commented and element.owner:
         matched = {"elem": {"val": matched, "comment": element.owner}}
-    return matched if element.value is None else [matched, element.value]
+    if element.value is None:
+        return matched
+    leads = element.set in _VERDICT_MAPS
+    return [matched, {"goto": {"target": element.value}} if leads else element.value]
 
 
 def _name(name: str) -> dict[str, Any]:

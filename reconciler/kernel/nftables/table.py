@@ -22,10 +22,10 @@ import structlog
 
 from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import KernelObject, Key
-from netplumb.models.nft import TABLE_SETS, NftChain, NftElement, NftSet
+from netplumb.models.nft import NftChain, NftElement, NftSet, is_ours
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.kernel.netlink.wire import text
-from netplumb.reconciler.kernel.nftables import batch, jsonobjects
+from netplumb.reconciler.kernel.nftables import batch, elements, jsonobjects
 from netplumb.reconciler.kernel.nftables.events import Commit
 from netplumb.reconciler.kernel.nftables.hooks import NatHooks
 from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
@@ -150,6 +150,9 @@ class Nftables:
 
     def _forget(self, thing: KernelObject) -> None:
         self._declared.pop(thing.key, None)
+        if isinstance(thing, NftSet):
+            for inside in [it for it in self._elements.values() if it.set == thing.name]:
+                self._forget(inside)
         if (element := self._elements.pop(thing.key, None)) is not None:
             owned = self._owned[element.owner]
             owned.pop(element.key, None)
@@ -178,7 +181,7 @@ class Nftables:
             things = tuple(jsonobjects.objects(listed))
         except jsonobjects.UnknownObjectError:
             return None
-        return things if {thing for thing in things if isinstance(thing, NftSet)} <= set(TABLE_SETS) else None
+        return things if all(is_ours(thing) for thing in things if isinstance(thing, NftSet)) else None
 
     def _flags(self) -> int | None:
         return self._questions.flags(TABLE)
@@ -197,7 +200,7 @@ class Nftables:
                 self._make_ours()
             owned = self._flags() == _OURS_ALONE
             before = self.generation()
-            self._nft.run(list(jsonobjects.commands(steps, anew=self._spoilt and not owned, owned=owned)))
+            self._write(steps, owned=owned)
             self._spoilt = False
             self.transactions += 1
             # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
@@ -208,6 +211,13 @@ class Nftables:
                     (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
             else:
                 self._read_at = None
+
+    def _write(self, steps: Sequence[Step], *, owned: bool) -> None:
+        if self._nft.channel is None or self._spoilt or (messages := elements.messages(steps)) is None:
+            self._nft.run(list(jsonobjects.commands(steps, anew=self._spoilt and not owned, owned=owned)))
+        elif code := batch.commit(self._nft.channel, *messages):
+            sets = ", ".join(sorted({step.thing.set for step in steps if isinstance(step.thing, NftElement)}))
+            raise failure(code, f"the elements of {sets} are refused")
 
     def _make_ours(self) -> None:
         """Makes the table where it is missing, or spoilt. One that another version made is left as it is: it could only

@@ -12,6 +12,7 @@ from netplumb.models.errors import NotFound, NotReady
 from netplumb.models.events import Event, EventQuery
 from netplumb.models.naming import workload_mac
 from netplumb.models.nodenetwork import Uplink
+from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import (
     AttachmentStatus,
@@ -82,9 +83,12 @@ class FakeWorkloads:
         self.collected: tuple[str, Set[AttachmentKey]] | None = None
         self.timeout_s: float | None = None
         self.applied: tuple[Applied, ...] = ()
+        self.policy_views: tuple[PolicyView, ...] = ()
+        self.answer = Answer(allowed=True, source="10.1.0.2", destination="10.1.0.3", reasons=())
+        self.policy_difference = PolicyDifference()
         self.dry_run = False
         self.counted = 0
-        self.asked: list[WhatIf] = []
+        self.asked: list[WhatIf | Asked] = []
         self.changes: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
         self.objects: tuple[DescribedObject, ...] = ()
         self.happened: list[Event] = []
@@ -188,6 +192,20 @@ class FakeWorkloads:
         self.timeout_s, self.dry_run = timeout_s, dry_run
         held = tuple(it for it in keys if it in self.views and self.views[it].attachment.source == APPLIED_SOURCE)
         return Deleted(held, tuple(it for it in keys if it not in held))
+
+    def policies(self) -> Sequence[PolicyView]:
+        self._raise()
+        return self.policy_views
+
+    def explain_policy(self, asked: Asked) -> Answer:
+        self._raise()
+        self.asked.append(asked)
+        return self.answer
+
+    async def diff_policies(self, files: Sequence[StateFile]) -> PolicyDifference:
+        self._raise()
+        self.asked.append(Application(tuple(files)))
+        return self.policy_difference
 
     async def gc(
         self, source: str, alive: Set[AttachmentKey], timeout_s: float | None, *, dry_run: bool = False

@@ -47,7 +47,7 @@ DB_RECORD = record("db", DB, "fd09::3")
 
 
 def course(*elements: NftElement, **more: object) -> Course:
-    there = [*render_elements(WEB_RECORD), *elements]
+    there = [*render_elements(WEB_RECORD, Node()), *elements]
     made = Course(
         {it.key: it for it in there}.get,
         ports_of(there),
@@ -108,7 +108,7 @@ def test_without_masquerading_workloads_leave_as_themselves() -> None:
 
 def test_a_port_that_led_to_a_workload() -> None:
     """Is wrong if it still does, and not if another program leads it."""
-    gone = [Step(Verb.REMOVE, it) for it in render_elements(WEB_RECORD)]
+    gone = [Step(Verb.REMOVE, it) for it in render_elements(WEB_RECORD, Node())]
     former = suspects(gone)
     now = course(element=lambda _: None, ports=former.ports, former=former)
     assert now.is_wrong(RIGHT["to a port"])
@@ -245,7 +245,7 @@ def test_steps_make_flows_suspect(made: list[Step], suspected: Suspects) -> None
 
 
 def test_mappings_make_their_ports_suspect_alone() -> None:
-    found = suspects(steps(*render_elements(WEB_RECORD)))
+    found = suspects(steps(*render_elements(WEB_RECORD, Node())))
     assert found.only_ports
     assert found.ports == {(4, UDP, 8080), (6, UDP, 8080), (4, UDP, 53)}
     assert not found.targets

@@ -58,7 +58,7 @@ def rendered(
     wish: Attachment, *, node: Node | None = None, v6: bool = True, reached: bool = True
 ) -> list[KernelObject]:
     things = render_attachment(wish, node or Node(), Families(v6=v6), reached=reached)
-    return [*render_elements(wish), *things]
+    return [*render_elements(wish, node or Node()), *things]
 
 
 def of(type_: type[T], things: list[KernelObject], scope: Scope | None = None) -> list[T]:

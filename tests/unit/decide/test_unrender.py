@@ -41,7 +41,7 @@ def attached(addresses: Sequence[Any] = BOTH, *, holds: bool = True, if_name: st
 
 
 def rendered(attachment: Attachment) -> list[KernelObject]:
-    return [*render_elements(attachment), *render_attachment(attachment, NODE, Families())]
+    return [*render_elements(attachment, NODE), *render_attachment(attachment, NODE, Families())]
 
 
 def found(before: Attachment) -> Found:

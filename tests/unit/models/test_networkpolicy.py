@@ -46,7 +46,7 @@ def test_empty_fields_are_no_fields() -> None:
         ),
         ({"ingress": [{"ports": [{"port": "80", "endPort": "79"}]}]}, "endPort: needs a port that is not behind it"),
         ({"ingress": [{"ports": [{"endPort": "79"}]}]}, "endPort: needs a port that is not behind it"),
-        ({"ingress": [{"ports": [{"protocol": "tcp"}]}]}, "must be TCP, UDP or SCTP, not 'tcp'"),
+        ({"ingress": [{"ports": [{"protocol": "tcp"}]}]}, "must be 'TCP', 'UDP' or 'SCTP', not tcp"),
         ({"ingress": [{"from": [{}]}]}, "give podSelector, namespaceSelector or ipBlock"),
         ({"ingress": [{"from": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}]}]}, "ipBlock stands alone"),
         ({"egress": [{"from": []}]}, "from"),

@@ -74,7 +74,7 @@ def test_every_mistake_is_named_with_its_line() -> None:
         "web.yaml:4: if_name: 'eth 0' must not contain ' '",
         "web.yaml:5: addreses: is unknown; did you mean addresses?",
         "web.yaml:8: workload_id: is missing",
-        "web.yaml:8: kind: must be 'Attachment', not Pod",
+        "web.yaml:8: kind: must be one of Attachment, NetworkPolicy, Namespace, not Pod",
         "web.yaml:10: netns.nam: is unknown; did you mean name?",
         "web.yaml:12: addresses[0]: is not an IP address",
     ]

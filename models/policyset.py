@@ -1,0 +1,37 @@
+"""The policies that are in force, and the namespaces that somebody declared, as one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from netplumb.models.networkpolicy import Direction, Namespace, NetworkPolicy, PolicyKey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicySet:
+    """Compared by identity: another set is another one, whatever it holds. Policies are in the order of their keys."""
+
+    policies: tuple[NetworkPolicy, ...] = ()
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+
+
+NO_POLICIES = PolicySet()
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Policies that select one workload for one direction, in the order of their keys."""
+
+    direction: Direction
+    policies: tuple[PolicyKey, ...]
+
+    @property
+    def chain(self) -> str:
+        return f"{self.direction.lower()}_of_{digest(*map(str, self.policies))}"
+
+
+def digest(*words: str) -> str:
+    """The part of a name that follows from what the thing means."""
+    return blake2b("\n".join(words).encode(), digest_size=10).hexdigest()

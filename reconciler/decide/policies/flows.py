@@ -1,0 +1,37 @@
+"""PURE: which flows network policies would not let begin now.
+
+The kernel drops what the asker sends, whenever the flow began; to forget the flow ends the answers. What a workload
+sends or is sent whose labels nobody knows is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.flows import Flow
+from netplumb.models.policyset import PolicySet
+from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World, verdict
+
+
+class PolicedFlows:
+    """`is_local` tells whether the node takes an address for its own."""
+
+    def __init__(
+        self, policies: PolicySet, attachments: Iterable[Attachment], is_local: Callable[[bytes], bool]
+    ) -> None:
+        records = [it for it in attachments if not it.removing]
+        endpoints = tuple(
+            Endpoint(str(it.key), it.namespace, it.policy_labels, it.addresses) for it in records if not it.is_rebuilt
+        )
+        self._world = World(policies.policies, policies.namespaces, endpoints)
+        self._unknown = frozenset(ip.packed for it in records if it.is_rebuilt for ip in it.addresses)
+        self._is_local = is_local
+
+    def forbid(self, flow: Flow) -> bool:
+        ends = (flow.source[0], flow.answerer[0])
+        if not self._world.policies or any(it in self._unknown or self._is_local(it) for it in ends):
+            return False
+        source, answerer = map(ip_address, ends)
+        return not verdict(self._world, Packet(source, answerer, flow.protocol, flow.answerer[1])).allowed

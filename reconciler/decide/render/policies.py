@@ -1,0 +1,149 @@
+"""PURE: network policies, as nftables enforces them.
+
+A packet is judged twice where it is forwarded: by what its sender may ask, then by what its receiver may be asked. Each
+is a hook of its own, in which "accept" means that this end allows it. One look-up by the link tells whether the end is
+isolated, and leads to the chain of the policies that select it; these ask whether the other end is in a set of links,
+or its address among ranges. So what a packet costs follows from the policies of its two ends and from no others, and a
+workload that comes, goes or has other labels is elements alone.
+
+Addresses are judged before a source is replaced and after a port of the node has led on: an ipBlock sees the client's
+address as it came. What the node itself sends is not forwarded, so it reaches its workloads. Guards stand in a hook of
+their own before these, so whatever forbids, wins.
+
+Answers pass. Since a flow that was cut would come back with its first late answer, which conntrack would take for the
+beginning of a flow the other way, what does not begin a TCP connection passes only where policies judge that way too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from netplumb.models.attachment import Attachment
+from netplumb.models.naming import node_if_name
+from netplumb.models.network import Node
+from netplumb.models.networkpolicy import Direction, NetworkPolicy, Rule
+from netplumb.models.nft import (
+    EGRESS_ALONE,
+    INGRESS_ALONE,
+    POLICY_MAPS,
+    NftChain,
+    NftElement,
+    NftSet,
+    canonical_rule,
+    peers_set,
+)
+from netplumb.models.policyset import Combination
+from netplumb.reconciler.decide.policies import ranges
+from netplumb.reconciler.decide.policies.selection import peers_name, policy_chain, selection
+from netplumb.reconciler.decide.render.expressions import (
+    ACCEPT,
+    COUNTER,
+    DROP,
+    NEW,
+    NO_SYN,
+    NOT_FROM_WORKLOAD,
+    PRIORITY_POLICY,
+    TO_ELSEWHERE,
+    TRANSLATED,
+    Expression,
+    answers,
+    in_set,
+    jump,
+    match,
+    meta,
+    payload,
+    to_itself,
+)
+
+_COMMENT_CHARS = 100
+_HOOKS = {
+    Direction.EGRESS: ("egress", PRIORITY_POLICY, NOT_FROM_WORKLOAD, "iifname", INGRESS_ALONE),
+    Direction.INGRESS: ("ingress", PRIORITY_POLICY + 1, TO_ELSEWHERE, "oifname", EGRESS_ALONE),
+}
+_OTHER_END = {Direction.EGRESS: ("oifname", "daddr"), Direction.INGRESS: ("iifname", "saddr")}
+
+
+def _rule(comment: str, *expressions: Expression) -> str:
+    return canonical_rule(expressions, comment[:_COMMENT_CHARS])
+
+
+def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
+    """Nothing where there are no policies: then no packet pays for them."""
+    if not node.policies.policies:
+        return
+    yield from map(peers_set, selection(node.policies).peers)
+    for policy in node.policies.policies:
+        for direction in policy.spec.directions:
+            yield NftChain(policy_chain(policy.policy_key, direction), rules=tuple(_allowing(policy, direction)))
+    for combination in sorted(node.combinations, key=lambda it: it.chain):
+        yield NftChain(combination.chain, rules=tuple(_judging(combination)))
+    itself = (_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6))
+    yield NftChain("policy_to_itself", rules=tuple(itself))
+    for direction, (name, priority, elsewhere, link, alone) in _HOOKS.items():
+        rules = (
+            canonical_rule([elsewhere, ACCEPT]),
+            *answers(),
+            canonical_rule([TRANSLATED, jump("policy_to_itself")]),
+            _rule("late answers", NEW, NO_SYN, in_set(meta(link), alone), COUNTER, DROP),
+            canonical_rule([{"vmap": {"key": meta(link), "data": f"@{POLICY_MAPS[direction].name}"}}]),
+        )
+        yield NftChain(f"policy_{name}", "filter", "forward", priority, "accept", rules)
+
+
+def _judging(combination: Combination) -> Iterator[str]:
+    for key in combination.policies:
+        yield canonical_rule([jump(policy_chain(key, combination.direction))])
+    yield _rule(f"no policy allows this {combination.direction.lower()}", COUNTER, DROP)
+
+
+def _allowing(policy: NetworkPolicy, direction: Direction) -> Iterator[str]:
+    for number, rule in enumerate(policy.spec.rules(direction), 1):
+        for peer, port in product(_peers(policy, rule, direction), _ports(rule)):
+            yield _rule(f"rule {number} of {policy.policy_key}", *peer, *port, ACCEPT)
+
+
+def _peers(policy: NetworkPolicy, rule: Rule, direction: Direction) -> Iterator[tuple[Expression, ...]]:
+    """Each way in which the other end can be meant."""
+    if not rule.peers:
+        yield ()
+    link, address = _OTHER_END[direction]
+    if (name := peers_name(policy, rule.peers)) is not None:
+        yield (in_set(meta(link), peers_set(name)),)
+    blocks = [peer.ip_block for peer in rule.peers if peer.ip_block is not None]
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        if allowed := ranges.addresses(blocks, version):
+            if ranges.is_all_addresses(allowed, version):
+                yield (match(meta("nfproto"), f"ipv{version}"),)
+            else:
+                yield (match(payload(ip, address), ranges.address_words(allowed, version)),)
+
+
+def _ports(rule: Rule) -> Iterator[tuple[Expression, ...]]:
+    """Each protocol that is meant, with its ports."""
+    if not rule.ports:
+        yield ()
+    for protocol in sorted({it.protocol for it in rule.ports}):
+        meant = [it.range for it in rule.ports if it.protocol == protocol]
+        numbers = [it for it in meant if it is not None]
+        if len(numbers) < len(meant):
+            yield (match(meta("l4proto"), protocol.known.number),)
+        else:
+            yield (match(payload(protocol.known, "dport"), ranges.port_words(ranges.joined(numbers))),)
+
+
+def render_policy_elements(attachment: Attachment, node: Node) -> Iterator[NftElement]:
+    """The sets that the workload's link is a member of, and where its packets are judged. Of what was rebuilt nobody
+    knows the labels, so that nothing is said of it: what the table has stays."""
+    if not node.policies.policies or attachment.is_rebuilt:
+        return
+    name = node_if_name(attachment.key)
+    selected = selection(node.policies).of(attachment)
+    for peers in selected.peers:
+        yield NftElement(peers, (name,), owner=name)
+    for combination in selected.combinations:
+        yield NftElement(POLICY_MAPS[combination.direction].name, (name,), combination.chain, owner=name)
+    if len(selected.combinations) == 1:
+        (only,) = selected.combinations
+        alone = INGRESS_ALONE if only.direction is Direction.INGRESS else EGRESS_ALONE
+        yield NftElement(alone.name, (name,), owner=name)

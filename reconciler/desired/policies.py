@@ -1,0 +1,84 @@
+"""The network policies and namespaces that sources declare, durable; and which of them are in force.
+
+Each source has a partition of its own. What two declare under one name is the first one's until that lets it go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from netplumb.models.networkpolicy import Manifest, ManifestKey, Namespace, NetworkPolicy
+from netplumb.models.policyset import NO_POLICIES, PolicySet
+from netplumb.reconciler.desired.store import Change, Records
+
+Declared = dict[ManifestKey, dict[str, Manifest]]
+"""What each source says of a key, whoever said it first before others."""
+
+
+class Policies:
+    """`changed` is called when others are in force than before."""
+
+    def __init__(self, store: Records, stored: Declared, changed: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._declared = stored
+        self._changed = changed
+        self.in_force = in_force(stored)
+
+    def of(self, source: str) -> Mapping[ManifestKey, Manifest]:
+        return {key: by[source] for key, by in self._declared.items() if source in by}
+
+    @property
+    def sources(self) -> frozenset[str]:
+        return frozenset(source for by in self._declared.values() for source in by)
+
+    def holder(self, key: ManifestKey) -> str:
+        """Whose word on this key counts; empty where nobody says anything of it."""
+        return next(iter(self._declared.get(key, ())), "")
+
+    def replace(self, source: str, manifests: Sequence[Manifest]) -> None:
+        """Replaces a partition. Raises StoreUnwritable; then nothing has changed."""
+        self.amend(source, manifests, [key for key in self.of(source) if key not in {it.key for it in manifests}])
+
+    def amend(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
+        """Changes a partition by what comes and what goes."""
+        before = self.of(source)
+        new = [it for it in manifests if before.get(it.key) != it]
+        if not new and not dropped:
+            return
+        self._store.commit(
+            Change(policies=[(source, it) for it in new], policies_gone=[(source, key) for key in dropped])
+        )
+        self._declared = after(self._declared, source, new, dropped)
+        self.in_force = in_force(self._declared)
+        self._changed()
+
+    def rehearsed(self, partitions: Mapping[str, Sequence[Manifest]]) -> PolicySet:
+        """What would be in force if these sources declared this."""
+        declared = self._declared
+        for source, manifests in partitions.items():
+            keys = {it.key for it in manifests}
+            declared = after(declared, source, manifests, [key for key in self.of(source) if key not in keys])
+        return in_force(declared) if declared != self._declared else self.in_force
+
+    def waiting(self) -> Iterator[tuple[str, ManifestKey, str]]:
+        """What is declared and not in force: by which source, and whose word counts instead."""
+        for key, by in self._declared.items():
+            first, *others = by
+            yield from ((source, key, first) for source in others)
+
+
+def after(declared: Declared, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> Declared:
+    made = {key: dict(by) for key, by in declared.items()}
+    for key in dropped:
+        made.get(key, {}).pop(source, None)
+    for it in manifests:
+        made.setdefault(it.key, {})[source] = it
+    return {key: by for key, by in made.items() if by}
+
+
+def in_force(declared: Declared) -> PolicySet:
+    counting = [next(iter(by.values())) for _, by in sorted(declared.items())]
+    if not counting:
+        return NO_POLICIES
+    policies = tuple(it for it in counting if isinstance(it, NetworkPolicy))
+    return PolicySet(policies, {it.metadata.name: it for it in counting if isinstance(it, Namespace)})

@@ -1,0 +1,90 @@
+"""PURE: elements of our table's sets → messages of nf_tables.
+
+libnftables reads the whole ruleset of the host before it changes anything of it, which beside hundreds of chains takes
+as long as many attaches. What an attachment adds and takes are elements alone, and these are said directly.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from struct import pack
+
+from netplumb.models.nft import TABLE_SETS, VERDICT, NftElement, NftSet, peers_set
+from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.kernel.netlink.wire import attribute, text
+from netplumb.reconciler.kernel.nftables.batch import DELETE_ELEMENT, NEW_ELEMENT, Message
+from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
+
+ELEMENTS_MAX = 64
+"""Of more, libnftables makes a batch of the size that the kernel takes."""
+
+# Attributes: include/uapi/linux/netfilter/nf_tables.h
+_NESTED = 0x8000
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT = 1, 2, 3, 1
+_KEY, _DATA, _USERDATA = 1, 2, 6
+_DATA_VALUE, _DATA_VERDICT, _VERDICT_CODE, _VERDICT_CHAIN = 1, 2, 1, 2
+_GOTO = -4
+_COMMENT = 0  # NFTNL_UDATA_SET_ELEM_COMMENT, libnftnl's udata.h
+
+_TYPES: Mapping[str, Callable[[str | int], bytes]] = {
+    "ifname": lambda name: str(name).encode().ljust(16, b"\0"),
+    "ipv4_addr": lambda address: ip_address(address).packed,
+    "ipv6_addr": lambda address: ip_address(address).packed,
+    "inet_proto": lambda number: pack("B", number),
+    "inet_service": lambda port: pack(">H", port),
+}
+_SETS: Mapping[str, NftSet] = {declared.name: declared for declared in TABLE_SETS}
+
+
+def messages(steps: Sequence[Step]) -> list[Message] | None:
+    """Removals before additions; None where something else than a few elements is among the steps."""
+    if len(steps) > ELEMENTS_MAX:
+        return None
+    gone: defaultdict[str, list[bytes]] = defaultdict(list)
+    added: defaultdict[str, list[bytes]] = defaultdict(list)
+    for step in steps:
+        if not isinstance(element := step.thing, NftElement):
+            return None
+        if step.verb is not Verb.ADD:
+            there = step.observed if isinstance(step.observed, NftElement) else element
+            gone[element.set].append(_key(there))
+        if step.verb is not Verb.REMOVE:
+            added[element.set].append(_key(element) + _rest(element))
+    return [*_lists(DELETE_ELEMENT, gone), *_lists(NEW_ELEMENT, added)]
+
+
+def _lists(type_: int, by_set: Mapping[str, Sequence[bytes]]) -> Iterator[Message]:
+    for name, elements in by_set.items():
+        listed = b"".join(attribute(_LIST_ELEMENT | _NESTED, it) for it in elements)
+        yield type_, text(_LIST_TABLE, TABLE) + text(_LIST_SET, name) + attribute(_LIST_ELEMENTS | _NESTED, listed)
+
+
+def _declared(element: NftElement) -> NftSet:
+    return _SETS.get(element.set) or peers_set(element.set)
+
+
+def _key(element: NftElement) -> bytes:
+    types = _declared(element).types
+    parts = [_TYPES[type_](value) for type_, value in zip(types, element.match, strict=True)]
+    # Each part of a concatenation begins at a word.
+    key = b"".join(it + bytes(-len(it) % 4) for it in parts) if len(parts) > 1 else parts[0]
+    return attribute(_KEY | _NESTED, attribute(_DATA_VALUE, key))
+
+
+def _rest(element: NftElement) -> bytes:
+    said = b""
+    if element.value is not None:
+        said += attribute(_DATA | _NESTED, _value(element.value, _declared(element).value_type))
+    if element.owner:
+        comment = element.owner.encode() + b"\0"
+        said += attribute(_USERDATA, bytes((_COMMENT, len(comment))) + comment)
+    return said
+
+
+def _value(value: str | int, value_type: str) -> bytes:
+    if value_type != VERDICT:
+        return attribute(_DATA_VALUE, _TYPES[value_type](value))
+    verdict = attribute(_VERDICT_CODE, pack(">i", _GOTO)) + text(_VERDICT_CHAIN, str(value))
+    return attribute(_DATA_VERDICT | _NESTED, verdict)

@@ -1,0 +1,125 @@
+"""What is asked of network policies: which there are, whether a packet passes and why, and what others would change.
+
+All of it is judged as the specification has it, on what is desired; the kernel is read for flows alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+from netplumb.models.attachment import FILE_SOURCE_PREFIX, Attachment, AttachmentKey
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import InvalidRequest, NotFound
+from netplumb.models.flows import Flow, Walk
+from netplumb.models.networkpolicy import Direction, NetworkPolicy
+from netplumb.models.policyset import PolicySet
+from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
+from netplumb.models.statefile import StateFile
+from netplumb.reconciler.decide.policies.differences import differences
+from netplumb.reconciler.decide.policies.flows import PolicedFlows
+from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World, explained, isolates, verdict
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.kernel.conntrack import Conntrack
+from netplumb.reconciler.sources.fileplan import read
+
+_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1}
+_ICMP_V6 = 58
+TOLD_MAX = 5_000
+
+
+class PolicyQuestions:
+    """`is_local` tells whether the node takes an address for its own."""
+
+    def __init__(self, desired: Desired, node_addresses: Callable[[], frozenset[IPAddress]]) -> None:
+        self._desired = desired
+        self._node_addresses = node_addresses
+
+    def all(self) -> Sequence[PolicyView]:
+        """In the order of their keys, those in force before those that wait."""
+        policies = self._desired.policies
+        endpoints = {it.key: _endpoint(it) for it in self._records()}
+        views = []
+        for source in sorted(policies.sources):
+            for key, manifest in policies.of(source).items():
+                in_force = policies.holder(key) == source
+                selects = (
+                    tuple(sorted(key for key, it in endpoints.items() if _selects(manifest, it)))
+                    if in_force and isinstance(manifest, NetworkPolicy)
+                    else ()
+                )
+                views.append(PolicyView(manifest, source, in_force, selects))
+        return sorted(views, key=lambda it: (it.manifest.key, not it.in_force, it.source))
+
+    def explain(self, asked: Asked) -> Answer:
+        """Raises NotFound for an end that is neither a workload nor an address, InvalidRequest for another protocol."""
+        if (protocol := _PROTOCOLS.get(asked.protocol.lower())) is None:
+            raise InvalidRequest("protocol", f"must be one of {', '.join(_PROTOCOLS)}, not {asked.protocol!r}")
+        source, destination = self._addresses(asked.source), self._addresses(asked.destination)
+        ends = next(((a, b) for a in source for b in destination if a.version == b.version), None)
+        if ends is None:
+            raise InvalidRequest("destination", f"{asked.source} and {asked.destination} have no IP version in common")
+        if protocol == _PROTOCOLS["icmp"] and ends[0].version == 6:
+            protocol = _ICMP_V6
+        world = self._world(self._desired.policies.in_force)
+        found = verdict(world, Packet(*ends, protocol, asked.port))
+        reasons = (*explained(found.egress, world), *explained(found.ingress, world))
+        return Answer(found.allowed, str(ends[0]), str(ends[1]), reasons)
+
+    async def difference(self, files: Sequence[StateFile]) -> PolicyDifference:
+        """What these files would change of who reaches whom, if they were put into place. Raises InvalidRequest."""
+        contents = await asyncio.to_thread(read, files)
+        after = self._desired.policies.rehearsed({FILE_SOURCE_PREFIX + it.name: it.manifests for it in contents})
+        worlds = self._world(self._desired.policies.in_force), self._world(after)
+        node = frozenset(it.packed for it in self._node_addresses())
+        policed = PolicedFlows(after, self._records(), lambda ip: ip in node)
+        return await asyncio.to_thread(_difference, worlds, policed)
+
+    def _records(self) -> list[Attachment]:
+        return [it for it in self._desired.attachments.values() if not it.removing]
+
+    def _world(self, policies: PolicySet) -> World:
+        endpoints = tuple(map(_endpoint, self._records()))
+        return World(policies.policies, policies.namespaces, endpoints, self._node_addresses())
+
+    def _addresses(self, end: str) -> Sequence[IPAddress]:
+        workload, _, if_name = end.rpartition("/")
+        for key in (AttachmentKey(end, "eth0"), AttachmentKey(workload, if_name)):
+            if (record := self._desired.attachments.get(key)) is not None:
+                return record.addresses
+        if interfaces := self._desired.interfaces(end):
+            return self._desired.attachments[interfaces[0]].addresses
+        try:
+            return (ip_address(end),)
+        except ValueError:
+            raise NotFound(f"{end} is no workload of this node, and no address") from None
+
+
+def _endpoint(record: Attachment) -> Endpoint:
+    return Endpoint(str(record.key), record.namespace, record.policy_labels, record.addresses)
+
+
+def _selects(policy: NetworkPolicy, endpoint: Endpoint) -> bool:
+    return any(isolates(policy, endpoint, direction) for direction in Direction)
+
+
+def _difference(worlds: tuple[World, World], policed: PolicedFlows) -> PolicyDifference:
+    gains = list(differences(*worlds))
+    cut: list[str] = []
+
+    def noted(flow: Flow) -> bool:
+        if policed.forbid(flow):
+            cut.append(_words(flow))
+        return False  # nothing is forgotten
+
+    with Conntrack() as conntrack:
+        conntrack.forget(Walk(), noted)
+    more = max(0, len(gains) - TOLD_MAX) + max(0, len(cut) - TOLD_MAX)
+    return PolicyDifference(gains[:TOLD_MAX], sorted(cut)[:TOLD_MAX], more)
+
+
+def _words(flow: Flow) -> str:
+    protocol = next((name for name, number in _PROTOCOLS.items() if number == flow.protocol), str(flow.protocol))
+    source, answerer = (f"{ip_address(ip)} port {port}" for ip, port in (flow.source, flow.answerer))
+    return f"{protocol} {source} to {answerer}"

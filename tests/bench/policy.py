@@ -1,0 +1,181 @@
+"""`python -m tests.bench policy`: what network policies cost, to load, to attach beside, in the kernel's path.
+
+All are ratios of one run on one node with thousands of workloads: first without any policy, then with hundreds, by
+dozens of labels, all in one namespace. Exits with 1 when a ratio is beyond what is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from rich.console import Console
+
+from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
+from tests.bench.calls import Call, connected, detach, timed
+from tests.bench.datapath import Ratio
+from tests.bench.servers import daemon
+from tests.bench.soak import made
+from tests.e2e.daemons import Daemon
+from tests.e2e.echoes import serving
+from tests.e2e.hosts import Host, temporary
+from tests.e2e.streams import open_socket
+from tests.e2e.waiting import until
+from tests.e2e.wishes import v4
+from tests.footprint import cpu_s, footprint
+
+PORT, SINK = 9000, 9001
+CONNECTIONS, PACKETS, ROUNDS = 300, 30_000, 3
+WITHIN_S = 300.0
+ATTACH_MOST, PATH_LEAST = 1.3, 0.9
+
+
+def labelled(host: Host, label: int) -> Call:
+    request = _request(host, label)
+    return lambda client: client.attach(request)
+
+
+def _request(host: Host, label: int) -> pb.AttachRequest:
+    netns = pb.NetNSAttachment(netns_path=host.path)
+    return pb.AttachRequest(workload_id=host.name, netns=netns, labels={"app": f"a{label}"})
+
+
+def policies(count: int, labels: int) -> str:
+    """Each label is selected by some of them, which allow two labels each and a few ports."""
+    return "---\n".join(
+        f"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p{number}}}\n"
+        f"spec:\n  podSelector: {{matchLabels: {{app: a{number % labels}}}}}\n  ingress:\n"
+        f"  - from: [{{podSelector: {{matchLabels: {{app: a{(number + 1) % labels}}}}}}}, "
+        f"{{podSelector: {{matchLabels: {{app: a{number * 7 % labels}}}}}}}]\n"
+        f"    ports: [{{port: {1000 + number}, endPort: {1010 + number}}}, {{port: {PORT}}}, "
+        f"{{protocol: UDP, port: {SINK}}}]\n"
+        for number in range(count)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The time of an attach is that of the quickest round, since whatever else the machine does only adds to it."""
+
+    attach_ms: float
+    attach_cpu_ms: float
+    connect_us: float
+    packets_s: float
+    rss_kib: int
+
+
+async def figures(
+    running: Daemon, client: AsyncClient, probes: Sequence[Host], ends: tuple[Host, Host], address: str, labels: int
+) -> Figures:
+    """What is measured beside the policies that there are; the probes are gone again afterwards."""
+    rounds: list[float] = []
+    cpu = 0.0
+    for _ in range(ROUNDS):
+        calls = [labelled(host, number % labels) for number, host in enumerate(probes)]
+        cpu -= cpu_s(running.process.pid)
+        rounds.append(median((await timed([client], calls)).each))
+        cpu += cpu_s(running.process.pid)
+        await timed([client], map(detach, probes))
+    source, destination = ends
+    with serving(destination, PORT, protocols=("tcp",)):
+        connect = min([await asyncio.to_thread(_connect_us, source, address) for _ in range(ROUNDS)])
+    packets = max([await asyncio.to_thread(_packets_s, source, destination, address) for _ in range(ROUNDS)])
+    cpu_ms = cpu / len(probes) / ROUNDS * 1e3
+    return Figures(min(rounds) * 1e3, cpu_ms, connect, packets, footprint(running.process.pid).rss_kib)
+
+
+def _connect_us(source: Host, address: str) -> float:
+    times = []
+    for _ in range(CONNECTIONS):
+        with open_socket(source, address, socket.SOCK_STREAM) as asking:
+            started = perf_counter()
+            asking.connect((address, PORT))
+            times.append((perf_counter() - started) * 1e6)
+    return median(times)
+
+
+def _packets_s(source: Host, destination: Host, address: str) -> float:
+    """Datagrams go all their way within the call that sends them."""
+    with (
+        open_socket(destination, address, socket.SOCK_DGRAM) as sink,
+        open_socket(source, address, socket.SOCK_DGRAM) as asking,
+    ):
+        sink.bind(("0.0.0.0", SINK))
+        asking.connect((address, SINK))
+        started = perf_counter()
+        for _ in range(PACKETS):
+            asking.send(b"x" * 64)
+        took_s = perf_counter() - started
+        sink.settimeout(1.0)
+        assert sink.recv(128), "they are allowed"
+        return PACKETS / took_s
+
+
+async def measure(directory: Path, given: argparse.Namespace) -> tuple[list[Ratio], list[str]]:
+    async with AsyncExitStack() as stack:
+        fill, probes = made(stack, "workload", given.attachments), made(stack, "probe", given.probes)
+        node = stack.enter_context(temporary("node"))
+        running = await stack.enter_async_context(daemon(node, directory / "daemon"))
+        clients = await stack.enter_async_context(connected(running.socket, 16))
+        client = clients[0]
+        await timed(clients, [labelled(host, number % given.labels) for number, host in enumerate(fill)])
+        # The policy of label 0 allows label 1.
+        ends = fill[1], fill[0]
+        address = v4(await client.attach(_request(fill[0], 0)))
+        before = await figures(running, client, probes, ends, address, given.labels)
+        started = perf_counter()
+        (running.state_files / "policies.yaml").write_text(policies(given.policies, given.labels))
+
+        async def in_force() -> bool:
+            selected = {it.workload_id for policy in await client.policies() for it in policy.selects}
+            chains = node.run("nft list chains inet").count("chain ingress_by_")
+            return len(selected) == len(fill) and chains == given.policies
+
+        await until(in_force, "all policies are in force", within_s=WITHIN_S)
+        load_s = perf_counter() - started
+        after = await figures(running, client, probes, ends, address, given.labels)
+        change = await timed([client], [labelled(fill[2], number % given.labels) for number in range(3, 53)])
+        ratios = [
+            Ratio("attach one more (ms)", before.attach_ms, after.attach_ms, "ms", ATTACH_MOST),
+            Ratio("the daemon's CPU for it (ms)", before.attach_cpu_ms, after.attach_cpu_ms, "ms", ATTACH_MOST),
+            Ratio("connections a second", 1e6 / before.connect_us, 1e6 / after.connect_us, "/s", PATH_LEAST, True),
+            Ratio("packets a second", before.packets_s, after.packets_s, "/s", PATH_LEAST, True),
+        ]
+        told = [
+            f"load all, until enforced: {load_s:.1f} s",
+            f"change one label: {median(change.each) * 1e3:.2f} ms",
+            f"memory: {before.rss_kib / 1024:.0f} MiB before, {after.rss_kib / 1024:.0f} MiB after",
+        ]
+        return ratios, told
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--attachments", type=int, default=2000, help="workloads (%(default)s)")
+    parser.add_argument("--policies", type=int, default=500, help="policies (%(default)s)")
+    parser.add_argument("--labels", type=int, default=50, help="labels (%(default)s)")
+    parser.add_argument("--probes", type=int, default=50, help="how many are attached to be timed (%(default)s)")
+
+
+def run(given: argparse.Namespace) -> int:
+    load_before = os.getloadavg()[0]
+    with TemporaryDirectory(prefix="np-", dir="/run") as directory:
+        ratios, told = asyncio.run(measure(Path(directory), given))
+    console = Console(highlight=False)
+    console.print(f"{given.attachments} workloads, {given.policies} policies, {given.labels} labels")
+    for it in ratios:
+        style = "" if it.is_done else "bold red"
+        console.print(f"{it.what}: {it.before:.2f} without, {it.after:.2f} with: {it.value:.2f}", style=style)
+    for line in told:
+        console.print(line)
+    console.print(f"Load of the machine before: {load_before:.1f}")
+    return 0 if all(it.is_done for it in ratios) else 1
