@@ -1,6 +1,7 @@
 """Looks at the node's network beside what is ours, after an event that may concern it.
 
-A table of routes may be large, so it is read in a thread, and the longer a look took the longer is the pause after it.
+A table of routes may be large, so it is read in a thread, and the longer that worked for a look, the longer is the
+pause after it: what it waited for on a busy machine does not count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 
 GATHER_S = 0.02  # one change comes in several events, and the address of a router advertisement after its route
 PAUSE_LEAST_S = 0.2
-PAUSES_A_LOOK = 50  # how much longer than a look the pause after it is
+PAUSES_A_LOOK = 50  # how much longer than the work of a look the pause after it is
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +28,12 @@ log = structlog.get_logger(__name__)
 def look(pools: Sequence[Pool]) -> NodeNetwork:
     """What the node's network is now, and means for these pools. Raises Retryable."""
     return surveyed(read_network(), pools)
+
+
+def _look_and_cost(pools: Sequence[Pool]) -> tuple[NodeNetwork, float]:
+    """And what the thread worked for it, in seconds."""
+    began_s = time.thread_time()
+    return look(pools), time.thread_time() - began_s
 
 
 class NetworkWatch:
@@ -52,13 +59,14 @@ class NetworkWatch:
             await self._due.wait()
             await asyncio.sleep(GATHER_S)
             self._due.clear()
-            started = time.monotonic()
+            cost_s = 0.0
             try:
-                self.take(await asyncio.to_thread(look, self._pools()))
+                known, cost_s = await asyncio.to_thread(_look_and_cost, self._pools())
+                self.take(known)
             except (StepError, OSError) as error:
                 log.warning("the node's network cannot be read", cause=str(error))
                 self._due.set()
-            await asyncio.sleep(max(PAUSE_LEAST_S, (time.monotonic() - started) * PAUSES_A_LOOK))
+            await asyncio.sleep(max(PAUSE_LEAST_S, cost_s * PAUSES_A_LOOK))
 
     def take(self, known: NodeNetwork) -> None:
         """Passes on what somebody saw, if it is not as before."""

@@ -276,7 +276,11 @@ async def test_a_sender_that_left_with_another_interfaces_address(
         left_with = flows_from(node, sender.port)[0].answered[0]
         assert left_with == ip_address(by(version, "172.31.0.1", "3fff:31::1")).packed
         give(node, by(version, f"{NODE_V4}/24", f"{NODE_V6}/64"))
-        await until(lambda: sender.answer == f"outside {by(version, NODE_V4, NODE_V6)}", "it leaves with the uplink's")
+        await until(
+            lambda: sender.answer == f"outside {by(version, NODE_V4, NODE_V6)}",
+            "it leaves with the uplink's",
+            within_s=15,
+        )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
