@@ -7,6 +7,7 @@ acknowledgements are then read together. A failed request does not stop those be
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import socket
 from collections.abc import Iterable, Sequence
@@ -54,9 +55,25 @@ _TRIES_IN_PART = 5
 
 # A port id tells our own echoes on the listener, also after its channel was closed. One chosen by the kernel would be
 # the process id as its pid namespace counts it, which a container's process may share; so ours are a random block.
-OWN_PORT_IDS = (secrets.randbits(14) | 1 << 14) << 16
 OWN_PORT_IDS_MASK = 0xFFFF0000
-_port_numbers = count()
+
+
+class _PortIds:
+    """A process that is forked from another has a block of its own."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self.draw()
+        os.register_at_fork(after_in_child=self.draw)
+
+    def draw(self) -> None:
+        self.block = (secrets.randbits(14) | 1 << 14) << 16
+
+    def next(self) -> int:
+        return self.block | next(self._numbers) & 0xFFFF
+
+
+OWN_PORT_IDS = _PortIds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +117,7 @@ class Channel:
                 raise
             words = f"no socket to ask the kernel can be had: {errno_name(error.errno)}"
             raise Retryable(words, code=error.errno) from None
-        self._port_id = OWN_PORT_IDS | next(_port_numbers) & 0xFFFF
+        self._port_id = OWN_PORT_IDS.next()
         try:
             self._socket.bind((self._port_id, 0))
             self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)

@@ -206,7 +206,7 @@ def _opened(groups: Iterable[int], *, of_workloads: bool = False) -> socket.sock
     made = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
     try:
         _grow_buffer(made, _BUFFER_BYTES_OF_WORKLOADS if of_workloads else _BUFFER_BYTES)
-        attach_filter(made, echo_filter(OWN_PORT_IDS, OWN_PORT_IDS_MASK, _CONSEQUENCES))
+        attach_filter(made, echo_filter(OWN_PORT_IDS.block, OWN_PORT_IDS_MASK, _CONSEQUENCES))
         if of_workloads:
             made.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
         made.bind((0, 0))
