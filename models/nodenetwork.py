@@ -103,9 +103,9 @@ class Uplink:
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
-    `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are
-    not the pool's to give. `uplinks` are the interfaces of the ways out, `uplink_mtu` the smallest MTU of those in use,
-    None where there is none; `shown_uplinks` is for people."""
+    `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
+    `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `uplink_mtu` the smallest
+    MTU of those in use, None where there is none; `shown_uplinks` is for people."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -117,6 +117,7 @@ class NodeNetwork:
     taken: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
     uplinks: frozenset[str] = frozenset()
+    ways: frozenset[tuple[str, int]] = frozenset()
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()
     complete: bool = True

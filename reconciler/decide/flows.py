@@ -129,20 +129,29 @@ def _sources(chain: NftChain) -> frozenset[bytes]:
 
 
 def suspects_around(before: NodeNetwork, now: NodeNetwork) -> Suspects:
-    """What another set of the node's own addresses may have made wrong: a port may be mapped at one that was away, and
-    what was masqueraded goes on under the address that it began with."""
-    if now.since == before.since and now.local == before.local and now.foreign == before.foreign:
+    """What other addresses of the node's own, or other ways out, may have made wrong: a port may be mapped at one that
+    was away, and what was masqueraded goes on under the address that it began with."""
+    left = _left_behind(before, now)
+    if now.since == before.since and now.local == before.local and now.foreign == before.foreign and not left:
         return Suspects()
     gone = before.own.keys() - now.own.keys()
-    return Suspects(all=True, sources=frozenset(ip.packed for ip in gone), unfit=_outdone(before, now))
+    return Suspects(all=True, sources=frozenset(ip.packed for ip in gone), unfit=_outdone(before, now) | left)
 
 
 def _outdone(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
     """Addresses that masquerading took from some other interface, as an uplink had none of that family yet."""
     had = {(link, ip.version) for ip, link in before.foreign}
-    first = {ip.version for ip, link in now.foreign if link in now.uplinks and (link, ip.version) not in had}
-    fit = {ip for ip, link in now.foreign if link in now.uplinks} | {source.ip for source in now.sources}
+    first = {ip.version for ip, link in now.foreign if (link, ip.version) in now.ways - had}
+    fit = {ip for ip, link in now.foreign if (link, ip.version) in now.ways} | {source.ip for source in now.sources}
     return frozenset(ip.packed for ip, _ in now.foreign if ip.version in first and ip not in fit)
+
+
+def _left_behind(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
+    """Sources that routes said, of interfaces that are no way out any more while another is: the kernel ends only what
+    masquerading itself gave an address."""
+    lost = {(link, version) for link, version in before.ways - now.ways if any(it == version for _, it in now.ways)}
+    said = {source.ip for source in before.sources} - {source.ip for source in now.sources}
+    return frozenset(ip.packed for ip, link in before.foreign if ip in said and (link, ip.version) in lost)
 
 
 def unfit(node_addresses: Iterable[IPAddress], known: NodeNetwork) -> frozenset[bytes]:

@@ -52,6 +52,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
         sources=tuple(sources(facts, routes, names, pools)),
         uplinks=frozenset(names[index] for index in ways_out),
+        ways=frozenset((names[hop.index], it.dst.version) for it in routes if is_way_out(it) for hop in it.hops),
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),
         complete=facts.complete,

@@ -306,6 +306,36 @@ async def test_a_sender_whose_source_the_node_has_no_more(
         await until(lambda: sender.answer == f"outside {after.partition('/')[0]}", "it leaves with the second")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_sender_that_left_with_what_a_route_said_of_another_uplink(
+    node: Host, outside: Host, web: Host, start_daemon: StartDaemon, version: int
+) -> None:
+    """The kernel ends what it masqueraded itself when that leaves by another interface, and nothing that was given a
+    source by name."""
+    beyond = by(version, "203.0.113.50", "3fff:50::1")
+    said, other = by(version, "192.0.2.77", "2001:db8::77"), by(version, "198.51.100.1", "2001:db8:9::1")
+    gateways = by(version, OUTSIDE_V4, OUTSIDE_V6), by(version, "198.51.100.2", "2001:db8:9::2")
+    networks = by(version, "192.0.2.0/24", "2001:db8::/64"), by(version, "198.51.100.0/24", "2001:db8:9::/64")
+    length = by(version, "24", "64")
+    node.ip("link add up1 type veth peer name eth1 netns outside")
+    outside.ip(f"address add {beyond}/{by(version, '32', '128')} dev lo")
+    for host, link, address in ((node, UPLINK, said), (node, "up1", other), (outside, "eth1", gateways[1])):
+        host.ip(f"link set {link} up")
+        host.ip(f"address add {address}/{length} dev {link}" + (" nodad" if version == 6 else ""))
+    for link, network in zip(("eth0", "eth1"), networks, strict=True):
+        outside.ip(f"-{version} route delete {network} dev {link}")
+        outside.ip(f"-{version} route add {network} dev {link} src {beyond}")
+    node.ip(f"-{version} route delete default")
+    node.ip(f"-{version} route add default via {gateways[0]} dev {UPLINK} src {said}")
+    async with (await start_daemon()).client() as client:
+        await client.attach(wishes.attach(web))
+    with serving(outside, BEYOND), ExitStack() as stack:
+        sender = await begun(stack, node, web, beyond, BEYOND)
+        await until(lambda: sender.answer == f"outside {said}", "it leaves with what the route says")
+        node.ip(f"-{version} route replace default via {gateways[1]} dev up1")
+        await until(lambda: sender.answer == f"outside {other}", "it leaves with the other's", within_s=15)
+
+
 async def test_a_connection_outlives_a_further_address(
     web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, web: Host
 ) -> None:

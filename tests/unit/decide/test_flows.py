@@ -143,7 +143,7 @@ def network(**links: str) -> NodeNetwork:
         own={ip: f"on {name}" for name, ip in held.items()},
         since=dict.fromkeys(held.values(), 1),
         foreign=frozenset((ip, name) for name, ip in held.items()),
-        uplinks=frozenset({"up0"}),
+        ways=frozenset({("up0", 4)}),
     )
 
 
@@ -163,6 +163,16 @@ def test_a_workload_that_asks_itself_under_an_address_of_a_pool_that_is_gone() -
         asked = flow(end(source, 7), end(NODE, 8080), end(WEB, 80), end("203.0.113.9", 7))
         assert course(former=former).is_wrong(asked)
         assert not course(former=former, is_local=lambda _: True).is_wrong(asked)
+
+
+def test_a_source_that_a_route_said_by_an_interface_that_is_no_way_out_any_more() -> None:
+    """While another is one; with none, what is forgotten would begin with the same when it is back."""
+    left = flow(end(WEB, 7), end(OUTSIDE, 53), answered=end(NODE, 7))
+    both = network(up0=NODE, up1="203.0.113.9")
+    before = replace(both, sources=(Source("up0", ip_network("0.0.0.0/0"), ip_address(NODE)),))
+    for ways, wrong in (({("up1", 4)}, True), ({("up0", 4), ("up1", 4)}, False), (set(), False)):
+        former = suspects_around(before, replace(both, ways=frozenset(ways)))
+        assert course(unfit=former.unfit, former=former).is_wrong(left) is wrong
 
 
 def test_a_source_that_was_taken_from_elsewhere_until_the_uplink_had_one() -> None:
