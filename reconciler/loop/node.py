@@ -239,6 +239,8 @@ def _repairs(steps: Sequence[Step], before: Node, *, with_policies: bool) -> lis
         wanted = was.get(step.thing.key)
         if step.verb is Verb.REMOVE or wanted is None:
             return step.verb is Verb.REMOVE and wanted is None
-        return wanted == step.thing or isinstance(wanted, Rule)
+        if isinstance(wanted, Rule) and isinstance(step.thing, Rule):
+            return step.thing.preference <= wanted.preference
+        return wanted == step.thing
 
     return [step for step in steps if is_repair(step)]

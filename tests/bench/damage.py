@@ -63,17 +63,18 @@ def _rounds(kinds: Sequence[Damage], samples: int) -> Iterator[Damage]:
     by_group = defaultdict(list)
     for kind in kinds:
         by_group[kind.group].append(kind)
+    shared = [group for group in Group if group is not Group.ATTACHMENT]
     touched_at: dict[Group, float] = {}
     for _ in range(samples):
         apart = by_group[Group.ATTACHMENT]
         random.shuffle(apart)
-        third = len(apart) // 3 + 1
-        for position, group in enumerate((Group.TABLE, Group.LOOPBACK, Group.FORWARDING)):
+        part = len(apart) // len(shared) + 1
+        for position, group in enumerate(shared):
             if by_group[group]:
                 time.sleep(max(0.0, touched_at.get(group, 0.0) + QUIET_S - time.monotonic()))
                 yield from by_group[group]
                 touched_at[group] = time.monotonic()
-            yield from apart[position * third : (position + 1) * third]
+            yield from apart[position * part : (position + 1) * part]
 
 
 def _sample(damage: Damage, hit: Victim, eyes: Eyes) -> float:

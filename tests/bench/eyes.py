@@ -89,10 +89,13 @@ class Eyes:
         return frozenset((up, *(address for address in addresses if _is_ours(address))))
 
     def _rules_in_front(self) -> list[Rule]:
-        """Those of ours, if none of others stands before one of them."""
+        """Those of ours that none of others, of their family, stands before."""
+        first: dict[int, int] = {}
+        for rule in dumps.foreign_rules(self._channel):
+            if rule.table not in _OF_THE_KERNEL:
+                first[rule.version] = min(rule.preference, first.get(rule.version, rule.preference))
         ours = dumps.rules(self._channel, Scope.NODE)
-        foreign = [rule.preference for rule in dumps.foreign_rules(self._channel) if rule.table not in _OF_THE_KERNEL]
-        return [rule for rule in ours if rule.preference < min(foreign, default=rule.preference + 1)]
+        return [it for it in ours if it.preference < first.get(4 if len(it.dst or b"") == 4 else 6, it.preference + 1)]
 
     def _routes(self) -> Sight:
         """Every route of ours, by its destination and the source that it prefers."""
