@@ -165,7 +165,7 @@ class Results:
         except StoreUnwritable as error:
             log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
         if outcome.attached and outcome.given is not None:
-            self._settled[key] = (attachment, outcome.given[1])
+            self._settled[key] = (self._desired.attachments.get(key, attachment), outcome.given[1])
         if not outcome.deferred:
             self._published[key] = tuple(
                 it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set)
