@@ -13,7 +13,7 @@ class EventKind(Enum):
 
     STARTED = "Started"  # the daemon
     ATTACHED = "Attached"  # all is in the kernel, for the first time or in another namespace
-    CHANGED = "Changed"  # another wish for what was attached is
+    CHANGED = "Changed"  # another wish for what was attached is, or what follows from others'
     DETACHED = "Detached"
     REPAIRED = "Repaired"  # somebody else changed something, and it is as desired again
     RETRYING = "Retrying"  # a step failed and is tried again
