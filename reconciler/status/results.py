@@ -140,6 +140,7 @@ class Results:
         if attachment is None or attachment.removing or attachment.generation != outcome.generation:
             self._mark(key, self.urgency(key))  # the wish changed under the pass
             return
+        held = attachment
         before, now = self._statuses.get(key), time.monotonic()
         self.tally.passes += 1
         self.tally.passing.observe(outcome.took_s)
@@ -165,7 +166,9 @@ class Results:
         except StoreUnwritable as error:
             log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
         if outcome.attached and outcome.given is not None:
-            self._settled[key] = (self._desired.attachments.get(key, attachment), outcome.given[1])
+            record, node = outcome.given
+            # What was learnt here is no change; what came while the pass ran is.
+            self._settled[key] = (self._desired.attachments.get(key, record) if record is held else record, node)
         if not outcome.deferred:
             self._published[key] = tuple(
                 it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set)
