@@ -15,6 +15,7 @@ from netplumb.api.errors import status_of
 from netplumb.api.map import page
 from netplumb.api.map.picture import picture
 from netplumb.api.map.svg import drawing
+from netplumb.api.page import connections
 from netplumb.api.page.access import refusal
 from netplumb.api.page.feed import Feed, text_of
 from netplumb.api.server.workloads import Workloads
@@ -63,30 +64,34 @@ class Page:
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
-        runner = web.AppRunner(application(self._workloads), access_log=None, shutdown_timeout=_STOP_WITHIN_S)
+        runner = web.AppRunner(
+            application(self._workloads), access_log=None, shutdown_timeout=_STOP_WITHIN_S, logger=connections.logger()
+        )
         await runner.setup()
+        assert runner.server is not None
         try:
-            await self._listen(runner)
-            await asyncio.get_running_loop().create_future()
+            listening = await self._listening(connections.Bounded(runner.server))
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                listening.close()
         finally:
             await runner.cleanup()
 
-    async def _listen(self, runner: web.AppRunner) -> None:
+    async def _listening(self, made: connections.Bounded) -> asyncio.Server:
         while True:
-            site = web.TCPSite(runner, str(self._address.ip), self._address.port)
             try:
-                await site.start()
+                found = await asyncio.get_running_loop().create_server(made, str(self._address.ip), self._address.port)
             except OSError as error:
                 cause = f"the page cannot be served at {self._address}: {error.strerror or error}"
                 if self._cause != cause:
                     log.error(cause, again_after_s=AGAIN_S)
                 self._cause = cause
-                await site.stop()
                 await asyncio.sleep(AGAIN_S)
             else:
                 self._cause = ""
                 log.info("the page is served", where=f"http://{self._address}/")
-                return
+                return found
 
 
 def application(workloads: Workloads) -> web.Application:
