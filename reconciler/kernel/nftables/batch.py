@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from struct import pack
 
-from netplumb.models.errors import Retryable
+from netplumb.models.errors import Retryable, errno_name
 from netplumb.reconciler.kernel.netlink.channel import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
 from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, messages, text
 
@@ -35,14 +35,25 @@ Message = tuple[int, bytes]
 def commit(channel: socket.socket, *made: Message) -> int:
     """Carries out the messages, all or none; returns 0, or the errno of the first that was refused."""
     answers = _ask(channel, _BEGIN, *(_message(type_, _MAKE, body) for type_, body in made), _END)
-    codes = (-int.from_bytes(body[:4], sys.byteorder, signed=True) for type_, body in answers if type_ == NLMSG_ERROR)
+    codes = (_code(body) for type_, body in answers if type_ == NLMSG_ERROR)
     return next((code for code in codes if code), 0)
 
 
 def table(channel: socket.socket, name: str) -> Buffer | None:
-    """What the kernel tells of a table; None where there is none."""
-    answers = _ask(channel, _message(GET_TABLE, 0, text(TABLE_NAME, name)))
-    return next((body for type_, body in answers if type_ == NEW_TABLE), None)
+    """What the kernel tells of a table; None where it says that there is none, Retryable where it says neither."""
+    code = 0
+    for type_, body in _ask(channel, _message(GET_TABLE, 0, text(TABLE_NAME, name))):
+        if type_ == NEW_TABLE:
+            return body
+        code = _code(body)
+    if code == errno.ENOENT:
+        return None
+    raise Retryable(f"nftables does not tell of table {name}: {errno_name(code)}", code=code)
+
+
+def _code(body: Buffer) -> int:
+    """Of an NLMSG_ERROR."""
+    return -int.from_bytes(body[:4], sys.byteorder, signed=True)
 
 
 def table_body(name: str, flags: int) -> bytes:
