@@ -43,9 +43,17 @@ type WorkloadNetworkingClient interface {
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
 	GC(ctx context.Context, in *GCRequest, opts ...grpc.CallOption) (*GCResponse, error)
+	// Apply makes documents, written as in state files, desired, and returns when they are recorded: their namespaces may
+	// be missing yet. What was applied before stays, unless `prune` says otherwise. Their source is `applied`; they are
+	// kept for as long as the boot.
+	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error)
+	// Delete withdraws what was applied. It returns when the interfaces are gone from the kernel.
+	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
 	// Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
 	// what happened to them last.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
+	// Traffic tells what each workload received and sent, as its link on the node counts it.
+	Traffic(ctx context.Context, in *TrafficRequest, opts ...grpc.CallOption) (*TrafficResponse, error)
 	// Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
 	// events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (WorkloadNetworking_EventsClient, error)
@@ -172,9 +180,36 @@ func (c *workloadNetworkingClient) GC(ctx context.Context, in *GCRequest, opts .
 	return out, nil
 }
 
+func (c *workloadNetworkingClient) Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error) {
+	out := new(ApplyResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Apply", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadNetworkingClient) Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error) {
+	out := new(DeleteResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Delete", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *workloadNetworkingClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error) {
 	out := new(DescribeResponse)
 	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Describe", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadNetworkingClient) Traffic(ctx context.Context, in *TrafficRequest, opts ...grpc.CallOption) (*TrafficResponse, error) {
+	out := new(TrafficResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Traffic", in, out, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -243,9 +278,17 @@ type WorkloadNetworkingServer interface {
 	// GC detaches what one source holds and does not name as alive (CNI 1.1's GC). It returns when their interfaces are
 	// gone from the kernel.
 	GC(context.Context, *GCRequest) (*GCResponse, error)
+	// Apply makes documents, written as in state files, desired, and returns when they are recorded: their namespaces may
+	// be missing yet. What was applied before stays, unless `prune` says otherwise. Their source is `applied`; they are
+	// kept for as long as the boot.
+	Apply(context.Context, *ApplyRequest) (*ApplyResponse, error)
+	// Delete withdraws what was applied. It returns when the interfaces are gone from the kernel.
+	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
 	// Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
 	// what happened to them last.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
+	// Traffic tells what each workload received and sent, as its link on the node counts it.
+	Traffic(context.Context, *TrafficRequest) (*TrafficResponse, error)
 	// Events streams what happened, the oldest first, and with `follow` what happens from then on. A bounded number of
 	// events is kept, for as long as the boot. One who follows and reads slowly misses the oldest.
 	Events(*EventsRequest, WorkloadNetworking_EventsServer) error
@@ -285,8 +328,17 @@ func (UnimplementedWorkloadNetworkingServer) Plan(context.Context, *PlanRequest)
 func (UnimplementedWorkloadNetworkingServer) GC(context.Context, *GCRequest) (*GCResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GC not implemented")
 }
+func (UnimplementedWorkloadNetworkingServer) Apply(context.Context, *ApplyRequest) (*ApplyResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Apply not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Delete not implemented")
+}
 func (UnimplementedWorkloadNetworkingServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Describe not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) Traffic(context.Context, *TrafficRequest) (*TrafficResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Traffic not implemented")
 }
 func (UnimplementedWorkloadNetworkingServer) Events(*EventsRequest, WorkloadNetworking_EventsServer) error {
 	return status.Errorf(codes.Unimplemented, "method Events not implemented")
@@ -486,6 +538,42 @@ func _WorkloadNetworking_GC_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkloadNetworking_Apply_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApplyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).Apply(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/Apply",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).Apply(ctx, req.(*ApplyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkloadNetworking_Delete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).Delete(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/Delete",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).Delete(ctx, req.(*DeleteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkloadNetworking_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DescribeRequest)
 	if err := dec(in); err != nil {
@@ -500,6 +588,24 @@ func _WorkloadNetworking_Describe_Handler(srv interface{}, ctx context.Context, 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(WorkloadNetworkingServer).Describe(ctx, req.(*DescribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkloadNetworking_Traffic_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TrafficRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).Traffic(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/Traffic",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).Traffic(ctx, req.(*TrafficRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -566,8 +672,20 @@ var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 			Handler:    _WorkloadNetworking_GC_Handler,
 		},
 		{
+			MethodName: "Apply",
+			Handler:    _WorkloadNetworking_Apply_Handler,
+		},
+		{
+			MethodName: "Delete",
+			Handler:    _WorkloadNetworking_Delete_Handler,
+		},
+		{
 			MethodName: "Describe",
 			Handler:    _WorkloadNetworking_Describe_Handler,
+		},
+		{
+			MethodName: "Traffic",
+			Handler:    _WorkloadNetworking_Traffic_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
