@@ -30,7 +30,16 @@ from netplumb.models.status import Condition
 AGAIN_S = 5.0
 PROBE_S = 2.0
 STOP_GRACE_S = 1.0
-_OPTIONS = (*OPTIONS, ("grpc.so_reuseport", 0))  # or a port that another has would be shared with it, silently
+HANDSHAKE_WITHIN_MS = 5000
+CONNECTIONS_MAX = 256
+"""Each takes a descriptor of the daemon's, and whoever reaches the port may open one."""
+
+_OPTIONS = (
+    *OPTIONS,
+    ("grpc.so_reuseport", 0),  # or a port that another has would be shared with it, silently
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_WITHIN_MS),
+    ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
+)
 
 log = structlog.get_logger(__name__)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netplumb.api.server.remote import CONNECTIONS_MAX
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
 from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon
@@ -165,6 +166,25 @@ async def test_what_is_wrong_with_the_clients_side_is_told(
     assert "wants --ca, --cert and --key too" in " ".join(alone.split())
     served.terminate()
     assert "Connection refused" in elsewhere.cannot(3, "agent", "status")
+
+
+async def test_who_only_connects_takes_no_place_for_long(served: Daemon, elsewhere: Elsewhere, outside: Host) -> None:
+    """Whoever reaches the port can connect: to no more than are bounded, and until the handshake is overdue."""
+
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
+
+    before = descriptors()
+    with ExitStack() as held:
+        with outside.enter():
+            for _ in range(2 * CONNECTIONS_MAX):
+                held.enter_context(socket.create_connection((NODE_V4, 9480), 10))
+        await until(lambda: descriptors() - before >= CONNECTIONS_MAX // 2, "connections are taken")
+        assert descriptors() - before <= CONNECTIONS_MAX + 8
+        async with served.client() as own:
+            assert (await own.status()).ready
+        await until(lambda: descriptors() - before < CONNECTIONS_MAX // 2, "they are let go", within_s=20)
+        assert "ready" in elsewhere.does("agent", "status")
 
 
 async def test_what_is_wrong_with_it_keeps_nothing_from_its_work(
