@@ -205,6 +205,9 @@ class Settings(Model):
     annotation_keys: _Patterns = Field(
         default=(), description="Annotations of a workload that are kept with its attachment; * stands for any part"
     )
+    label_annotation_prefix: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
+        default=None, description="Annotations that begin so are labels, under the rest of their name; none without it"
+    )
     attach_timeout_s: _Seconds = Field(default=30.0, description="Seconds that a call without a deadline may take")
     netns_gone_grace_s: _Seconds = Field(
         default=300.0,

@@ -7,15 +7,17 @@ from fnmatch import fnmatchcase
 
 from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.errors import InvalidRequest
+from netplumb.models.fields import LABEL_VALUE_MAX_CHARS
 from netplumb.models.settings import Settings
 
+LABELS_MAX = 64
 ANNOTATIONS_MAX_BYTES = 64 << 10
 """Of one attachment; what goes beyond is not kept, in the order of the keys. Runtimes pass up to 256 KiB."""
 
 
 def admitted(spec: AttachmentSpec, settings: Settings) -> AttachmentSpec:
-    """The wish as it is recorded: with the annotations that are to be kept. Raises InvalidRequest for a kernel
-    parameter that workloads may not set."""
+    """The wish as it is recorded: with the annotations that are to be kept, and those that are labels. Raises
+    InvalidRequest for a kernel parameter that workloads may not set."""
     for name in spec.sysctls:
         if not _matches(name.replace("/", "."), settings.workload_sysctls):
             raise InvalidRequest(
@@ -24,7 +26,21 @@ def admitted(spec: AttachmentSpec, settings: Settings) -> AttachmentSpec:
             )
     if not spec.annotations:
         return spec
-    return spec.model_copy(update={"annotations": _kept(spec.annotations, settings.annotation_keys)})
+    annotations = _kept(spec.annotations, settings.annotation_keys)
+    labels = _labels(spec, settings.label_annotation_prefix or "")
+    return spec.model_copy(update={"annotations": annotations, "labels": labels})
+
+
+def _labels(spec: AttachmentSpec, prefix: str) -> dict[str, str]:
+    """Those of the wish win. What cannot be a label, or is too many, is left out: people write what they like there."""
+    labels = dict(spec.labels)
+    for key, value in sorted(spec.annotations.items()):
+        name = key.removeprefix(prefix)
+        if prefix and name not in ("", key) and len(value) <= LABEL_VALUE_MAX_CHARS and value.isprintable():
+            if len(labels) == LABELS_MAX:
+                break
+            labels.setdefault(name, value)
+    return labels
 
 
 def _kept(annotations: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:

@@ -34,3 +34,11 @@ def test_annotations_are_kept_by_pattern_up_to_a_bound() -> None:
     assert admitted(spec, Settings()).annotations == {}
     assert admitted(spec, Settings(annotation_keys=("a/*",))).annotations == {"a/1": "x"}
     assert admitted(spec, Settings(annotation_keys=("b/*", "a/1"))).annotations == {"a/1": "x", "b/1": "w"}
+
+
+def test_annotations_of_a_prefix_are_labels() -> None:
+    """Under the rest of their name; a label that is said as one wins, and what can be no label fails nothing."""
+    annotations = {"l/app": "web", "l/tier": "a", "l/": "x", "l/long": "y" * 2000, "other": "z"}
+    spec = wish(annotations=annotations, labels={"tier": "b"})
+    assert admitted(spec, Settings()).labels == {"tier": "b"}
+    assert admitted(spec, Settings(label_annotation_prefix="l/")).labels == {"tier": "b", "app": "web"}
