@@ -13,7 +13,7 @@ from netplumb.reconciler.doctor import checks
 from tests.e2e.daemons import Daemon
 from tests.e2e.doctors import run, settings_of
 from tests.e2e.hosts import Host
-from tests.e2e.test_readme import blocks, parsed
+from tests.e2e.test_readme import parsed
 from tests.e2e.wishes import attach
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,8 @@ DOCKER = "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables 
 
 def example(command: str) -> str:
     """What the page shows for a command."""
-    (shown,) = [it for it in blocks("console", PAGE) if it.startswith(f"$ {command}\n")]
+    shown_all = re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    (shown,) = [it for it in shown_all if it.startswith(f"$ {command}\n")]
     return shown.partition("\n")[2]
 
 
