@@ -23,7 +23,7 @@ DOCKER = "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables 
 
 def example(command: str) -> str:
     """What the page shows for a command."""
-    shown_all = re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    shown_all: list[str] = re.findall(r"^```console\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     (shown,) = [it for it in shown_all if it.startswith(f"$ {command}\n")]
     return shown.partition("\n")[2]
 
