@@ -28,7 +28,7 @@ class Fork:
         self._words = words
         self._told = told
         told.settimeout(LOADED_WITHIN_S)
-        self.pid = int(told.recv(64))
+        self.pid = self._heard()
 
     def poll(self) -> int | None:
         try:
@@ -40,11 +40,18 @@ class Fork:
         if self.returncode is None:
             self._told.settimeout(timeout)
             try:
-                self.returncode = int(self._told.recv(64))
+                self.returncode = self._heard()
             except (BlockingIOError, TimeoutError):
                 raise subprocess.TimeoutExpired(self._words, timeout or 0) from None
             self._told.close()
         return self.returncode
+
+    def _heard(self) -> int:
+        said = self._told.recv(64)
+        if not said:
+            self._told.close()
+            raise AssertionError("the fork server has ended; why, it says among the captured errors")
+        return int(said)
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
