@@ -29,8 +29,7 @@ _PEERS = """\
   the kernel has found that nobody else has the IPv6 address, which takes more than a second; netplumb's addresses are
   its own, so that there is nothing to ask.
 - **netavark**: Podman's, with a bridge.
-- **netplumb-cni**: netplumb's CNI plugin, a Python program that asks the daemon. More than half of its time is Python's
-  start.
+- **netplumb-cni**: netplumb's CNI plugin, a Python program that asks the daemon; Python's start is part of its time.
 """
 
 _COSTS = """\
@@ -38,7 +37,7 @@ _COSTS = """\
 
 Of the daemon's processor time for an Attach a bit more than a third is the kernel's, for the objects; the rest is
 Python's, spread over some three thousand calls: there is no single place that it could be saved at. What was done
-about it, each measured against the tree without it, both daemons in one run and attach by attach in turn:
+about it; the ratios are those of two daemons in one run, with and without it, attach by attach in turn:
 
 - A new attachment is written without a look before it ([the lane](../reconciler/converge/lane.py)): 0.84 to 0.92 of the
   time, 0.87 to 0.89 of the processor time.
@@ -46,6 +45,10 @@ about it, each measured against the tree without it, both daemons in one run and
   what is polled are saved at each attach.
 - Python looks for circular garbage seldom, and never at what was imported: a pause of 40 to 75 ms in some thousand
   attaches is gone.
+- What nobody watches is not made, and an address becomes text once. With the two points above and without a port: 0.92
+  to 0.96 of the time and 0.89 to 0.93 of the processor time of an Attach, and 1.25 times the rate of 16 clients.
+- An Attach with a mapped port makes one walk over the table of connection tracking, or none where it is empty, and not
+  one for each port and family: 5 ms of processor time where it were 25, with 262,144 buckets.
 - A Detach is answered when the kernel tells that the link is gone, not when it answers: 0.23 to 0.33 of the time.
 - An idle daemon waits for names by inotify, and looks at its socket without connecting: 0.37% of a core on a busy
   machine, where it was 1.37%.
