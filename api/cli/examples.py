@@ -68,6 +68,17 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     ),
     "plan attach": (("netplumb plan attach web --netns web", "what an attach would change"),),
     "plan detach": (("netplumb plan detach web", "what a detach would change"),),
+    "policy": (
+        ("netplumb policy list", "what there is"),
+        ("netplumb policy explain web db --port 5432", "whether one may ask the other"),
+    ),
+    "policy list": (("netplumb policy list -o json", "with the manifests, for a script"),),
+    "policy show": (("netplumb policy show shop/db-from-web", "one, and the workloads that it isolates"),),
+    "policy explain": (
+        ("netplumb policy explain web db --port 5432", "whether, and by which rule"),
+        ("netplumb policy explain 198.51.100.7 web --port 80", "the same of a client outside"),
+    ),
+    "policy diff": (("netplumb policy diff -f policies.yaml", "who would gain or lose which ports"),),
     "cni": (("netplumb cni install", "serve this node's runtimes"),),
     "cni install": (
         ("netplumb cni install", "a network named netplumb"),

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-READING = frozenset({"Check", "CheckAll", "Describe", "Events", "Get", "List", "Plan", "Status", "Traffic", "Watch"})
+READING = frozenset(
+    (
+        *("Check", "CheckAll", "Describe", "Events", "Get", "List", "Plan", "Status", "Traffic", "Watch"),
+        *("Policies", "ExplainPolicy", "DiffPolicies"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
