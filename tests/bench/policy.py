@@ -37,6 +37,7 @@ from tests.footprint import cpu_s, footprint
 PORT, SINK = 9000, 9001
 CONNECTIONS, PACKETS, ROUNDS = 300, 30_000, 3
 WITHIN_S = 300.0
+NO_RESYNC = "--resync-s=3600"  # what is measured is not to share the processor with one
 ATTACH_MOST, PATH_LEAST = 1.3, 0.9
 
 
@@ -125,7 +126,7 @@ async def measure(directory: Path, given: argparse.Namespace) -> tuple[list[Rati
     async with AsyncExitStack() as stack:
         fill, probes = made(stack, "workload", given.attachments), made(stack, "probe", given.probes)
         node = stack.enter_context(temporary("node"))
-        running = await stack.enter_async_context(daemon(node, directory / "daemon"))
+        running = await stack.enter_async_context(daemon(node, directory / "daemon", more_flags=NO_RESYNC))
         clients = await stack.enter_async_context(connected(running.socket, 16))
         client = clients[0]
         await timed(clients, [labelled(host, number % given.labels) for number, host in enumerate(fill)])

@@ -17,9 +17,12 @@ AS_BY_DEFAULT = "--log-level=info --log-format=text --resync-s=30"
 
 
 @asynccontextmanager
-async def daemon(node: Host, directory: Path, pools: tuple[str, ...] = POOLS) -> AsyncIterator[Daemon]:
-    """With the default settings, but for where it keeps its things."""
-    running = await Daemon(node, directory, pools=pools, flags=AS_BY_DEFAULT, program=INSTALLED).start()
+async def daemon(
+    node: Host, directory: Path, pools: tuple[str, ...] = POOLS, more_flags: str = ""
+) -> AsyncIterator[Daemon]:
+    """With the default settings, but for where it keeps its things, and those that `more_flags` say."""
+    flags = f"{AS_BY_DEFAULT} {more_flags}"
+    running = await Daemon(node, directory, pools=pools, flags=flags, program=INSTALLED).start()
     try:
         yield running
     finally:
