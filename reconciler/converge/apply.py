@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 
 from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
 from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule, Scope, Sysctl, scope_of
@@ -73,18 +74,22 @@ class _Run:
                 self._indexes[(thing.scope, str(key[2]))] = thing.index
         self._pending: list[tuple[Step, list[Request]]] = []
         self._pending_scope = Scope.NODE
+        self._stuck: set[tuple[Scope, bytes]] = set()
+        self._doubted = False
         self.applied = Applied()
 
     def step(self, step: Step) -> None:
         thing = step.thing
         if isinstance(thing, Link) and step.verb is Verb.REMOVE:
             self.flush()
-            if thing.kind == "ifb" and self.applied.errors:
-                return  # beside it what leads there is known as ours, and that may be there yet
+            if thing.kind == "ifb" and (self.applied.errors or self._doubted):
+                return  # beside it what leads there is known as ours, and that may be there yet: the next look tells
             self._queue(step, Scope.NODE, encodelinks.delete_link(thing.index))
             self.flush()
             for scope, name in ((Scope.NODE, thing.name), (Scope.WORKLOAD, thing.peer)):
                 self._indexes.pop((scope, name or ""), None)
+        elif isinstance(thing, Route) and step.verb is Verb.REMOVE and (thing.scope, thing.dst) in self._stuck:
+            return  # a pass asks for neighbours at the addresses that routes lead to: the next would not find it
         elif isinstance(thing, Sysctl):
             self.flush()
             self._write(step, thing)
@@ -196,6 +201,7 @@ class _Run:
                 if reply.errno and not _is_done(step, reply.errno):
                     self._failed(step, reply)
                     break
+                self._doubted |= bool(reply.errno) and isinstance(step.thing, IngressQdisc | Redirect)
 
     def _write(self, step: Step, sysctl: Sysctl) -> None:
         try:
@@ -205,6 +211,8 @@ class _Run:
             self.applied.errors.append(error)
 
     def _failed(self, step: Step, reply: Reply) -> None:
+        if isinstance(step.thing, Neighbour) and step.verb is Verb.REMOVE:
+            self._stuck.add((step.thing.scope, step.thing.ip))
         self.applied.errors.append(step_error(step, reply.errno, reply.words))
 
 
@@ -244,7 +252,10 @@ def apply(
         for step in ordered
         if isinstance(step.thing, Link) and step.verb is Verb.ADD and step.thing.scope is Scope.WORKLOAD
     }
-    for step in ordered:
+    for step in filter(_is_neighbour_removal, ordered):
+        run.step(step)
+    run.flush()
+    for step in filterfalse(_is_neighbour_removal, ordered):
         thing = step.thing
         if isinstance(thing, Link) and step.verb is Verb.ADD:
             # The workload's end comes into being with the node's.
@@ -265,6 +276,10 @@ def carry_at_once(node: Channel, made: Link) -> None:
     drop what it is given until the kernel's link watch has its turn, milliseconds later; since Linux 6.8 a read of
     the link does not answer before that is done."""
     node.transact([encodelinks.get_link_by_index(made.index)])
+
+
+def _is_neighbour_removal(step: Step) -> bool:
+    return step.verb is Verb.REMOVE and isinstance(step.thing, Neighbour) and step.thing.scope is Scope.NODE
 
 
 def _is_done(step: Step, code: int) -> bool:
