@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -65,16 +66,19 @@ class Fork:
 
 
 class ForkServer:
-    """Started with its first run: the module that has loaded everything, under the given rights."""
+    """Started with its first run: the module that has loaded everything, under the given rights. It is started anew
+    where the caller's mount namespace is another than it was then, with other names of network namespaces."""
 
     def __init__(self, module: str, *, rights: Sequence[str] = ()) -> None:
         self._command = [*rights, sys.executable, "-m", module]
         self._requests: socket.socket | None = None
+        self._mounts = 0
 
     def start(self, node: Host, words: Sequence[str], stdin: IO[Any], stdout: IO[Any], stderr: IO[Any]) -> Fork:
         """Starts a run in the namespace, with the environment of this process."""
-        if self._requests is None:
-            self._requests = self._serve()
+        mounts = Path("/proc/thread-self/ns/mnt").stat().st_ino
+        if self._requests is None or self._mounts != mounts:
+            self._requests, self._mounts = self._serve(), mounts
         asked = json.dumps({"netns": node.path, "environment": dict(os.environ), "words": [*words]}).encode()
         assert len(asked) < REQUEST_BYTES
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

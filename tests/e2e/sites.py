@@ -164,9 +164,10 @@ def _shaping(node: Host) -> Iterator[str]:
 
 
 def _ruleset(node: Host, names: Mapping[str, str]) -> dict[str, int]:
-    """The ruleset in pieces, each with how often it is there: elements are listed in no order."""
+    """The ruleset in pieces, each with how often it is there: elements are listed in no order. The name of the program
+    that owns a table is left out, which nft does not find while that ends."""
     counted: dict[str, int] = {}
-    for piece in re.split(r"[,{}\n]", _named(node.ruleset(), names)):
+    for piece in re.split(r"[,{}\n]", re.sub("# progname .*", "", _named(node.ruleset(), names))):
         if word := piece.strip():
             counted[word] = counted.get(word, 0) + 1
     return counted

@@ -83,6 +83,7 @@ def attach_request(number: int = 1) -> pb.AttachRequest:
         isolate_workloads=True,
         annotations={"io.kubernetes.cri.sandbox-name": "pod", "note": "two\nlines"},
         allow_foreign_address=True,
+        namespace="shop",
     )
 
 

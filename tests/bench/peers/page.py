@@ -77,10 +77,8 @@ def _lines(measured: Measured) -> Iterator[str]:
         yield ""
     yield _PEERS
     attach, floor = next(iter(measured.groups.values()))[0].attach.p(50), measured.floor.p(50)
-    yield (
-        f"The floor of an Attach, a gRPC call that does nothing and the same objects by netlink messages that were "
-        f"assembled before, took {floor:.2f} ms: Attach is {attach / floor:.2f} times that.\n"
-    )
+    yield "The floor of an Attach is a gRPC call that does nothing, and the same objects by netlink messages that were"
+    yield f"assembled before: it took {floor:.2f} ms, and Attach is {attach / floor:.2f} times that.\n"
     yield f"![How many of a hundred attaches were answered by then]({LATENCY})\n"
     yield "## Beside many others\n"
     yield f"![How long an Attach takes beside so many attachments]({NUMBER})\n"
