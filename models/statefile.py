@@ -40,6 +40,7 @@ class Result(Enum):
     """What became of a key that was applied."""
 
     CREATED = "created"
+    WAITING = "waiting"  # was not wished before, and cannot be had now
     CONFIGURED = "configured"
     UNCHANGED = "unchanged"
     PRUNED = "pruned"

@@ -15,7 +15,7 @@ from netplumb.api.cli.plain import plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 UNCHANGED = "unchanged"
-_STYLES = {"created": "green", "configured": "yellow", "pruned": "red"}
+_STYLES = {"created": "green", "waiting": "red", "configured": "yellow", "pruned": "red"}
 _VERBS = {"created": "+", "configured": "~", "pruned": "-"}
 
 

@@ -1779,7 +1779,7 @@ class Applied(_message.Message):
     workload_id: _builtins.str
     if_name: _builtins.str
     result: _builtins.str
-    """created, configured, unchanged or pruned."""
+    """created, waiting, configured, unchanged or pruned."""
     waiting: _builtins.str
     """Why it cannot be had now, and is waited for; empty if it can."""
     manifest: _builtins.str

@@ -141,7 +141,7 @@ def _told(
     for key, said in wished.items():
         why = waiting.get(key, "")
         if (was := before.get(key)) is None:
-            yield Applied(key, Result.CREATED, waiting=why)
+            yield Applied(key, Result.WAITING if why else Result.CREATED, waiting=why)
         elif changes := tuple(_changes(was, said)):
             yield Applied(key, Result.CONFIGURED, changes, why)
         else:

@@ -110,6 +110,7 @@ async def test_what_another_holds_is_waited_for(daemon: Daemon, client: AsyncCli
     for words in (("--dry-run",), ()):
         done = netplumb(daemon, "apply", "-f", "-", *words, stdin=text)
         assert done.returncode == 1
+        assert done.stdout.startswith("web/eth0 waiting"), "what is not made is not said to be created"
         assert "waits: port_mappings: tcp port 8080" in done.stdout
         assert "held by attachment db/eth0" in done.stdout
     await client.detach(detach("db"))

@@ -3295,7 +3295,7 @@ type Applied struct {
 
 	WorkloadId string `protobuf:"bytes,1,opt,name=workload_id,json=workloadId,proto3" json:"workload_id,omitempty"`
 	IfName     string `protobuf:"bytes,2,opt,name=if_name,json=ifName,proto3" json:"if_name,omitempty"`
-	// created, configured, unchanged or pruned.
+	// created, waiting, configured, unchanged or pruned.
 	Result string `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
 	// What is wished otherwise than before, field by field: "mtu: none -> 1400".
 	Changes []string `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
