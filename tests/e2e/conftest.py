@@ -48,6 +48,8 @@ def node(outside: Host) -> Iterator[Host]:
     with temporary("node") as host:
         host.ip("link set lo up")
         host.ip(f"link add {UPLINK} type veth peer name eth0 netns outside")
+        # Until its link-local address has passed, a host asks for no neighbour where a packet has an address of lo.
+        outside.set_sysctl("net/ipv6/conf/eth0/accept_dad", "0")
         for end, link, addresses in (
             (host, UPLINK, (f"{NODE_V4}/24", f"{NODE_V6}/64")),
             (outside, "eth0", (f"{OUTSIDE_V4}/24", f"{OUTSIDE_V6}/64")),

@@ -211,7 +211,7 @@ async def test_thousands_of_broken_files_fit_into_one_answer(daemon: Daemon, cli
 async def test_a_name_that_is_not_utf8_among_the_namespaces_ends_nothing(
     daemon: Daemon, client: AsyncClient, make_host: MakeHost
 ) -> None:
-    """Whoever watches the directory cannot read it; a namespace that a state file waits for is still found."""
+    """The watch of the directory goes on without a gap, and a namespace that a state file waits for is found."""
     odd = namespaces.NETNS_DIR / os.fsdecode(b"b\xffd")
     declare(daemon, "late.yaml", "kind: Attachment\nworkload_id: late\nnetns: {name: late}\n")
 
@@ -221,9 +221,9 @@ async def test_a_name_that_is_not_utf8_among_the_namespaces_ends_nothing(
     await until(lambda: phase("Pending"), "the attachment waits for its namespace", within_s=20)
     odd.touch()
     try:
-        await until(lambda: "not watched for a moment" in daemon.logged(), "the watch failed", within_s=20)
         make_host("late")
         await until(lambda: phase("Attached"), "it is attached when its namespace is there", within_s=20)
     finally:
         odd.unlink()
+    assert "not watched for a moment" not in daemon.logged()
     assert daemon.running
