@@ -33,6 +33,11 @@ class StepError(NetplumbError):
         if reason:
             self.reason = reason
 
+    @property
+    def wants_root(self) -> bool:
+        """Whether the kernel refused it for want of rights."""
+        return self.code in (errno_names.EPERM, errno_names.EACCES)
+
 
 class Retryable(StepError):
     """The same step may succeed later; `after_s` is a hint, None leaves the wait to the loop's backoff."""

@@ -52,7 +52,7 @@ def trace(
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
 
-    from netplumb.models.errors import NetplumbError
+    from netplumb.models.errors import NetplumbError, StepError
     from netplumb.reconciler.settings.logs import configure
     from netplumb.reconciler.tracing.hops import Outcome
     from netplumb.reconciler.tracing.run import trace as follow
@@ -61,7 +61,8 @@ def trace(
     try:
         found = follow(settings, source, target, protocol=proto, port=port, ipv6=ipv6, live=live)
     except NetplumbError as error:
-        tell(str(error))
+        denied = isinstance(error, StepError) and error.wants_root
+        tell(f"{error}; run it as root" if denied else str(error))
         raise typer.Exit(_UNKNOWN) from None
     _show(found, output)
     codes = {Outcome.ARRIVES: _ARRIVES, Outcome.ENDS: _ENDS, Outcome.UNKNOWN: _UNKNOWN}

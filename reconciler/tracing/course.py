@@ -31,7 +31,7 @@ class Course:
 
     @property
     def doubts(self) -> list[str]:
-        """Rules on its way that cannot be judged."""
+        """Rules on its way that cannot be judged, or could not be read."""
         return list(dict.fromkeys(words for filters in self._filters.values() for words in filters.doubts))
 
     def tell(self, where: str, what: str, *, answer: bool = False) -> None:

@@ -44,11 +44,11 @@ class Flow:
 
 
 class Filters:
-    """Those of one namespace. `doubts` are rules that were met and cannot be judged."""
+    """Those of one namespace. `doubts` are rules that were met and cannot be judged, and what could not be read."""
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self.doubts: list[str] = []
+        self.doubts = [f"{view.name}: not looked at: {what}" for what in view.unread]
 
     def chains(self, hook: str, version: int) -> list[Chain]:
         """In the order in which a packet comes to them. Of those with the same priority the older is first, which

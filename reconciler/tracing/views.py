@@ -64,13 +64,20 @@ class View:
     def rules(self) -> Sequence[ForeignRule]:
         return dumps.foreign_rules(self._channel)
 
-    @cached_property
+    @property
     def ruleset(self) -> Ruleset:
-        """Every table, ours too. What of it was not read is in `unread`."""
+        """Every table, ours too, but for what is in `unread`."""
+        return self._firewalls[0]
+
+    @property
+    def unread(self) -> Sequence[str]:
+        return self._firewalls[1]
+
+    @cached_property
+    def _firewalls(self) -> tuple[Ruleset, Sequence[str]]:
         with self.inside():
             nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read(with_nat=True)
-        self.unread = [*nftables.unread, *unread]
-        return Ruleset.of([*nftables.listed, *legacy])
+        return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
 
     def listeners(self, protocol: Protocol, port: int) -> list[Listener]:
         with self.inside():

@@ -47,11 +47,14 @@ class Workloads:
         if name not in self._views:
             try:
                 self._views[name] = self._open_view(attachment)
-            except (NamespaceMissingError, NotANetworkNamespace, StepError) as error:
+            except (NamespaceMissingError, NotANetworkNamespace) as error:
                 raise PacketEndsError(
                     f"{attachment.key} has no network namespace any more: {error}",
                     f"start the workload again, or: netplumb detach {attachment.spec.workload_id}",
                 ) from None
+            except StepError as error:  # which says nothing of the workload
+                heal = "run it as root" if error.wants_root else ""
+                raise NotFollowedError(f"{attachment.key}: {error}", heal) from None
         return self._views[name]
 
     def leave(self, attachment: Attachment, flow: Flow) -> Attachment | None:

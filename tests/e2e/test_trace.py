@@ -275,6 +275,30 @@ async def test_the_command(daemon: Daemon, attached: Host, node: Host) -> None:
     assert "'nobody' is no workload" in done.stderr
 
 
+NO_RIGHTS = ("setpriv", "--bounding-set=-all,+dac_override,+dac_read_search", "--inh-caps=-all", "--")
+
+
+@pytest.mark.parametrize("flags", [(), ("--live",)])
+async def test_without_rights_nothing_is_said_of_a_workload(
+    daemon: Daemon, attached: Host, flags: tuple[str, ...]
+) -> None:
+    """That its namespace may not be entered is no fault of it."""
+    own = (f"--config={daemon.config}", f"--data-dir={daemon.data_dir}")
+    done = run(daemon, "trace", "web", "db", *own, *flags, rights=NO_RIGHTS)
+    assert done.returncode == 2
+    assert "web/eth0: cannot enter the network namespace: EPERM" in done.stdout
+    assert "heal: run it as root" in done.stdout
+    done = run(daemon, "trace", "node", OUTSIDE_V4, *own, *flags, rights=NO_RIGHTS)
+    assert done.returncode == 2
+    assert "EPERM: the kernel does not tell its ruleset; run it as root" in done.stderr
+
+
+async def test_a_packet_cannot_be_sent_from_a_namespace_that_is_gone(daemon: Daemon, attached: Host) -> None:
+    daemon.terminate()
+    attached.remake()
+    ends(trace(daemon, "web", "db", live=True), "web/eth0 has no network namespace any more")
+
+
 async def test_a_workload_with_several_interfaces(start_daemon: StartDaemon, web: Host, outside: Host) -> None:
     """What carries the address of the second one leaves by that one."""
     daemon = await start_daemon()
