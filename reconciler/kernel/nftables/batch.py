@@ -33,9 +33,12 @@ Message = tuple[int, bytes]
 
 
 def commit(channel: socket.socket, *made: Message) -> int:
-    """Carries out the messages, all or none; returns 0, or the errno of the first that was refused."""
+    """Carries out the messages, all or none; returns 0, or the errno of the first that was refused. Raises Retryable
+    where the kernel does not say."""
     answers = _ask(channel, _BEGIN, *(_message(type_, _MAKE, body) for type_, body in made), _END)
-    codes = (_code(body) for type_, body in answers if type_ == NLMSG_ERROR)
+    codes = [_code(body) for type_, body in answers if type_ == NLMSG_ERROR]
+    if not any(codes) and len(codes) < len(made):
+        raise Retryable("nftables does not answer to all of a transaction", code=errno.ETIMEDOUT)
     return next((code for code in codes if code), 0)
 
 
@@ -63,6 +66,7 @@ def table_body(name: str, flags: int) -> bytes:
 def _ask(channel: socket.socket, *requests: bytes) -> list[tuple[int, Buffer]]:
     """The kernel's answers, all of which wait when the send returns."""
     answers: list[tuple[int, Buffer]] = []
+    discard_late_answers(channel)
     try:
         channel.send(b"".join(requests))
         with suppress(BlockingIOError):
@@ -72,6 +76,19 @@ def _ask(channel: socket.socket, *requests: bytes) -> list[tuple[int, Buffer]]:
     except OSError as error:
         raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
     return answers
+
+
+def discard_late_answers(channel: socket.socket) -> None:
+    """Those to what was given up: whoever asks next would take them for its own. libnftables does with
+    acknowledgements of ours, and then says that there is no table."""
+    while True:
+        try:
+            channel.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # an answer did not fit; it is told once, and others may wait
+                raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
 
 
 def _message(type_: int, flags: int, body: bytes, family: int = _NFPROTO_INET, resource: int = 0) -> bytes:

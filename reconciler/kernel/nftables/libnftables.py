@@ -18,6 +18,7 @@ from typing import Any
 
 from netplumb.models.errors import Retryable, StepError, Terminal, errno_name
 from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER
+from netplumb.reconciler.kernel.nftables.batch import discard_late_answers
 
 _NFT_CTX_OUTPUT_JSON = 1 << 4
 _NFT_CTX_OUTPUT_NUMERIC_PROTO = 1 << 7  # names of protocols depend on the host's /etc/protocols
@@ -65,7 +66,7 @@ class Libnftables:
         Raises Retryable or Terminal with what the kernel said; then nothing was changed.
         """
         payload = json.dumps({"nftables": commands}).encode()
-        failed = self._library.nft_run_cmd_from_buffer(self._context, payload)
+        failed = self._run(payload)
         output = self._library.nft_ctx_get_output_buffer(self._context) or b""
         words = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
         if failed:
@@ -75,10 +76,15 @@ class Libnftables:
 
     def run_text(self, text: str) -> None:
         """Carries out what is written in nft's own language, for what the JSON cannot say: a table's flags."""
-        failed = self._library.nft_run_cmd_from_buffer(self._context, text.encode())
+        failed = self._run(text.encode())
         words = (self._library.nft_ctx_get_error_buffer(self._context) or b"").decode(errors="replace")
         if failed:
             raise _told(words)
+
+    def _run(self, commands: bytes) -> bool:
+        if self.channel is not None:
+            discard_late_answers(self.channel)
+        return bool(self._library.nft_run_cmd_from_buffer(self._context, commands))
 
     def close(self) -> None:
         if self.channel is not None:
