@@ -63,3 +63,21 @@ def tell(message: str) -> None:
     """Print what went wrong, or is to be known, beside the answer."""
     for line in message.splitlines():
         say(f"netplumb: {line}", err=True)
+
+
+def flush() -> None:
+    """Raises OSError where what was printed cannot be written."""
+    if sys.stdout is not None:  # a shell may close it
+        sys.stdout.flush()
+
+
+def give_up_stdout() -> bool:
+    """Whether standard output takes nothing more, which only one more character can tell. Then what is left goes
+    nowhere, so that Python does not try again at its end."""
+    try:
+        typer.echo()
+        flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from netplumb.api.cli.examples import EXAMPLES
-from netplumb.api.cli.lines import columns, definitions, say, tell, wrapped
+from netplumb.api.cli.lines import columns, definitions, flush, give_up_stdout, say, tell, wrapped
 
 HELP_OPTIONS = ["-h", "--help"]
 PAGE_COLUMNS_MAX = 100
@@ -44,11 +45,18 @@ class Group(TyperGroup):
             return super().main(*args, **extra)
         try:
             code = super().main(*args, **extra)
+            flush()
         except typer.TyperException as mistake:
             _tell_of(mistake)
             sys.exit(mistake.exit_code)
         except typer.Abort:
             tell("nothing was done")
+            sys.exit(1)
+        except OSError as error:
+            if not give_up_stdout():
+                raise
+            if error.errno != errno.EPIPE:  # who reads no further, as `head`, wants to hear nothing of it
+                tell(f"the answer cannot be written: {error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})")
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
