@@ -134,6 +134,7 @@ class Parts:
             elements=lambda node: self._results.elements(node),
             left_alone=lambda: self._desired.unclaimed,
             unlabelled=lambda: (node_if_name(it.key) for it in self._desired.attachments.values() if it.is_rebuilt),
+            without_pass=lambda: self._results.links_without_pass(),
             record_sysctl=store.record_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
         )

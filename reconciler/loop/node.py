@@ -93,6 +93,7 @@ class NodeWide:
         record_sysctl: Callable[[str, str], None],
         left_alone: Callable[[], Iterable[str]] = tuple,
         unlabelled: Callable[[], Iterable[str]] = tuple,
+        without_pass: Callable[[], Iterable[str]] = tuple,
         mtu: int = Node().mtu,
     ) -> None:
         self.settings = settings
@@ -103,6 +104,7 @@ class NodeWide:
         self._elements = elements
         self._left_alone = left_alone
         self._unlabelled = unlabelled
+        self._without_pass = without_pass
         self._compared_reading = 0
         self.policing = Policing()
         self._enforced = NO_POLICIES
@@ -186,7 +188,7 @@ class NodeWide:
             if not errors:
                 self._enforced = self.node.policies
             if self.ready:
-                repaired = _repairs(steps, before, with_policies=self.node.has_policies_of(before))
+                repaired = self._repairs(steps, before)
                 self._count(repaired)
         except StepError as error:
             errors = [error]
@@ -201,6 +203,29 @@ class NodeWide:
         else:
             self.failures, self.cause, self.ready = 0, "", True
         return repaired
+
+    def _repairs(self, steps: Sequence[Step], before: Node) -> list[Step]:
+        """Those that put right what somebody else changed; the others follow from another wish, or from what others
+        set up. A rule of ours that is put before another's counts, since two may contend for the first place. Elements
+        do once a pass over their attachment has ended, and those of policies where the policies are those from
+        before."""
+        if not steps:
+            return []
+        was = {thing.key: thing for thing in render_node(before)}
+        new = frozenset(self._without_pass())
+        with_policies = self.node.has_policies_of(before)
+
+        def is_repair(step: Step) -> bool:
+            if isinstance(step.thing, NftElement):
+                return step.thing.owner not in new and (with_policies or not is_of_policies(step.thing.set))
+            wanted = was.get(step.thing.key)
+            if step.verb is Verb.REMOVE or wanted is None:
+                return step.verb is Verb.REMOVE and wanted is None
+            if isinstance(wanted, Rule) and isinstance(step.thing, Rule):
+                return step.thing.preference <= wanted.preference
+            return wanted == step.thing
+
+        return [step for step in steps if is_repair(step)]
 
     def _is_held(self, step: Step) -> bool:
         """Whether a repair has to wait, since somebody undoes each at once. The node's other parts do not wait."""
@@ -225,22 +250,3 @@ class NodeWide:
         for step in steps:
             if isinstance(step.thing, Sysctl) and isinstance(step.observed, Sysctl):
                 self._record_sysctl(step.thing.name, step.observed.value)
-
-
-def _repairs(steps: Sequence[Step], before: Node, *, with_policies: bool) -> list[Step]:
-    """Those that put right what somebody else changed; the others follow from another wish, or from what others set up.
-    A rule of ours that is put before another's counts, since two may contend for the first place. Elements of policies
-    do where the policies are those from before."""
-    was = {thing.key: thing for thing in render_node(before)} if steps else {}
-
-    def is_repair(step: Step) -> bool:
-        if isinstance(step.thing, NftElement):
-            return with_policies or not is_of_policies(step.thing.set)
-        wanted = was.get(step.thing.key)
-        if step.verb is Verb.REMOVE or wanted is None:
-            return step.verb is Verb.REMOVE and wanted is None
-        if isinstance(wanted, Rule) and isinstance(step.thing, Rule):
-            return step.thing.preference <= wanted.preference
-        return wanted == step.thing
-
-    return [step for step in steps if is_repair(step)]

@@ -13,7 +13,7 @@ import structlog
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from netplumb.models.kernel import Link, Scope
-from netplumb.models.naming import alias_of
+from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement, is_of_policies
 from netplumb.models.status import AttachmentStatus, Condition, Phase
@@ -83,6 +83,10 @@ class Results:
                 published = self._published.get(key)
                 yield from published if published is not None else render_own_elements(attachment)
                 yield from render_policy_elements(attachment, node)
+
+    def links_without_pass(self) -> Iterator[str]:
+        """Of those over which no pass has ended yet in this daemon's life: what lacks of them is no damage."""
+        return (node_if_name(key) for key in self._desired.attachments if key not in self._published)
 
     # Those who wait.
 

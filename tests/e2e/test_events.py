@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from contextlib import aclosing
+from pathlib import Path
 
 import grpc
 
@@ -119,6 +120,24 @@ async def test_what_a_wish_wants_of_the_node_is_no_repair(client: AsyncClient, n
     repair = await the(client, "Repaired")
     assert repair.found[0].startswith("rule to 198.18.0.9/32 lookup main ")
     assert await repairs(client) == 1
+
+
+async def test_a_first_start_is_no_repair(node: Host, directory: Path) -> None:
+    """Ports of the node that a file declares are made for the first time, and repaired from then on."""
+    daemon = Daemon(node, directory)
+    file = declare(daemon, "web.yaml", document("web", "made-1", create=True) + "port_mappings: ['8080:80']\n")
+    try:
+        await daemon.start()
+        async with daemon.client() as client:
+            await the(client, "Attached", "web")
+            assert "Repaired" not in [event.kind for event in await told(client)]
+            assert await repairs(client) == 0
+            node.run("nft flush map inet netplumb port4_address")
+            await the(client, "Repaired")
+            file.unlink()
+            await until(lambda: not Host("made-1").exists, "the namespace that was made is gone")
+    finally:
+        daemon.end()
 
 
 async def test_a_refusal_is_logged_once(daemon: Daemon, client: AsyncClient, web: Host) -> None:

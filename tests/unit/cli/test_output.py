@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-BUFFERED, AT_ONCE = {}, {"PYTHONUNBUFFERED": "1"}
+BUFFERED: dict[str, str] = {}
+AT_ONCE = {"PYTHONUNBUFFERED": "1"}
 
 
 def netplumb(*words: str, stdout: int, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -21,7 +23,7 @@ def netplumb(*words: str, stdout: int, environ: dict[str, str]) -> subprocess.Co
 @pytest.mark.parametrize("words", ["schema attachment", "config show", "list -h", "--version"])
 def test_a_full_disk_is_told_in_one_line(words: str, environ: dict[str, str]) -> None:
     """And is a failure, since the answer did not come: of plain text, of a table, and of a help page."""
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = netplumb(*words.split(), stdout=full.fileno(), environ=environ)
     assert done.stderr == "netplumb: the answer cannot be written: No space left on device (ENOSPC)\n"
     assert done.returncode == 1
