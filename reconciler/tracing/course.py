@@ -12,8 +12,9 @@ from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import Protocol
 from netplumb.models.words import ip_words
-from netplumb.reconciler.decide.firewalls.ruleset import Chain
-from netplumb.reconciler.tracing.filters import Filters, Flow
+from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId
+from netplumb.reconciler.tracing.filters import Filters
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, PacketEndsError, Trace
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import inside_workload, refusal, route_words
@@ -27,6 +28,8 @@ class Course:
 
     def __init__(self) -> None:
         self.trace = Trace()
+        self.met: dict[tuple[str, ChainId], Flow] = {}
+        """As what it comes to each chain of each namespace first."""
         self._filters: dict[str, Filters] = {}
 
     @property
@@ -52,6 +55,7 @@ class Course:
     def filtered(
         self, view: View, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None
     ) -> None:
+        self.met.setdefault((view.name, chain.id), flow)
         try:
             self.filters_of(view).drops(chain, flow, iif, oif)
         except PacketEndsError as end:

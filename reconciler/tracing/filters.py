@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from netplumb.models.base import IPAddress
+from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
 from netplumb.reconciler.decide.firewalls.weigh import DROPS, TRANSLATES, met_by
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by
@@ -18,29 +19,6 @@ from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
 SOURCES = frozenset({"masquerade", "snat"})
 _FAMILIES = {4: frozenset({"inet", "ip", "netdev"}), 6: frozenset({"inet", "ip6", "netdev"})}
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What stays the same of a packet on its way, or changes by translation alone. `answer` is one that comes back."""
-
-    src: IPAddress
-    dst: IPAddress
-    protocol: int
-    sport: int
-    dport: int
-    answer: bool = False
-    translated: frozenset[str] = frozenset()
-
-    def back(self) -> Flow:
-        """The answer to it, as who received it sends that."""
-        return Flow(self.dst, self.src, self.protocol, self.dport, self.sport, answer=True, translated=self.translated)
-
-    def question(self, iif: int = 0, *, with_source: bool = True) -> Question:
-        return Question(self.dst, self.src if with_source else None, iif, protocol=self.protocol, dport=self.dport)
-
-    def to(self, dst: IPAddress, dport: int) -> Flow:
-        return replace(self, dst=dst, dport=dport, translated=self.translated | {"dnat"})
 
 
 class Filters:
@@ -62,10 +40,17 @@ class Filters:
     def drops(self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None) -> None:
         """Raises PacketEndsError where the chain certainly drops it."""
         for rule, certain in self._met(chain, flow, iif, oif, DROPS):
-            words, heal = dropped_by(chain, rule, self._view.ruleset)
+            words, heal = self.words(chain, rule, flow, iif, oif)
             if certain:
                 raise PacketEndsError(words, heal)
             self.doubts.append(words.replace("dropped by", "may be dropped by", 1))
+
+    def words(
+        self, chain: Chain, rule: Rule | None, flow: Flow, iif: LinkState | None, oif: LinkState | None
+    ) -> tuple[str, str]:
+        """What drops it, and what lets it pass."""
+        ours = any(link is not None and link.group == LINK_GROUP for link in (iif, oif))
+        return dropped_by(chain, rule, self._view.ruleset, flow, ours=ours, policed=self._view.policed)
 
     def translates(
         self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from struct import pack
@@ -18,10 +18,11 @@ from netplumb.models.errors import errno_name
 from netplumb.models.nft import HOOKS_TABLE
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
 from netplumb.reconciler.kernel.nftables.traces import NftTrace, Traced, wait
-from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.filters import Filters
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, Outcome, Trace
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import dropped_by
+from netplumb.reconciler.tracing.words import inside_workload
 
 WITHIN_S = 1.5
 _STEP_S = 0.05
@@ -40,7 +41,11 @@ class Watched:
     heard: list[Traced] = field(default_factory=list)
 
 
-def sent(flow: Flow, views: Sequence[View], inside: Callable[[], AbstractContextManager[None]]) -> Trace:
+Met = Mapping[tuple[str, ChainId], Flow]
+"""As what a packet was expected to come to the chains of each namespace."""
+
+
+def sent(flow: Flow, views: Sequence[View], inside: Callable[[], AbstractContextManager[None]], met: Met) -> Trace:
     """Sends it from `inside`, the first of the views, and tells what became of it. Raises StepError, or OSError where
     it cannot be sent."""
     with ExitStack() as stack:
@@ -49,7 +54,7 @@ def sent(flow: Flow, views: Sequence[View], inside: Callable[[], AbstractContext
         watched = [Watched(view, stack.enter_context(closing(view.traced(packet.conditions)))) for view in views]
         packet.send()
         came = _listen(packet, watched)
-        return _told(flow, watched, came)
+        return _told(flow, watched, came, met)
 
 
 class _Packet:
@@ -147,10 +152,10 @@ def _listen(packet: _Packet, watched: Sequence[Watched]) -> str:
     return came
 
 
-def _told(flow: Flow, watched: Sequence[Watched], came: str) -> Trace:
+def _told(flow: Flow, watched: Sequence[Watched], came: str, met: Met) -> Trace:
     found = Trace()
     for it in watched:
-        for where, words, dropped in _steps(it):
+        for where, words, dropped in _steps(it, flow, met):
             found.hops.append(Hop(where, words, seen=True))
             if dropped is not None and not found.why:
                 found.outcome, (found.why, found.heal) = Outcome.ENDS, dropped
@@ -183,9 +188,9 @@ def _last(watched: Sequence[Watched]) -> str:
     return "it was seen nowhere: it was not even sent"
 
 
-def _steps(it: Watched) -> Iterator[tuple[str, str, tuple[str, str] | None]]:
+def _steps(it: Watched, flow: Flow, met: Met) -> Iterator[tuple[str, str, tuple[str, str] | None]]:
     """What each base chain came to, in words, and what dropped it there."""
-    chains = it.view.ruleset.chains
+    chains, filters = it.view.ruleset.chains, Filters(it.view)
     base: dict[tuple[int, str, str], ChainId] = {}
     for step in it.heard:
         id_ = ChainId(step.family, step.table, step.chain)
@@ -197,7 +202,9 @@ def _steps(it: Watched) -> Iterator[tuple[str, str, tuple[str, str] | None]]:
             continue
         rule = next((rule for rule in chains[id_].rules if step.rule and rule.handle == step.rule), None)
         if step.verdict == "drop":
-            words, heal = dropped_by(at, rule, it.view.ruleset)
-            yield it.view.name, words, (f"{it.view.name}: {words}", heal)
+            links = it.view.links
+            as_seen = met.get((it.view.name, at.id), flow)
+            words, heal = filters.words(at, rule, as_seen, links.get(step.iif), links.get(step.oif))
+            yield it.view.name, words, (f"{it.view.name}: {words}", inside_workload(heal, it.view.path))
         else:
             yield it.view.name, f"{step.verdict} by chain {at.id.name} of table {at.id.family} {at.id.table}", None

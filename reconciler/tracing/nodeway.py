@@ -14,10 +14,10 @@ from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
 from netplumb.reconciler.decide.firewalls.ruleset import Chain
 from netplumb.reconciler.tracing.course import LOCAL, Course
-from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by, route_words
+from netplumb.reconciler.tracing.words import OUR_TABLE, route_words
 from netplumb.reconciler.tracing.workloads import SILENT, Workloads
 
 NODE = "node"
@@ -109,7 +109,7 @@ class NodeWay:
     def _translated_elsewhere(self, chain: Chain, flow: Flow, iif: LinkState, *, certainly: bool) -> None:
         filters = self._course.filters_of(self._node)
         for rule, certain in filters.translates(chain, flow, iif):
-            words, heal = dropped_by(chain, rule, self._node.ruleset)
+            words, heal = filters.words(chain, rule, flow, iif, None)
             where = words.replace("dropped by", "translated by", 1)
             if certain and certainly:
                 raise NotFollowedError(f"node: {where}, to somewhere that is not followed", heal)

@@ -10,11 +10,13 @@ from ipaddress import IPv4Address
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import InvalidRequest
 from netplumb.models.lookups import Question
+from netplumb.models.policyset import Combination
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
 from netplumb.models.settings import Settings
+from netplumb.reconciler.decide.policies.selection import selection
 from netplumb.reconciler.decide.portmaps import target_of
-from netplumb.reconciler.doctor.reading.desired import read_wanted
+from netplumb.reconciler.doctor.reading.desired import Wanted, read_wanted
 from netplumb.reconciler.kernel.arp import who_has
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
@@ -22,7 +24,7 @@ from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End, end, version_of
-from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, Outcome, PacketEndsError, Trace
 from netplumb.reconciler.tracing.live import sent
 from netplumb.reconciler.tracing.nodeway import NodeWay
@@ -43,7 +45,8 @@ def trace(
     """Called in the node's namespace. With `live` a packet is sent, and what became of it counts.
 
     Raises InvalidRequest for words that mean nobody, StepError where the kernel does not answer."""
-    attachments = read_wanted(settings.data_dir, settings.pools).attachments
+    wanted = read_wanted(settings.data_dir, settings.pools)
+    attachments = wanted.attachments
     addresses = read_network().addresses
     own = [it.ip for it in addresses]
     links = {it.ip: it.index for it in addresses if it.index != LO_INDEX}
@@ -55,7 +58,7 @@ def trace(
         stack.callback(namespaces.close)
         nftables = Nftables()
         stack.callback(nftables.close)
-        node = View("node", channel, nullcontext)
+        node = View("node", channel, nullcontext, policed=_policed(wanted))
         course = Course()
         workloads = Workloads(course, node, attachments, partial(_open, stack, namespaces))
         way = NodeWay(course, node, workloads, partial(_target, nftables))
@@ -63,6 +66,12 @@ def trace(
         flow = _flow(node, *ends, version, protocol, port)
         expected = walk.follow(ends[0], flow)
         return _live(walk, ends[0], flow, expected) if live else expected
+
+
+def _policed(wanted: Wanted) -> dict[str, Combination]:
+    """By the name of the chain that judges so."""
+    selected = selection(wanted.policies)
+    return {it.chain: it for attachment in wanted.attachments for it in selected.of(attachment).combinations}
 
 
 def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
@@ -76,7 +85,7 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
     except PacketEndsError:  # nobody can send from where it starts, which was told
         return expected
     try:
-        found = sent(flow, views, views[0].inside)
+        found = sent(flow, views, views[0].inside, walk.met)
     except OSError as error:
         found = Trace(outcome=Outcome.ENDS, why=f"{views[0].name}: it cannot be sent: {error.strerror or error}")
     found.hops = [*expected.hops, *found.hops]

@@ -3,7 +3,7 @@ nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
+from netplumb.models.policyset import Combination
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
@@ -26,13 +27,20 @@ from netplumb.reconciler.kernel.sockdiag import SockDiag
 
 class View:
     """`inside` brings the calling thread into the namespace, for as short as can be; `path` is empty for the node's.
-    Raises StepError when the kernel does not answer."""
+    `policed` are chains of the node that judge by network policies. Raises StepError when the kernel does not answer.
+    """
 
     def __init__(
-        self, name: str, channel: Channel, inside: Callable[[], AbstractContextManager[None]], path: str = ""
+        self,
+        name: str,
+        channel: Channel,
+        inside: Callable[[], AbstractContextManager[None]],
+        path: str = "",
+        policed: Mapping[str, Combination] | None = None,
     ) -> None:
         self.name = name
         self.path = path
+        self.policed = policed or {}
         self._channel = channel
         self.inside = inside
 

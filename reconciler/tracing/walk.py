@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Question
+from netplumb.reconciler.decide.firewalls.ruleset import ChainId
 from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End
-from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, Outcome, PacketEndsError, Trace
 from netplumb.reconciler.tracing.nodeway import NODE, NodeWay, Reached
 from netplumb.reconciler.tracing.views import View
@@ -31,6 +32,11 @@ class Walk:
         self._workloads = workloads
         self.way = way
         self._address_links = address_links
+
+    @property
+    def met(self) -> Mapping[tuple[str, ChainId], Flow]:
+        """As what it came to each chain."""
+        return self._course.met
 
     def follow(self, source: End, flow: Flow) -> Trace:
         """There and back, as far as that is on this machine."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 
 from netplumb.models.errors import errno_name
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.lookups import Lookup, Question
+from netplumb.models.nft import is_of_policies
 from netplumb.models.policy import ForeignRule
+from netplumb.models.policyset import Combination
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.weigh import Drop
-from netplumb.reconciler.decide.firewalls.words import remedy, rule_words
+from netplumb.reconciler.decide.firewalls.words import remedy, remedy_by_port, rule_words
+from netplumb.reconciler.tracing.flow import Flow
 
 OUR_TABLE = "netplumb"
 _TABLES = {RT_TABLE_MAIN: "main", RT_TABLE_LOCAL: "local", 253: "default"}
@@ -83,11 +86,14 @@ def refusal(found: Lookup, asked: Question, rules: Iterable[ForeignRule], iif: s
     return f"{words} ({errno_name(found.error)})", heal
 
 
-def dropped_by(chain: Chain, rule: Rule | None, ruleset: Ruleset) -> tuple[str, str]:
-    """Which chain and rule, and what lets it pass."""
+def dropped_by(
+    chain: Chain, rule: Rule | None, ruleset: Ruleset, flow: Flow, *, ours: bool, policed: Mapping[str, Combination]
+) -> tuple[str, str]:
+    """Which chain and rule, and what lets it pass. `ours` is what comes or goes by a workload's link of the node,
+    `policed` the chains that judge by network policies."""
     inside = rule.chain.name if rule is not None else chain.id.name
-    if chain.id.table == OUR_TABLE and inside in _OURS:
-        why, heal = _OURS[inside]
+    if chain.id.table == OUR_TABLE:
+        why, heal = _our_reason(inside, flow, policed)
         return f"dropped by netplumb: {why}", heal
     owner = whose(chain.id, set(ruleset.chains), inside)
     table = f"table {chain.id.family} {chain.id.table}" + (" of iptables-legacy" if chain.id.legacy else "")
@@ -97,7 +103,26 @@ def dropped_by(chain: Chain, rule: Rule | None, ruleset: Ruleset) -> tuple[str, 
     else:
         where = f" of chain {rule.chain.name}" if rule.chain != chain.id else ""
         words += f", rule {rule.position}{where}: {rule_words(rule)}"
-    return words, remedy(Drop(chain, rule, certain=True, packets=()), ruleset)
+    drop = Drop(chain, rule, certain=True, packets=())
+    if ours:
+        return words, remedy(drop, ruleset)
+    port = (flow.sport if flow.answer else flow.dport) if flow.told_protocol != "icmp" else 0
+    return words, remedy_by_port(drop, flow.protocol, port, ruleset, answer=flow.answer)
+
+
+def _our_reason(chain: str, flow: Flow, policed: Mapping[str, Combination]) -> tuple[str, str]:
+    """The table is never to be changed by hand."""
+    if chain in _OURS:
+        return _OURS[chain]
+    port = f" --port {flow.dport}" if flow.dport else ""
+    explain = f"netplumb policy explain {flow.src} {flow.dst}{port} --protocol {flow.told_protocol}"
+    if (combination := policed.get(chain)) is not None:
+        named = ", ".join(map(str, combination.policies))
+        kind = "policy" if len(combination.policies) == 1 else "policies"
+        return f"no rule of the network {kind} {named} allows this {combination.direction.lower()}", explain
+    if is_of_policies(chain):
+        return "network policies do not allow it", explain
+    return f"by its chain {chain}", "netplumb status"
 
 
 def inside_workload(heal: str, path: str) -> str:

@@ -12,7 +12,7 @@ from netplumb.models.naming import node_if_name
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.kernel.namespaces import NamespaceMissingError
 from netplumb.reconciler.tracing.course import LOCAL, Course
-from netplumb.reconciler.tracing.filters import Flow
+from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import inside_workload

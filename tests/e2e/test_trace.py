@@ -20,10 +20,15 @@ from tests.e2e.daemons import COMMAND, Daemon
 from tests.e2e.doctors import run
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
+from tests.e2e.statefiles import declare
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 PORT = 8080
+DENY_ALL = (
+    "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
+    "metadata: {name: deny}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n"
+)
 
 
 def trace(daemon: Daemon, source: str, target: str, **asked: Any) -> Trace:
@@ -121,8 +126,11 @@ async def test_a_port_that_somebody_else_translates(daemon: Daemon, attached: Ho
     node.run(ELSEWHERE[words])
     with serving(attached, PORT):
         found = trace(daemon, OUTSIDE_V4, "node")
-    assert found.outcome is Outcome.UNKNOWN
-    assert words in found.why
+        assert found.outcome is Outcome.UNKNOWN
+        assert words in found.why
+        if not words.startswith("it may"):
+            node.run(found.heal)
+            arrives(trace(daemon, OUTSIDE_V4, "node"))
 
 
 async def test_answers_that_are_dropped(daemon: Daemon, attached: Host, node: Host) -> None:
@@ -193,6 +201,48 @@ async def test_the_workloads_own_firewall(daemon: Daemon, attached: Host, db: Ho
     attached.run("nft flush ruleset")
     db.run("nft 'table ip own { chain i { type filter hook input priority 0; policy drop; }; }'")
     ends(trace(daemon, "web", "db"), "db/eth0: dropped by chain i of table ip own, policy drop")
+
+
+OWN_FIREWALLS = {
+    "a policy": "nft 'table inet own { chain i { type filter hook input priority 0; policy drop; }; }'",
+    "a rule": "nft 'table ip own { chain i { type filter hook input priority 0; meta l4proto { tcp, icmp } drop; }; }'",
+    "iptables": "iptables -P INPUT DROP",
+}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "icmp"])
+@pytest.mark.parametrize("firewall", OWN_FIREWALLS)
+async def test_what_heals_a_workloads_own_firewall(
+    daemon: Daemon, attached: Host, db: Host, node: Host, firewall: str, protocol: str
+) -> None:
+    """In its namespace, where no link tells what is ours; the same whether it was followed or sent."""
+    db.run(OWN_FIREWALLS[firewall])
+    heal = ends(trace(daemon, "web", "db", protocol=protocol))
+    assert ends(live(daemon, "web", "db", protocol=protocol)) == heal
+    node.run(heal)
+    with serving(db, PORT):
+        arrives(trace(daemon, "web", "db", protocol=protocol))
+        arrives(live(daemon, "web", "db", protocol=protocol))
+
+
+async def test_the_heal_has_the_port_that_the_firewall_sees(
+    client: AsyncClient, daemon: Daemon, web: Host, db: Host
+) -> None:
+    """Behind a mapped port that is the workload's, also of what was sent."""
+    await client.attach(attach(web))
+    await client.attach(attach(db, ports=(f"{PORT}:{PORT + 1}",)))
+    db.run(OWN_FIREWALLS["a policy"])
+    for found in (trace(daemon, "web", "node"), live(daemon, "web", "node")):
+        assert f"tcp dport {PORT + 1} accept" in ends(found, "db/eth0: dropped by chain i of table inet own")
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_a_network_policy(daemon: Daemon, attached: Host, node: Host, sent: bool) -> None:
+    """It is named, and nobody is told to change netplumb's own table."""
+    declare(daemon, "deny.yaml", DENY_ALL)
+    await until(lambda: "chain policy_ingress" in node.run("nft list table inet netplumb"), "it is enforced")
+    heal = ends(trace(daemon, "web", "db", live=sent), "no rule of the network policy default/deny allows this ingress")
+    assert heal == f"netplumb policy explain 10.213.0.2 10.213.0.3 --port {PORT} --protocol tcp"
 
 
 @pytest.mark.parametrize("target", ["node", "db"])

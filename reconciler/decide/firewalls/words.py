@@ -19,6 +19,7 @@ FORWARD_FILTERED = "ForwardFiltered"
 _MOST_TOLD = 5
 _MOST_WORDS = 120
 _IPTABLES = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+_PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp"}
 _UNTOLD = frozenset({"counter", "log", "last"})
 _VERDICTS = frozenset({"accept", "drop", "return", "continue", "queue", "jump", "goto"})
 _SIDES = {
@@ -152,9 +153,29 @@ def remedy(drop: Drop, ruleset: Ruleset) -> str:
     into = f"{id_.family} {quote(id_.table)} {quote(id_.name)}"
     if sides:
         return " && ".join(f"nft insert rule {into} {side}group {LINK_GROUP} accept" for side in sides)
+    return _deleted(drop)
+
+
+def _deleted(drop: Drop) -> str:
+    id_ = drop.chain.id
     if drop.rule is None:
-        return f"nft chain {into} '{{ policy accept; }}'"
+        return f"nft chain {id_.family} {quote(id_.table)} {quote(id_.name)} '{{ policy accept; }}'"
     return f"nft delete rule {id_.family} {quote(id_.table)} {quote(drop.rule.chain.name)} handle {drop.rule.handle}"
+
+
+def remedy_by_port(drop: Drop, protocol: int, port: int, ruleset: Ruleset, *, answer: bool) -> str:
+    """The same for what no link tells to be ours: ahead of the rest what has this port, as an answer its source's. Of
+    translations the rule goes, since to let one packet pass would leave it to the next chain."""
+    id_ = drop.chain.id
+    if drop.chain.type == "nat":
+        return _iptables(drop, (), ruleset) if _by_iptables(drop.chain) else _deleted(drop)
+    side = "sport" if answer else "dport"
+    name = _PROTOCOL_NAMES.get(protocol, str(protocol))
+    if _by_iptables(drop.chain):
+        ports = f" --{side} {port}" if port else ""
+        return f"{_iptables_command(id_)} -I {id_.name} -p {name}{ports} -j ACCEPT"
+    met = f"{name} {side} {port}" if port else f"meta l4proto {name}"
+    return f"nft insert rule {id_.family} {quote(id_.table)} {quote(id_.name)} {met} accept"
 
 
 def _by_iptables(chain: Chain) -> bool:
@@ -163,17 +184,20 @@ def _by_iptables(chain: Chain) -> bool:
 
 def _iptables(drop: Drop, sides: Sequence[str], ruleset: Ruleset) -> str:
     id_ = drop.chain.id
-    command = "iptables" if id_.family == "ip" else "ip6tables"
-    if id_.legacy:
-        command += "-legacy"
-    if id_.table != "filter":
-        command += f" -t {id_.table}"
+    command = _iptables_command(id_)
     if sides and drop.chain.hook != "postrouting":  # where iptables knows no -i
         into = "DOCKER-USER" if id_.name == "FORWARD" and _docker(id_) in ruleset.chains else id_.name
         return " && ".join(f"{command} -I {into} -{side[0]} {NODE_IF_PREFIX}+ -j ACCEPT" for side in sides)
     if drop.rule is None:
         return f"{command} -P {id_.name} ACCEPT"
     return f"{command} -D {quote(drop.rule.chain.name)} {drop.rule.position}"
+
+
+def _iptables_command(id_: ChainId) -> str:
+    command = "iptables" if id_.family == "ip" else "ip6tables"
+    if id_.legacy:
+        command += "-legacy"
+    return command if id_.table == "filter" else f"{command} -t {id_.table}"
 
 
 def _docker(id_: ChainId) -> ChainId:
