@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from netplumb.api.client.connection import Connection, of_kind
+from netplumb.api.client.connection import Connection, made, of_kind
 from netplumb.api.client.remote import Remote
 from netplumb.api.defaults import DEFAULT_SOCKET, DEFAULT_TIMEOUT_S, SOCKET_VARIABLE
 from netplumb.api.v1 import netplumb_pb2 as pb
@@ -148,7 +148,7 @@ class AsyncClient:
             InvalidArgument: that can be no workload's or interface's name.
             NotFound: nobody has or wishes such an attachment.
         """
-        request = pb.GetRequest(workload_id=workload_id, if_name=if_name)
+        request = made(pb.GetRequest, workload_id=workload_id, if_name=if_name)
         return await self._connection.call(self._stub.Get, request)
 
     async def list(self, page_size: int = 0, selector: str = "") -> AsyncIterator[pb.Attachment]:
@@ -166,7 +166,7 @@ class AsyncClient:
             async for attachment in client.list(selector="app=web"):
                 print(attachment.workload_id, attachment.phase, *attachment.addresses)
         """
-        request = pb.ListRequest(page_size=page_size, selector=selector)
+        request = made(pb.ListRequest, page_size=page_size, selector=selector)
         while True:
             page = await self._connection.call(self._stub.List, request)
             for attachment in page.attachments:
@@ -192,7 +192,7 @@ class AsyncClient:
                 if told.change == messages.WatchResponse.SNAPSHOT_COMPLETE:
                     break
         """
-        return self._connection.stream(self._stub.Watch, pb.WatchRequest(selector=selector))
+        return self._connection.stream(self._stub.Watch, made(pb.WatchRequest, selector=selector))
 
     def events(
         self, about: str = "", since: float = 0.0, most: int = 0, follow: bool = False
@@ -213,7 +213,7 @@ class AsyncClient:
             async for event in client.events("web", since=time.time() - 3600, most=20):
                 print(event.kind, event.message)
         """
-        request = pb.EventsRequest(about=about, since=since, most=most, follow=follow)
+        request = made(pb.EventsRequest, about=about, since=since, most=most, follow=follow)
         return self._connection.stream(self._stub.Events, request)
 
     async def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
@@ -235,7 +235,7 @@ class AsyncClient:
             if not report.in_sync:
                 print(*(f"{it.verb} {it.words}" for it in report.differences))
         """
-        request = pb.CheckRequest(workload_id=workload_id, if_name=if_name)
+        request = made(pb.CheckRequest, workload_id=workload_id, if_name=if_name)
         return await self._connection.call(self._stub.Check, request)
 
     async def check_all(self) -> Sequence[pb.CheckResponse]:
@@ -268,7 +268,7 @@ class AsyncClient:
             InvalidArgument: that can be no workload's or interface's name.
             NotFound: there is no such attachment.
         """
-        request = pb.DescribeRequest(workload_id=workload_id, if_name=if_name, events=events)
+        request = made(pb.DescribeRequest, workload_id=workload_id, if_name=if_name, events=events)
         return (await self._connection.call(self._stub.Describe, request)).descriptions
 
     async def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
@@ -369,6 +369,7 @@ class AsyncClient:
             InvalidArgument: an end, the protocol or the port is wrong.
             NotFound: an end is neither a workload of this node nor an address.
         """
+        of_kind(request, pb.ExplainPolicyRequest)
         return await self._connection.call(self._stub.ExplainPolicy, request)
 
     async def diff_policies(self, files: pb.StateFiles) -> pb.DiffPoliciesResponse:
@@ -383,6 +384,7 @@ class AsyncClient:
         Raises:
             InvalidArgument: a document is wrong; the message says where.
         """
+        of_kind(files, pb.StateFiles)
         return await self._connection.call(self._stub.DiffPolicies, pb.DiffPoliciesRequest(files=files))
 
     async def gc(
@@ -410,7 +412,7 @@ class AsyncClient:
         interfaces = [
             pb.GCRequest.Interface(container_id=container, if_name=name) for container, name in map(_pair, alive)
         ]
-        request = pb.GCRequest(source=source, alive=pb.GCRequest.Alive(interfaces=interfaces), dry_run=dry_run)
+        request = made(pb.GCRequest, source=source, alive=pb.GCRequest.Alive(interfaces=interfaces), dry_run=dry_run)
         return (await self._connection.call(self._stub.GC, request)).removed
 
     async def traffic(self, selector: str = "") -> pb.TrafficResponse:
@@ -426,7 +428,7 @@ class AsyncClient:
         Raises:
             InvalidArgument: the selector cannot be read.
         """
-        return await self._connection.call(self._stub.Traffic, pb.TrafficRequest(selector=selector))
+        return await self._connection.call(self._stub.Traffic, made(pb.TrafficRequest, selector=selector))
 
     async def status(self, timeout_s: float | None = None, *, without_pools: bool = False) -> pb.StatusResponse:
         """The daemon as a whole: whether it is ready, what is not as wished, pools, counters.
@@ -442,7 +444,7 @@ class AsyncClient:
             status = await client.status(timeout_s=1, without_pools=True)
             print(status.ready, *(f"{pool.name}: {pool.held} of {pool.size}" for pool in status.pools))
         """
-        request = pb.StatusRequest(without_pools=without_pools)
+        request = made(pb.StatusRequest, without_pools=without_pools)
         return await self._connection.call(self._stub.Status, request, timeout_s)
 
 

@@ -73,6 +73,21 @@ def of_kind(request: object, *kinds: type) -> None:
         raise TypeError(f"this call takes a {named}, not {type(request).__name__}")
 
 
+def made(kind: type[Request], **fields: object) -> Request:
+    """The message of these arguments. Raises TypeError that names the one that has no place in it, as protobuf's own
+    does not."""
+    try:
+        return kind(**fields)
+    except TypeError:
+        for name, value in fields.items():
+            try:
+                kind(**{name: value})
+            except TypeError:
+                call_takes = f"this call takes {', '.join(fields)} as values, and no message"
+                raise TypeError(f"{name} cannot be {type(value).__name__}: {call_takes}") from None
+        raise
+
+
 def waited_s(timeout_s: float) -> float | None:
     """For how long to wait; None is without end. Raises ValueError for what is no time to wait."""
     if math.isnan(timeout_s) or timeout_s < 0:

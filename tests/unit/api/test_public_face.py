@@ -233,6 +233,8 @@ WRONG: dict[str, Callable[[Any], Awaitable[object]]] = {
     "fields": lambda it: it.apply({"files": []}),
     "another message": lambda it: it.detach(netplumb.messages.GetRequest(workload_id="web-1")),
     "a message that is planned by none": lambda it: it.plan(netplumb.messages.GetRequest(workload_id="web-1")),
+    "a question of another kind": lambda it: it.explain_policy(netplumb.messages.PoliciesRequest()),
+    "documents for files": lambda it: it.diff_policies(netplumb.messages.ApplyRequest()),
     "a name for names": lambda it: it.delete(netplumb.messages.AttachmentName(workload_id="web-1")),
 }
 
@@ -242,6 +244,24 @@ async def test_what_is_no_request_of_the_call_is_refused(name: str, client: netp
     """Before it is sent: a message of another kind is bytes like any, in which the daemon would read something."""
     with pytest.raises(TypeError, match=r"takes a messages\.\w+.*, not "):
         await WRONG[name](client)
+
+
+MESSAGES: dict[str, Callable[[Any], Awaitable[object]]] = {
+    "workload_id cannot be GetRequest": lambda it: it.get(netplumb.messages.GetRequest(workload_id="web-1")),
+    "workload_id cannot be CheckRequest": lambda it: it.check(netplumb.messages.CheckRequest()),
+    "events cannot be str": lambda it: it.describe("web-1", "eth0", "ten"),
+    "page_size cannot be ListRequest": lambda it: first(it.list(netplumb.messages.ListRequest())),
+    "selector cannot be WatchRequest": lambda it: first(it.watch(netplumb.messages.WatchRequest())),
+    "about cannot be EventsRequest": lambda it: first(it.events(netplumb.messages.EventsRequest())),
+    "selector cannot be TrafficRequest": lambda it: it.traffic(netplumb.messages.TrafficRequest()),
+}
+
+
+@pytest.mark.parametrize("told", MESSAGES)
+async def test_a_message_in_place_of_values_is_told(told: str, client: netplumb.AsyncClient) -> None:
+    """And what the call takes."""
+    with pytest.raises(TypeError, match=f"{told}: this call takes .* as values"):
+        await MESSAGES[told](client)
 
 
 @pytest.mark.parametrize("alive", [["ab"], [("ab",)], ["container"]])
