@@ -133,4 +133,15 @@ def _tell_of(mistake: typer.TyperException) -> None:
     if ctx is not None:
         say("\n".join(_usage(ctx, columns(sys.stderr))), err=True)
         say(f"Try '{ctx.command_path} -h' for help.", err=True)
+    _reword(mistake)
     tell(mistake.format_message())
+
+
+def _reword(mistake: typer.TyperException) -> None:
+    """Says what pydantic found wrong with a value as a person would."""
+    from pydantic import ValidationError
+
+    from netplumb.api.mistakes import first_mistake
+
+    if isinstance(error := mistake.__cause__, ValidationError):
+        mistake.message = first_mistake(error)[1].replace("Input should be", "must be")

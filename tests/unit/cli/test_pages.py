@@ -78,3 +78,19 @@ def test_every_command_tells_of_a_mistyped_variable() -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("{")
     assert result.stderr == "netplumb: warning: NETPLUMB_SOKET: is unknown; did you mean NETPLUMB_SOCKET?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("list -o xml", "'--output' / '-o': 'xml' is not one of 'table', 'wide'"),
+        ("wait web --for xml", "'--for': 'xml' is not one of 'attached', "),
+        ("doctor -o xml", "'--output' / '-o': 'xml' is not one of 'table', 'json', "),
+        ("attach web --netns web --mtu 70000", "'--mtu': must be less than or equal to 65535"),
+        ("config show --resync-s often", "'--resync-s': must be a valid number"),
+    ],
+)
+def test_a_wrong_value_is_told_without_words_of_programs(words: str, said: str) -> None:
+    result = netplumb(*words.split(), columns=400)
+    assert result.exit_code == 2
+    assert f"netplumb: Invalid value for {said}" in result.stderr
