@@ -23,13 +23,15 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 class DaemonFacts:
     """`process` holds the node's lock, 0 where nobody does; `state` is the letter that proc_pid_stat(5) has for it.
     `unreachable` is why its socket does not answer. The rest it told itself: `phases` are attachments that are not
-    attached, each with the reason."""
+    attached, each with the reason, `unmet` what of those that are attached is not as wished: the condition and its
+    message."""
 
     process: int = 0
     state: str = ""
     unreachable: str = ""
     conditions: tuple[Condition, ...] = ()
     phases: tuple[tuple[str, str, str], ...] = ()
+    unmet: tuple[tuple[str, str, str], ...] = ()
     descriptors: Fullness = NOTHING
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from netplumb.reconciler.doctor.reading.host import read_host
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_tables
@@ -419,6 +421,18 @@ async def test_forwarding_that_is_off_and_fought_over(
 
         await until(fought, "the daemon sees that somebody undoes it", within_s=30)
         assert "ip_forward" in doctor(daemon).one("fought-over")["what"]
+
+
+async def test_a_route_that_is_fought_over(daemon: Daemon, client: AsyncClient, attached: Host, node: Host) -> None:
+    """Of an attachment it is told as of the node."""
+    route = next(it for it in (await client.get("web")).addresses if ":" not in it)
+    with fighting(node, "route", node_if_name(AttachmentKey("web", "eth0")), route):
+
+        async def fought() -> bool:
+            return bool((await client.get("web")).unmet)
+
+        await until(fought, "the daemon sees that somebody undoes it", within_s=30)
+        assert f"route {route}/32" in doctor(daemon).one("fought-over", "web/eth0: Fighting: ")["what"]
 
 
 # The machine.

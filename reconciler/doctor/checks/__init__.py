@@ -17,6 +17,7 @@ CHECKS: tuple[Check, ...] = (
     daemon.store_lost,
     daemon.told_by_itself,
     daemon.not_attached,
+    daemon.in_part,
     daemon.not_as_desired,
     host.kernel_lacks,
     forwarding.switched_off,

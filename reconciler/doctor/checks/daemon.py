@@ -13,10 +13,10 @@ _STOPPED = "T"
 _JUDGED_HERE = frozenset(
     {
         *("ForwardBlocked", "ForwardFiltered", "PoolOverlap", "ForwardingOff", "PolicyRouted", "PortsByMainTable"),
-        *("PortsByPoolsTable", "IPv6Disabled", "NodeInSync"),
+        *("PortsByPoolsTable", "IPv6Disabled", "NodeInSync", "AddressTaken"),
     }
 )
-"""Conditions of the daemon that other checks find for themselves."""
+"""Conditions that other checks find for themselves."""
 
 
 def not_running(facts: Facts) -> Iterator[Finding]:
@@ -68,21 +68,34 @@ def told_by_itself(facts: Facts) -> Iterator[Finding]:
     """What only a running daemon knows: who undoes its repairs, which state files are wrong, what was rebuilt."""
     for condition in facts.daemon.conditions:
         if condition.status and condition.type not in _JUDGED_HERE:
-            check, heal = "condition", "netplumb status"
-            if condition.type == "Fighting":
-                check, heal = (
-                    "fought-over",
-                    "find who changes it (a file of sysctl.d, the reload of a firewall), and have it stop",
-                )
-            yield risk(
-                check,
-                f"{condition.type}: {condition.message}",
-                "the daemon says so of the node",
-                heal,
-            )
+            yield _told("", condition.type, condition.message)
     for condition in facts.daemon.conditions:
         if condition.type == "NodeInSync" and not condition.status:
             yield broken("node", condition.message, "what all workloads share is not as it should be", "netplumb plan")
+
+
+def in_part(facts: Facts) -> Iterator[Finding]:
+    """The same of attachments that are attached, and not wholly as wished."""
+    unmet = [it for it in facts.daemon.unmet if it[1] not in _JUDGED_HERE]
+    for name, reason, message in unmet[:TOLD_MOST]:
+        yield _told(name, reason, message)
+    if (more := len(unmet) - TOLD_MOST) > 0:
+        yield risk("condition", f"{more} more are not wholly as wished", "as above", "netplumb list")
+
+
+def _told(name: str, condition: str, message: str) -> Finding:
+    """What the daemon says of an attachment, or without a name of the node."""
+    words = f"{name}: {condition}: {message}" if name else f"{condition}: {message}"
+    why = f"the daemon says so of {name or 'the node'}"
+    if condition == "Fighting":
+        heal = "find who changes it (a file of sysctl.d, the reload of a firewall, a script), and have it stop"
+        return risk("fought-over", words, why, heal)
+    return risk("condition", words, why, _described(name) if name else "netplumb status")
+
+
+def _described(name: str) -> str:
+    workload, _, if_name = name.rpartition("/")
+    return f"netplumb describe {workload} --if-name {if_name}"
 
 
 def not_attached(facts: Facts) -> Iterator[Finding]:

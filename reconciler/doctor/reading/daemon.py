@@ -18,6 +18,7 @@ from netplumb.reconciler.kernel.nodelock import NAME
 from netplumb.reconciler.kernel.processes import openers
 
 ANSWERS_WITHIN_S = 3.0
+_ATTACHED = "Attached"
 _UNIX = Path("/proc/thread-self/net/unix")
 
 
@@ -27,21 +28,25 @@ def read_daemon(socket_path: Path) -> DaemonFacts:
     descriptors = _descriptors(process) if process else NOTHING
     if not process or state == "T":
         why = why_unreachable(socket_path)
-        return DaemonFacts(process, state, (why.strerror or str(why)) if why is not None else "", (), (), descriptors)
+        return DaemonFacts(
+            process, state, (why.strerror or str(why)) if why is not None else "", descriptors=descriptors
+        )
     try:
         with Client(socket_path, ANSWERS_WITHIN_S) as client:
             conditions = tuple(
                 Condition(it.type, it.status, it.reason, it.message, it.last_transition)
                 for it in client.status(without_pools=True).conditions
             )
-            phases = tuple(
-                (f"{it.workload_id}/{it.if_name}", it.phase, "; ".join(why.message for why in it.unmet))
-                for it in client.list()
-                if it.phase != "Attached"
-            )
+            listed = tuple((f"{it.workload_id}/{it.if_name}", it.phase, it.unmet) for it in client.list())
     except ClientError as error:
         return DaemonFacts(process, state, error.message, descriptors=descriptors)
-    return DaemonFacts(process, state, "", conditions, phases, descriptors)
+    phases = tuple(
+        (name, phase, "; ".join(why.message for why in unmet)) for name, phase, unmet in listed if phase != _ATTACHED
+    )
+    in_part = tuple(
+        (name, why.reason, why.message) for name, phase, unmet in listed if phase == _ATTACHED for why in unmet
+    )
+    return DaemonFacts(process, state, "", conditions, phases, in_part, descriptors)
 
 
 def _holder() -> int:

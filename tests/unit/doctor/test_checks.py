@@ -77,6 +77,18 @@ def test_a_fault_is_found(facts: Facts, check: str, words: str, heal: str) -> No
     assert (finding.check, words in finding.what, heal in finding.heal) == (check, True, True), finding
 
 
+def test_what_the_daemon_says_of_attachments_is_told_but_for_what_is_judged_here() -> None:
+    unmet = (("web/eth0", "TooLarge", "nft set is too large"), ("web/eth0", "AddressTaken", "10.99.0.2 is the node's"))
+    told = found(replace(SOUND, daemon=replace(SOUND.daemon, unmet=unmet)))
+    assert told.check == "condition"
+    assert told.what == "web/eth0: TooLarge: nft set is too large"
+    assert told.heal == "netplumb describe web --if-name eth0"
+    many = tuple((f"web-{number}/eth0", "Fighting", "a route") for number in range(12))
+    *each, more = examine(replace(SOUND, daemon=replace(SOUND.daemon, unmet=many)))
+    assert {it.check for it in each} == {"fought-over"}
+    assert more.what == "2 more are not wholly as wished"
+
+
 def test_a_node_that_nobody_uses_need_not_forward() -> None:
     off = replace(SOUND, forwarding={"net.ipv4.ip_forward": "0"})
     assert found(off).check == "forwarding-off"
