@@ -51,7 +51,7 @@ def events(
 
     async def show(client: AsyncClient) -> None:
         print_one: Callable[[pb.Event], None] = occurrences.printer(output)
-        meant = await keys.of_events(client, about)
+        meant = await keys.of_events(client, about, may_come=follow)
         async for event in client.events(meant, begin, follow=follow):
             print_one(event)
 

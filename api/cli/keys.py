@@ -66,15 +66,18 @@ async def workload(client: AsyncClient, word: str) -> Key:
     return meant(word, "", [it async for it in client.list()], implied=ALL_OF_THEM)
 
 
-async def of_events(client: AsyncClient, word: str) -> str:
-    """What the word means among what happened, also to those that are attached no more. What is not there may come."""
+async def of_events(client: AsyncClient, word: str, *, may_come: bool) -> str:
+    """What the word means among what happened, also to those that are attached no more. Raises Unclear, unless what is
+    not there may come."""
     if not word or [it async for it in client.events(word, most=1)]:
         return word
     happened = [pb.Attachment(workload_id=it.workload_id, if_name=it.if_name) async for it in client.events()]
     try:
         return str(meant(word, "", [*happened, *[it async for it in client.list()]], implied=ALL_OF_THEM))
     except Missing:
-        return word
+        if may_come:
+            return word
+        raise
 
 
 async def to_detach(client: AsyncClient, word: str, if_name: str) -> Key:

@@ -60,7 +60,11 @@ def test_events_of_one_workload(netplumb: Netplumb) -> None:
         (line,) = netplumb("events", about, "-o", "json").stdout.splitlines()
         told = json.loads(line)
         assert (told["kind"], told["workload_id"], told["lasted_s"]) == ("Attached", "db", None)
-    assert netplumb("events", "nobody").stdout == ""
+
+
+def test_events_of_nobody_exit_as_every_command_about_nobody_does(netplumb: Netplumb) -> None:
+    result = netplumb("events", "nobody")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", "netplumb: no attachment nobody\n")
 
 
 def test_events_of_late(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
