@@ -168,6 +168,15 @@ class Daemon:
     def resume(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It does not run meanwhile, so that what happens meets it all at once."""
+        self.pause()
+        try:
+            yield
+        finally:
+            self.resume()
+
     def terminate(self) -> int:
         """Ends it politely, and returns its exit status."""
         self.process.terminate()

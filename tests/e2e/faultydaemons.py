@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.daemons import Daemon, under_unit_rights
@@ -47,12 +45,3 @@ class FaultyDaemon(Daemon):
                 return False
             await asyncio.sleep(STEP_S / 4)
         raise AssertionError(f"neither dead nor done within {WITHIN_S} s:\n{self.logged()}")
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """It does not run meanwhile, so that what happens meets it all at once."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self.process.pid, signal.SIGCONT)
