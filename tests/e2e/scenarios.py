@@ -183,7 +183,7 @@ async def damage_the_node(site: Site) -> None:
         v4, v6 = POOLS
         site.node.ip(f"rule delete to {v4} lookup main")
         site.node.ip(f"-6 rule delete to {v6} lookup main")
-        site.node.ip(f"-6 rule add to {v6} lookup main preference 2000 protocol {RT_PROTOCOL}")
+        site.node.ip(f"-6 rule add to {v6} lookup main suppress_prefixlength 127 pref 2000 protocol {RT_PROTOCOL}")
         site.node.ip(f"rule add to 192.0.2.128/25 lookup main preference 2000 protocol {RT_PROTOCOL}")
 
 

@@ -127,6 +127,54 @@ async def test_one_place_unless_it_must_be_another(node: Host, daemon: Daemon) -
     assert daemon.running
 
 
+# What else the main table may say of the pool, or of all.
+AROUND_POOLS = {
+    "a default route": (),
+    "a network around the pool": (
+        f"-4 route add 10.0.0.0/8 via {OUTSIDE_V4}",
+        f"-6 route add fd00::/8 via {OUTSIDE_V6}",
+    ),
+}
+
+
+def move_the_local_rule(node: Host) -> None:
+    """Behind those of VRFs, as guides to them have it."""
+    for family in (4, 6):
+        node.ip(f"-{family} rule add preference 32765 lookup local")
+        node.ip(f"-{family} rule delete preference 0")
+
+
+@pytest.mark.parametrize("around", AROUND_POOLS.values(), ids=AROUND_POOLS)
+@pytest.mark.parametrize("first", ["the move", "netplumb"])
+async def test_the_rule_of_the_local_table_may_stand_behind_ours(
+    node: Host, outside: Host, web: Host, db: Host, start_daemon: StartDaemon, first: str, around: tuple[str, ...]
+) -> None:
+    """The node's own addresses in the pools are the node's, whatever the main table says of more than one address."""
+    for route in around:
+        node.ip(route)
+    if first == "the move":
+        move_the_local_rule(node)
+    daemon = await start_daemon()
+    async with daemon.client() as client:
+        addresses = texts(await client.attach(attach(web, ports=(f"{HOST_PORT}:{PORT}/tcp",))))
+        await client.attach(attach(db))
+        if first == "netplumb":
+            move_the_local_rule(node)
+        await assert_all_ways_open(node, outside, web, db, addresses)
+
+
+async def test_a_rule_that_any_route_answered_is_replaced(daemon: Daemon, client: AsyncClient, node: Host) -> None:
+    """As daemons of before have left it."""
+    wanted = [node.ip(f"-{family} rule") for family in (4, 6)]
+    daemon.terminate()
+    for family, pool in ((4, "10.213.0.0/24"), (6, "fd13::/64")):
+        node.ip(f"-{family} rule delete preference {RULE_PREFERENCE}")
+        node.ip(f"-{family} rule add to {pool} lookup main preference {RULE_PREFERENCE} protocol 78")
+    await daemon.start()
+    await until(lambda: [node.ip(f"-{family} rule") for family in (4, 6)] == wanted, "each is as it was, and alone")
+    assert (await client.status()).ready
+
+
 async def test_a_program_that_adds_rules_again_and_again(node: Host, client: AsyncClient) -> None:
     """Each that comes without a preference is put before ours by the kernel, and ours before it, in the order in which
     they would be without us."""

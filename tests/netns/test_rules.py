@@ -13,7 +13,7 @@ RULES = [
     Rule(Scope.NODE, 78, src=ADDRESS, src_len=32, suppress_prefix_len=0, suppress_group=28272),
     Rule(Scope.NODE, 79, src=ADDRESS, src_len=32, table=78001),
     Rule(Scope.NODE, 1078, dst=bytes((10, 9, 0, 0)), dst_len=16),
-    Rule(Scope.NODE, 0, dst=ADDRESS_V6[:8] + bytes(8), dst_len=64),
+    Rule(Scope.NODE, 0, dst=ADDRESS_V6[:8] + bytes(8), dst_len=64, suppress_prefix_len=127),
     Rule(Scope.NODE, 79, src=ADDRESS_V6, src_len=128, table=78001),
 ]
 FOREIGN = (

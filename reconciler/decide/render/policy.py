@@ -3,6 +3,10 @@ rules for: `from <an address of the node> lookup T`, as for a second uplink, `no
 
 They stand at one place unless a rule that may divert such traffic stands before it; then they go before that one. Not
 at the very front, where rules that are added without a preference would come behind one another and no more before.
+
+Only routes to single addresses answer, as ours are. The node's own address in a pool is in the local table, whose rule
+stands behind ours where it was moved, as guides to VRFs have it: a default route, or a network's around the pool, would
+take what goes to the node elsewhere.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ def render_policy(node: Node) -> Iterator[Rule]:
                 preference(node, prefix.version),
                 dst=prefix.network_address.packed,
                 dst_len=prefix.prefixlen,
+                suppress_prefix_len=prefix.max_prefixlen - 1,
             )
 
 

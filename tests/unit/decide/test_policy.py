@@ -122,6 +122,6 @@ def test_a_rule_is_the_same_in_another_place() -> None:
     first, second = (next(iter(render_policy(beside(*rules)))) for rules in ((), (DIVERTING,)))
     assert first != second
     assert first.key == second.key
-    assert first.words == second.words == "rule to 10.99.0.0/16 lookup main"
+    assert first.words == second.words == "rule to 10.99.0.0/16 lookup main suppress_prefixlength 31"
     assert isinstance(first, Rule)
     assert first.protocol == RT_PROTOCOL
