@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
 from netplumb.api.unixsocket import listening
-from netplumb.models.attachment import NETNS_DIR, AttachmentKey
+from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.events import Event, EventKind
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
@@ -132,8 +132,8 @@ class Parts:
             node_addresses=self._desired.node_addresses,
             prefixes=self._desired.allocator.prefixes,
             elements=lambda node: self._results.elements(node),
-            left_alone=lambda: self._desired.unclaimed,
-            unlabelled=lambda: (node_if_name(it.key) for it in self._desired.attachments.values() if it.is_rebuilt),
+            left_alone=lambda: (*self._desired.unclaimed, *self._links_of(lambda it: it.removing)),
+            unlabelled=lambda: self._links_of(lambda it: it.is_rebuilt),
             without_pass=lambda: self._results.links_without_pass(),
             record_sysctl=store.record_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
@@ -229,6 +229,9 @@ class Parts:
         for each in (self._files, self._exporter, self._page, self._remote):
             if each is not None:
                 yield each.run()
+
+    def _links_of(self, meant: Callable[[Attachment], bool]) -> Iterator[str]:
+        return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))
 
     def begin(self) -> None:
         """Where there are no state files, every source has loaded."""

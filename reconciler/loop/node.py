@@ -39,8 +39,8 @@ class NodeWish:
     """What is wanted of the node as a whole: gathered on the event loop, and compared with the kernel on any thread.
     `node` lacks what only the kernel can tell. Elements of the nftables table are not compared where None are asked
     for. Those that belong to nobody go once every source has loaded, which `may_remove` says; those of links that are
-    `left_alone` stay, and so do policies' of links that are `unlabelled`: what they belong to was rebuilt, and nobody
-    has said its labels yet."""
+    `left_alone` stay, such as of one that goes and takes them with it, and so do policies' of links that are
+    `unlabelled`: what they belong to was rebuilt, and nobody has said its labels yet."""
 
     node: Node
     elements: Callable[[Node], Iterable[NftElement]] | None
