@@ -38,7 +38,7 @@ LOCALHOST_ROUTE_METRIC = 10  # behind the kernel's own route to ::1, which has m
 IPV6_METRIC = 1024  # what the kernel fills in for an IPv6 route without one (IP6_RT_PRIO_USER)
 
 _SETTABLE = (
-    *("name", "kind", "mac", "mtu", "group", "alias"),
+    *("name", "kind", "mac", "mtu", "group", "master", "alias"),
     *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6"),
 )
 """What may be desired of a link."""
@@ -63,6 +63,8 @@ class Link:
     """A network interface, without its administrative state (that is `LinkUp`, since it comes later in a plan).
 
     None in a desired link means "whatever the kernel has". A veth's two ends are two links, each the other's `peer`.
+    `master` is the index of the bridge, bond or VRF that takes what the link receives, 0 if none; to rules, what comes
+    in by the link then comes in by the master.
     """
 
     rank: ClassVar[int] = 20
@@ -79,6 +81,7 @@ class Link:
     route_localnet: bool | None = None
     forwarding_v4: bool | None = None
     forwarding_v6: bool | None = None
+    master: int | None = None
     peer: str | None = field(default=None, compare=False)
     index: int = field(default=0, compare=False)
     peer_index: int = field(default=0, compare=False)
@@ -109,6 +112,8 @@ class Link:
             words.append(f"mtu {self.mtu}")
         if self.group is not None:
             words.append(f"group {self.group}")
+        if self.master:
+            words.append(f"master {self.master}")
         if self.alias is not None:
             words.append(f"alias {self.alias!r}")
         if self.addr_gen_mode == ADDR_GEN_MODE_NONE:

@@ -115,7 +115,7 @@ def _suspects(step: Step, made: Collection[str], led: Suspects) -> Suspects:
             alone = element.set in _HAIRPINS and not led.ports  # else it came with its ports
             return Suspects(by_table=alone or (element.set in _ISOLATION and element.owner not in made))
         case Link() as link if link.scope is Scope.NODE and isinstance(step.observed, Link):
-            return Suspects(by_table=not {"group", "name"}.isdisjoint(link.differences(step.observed)))
+            return Suspects(by_table=not {"group", "master", "name"}.isdisjoint(link.differences(step.observed)))
         case Address() as address if address.scope is Scope.NODE:
             return Suspects(all=step.verb is not Verb.REMOVE)
         case _:

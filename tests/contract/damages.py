@@ -134,6 +134,12 @@ DAMAGES = (
     Damage("mtu changed", NODE, ("link set {link} mtu 1400",), _changed(mtu=1400)),
     Damage("mac changed", NODE, (f"link set {{link}} address {OTHER_MAC}",), _changed(mac=_MAC)),
     Damage("group changed", NODE, ("link set {link} group 7",), _changed(group=7)),
+    Damage(
+        "under a bridge",
+        NODE,
+        ("link add stray index 901 type bridge", "link set {link} master stray"),
+        _changed(master=901),
+    ),
     Damage("alias changed", NODE, ("link set {link} alias mine",), _changed(alias="mine")),
     Damage("addr_gen_mode changed", NODE, ("link set {link} addrgenmode eui64",), _changed(addr_gen_mode=0)),
     Damage("proxy_ndp off", NODE, ("sysctl net/ipv6/conf/{link}/proxy_ndp 0",), _changed(proxy_ndp=False)),

@@ -82,7 +82,7 @@ class FakeWorld:
 
     def add_foreign_link(self, scope: Scope, name: str) -> None:
         side = self.side(scope, "w")
-        side.links[name] = Link(scope, name, "dummy", mac=bytes(6), mtu=1500, group=0, alias="", index=900)
+        side.links[name] = Link(scope, name, "dummy", mac=bytes(6), mtu=1500, group=0, alias="", master=0, index=900)
 
     def switch_ipv6_off(self, name: str) -> None:
         self.side(Scope.WORKLOAD, name).switch_ipv6_off()

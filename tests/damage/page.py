@@ -70,9 +70,9 @@ was away would go on as it began for as long as somebody sends. After each repai
 looked at, and the ones that would be led otherwise now are forgotten, that is their entries of connection tracking; the
 next packet begins anew. All others are left alone.
 
-- Rules, sets, elements, the link group or the name of a link are put back: of workloads that leave with their own
-  address while `masquerade` is on; to a mapped port that lead elsewhere than to its workload; between workloads that
-  are kept apart.
+- Rules, sets, elements, the link group or the name of a link are put back, or a link is taken out of a bridge: of
+  workloads that leave with their own address while `masquerade` is on; to a mapped port that lead elsewhere than to its
+  workload; between workloads that are kept apart.
 - An address of the node comes back, also one of others: those too, and what went to a port mapped at that address and
   left the node meanwhile.
 - The source that a route says changes, or an address of the node goes: of workloads that leave with the former one, if

@@ -148,6 +148,7 @@ def _on_the_node() -> Iterator[Damage]:
             noticed=Noticed.LOOK,
         ),
     )
+    yield _bridged("interface put under a bridge", "{np}")
     for name, command, told_by, repaired in (
         ("first hop's address deleted", f"ip address delete {FIRST_HOP_V4}/32 dev lo", "RTM_DELADDR", "added"),
         (
@@ -224,6 +225,18 @@ def _node(
     return Damage(name, Place.NODE, (command,), told_by, repaired, noticed, undo=(undo,) if undo else ())
 
 
+def _bridged(name: str, link: str, *, of_features: bool = False) -> Damage:
+    return Damage(
+        name,
+        Place.NODE,
+        ("ip link add stray2 type bridge", f"ip link set {link} master stray2"),
+        "RTM_NEWLINK",
+        "taken out of the bridge, which stays",
+        undo=("ip link delete stray2",),
+        of_features=of_features,
+    )
+
+
 def _to_features() -> Iterator[Damage]:
     """Ports and limits, all of which are on the node."""
     for name, command, told_by, repaired, noticed in (
@@ -270,6 +283,7 @@ def _to_features() -> Iterator[Damage]:
         ),
     ):
         yield Damage(name, Place.NODE, (command,), told_by, repaired, noticed, of_features=True)
+    yield _bridged("ifb put under a bridge", "{ifb}", of_features=True)
     for name, command in (
         ("element deleted from our table", "nft delete element inet netplumb port4_port {{ tcp . {port} }}"),
         ("element added to our table", "nft add element inet netplumb node_open {{ npstray }}"),

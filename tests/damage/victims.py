@@ -110,7 +110,7 @@ class Victim:
         return [
             *(re.sub(r"refcnt \d+ ", "", qdisc) for qdisc in qdiscs),
             *(line.partition("mirred")[2] for line in filters if "mirred" in line),
-            str([shaper["mtu"], shaper["group"], shaper.get("ifalias"), "UP" in shaper["flags"]]),
+            str([shaper["mtu"], shaper["group"], shaper.get("master"), shaper.get("ifalias"), "UP" in shaper["flags"]]),
             self.node.sysctl(f"net/ipv4/conf/{self.link}/route_localnet"),
             self.workload.sysctl(SOMAXCONN.replace(".", "/")),
             str([route["dst"] for route in self.node.ip(f"-6 route show dev {self.link} table local proto 78")]),
@@ -128,7 +128,9 @@ def _is_ours(route: dict[str, object]) -> bool:
 
 def _link_words(host: Host, name: str) -> str:
     link = host.link(name)
-    fields = [link.get(field) for field in ("ifname", "address", "mtu", "group", "ifalias", "inet6_addr_gen_mode")]
+    fields = [
+        link.get(field) for field in ("ifname", "address", "mtu", "group", "master", "ifalias", "inet6_addr_gen_mode")
+    ]
     return str([*fields, "UP" in link["flags"]])
 
 

@@ -361,10 +361,16 @@ def change_group(node: Host, link: str) -> None:
     node.ip(f"link set {link} group 0")
 
 
+def put_under_a_bridge(node: Host, link: str) -> None:
+    for line in ("add br0 type bridge", "set br0 up", f"set {link} master br0"):
+        node.ip(f"link {line}")
+
+
 REPAIRS = (
     pytest.param(reload, id="firewall reloaded", marks=pytest.mark.open_table),
     pytest.param(make_dormant, id="table made dormant", marks=pytest.mark.open_table),
     pytest.param(change_group, id="link group changed"),
+    pytest.param(put_under_a_bridge, id="link put under a bridge"),
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
+from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.packets import datagram, put
@@ -156,3 +157,28 @@ async def test_damaged_guards_come_back(client: AsyncClient, node: Host, web: Ho
     before = sorted(node.ruleset().splitlines())
     node.run(damage)
     await until(lambda: sorted(node.ruleset().splitlines()) == before, damage)
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is away"])
+async def test_a_link_under_a_bridge_is_taken_out_again(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, running: bool
+) -> None:
+    """What comes in by way of a bridge is nobody's to the guards, whoever sent it. A bridge takes the MAC of its one
+    port, so all that the workload sends reaches the node through it."""
+    link = (await client.attach(wishes.attach(web, isolate_node=True))).attachment.node_if_name
+    for line in ("add br0 type bridge", "set br0 up"):
+        node.ip(f"link {line}")
+    with serving(node, PORT):
+        if not running:
+            daemon.terminate()
+        node.ip(f"link set {link} master br0")
+        if not running:
+            assert ask(web, "10.213.0.1", PORT, "udp"), "no guard holds under the bridge"
+            await daemon.start()
+        await until(lambda: "master" not in node.link(link), "it is taken out")
+        for address in (NODE_V4, NODE_V6, "10.213.0.1", "fd13::1"):
+            assert ask(web, address, PORT, "udp") is None, address
+        dropped = spoofed(node)
+        send_from(web, "198.51.100.9", NODE_V4)
+        await until(lambda: spoofed(node) > dropped, "the guard against foreign sources drops")
+    assert "br0" in node.links()

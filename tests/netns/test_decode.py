@@ -26,7 +26,7 @@ MARKED = (
     Address(Scope.NODE, "eth0", bytes((10, 9, 0, 1)), 24),
     Address(Scope.NODE, "eth0", ip_address("fd09::1").packed, 64),
 )
-FIRST_LINES = 6  # what makes the links
+FIRST_LINES = 8  # what makes the links
 LINES = (
     "link add eth0 index 2 mtu 1400 address 02:00:00:00:00:01 type veth peer name eth1 index 3 netns decoding",
     "link set eth0 alias netplumb:eth0:ünïcode",
@@ -34,6 +34,8 @@ LINES = (
     "link set eth0 addrgenmode none",
     "link set eth0 up",
     "link set eth1 up",
+    "link add br0 type bridge",
+    "link set eth1 master br0",
     "address add 10.9.0.2/32 peer 10.9.0.3/32 dev eth0 scope link",
     "address add fd09::2/128 dev eth1 nodad",
     "route add 10.9.0.0/24 dev eth0",
@@ -112,6 +114,7 @@ def link_of(message: Any) -> Link:
         message.get_attr("IFLA_IFNAME") == "eth1",  # as it was set; pyroute2 0.9.7 reads another of the switches
         message.get_attr("IFLA_IFNAME") == "eth1",
         bool(conf["forwarding"]) if conf is not None else False,
+        message.get_attr("IFLA_MASTER") or 0,
         qdisc=message.get_attr("IFLA_QDISC"),
         index=message["index"],
         peer_index=message.get_attr("IFLA_LINK") or 0,
@@ -141,6 +144,7 @@ def test_links_are_decoded_as_pyroute2_does(channel: Channel) -> None:
     assert (eth0.alias, eth0.group, eth0.mtu, eth0.addr_gen_mode) == ("netplumb:eth0:ünïcode", 28272, 1400, 1)
     assert (eth0.kind, eth0.proxy_ndp, eth0.peer_index) == ("veth", True, 3)
     assert found["eth1"].ipv6_disabled
+    assert (eth0.master, found["eth1"].master) == (0, found["br0"].index)
 
 
 def address_of(message: Any) -> Address:

@@ -25,7 +25,8 @@ def render_bandwidth(attachment: Attachment, node: Node, _: Families) -> Iterato
     if limits.ingress_rate:
         yield _token_bucket(name, limits.ingress_rate, limits.ingress_burst, mtu)
     if limits.egress_rate:
-        yield Link(Scope.NODE, ifb, kind="ifb", mtu=mtu, group=LINK_GROUP, alias=alias_of(attachment.key))
+        alias = alias_of(attachment.key)
+        yield Link(Scope.NODE, ifb, kind="ifb", mtu=mtu, group=LINK_GROUP, alias=alias, master=0)
         yield LinkUp(Scope.NODE, ifb)
         yield _token_bucket(ifb, limits.egress_rate, limits.egress_burst, mtu)
         yield IngressQdisc(name)

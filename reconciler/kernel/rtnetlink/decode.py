@@ -46,6 +46,7 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         route_localnet=_is_on(inet, rt.IPV4_DEVCONF_ROUTE_LOCALNET - 1),
         forwarding_v4=_is_on(inet, rt.IPV4_DEVCONF_FORWARDING - 1),
         forwarding_v6=_is_on(inet6, rt.DEVCONF_FORWARDING),
+        master=_u32(found.get(rt.IFLA_MASTER)),
         qdisc=string(found.get(rt.IFLA_QDISC)),
         index=index,
         peer_index=_u32(found.get(rt.IFLA_LINK)),

@@ -119,6 +119,8 @@ def change_link(desired: Link, observed: Link) -> list[Request]:
         body += u32(rt.IFLA_MTU, desired.mtu)
     if "group" in fields and desired.group is not None:
         body += u32(rt.IFLA_GROUP, desired.group)
+    if "master" in fields and desired.master is not None:
+        body += u32(rt.IFLA_MASTER, desired.master)
     body += _settings(
         desired.alias if "alias" in fields else None,
         desired.addr_gen_mode if "addr_gen_mode" in fields else None,

@@ -232,7 +232,7 @@ def steps(*things: KernelObject, verb: Verb = Verb.ADD, observed: KernelObject |
     return [Step(verb, thing, observed) for thing in things]
 
 
-LINK = Link(Scope.NODE, WEB_LINK, group=1)
+LINK = Link(Scope.NODE, WEB_LINK, group=1, master=0)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,7 @@ LINK = Link(Scope.NODE, WEB_LINK, group=1)
         (steps(NftElement(hairpin_set(4).name, (WEB, WEB))), Suspects(by_table=True)),
         (steps(NftChain("postrouting")), Suspects(by_table=True)),
         (steps(LINK, verb=Verb.CHANGE, observed=replace(LINK, group=2)), Suspects(by_table=True)),
+        (steps(LINK, verb=Verb.CHANGE, observed=replace(LINK, master=7)), Suspects(by_table=True)),
         (steps(LINK, verb=Verb.CHANGE, observed=replace(LINK, name="stray0")), Suspects(by_table=True)),
         (steps(LINK, verb=Verb.CHANGE, observed=replace(LINK, alias="x", mtu=9)), Suspects()),
         (steps(Address(Scope.NODE, "lo", b"\n\x09\0\x01", 32)), Suspects(all=True)),

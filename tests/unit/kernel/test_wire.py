@@ -38,6 +38,7 @@ def links(scope: Scope) -> st.SearchStrategy[Link]:
         group=st.none() | u32s,
         alias=st.none() | aliases,
         addr_gen_mode=st.none() | octets,
+        master=st.none() | u32s,
     )
 
 
@@ -150,6 +151,7 @@ def test_changing_a_link_is_encoded_as_pyroute2_does(desired: Link, other: Link,
         ("IFLA_ADDRESS", mac_words(desired.mac) if "mac" in fields else None),
         ("IFLA_MTU", desired.mtu if "mtu" in fields else None),
         ("IFLA_GROUP", desired.group if "group" in fields else None),
+        ("IFLA_MASTER", desired.master if "master" in fields else None),
     )
     attrs += alias_and_mode(
         replace(

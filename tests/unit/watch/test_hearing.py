@@ -29,7 +29,7 @@ from netplumb.reconciler.watch.hearing import Heard, hear
 WEB, DB = AttachmentKey("web", "eth0"), AttachmentKey("db", "eth0")
 NSID, INDEX, PEER_INDEX = 3, 17, 2
 ADDRESS = ip_address("10.1.0.2").packed
-NODE_LINK = Link(Scope.NODE, node_if_name(WEB), mtu=1500, group=LINK_GROUP, alias=alias_of(WEB))
+NODE_LINK = Link(Scope.NODE, node_if_name(WEB), mtu=1500, group=LINK_GROUP, master=0, alias=alias_of(WEB))
 WORKLOAD_LINK = Link(Scope.WORKLOAD, "eth0", mtu=1500)
 
 
@@ -62,7 +62,7 @@ def link_body(link: Link) -> bytes:
     """A link as the kernel tells of it."""
     kind = attribute(rt.IFLA_LINKINFO, text(rt.IFLA_INFO_KIND, link.kind))
     body = encodelinks.link_header(INDEX, rt.IFF_UP) + text(rt.IFLA_IFNAME, link.name) + kind
-    for type_, number in ((rt.IFLA_MTU, link.mtu), (rt.IFLA_GROUP, link.group)):
+    for type_, number in ((rt.IFLA_MTU, link.mtu), (rt.IFLA_GROUP, link.group), (rt.IFLA_MASTER, link.master)):
         if number is not None:
             body += attribute(type_, pack("=I", number))
     return body + text(rt.IFLA_IFALIAS, link.alias) if link.alias is not None else body
@@ -90,6 +90,7 @@ def test_a_link_that_is_as_desired_marks_nothing(hints: Hints) -> None:
     [
         replace(NODE_LINK, mtu=1400),
         replace(NODE_LINK, group=0),
+        replace(NODE_LINK, master=7),
         replace(NODE_LINK, alias=""),
         replace(NODE_LINK, name="eth7"),
         replace(WORKLOAD_LINK, mtu=1400),
