@@ -92,6 +92,9 @@ async def test_it_is_told_with_the_answer_and_until_the_process_ends(
         assert [family for family in ("IPv4", "IPv6") if family in warning] == families
         assert f"{protocol} port {PORT}" in warning
         assert await told(client) == warning
+        (listed,) = [it async for it in client.list()]
+        for view in (await client.get("web"), await client.check("web"), listed):
+            assert [(it.reason, it.message) for it in view.unmet] == [("HostPortInUse", warning)]
         again = await client.attach(wishes.attach(web, ports=(f"{PORT}:80/{protocol}",)))
         assert list(again.warnings) == [warning]
 

@@ -45,7 +45,7 @@ def test_what_is_attached_needs_no_reason() -> None:
     assert view(Phase.ATTACHED, READY).unmet == ()
 
 
-@pytest.mark.parametrize("type_", ["AddressTaken", "Fighting", "NetnsUnreachable"])
+@pytest.mark.parametrize("type_", ["AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreachable"])
 def test_attached_is_not_as_wished_while_traffic_may_not_flow(type_: str) -> None:
     """The condition's type is the reason; once it does not hold any more, there is none."""
     condition = Condition(type_, True, "SomeReason", "in the way")
@@ -53,7 +53,7 @@ def test_attached_is_not_as_wished_while_traffic_may_not_flow(type_: str) -> Non
     assert view(Phase.ATTACHED, READY, replace(condition, status=False)).unmet == ()
 
 
-@pytest.mark.parametrize("type_", ["PoolRemoved", "HostPortInUse", "Rebuilt", "IPv6Disabled"])
+@pytest.mark.parametrize("type_", ["PoolRemoved", "Rebuilt", "IPv6Disabled"])
 def test_what_takes_nothing_of_what_was_wished_is_no_reason(type_: str) -> None:
     assert view(Phase.ATTACHED, READY, Condition(type_, True)).unmet == ()
 
