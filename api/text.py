@@ -14,3 +14,8 @@ def within_bytes(text: str, limit: int) -> str:
     """The text, cut after a whole character where its UTF-8 would be longer than `limit` bytes."""
     encoded = text.encode()
     return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -14,6 +14,7 @@ from netplumb.api.cli import cni, commands
 from netplumb.api.cli.lines import say, tell
 from netplumb.api.cli.pages import App
 from netplumb.api.defaults import CLIENT_VARIABLES
+from netplumb.api.text import counted
 from netplumb.reconciler.cli import config as settings_commands
 from netplumb.reconciler.cli import doctor, schema, trace, validate
 from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_settings
@@ -120,7 +121,7 @@ def purge(
                 return
             for step in steps:
                 say(step)
-            if not yes and not typer.confirm(f"Carry out these {len(steps)} changes?"):
+            if not yes and not typer.confirm(f"Carry out {counted(len(steps), 'change')}?"):
                 raise typer.Exit(1)
             purge.apply()
     except NetplumbError as error:

@@ -42,9 +42,7 @@ def map_(daemon: Daemon, labels: Labels = "", output: MapOutput = MapFormat.TREE
         from netplumb.api.map.picture import picture
         from netplumb.api.map.tree import tree
 
-        show = printer()
-        for line in tree(picture(status, attachments)):
-            show(line)
+        printer()(tree(picture(status, attachments)))
         return
     from netplumb.api.map import page
 

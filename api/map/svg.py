@@ -11,6 +11,7 @@ from math import ceil, sqrt
 from xml.sax.saxutils import escape, quoteattr
 
 from netplumb.api.map.picture import Group, Picture, limits, port, size, words
+from netplumb.api.text import counted
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 BOX_WIDTH, BOX_HEIGHT, GAP = 196, 74, 14
@@ -55,7 +56,7 @@ def _left(picture: Picture) -> Iterator[str]:
     node_x = _MARGIN + _LEFT_WIDTH + GAP
     what = "ready" if picture.ready else "not ready"
     lines = [
-        f"{picture.attached} attachments",
+        counted(picture.attached, "attachment"),
         f"{picture.broken} not as wished" if picture.broken else "all as wished",
     ]
     look = "good" if picture.ready and not picture.problems else "bad"

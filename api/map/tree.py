@@ -1,4 +1,4 @@
-"""PURE: a node's picture as a tree for the terminal, a line each."""
+"""PURE: a node's picture as a tree for the terminal. What is longer than a line goes on within its branch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 from rich.text import Text
 
 from netplumb.api.cli import tables
+from netplumb.api.cli.layout import Laid, broken
 from netplumb.api.map.picture import Group, Picture, limits, port, size, words
+from netplumb.api.text import counted
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 _FORK, _LAST, _ON, _OVER = "├── ", "└── ", "│   ", "    "
+_REST = 2
+"""Columns by which what a line goes on with is indented."""
 
 
 @dataclass(slots=True)
@@ -19,26 +23,30 @@ class _Branch:
     text: Text
     below: list[_Branch] = field(default_factory=list)
 
-    def lines(self) -> Iterator[Text]:
-        yield self.text
+    def lines(self, width: int) -> Iterator[Text]:
+        own, *more = broken(self.text, width)
+        yield own
+        stem = Text(_ON if self.below else _OVER, "dim")[:_REST]
+        yield from (Text.assemble(stem, line[_REST:]) for line in more)
         for number, branch in enumerate(self.below, 1):
             is_last = number == len(self.below)
-            first, *rest = branch.lines()
+            first, *rest = branch.lines(width - len(_FORK))
             yield Text.assemble((_LAST if is_last else _FORK, "dim"), first)
             yield from (Text.assemble((_OVER if is_last else _ON, "dim"), line) for line in rest)
 
 
-def tree(picture: Picture) -> Iterator[Text]:
+def tree(picture: Picture) -> Laid:
     ready = ("ready", "green") if picture.ready else ("not ready", "red")
-    told = f", {picture.attached} attachments" + (f", {picture.broken} not as wished" if picture.broken else "")
-    root = _Branch(Text.assemble(("node", "bold"), "  ", ready, told))
+    count = counted(picture.attached, "attachment")
+    told = f"{count}, {picture.broken} not as wished" if picture.broken else count
+    root = _Branch(Text.assemble(("node", "bold"), "  ", ready, ", ", told))
     root.below += (_Branch(Text(f"! {problem}", "red")) for problem in picture.problems)
     for uplink in picture.uplinks:
         mtu = f", MTU {uplink.mtu}" if uplink.mtu else ""
         what = f"{uplink.name}  {' '.join(uplink.addresses)}{mtu}"
         root.below.append(_Branch(Text.assemble(("uplink ", "bold"), what)))
     root.below += map(_of_group, picture.groups)
-    return root.lines()
+    return root
 
 
 def _of_group(group: Group) -> _Branch:

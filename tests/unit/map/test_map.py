@@ -63,7 +63,7 @@ def test_ports_and_limits_in_few_words() -> None:
 
 
 def test_the_tree_tells_each_workload_below_its_pools() -> None:
-    assert [line.plain.rstrip() for line in tree(drawn(WEB, BROKEN))] == [
+    assert [line.plain.rstrip() for line in tree(drawn(WEB, BROKEN)).lines(80)] == [
         "node  ready, 2 attachments, 1 not as wished",
         "├── uplink up0  192.0.2.1, MTU 1500",
         "├── outside all pools",
@@ -73,6 +73,35 @@ def test_the_tree_tells_each_workload_below_its_pools() -> None:
         "└── pools 10.99.0.0/24, fd99::/64  2 of 253 held, 2 of 2^64 held",
         "    └── web/eth0  Attached  10.99.0.2 fd99::2  8080→80",
     ]
+
+
+def test_a_tree_stays_one_where_its_lines_are_wrapped() -> None:
+    """Each goes on within its own branch, beside the stem of what comes below it."""
+    why = pb.Unmet(workload_id="db", reason="Conflict", message="held by file/web.yaml since Monday")
+    broken = attachment("db", "10.98.0.9", phase="Failed", unmet=[why])
+    status = pb.StatusResponse(ready=True, pools=POOLS[2:], uplinks=[UPLINK])
+    assert [line.plain.rstrip() for line in tree(drawn(broken, WEB, status=status)).lines(32)] == [
+        "node  ready, 2 attachments, 1",
+        "│ not as wished",
+        "├── uplink up0  192.0.2.1, MTU",
+        "│     1500",
+        "├── outside all pools",
+        "│   └── web/eth0  Attached",
+        "│         10.99.0.2 fd99::2",
+        "│         8080→80",
+        "└── pool 10.98.0.0/24  0 of 253",
+        "    │ held",
+        "    └── db/eth0  Failed",
+        "        │ 10.98.0.9",
+        "        └── ! Conflict: held by",
+        "              file/web.yaml",
+        "              since Monday",
+    ]
+
+
+def test_one_attachment_is_not_many() -> None:
+    assert next(tree(drawn(WEB)).lines(80)).plain == "node  ready, 1 attachment"
+    assert ">1 attachment<" in drawing(drawn(WEB))
 
 
 def test_the_drawing_has_a_box_for_each_attachment_and_none_lies_over_another() -> None:
