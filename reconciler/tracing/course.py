@@ -17,7 +17,7 @@ from netplumb.reconciler.tracing.filters import Filters
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, PacketEndsError, Trace
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import inside_workload, refusal, route_words
+from netplumb.reconciler.tracing.words import inside_workload, refusal, route_words, switched_off
 
 LOCAL = "local"
 _STRICT = 1
@@ -68,7 +68,7 @@ class Course:
         found = view.route(asked)
         link = view.links.get(found.oif)
         if found.error or link is None:
-            why, heal = refusal(found, asked, view.rules)
+            why, heal = _refusal(view, found, asked)
             if view.path:
                 first_hop = FIRST_HOP_V4 if flow.dst.version == 4 else FIRST_HOP_V6
                 heal = inside_workload(heal.replace("GATEWAY", ip_words(first_hop)), view.path)
@@ -80,7 +80,7 @@ class Course:
     def refused(self, view: View, found: Lookup, flow: Flow, iif: LinkState) -> PacketEndsError:
         """Why what came in there is not routed."""
         explained = _explained(view, found, flow, iif)
-        why, heal = refusal(explained, flow.question(iif.index), view.rules, iif.name)
+        why, heal = _refusal(view, explained, flow.question(iif.index), iif.name)
         return PacketEndsError(f"{view.name}: {_of(flow)}{why}", inside_workload(heal, view.path))
 
     def arrives(self, view: View, flow: Flow) -> None:
@@ -99,6 +99,16 @@ class Course:
             f"{view.name}: nobody listens on {protocol} port {flow.dport} at {flow.dst}: it is answered by {refused}",
             "start the service there, or have it listen at this address: ss -lntup",
         )
+
+
+def _refusal(view: View, found: Lookup, asked: Question, iif: str = "") -> tuple[str, str]:
+    why, heal = refusal(found, asked, view.rules, iif)
+    if found.error == errno.ENETUNREACH and (down := switched_off(view.addresses, view.links)):
+        why += f"; {', '.join(down)} {'is' if len(down) == 1 else 'are'} down"
+        heal = " && ".join(f"ip link set {name} up" for name in down)
+        if not any(asked.dst in it.network for it in view.addresses):
+            heal += ", and its default route again"
+    return why, heal
 
 
 def _of(flow: Flow) -> str:

@@ -60,6 +60,7 @@ class NodeWay:
         found, oif = self._course.sent(self._node, flow)
         self._course.through(self._node, flow, ("output",), None, oif)
         if found.type == LOCAL:
+            self._not_a_workloads(flow.dst)
             self._course.arrives(self._node, flow)
             return NODE, flow
         return self._goes_out(flow, None, oif, found)
@@ -90,6 +91,8 @@ class NodeWay:
 
     def _before_routing(self, flow: Flow, iif: LinkState) -> Flow:
         """What comes before the routing decision: filters, and between them whoever translates it first."""
+        if self._node.route(Question(flow.src)).type == LOCAL:
+            self._not_a_workloads(flow.src)
         self._course.through(self._node, flow, ("ingress",), iif)
         filters = self._course.filters_of(self._node)
         for chain in filters.chains("prerouting", flow.dst.version):
@@ -118,6 +121,7 @@ class NodeWay:
     def _mapped(self, flow: Flow) -> MappedTo | None:
         if self._node.route(Question(flow.dst)).type != LOCAL:
             return None
+        self._not_a_workloads(flow.dst)
         return self._target_at((flow.dst.version, flow.protocol, flow.dport), flow.dst.packed)
 
     def _translated(self, flow: Flow, mapped: MappedTo) -> Flow:
@@ -132,6 +136,7 @@ class NodeWay:
         found = self._node.route(asked)
         link = self._node.links.get(found.oif)
         if found.type == LOCAL and not found.error:
+            self._not_a_workloads(flow.dst)
             self._course.tell(NODE, f"arrives by {iif.name}, for the node itself", answer=flow.answer)
             return found, iif
         # IPv6 forwards as the node does, whatever the link. A link's name may hold a dot.
@@ -144,11 +149,22 @@ class NodeWay:
         self._course.tell(NODE, f"arrives by {iif.name}, goes on by {words}", answer=flow.answer)
         return found, link
 
+    def _not_a_workloads(self, ip: IPAddress) -> None:
+        """Raises PacketEndsError where what the node takes for its own is a workload's too."""
+        if (attachment := self._workloads.holder(ip)) is None:
+            return
+        what, heal = "the node takes it for its own", f"find the local route, and delete it: ip route get {ip}"
+        if (found := next((it for it in self._node.addresses if it.ip == ip), None)) is not None:
+            link = self._node.links[found.index].name
+            what = f"the node has the same address on {link}"
+            heal = f"ip address del {ip}/{found.network.prefixlen} dev {link}"
+        raise PacketEndsError(f"node: {ip} is {attachment.key}, and {what}: the workload is not reached", heal)
+
     # Out.
 
     def _goes_out(self, flow: Flow, iif: LinkState | None, oif: LinkState, found: Lookup) -> Reached:
         if oif.group != LINK_GROUP:
-            self._workloads.miss(flow.dst, oif.name)
+            self._workloads.miss(flow.dst, oif.name, found.length)
         if iif is not None:
             self._course.through(self._node, flow, ("forward",), iif, oif)
         if (attachment := self._workloads.by_link.get(oif.name)) is not None:

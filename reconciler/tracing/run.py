@@ -58,9 +58,10 @@ def trace(
         stack.callback(namespaces.close)
         nftables = Nftables()
         stack.callback(nftables.close)
-        node = View("node", channel, nullcontext, policed=_policed(wanted))
+        node = View("node", channel, nullcontext, policed=_policed(wanted), addresses=addresses)
         course = Course()
-        workloads = Workloads(course, node, attachments, partial(_open, stack, namespaces))
+        pools = [pool.cidr for pool in settings.pools]
+        workloads = Workloads(course, node, attachments, partial(_open, stack, namespaces), pools)
         way = NodeWay(course, node, workloads, partial(_target, nftables))
         walk = Walk(course, node, workloads, way, links)
         flow = _flow(node, *ends, version, protocol, port)

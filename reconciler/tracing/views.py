@@ -9,6 +9,7 @@ from functools import cached_property
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
+from netplumb.models.nodenetwork import NodeAddress
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
 from netplumb.models.policyset import Combination
@@ -27,8 +28,8 @@ from netplumb.reconciler.kernel.sockdiag import SockDiag
 
 class View:
     """`inside` brings the calling thread into the namespace, for as short as can be; `path` is empty for the node's.
-    `policed` are chains of the node that judge by network policies. Raises StepError when the kernel does not answer.
-    """
+    `policed` are chains of the node that judge by network policies, `addresses` the node's. Raises StepError when the
+    kernel does not answer."""
 
     def __init__(
         self,
@@ -37,10 +38,12 @@ class View:
         inside: Callable[[], AbstractContextManager[None]],
         path: str = "",
         policed: Mapping[str, Combination] | None = None,
+        addresses: Sequence[NodeAddress] = (),
     ) -> None:
         self.name = name
         self.path = path
         self.policed = policed or {}
+        self.addresses = addresses
         self._channel = channel
         self.inside = inside
 

@@ -63,10 +63,11 @@ class Walk:
             return self.way.comes(flow, self._workloads.node_end(by)) if by is not None else ("", flow)
         if source.is_node:
             return self.way.sends(flow)
-        towards = self._node.route(Question(flow.src)).oif
-        link = self._node.links.get(self._address_links.get(flow.dst, towards))
+        towards = self._node.route(Question(flow.src))
+        link = self._node.links.get(self._address_links.get(flow.dst, towards.oif))
         if link is None:
             raise NotFollowedError(f"the node has no route to {flow.src}: by which interface it comes in is not known")
+        self._workloads.miss(flow.src, link.name, towards.length)
         self._course.tell("outside", f"{flow.src} sends, and it arrives by {link.name}")
         return self.way.comes(flow, link)
 

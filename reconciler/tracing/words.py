@@ -10,6 +10,8 @@ from netplumb.models.errors import errno_name
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nft import is_of_policies
+from netplumb.models.nodenetwork import NodeAddress
+from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
 from netplumb.models.policyset import Combination
 from netplumb.reconciler.decide.firewalls.owners import whose
@@ -84,6 +86,13 @@ def refusal(found: Lookup, asked: Question, rules: Iterable[ForeignRule], iif: s
     elif found.error == errno.EXDEV:
         heal = f"sysctl -w net.ipv4.conf.{iif}.rp_filter=2"
     return f"{words} ({errno_name(found.error)})", heal
+
+
+def switched_off(addresses: Iterable[NodeAddress], links: Mapping[int, LinkState]) -> list[str]:
+    """Interfaces of others by which there would be a way, as they have an address. What a link that is down had of
+    routes and of IPv6 addresses is gone."""
+    addressed = {it.index for it in addresses if not it.ours}
+    return [link.name for index, link in links.items() if index in addressed and not link.up]
 
 
 def dropped_by(

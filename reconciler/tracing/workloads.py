@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from netplumb.models.attachment import Attachment
-from netplumb.models.base import IPAddress
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import NotANetworkNamespace, StepError
 from netplumb.models.lookups import Question
 from netplumb.models.naming import node_if_name
@@ -22,7 +22,8 @@ SILENT = frozenset({"failed", "incomplete"})
 
 
 class Workloads:
-    """`open_view` opens a namespace, once. Links on the node are those of the attachments that are known."""
+    """`open_view` opens a namespace, once; addresses of `pools` are a workload's or nobody's. Links on the node are
+    those of the attachments that are known."""
 
     def __init__(
         self,
@@ -30,11 +31,13 @@ class Workloads:
         node: View,
         attachments: Sequence[Attachment],
         open_view: Callable[[Attachment], View],
+        pools: Sequence[IPNetwork] = (),
     ) -> None:
         self.by_link = {node_if_name(it.key): it for it in attachments}
         self._course = course
         self._node = node
         self._open_view = open_view
+        self._pools = pools
         self._views: dict[str, View] = {}
 
     @property
@@ -103,17 +106,25 @@ class Workloads:
             state = "has no carrier, since the other end is down or gone" if link.up else "is down"
         raise PacketEndsError(f"the node's end {name} of {attachment.key} {state}", _check(attachment))
 
-    def miss(self, ip: IPAddress, link: str) -> None:
-        """Raises PacketEndsError where an address is a workload's, which is not behind this link of the node: its own
-        route is gone, and another one is followed."""
-        for attachment in self.by_link.values():
-            if ip in attachment.addresses:
-                self.view(attachment)
-                self.node_end(attachment)
-                raise PacketEndsError(
-                    f"node: {ip} is {attachment.key}, and its route is missing: it would leave by {link}",
-                    _check(attachment),
-                )
+    def holder(self, ip: IPAddress) -> Attachment | None:
+        return next((it for it in self.by_link.values() if ip in it.addresses), None)
+
+    def miss(self, ip: IPAddress, link: str, length: int) -> None:
+        """Raises PacketEndsError where an address should be behind another link of the node than a route of this length
+        leads to: it is a workload's whose own route is gone, or one of a pool that nobody has."""
+        if (attachment := self.holder(ip)) is not None:
+            self.view(attachment)
+            self.node_end(attachment)
+            raise PacketEndsError(
+                f"node: {ip} is {attachment.key}, and its route is missing: it would leave by {link}",
+                _check(attachment),
+            )
+        # A pool may be part of a network that the node is connected to.
+        if (pool := next((it for it in self._pools if ip in it and length < it.prefixlen), None)) is not None:
+            raise PacketEndsError(
+                f"node: no workload has {ip}, of the pool {pool}: it would leave by {link}",
+                "see who has which address: netplumb list",
+            )
 
     def _own_link(self, attachment: Attachment, view: View) -> LinkState:
         name = attachment.spec.if_name

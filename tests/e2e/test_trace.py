@@ -151,8 +151,33 @@ async def test_an_uplink_that_is_down(daemon: Daemon, attached: Host, node: Host
     outside.ip("link set eth0 down")
     await until(lambda: "NO-CARRIER" in node.link(UPLINK)["flags"], "the carrier is lost")
     ends(trace(daemon, "web", OUTSIDE_V4), f"{UPLINK}, by which it should leave, has no carrier")
+    outside.ip("link set eth0 up")
     node.ip(f"link set {UPLINK} down")
-    ends(trace(daemon, "web", "203.0.113.7"), "no route to 203.0.113.7")
+    heal = ends(trace(daemon, "web", "203.0.113.7"), "no route to 203.0.113.7", f"{UPLINK} is down")
+    assert heal == f"ip link set {UPLINK} up, and its default route again"
+    ends(trace(daemon, "node", OUTSIDE_V4), f"{UPLINK} is down")
+    node.run(ends(trace(daemon, "web", OUTSIDE_V4), f"{UPLINK} is down"))
+    arrives(trace(daemon, "web", OUTSIDE_V4))
+
+
+@pytest.mark.parametrize("link", [UPLINK, "lo"])
+@pytest.mark.parametrize(("source", "target"), [("web", "db"), ("node", "db"), ("db", OUTSIDE_V4), (OUTSIDE_V4, "db")])
+async def test_an_address_of_a_workload_that_the_node_has(
+    daemon: Daemon, attached: Host, db: Host, node: Host, link: str, source: str, target: str
+) -> None:
+    """Whoever sends there reaches the node, and what the workload sends is no more taken."""
+    node.ip(f"address add 10.213.0.3/32 dev {link}")
+    heal = ends(trace(daemon, source, target), f"10.213.0.3 is db/eth0, and the node has the same address on {link}")
+    node.run(heal)
+    with serving(db, PORT):
+        arrives(trace(daemon, source, target))
+
+
+async def test_an_address_of_the_pool_that_nobody_has(daemon: Daemon, attached: Host) -> None:
+    """The default route leads out, where nobody has it either."""
+    for ends_ in (("web", "10.213.0.200"), ("node", "10.213.0.200"), ("10.213.0.200", "web")):
+        ends(trace(daemon, *ends_), "no workload has 10.213.0.200, of the pool 10.213.0.0/24")
+    ends(trace(daemon, "web", "fd13::99", ipv6=True), "no workload has fd13::99")
 
 
 @pytest.mark.parametrize("version", [4, 6])
