@@ -112,6 +112,20 @@ NODE_FAULTS = {
 }
 
 
+LOST_IPV6 = {
+    "a link that fell": f"ip link set {UPLINK} down; ip link set {UPLINK} up; ip route add default via {OUTSIDE_V4}",
+    "an address that is gone": f"ip -6 address flush dev {UPLINK} scope global; ip -6 route del default",
+    "a switch": f"sysctl -qw net.ipv6.conf.{UPLINK}.disable_ipv6=1",
+}
+
+
+@pytest.mark.parametrize("loss", LOST_IPV6)
+async def test_a_node_that_lost_its_ipv6(daemon: Daemon, attached: Host, node: Host, loss: str) -> None:
+    """As long as workloads have IPv6 addresses."""
+    node.run(f"sh -c '{LOST_IPV6[loss]} || true'")
+    assert f"IPv4 leaves by {UPLINK}" in doctor(daemon).one("no-ipv6")["what"]
+
+
 HEALED = [
     "foreign-firewall",
     "foreign-firewall by ufw",

@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     forwarding.ipv6_switched_off,
     uplinks.gone_or_down,
     uplinks.no_default_route,
+    uplinks.no_ipv6,
     uplinks.reverse_path,
     uplinks.refused_addresses,
     uplinks.pool_overlaps,

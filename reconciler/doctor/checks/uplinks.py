@@ -87,6 +87,23 @@ def no_default_route(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def no_ipv6(facts: Facts) -> Iterator[Finding]:
+    """A node may well be without. Nobody tells that from one that lost it: the kernel takes IPv6 addresses away with
+    each fall of a link, and who set them up by hand has none from then on."""
+    having = sum(any(address.version == 6 for address in it.addresses) for it in facts.attachments)
+    ways, links = _ways_out(facts, 4), _by_index(facts)
+    if having and ways and not _addressed(facts, 6) and not facts.ipv6_off:
+        names = [links[index].name for index in sorted(ways)]
+        yield risk(
+            "no-ipv6",
+            f"no interface of the node has an IPv6 address, and {having} attachments have one; IPv4 leaves by "
+            f"{', '.join(names)}",
+            "by IPv6 workloads reach each other and the node, and nothing beyond it",
+            f"if it should have: sysctl -w net.ipv6.conf.{names[0]}.disable_ipv6=0, and have its address and default "
+            "route set up again; else --skip no-ipv6",
+        )
+
+
 def _one_of(facts: Facts, version: int) -> str:
     """The link that the default route should lead by, where there is but one."""
     names = [link.name for link in facts.links if link.index in _addressed(facts, version)]
