@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
 from netplumb.models.networkpolicy import Manifest, ManifestKey
+from netplumb.models.settings import Settings
 from netplumb.models.statefile import KINDS, AttachmentDocument
 from netplumb.reconciler.settings import documents
 from netplumb.reconciler.settings.documents import Mistake, shown
@@ -37,6 +38,9 @@ class Declaration:
 
     line: int
     spec: AttachmentSpec
+
+
+_SETTINGS_HERE = "is settings and declares nothing; `netplumb config show --config FILE` judges a settings file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,9 @@ def declared(name: str, content: bytes) -> Declared:
     for document in reading.documents:
         if len(mistakes) >= documents.MAX_MISTAKES:
             break
+        if _is_settings(document):
+            mistakes.append(Mistake(document.line, _SETTINGS_HERE))
+            continue
         model = _model(document)
         try:
             said = model.model_validate(document.data)
@@ -103,6 +110,13 @@ def declared(name: str, content: bytes) -> Declared:
 def _model(document: documents.Document) -> type[AttachmentDocument | Manifest]:
     """By its kind; one of a kind that nobody knows is judged as an attachment beside."""
     return KINDS.get(_kind(document), AttachmentDocument)
+
+
+def _is_settings(document: documents.Document) -> bool:
+    """Whether it is the daemon's own file: it says settings and nothing else, and not only those that an attachment has
+    under the same name."""
+    said = set(document.data) if isinstance(document.data, dict) else set()
+    return said <= set(Settings.model_fields) and not said <= set(AttachmentDocument.model_fields)
 
 
 def _kind(document: documents.Document) -> str:

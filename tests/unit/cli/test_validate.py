@@ -141,3 +141,12 @@ def test_of_what_the_daemon_would_not_look_at_is_warned(tmp_path: Path, write: W
     result = validate(tmp_path)
     assert (result.exit_code, result.stdout) == (0, "")
     assert "holds no files" in result.stderr
+
+
+def test_the_settings_file_is_known_for_what_it_is(write: Write) -> None:
+    """Instead of a mistake for each of its lines; a wish that lacks what makes it one is judged as a wish."""
+    result = validate(path := write("netplumb.yaml", "pools: [10.99.0.0/24]\nmtu: 1400\n"))
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"{path}:1: is settings and declares nothing; `netplumb config show --config FILE`")
+    assert result.exit_code == 1
+    assert "workload_id: is missing" in validate(write("web.yaml", "mtu: 1400\n")).stdout
