@@ -2,7 +2,8 @@
 packets may be, and whose address they leave with.
 
 A less specific route overlaps nothing, through whatever it leads: the way to a workload is the more specific one. What
-is as specific as a pool, or more, is cut off where a workload has an address of it, and so is a connected network.
+is as specific as a pool, or more, is cut off where a workload has an address of it, and so is a connected network. A
+local prefix is the node's own however large it is: its table is asked before that of the ways to workloads.
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ def _inside(
         if not address.ours and address.ip in pool.cidr and address.index in names:
             what = f"the node's address {address.ip} on {names[address.index]}"
             yield Overlap(pool.prefix, what, cuts=False), ip_network(address.ip)
+    for network, index in facts.local:
+        if index in names and network.version == pool.cidr.version and network.overlaps(pool.cidr):
+            all_of_it = network.prefixlen <= pool.cidr.prefixlen
+            yield Overlap(pool.prefix, f"the node's local prefix {network} on {names[index]}", cuts=all_of_it), network
     for it in connected:
         if it.of_address and it.network.overlaps(pool.cidr):
             yield Overlap(pool.prefix, f"the connected network {it.network} on {it.link}", cuts=True), it.network
@@ -126,11 +131,8 @@ def _stretches(pool: Pool, networks: Sequence[IPNetwork]) -> tuple[tuple[int, in
 def refusal(address: IPAddress, pool: Pool | None, known: NodeNetwork, *, allow_foreign: bool) -> Refusal | None:
     """Why a static address must not be a workload's. `allow_foreign` says that one in a connected network is meant; a
     pool says so of its addresses, less of what is more specific than it."""
-    if (whose := known.own.get(address) or known.next_hops.get(address)) is not None:
+    if whose := whose_else(address, known):
         return AlreadyHeld(f"address {address} is {whose}")
-    for network, link in known.local:
-        if address in network:
-            return AlreadyHeld(f"address {address} is the node's own, in the local prefix {network} on {link}")
     here = [it for it in known.connected if address in it.network]
     for it in here:
         if it.of_address and (what := _unusable(address, it.network)):
@@ -156,7 +158,10 @@ def _unusable(address: IPAddress, network: IPNetwork) -> str:
 
 def whose_else(address: IPAddress, known: NodeNetwork) -> str:
     """Who else has an address that a workload has; empty if nobody."""
-    return known.own.get(address) or known.next_hops.get(address) or ""
+    if (whose := known.own.get(address) or known.next_hops.get(address)) is not None:
+        return whose
+    inside = ((network, link) for network, link in known.local if address in network)
+    return next((f"the node's own, in the local prefix {network} on {link}" for network, link in inside), "")
 
 
 def network_conditions(known: NodeNetwork) -> Iterator[Condition]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from itertools import islice
@@ -150,6 +150,9 @@ class Allocator:
 
     def holder(self, address: IPAddress) -> AttachmentKey | None:
         return self._holders.get(address)
+
+    def held_in(self, networks: Collection[IPNetwork]) -> set[IPAddress]:
+        return {address for address in self._holders if any(address in it for it in networks)} if networks else set()
 
     def pool_of(self, address: IPAddress) -> Pool | None:
         state = self._state_of(address)

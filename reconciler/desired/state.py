@@ -104,10 +104,12 @@ class Desired:
         """Takes what is known of the node's network from now on. Returns whose addresses became somebody else's too, or
         nobody's but theirs."""
         others = [{**it.own, **it.next_hops} for it in (self._known, known)]
+        prefixes = {network for network, _ in {*self._known.local} ^ {*known.local}}
         self._known = known
         self._allocator.surround(known.taken)
         self._let_go()
-        return {key for ip in others[0].keys() ^ others[1].keys() if (key := self._allocator.holder(ip)) is not None}
+        turned = (others[0].keys() ^ others[1].keys()) | self._allocator.held_in(prefixes)
+        return {key for ip in turned if (key := self._allocator.holder(ip)) is not None}
 
     def taken(self, attachment: Attachment) -> tuple[str, ...]:
         """Which of its addresses are somebody else's too, and whose."""

@@ -258,3 +258,33 @@ async def test_a_workload_whose_address_the_node_takes_is_told(
             await until(over, "it is over")
             assert await comes_true(lambda address=address: ask(node, address, 4711) is not None)  # type: ignore[misc]
     assert not [c for c in (await client.status()).conditions if c.type == "PoolOverlap"]
+
+
+@pytest.mark.parametrize(
+    ("which", "line"), [(0, "-4 route {} local 10.213.0.2/31 dev lo"), (1, "-6 route {} local fd13::2/127 dev lo")]
+)
+async def test_a_local_prefix_is_the_nodes_own(
+    client: AsyncClient, node: Host, web: Host, make_host: MakeHost, which: int, line: str
+) -> None:
+    """Its addresses are given to nobody, and who has one already is told, until it goes."""
+    taken = texts(await client.attach(attach(web)))[which]
+    node.ip(line.format("add"))
+
+    async def told() -> bool:
+        found = condition(await client.get("web"), "AddressTaken")
+        return found is not None and f"{taken} is the node's own, in the local prefix" in found.message
+
+    await until(told, "it is told")
+    assert await _overlaps(client, "the node's local prefix")
+    other = make_host("other")
+    given = texts(await client.attach(attach(other)))[which]
+    with serving(other, 4711):
+        assert ask(node, given, 4711) is not None
+    node.ip(line.format("del"))
+
+    async def over() -> bool:
+        return condition(await client.get("web"), "AddressTaken") is None
+
+    await until(over, "it is over")
+    with serving(web, 4711):
+        assert await comes_true(lambda: ask(node, taken, 4711) is not None)

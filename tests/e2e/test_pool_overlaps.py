@@ -61,6 +61,8 @@ REFUSED = {
     "a connected network around it": f"address add 10.1.0.1/8 dev {UPLINK}",
     "a connected network without its route": f"address add 10.213.0.65/26 dev {UPLINK} noprefixroute",
     "a part of the IPv6 one": f"-6 route add fd13::/80 via {OUTSIDE_V6}",
+    "the node's own, all of it": "route add local 10.213.0.0/24 dev lo",
+    "the node's own, around the IPv6 one": "-6 route add local fd13::/48 dev lo",
     "a connected IPv6 network": f"address add fd13::7/48 dev {UPLINK}",
 }
 

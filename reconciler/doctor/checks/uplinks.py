@@ -151,7 +151,7 @@ def pool_overlaps(facts: Facts) -> Iterator[Finding]:
         yield make(
             "pool-overlap",
             f"pool {overlap.pool} overlaps {overlap.what}",
-            "workloads with addresses of it cut that off, and a daemon that starts anew with such a pool is refused"
+            "workloads with addresses of it cut that off, or it them; a daemon started anew with such a pool is refused"
             if overlap.cuts
             else "that address is given to no workload",
             "take another prefix for the pool, or remove it from the node",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -70,6 +71,25 @@ def test_what_overlaps_a_pool(thing: NodeAddress | NodeRoute, cuts: bool | None)
     found = surveyed(facts(thing), [POOL]).overlaps
     assert (any(it.cuts for it in found) if found else None) == cuts
     assert bool(list(network_conditions(surveyed(facts(thing), [POOL])))) == (cuts is not None)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "link", "cuts"),
+    [
+        ("10.0.0.0/8", UP0, True),
+        ("10.99.0.0/16", UP0, True),
+        ("10.99.7.6/31", UP0, False),
+        ("10.99.7.7/32", OURS, None),
+        ("192.0.2.0/24", UP0, None),
+        ("fd00::/8", UP0, None),
+    ],
+)
+def test_a_local_prefix_is_the_nodes_however_large(prefix: str, link: int, cuts: bool | None) -> None:
+    """A part of the pool is passed over; one that is all of it leaves nothing to give."""
+    known = surveyed(replace(facts(), local=((ip_network(prefix), link),)), [POOL])
+    assert [it.cuts for it in known.overlaps] == ([] if cuts is None else [cuts])
+    assert bool(whose_else(ip_address("10.99.7.7"), known)) == (cuts is not None)
+    assert bool(known.taken[POOL.prefix]) == (cuts is False)
 
 
 def test_what_is_more_specific_than_a_pool_is_not_its_to_give() -> None:
