@@ -34,6 +34,9 @@ PAGE_MAX_BYTES = 3 << 20
 STREAMS_MAX = 128
 """Open at a time. Each watch costs the loop a message for every change of every attachment."""
 
+SENDING_S = 1.0
+"""What a message of a stream that is being sent is given when the server stops."""
+
 ANSWER_AHEAD_S = 0.05
 """How long before the client's deadline it is answered, so that it reads the cause and not only that time is up."""
 
@@ -83,6 +86,8 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
     def __init__(self, workloads: Workloads) -> None:
         self._workloads = workloads
         self._streams: set[asyncio.Task[Any]] = set()
+        self._idle: set[asyncio.Task[Any]] = set()
+        """Streams that wait for something to tell, and send nothing."""
         self._stopping = False
 
     @_answered
@@ -225,7 +230,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         try:
             # aclosing unsubscribes at once when the client leaves, not when the garbage collector comes by.
             async with aclosing(answer(request)) as stream:
-                async for response in stream:
+                while not self._stopping and (response := await self._next(task, stream)) is not None:
                     yield response
         except asyncio.CancelledError:
             if not self._stopping:
@@ -235,11 +240,24 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         finally:
             self._streams.discard(task)
 
+    async def _next(self, task: asyncio.Task[Any], stream: AsyncGenerator[Response, None]) -> Response | None:
+        self._idle.add(task)
+        try:
+            return await anext(stream, None)
+        finally:
+            self._idle.discard(task)
+
     def end_streams(self) -> None:
-        """End every stream with UNAVAILABLE. Called once, when the server stops."""
+        """End every stream with UNAVAILABLE. Called once, when the server stops.
+
+        gRPC sends no status for a call that is cancelled while it sends a message, and its server's stop then waits for
+        that call; so those are given a moment to get the message out. Whoever does not read it is not waited for.
+        """
         self._stopping = True
-        for task in self._streams:
+        for task in self._idle:
             task.cancel()
+        for task in self._streams - self._idle:
+            asyncio.get_running_loop().call_later(SENDING_S, task.cancel)
 
 
 async def _each(convert: Callable[[Item], Response], items: AsyncIterator[Item]) -> AsyncGenerator[Response, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -234,6 +235,30 @@ async def test_a_stopping_daemon_ends_watches_at_once(
         await waiting
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert workloads.unwatched.is_set()
+
+
+async def test_what_a_watch_is_telling_does_not_hold_up_a_stop(
+    client: AsyncClient, workloads: FakeWorkloads, server: Server
+) -> None:
+    """gRPC sends no status for a call that is cancelled in the midst of a message, and waits for it all the grace."""
+    streams = [client.watch() for _ in range(32)]
+    for stream in streams:
+        await anext(stream)
+        await anext(stream)
+    rest = [asyncio.ensure_future(_end_of(stream)) for stream in streams]
+    for _ in streams:
+        workloads.changes.put_nowait(WatchEvent(Change.UPDATED, view("web-2")))
+    for _ in range(3):
+        await asyncio.sleep(0)  # each begins to send its own
+    await asyncio.wait_for(server.stop(60), 5)
+    assert {error.code for error in await asyncio.gather(*rest)} == {grpc.StatusCode.UNAVAILABLE}
+
+
+async def _end_of(stream: AsyncIterator[pb.WatchResponse]) -> ClientError:
+    with pytest.raises(ClientError) as caught:
+        async for _ in stream:
+            pass
+    return caught.value
 
 
 async def test_calls_that_run_are_given_the_grace(
