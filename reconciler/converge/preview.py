@@ -20,7 +20,7 @@ from netplumb.reconciler.converge.attachment import Kernel, observe_and_plan, ob
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.work import Outcome, Reach, Work
 from netplumb.reconciler.decide.plan import Plan, plan
-from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace
 
 
@@ -77,8 +77,19 @@ def _planned(work: Work, kernel: Kernel, outcome: Outcome, namespace: Namespace 
     try:
         if work.attachment.removing:
             return plan((), observed_for(work, kernel, namespace, (), None).objects)
+        if outcome.deferred:  # as a pass leaves it to a thread that may make the namespace
+            return _planned_anew(work, kernel, outcome)
         elements = tuple(render_elements(work.attachment, work.node))
         return observe_and_plan(work, kernel, namespace, elements, work.snapshot, outcome)[1]
     finally:
         if namespace is not None:
             namespace.close()
+
+
+def _planned_anew(work: Work, kernel: Kernel, outcome: Outcome) -> Plan:
+    """What is made with a namespace of its own, in which nothing is yet."""
+    attachment, node = work.attachment, work.node
+    elements = tuple(render_elements(attachment, node))
+    outcome.reach, outcome.reach_message = Reach.OPEN, ""
+    outcome.desired = [*elements, *render_attachment(attachment, node, node.families_of_new_links)]
+    return plan(outcome.desired, observed_for(work, kernel, None, elements, work.snapshot).objects)

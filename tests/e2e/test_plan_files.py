@@ -113,6 +113,23 @@ async def test_a_port_that_a_process_holds_is_refused_where_the_settings_say_so(
     assert "set host_ports_in_use to warn" in told
 
 
+async def test_what_comes_with_a_namespace_that_is_to_be_made_is_told(daemon: Daemon, client: AsyncClient) -> None:
+    """All of it, though there is nothing yet to compare with; and nothing is made for it."""
+    text = document("app", "app-1", addresses=["10.213.0.10"], create=True)
+    result = plan(daemon, text, "-o", "json")
+    told = json.loads(result.stdout)
+    assert (result.returncode, told["unmet"]) == (0, [])
+    words = [f"{it['verb']} {it['words']}" for it in told["changes"]]
+    assert any(it.startswith("+ route 10.213.0.10/32 dev np") for it in words)
+    assert any(it.startswith("+ address 10.213.0.10/32 dev eth0") for it in words)
+    assert not Host("app-1").exists
+    file = declare(daemon, "web.yaml", text)
+    await until(lambda: _attached(client, "app"), "attached")
+    assert planned(daemon, text) == []
+    file.unlink()
+    await until(lambda: not Host("app-1").exists, "the namespace that was made is gone")
+
+
 async def test_a_namespace_that_is_missing_is_no_refusal(daemon: Daemon) -> None:
     """It is waited for, or made; that is told, and the exit status is that of success."""
     result = plan(daemon, document("web", "web-to-come"))
