@@ -236,13 +236,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A switch below /proc/sys, named with slashes (`net/ipv4/ip_forward`), its value as the file shows it."""
+    """A switch below /proc/sys, named with slashes (`net/ipv4/ip_forward`), its value as the file shows it. One that is
+    desired `instead_of` a value is desired of no switch that has another."""
 
     rank: ClassVar[int] = 10
 
     scope: Scope
     name: str
     value: str
+    instead_of: str | None = field(default=None, compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:

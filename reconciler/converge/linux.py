@@ -167,7 +167,9 @@ class LinuxKernel:
 
     def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
         if sysctl.scope is Scope.NODE:
-            sysctls.write(sysctl.name, sysctl.value)
+            # Read again: what others set since this was planned stays.
+            if sysctl.instead_of is None or sysctls.read(sysctl.name) == sysctl.instead_of:
+                sysctls.write(sysctl.name, sysctl.value)
         elif namespace is not None:
             with self._namespaces.inside(namespace.fd):
                 sysctls.write(sysctl.name, sysctl.value)

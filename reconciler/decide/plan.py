@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from netplumb.models.kernel import KernelObject, Key, Link, Scope, scope_of
+from netplumb.models.kernel import KernelObject, Key, Link, Scope, Sysctl, scope_of
 from netplumb.models.naming import key_of_alias
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.ownership import is_our_link, is_ours
@@ -71,6 +71,8 @@ def place_in_plan(thing: KernelObject) -> tuple[int, int]:
 def _differs(thing: KernelObject, there: KernelObject) -> bool:
     if isinstance(thing, Link) and isinstance(there, Link):
         return bool(thing.differences(there))
+    if isinstance(thing, Sysctl) and isinstance(there, Sysctl) and thing.instead_of not in (None, there.value):
+        return False
     return thing != there
 
 

@@ -2,7 +2,7 @@
 
 Turning IPv6 forwarding on makes the kernel drop the default route that an interface with accept_ra=1 learnt from
 router advertisements (moby/moby #43466), so those interfaces get accept_ra=2 first: they come first here, and a
-plan keeps the order of objects of one rank.
+plan keeps the order of objects of one rank. Whoever makes an interface may switch that off right then, which stays.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def render_forwarding(node: Node) -> Iterator[KernelObject]:
     yield Sysctl(Scope.NODE, IP_FORWARD, "1")
     if node.ipv6:
         for if_name in node.around.accept_ra_interfaces:
-            yield Sysctl(Scope.NODE, accept_ra(if_name), "2")
+            yield Sysctl(Scope.NODE, accept_ra(if_name), "2", instead_of="1")
         yield Sysctl(Scope.NODE, IPV6_FORWARDING, "1")

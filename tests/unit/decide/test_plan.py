@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -220,6 +221,13 @@ def test_a_foreign_interface_in_the_workload_is_a_conflict_that_names_it() -> No
 def test_switches_that_nobody_wants_stay() -> None:
     """A sysctl or an interface that is up is not ours alone, so it is never taken back."""
     assert plan((), state([Sysctl(Scope.NODE, "net/ipv4/ip_forward", "1"), LinkUp(Scope.NODE, "lo")])).steps == ()
+
+
+@pytest.mark.parametrize(("value", "changed"), [("1", True), ("0", False), ("2", False)])
+def test_a_switch_is_changed_from_the_value_that_it_replaces_alone(value: str, changed: bool) -> None:
+    """What others set meanwhile is as desired."""
+    wanted = Sysctl(Scope.NODE, "net/ipv6/conf/up0/accept_ra", "2", instead_of="1")
+    assert bool(plan([wanted], state([replace(wanted, value=value)])).steps) == changed
 
 
 def test_a_change_tells_what_was_there_before() -> None:

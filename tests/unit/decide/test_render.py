@@ -194,10 +194,10 @@ def test_the_node_forwards_and_answers_from_its_addresses() -> None:
     things = list(
         render_node(Node(node_addresses=(NODE_V4, NODE_V6), around=Surroundings(accept_ra_interfaces=("up0",))))
     )
-    assert [(s.name, s.value) for s in of(Sysctl, things)] == [
-        ("net/ipv4/ip_forward", "1"),
-        ("net/ipv6/conf/up0/accept_ra", "2"),
-        ("net/ipv6/conf/all/forwarding", "1"),
+    assert [(s.name, s.value, s.instead_of) for s in of(Sysctl, things)] == [
+        ("net/ipv4/ip_forward", "1", None),
+        ("net/ipv6/conf/up0/accept_ra", "2", "1"),
+        ("net/ipv6/conf/all/forwarding", "1", None),
     ]
     assert [(a.ip, a.rt_scope, a.deprecated) for a in of(Address, things)] == [
         (FIRST_HOP_V4, 253, False),
