@@ -192,19 +192,22 @@ def _steps(it: Watched, flow: Flow, met: Met) -> Iterator[tuple[str, str, tuple[
     """What each base chain came to, in words, and what dropped it there."""
     chains, filters = it.view.ruleset.chains, Filters(it.view)
     base: dict[tuple[int, str, str], ChainId] = {}
+    links: dict[tuple[int, str, str], tuple[int, int]] = {}  # which the kernel tells once for each base chain
     for step in it.heard:
         id_ = ChainId(step.family, step.table, step.chain)
         place = (step.packet, step.family, step.table)
         if id_ in chains and chains[id_].hook:
             base[place] = id_
+        if step.iif or step.oif:
+            links[place] = step.iif, step.oif
         at = chains.get(base.get(place, id_))
         if step.verdict in _GOES_ON or at is None or step.table == HOOKS_TABLE:
             continue
         rule = next((rule for rule in chains[id_].rules if step.rule and rule.handle == step.rule), None)
         if step.verdict == "drop":
-            links = it.view.links
+            iif, oif = map(it.view.links.get, links.get(place, (0, 0)))
             as_seen = met.get((it.view.name, at.id), flow)
-            words, heal = filters.words(at, rule, as_seen, links.get(step.iif), links.get(step.oif))
+            words, heal = filters.words(at, rule, as_seen, iif, oif)
             yield it.view.name, words, (f"{it.view.name}: {words}", inside_workload(heal, it.view.path))
         else:
             yield it.view.name, f"{step.verdict} by chain {at.id.name} of table {at.id.family} {at.id.table}", None
