@@ -10,6 +10,8 @@ import typer
 from netplumb.reconciler.cli.config import Config, Output, with_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from netplumb.models.settings import Settings
 
 _NOTHING, _FINDINGS, _COULD_NOT_LOOK = 0, 1, 2
@@ -37,6 +39,7 @@ def doctor(
 
     Needs root and no daemon, and changes nothing. A daemon with flags of its own wants the same flags here.
     """
+    _refuse_unknown(skip or ())
     settings, mistakes = _settings(flags, config)
 
     from netplumb.reconciler.cli import findings as report
@@ -51,6 +54,15 @@ def doctor(
     if findings:
         raise typer.Exit(_FINDINGS)
     raise typer.Exit(_COULD_NOT_LOOK if facts.unread else _NOTHING)
+
+
+def _refuse_unknown(names: "Iterable[str]") -> None:
+    from netplumb.models.spelling import unknown
+    from netplumb.reconciler.doctor.findings import CHECK_NAMES
+
+    for name in names:
+        if name not in CHECK_NAMES:
+            raise typer.BadParameter(f"{name} {unknown(name, CHECK_NAMES)}", param_hint="--skip")
 
 
 def _settings(flags: dict[str, object], config: Path | None) -> "tuple[Settings, tuple[str, ...]]":

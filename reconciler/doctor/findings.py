@@ -4,6 +4,50 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Literal, TypeAlias, get_args
+
+CheckName: TypeAlias = Literal[
+    "address-taken",
+    "clock",
+    "cni-order",
+    "condition",
+    "conntrack-full",
+    "daemon-down",
+    "daemon-silent",
+    "descriptors",
+    "disk",
+    "duplicate-address",
+    "foreign-firewall",
+    "forwarding-off",
+    "fought-over",
+    "host-port-in-use",
+    "inotify-full",
+    "ipv6-off",
+    "kernel-module",
+    "mtu",
+    "neighbours-full",
+    "networkd-claims",
+    "networkd-foreign",
+    "networkmanager-claims",
+    "no-default-route",
+    "no-ipv6",
+    "node",
+    "not-as-desired",
+    "not-attached",
+    "policy-routing",
+    "pool-nearly-full",
+    "pool-overlap",
+    "port-translated-elsewhere",
+    "reverse-path-filter",
+    "settings",
+    "store",
+    "sysctl-file",
+    "udev-renames",
+    "uplink-down",
+    "uplink-gone",
+    "workload-sysctl",
+]
+CHECK_NAMES: tuple[str, ...] = get_args(CheckName)
 
 
 class Severity(StrEnum):
@@ -16,7 +60,7 @@ class Finding:
     """`check` is the name by which a script can tell it or leave it out, `heal` a command, or what to do where no
     command can know it."""
 
-    check: str
+    check: CheckName
     severity: Severity
     what: str
     why: str
@@ -26,9 +70,9 @@ class Finding:
         return {name: str(value) for name, value in asdict(self).items()}
 
 
-def broken(check: str, what: str, why: str, heal: str) -> Finding:
+def broken(check: CheckName, what: str, why: str, heal: str) -> Finding:
     return Finding(check, Severity.BROKEN, what, why, heal)
 
 
-def risk(check: str, what: str, why: str, heal: str) -> Finding:
+def risk(check: CheckName, what: str, why: str, heal: str) -> Finding:
     return Finding(check, Severity.RISK, what, why, heal)

@@ -86,6 +86,7 @@ def test_every_command_tells_of_a_mistyped_variable() -> None:
         ("list -o xml", "'--output' / '-o': 'xml' is not one of 'table', 'wide'"),
         ("wait web --for xml", "'--for': 'xml' is not one of 'attached', "),
         ("doctor -o xml", "'--output' / '-o': 'xml' is not one of 'table', 'json', "),
+        ("doctor --skip clock --skip dsik", "--skip: dsik is unknown; did you mean disk?"),
         ("attach web --netns web --mtu 70000", "'--mtu': must be less than or equal to 65535"),
         ("config show --resync-s often", "'--resync-s': must be a valid number"),
     ],
