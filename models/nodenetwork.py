@@ -49,14 +49,15 @@ class NodeRoute:
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
-    links' indexes, `aside` routes of tables that no rule leads to. Not `complete` where a table was too large to be
-    read to its end."""
+    links' indexes, `aside` routes of tables that no rule leads to, `ended` single addresses to which a route of the
+    main table ends the way, with its metric. Not `complete` where a table was too large to be read to its end."""
 
     addresses: tuple[NodeAddress, ...] = ()
     routes: tuple[NodeRoute, ...] = ()
     local: tuple[tuple[IPNetwork, int], ...] = ()
     rules: tuple[ForeignRule, ...] = ()
     aside: tuple[NodeRoute, ...] = ()
+    ended: tuple[tuple[IPAddress, int], ...] = ()
     links: Mapping[int, Link] = field(default_factory=dict)
     complete: bool = True
 
@@ -103,6 +104,7 @@ class Uplink:
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
+    `ended` are those to which the node's routes end the way;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `uplink_mtu` the smallest
     MTU of those in use, None where there is none; `shown_uplinks` is for people."""
@@ -112,6 +114,7 @@ class NodeNetwork:
     foreign: frozenset[tuple[IPAddress, str]] = frozenset()
     local: tuple[tuple[IPNetwork, str], ...] = ()
     next_hops: Mapping[IPAddress, str] = field(default_factory=dict)
+    ended: frozenset[IPAddress] = frozenset()
     connected: tuple[Connected, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     taken: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)

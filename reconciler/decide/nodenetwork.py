@@ -18,6 +18,7 @@ from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import Connected, NetworkFacts, NodeNetwork, NodeRoute, Overlap, Uplink
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.uplinks import is_way_out, sources, uplink_mtu
 
 POOL_OVERLAP = "PoolOverlap"
@@ -48,6 +49,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         ),
         local=tuple((network, names[index]) for network, index in facts.local if index in names),
         next_hops=next_hops,
+        ended=frozenset(_ended(facts)),
         connected=connected,
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
         taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
@@ -112,9 +114,19 @@ def _inside(
     for route in routes:
         if route.table == RT_TABLE_MAIN and not route.connected and _is_within(route.dst, pool.cidr):
             yield Overlap(pool.prefix, f"the node's route {_words(route, names)}", cuts=True), route.dst
+    for ip in _ended(facts):
+        if ip in pool.cidr:
+            yield Overlap(pool.prefix, f"the node's route that ends the way to {ip}", cuts=False), ip_network(ip)
     for gateway, what in next_hops.items():
         if gateway in pool.cidr:
             yield Overlap(pool.prefix, f"{gateway}, {what}", cuts=False), ip_network(gateway)
+
+
+def _ended(facts: NetworkFacts) -> Iterator[IPAddress]:
+    """Addresses whose way ends before ours, or in its place."""
+    for ip, metric in facts.ended:
+        if metric <= (0 if ip.version == 4 else HOST_ROUTE_METRIC_V6):
+            yield ip
 
 
 def _is_within(network: IPNetwork, pool: IPNetwork) -> bool:
@@ -160,6 +172,8 @@ def whose_else(address: IPAddress, known: NodeNetwork) -> str:
     """Who else has an address that a workload has; empty if nobody."""
     if (whose := known.own.get(address) or known.next_hops.get(address)) is not None:
         return whose
+    if address in known.ended:
+        return "ended by a route of the node (blackhole, unreachable, prohibit or throw)"
     inside = ((network, link) for network, link in known.local if address in network)
     return next((f"the node's own, in the local prefix {network} on {link}" for network, link in inside), "")
 

@@ -103,12 +103,12 @@ class Desired:
     def surround(self, known: NodeNetwork) -> set[AttachmentKey]:
         """Takes what is known of the node's network from now on. Returns whose addresses became somebody else's too, or
         nobody's but theirs."""
-        others = [{**it.own, **it.next_hops} for it in (self._known, known)]
+        others = [{*it.own, *it.next_hops, *it.ended} for it in (self._known, known)]
         prefixes = {network for network, _ in {*self._known.local} ^ {*known.local}}
         self._known = known
         self._allocator.surround(known.taken)
         self._let_go()
-        turned = (others[0].keys() ^ others[1].keys()) | self._allocator.held_in(prefixes)
+        turned = (others[0] ^ others[1]) | self._allocator.held_in(prefixes)
         return {key for ip in turned if (key := self._allocator.holder(ip)) is not None}
 
     def taken(self, attachment: Attachment) -> tuple[str, ...]:

@@ -261,26 +261,32 @@ async def test_a_workload_whose_address_the_node_takes_is_told(
 
 
 @pytest.mark.parametrize(
-    ("which", "line"), [(0, "-4 route {} local 10.213.0.2/31 dev lo"), (1, "-6 route {} local fd13::2/127 dev lo")]
+    ("which", "add", "words"),
+    [
+        (0, "-4 route add local 10.213.0.2/31 dev lo", "the node's own, in the local prefix"),
+        (1, "-6 route add local fd13::2/127 dev lo", "the node's own, in the local prefix"),
+        (0, "-4 route prepend blackhole 10.213.0.2", "ended by a route of the node"),
+        (1, "-6 route add unreachable fd13::2 metric 1", "ended by a route of the node"),
+    ],
 )
-async def test_a_local_prefix_is_the_nodes_own(
-    client: AsyncClient, node: Host, web: Host, make_host: MakeHost, which: int, line: str
+async def test_a_route_that_takes_addresses_of_workloads(
+    client: AsyncClient, node: Host, web: Host, make_host: MakeHost, which: int, add: str, words: str
 ) -> None:
     """Its addresses are given to nobody, and who has one already is told, until it goes."""
     taken = texts(await client.attach(attach(web)))[which]
-    node.ip(line.format("add"))
+    node.ip(add)
 
     async def told() -> bool:
         found = condition(await client.get("web"), "AddressTaken")
-        return found is not None and f"{taken} is the node's own, in the local prefix" in found.message
+        return found is not None and f"{taken} is {words}" in found.message
 
     await until(told, "it is told")
-    assert await _overlaps(client, "the node's local prefix")
+    assert await _overlaps(client, taken if "ended" in words else "the node's local prefix")
     other = make_host("other")
     given = texts(await client.attach(attach(other)))[which]
     with serving(other, 4711):
         assert ask(node, given, 4711) is not None
-    node.ip(line.format("del"))
+    node.ip(add.replace(" add ", " del ").replace(" prepend ", " del "))
 
     async def over() -> bool:
         return condition(await client.get("web"), "AddressTaken") is None

@@ -24,6 +24,7 @@ TABLES_MOST = 64
 _FAMILIES = (rt.AF_INET, rt.AF_INET6)
 _BOOT, _STATIC, _RA, _DHCP = 3, 4, 9, 16  # rt_protos of iproute2
 _BY_PEOPLE = (rt.RTPROT_KERNEL, _BOOT, _STATIC, _RA, _DHCP)
+_ENDING = (rt.RTN_BLACKHOLE, rt.RTN_UNREACHABLE, rt.RTN_PROHIBIT, rt.RTN_THROW)
 _CACHEINFO = Struct("=IIII")  # struct ifa_cacheinfo
 _NEXT_HOP_OF_GROUP = Struct("=IBBH")  # struct nexthop_grp
 
@@ -52,6 +53,7 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
         tuple(prefixes),
         tuple(rules),
         aside,
+        tuple(dict.fromkeys(end for body in bodies if (end := _ended(body)) is not None)),
         _links(indexes),
         complete and local_complete,
     )
@@ -137,6 +139,18 @@ def _route(body: Buffer, next_hops: Mapping[int, tuple[Hop, ...]]) -> NodeRoute 
         _u32(metrics.get(rt.RTAX_MTU)),
         connected=protocol == rt.RTPROT_KERNEL and all(hop.gateway is None for hop in hops),
     )
+
+
+def _ended(body: Buffer) -> tuple[IPAddress, int] | None:
+    """The single address that somebody's route of the main table ends the way to, and the route's metric."""
+    family, prefix_len, _, _, table, protocol, _, type_, _ = rt.RTMSG.unpack_from(body)
+    if type_ not in _ENDING or table != rt.RT_TABLE_MAIN or protocol == RT_PROTOCOL:
+        return None
+    found = attributes(body, rt.RTMSG.size)
+    ip = found.get(rt.RTA_DST)
+    if family not in _FAMILIES or ip is None or prefix_len != 8 * len(ip):
+        return None
+    return ip_address(bytes(ip)), _u32(found.get(rt.RTA_PRIORITY))
 
 
 def _hops(found: Mapping[int, Buffer], flags: int, next_hops: Mapping[int, tuple[Hop, ...]]) -> Iterator[Hop]:

@@ -92,6 +92,23 @@ def test_a_local_prefix_is_the_nodes_however_large(prefix: str, link: int, cuts:
     assert bool(known.taken[POOL.prefix]) == (cuts is False)
 
 
+@pytest.mark.parametrize(
+    ("text", "metric", "ends"),
+    [
+        ("10.99.7.7", 0, True),
+        ("10.99.7.7", 5, False),
+        ("fd99::7", 1, True),
+        ("fd99::7", 16, True),
+        ("fd99::7", 1024, False),
+    ],
+)
+def test_a_route_that_ends_the_way_to_an_address(text: str, metric: int, ends: bool) -> None:
+    """It is passed over and told where ours does not come before it."""
+    pool = Pool.model_validate({"cidr": "fd99::/64" if ":" in text else "10.99.0.0/16"})
+    known = surveyed(replace(facts(), ended=((ip_address(text), metric),)), [pool])
+    assert bool(known.overlaps) == bool(known.taken[pool.prefix]) == bool(whose_else(ip_address(text), known)) == ends
+
+
 def test_what_is_more_specific_than_a_pool_is_not_its_to_give() -> None:
     """The stretches are in order, apart, and less the pool itself."""
     known = surveyed(
