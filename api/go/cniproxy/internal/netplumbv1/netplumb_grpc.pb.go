@@ -49,6 +49,13 @@ type WorkloadNetworkingClient interface {
 	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error)
 	// Delete withdraws what was applied. It returns when the interfaces are gone from the kernel.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
+	// Policies lists the network policies and namespaces that sources declare.
+	Policies(ctx context.Context, in *PoliciesRequest, opts ...grpc.CallOption) (*PoliciesResponse, error)
+	// ExplainPolicy tells whether network policies let a packet pass from one end to another, and which rule or what is
+	// missing at either. It judges what is desired; the guards against spoofing and isolation are not asked.
+	ExplainPolicy(ctx context.Context, in *ExplainPolicyRequest, opts ...grpc.CallOption) (*ExplainPolicyResponse, error)
+	// DiffPolicies tells what policies in state files would change of who reaches whom. Nothing is changed.
+	DiffPolicies(ctx context.Context, in *DiffPoliciesRequest, opts ...grpc.CallOption) (*DiffPoliciesResponse, error)
 	// Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
 	// what happened to them last.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
@@ -198,6 +205,33 @@ func (c *workloadNetworkingClient) Delete(ctx context.Context, in *DeleteRequest
 	return out, nil
 }
 
+func (c *workloadNetworkingClient) Policies(ctx context.Context, in *PoliciesRequest, opts ...grpc.CallOption) (*PoliciesResponse, error) {
+	out := new(PoliciesResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Policies", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadNetworkingClient) ExplainPolicy(ctx context.Context, in *ExplainPolicyRequest, opts ...grpc.CallOption) (*ExplainPolicyResponse, error) {
+	out := new(ExplainPolicyResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/ExplainPolicy", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadNetworkingClient) DiffPolicies(ctx context.Context, in *DiffPoliciesRequest, opts ...grpc.CallOption) (*DiffPoliciesResponse, error) {
+	out := new(DiffPoliciesResponse)
+	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/DiffPolicies", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *workloadNetworkingClient) Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error) {
 	out := new(DescribeResponse)
 	err := c.cc.Invoke(ctx, "/netplumb.v1.WorkloadNetworking/Describe", in, out, opts...)
@@ -284,6 +318,13 @@ type WorkloadNetworkingServer interface {
 	Apply(context.Context, *ApplyRequest) (*ApplyResponse, error)
 	// Delete withdraws what was applied. It returns when the interfaces are gone from the kernel.
 	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
+	// Policies lists the network policies and namespaces that sources declare.
+	Policies(context.Context, *PoliciesRequest) (*PoliciesResponse, error)
+	// ExplainPolicy tells whether network policies let a packet pass from one end to another, and which rule or what is
+	// missing at either. It judges what is desired; the guards against spoofing and isolation are not asked.
+	ExplainPolicy(context.Context, *ExplainPolicyRequest) (*ExplainPolicyResponse, error)
+	// DiffPolicies tells what policies in state files would change of who reaches whom. Nothing is changed.
+	DiffPolicies(context.Context, *DiffPoliciesRequest) (*DiffPoliciesResponse, error)
 	// Describe tells all about a workload: its attachments, their objects in the kernel as a read of it finds them, and
 	// what happened to them last.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
@@ -333,6 +374,15 @@ func (UnimplementedWorkloadNetworkingServer) Apply(context.Context, *ApplyReques
 }
 func (UnimplementedWorkloadNetworkingServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Delete not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) Policies(context.Context, *PoliciesRequest) (*PoliciesResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Policies not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) ExplainPolicy(context.Context, *ExplainPolicyRequest) (*ExplainPolicyResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ExplainPolicy not implemented")
+}
+func (UnimplementedWorkloadNetworkingServer) DiffPolicies(context.Context, *DiffPoliciesRequest) (*DiffPoliciesResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method DiffPolicies not implemented")
 }
 func (UnimplementedWorkloadNetworkingServer) Describe(context.Context, *DescribeRequest) (*DescribeResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Describe not implemented")
@@ -574,6 +624,60 @@ func _WorkloadNetworking_Delete_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkloadNetworking_Policies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PoliciesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).Policies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/Policies",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).Policies(ctx, req.(*PoliciesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkloadNetworking_ExplainPolicy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainPolicyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).ExplainPolicy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/ExplainPolicy",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).ExplainPolicy(ctx, req.(*ExplainPolicyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _WorkloadNetworking_DiffPolicies_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiffPoliciesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadNetworkingServer).DiffPolicies(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/netplumb.v1.WorkloadNetworking/DiffPolicies",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadNetworkingServer).DiffPolicies(ctx, req.(*DiffPoliciesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _WorkloadNetworking_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DescribeRequest)
 	if err := dec(in); err != nil {
@@ -678,6 +782,18 @@ var _WorkloadNetworking_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Delete",
 			Handler:    _WorkloadNetworking_Delete_Handler,
+		},
+		{
+			MethodName: "Policies",
+			Handler:    _WorkloadNetworking_Policies_Handler,
+		},
+		{
+			MethodName: "ExplainPolicy",
+			Handler:    _WorkloadNetworking_ExplainPolicy_Handler,
+		},
+		{
+			MethodName: "DiffPolicies",
+			Handler:    _WorkloadNetworking_DiffPolicies_Handler,
 		},
 		{
 			MethodName: "Describe",
