@@ -24,8 +24,8 @@ from tests.e2e.wishes import attach, condition, detach, refused
 
 
 @pytest.fixture
-def hindrance() -> Iterator[ExitStack]:
-    """What holds every attachment up, until it is closed."""
+def hindrance(node: Host) -> Iterator[ExitStack]:
+    """What holds every attachment up, until it is closed; the node's own setting up is done by then."""
     with ExitStack() as stack:
         stack.enter_context(namespaces.read_only(Path("/proc/sys")))
         yield stack
