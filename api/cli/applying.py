@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from netplumb.api.cli.completion import workloads
 from netplumb.api.cli.exits import Exit
-from netplumb.api.cli.options import Daemon, Documents, Files, Format, Labels, Output, Prune, asking
+from netplumb.api.cli.options import Daemon, Documents, Files, Format, Labels, Output, Prune, Workloads, asking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from netplumb.api.v1 import netplumb_pb2 as pb
 
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-Named: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="WORKLOAD[/IF]...", help="Workloads and their interfaces, in full.", autocompletion=workloads
-    ),
-]
 IgnoreNotFound: TypeAlias = Annotated[
     bool, typer.Option("--ignore-not-found", help="What was not applied is as good as deleted.")
 ]
@@ -51,7 +44,7 @@ def apply(
 @asking
 def delete(
     daemon: Daemon,
-    workloads: Named = None,
+    workloads: Workloads = None,
     file: Files = None,
     labels: Labels = "",
     ignore_not_found: IgnoreNotFound = False,

@@ -128,6 +128,12 @@ ListedWorkload: TypeAlias = Annotated[
     str | None,
     typer.Argument(metavar=_KEY, help="A workload and its interface; all without one.", autocompletion=workloads),
 ]
+Workloads: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORKLOAD[/IF]...", help="Workloads and their interfaces, in full.", autocompletion=workloads
+    ),
+]
 IfName: TypeAlias = Annotated[
     str, typer.Option("--if-name", metavar="IF", help="The interface's name in the workload, as after the slash.")
 ]

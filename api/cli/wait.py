@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from netplumb.api.cli.completion import workloads
-from netplumb.api.cli.options import Daemon, Labels, asking
+from netplumb.api.cli.options import Daemon, Labels, Workloads, asking
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,19 +25,13 @@ class Until(StrEnum):
 For: TypeAlias = Annotated[
     Until, typer.Option("--for", help="What to wait for: attached, or detached, which delete means too.")
 ]
-Waited: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="WORKLOAD[/IF]...", help="Workloads and their interfaces, in full.", autocompletion=workloads
-    ),
-]
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="All that are there, and all that come meanwhile.")]
 
 
 @asking
 def wait(
     daemon: Daemon,
-    workloads: Waited = None,
+    workloads: Workloads = None,
     for_: For = Until.ATTACHED,
     labels: Labels = "",
     all_: All = False,

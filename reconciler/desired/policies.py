@@ -37,7 +37,7 @@ class Policies:
 
     def replace(self, source: str, manifests: Sequence[Manifest]) -> None:
         """Replaces a partition. Raises StoreUnwritable; then nothing has changed."""
-        self.amend(source, manifests, [key for key in self.of(source) if key not in {it.key for it in manifests}])
+        self.amend(source, manifests, self._left_out(source, manifests))
 
     def amend(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
         """Changes a partition by what comes and what goes."""
@@ -56,9 +56,13 @@ class Policies:
         """What would be in force if these sources declared this."""
         declared = self._declared
         for source, manifests in partitions.items():
-            keys = {it.key for it in manifests}
-            declared = after(declared, source, manifests, [key for key in self.of(source) if key not in keys])
+            declared = after(declared, source, manifests, self._left_out(source, manifests))
         return in_force(declared) if declared != self._declared else self.in_force
+
+    def _left_out(self, source: str, manifests: Sequence[Manifest]) -> list[ManifestKey]:
+        """What the source declares now, and would not if it declared these."""
+        keys = {it.key for it in manifests}
+        return [key for key in self.of(source) if key not in keys]
 
     def waiting(self) -> Iterator[tuple[str, ManifestKey, str]]:
         """What is declared and not in force: by which source, and whose word counts instead."""

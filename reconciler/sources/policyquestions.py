@@ -18,7 +18,7 @@ from netplumb.models.policyset import PolicySet
 from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
 from netplumb.models.statefile import StateFile
 from netplumb.reconciler.decide.policies.differences import differences
-from netplumb.reconciler.decide.policies.flows import PolicedFlows
+from netplumb.reconciler.decide.policies.flows import PolicedFlows, endpoint_of
 from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World, explained, isolates, verdict
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.conntrack import Conntrack
@@ -30,7 +30,7 @@ TOLD_MAX = 5_000
 
 
 class PolicyQuestions:
-    """`is_local` tells whether the node takes an address for its own."""
+    """`node_addresses` are those that the node takes for its own."""
 
     def __init__(self, desired: Desired, node_addresses: Callable[[], frozenset[IPAddress]]) -> None:
         self._desired = desired
@@ -39,7 +39,7 @@ class PolicyQuestions:
     def all(self) -> Sequence[PolicyView]:
         """In the order of their keys, those in force before those that wait."""
         policies = self._desired.policies
-        endpoints = {it.key: _endpoint(it) for it in self._records()}
+        endpoints = {it.key: endpoint_of(it) for it in self._records()}
         views = []
         for source in sorted(policies.sources):
             for key, manifest in policies.of(source).items():
@@ -80,7 +80,7 @@ class PolicyQuestions:
         return [it for it in self._desired.attachments.values() if not it.removing]
 
     def _world(self, policies: PolicySet) -> World:
-        endpoints = tuple(map(_endpoint, self._records()))
+        endpoints = tuple(map(endpoint_of, self._records()))
         return World(policies.policies, policies.namespaces, endpoints, self._node_addresses())
 
     def _addresses(self, end: str) -> Sequence[IPAddress]:
@@ -94,10 +94,6 @@ class PolicyQuestions:
             return (ip_address(end),)
         except ValueError:
             raise NotFound(f"{end} is no workload of this node, and no address") from None
-
-
-def _endpoint(record: Attachment) -> Endpoint:
-    return Endpoint(str(record.key), record.namespace, record.policy_labels, record.addresses)
 
 
 def _selects(policy: NetworkPolicy, endpoint: Endpoint) -> bool:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from netplumb.models.base import IPAddress
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.networkpolicy import Direction, NetworkPolicy, Transport
 from netplumb.models.policyviews import Gain
 from netplumb.reconciler.decide.policies.ranges import Range
@@ -23,9 +23,10 @@ _Kind = tuple[object, ...]
 def differences(before: World, after: World) -> Iterator[Gain]:
     """In the order of their names; both worlds have the same workloads."""
     policies = (*before.policies, *after.policies)
+    networks = _networks(policies)
     alike: defaultdict[_Kind, list[Endpoint]] = defaultdict(list)
     for endpoint in sorted(after.endpoints, key=lambda it: it.name):
-        alike[_kind(endpoint, policies)].append(endpoint)
+        alike[_kind(endpoint, networks)].append(endpoint)
     spans = {protocol: _spans(policies, protocol) for protocol in Transport}
     found = []
     for sources in alike.values():
@@ -38,18 +39,21 @@ def differences(before: World, after: World) -> Iterator[Gain]:
     yield from sorted(found, key=lambda it: (it.source, it.destination, it.protocol, it.first))
 
 
-def _kind(endpoint: Endpoint, policies: Sequence[NetworkPolicy]) -> _Kind:
-    blocks = {
-        peer.ip_block
+def _networks(policies: Sequence[NetworkPolicy]) -> frozenset[IPNetwork]:
+    """Those that some rule names."""
+    return frozenset(
+        network
         for policy in policies
         for direction in Direction
         for rule in policy.spec.rules(direction)
         for peer in rule.peers
         if peer.ip_block is not None
-    }
-    networks = sorted({str(it) for block in blocks for it in (block.cidr, *block.except_)})
-    known = {str(it): it for block in blocks for it in (block.cidr, *block.except_)}
-    inside = tuple(any(address in known[it] for address in endpoint.addresses) for it in networks)
+        for network in (peer.ip_block.cidr, *peer.ip_block.except_)
+    )
+
+
+def _kind(endpoint: Endpoint, networks: frozenset[IPNetwork]) -> _Kind:
+    inside = frozenset(it for it in networks if any(address in it for address in endpoint.addresses))
     versions = tuple(sorted({address.version for address in endpoint.addresses}))
     return endpoint.namespace, frozenset(endpoint.labels.items()), inside, versions
 

@@ -22,9 +22,7 @@ class PolicedFlows:
         self, policies: PolicySet, attachments: Iterable[Attachment], is_local: Callable[[bytes], bool]
     ) -> None:
         records = [it for it in attachments if not it.removing]
-        endpoints = tuple(
-            Endpoint(str(it.key), it.namespace, it.policy_labels, it.addresses) for it in records if not it.is_rebuilt
-        )
+        endpoints = tuple(endpoint_of(it) for it in records if not it.is_rebuilt)
         self._world = World(policies.policies, policies.namespaces, endpoints)
         self._unknown = frozenset(ip.packed for it in records if it.is_rebuilt for ip in it.addresses)
         self._is_local = is_local
@@ -35,3 +33,7 @@ class PolicedFlows:
             return False
         source, answerer = map(ip_address, ends)
         return not verdict(self._world, Packet(source, answerer, flow.protocol, flow.answerer[1])).allowed
+
+
+def endpoint_of(record: Attachment) -> Endpoint:
+    return Endpoint(str(record.key), record.namespace, record.policy_labels, record.addresses)
