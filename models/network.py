@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from netplumb.models import written
 from netplumb.models.base import IPAddress, IPNetwork, Model
+from netplumb.models.cluster import ClusterView
 from netplumb.models.fields import LabelKey, LabelValue, PoolName
 from netplumb.models.nodenetwork import Source
 from netplumb.models.policy import ForeignRule
@@ -114,8 +115,8 @@ class Node:
     `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
     is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
     chooses, and `owns_tables` whether the kernel lets the daemon own a table; `policies` are in force, and
-    `combinations` are those of them that select workloads: all these concern the node's own objects, and take no part
-    in comparison.
+    `combinations` are those of them that select workloads; `cluster` is what is known of other nodes, None where there
+    is no cluster: all these concern the node's own objects, and take no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -132,6 +133,7 @@ class Node:
     owns_tables: bool = field(default=False, compare=False)
     policies: PolicySet = field(default=NO_POLICIES, compare=False)
     combinations: frozenset[Combination] = field(default=frozenset(), compare=False)
+    cluster: ClusterView | None = field(default=None, compare=False)
 
     def has_policies_of(self, other: Node) -> bool:
         return self.policies is other.policies and self.combinations == other.combinations

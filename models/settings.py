@@ -18,11 +18,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    ValidationInfo,
     WithJsonSchema,
 )
 
 from netplumb.models import written
 from netplumb.models.base import Model
+from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.fields import MTU_MAX, MTU_MIN
 from netplumb.models.network import Pool
 from netplumb.models.served import (
@@ -100,6 +102,14 @@ def _apart(pools: tuple[Pool, ...]) -> tuple[Pool, ...]:
         if one.cidr.overlaps(other.cidr):
             raise ValueError(f"{one.prefix} overlaps {other.prefix}; pools must not share addresses")
     return pools
+
+
+def _apart_from_pools(value: ClusterSettings | None, info: ValidationInfo) -> ClusterSettings | None:
+    for pool in value.pools if value is not None else ():
+        for own in info.data.get("pools", ()):
+            if pool.cidr.overlaps(own.cidr):
+                raise ValueError(f"pools: {pool.cidr} overlaps {own.prefix} of the node's own pools")
+    return value
 
 
 _Path = Annotated[
@@ -244,6 +254,9 @@ class Settings(Model):
     remote: RemoteAddress | None = Field(
         default=None,
         description="Where gRPC is served to clients elsewhere, by mutual TLS, such as 192.0.2.1:9480; nowhere without",
+    )
+    cluster: Annotated[ClusterSettings | None, AfterValidator(_apart_from_pools)] = Field(
+        default=None, description="How this node is one of many, by etcd; it stands alone without it"
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")

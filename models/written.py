@@ -115,6 +115,12 @@ LISTEN_ADDRESS: Schema = {
     "examples": ["127.0.0.1:9478", "unix:/run/netplumb/metrics.sock"],
 }
 
+_HOST = rf"(\[{V6}\]|[A-Za-z0-9]([A-Za-z0-9.-]{{0,251}}[A-Za-z0-9])?)"
+_ENDPOINT = rf"https?://{_HOST}:{_PORT}/?"
+ENDPOINT: Schema = {"type": "string", "pattern": f"^{_ENDPOINT}$", "examples": ["https://192.0.2.1:2379"]}
+ENDPOINTS: Schema = {"type": "string", "pattern": rf"^\s*{_ENDPOINT}\s*(,\s*{_ENDPOINT}\s*)*,?\s*$"}
+KEY_PREFIX: Schema = {"type": "string", "pattern": r"^(/[A-Za-z0-9._-]+)+$", "maxLength": 200}
+
 _BITS_TEXT = r"^[0-9]{1,20}(\.[0-9]{1,9})?\s*[kKMGT]?(bit)?$"
 _NO_BITS: Schema = {
     "anyOf": [

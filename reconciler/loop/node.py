@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.cluster import ClusterView
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
 from netplumb.models.kernel import KernelObject, Rule, Sysctl
 from netplumb.models.network import Node
@@ -81,7 +82,7 @@ class NodeWish:
 class NodeWide:
     """Converges the node. `node` is what rendering knows of it, as of the last pass, and `known` what was seen of its
     network; `cause` tells why it is not as desired, `conditions` what others set up that is in the way. Without an
-    uplink the MTU stays what it was."""
+    uplink the MTU stays what it was. `cluster` is what is known of other nodes, where there are any."""
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class NodeWide:
     ) -> None:
         self.settings = settings
         self.known = NodeNetwork()
+        self.cluster: ClusterView | None = None
         self.may_remove = False
         self._node_addresses = node_addresses
         self._prefixes = prefixes
@@ -123,6 +125,7 @@ class NodeWide:
             self._prefixes() != self.node.workload_prefixes
             or self.policing.policies is not self.node.policies
             or self.policing.combinations != self.node.combinations
+            or self.cluster != self.node.cluster
         )
 
     @property
@@ -148,6 +151,7 @@ class NodeWide:
             isolate_workloads=self.settings.isolate_workloads,
             policies=self.policing.policies,
             combinations=self.policing.combinations,
+            cluster=self.cluster,
         )
         unlabelled = frozenset(self._unlabelled())
         return NodeWish(node, self._elements, frozenset(self._left_alone()), self.may_remove, unlabelled)

@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from netplumb.models.attachment import NetnsRef
 from netplumb.models.bandwidth import Bandwidth
+from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.labelselectors import LabelSelector, Requirement
 from netplumb.models.network import Pool
 from netplumb.models.networkpolicy import (
@@ -46,7 +47,7 @@ BY_BOTH, BY_NONE = "invalid", "valid"
 BY_DAEMON, BY_SCHEMA = "refused-by-the-daemon-alone", "refused-by-the-schema-alone"
 NESTED: dict[str, tuple[type[BaseModel], ...]] = {
     "attachment": (NetnsRef, Bandwidth, Dns, ExtraRoute, PortMapping),
-    "settings": (Pool,),
+    "settings": (Pool, ClusterSettings, ClusterPool),
     "networkpolicy": (
         *(PolicyMetadata, PolicySpec, LabelSelector, Requirement),
         *(IngressRule, EgressRule, Peer, IPBlock, PolicyPort),
