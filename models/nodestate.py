@@ -9,13 +9,14 @@ from netplumb.models.base import IPAddress
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """An interface of the node. `running` is one that is up and has a carrier; `rp_filter` is what holds for it, the
-    node's and its own taken together."""
+    """An interface of the node. `running` is one that is up and has a carrier, `asks` one of Ethernet's kind behind
+    which the kernel asks for neighbours; `rp_filter` is what holds for it, the node's and its own taken together."""
 
     name: str
     index: int
     up: bool = True
     running: bool = True
+    asks: bool = True
     mtu: int = 1500
     group: int = 0
     alias: str = ""
@@ -25,6 +26,14 @@ class LinkState:
 @dataclass(frozen=True, slots=True)
 class RefusedAddress:
     """An IPv6 address that the kernel does not use, since another host on the network answered for it."""
+
+    ip: IPAddress
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SilentGateway:
+    """A next hop of the node's routes that nobody answers for."""
 
     ip: IPAddress
     index: int

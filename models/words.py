@@ -28,6 +28,13 @@ def ip_words(ip: bytes, prefix_len: int | None = None) -> str:
     return f"{text}/{prefix_len}"
 
 
+def asking(link: str, address: IPAddress) -> str:
+    """The command that asks for a neighbour."""
+    if address.version == 4:
+        return f"arping -c 3 -I {link} {address}"
+    return f"ping -c 3 {address}%{link}" if address.is_link_local else f"ping -c 3 {address}"
+
+
 def mac_words(mac: bytes | None) -> str:
     return mac.hex(":") if mac else "any"
 

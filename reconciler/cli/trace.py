@@ -46,8 +46,9 @@ def trace(
 ) -> None:
     """Follow a packet the way that the kernel takes it, hop by hop, and say where it ends and why.
 
-    The kernel itself is asked for each route; rules of every firewall on the way are weighed. Nothing is sent or
-    changed unless --live says so, and no daemon is needed; root is. What is sent then is a SYN, a datagram or an echo;
+    The kernel itself is asked for each route; rules of every firewall on the way are weighed. Unless --live says so
+    nothing is sent but the question whether the next hop is there. Nothing is changed, and no daemon is needed; root
+    is. What is sent then is a SYN, a datagram or an echo;
     the table that watches it goes with the command, however that ends.
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings

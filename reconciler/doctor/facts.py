@@ -12,7 +12,7 @@ from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
 from netplumb.models.network import Surroundings
 from netplumb.models.nodenetwork import NetworkFacts
-from netplumb.models.nodestate import NOTHING, Fullness, LinkState, NeighbourTable, RefusedAddress
+from netplumb.models.nodestate import NOTHING, Fullness, LinkState, NeighbourTable, RefusedAddress, SilentGateway
 from netplumb.models.settings import Settings
 from netplumb.models.sockets import Listener
 from netplumb.models.status import Condition, PlannedChange
@@ -98,6 +98,7 @@ class Facts:
     network: NetworkFacts = field(default_factory=NetworkFacts)
     links: tuple[LinkState, ...] = ()
     refused: tuple[RefusedAddress, ...] = ()
+    silent: tuple[SilentGateway, ...] = ()
     neighbours: tuple[NeighbourTable, ...] = ()
     path_mtus: tuple[PathMtu, ...] = ()
     around: Surroundings = field(default_factory=Surroundings)

@@ -20,6 +20,7 @@ CheckName: TypeAlias = Literal[
     "foreign-firewall",
     "forwarding-off",
     "fought-over",
+    "gateway-silent",
     "host-port-in-use",
     "inotify-full",
     "ipv6-off",

@@ -12,13 +12,14 @@ from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
+from netplumb.models.words import asking
 from netplumb.reconciler.decide.firewalls.ruleset import Chain
 from netplumb.reconciler.tracing.course import LOCAL, Course
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import OUR_TABLE, route_words
-from netplumb.reconciler.tracing.workloads import SILENT, Workloads
+from netplumb.reconciler.tracing.workloads import Workloads
 
 NODE = "node"
 Reached = tuple[str, Flow]
@@ -178,11 +179,12 @@ class NodeWay:
             return oif.name, flow
         hop = found.gateway or flow.dst
         self.left_by, self.left_as = (oif.name, hop), flow.src
-        if self._node.neighbour(oif.index, hop) in SILENT:
+        if self._node.is_silent(oif, hop):
             what = "ARP" if hop.version == 4 else "neighbour discovery"
+            who = hop if found.gateway is None else f"the next hop {hop}"
             raise PacketEndsError(
-                f"node: the next hop {hop} on {oif.name} does not answer {what}",
-                f"see whether it is there and has this address: arping -I {oif.name} {hop}",
+                f"node: {who} on {oif.name} does not answer {what}",
+                f"see whether it is there and has this address: {asking(oif.name, hop)}",
             )
         told = f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen"
         self._course.tell(NODE, told)

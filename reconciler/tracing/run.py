@@ -17,9 +17,9 @@ from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.policies.selection import selection
 from netplumb.reconciler.decide.portmaps import target_of
 from netplumb.reconciler.doctor.reading.desired import Wanted, read_wanted
-from netplumb.reconciler.kernel.arp import who_has
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nextdoor import who_has
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
 from netplumb.reconciler.tracing.course import Course

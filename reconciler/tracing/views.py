@@ -19,6 +19,7 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.nexthops import SILENT, is_silent
 from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
@@ -68,8 +69,14 @@ class View:
         with self.inside():
             return sysctls.read(name)
 
-    def neighbour(self, index: int, ip: IPAddress) -> str:
-        return neighbour_state(self._channel, index, ip)
+    def remembers_silent(self, index: int, ip: IPAddress) -> bool:
+        """Whether the kernel remembers that a neighbour does not answer."""
+        return neighbour_state(self._channel, index, ip) in SILENT
+
+    def is_silent(self, link: LinkState, ip: IPAddress) -> bool:
+        """Whether nobody answers for a next hop, who is asked now."""
+        with self.inside():
+            return is_silent(self._channel, link, ip)
 
     @cached_property
     def rules(self) -> Sequence[ForeignRule]:

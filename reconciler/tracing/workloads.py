@@ -17,9 +17,6 @@ from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import inside_workload
 
-SILENT = frozenset({"failed", "incomplete"})
-"""States of a neighbour that does not answer."""
-
 
 class Workloads:
     """`open_view` opens a namespace, once; addresses of `pools` are a workload's or nobody's. Links on the node are
@@ -74,7 +71,7 @@ class Workloads:
             raise NotFollowedError(f"{view.name}: it leaves by {link.name}, which is not netplumb's")
         self._course.through(view, flow, ("output", "postrouting"), None, link)
         hop = found.gateway or flow.dst
-        if view.neighbour(link.index, hop) in SILENT:
+        if view.remembers_silent(link.index, hop):
             raise PacketEndsError(f"{view.name}: nobody answers for the first hop {hop}", _check(by))
         return by
 

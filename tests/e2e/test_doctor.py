@@ -169,6 +169,31 @@ async def test_an_uplink_without_a_carrier(daemon: Daemon, attached: Host, node:
     doctor(daemon).one("uplink-down", f"the uplink {UPLINK} has no carrier")
 
 
+@pytest.mark.parametrize(("version", "gateway"), [(4, "192.0.2.77"), (6, "2001:db8::77"), (6, "fe80::77")])
+async def test_a_gateway_that_is_not_there(
+    daemon: Daemon, attached: Host, node: Host, version: int, gateway: str
+) -> None:
+    """Also where nothing was sent there lately, so that the kernel knows nothing of it."""
+    node.ip(f"-{version} route replace default via {gateway} dev {UPLINK}")
+    said = doctor(daemon).one("gateway-silent", f"the gateway {gateway} on {UPLINK}, of the default route, does not")
+    assert said["severity"] == "broken"
+
+
+async def test_a_gateway_that_answers(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """By IPv6 too, by a link-local address too; and one that is not there behind a route that is not used is no more
+    than a risk."""
+    (link_local,) = [
+        it["local"] for it in outside.ip("-6 address show dev eth0 scope link")[0]["addr_info"] if "local" in it
+    ]
+    node.ip(f"-6 route replace default via {link_local} dev {UPLINK}")
+    assert not doctor(daemon).of("gateway-silent")
+    node.ip(f"route add default via 192.0.2.77 dev {UPLINK} metric 900")
+    node.ip("route add 198.51.100.0/24 via 192.0.2.78")
+    said = doctor(daemon)
+    assert said.one("gateway-silent", "192.0.2.77", "that another comes before")["severity"] == "risk"
+    assert said.one("gateway-silent", "192.0.2.78", "of the route to 198.51.100.0/24")["severity"] == "risk"
+
+
 async def test_a_duplicate_address_that_the_kernel_found(daemon: Daemon, node: Host, outside: Host) -> None:
     outside.ip("address add 2001:db8::66/64 dev eth0 nodad")
     node.ip(f"address add 2001:db8::66/64 dev {UPLINK}")

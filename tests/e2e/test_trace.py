@@ -284,15 +284,22 @@ async def test_a_published_port_that_nobody_listens_on(daemon: Daemon, attached:
         ends(trace(daemon, OUTSIDE_V4, "node"), f"web/eth0: nobody listens on tcp port {PORT} at 10.213.0.")
 
 
-async def test_a_next_hop_that_does_not_answer(daemon: Daemon, attached: Host, node: Host) -> None:
+async def test_a_next_hop_that_does_not_answer(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """It is asked now, whatever the kernel knows of it: nothing, since nobody sent there, or that it failed, of one
+    that is there again. So is a destination on the uplink's own network."""
     node.ip("route replace default via 192.0.2.77")
+    node.ip("-6 route replace default via 2001:db8::77")
+    ends(trace(daemon, "web", "203.0.113.7"), f"the next hop 192.0.2.77 on {UPLINK} does not answer ARP")
+    ends(trace(daemon, "web", "2001:db8:1::7", ipv6=True), f"hop 2001:db8::77 on {UPLINK} does not answer neighbour")
+    ends(trace(daemon, "node", "192.0.2.78"), f"node: 192.0.2.78 on {UPLINK} does not answer ARP")
     node.run("ping -c 1 -W 1 192.0.2.77", ok=False)
 
     def failed() -> bool:
         return "FAILED" in node.neighbours(UPLINK)["192.0.2.77"]["state"]
 
     await until(failed, "the node finds out", within_s=10)
-    ends(trace(daemon, "web", "203.0.113.7"), f"the next hop 192.0.2.77 on {UPLINK} does not answer ARP")
+    outside.ip("address add 192.0.2.77/24 dev eth0")
+    arrives(trace(daemon, "web", "203.0.113.7"))
 
 
 async def test_forwarding_that_is_off(daemon: Daemon, attached: Host, node: Host) -> None:

@@ -26,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     forwarding.rules_in_the_way,
     forwarding.ipv6_switched_off,
     uplinks.gone_or_down,
+    uplinks.gateway_silent,
     uplinks.no_default_route,
     uplinks.no_ipv6,
     uplinks.reverse_path,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from netplumb.models.kernel import RT_TABLE_MAIN
+from netplumb.models.nodenetwork import Hop, NodeRoute
 from netplumb.models.nodestate import LinkState
+from netplumb.models.words import asking
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.uplinks import is_way_out, tables
 from netplumb.reconciler.doctor.facts import Facts
@@ -67,6 +69,35 @@ def gone_or_down(facts: Facts) -> Iterator[Finding]:
             "the uplink is gone, or lost its addresses: workloads reach nothing beyond this node",
             "ip -br link; then have the node's network configured again, as by: systemctl restart systemd-networkd",
         )
+
+
+def gateway_silent(facts: Facts) -> Iterator[Finding]:
+    """All that leaves by a default route is lost behind a gateway that is not there; of several the best counts, since
+    the kernel does not leave it for another."""
+    links = _by_index(facts)
+    best = [route for route in facts.network.routes if is_way_out(route) and not _is_bettered(route, facts)]
+    for it in facts.silent:
+        routes = [route for route in facts.network.routes if Hop(it.index, it.ip) in route.hops]
+        ways = [route for route in routes if is_way_out(route)]
+        link, what = links[it.index].name, "ARP" if it.ip.version == 4 else "neighbour discovery"
+        is_best = any(way in best for way in ways)
+        of = f"of the route to {routes[0].dst}"
+        if ways:
+            of = "of the default route" if is_best else "of a default route that another comes before"
+        make = broken if is_best else risk
+        yield make(
+            "gateway-silent",
+            f"the gateway {it.ip} on {link}, {of}, does not answer {what}",
+            "what leaves by it is lost: workloads reach nobody behind it, and nobody reaches them from there",
+            f"see whether it is up and has this address: {asking(link, it.ip)}",
+        )
+
+
+def _is_bettered(route: NodeRoute, facts: Facts) -> bool:
+    return any(
+        other.dst == route.dst and other.table == route.table and other.metric < route.metric
+        for other in facts.network.routes
+    )
 
 
 def no_default_route(facts: Facts) -> Iterator[Finding]:

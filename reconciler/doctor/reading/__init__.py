@@ -73,6 +73,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         network=network,
         links=links,
         refused=parts.read("refused addresses", lambda: _in_channel(linkstates.read_refused), ()),
+        silent=parts.read("the node's next hops", lambda: node.read_silent(network, links), ()),
         neighbours=parts.read("neighbour tables", lambda: _in_channel(linkstates.read_neighbour_tables), ()),
         path_mtus=parts.read("path MTUs", node.read_path_mtus, ()),
         around=parts.read("what others set up", lambda: _in_channel(read_surroundings), Surroundings()),

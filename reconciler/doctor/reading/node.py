@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address
 from struct import unpack_from
 
+from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.network import Node
-from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
+from netplumb.models.nodestate import LinkState, SilentGateway
 from netplumb.models.policyset import Combination
 from netplumb.models.ports import Protocol
 from netplumb.models.settings import Settings
@@ -26,6 +28,7 @@ from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import attributes
+from netplumb.reconciler.kernel.nexthops import is_silent
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -34,6 +37,8 @@ from netplumb.reconciler.loop.node import NodeWish
 from netplumb.reconciler.loop.policing import Policing
 
 PATHS_MOST = 1000
+GATEWAYS_MOST = 32
+"""Each that is silent takes its time."""
 _SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -62,6 +67,16 @@ def read_path_mtus() -> tuple[PathMtu, ...]:
                     (mtu,) = unpack_from("=I", metrics[rt.RTAX_MTU])
                     found.append(PathMtu(ip_address(bytes(told[rt.RTA_DST])), mtu))
     return tuple(found)
+
+
+def read_silent(network: NetworkFacts, links: Iterable[LinkState]) -> tuple[SilentGateway, ...]:
+    """Next hops of others' routes that nobody answers for, those of the least specific routes first."""
+    by_index = {link.index: link for link in links if link.running and link.group != LINK_GROUP}
+    routes = sorted(network.routes, key=lambda it: it.dst.prefixlen)
+    hops = dict.fromkeys((hop.index, hop.gateway) for route in routes for hop in route.hops)
+    asked = [(ip, by_index[index]) for index, ip in hops if ip is not None and index in by_index][:GATEWAYS_MOST]
+    with Channel() as channel:
+        return tuple(SilentGateway(ip, link.index) for ip, link in asked if is_silent(channel, link, ip))
 
 
 def read_listeners(wanted: Wanted) -> tuple[Listener, ...]:

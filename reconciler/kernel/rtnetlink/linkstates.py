@@ -13,7 +13,8 @@ from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, string
 from netplumb.reconciler.kernel.rtnetlink import encode, encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
-_IFF_RUNNING = 0x40
+_IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x08, 0x40, 0x80
+_MAC_BYTES = 6
 _RTM_GETNEIGHTBL = 66  # include/uapi/linux/rtnetlink.h, neighbour.h
 _NDTMSG = Struct("=Bxxx")
 _NDTA_THRESH3, _NDTA_STATS = 4, 7
@@ -35,6 +36,7 @@ def _link(body: Buffer) -> LinkState:
         index,
         up=bool(flags & rt.IFF_UP),
         running=bool(flags & _IFF_RUNNING),
+        asks=not flags & (_IFF_LOOPBACK | _IFF_NOARP) and len(found.get(rt.IFLA_ADDRESS, b"")) == _MAC_BYTES,
         mtu=unpack_from("=I", found[rt.IFLA_MTU])[0],
         group=unpack_from("=I", found[rt.IFLA_GROUP])[0],
         alias=string(found.get(rt.IFLA_IFALIAS)),
