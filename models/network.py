@@ -114,9 +114,10 @@ class Node:
     is False where the node's loopback has IPv6 switched off, without which nothing of it is had, by `ipv6_switch`;
     `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
     is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
-    chooses, and `owns_tables` whether the kernel lets the daemon own a table; `policies` are in force, and
-    `combinations` are those of them that select workloads; `cluster` is what is known of other nodes, None where there
-    is no cluster: all these concern the node's own objects, and take no part in comparison.
+    chooses, `uppers` the interfaces of others on top of workloads' links, and `owns_tables` whether the kernel lets the
+    daemon own a table; `policies` are in force, and `combinations` are those of them that select workloads; `cluster`
+    is what is known of other nodes, None where there is no cluster: all these concern the node's own objects, and take
+    no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -130,6 +131,7 @@ class Node:
     workload_prefixes: tuple[IPNetwork, ...] = field(default=(), compare=False)
     around: Surroundings = field(default_factory=Surroundings, compare=False)
     sources: tuple[Source, ...] = field(default=(), compare=False)
+    uppers: tuple[str, ...] = field(default=(), compare=False)
     owns_tables: bool = field(default=False, compare=False)
     policies: PolicySet = field(default=NO_POLICIES, compare=False)
     combinations: frozenset[Combination] = field(default=frozenset(), compare=False)

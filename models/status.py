@@ -52,10 +52,10 @@ class AttachmentStatus:
         return next((c for c in self.conditions if c.type == type_), None)
 
 
-OBSTACLES = frozenset({"AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreachable", "TooLarge"})
+OBSTACLES = frozenset({"AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreachable", "TooLarge", "UpperInterface"})
 """Conditions of an attachment by which traffic of the workload, or of the process of the node that listened where one
-of its ports is mapped now, does not flow, though it is attached. The others tell of what was not wished for (a pool
-that is gone) or is off by a switch, and then no part of the wish."""
+of its ports is mapped now, does not flow, though it is attached; or flows past its guards. The others tell of what was
+not wished for (a pool that is gone) or is off by a switch, and then no part of the wish."""
 
 NODE_OBSTACLES = frozenset({"Fighting", "ForwardBlocked", "ForwardingOff", "PolicyRouted"})
 """The same of the node. What only may be in the way of some traffic, such as ForwardFiltered, is told and no obstacle:

@@ -135,6 +135,7 @@ class Parts:
             left_alone=lambda: (*self._desired.unclaimed, *self._links_of(lambda it: it.removing)),
             unlabelled=lambda: self._links_of(lambda it: it.is_rebuilt),
             without_pass=lambda: self._results.links_without_pass(),
+            uppers=lambda: self._results.hints.uppers.names(),
             record_sysctl=store.record_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
         )

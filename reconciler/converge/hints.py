@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.kernel import Link
+from netplumb.reconciler.converge.uppers import Uppers
 from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 
 Place = tuple[int, int]
@@ -53,6 +54,7 @@ class Hints:
         self._in_namespace: dict[int, set[AttachmentKey]] = defaultdict(set)
         self._holders: dict[bytes, AttachmentKey] = {}
         self._addresses: dict[AttachmentKey, tuple[bytes, ...]] = {}
+        self.uppers = Uppers()
         self.proxied: set[int] = set()
         """The interfaces on the node that should have a proxy neighbour."""
 

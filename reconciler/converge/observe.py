@@ -19,6 +19,7 @@ from netplumb.models.network import Families
 from netplumb.reconciler.converge.inside import is_pair, observe_inside
 from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
+from netplumb.reconciler.converge.uppers import Upper, upper_of
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer
@@ -28,13 +29,15 @@ from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 @dataclass(frozen=True, slots=True)
 class NodeSnapshot:
-    """All that is ours on the node, read in one go and shared by the passes of a resync. Where it is not `whole`,
-    others changed the node meanwhile: what it tells of was so, and what it does not tell of may be there."""
+    """All that is ours on the node, and what of others is on top of it, read in one go and shared by the passes of a
+    resync. Where it is not `whole`, others changed the node meanwhile: what it tells of was so, and what it does not
+    tell of may be there."""
 
     links_by_alias: Mapping[str, tuple[Link, bool]]
     links_by_name: Mapping[str, tuple[Link, bool]]
     routes_by_index: Mapping[int, Sequence[Route]]
     neighbours_by_index: Mapping[int, Sequence[Neighbour]]
+    uppers: Mapping[int, Upper]
     whole: bool = True
 
     @property
@@ -184,12 +187,15 @@ def snapshot(node: Channel, *, in_part: bool = False) -> NodeSnapshot:
     names: dict[int, str] = {}
     by_name: dict[str, tuple[Link, bool]] = {}
     by_alias: dict[str, tuple[Link, bool]] = {}
+    uppers: dict[int, Upper] = {}
     for _, body in dumped(rt.RTM_GETLINK, encodelinks.dump_links()):
         link, up = decode.link(Scope.NODE, body)
         if not is_our_link(link):
             # A foreign link under a name that an attachment needs must be seen, since it stands in the way.
             if link.name.startswith((NODE_IF_PREFIX, IFB_PREFIX)):
                 by_name[link.name] = link, up
+            if (upper := upper_of(link)) is not None:
+                uppers[link.index] = upper
             continue
         names[link.index] = link.name
         by_name[link.name] = link, up
@@ -206,4 +212,5 @@ def snapshot(node: Channel, *, in_part: bool = False) -> NodeSnapshot:
         body = encode.dump_neighbours(proxy=proxy)
         for neighbour in dumps.decoded(dumped(rt.RTM_GETNEIGH, body), decode.neighbour, Scope.NODE, names):
             neighbours[indexes[neighbour.link]].append(neighbour)
-    return NodeSnapshot(by_alias, by_name, routes, neighbours, whole)
+    on_ours = {index: upper for index, upper in uppers.items() if upper.lower in names}
+    return NodeSnapshot(by_alias, by_name, routes, neighbours, on_ours, whole)

@@ -95,6 +95,7 @@ class NodeWide:
         left_alone: Callable[[], Iterable[str]] = tuple,
         unlabelled: Callable[[], Iterable[str]] = tuple,
         without_pass: Callable[[], Iterable[str]] = tuple,
+        uppers: Callable[[], tuple[str, ...]] = tuple,
         mtu: int = Node().mtu,
     ) -> None:
         self.settings = settings
@@ -107,6 +108,7 @@ class NodeWide:
         self._left_alone = left_alone
         self._unlabelled = unlabelled
         self._without_pass = without_pass
+        self._uppers = uppers
         self._compared_reading = 0
         self.policing = Policing()
         self._enforced = NO_POLICIES
@@ -146,6 +148,7 @@ class NodeWide:
             workload_prefixes=self._prefixes(),
             masquerade=self.settings.masquerade,
             sources=self.known.sources,
+            uppers=self._uppers(),
             mtu=self.settings.mtu or self.known.uplink_mtu or self.node.mtu,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,

@@ -28,6 +28,7 @@ from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.converge.work import Outcome, Work
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.outcomes import Repair, repaired
+from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.noderead import NodeRead
 from netplumb.reconciler.loop.removals import Removals
@@ -61,6 +62,8 @@ class Passes(Protocol):
     def mark_damaged(self, key: AttachmentKey) -> None: ...
 
     def mark_all(self) -> None: ...
+
+    def mark_node(self) -> None: ...
 
     def resynced(self) -> None:
         """All that was marked for a resync was read anew."""
@@ -176,11 +179,18 @@ class ThreadPasses:
         return [converge_guarded(work, self._worker) for work in works]
 
     async def _snapshot(self) -> NodeSnapshot | None:
+        uppers = self._results.hints.uppers
+        changes = uppers.changes
         try:
-            return await self._in_thread(partial(self._worker.snapshot, in_part=True))
+            snapshot = await self._in_thread(partial(self._worker.snapshot, in_part=True))
         except (Retryable, OSError) as error:
             log.warning("no consistent read of the node", cause=str(error))
             return None
+        if lowers := uppers.seen(snapshot.uppers, began_at=changes, whole=snapshot.whole):
+            self._passes.mark_node()
+            for key in filter(None, (self._results.hints.at((NODE_NSID, lower)) for lower in lowers)):
+                self._passes.mark_damaged(key)
+        return snapshot
 
     async def _restore_routes(self) -> None:
         """Puts back what went with an address of the node, for all at once."""

@@ -8,6 +8,7 @@ from netplumb.models.attachment import Attachment
 from netplumb.models.errors import DumpInterrupted, StepError, Terminal
 from netplumb.models.fields import MTU_MIN
 from netplumb.models.status import AttachmentStatus, Condition, Phase
+from netplumb.reconciler.converge.uppers import Upper
 from netplumb.reconciler.converge.work import Outcome, Reach
 from netplumb.reconciler.decide import listeners
 from netplumb.reconciler.decide.rebuild import NOT_KNOWN
@@ -36,6 +37,7 @@ def status_of(
     pool_removed: tuple[str, ...],
     ports_in_use: Sequence[str] = (),
     taken: tuple[str, ...] = (),
+    uppers: Sequence[Upper] = (),
     fight: Fight | None = None,
     held_s: float = 0.0,
     muted: bool = False,
@@ -64,6 +66,13 @@ def status_of(
     if taken:
         message = f"{'; '.join(taken)}: what is sent there does not reach the workload; take it from one of the two"
         conditions.append(Condition("AddressTaken", status=True, reason="HeldByNode", message=message))
+    if uppers:
+        message = (
+            f"{', '.join(map(str, uppers))} is on top of its interface on the node, and takes what the guards should "
+            "see: what comes in by it is dropped; what is sent out by it, no guard asks about. Remove it: "
+            f"{' && '.join(f'ip link delete {upper.name}' for upper in uppers)}"
+        )
+        conditions.append(Condition("UpperInterface", status=True, reason="PassesGuards", message=message))
     if attachment.is_rebuilt:
         message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))

@@ -15,16 +15,19 @@ from dataclasses import dataclass, field
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import is_our_name
 from netplumb.reconciler.converge.hints import Hint, Hints, Place
+from netplumb.reconciler.converge.uppers import Upper, upper_of
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.rtnetlink.listener import NETCONF_ALL, NODE_NSID, Event, Subject
 
 
 @dataclass(slots=True)
 class Heard:
-    """What a batch of events marks; `gone` are the numbers of namespaces that are no more."""
+    """What a batch of events marks; `gone` are the numbers of namespaces that are no more, `uppers` what interfaces of
+    others are on top of ours now, or no more."""
 
     keys: set[AttachmentKey]
     gone: set[int] = field(default_factory=set)
+    uppers: dict[int, Upper | None] = field(default_factory=dict)
     node: bool = False
     network: bool = False
     lost: bool = False
@@ -59,6 +62,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             heard.node = True
         if event.nsid == NODE_NSID and key is None and _concerns_network(event):
             heard.network = True
+            if event.subject is Subject.LINK:
+                _hear_upper(event, hints, heard)
         if event.subject is Subject.ROUTE and key is None:
             _hear_foreign_route(event, hints, heard)
         elif event.subject is Subject.LINK:
@@ -124,6 +129,21 @@ def _marks(event: Event) -> bool:
     """What the kernel does by itself follows from a change that has its own event, but for an address that it takes
     away, as it does where IPv6 is switched off."""
     return not event.by_kernel or (event.deleted and event.subject is Subject.ADDRESS)
+
+
+def _hear_upper(event: Event, hints: Hints, heard: Heard) -> None:
+    """An interface of others that is on top of one of ours takes what the guards should see."""
+    before = heard.uppers.get(event.index, hints.uppers.get(event.index))
+    after = None if event.deleted else upper_of(event.link())
+    if after is not None and hints.at((NODE_NSID, after.lower)) is None:
+        after = None
+    if after == before:
+        return
+    heard.uppers[event.index] = after
+    heard.node = True
+    for upper in (before, after):
+        if upper is not None and (key := hints.at((NODE_NSID, upper.lower))) is not None:
+            heard.keys.add(key)
 
 
 def _hear_foreign_route(event: Event, hints: Hints, heard: Heard) -> None:

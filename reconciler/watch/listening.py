@@ -101,6 +101,7 @@ class Listening:
         if self._listener.is_drained:
             self.just_applied.clear()
         self._results.tally.events += heard.events
+        self._results.hints.uppers.heard(heard.uppers)
         for key in heard.keys:
             self._damaged(key)
         if heard.node:

@@ -70,7 +70,7 @@ def test_what_a_read_that_was_interrupted_lacks_is_looked_at_by_itself() -> None
     """A read of all that others' changes interrupted does not tell of this attachment. Its pass finds it as it is."""
     with linux_world() as world:
         attachment = attached(world)
-        nothing = NodeSnapshot({}, {}, {}, {}, whole=False)
+        nothing = NodeSnapshot({}, {}, {}, {}, {}, whole=False)
         outcome = converge(Work(attachment, NODE, snapshot=nothing), world.kernel)
         assert outcome.attached
         assert outcome.applied == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from functools import partial
 
 import pytest
 
@@ -182,3 +183,59 @@ async def test_a_link_under_a_bridge_is_taken_out_again(
         send_from(web, "198.51.100.9", NODE_V4)
         await until(lambda: spoofed(node) > dropped, "the guard against foreign sources drops")
     assert "br0" in node.links()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is away"])
+async def test_what_is_put_on_top_of_a_link_passes_no_guard(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, running: bool
+) -> None:
+    """A macvlan on a workload's link takes what is sent to its MAC, and is of no workload to the guards. What comes in
+    by it is dropped, whoever it says it is from, and every view tells of it for as long as it is there."""
+    link = (await client.attach(wishes.attach(web, isolate_node=True))).attachment.node_if_name
+    if not running:
+        daemon.terminate()
+    node.ip(f"link add mv0 link {link} address 02:00:00:00:00:77 type macvlan mode bridge")
+    node.ip("link set mv0 up")
+    sources = [("198.51.100.9", NODE_V4), ("2001:db8:9::9", NODE_V6)]
+    if not running:
+        node.set_sysctl("net/ipv4/conf/all/rp_filter", "0")
+        for source, target in sources:
+            assert _reaches(node, web, source, target), "the guards do not see it"
+        await daemon.start()
+
+    async def told() -> bool:
+        return any(it.type == "UpperInterface" for it in (await client.get("web")).conditions)
+
+    await until(told, "it is told")
+    for source, target in sources:
+        await until(partial(_is_kept_out, node, web, source, target), source)
+    said = daemon.command("check", f"--socket={daemon.socket}")
+    assert said.returncode == 1
+    assert "macvlan mv0" in said.stdout
+    assert "ip link delete mv0" in said.stdout
+    assert node.links()["mv0"], "it is another's, and stays"
+    node.ip("link delete mv0")
+
+    async def over() -> bool:
+        return not await told()
+
+    await until(over, "it is told no more")
+    assert daemon.command("check", f"--socket={daemon.socket}").returncode == 0
+    assert "mv0" not in node.ruleset()
+
+
+def _is_kept_out(node: Host, web: Host, source: str, target: str) -> bool:
+    return not _reaches(node, web, source, target)
+
+
+def _reaches(node: Host, web: Host, source: str, target: str) -> bool:
+    """Whether a datagram that the workload sends to the macvlan arrives at a service of the node."""
+    with open_socket(node, "::" if ":" in source else ANY_V4, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(0.1)
+        listening.bind((ANY_V6 if ":" in source else ANY_V4, PORT))
+        put(web, "eth0", "02:00:00:00:00:77", datagram((source, 5000), (target, PORT)))
+        try:
+            listening.recv(64)
+        except TimeoutError:
+            return False
+        return True

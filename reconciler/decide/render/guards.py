@@ -4,6 +4,8 @@ part of the table, which is in place before any link comes up.
 A source address is a workload's own if the node has a route to it over the link that the packet came by. So the guard
 against spoofing needs no elements, holds for both families, and cannot be wrong about an address. A workload with
 several interfaces answers from each of their addresses over the one that holds its default route: those are elements.
+What comes in by an interface that others put on top of a workload's link would pass all that asks for that link's
+group; it is the workload's, and ends.
 
 The kernel refuses what comes to 127.0.0.0/8, or from it, by any interface but the loopback, yet only when it routes,
 and a translated destination is no longer that one; nor does it where route_localnet is on, which the node's own way to
@@ -84,7 +86,8 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
         _rule(f"loopback {what} from elsewhere", NOT_FROM_LOOPBACK, match(where, _LOOPBACK_V4), COUNTER, DROP)
         for what, where in (("destinations", payload("ip", "daddr")), ("sources", payload("ip", "saddr")))
     )
-    guard = (*martians, canonical_rule([FROM_WORKLOAD, jump("from_workload")]))
+    above = [_rule("on top of a workload's link", match(meta("iifname"), name), COUNTER, DROP) for name in node.uppers]
+    guard = (*martians, canonical_rule([FROM_WORKLOAD, jump("from_workload")]), *above)
     yield NftChain("guard", "filter", "prerouting", PRIORITY_RAW, "accept", guard)
 
     to_node = [

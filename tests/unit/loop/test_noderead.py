@@ -23,7 +23,7 @@ class Node:
 
     async def read(self) -> NodeSnapshot:
         await self.go.wait()
-        self.reads.append(NodeSnapshot({}, {}, {}, {}))
+        self.reads.append(NodeSnapshot({}, {}, {}, {}, {}))
         return self.reads[-1]
 
 
