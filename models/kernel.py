@@ -24,6 +24,10 @@ ADDRESS_PROTOCOL = 78
 LINK_GROUP = 0x6E70
 """Our link group ("np")."""
 
+DEPARTING_GROUPS = range(LINK_GROUP << 16, (LINK_GROUP << 16) + (1 << 16))
+"""Groups that links of ours are put into to be removed, those of one removal into one. No packet comes from there, nor
+goes there."""
+
 FIRST_HOP_MAC = bytes.fromhex("029c52fe6d0a")
 FIRST_HOP_V4 = bytes((169, 254, 77, 1))
 FIRST_HOP_V6 = bytes.fromhex("fe80") + bytes(13) + b"\x01"

@@ -136,6 +136,8 @@ class Parts:
             unlabelled=lambda: self._links_of(lambda it: it.is_rebuilt),
             without_pass=lambda: self._results.links_without_pass(),
             uppers=lambda: self._results.hints.uppers.names(),
+            under_way=lambda: map(node_if_name, self.loop.busy),
+            attached=lambda: self._links_of(lambda _: True),
             record_sysctl=store.record_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
         )

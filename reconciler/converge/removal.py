@@ -2,6 +2,10 @@
 
 The kernel takes some twenty milliseconds for a link and hardly more for many, so what goes at the same time goes in
 one message. Ownership is read from each link just before.
+
+What a link is guarded by goes before the link: once that is gone its name may be taken, by the same workload for one,
+and what the table has of the name is the new one's. So links are put into a departing group before their elements are
+removed, and no packet comes from there or goes there (`render/departing`).
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress, count
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import NotANetworkNamespace, Retryable, StepError, errno_name
-from netplumb.models.kernel import Scope
+from netplumb.models.kernel import DEPARTING_GROUPS, Scope
 from netplumb.models.naming import ifb_name, key_of_alias, node_if_name
 from netplumb.models.nft import is_of_policies
 from netplumb.models.steps import Step, Verb
@@ -25,6 +30,7 @@ from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
 
 _NAMES = (node_if_name, ifb_name)
+_groups = count(secrets.randbelow(len(DEPARTING_GROUPS)))  # each removal its own, also of those side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +51,30 @@ def remove_links(
     changed: Callable[[Iterable[Step]], None],
     going: Callable[[Mapping[int, AttachmentKey]], None],
 ) -> dict[AttachmentKey, StepError | None]:
-    """Removes attachments' links together: regrouped by index into a group that nobody else can know, then that
-    group deleted in one message. `going` is told all their indexes just before. Returns what failed, by key; a link
-    that is not there has been removed."""
+    """Removes attachments' links together: put by index into a group that nobody else has, their elements taken, then
+    that group deleted in one message. `going` is told the indexes of those that go so, just before. Returns what
+    failed, by key; a link that is not there has been removed."""
     results: dict[AttachmentKey, StepError | None] = dict.fromkeys(thing.key for thing in doomed)
     for thing in doomed:
         if thing.with_rules_of is not None:
             _remove_rules(thing.with_rules_of, namespaces)
-    try:
-        gone = nftables.remove_owned(node_if_name(thing.key) for thing in doomed)
+
+    def take_elements(keys: Iterable[AttachmentKey]) -> None:
+        gone = nftables.remove_owned(map(node_if_name, keys))
         changed(Step(Verb.REMOVE, element) for element in gone if not is_of_policies(element.set))
+
+    try:
         found = _indexes_of(doomed, node)
-        going({index: key for key, index in found})
-        if len(found) > 1 and _remove_group([index for _, index in found], node):
+        group, open_still = 0, dict[int, AttachmentKey]()
+        if len(found) > 1 or any(nftables.elements_of(node_if_name(key), ()) for key in results):
+            group = DEPARTING_GROUPS[next(_groups) % len(DEPARTING_GROUPS)]
+            open_still = _not_put_into(group, found, node)
+        # Of others nothing is told before all of it is done.
+        going({index: key for index, key in found.items() if key not in open_still.values()})
+        take_elements(key for key in results if key not in open_still.values())
+        if group and not open_still and _remove_group(group, node):
             return results
-        for key, index in found:
+        for index, key in found.items():
             (reply,) = node.transact(encodelinks.delete_link(index))
             if reply.errno not in (0, errno.ENODEV):
                 results[key] = Retryable(
@@ -68,6 +83,7 @@ def remove_links(
                     code=reply.errno,
                     reason="RemovalFailed",
                 )
+        take_elements({key for key in open_still.values() if results[key] is None})
     except StepError as error:
         return {thing.key: error for thing in doomed}
     return results
@@ -83,7 +99,7 @@ def _remove_rules(record: Attachment, namespaces: Namespaces) -> None:
             namespace.channel.transact([request for it in rules for request in encode.delete_rule(it)])
 
 
-def _indexes_of(doomed: Sequence[Doomed], node: Channel) -> list[tuple[AttachmentKey, int]]:
+def _indexes_of(doomed: Sequence[Doomed], node: Channel) -> dict[int, AttachmentKey]:
     """The indexes of our links with these keys, ifbs too, read just before they are removed."""
     asked = [(thing.key, encodelinks.get_link_by_name(name(thing.key))) for name in _NAMES for thing in doomed]
     asked += [(thing.key, encodelinks.get_link_by_index(thing.hint_index)) for thing in doomed if thing.hint_index]
@@ -97,12 +113,17 @@ def _indexes_of(doomed: Sequence[Doomed], node: Channel) -> list[tuple[Attachmen
             # An alias that names nobody was damaged; the other two marks tell that the link is ours.
             if is_our_link(link) and key_of_alias(link.alias or "") in (None, key):
                 found[link.index] = key
-    return [(key, index) for index, key in found.items()]
+    return found
 
 
-def _remove_group(indexes: Sequence[int], node: Channel) -> bool:
-    """Whether all went. A random group has no foreign members, so no dump of all links is needed to make sure."""
-    group = secrets.randbits(31) | 1 << 30
-    requests = [encodelinks.set_group(index, group) for index in indexes]
-    replies = node.transact([*requests, encodelinks.delete_group(group)])
-    return all(reply.errno in (0, errno.ENODEV) for reply in replies)
+def _not_put_into(group: int, links: Mapping[int, AttachmentKey], node: Channel) -> dict[int, AttachmentKey]:
+    """Which of them the kernel did not put there."""
+    replies = node.transact([encodelinks.set_group(index, group) for index in links])
+    refused = [reply.errno not in (0, errno.ENODEV) for reply in replies]
+    return dict(compress(links.items(), refused))
+
+
+def _remove_group(group: int, node: Channel) -> bool:
+    """Whether all went. The group has no foreign members, so no dump of all links is needed to make sure."""
+    (reply,) = node.transact([encodelinks.delete_group(group)])
+    return reply.errno in (0, errno.ENODEV)

@@ -295,6 +295,9 @@ class Loop:
             self._results.finish(outcome)
         self._beside.freed()
         self._dear.freed()
+        if self._nodewide.looks_again and not self.busy:
+            self._nodewide.looks_again = False
+            self._converge_node()
         self._let_former_pools_go()
         self._turned_at = time.monotonic()
         self._wake.set()  # who was marked while busy

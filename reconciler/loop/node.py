@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from netplumb.models.attachment import Attachment
@@ -41,13 +41,17 @@ class NodeWish:
     `node` lacks what only the kernel can tell. Elements of the nftables table are not compared where None are asked
     for. Those that belong to nobody go once every source has loaded, which `may_remove` says; those of links that are
     `left_alone` stay, such as of one that goes and takes them with it, and so do policies' of links that are
-    `unlabelled`: what they belong to was rebuilt, and nobody has said its labels yet."""
+    `unlabelled`: what they belong to was rebuilt, and nobody has said its labels yet. Of a link whose pass is
+    `under_way` only that pass knows what it is to have, beside policies'. One that is there though nobody wants it, as
+    `attached` tells, is guarded until it goes, and its removal takes them."""
 
     node: Node
     elements: Callable[[Node], Iterable[NftElement]] | None
     left_alone: frozenset[str]
     may_remove: bool
     unlabelled: frozenset[str] = frozenset()
+    under_way: frozenset[str] = frozenset()
+    attached: Callable[[], Iterable[str]] = tuple
 
     def compared(self, kernel: LinuxKernel, *, elements_unless_read: int | None = None) -> tuple[Node, Plan]:
         """What is known of the node now, and what differs; changes nothing. The elements are compared unless the
@@ -67,14 +71,26 @@ class NodeWish:
             desired += self.elements(node)
             observed |= kernel.observe_elements()
         steps = [step for step in plan(desired, observed).steps if self._may_take(step)]
+        orphans = self._orphans(steps, kernel)
+        steps = [step for step in steps if not isinstance(step.thing, NftElement) or step.thing.owner not in orphans]
         return node, Plan(tuple(without_named(steps, observed.values())))
 
+    def _orphans(self, steps: Iterable[Step], kernel: LinuxKernel) -> Set[str]:
+        """The links that nobody wants, and that are there, among those whose elements would go."""
+        owners = {it.thing.owner for it in steps if it.verb is Verb.REMOVE and isinstance(it.thing, NftElement)}
+        unwanted = owners - {"", *self.attached()} if owners else owners
+        return kernel.there(unwanted) if unwanted else unwanted
+
     def _may_take(self, step: Step) -> bool:
-        if step.verb is not Verb.REMOVE:
-            return True
         if isinstance(step.thing, NftElement):
+            if step.thing.owner in self.under_way and not is_of_policies(step.thing.set):
+                return False
+            if step.verb is not Verb.REMOVE:
+                return True
             stays = self.left_alone | (self.unlabelled if is_of_policies(step.thing.set) else frozenset())
             return self.may_remove and step.thing.owner not in stays
+        if step.verb is not Verb.REMOVE:
+            return True
         # Which policies there are is not known before every source has loaded.
         return self.may_remove or not isinstance(step.thing, NftSet | NftChain) or not is_of_policies(step.thing.name)
 
@@ -96,6 +112,8 @@ class NodeWide:
         unlabelled: Callable[[], Iterable[str]] = tuple,
         without_pass: Callable[[], Iterable[str]] = tuple,
         uppers: Callable[[], tuple[str, ...]] = tuple,
+        under_way: Callable[[], Iterable[str]] = tuple,
+        attached: Callable[[], Iterable[str]] = tuple,
         mtu: int = Node().mtu,
     ) -> None:
         self.settings = settings
@@ -109,6 +127,8 @@ class NodeWide:
         self._unlabelled = unlabelled
         self._without_pass = without_pass
         self._uppers = uppers
+        self._under_way = under_way
+        self._attached = attached
         self._compared_reading = 0
         self.policing = Policing()
         self._enforced = NO_POLICIES
@@ -117,6 +137,8 @@ class NodeWide:
         self.ready = False
         self.cause = "not converged yet"
         self.failures = 0
+        self.looks_again = False
+        """Whether elements were compared while passes were under way, so that theirs are still to be."""
         self.conditions: tuple[Condition, ...] = ()
         self._fights: Fights[str] = Fights()
 
@@ -157,21 +179,22 @@ class NodeWide:
             cluster=self.cluster,
         )
         unlabelled = frozenset(self._unlabelled())
-        return NodeWish(node, self._elements, frozenset(self._left_alone()), self.may_remove, unlabelled)
+        left_alone, under_way = frozenset(self._left_alone()), frozenset(self._under_way())
+        return NodeWish(node, self._elements, left_alone, self.may_remove, unlabelled, under_way, self._attached)
 
     def gathered_wish(self) -> NodeWish:
         """The wish with its elements, for a thread that may not read what the event loop changes."""
         wish = self.wish()
-        elements = tuple(self._elements(wish.node))
-        return replace(wish, elements=lambda _: elements)
+        elements, attached = tuple(self._elements(wish.node)), tuple(self._attached())
+        return replace(wish, elements=lambda _: elements, attached=lambda: attached)
 
     def rehearsed_wish(self, policies: PolicySet, attachments: Iterable[Attachment]) -> NodeWish:
         """What would be wanted if other policies were in force."""
         policing, wish = Policing(), self.wish()
         policing.take(policies, attachments)
         node = replace(wish.node, policies=policies, combinations=policing.combinations)
-        elements = tuple(self._elements(node))
-        return replace(wish, node=node, elements=lambda _: elements)
+        elements, attached = tuple(self._elements(node)), tuple(self._attached())
+        return replace(wish, node=node, elements=lambda _: elements, attached=lambda: attached)
 
     def foundation_wish(self) -> NodeWish:
         """The wish for what belongs to no attachment."""
@@ -188,9 +211,10 @@ class NodeWide:
             self.node, planned = wish.compared(kernel, elements_unless_read=compared)
             steps = [step for step in planned.steps if not self._is_held(step)]
             reading = kernel.table_readings
+            self.looks_again |= bool(wish.under_way) and self._compared_reading != reading
             self._record_switches(steps)
             errors = kernel.apply_node(steps)
-            if not errors and self.may_remove and len(steps) == len(planned.steps):
+            if not errors and self.may_remove and len(steps) == len(planned.steps) and not wish.under_way:
                 self._compared_reading = reading
             if not errors:
                 self._enforced = self.node.policies

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from netplumb.models.kernel import LINK_GROUP
+from netplumb.models.kernel import DEPARTING_GROUPS, LINK_GROUP
 from netplumb.models.nft import NftSet, canonical_rule, hairpin_set
 
 Expression = dict[str, Any]
@@ -21,6 +21,7 @@ PRIORITY_RAW = -300
 PRIORITY_DSTNAT = -100
 PRIORITY_FILTER = 0
 PRIORITY_POLICY = 1  # and the one behind it
+PRIORITY_DEPARTING = 3  # behind all of these
 PRIORITY_SRCNAT = 100
 PRIORITY_LAST = 200  # behind every translation, and behind IPVS, which takes what it serves out of the input hook
 
@@ -65,6 +66,10 @@ FROM_WORKLOAD = match(meta("iifgroup"), LINK_GROUP)
 NOT_FROM_WORKLOAD = match(meta("iifgroup"), LINK_GROUP, "!=")
 TO_WORKLOAD = match(meta("oifgroup"), LINK_GROUP)
 TO_ELSEWHERE = match(meta("oifgroup"), LINK_GROUP, "!=")
+
+_DEPARTING = {"range": [DEPARTING_GROUPS[0], DEPARTING_GROUPS[-1]]}
+FROM_DEPARTING = match(meta("iifgroup"), _DEPARTING)
+TO_DEPARTING = match(meta("oifgroup"), _DEPARTING)
 
 FROM_LOOPBACK = match(meta("iiftype"), "loopback")
 NOT_FROM_LOOPBACK = match(meta("iiftype"), "loopback", "!=")
