@@ -50,7 +50,8 @@ class NodeRoute:
 class NetworkFacts:
     """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
     links' indexes, `aside` routes of tables that no rule leads to, `ended` single addresses to which a route of the
-    main table ends the way, with its metric. Not `complete` where a table was too large to be read to its end."""
+    main table ends the way, with its metric, `link_locals` each interface's IPv6 address for its link alone. Not
+    `complete` where a table was too large to be read to its end."""
 
     addresses: tuple[NodeAddress, ...] = ()
     routes: tuple[NodeRoute, ...] = ()
@@ -60,6 +61,7 @@ class NetworkFacts:
     ended: tuple[tuple[IPAddress, int], ...] = ()
     links: Mapping[int, Link] = field(default_factory=dict)
     complete: bool = True
+    link_locals: Mapping[int, IPAddress] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Connected:
 @dataclass(frozen=True, slots=True)
 class Source:
     """Whose address the node itself sends from, by this link to this destination, where it is not the one that
-    masquerading would choose. None stands for that one, inside a destination with another."""
+    masquerading would choose. None stands for that one, inside a destination with another. A link-local one stands for
+    all that a node can send from which has no other: without it the kernel would take that of a pool."""
 
     link: str
     dst: IPNetwork
@@ -107,7 +110,8 @@ class NodeNetwork:
     `ended` are those to which the node's routes end the way;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `uplink_mtu` the smallest
-    MTU of those in use, None where there is none; `shown_uplinks` is for people."""
+    MTU of those in use, None where there is none; `shown_uplinks` is for people. For the `ways` that are
+    `without_source` the node has no address of its own at all."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -121,6 +125,7 @@ class NodeNetwork:
     sources: tuple[Source, ...] = ()
     uplinks: frozenset[str] = frozenset()
     ways: frozenset[tuple[str, int]] = frozenset()
+    without_source: frozenset[tuple[str, int]] = frozenset()
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()
     complete: bool = True

@@ -143,7 +143,8 @@ def _outdone(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
     had = {(link, ip.version) for ip, link in before.foreign}
     first = {ip.version for ip, link in now.foreign if (link, ip.version) in now.ways - had}
     fit = {ip for ip, link in now.foreign if (link, ip.version) in now.ways} | {source.ip for source in now.sources}
-    return frozenset(ip.packed for ip, _ in now.foreign if ip.version in first and ip not in fit)
+    bare = {it.ip for it in before.sources if it.ip is not None and it.ip.is_link_local} - {it.ip for it in now.sources}
+    return frozenset(ip.packed for ip in {ip for ip, _ in now.foreign if ip.version in first and ip not in fit} | bare)
 
 
 def _left_behind(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:

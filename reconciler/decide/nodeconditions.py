@@ -13,10 +13,14 @@ FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
 PORTS_BY_MAIN_TABLE = "PortsByMainTable"
 PORTS_BY_POOLS_TABLE = "PortsByPoolsTable"
+NO_SOURCE = "NoSourceAddress"
 
 
-def node_conditions(node: Node, own: Collection[IPAddress] = ()) -> Iterator[Condition]:
-    """Only what is in the way now. `own` are the node's addresses, less ours."""
+def node_conditions(
+    node: Node, own: Collection[IPAddress] = (), without_source: Collection[tuple[str, int]] = ()
+) -> Iterator[Condition]:
+    """Only what is in the way now. `own` are the node's addresses, less ours, `without_source` the ways out that none
+    of them fits."""
     if rules := [rule for rule in node.around.rules if rule.sends_for(node.workload_prefixes)]:
         message = (
             f"what workloads send goes by a table of its own ({'; '.join(map(str, rules))}), and so do their answers "
@@ -42,6 +46,14 @@ def node_conditions(node: Node, own: Collection[IPAddress] = ()) -> Iterator[Con
             f"workload, answers included; where it should, run: sysctl -w {switches}"
         )
         yield Condition(FORWARDING_OFF, status=True, reason="InterfaceSwitch", message=message)
+    bare = [way for way in sorted(without_source) if any(it.version == way[1] for it in node.workload_prefixes)]
+    if bare and node.masquerade:
+        ways = ", ".join(f"{link} (IPv{version})" for link, version in bare)
+        message = (
+            f"the node has no address that could be the source of what leaves by {ways}, so that nobody beyond that "
+            "link answers workloads, nor the node itself; give it one, as by: ip address add ADDRESS dev lo"
+        )
+        yield Condition(NO_SOURCE, status=True, reason="NoAddress", message=message)
     # Ours cannot be put before one that has the preference 0.
     if rules := [r for r in node.around.rules if not r.preference and r.may_divert(node.workload_prefixes)]:
         message = (

@@ -19,7 +19,7 @@ from netplumb.models.nodenetwork import Connected, NetworkFacts, NodeNetwork, No
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
-from netplumb.reconciler.decide.uplinks import is_way_out, sources, uplink_mtu
+from netplumb.reconciler.decide.uplinks import has_own, is_way_out, link_local_sources, sources, uplink_mtu
 
 POOL_OVERLAP = "PoolOverlap"
 TOLD_MAX = 20
@@ -40,6 +40,8 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
             if hop.gateway is not None:
                 next_hops.setdefault(hop.gateway, f"the next hop of the node's route {_words(route, names)}")
     ways_out = {hop.index for route in routes if is_way_out(route) for hop in route.hops}
+    ways = frozenset((names[hop.index], it.dst.version) for it in routes if is_way_out(it) for hop in it.hops)
+    own = {version for version in (4, 6) if has_own(facts, version, names)}
     inside = {pool.prefix: list(_inside(pool, facts, routes, connected, next_hops, names)) for pool in pools}
     return NodeNetwork(
         own={it.ip: f"the node's own, on {names[it.index]}" for it in facts.addresses if it.index in names},
@@ -53,9 +55,10 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         connected=connected,
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
         taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
-        sources=tuple(sources(facts, routes, names, pools)),
+        sources=(*sources(facts, routes, names, pools), *link_local_sources(facts, routes, names)),
         uplinks=frozenset(names[index] for index in ways_out),
-        ways=frozenset((names[hop.index], it.dst.version) for it in routes if is_way_out(it) for hop in it.hops),
+        ways=ways,
+        without_source=frozenset(way for way in ways if way[1] not in own),
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),
         complete=facts.complete,

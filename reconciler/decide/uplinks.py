@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import ip_network
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.kernel import Link
@@ -17,6 +18,7 @@ from netplumb.models.nodenetwork import NetworkFacts, NodeRoute, Source
 SOURCES_MAX = 256
 """Rules that the first packet of a connection is compared with, at most; the least specific ones are kept."""
 
+_ALL_V6 = ip_network("::/0")
 _WAYS_OUT = {4: 1, 6: 3}
 """How specific a default route may be: a VPN has 0.0.0.0/1 and 128.0.0.0/1, some have 2000::/3."""
 
@@ -61,6 +63,20 @@ def sources(
         if len(kept) >= SOURCES_MAX:
             break
     return reversed(kept)
+
+
+def link_local_sources(facts: NetworkFacts, routes: Iterable[NodeRoute], names: Mapping[int, str]) -> Iterator[Source]:
+    """Where the node has no IPv6 address but those that are ours and of its links. The kernel prefers a pool's for its
+    reach, deprecated or not; nobody outside can answer that one, and who is on the link can the other."""
+    if not has_own(facts, 6, names):
+        indexes = {hop.index for route in routes if route.dst.version == 6 for hop in route.hops}
+        for index in sorted(indexes & facts.link_locals.keys()):
+            yield Source(names[index], _ALL_V6, facts.link_locals[index])
+
+
+def has_own(facts: NetworkFacts, version: int, names: Mapping[int, str]) -> bool:
+    """Whether the node has an address of the family that others gave it, or will have it in a moment."""
+    return any(it.ip.version == version and not it.ours and it.index in names for it in facts.addresses)
 
 
 def tables(facts: NetworkFacts, pools: Sequence[Pool]) -> Iterator[int]:

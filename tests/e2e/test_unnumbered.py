@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import KINDS, ask, serving
 from tests.e2e.hosts import Host
+from tests.e2e.streams import open_socket
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, texts
 
@@ -47,6 +49,8 @@ async def daemon(request: pytest.FixtureRequest, node: Host, start_daemon: Start
     daemon = await start_daemon(pools=POOLS)
     if request.param == "netplumb first":
         add_own(node)
+        async with daemon.client() as client:
+            await until(partial(_has_a_source, client), "the node's addresses are known")
     return daemon
 
 
@@ -95,3 +99,53 @@ def _scope(node: Host) -> str:
 def _is_deprecated(node: Host) -> bool:
     infos = node.ip("-6 address show dev lo")[0]["addr_info"]
     return any(info["local"] == "2001:db8:2:13::1" and info.get("deprecated") for info in infos)
+
+
+async def test_without_any_address_the_pools_is_no_source_either(
+    start_daemon: StartDaemon, node: Host, outside: Host, web: Host
+) -> None:
+    """Where the uplink has but a link-local address and the node no other, that one is used, as it were without
+    netplumb, by the node and for its workloads; a condition says that no address fits, until one does. A sender that
+    never pauses is answered then too."""
+    daemon = await start_daemon(pools=POOLS)
+    async with daemon.client() as client:
+        await client.attach(attach(web))
+
+        async def told() -> bool:
+            return f"{UPLINK} (IPv4), {UPLINK} (IPv6)" in await _ways_without_source(client)
+
+        await until(told, "it is told")
+        assert daemon.command("check", f"--socket={daemon.socket}").returncode == 1
+        with serving(outside, PORT, at=(OUTSIDE_V4, OUTSIDE_V6)):
+            for host in (node, web):
+                for protocol in KINDS:
+                    said = ask(host, OUTSIDE_V6, PORT, protocol)
+                    assert said is not None, f"{host.name} {protocol}"
+                    assert said.startswith(f"outside {NODE_LINK_LOCAL}"), said
+            with open_socket(web, OUTSIDE_V6, KINDS["udp"]) as sender:
+                sender.settimeout(0.1)
+                sender.connect((OUTSIDE_V6, PORT))
+                assert asked(sender).startswith(f"outside {NODE_LINK_LOCAL}")
+                add_own(node)
+                await until(lambda: asked(sender) == f"outside {OWN_V6}", "the sender has the node's new address")
+            for host in (node, web):
+                for protocol in KINDS:
+                    assert ask(host, OUTSIDE_V4, PORT, protocol) == f"outside {OWN_V4}"
+                    assert ask(host, OUTSIDE_V6, PORT, protocol) == f"outside {OWN_V6}"
+        assert await _has_a_source(client)
+
+
+async def _has_a_source(client: AsyncClient) -> bool:
+    return not await _ways_without_source(client)
+
+
+async def _ways_without_source(client: AsyncClient) -> str:
+    return " ".join(it.message for it in (await client.status()).conditions if it.type == "NoSourceAddress")
+
+
+def asked(sender: socket.socket) -> str:
+    sender.send(b"?")
+    try:
+        return sender.recv(256).decode()
+    except TimeoutError:
+        return ""

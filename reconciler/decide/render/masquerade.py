@@ -30,6 +30,7 @@ def render_masquerade(node: Node) -> Iterator[NftChain]:
     rules = []
     if node.masquerade:
         rules += [_as_the_node(source) for source in node.sources]
+        rules += list(_not_as_a_pools(node))
         rules.append(canonical_rule([FROM_WORKLOAD, TO_ELSEWHERE, COUNTER, MASQUERADE], "workloads to outside"))
     for version, ip, loopback in ((4, "ip", prefix("127.0.0.0", 8)), (6, "ip6", "::1")):
         replaced = _replaced(ip, next((a for a in node.node_addresses if a.version == version), None))
@@ -51,6 +52,17 @@ def _as_the_node(source: Source) -> str:
         dst = match(payload(ip, "daddr"), prefix(str(source.dst.network_address), source.dst.prefixlen))
     replaced = {"snat": {"family": ip, "addr": str(source.ip)}} if source.ip is not None else MASQUERADE
     return canonical_rule([FROM_WORKLOAD, match(meta("oifname"), source.link), dst, COUNTER, replaced], "as the node")
+
+
+def _not_as_a_pools(node: Node) -> Iterator[str]:
+    """What the node itself sends where it has no address with further reach than the link: the kernel would take the
+    node's address in a pool, to which nobody outside can answer."""
+    for source in node.sources:
+        if source.ip is not None and source.ip.is_link_local:
+            for own in (it for it in node.node_addresses if it.version == source.ip.version):
+                out = match(meta("oifname"), source.link)
+                replaced = {"snat": {"family": "ip6", "addr": str(source.ip)}}
+                yield canonical_rule([out, match(payload("ip6", "saddr"), str(own)), COUNTER, replaced], "the node")
 
 
 def _replaced(ip: str, by: IPAddress | None) -> Expression:

@@ -35,7 +35,8 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
     with Channel() as channel:
         rules = dumps.foreign_rules(channel)
         next_hops = dict(_next_hops(channel))
-        addresses = [it for _, body in channel.dump(rt.RTM_GETADDR, encode.dump_addresses(0)) for it in _address(body)]
+        told = [body for _, body in channel.dump(rt.RTM_GETADDR, encode.dump_addresses(0))]
+    addresses = [it for body in told for it in _address(body)]
     tables = _tables(rules)
     bodies, complete = _bodies(tables, most)
     local, local_complete = _bounded(
@@ -56,6 +57,7 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
         tuple(dict.fromkeys(end for body in bodies if (end := _ended(body)) is not None)),
         _links(indexes),
         complete and local_complete,
+        dict(it for body in reversed(told) if (it := _link_local(body)) is not None),
     )
 
 
@@ -99,6 +101,15 @@ def _links(indexes: Iterable[int]) -> dict[int, Link]:
         for index, reply in zip(asked, replies, strict=True)
         if reply.parts
     }
+
+
+def _link_local(body: Buffer) -> tuple[int, IPAddress] | None:
+    family, _, flags, _, index = rt.IFADDRMSG.unpack_from(body)
+    ip = attributes(body, rt.IFADDRMSG.size).get(rt.IFA_ADDRESS)
+    if family != rt.AF_INET6 or ip is None or flags & (rt.IFA_F_TENTATIVE | rt.IFA_F_DADFAILED):
+        return None
+    address = ip_address(bytes(ip))
+    return (index, address) if address.is_link_local else None
 
 
 def _address(body: Buffer) -> Iterator[NodeAddress]:
