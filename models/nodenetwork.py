@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netplumb.models.base import IPAddress, IPNetwork
-from netplumb.models.kernel import Link
+from netplumb.models.kernel import RT_TABLE_MAIN, Link
 from netplumb.models.policy import ForeignRule
 
 
@@ -47,18 +47,34 @@ class NodeRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class EndingRoute:
+    """Somebody's route that ends the way: a `blackhole`, `unreachable` or `prohibit`, or a `throw`, which does so in
+    its table alone."""
+
+    type: str
+    dst: IPNetwork
+    table: int
+    metric: int = 0
+
+    def __str__(self) -> str:
+        """As `ip route` takes it."""
+        table = f" table {self.table}" if self.table != RT_TABLE_MAIN else ""
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{self.type} {self.dst if self.dst.prefixlen else 'default'}{table}{metric}"
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
-    links' indexes, `aside` routes of tables that no rule leads to, `ended` single addresses to which a route of the
-    main table ends the way, with its metric, `link_locals` each interface's IPv6 address for its link alone. Not
-    `complete` where a table was too large to be read to its end."""
+    links' indexes, `aside` routes of tables that no rule leads to, `ending` those that end the way, `link_locals` each
+    interface's IPv6 address for its link alone. Not `complete` where a table was too large to be read to its end."""
 
     addresses: tuple[NodeAddress, ...] = ()
     routes: tuple[NodeRoute, ...] = ()
     local: tuple[tuple[IPNetwork, int], ...] = ()
     rules: tuple[ForeignRule, ...] = ()
     aside: tuple[NodeRoute, ...] = ()
-    ended: tuple[tuple[IPAddress, int], ...] = ()
+    ending: tuple[EndingRoute, ...] = ()
     links: Mapping[int, Link] = field(default_factory=dict)
     complete: bool = True
     link_locals: Mapping[int, IPAddress] = field(default_factory=dict)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 
+_WHOLE_MARK = 0xFFFFFFFF
 _HARMLESS_TABLES = (RT_TABLE_LOCAL, RT_TABLE_MAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignRule:
-    """`looks_up` a table, or `ends` the search in another way; `selects_more` than by source and destination."""
+    """`looks_up` a table, or `ends` the search: as a blackhole, unreachable or prohibit; `selects_more` than by source
+    and destination. With a `fwmask` it asks for a mark: those bits of it are to be `fwmark`."""
 
     version: int
     preference: int
@@ -21,9 +23,10 @@ class ForeignRule:
     dst: IPNetwork | None = None
     table: int = RT_TABLE_MAIN
     looks_up: bool = True
-    ends: bool = False
+    ends: str = ""
     inverted: bool = False
     fwmark: int = 0
+    fwmask: int = 0
     iif: str = ""
     oif: str = ""
     selects_more: bool = False
@@ -35,7 +38,7 @@ class ForeignRule:
             return False
         if self.inverted:
             return True
-        if self.fwmark or self.oif:
+        if self.fwmask or self.oif:
             return False
         return self.dst is None or any(it.version == self.version and it.overlaps(self.dst) for it in prefixes)
 
@@ -55,6 +58,12 @@ class ForeignRule:
         plain = self.looks_up and self.table not in _HARMLESS_TABLES and not (self.inverted or self.selects_more)
         return self.src if plain else None
 
+    @property
+    def _mark(self) -> str:
+        if not self.fwmask:
+            return ""
+        return hex(self.fwmark) if self.fwmask == _WHOLE_MARK else f"{self.fwmark:#x}/{self.fwmask:#x}"
+
     def __str__(self) -> str:
         """As `ip rule` shows it, in essence."""
         words = [f"{self.preference}:"]
@@ -63,9 +72,11 @@ class ForeignRule:
         words.append(f"from {self.src or 'all'}")
         if self.dst is not None:
             words.append(f"to {self.dst}")
-        for name, value in (("fwmark", hex(self.fwmark) if self.fwmark else ""), ("iif", self.iif), ("oif", self.oif)):
+        for name, value in (("fwmark", self._mark), ("iif", self.iif), ("oif", self.oif)):
             if value:
                 words.append(f"{name} {value}")
         if self.looks_up:
             words.append(f"lookup {self.table}")
+        elif self.ends:
+            words.append(self.ends)
         return " ".join(words)

@@ -127,9 +127,10 @@ def _inside(
 
 def _ended(facts: NetworkFacts) -> Iterator[IPAddress]:
     """Addresses whose way ends before ours, or in its place."""
-    for ip, metric in facts.ended:
-        if metric <= (0 if ip.version == 4 else HOST_ROUTE_METRIC_V6):
-            yield ip
+    for it in facts.ending:
+        least = 0 if it.dst.version == 4 else HOST_ROUTE_METRIC_V6
+        if it.table == RT_TABLE_MAIN and it.dst.num_addresses == 1 and it.metric <= least:
+            yield it.dst.network_address
 
 
 def _is_within(network: IPNetwork, pool: IPNetwork) -> bool:

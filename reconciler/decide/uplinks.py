@@ -24,7 +24,12 @@ _WAYS_OUT = {4: 1, 6: 3}
 
 
 def is_way_out(route: NodeRoute) -> bool:
-    return route.dst.prefixlen <= _WAYS_OUT[route.dst.version]
+    return is_as_wide(route.dst)
+
+
+def is_as_wide(dst: IPNetwork) -> bool:
+    """Whether it is, or may be half of, all that is out there."""
+    return dst.prefixlen <= _WAYS_OUT[dst.version]
 
 
 def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | None:
@@ -82,7 +87,7 @@ def has_own(facts: NetworkFacts, version: int, names: Mapping[int, str]) -> bool
 def tables(facts: NetworkFacts, pools: Sequence[Pool]) -> Iterator[int]:
     """In the order in which a workload's packet that nobody marked comes to them."""
     for rule in facts.rules:
-        plain = rule.looks_up and not (rule.inverted or rule.fwmark or rule.iif or rule.oif)
+        plain = rule.looks_up and not (rule.inverted or rule.fwmask or rule.iif or rule.oif)
         if plain and (rule.src is None or any(pool.cidr.overlaps(rule.src) for pool in pools)):
             yield rule.table
 

@@ -17,7 +17,7 @@ from netplumb.reconciler.tracing.filters import Filters
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, PacketEndsError, Trace
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import inside_workload, refusal, route_words, switched_off
+from netplumb.reconciler.tracing.words import by_mark, inside_workload, refusal, route_words, switched_off
 
 LOCAL = "local"
 _STRICT = 1
@@ -62,6 +62,17 @@ class Course:
             what = "the answer is " if flow.answer else ""
             raise PacketEndsError(f"{view.name}: {what}{end.why}", inside_workload(end.heal, view.path)) from None
 
+    def routed_by_mark(self, view: View, flow: Flow, asked: Question, found: Lookup, iif: str = "") -> str:
+        """Which rule may choose another way than was found, by a mark that some chain may have set by then. Told as a
+        doubt, too. Empty where the way is certain."""
+        marked = self.filters_of(view).marked.get(flow.answer)
+        for rule in by_mark(view.rules, asked, iif) if marked is not None else ():
+            if view.route(replace(asked, mark=rule.fwmark or rule.fwmask)) != found:
+                words = f"{view.name}: its way depends on its mark: by {marked}, then the routing rule `{rule}`"
+                self.filters_of(view).doubts.append(words)
+                return words
+        return ""
+
     def sent(self, view: View, flow: Flow) -> tuple[Lookup, LinkState]:
         """The way that is chosen where it is sent; for the node's own packets the source follows from that."""
         asked = flow.question(with_source=bool(view.path))
@@ -102,7 +113,7 @@ class Course:
 
 
 def _refusal(view: View, found: Lookup, asked: Question, iif: str = "") -> tuple[str, str]:
-    why, heal = refusal(found, asked, view.rules, iif)
+    why, heal = refusal(found, asked, view.rules, view.ending, iif)
     if found.error == errno.ENETUNREACH and (down := switched_off(view.addresses, view.links)):
         why += f"; {', '.join(down)} {'is' if len(down) == 1 else 'are'} down"
         heal = " && ".join(f"ip link set {name} up" for name in down)

@@ -10,7 +10,7 @@ from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
-from netplumb.reconciler.decide.firewalls.weigh import DROPS, TRANSLATES, met_by
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, TRANSLATES, met_by
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
@@ -26,6 +26,8 @@ class Filters:
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self.marked: dict[bool, str] = {}
+        """What may have set a mark on the packet, or on the answer, so far."""
         self.doubts = [f"{view.name}: not looked at: {what}" for what in view.unread]
 
     def chains(self, hook: str, version: int) -> list[Chain]:
@@ -44,6 +46,9 @@ class Filters:
             if certain:
                 raise PacketEndsError(words, heal)
             self.doubts.append(words.replace("dropped by", "may be dropped by", 1))
+        for rule, _ in self._met(chain, flow, iif, oif, MARKS):
+            words, _ = self.words(chain, rule, flow, iif, oif)
+            self.marked.setdefault(flow.answer, words.replace("dropped by ", "", 1))
 
     def words(
         self, chain: Chain, rule: Rule | None, flow: Flow, iif: LinkState | None, oif: LinkState | None
@@ -77,6 +82,7 @@ class Filters:
             self._type(flow.src),
             self._type(flow.dst),
             iif is None or self._view.route(Question(flow.src)).oif == iif.index,
+            None if flow.answer in self.marked else 0,
         )
         tracked = chain.hook not in ("prerouting", "output", "ingress") or (
             chain.hook != "ingress" and chain.priority >= CONNTRACK

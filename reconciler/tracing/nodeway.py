@@ -60,6 +60,7 @@ class NodeWay:
             flow = self._translated(flow, mapped)
         found, oif = self._course.sent(self._node, flow)
         self._course.through(self._node, flow, ("output",), None, oif)
+        self._course.routed_by_mark(self._node, flow, flow.question(with_source=False), found)
         if found.type == LOCAL:
             self._not_a_workloads(flow.dst)
             self._course.arrives(self._node, flow)
@@ -144,8 +145,9 @@ class NodeWay:
         switch = f"net/ipv4/conf/{iif.name}/forwarding" if flow.dst.version == 4 else "net/ipv6/conf/all/forwarding"
         if self._node.switch(switch) == "0":
             raise PacketEndsError(f"node: it does not forward what arrives by {iif.name}", f"sysctl -w {switch}=1")
+        depends = self._course.routed_by_mark(self._node, flow, asked, found, iif.name)
         if found.error or link is None:
-            raise self._course.refused(self._node, found, flow, iif)
+            raise NotFollowedError(depends) if depends else self._course.refused(self._node, found, flow, iif)
         words = route_words(found, link.name, self._node.rules, asked)
         self._course.tell(NODE, f"arrives by {iif.name}, goes on by {words}", answer=flow.answer)
         return found, link

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
-from netplumb.models.nodenetwork import NodeAddress
+from netplumb.models.nodenetwork import EndingRoute, NodeAddress
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
 from netplumb.models.policyset import Combination
@@ -23,6 +23,7 @@ from netplumb.reconciler.kernel.nexthops import SILENT, is_silent
 from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
+from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_ending
 from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour_state
 from netplumb.reconciler.kernel.sockdiag import SockDiag
 
@@ -81,6 +82,12 @@ class View:
     @cached_property
     def rules(self) -> Sequence[ForeignRule]:
         return dumps.foreign_rules(self._channel)
+
+    @cached_property
+    def ending(self) -> Sequence[EndingRoute]:
+        """Routes that end the way."""
+        with self.inside():
+            return read_ending()
 
     @property
     def ruleset(self) -> Ruleset:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from shlex import quote
 
 from netplumb.models.errors import errno_name
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nft import is_of_policies
-from netplumb.models.nodenetwork import NodeAddress
+from netplumb.models.nodenetwork import EndingRoute, NodeAddress
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
 from netplumb.models.policyset import Combination
@@ -34,6 +35,7 @@ _OURS = {
     "invalid_to_node": ("conntrack knows no connection that it is of", "nothing: the sender opens another"),
 }
 """Why our own chains drop, and what lets pass."""
+_ERRORS = {"blackhole": errno.EINVAL, "unreachable": errno.EHOSTUNREACH, "prohibit": errno.EACCES}
 _REFUSALS = {
     errno.ENETUNREACH: "there is no route to {dst}",
     errno.EHOSTUNREACH: "{dst} is unreachable: by a route of that type, or since forwarding is off where it came in",
@@ -66,26 +68,52 @@ def meets(rule: ForeignRule, asked: Question, iif: str = "") -> bool:
         rule.version == asked.dst.version
         and (rule.src is None or (asked.src is not None and asked.src in rule.src))
         and (rule.dst is None or asked.dst in rule.dst)
-        and (not rule.fwmark or rule.fwmark == asked.mark)
+        and (asked.mark & rule.fwmask) == rule.fwmark
         and (not rule.iif or not iif or rule.iif == iif)
     )
     return held is not rule.inverted
 
 
-def refusal(found: Lookup, asked: Question, rules: Iterable[ForeignRule], iif: str = "") -> tuple[str, str]:
-    """Why there is no way, and what helps."""
-    ending = next((rule for rule in rules if rule.ends and meets(rule, asked, iif)), None)
-    if ending is not None and found.error != errno.EXDEV:
-        flag = " -6" if ending.version == 6 else ""
-        return f"the routing rule `{ending}` ends it", f"ip{flag} rule del preference {ending.preference}"
+def by_mark(rules: Iterable[ForeignRule], asked: Question, iif: str = "") -> Iterator[ForeignRule]:
+    """The rules that a packet meets, or does not, by its mark alone."""
+    for rule in rules:
+        if rule.fwmask and meets(replace(rule, fwmark=0, fwmask=0, inverted=False), asked, iif):
+            yield rule
+
+
+def refusal(
+    found: Lookup, asked: Question, rules: Iterable[ForeignRule], ending: Sequence[EndingRoute], iif: str = ""
+) -> tuple[str, str]:
+    """Why there is no way, and what helps. `rules` are in the order in which the kernel asks them, `ending` the routes
+    that end the way."""
+    flag = " -6" if asked.dst.version == 6 else ""
+    for rule in rules if found.error != errno.EXDEV else ():
+        if not meets(rule, asked, iif):
+            continue
+        if rule.ends:
+            return f"the routing rule `{rule}` ends it", f"ip{flag} rule del preference {rule.preference}"
+        route = _ending_in(rule.table, found.error, asked, ending) if rule.looks_up else None
+        if route is not None:
+            by = f", which the routing rule `{rule}` leads to," if rule.table not in _TABLES else ""
+            return f"the route `{route}`{by} ends it", f"ip{flag} route del {route}"
     told = _REFUSALS.get(found.error, "the kernel refuses to route it")
     words = told.format(dst=asked.dst, src=asked.src)
     heal = ""
     if found.error == errno.ENETUNREACH:
-        heal = f"ip{' -6' if asked.dst.version == 6 else ''} route add default via GATEWAY"
+        heal = f"ip{flag} route add default via GATEWAY"
     elif found.error == errno.EXDEV:
         heal = f"sysctl -w net.ipv4.conf.{iif}.rp_filter=2"
     return f"{words} ({errno_name(found.error)})", heal
+
+
+def _ending_in(table: int, error: int, asked: Question, ending: Sequence[EndingRoute]) -> EndingRoute | None:
+    """The most specific route of a table that ends the way with this errno."""
+    fitting = [it for it in ending if it.table == table and _ERRORS.get(it.type) == error and _leads(it, asked)]
+    return max(fitting, key=lambda it: (it.dst.prefixlen, -it.metric), default=None)
+
+
+def _leads(route: EndingRoute, asked: Question) -> bool:
+    return route.dst.version == asked.dst.version and asked.dst in route.dst
 
 
 def switched_off(addresses: Iterable[NodeAddress], links: Mapping[int, LinkState]) -> list[str]:

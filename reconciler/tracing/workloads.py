@@ -70,6 +70,7 @@ class Workloads:
         if by is None:
             raise NotFollowedError(f"{view.name}: it leaves by {link.name}, which is not netplumb's")
         self._course.through(view, flow, ("output", "postrouting"), None, link)
+        self._course.routed_by_mark(view, flow, flow.question(), found)
         hop = found.gateway or flow.dst
         if view.remembers_silent(link.index, hop):
             raise PacketEndsError(f"{view.name}: nobody answers for the first hop {hop}", _check(by))

@@ -106,7 +106,19 @@ NODE_FAULTS = {
     "pool-overlap": ("ip route add 10.213.0.128/26 via 192.0.2.2", "10.213.0.0/24 overlaps the node's route"),
     "policy-routing": (
         "ip rule add from 10.213.0.0/24 preference 900 prohibit",
-        "from 10.213.0.0/24` ends what workloads send",
+        "from 10.213.0.0/24 prohibit` ends what workloads send",
+    ),
+    "policy-routing by a route of another table": (
+        "ip rule add from 10.213.0.0/24 preference 900 lookup 9; ip route add blackhole default table 9",
+        "`blackhole default table 9`, which the routing rule `900: from 10.213.0.0/24 lookup 9` leads to, ends all",
+    ),
+    "policy-routing by a route of another table to somewhere": (
+        "ip rule add preference 900 lookup 9; ip route add prohibit 203.0.113.0/24 table 9",
+        "`prohibit 203.0.113.0/24 table 9`, which the routing rule `900: from all lookup 9` leads to, ends what",
+    ),
+    "policy-routing by the default route": (
+        "ip -6 route del default; ip -6 route add unreachable default metric 2048",
+        "the route `unreachable default metric 2048` ends all that workloads send beyond the node",
     ),
     "address-taken": (f"ip address add {{web}} dev {UPLINK}", "which is the node's own"),
 }
@@ -126,12 +138,29 @@ async def test_a_node_that_lost_its_ipv6(daemon: Daemon, attached: Host, node: H
     assert f"IPv4 leaves by {UPLINK}" in doctor(daemon).one("no-ipv6")["what"]
 
 
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "ip route add blackhole default metric 4000",
+        "ip route add blackhole 203.0.113.0/24",
+        "ip rule add fwmark 7 lookup 9; ip route add blackhole default table 9",
+        "ip rule add from 198.51.100.0/24 lookup 9; ip route add blackhole default table 9",
+        "ip rule add preference 40000 lookup 9; ip route add blackhole default table 9",
+    ],
+)
+async def test_an_ended_way_that_no_workload_takes(daemon: Daemon, attached: Host, node: Host, harmless: str) -> None:
+    """Or that people end on purpose, in the table where all do."""
+    node.run(f'sh -c "{harmless}"')
+    assert not doctor(daemon).of("policy-routing")
+
+
 HEALED = [
     "foreign-firewall",
     "foreign-firewall by ufw",
     "port-translated-elsewhere by iptables-legacy",
     "no-default-route",
     "policy-routing",
+    "policy-routing by a route of another table to somewhere",
 ]
 
 

@@ -196,13 +196,99 @@ async def test_no_default_route(daemon: Daemon, attached: Host, node: Host, vers
 async def test_a_routing_rule(daemon: Daemon, attached: Host, node: Host) -> None:
     """One that ends a packet, and one that leads it elsewhere."""
     node.ip("rule add from 10.213.0.0/24 to 203.0.113.0/24 preference 900 prohibit")
-    heal = ends(trace(daemon, "web", "203.0.113.7"), "900: from 10.213.0.0/24 to 203.0.113.0/24` ends it")
+    heal = ends(trace(daemon, "web", "203.0.113.7"), "from 10.213.0.0/24 to 203.0.113.0/24 prohibit` ends it")
     node.run(heal)
     arrives(trace(daemon, "web", "203.0.113.7"))
     node.ip("rule add from 10.213.0.0/24 to 203.0.113.0/24 preference 901 lookup 100")
     node.ip(f"route add default via {OUTSIDE_V4} table 100")
     told = arrives(trace(daemon, "web", "203.0.113.7"))
     assert "(table 100, by the rule `901: from 10.213.0.0/24 to 203.0.113.0/24 lookup 100`)" in told
+
+
+ENDED = {
+    "blackhole": "it is thrown away",
+    "unreachable": "is unreachable",
+    "prohibit": "prohibits it",
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("kind", ENDED)
+async def test_a_route_that_ends_the_way(daemon: Daemon, attached: Host, node: Host, kind: str, version: int) -> None:
+    """In the main table, in another by a rule, and a rule itself, for what workloads send and for the node's own."""
+    far, around = ("203.0.113.7", "203.0.113.0/24") if version == 4 else ("2001:db8:99::7", "2001:db8:99::/64")
+    flag, asked = f"-{version}", {"ipv6": version == 6}
+    node.ip(f"{flag} route add {kind} {around}")
+    for source in ("web", "node"):
+        heal = ends(trace(daemon, source, far, **asked), f"the route `{kind} {around}", "` ends it")
+    node.run(heal)
+    arrives(trace(daemon, "web", far, **asked))
+    node.ip(f"{flag} rule add preference 900 lookup 77")
+    node.ip(f"{flag} route add {kind} default table 77")
+    words = f"`{kind} default table 77", "which the routing rule `900: from all lookup 77` leads to, ends it"
+    node.run(ends(trace(daemon, "web", far, **asked), *words))
+    arrives(trace(daemon, "web", far, **asked))
+    node.ip(f"{flag} rule add to {around} preference 901 {kind}")
+    node.run(ends(trace(daemon, "web", far, **asked), f"the routing rule `901: from all to {around} {kind}` ends it"))
+    arrives(trace(daemon, "web", far, **asked))
+
+
+async def test_a_route_that_ends_the_way_in_a_workload(daemon: Daemon, attached: Host, node: Host) -> None:
+    attached.ip("rule add preference 900 to 203.0.113.0/24 lookup 77")
+    attached.ip("route add prohibit 203.0.113.0/24 table 77")
+    heal = ends(trace(daemon, "web", "203.0.113.7"), "web/eth0: the route `prohibit 203.0.113.0/24 table 77`", "900:")
+    node.run(heal)
+    arrives(trace(daemon, "web", "203.0.113.7"))
+
+
+MARKING = {
+    "nftables": "nft 'table ip m { chain p { type filter hook prerouting priority -150; ip daddr 203.0.113.7 "
+    "meta mark set 0x7; }; }'",
+    "iptables": "iptables -t mangle -A PREROUTING -d 203.0.113.7 -j MARK --set-mark 7",
+    "iptables-legacy": "iptables-legacy -t mangle -A PREROUTING -d 203.0.113.7 -j MARK --set-mark 7",
+    "a connection's": "iptables -t mangle -A PREROUTING -d 203.0.113.7 -j CONNMARK --restore-mark",
+}
+
+
+@pytest.mark.parametrize("by", MARKING)
+async def test_a_way_that_depends_on_a_mark(daemon: Daemon, attached: Host, node: Host, by: str) -> None:
+    """It is said that it is not known, and on what it depends; without a rule that asks for marks, and for packets that
+    nobody marks, nothing does."""
+    node.run(MARKING[by])
+    arrives(trace(daemon, "web", "203.0.113.7"))
+    node.ip("rule add fwmark 0x7 preference 900 lookup 77")
+    node.ip("route add blackhole default table 77")
+    found = trace(daemon, "web", "203.0.113.7")
+    assert found.outcome is Outcome.UNKNOWN
+    assert "its way depends on its mark" in found.why
+    assert "then the routing rule `900: from all fwmark 0x7 lookup 77`" in found.why
+    arrives(trace(daemon, "web", "203.0.113.8"))
+
+
+async def test_a_drop_that_depends_on_a_mark(daemon: Daemon, attached: Host, node: Host) -> None:
+    rules = "chain p { type filter hook prerouting priority -150; ip daddr 203.0.113.7 meta mark set 7; };"
+    drops = "chain f { type filter hook forward priority 0; meta mark 7 drop; };"
+    node.run(f"nft 'table ip m {{ {rules} {drops} }}'")
+    found = trace(daemon, "web", "203.0.113.7")
+    assert found.outcome is Outcome.UNKNOWN
+    assert "may be dropped by chain f of table ip m" in found.why
+    arrives(trace(daemon, "web", "203.0.113.8"))
+
+
+DROPS_BY_DESTINATION = {
+    "nftables": "nft 'table inet t { chain c { type filter hook forward priority 0; "
+    "ip daddr 203.0.113.0/24 drop; }; }'",
+    "iptables": "iptables -A FORWARD -d 203.0.113.0/24 -j DROP",
+    "a set": "nft 'table inet t { set s { type ipv4_addr; flags interval; elements = { 203.0.113.0/24 }; }; "
+    "chain c { type filter hook postrouting priority 0; ip daddr @s drop; }; }'",
+}
+
+
+@pytest.mark.parametrize("by", DROPS_BY_DESTINATION)
+async def test_a_drop_by_destination_alone(daemon: Daemon, attached: Host, node: Host, by: str) -> None:
+    node.run(DROPS_BY_DESTINATION[by])
+    ends(trace(daemon, "web", "203.0.113.7"), "dropped by chain", "ip daddr")
+    arrives(trace(daemon, "web", "198.51.100.7"))
 
 
 async def test_the_reverse_path_filter(daemon: Daemon, attached: Host, node: Host, make_host: MakeHost) -> None:

@@ -21,6 +21,7 @@ FOREIGN = (
     "-4 rule add not fwmark 0xca6c lookup 51820 preference 60",
     "-4 rule add to 10.9.0.0/24 iif lo lookup main suppress_prefixlength 0 preference 70",
     "-4 rule add oif lo unreachable preference 71",
+    "-4 rule add fwmark 0x80/0xf0 prohibit preference 71",
     "-4 rule add ipproto tcp dport 80 lookup 101 preference 72",
     "-6 rule add from fd01::/64 to fd02::/64 lookup 102 protocol 77 preference 50",
 )
@@ -52,15 +53,17 @@ def test_rules_of_others_are_told_as_ip_shows_them() -> None:
         "50: from 192.0.2.1/32 lookup 100",
         "60: not from all fwmark 0xca6c lookup 51820",
         "70: from all to 10.9.0.0/24 iif lo lookup 254",
-        "71: from all oif lo",
+        "71: from all oif lo unreachable",
+        "71: from all fwmark 0x80/0xf0 prohibit",
         "72: from all lookup 101",
         "50: from fd01::/64 to fd02::/64 lookup 102",
     ]
     assert [(rule.looks_up, rule.ends, rule.inverted, rule.selects_more) for rule in found] == [
-        (True, False, False, False),
-        (True, False, True, True),
-        (True, False, False, True),
-        (False, True, False, True),
-        (True, False, False, True),
-        (True, False, False, False),
+        (True, "", False, False),
+        (True, "", True, True),
+        (True, "", False, True),
+        (False, "unreachable", False, True),
+        (False, "prohibit", False, True),
+        (True, "", False, True),
+        (True, "", False, False),
     ]

@@ -34,7 +34,8 @@ class OnePacket:
     src_type: str = "unicast"
     dst_type: str = "unicast"
     way_back: bool = True
-    mark: int = 0
+    mark: int | None = 0
+    """None where somebody may have set one that is not known."""
 
     @property
     def version(self) -> int:
@@ -58,7 +59,7 @@ class ExactJudge(Judge):
             case "iifgroup" | "oifgroup":
                 return sure((one.iif_group if key[0] == "i" else one.oif_group) in values)
             case "mark":
-                return sure(one.mark in values)
+                return UNKNOWN if one.mark is None else sure(one.mark in values)
             case _:
                 return super()._meta(key, values)
 

@@ -18,8 +18,10 @@ MOST_STEPS = 100_000
 DROPS = frozenset({"drop", "reject", "queue"})
 _ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
 TRANSLATES = frozenset({"dnat", "redirect"})
+MARKS = frozenset({"mark"})
+"""No verdicts: the packet goes on to the next rule."""
 _JUMPS = frozenset({"jump", "goto"})
-_VERDICTS = DROPS | _ACCEPTS | _JUMPS | {"return", "continue"}
+_VERDICTS = DROPS | _ACCEPTS | _JUMPS | MARKS | {"return", "continue"}
 _NO_CONDITIONS = frozenset(
     {
         "counter",
@@ -160,6 +162,10 @@ class _Way:
                 raise _TooLongError
             for verdict, target, condition in _outcomes(rule, self.judge):
                 here, surely = reached.both(condition), condition.answer is Answer.YES
+                if verdict in MARKS:
+                    if verdict in self.ends:
+                        self._drop(rule, here)
+                    continue
                 if verdict in self.ends:
                     self._drop(rule, here.both(UNKNOWN) if verdict == "queue" else here)
                 elif verdict in _ACCEPTS or verdict in DROPS:

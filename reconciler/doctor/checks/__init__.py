@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     forwarding.interface_forwards_nothing,
     forwarding.set_by_files,
     forwarding.rules_in_the_way,
+    forwarding.ways_ended,
     forwarding.ipv6_switched_off,
     uplinks.gone_or_down,
     uplinks.gateway_silent,

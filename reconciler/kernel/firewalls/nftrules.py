@@ -14,7 +14,7 @@ from typing import Any
 from netplumb.reconciler.kernel.firewalls import nftfields, nftsets
 from netplumb.reconciler.kernel.firewalls.nftfields import FLAGS, Field, unknown
 from netplumb.reconciler.kernel.firewalls.nftsets import Element
-from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, matching
+from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, matching, targeted
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, every_attribute, string
 
 # Attributes and numbers: include/uapi/linux/netfilter/nf_tables.h
@@ -39,6 +39,7 @@ _LOADS = frozenset(
 _OBJECT_LIMITS = frozenset({2, 4, 5})  # NFT_OBJECT_QUOTA, _LIMIT, _CONNLIMIT
 _DYNSET_STATEMENTS = frozenset({7, 10})  # NFTA_DYNSET_EXPR, _EXPRESSIONS
 _BASE_NETWORK, _BASE_TRANSPORT = 1, 2
+_META_MARK = 3  # NFT_META_MARK
 _FIB_REGISTER, _FIB_RESULT, _FIB_FLAGS, _FIB_OIF, _FIB_TYPE = 1, 2, 3, 1, 3
 _FIB_FLAG_NAMES = ((1, "saddr"), (2, "daddr"), (4, "mark"), (8, "iif"), (16, "oif"))
 _REG32_00 = 8
@@ -86,7 +87,7 @@ class _Rule:
                 if (register := told.get(_FIB_REGISTER if name == "fib" else 1)) is not None:
                     self._registers[_register(register)] = self._loaded(name, told)
                 else:
-                    yield {"mangle": None}  # it sets, and compares nothing
+                    yield {"mark" if name == "meta" and _number(told.get(2, b"")) == _META_MARK else "mangle": None}
             case "bitwise":
                 self._mask(told)
             case "cmp":
@@ -103,7 +104,7 @@ class _Rule:
                 known = decoded(string(told[1]), _number(told.get(2, b"")), bytes(told.get(3, b"")), self._version or 4)
                 yield from [{"xt": {"type": "match", "name": string(told[1])}}] if known is None else known
             case "target":
-                yield {"xt": {"type": "target", "name": string(told[1])}}
+                yield targeted(string(told[1]), _number(told.get(2, b"")), bytes(told.get(3, b"")))
             case "nat":
                 yield {"dnat" if _number(told.get(1, b"")) else "snat": None}
             case "objref":

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from struct import unpack_from
 from typing import Any
 
-from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, header, matching
+from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, header, matching, targeted
 
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 """Of the tables that drop; iptables lets nobody do so in nat."""
@@ -165,7 +165,7 @@ def _prefix(address: bytes, mask: bytes) -> Any:
 
 def _target(layout: Layout, entry: _Entry, chains: Mapping[int, str]) -> list[Expression]:
     if entry.target.name:
-        return [{"xt": {"type": "target", "name": entry.target.name}}]
+        return [targeted(entry.target.name, entry.target.revision, entry.target.data)]
     if entry.verdict < 0:
         return [{_VERDICTS.get(entry.verdict, "continue"): None}]
     if entry.verdict == entry.following:

@@ -20,6 +20,8 @@ _CT_NATS = frozenset({"snat", "dnat"})
 _STATES = ("invalid", "established", "related", "new", "", "", "untracked")
 _ADDRESS_TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole")
 _PACKET_TYPES = ("host", "broadcast", "multicast", "other")
+_CONNMARK_MODE_AT = {1: 12, 2: 14}  # of struct xt_connmark_tginfo1, and 2
+_RESTORE = b"\x02"  # XT_CONNMARK_RESTORE
 _ANY_PORT = (0, 0xFFFF)
 _FLAG_NAMES = ("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")
 
@@ -31,6 +33,14 @@ def decoded(name: str, revision: int, data: bytes, version: int) -> list[Express
         return decoder(data, version) if decoder is not None else None
     except (error, ValueError, IndexError):
         return None  # another kernel's structure of the same name
+
+
+def targeted(name: str, revision: int, data: bytes) -> Expression:
+    """What a target does. Of those of marks only what sets the packet's, not the connection's, is one."""
+    mode_at = _CONNMARK_MODE_AT.get(revision, len(data))
+    if name == "MARK" or (name == "CONNMARK" and data[mode_at : mode_at + 1] == _RESTORE):
+        return {"mark": None}
+    return {"xt": {"type": "target", "name": name}}
 
 
 def matching(left: Mapping[str, Any], right: Any, *, inverted: bool = False, op: str = "==") -> Expression:

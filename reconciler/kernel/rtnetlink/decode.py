@@ -175,6 +175,9 @@ def rule_protocol(found: Mapping[int, Buffer]) -> int:
     return protocol[0] if protocol is not None else 0
 
 
+_ENDS = {rt.FR_ACT_BLACKHOLE: "blackhole", rt.FR_ACT_UNREACHABLE: "unreachable", rt.FR_ACT_PROHIBIT: "prohibit"}
+
+
 def foreign_rule(body: Buffer) -> ForeignRule | None:
     """One of others, with what tells whom it may concern."""
     family, dst_len, src_len, tos, table, action, flags = rt.FIBRULE.unpack_from(body)
@@ -189,9 +192,10 @@ def foreign_rule(body: Buffer) -> ForeignRule | None:
         dst=_network(found[rt.FRA_DST], dst_len) if rt.FRA_DST in found else None,
         table=_u32(found.get(rt.FRA_TABLE), table),
         looks_up=action == rt.FR_ACT_TO_TBL and rt.FRA_L3MDEV not in found,
-        ends=action not in (rt.FR_ACT_TO_TBL, rt.FR_ACT_NOP),
+        ends=_ENDS.get(action, "" if action in (rt.FR_ACT_TO_TBL, rt.FR_ACT_NOP) else f"action {action}"),
         inverted=bool(flags & rt.FIB_RULE_INVERT),
         fwmark=_u32(found.get(rt.FRA_FWMARK)),
+        fwmask=_u32(found.get(rt.FRA_FWMASK)),
         oif=string(found.get(rt.FRA_OIFNAME)),
         iif=string(found.get(rt.FRA_IIFNAME)),
         selects_more=bool(tos or found.keys() - known),

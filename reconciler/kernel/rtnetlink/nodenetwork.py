@@ -12,7 +12,7 @@ from struct import Struct, unpack_from
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.kernel import ADDRESS_PROTOCOL, RT_PROTOCOL, Link, Scope
-from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeAddress, NodeRoute
+from netplumb.models.nodenetwork import EndingRoute, Hop, NetworkFacts, NodeAddress, NodeRoute
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes
@@ -24,7 +24,12 @@ TABLES_MOST = 64
 _FAMILIES = (rt.AF_INET, rt.AF_INET6)
 _BOOT, _STATIC, _RA, _DHCP = 3, 4, 9, 16  # rt_protos of iproute2
 _BY_PEOPLE = (rt.RTPROT_KERNEL, _BOOT, _STATIC, _RA, _DHCP)
-_ENDING = (rt.RTN_BLACKHOLE, rt.RTN_UNREACHABLE, rt.RTN_PROHIBIT, rt.RTN_THROW)
+_ENDING = {
+    rt.RTN_BLACKHOLE: "blackhole",
+    rt.RTN_UNREACHABLE: "unreachable",
+    rt.RTN_PROHIBIT: "prohibit",
+    rt.RTN_THROW: "throw",
+}
 _CACHEINFO = Struct("=IIII")  # struct ifa_cacheinfo
 _NEXT_HOP_OF_GROUP = Struct("=IBBH")  # struct nexthop_grp
 
@@ -54,7 +59,7 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
         tuple(prefixes),
         tuple(rules),
         aside,
-        tuple(dict.fromkeys(end for body in bodies if (end := _ended(body)) is not None)),
+        tuple(dict.fromkeys(end for body in bodies if (end := _ending(body)) is not None)),
         _links(indexes),
         complete and local_complete,
         dict(it for body in reversed(told) if (it := _link_local(body)) is not None),
@@ -152,16 +157,21 @@ def _route(body: Buffer, next_hops: Mapping[int, tuple[Hop, ...]]) -> NodeRoute 
     )
 
 
-def _ended(body: Buffer) -> tuple[IPAddress, int] | None:
-    """The single address that somebody's route of the main table ends the way to, and the route's metric."""
-    family, prefix_len, _, _, table, protocol, _, type_, _ = rt.RTMSG.unpack_from(body)
-    if type_ not in _ENDING or table != rt.RT_TABLE_MAIN or protocol == RT_PROTOCOL:
+def read_ending(most: int = MESSAGES_MOST) -> list[EndingRoute]:
+    """Those of others that end the way, of the namespace of the calling thread, up to a bound. Raises Retryable."""
+    asked = (encode.dump_routes(rt.AF_UNSPEC, table=rt.RT_TABLE_UNSPEC, type_=type_) for type_ in _ENDING)
+    return [end for dump in asked for body in _bounded(dump, most)[0] if (end := _ending(body)) is not None]
+
+
+def _ending(body: Buffer) -> EndingRoute | None:
+    family, prefix_len, _, _, _, protocol, _, type_, _ = rt.RTMSG.unpack_from(body)
+    if type_ not in _ENDING or protocol == RT_PROTOCOL:
         return None
     found = attributes(body, rt.RTMSG.size)
-    ip = found.get(rt.RTA_DST)
-    if family not in _FAMILIES or ip is None or prefix_len != 8 * len(ip):
+    dst = _network(family, found.get(rt.RTA_DST), prefix_len)
+    if dst is None:
         return None
-    return ip_address(bytes(ip)), _u32(found.get(rt.RTA_PRIORITY))
+    return EndingRoute(_ENDING[type_], dst, _u32(found.get(rt.RTA_TABLE)), _u32(found.get(rt.RTA_PRIORITY)))
 
 
 def _hops(found: Mapping[int, Buffer], flags: int, next_hops: Mapping[int, tuple[Hop, ...]]) -> Iterator[Hop]:

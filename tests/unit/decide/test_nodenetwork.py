@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import LINK_GROUP, RT_TABLE_MAIN, Link, Scope
 from netplumb.models.network import Pool
-from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeAddress, NodeRoute
+from netplumb.models.nodenetwork import EndingRoute, Hop, NetworkFacts, NodeAddress, NodeRoute
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.decide.nodenetwork import network_conditions, refusal, surveyed, whose_else
 from netplumb.reconciler.decide.uplinks import SOURCES_MAX
@@ -105,7 +105,9 @@ def test_a_local_prefix_is_the_nodes_however_large(prefix: str, link: int, cuts:
 def test_a_route_that_ends_the_way_to_an_address(text: str, metric: int, ends: bool) -> None:
     """It is passed over and told where ours does not come before it."""
     pool = Pool.model_validate({"cidr": "fd99::/64" if ":" in text else "10.99.0.0/16"})
-    known = surveyed(replace(facts(), ended=((ip_address(text), metric),)), [pool])
+    known = surveyed(
+        replace(facts(), ending=(EndingRoute("blackhole", ip_network(text), RT_TABLE_MAIN, metric),)), [pool]
+    )
     assert bool(known.overlaps) == bool(known.taken[pool.prefix]) == bool(whose_else(ip_address(text), known)) == ends
 
 

@@ -15,6 +15,7 @@ from netplumb.reconciler.decide.render.policy import RULE_PREFERENCE, render_pol
 
 V4, V6 = ip_network("10.99.0.0/16"), ip_network("fd99::/64")
 NODE = Node(workload_prefixes=(V4, V6))
+ANY_BIT = 0xFFFFFFFF
 DIVERTING = ForeignRule(4, 200, src=ip_network("192.0.2.1/32"), table=100)
 
 
@@ -33,11 +34,11 @@ def places(node: Node) -> list[int]:
         replace(DIVERTING, src=None),
         replace(DIVERTING, dst=ip_network("10.99.7.0/24")),
         replace(DIVERTING, dst=ip_network("10.0.0.0/8")),
-        replace(DIVERTING, fwmark=51820, inverted=True),
+        replace(DIVERTING, fwmark=51820, fwmask=ANY_BIT, inverted=True),
         replace(DIVERTING, dst=ip_network("192.0.2.0/24"), inverted=True),
         replace(DIVERTING, iif="up0"),
-        replace(DIVERTING, looks_up=False, ends=True),
-        replace(DIVERTING, table=RT_TABLE_MAIN, looks_up=False, ends=True),
+        replace(DIVERTING, looks_up=False, ends="prohibit"),
+        replace(DIVERTING, table=RT_TABLE_MAIN, looks_up=False, ends="prohibit"),
     ],
     ids=str,
 )
@@ -50,7 +51,7 @@ def test_ours_go_before_what_may_divert(rule: ForeignRule) -> None:
     "rule",
     [
         replace(DIVERTING, dst=ip_network("192.0.2.0/24")),
-        replace(DIVERTING, fwmark=7),
+        replace(DIVERTING, fwmark=7, fwmask=ANY_BIT),
         replace(DIVERTING, oif="up0"),
         replace(DIVERTING, table=RT_TABLE_MAIN),
         replace(DIVERTING, table=RT_TABLE_LOCAL),
@@ -87,7 +88,7 @@ def test_a_rule_at_the_very_front_is_told() -> None:
         (replace(DIVERTING, src=ip_network("192.0.2.9/32")), False),
         (replace(DIVERTING, src=None), False),
         (replace(DIVERTING, table=RT_TABLE_MAIN), False),
-        (replace(DIVERTING, fwmark=7, selects_more=True), False),
+        (replace(DIVERTING, fwmark=7, fwmask=ANY_BIT, selects_more=True), False),
     ],
     ids=str,
 )
