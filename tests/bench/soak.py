@@ -20,14 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.reconciler.history.eventfile import EVENTS_MOST
 from tests.bench.calls import Call, attach, connected, detach
 from tests.bench.servers import daemon
 from tests.e2e.hosts import Host, temporary
 from tests.footprint import Footprint, footprint
 
-WARM_UP_CYCLES, WARM_UP_PART = 200, 10
-"""At least so many, or a tenth: Python's and gRPC's pools fill up then, and what is kept up to a bound, as freed
-addresses are."""
+WARM_UP_CYCLES = EVENTS_MOST // 2
+"""Python's and gRPC's pools fill up then, and what is kept up to a bound: freed addresses, and events, two a cycle."""
 LOOKS = 20
 SETTLE_S = 0.3
 POOLS = ("10.214.0.0/24", "fd14::/64")  # of the size that a node has, so that every address is given many times
@@ -77,7 +77,7 @@ class Soaked:
 async def soak(pid: int, clients: Sequence[AsyncClient], workloads: Sequence[Host], cycles: int) -> Soaked:
     """Each client attaches and detaches workloads of its own, all at the same time."""
     shares = [workloads[number :: len(clients)] for number in range(len(clients))]
-    await _cycles(clients, shares, max(WARM_UP_CYCLES, cycles // WARM_UP_PART))
+    await _cycles(clients, shares, WARM_UP_CYCLES)
     leg = max(cycles // LOOKS, 1)
     looks = [Look(0, await _held(pid), 0.0)]
     while (done := looks[-1].cycles) < cycles:
