@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from ssl import SSLError
 from typing import NoReturn, TypeVar
@@ -13,7 +15,7 @@ import grpc
 import typer
 
 from netplumb.api.cli.exits import Exit
-from netplumb.api.cli.keys import Unclear
+from netplumb.api.cli.keys import Contradiction, Unclear
 from netplumb.api.cli.lines import tell
 from netplumb.api.cli.options import Daemon, Elsewhere
 from netplumb.api.client.asynchronous import AsyncClient
@@ -39,9 +41,11 @@ HOW_TO_START = "start one with `systemctl start netplumb` or `netplumb daemon`, 
 def call(daemon: Daemon, ask: Callable[[AsyncClient], Awaitable[Answer]]) -> Answer:
     """Ask the daemon. Every failure is one line on stderr and an exit code."""
     where = Remote(*daemon.where) if isinstance(daemon.where, Elsewhere) else daemon.where
-    _check_reachable(where, daemon)
+    is_there = _check_reachable(where, daemon)
     try:
-        return converse(where, daemon.timeout_s, ask)
+        return converse(where, daemon.timeout_s, ask, partial(_tell_silence, where, daemon) if is_there else None)
+    except Contradiction as error:
+        fail(str(error), Exit.USAGE)
     except Unclear as error:
         fail(str(error), Exit.NOT_FOUND)
     except ClientError as error:
@@ -53,12 +57,18 @@ def fail(message: str, code: Exit) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _check_reachable(where: Path | Remote, daemon: Daemon) -> None:
-    """Who would wait in vain is told at once, and who waits is told for what: missing rights do not heal, nor does a
-    path that is too long, and a daemon that does not run may have to be started by who asks."""
+def _tell_silence(where: Path | Remote, daemon: Daemon) -> None:
+    """One that hangs takes connections, and its kernel does so for one that is stopped."""
+    at_most = f"for up to {daemon.timeout_s:g} s (--timeout)" if math.isfinite(daemon.timeout_s) else "without end"
+    tell(f"the daemon on {where} has not answered yet; waiting for it {at_most}")
+
+
+def _check_reachable(where: Path | Remote, daemon: Daemon) -> bool:
+    """Whether a daemon is there. Who would wait in vain is told at once, and who waits is told for what: missing rights
+    do not heal, nor does a path that is too long, and a daemon that does not run may have to be started by who asks."""
     error = reason(where)
     if error is None:
-        return
+        return True
     message = Unreachable(where, error).message
     if isinstance(error, PermissionError | SSLError) or error.errno == errno.ENAMETOOLONG:
         fail(message, Exit.UNAVAILABLE)
@@ -68,3 +78,4 @@ def _check_reachable(where: Path | Remote, daemon: Daemon) -> None:
         fail(f"{message}; {HOW_TO_START}", Exit.UNAVAILABLE)
     if sys.stderr.isatty():
         tell(f"{message}; waiting for one")
+    return False

@@ -37,6 +37,16 @@ class Unclear(Exception):
     """A word means more than one attachment; the message says which."""
 
 
+class Contradiction(Unclear):
+    """A word names one interface, and what is said beside it another."""
+
+    def __init__(self, word: str, if_name: str) -> None:
+        workload_id, _, name = word.rpartition("/")
+        super().__init__(
+            f"{word} means the interface {name} of {workload_id}, and --if-name says {if_name}: leave one of them out"
+        )
+
+
 class Missing(Unclear):
     """A word means none; `beside` are those that it may have been meant for."""
 
@@ -48,9 +58,9 @@ class Missing(Unclear):
 def readings(word: str, if_name: str, implied: str = DEFAULT_IF_NAME) -> list[Key]:
     """What the word may mean as it stands, the likeliest first. An interface that is named beside it ends the doubt;
     where none is named, the implied one is meant."""
-    if if_name:
-        return [Key(word, if_name)]
     workload_id, _, name = word.rpartition("/")
+    if if_name:
+        return [Key(word, if_name), *([Key(workload_id, name)] if workload_id and name == if_name else [])]
     split = [Key(workload_id, name)] if workload_id and name else []
     return [*split, Key(word, implied)]
 
@@ -89,9 +99,13 @@ async def to_detach(client: AsyncClient, word: str, if_name: str) -> Key:
 
 async def to_attach(client: AsyncClient, request: pb.AttachRequest) -> pb.AttachRequest:
     """The request with WORKLOAD/IF for what it says, unless there is a workload of that id."""
-    if request.netns.if_name or "/" not in request.workload_id:
+    if "/" not in request.workload_id:
         return request
-    key = await _standing(client, request.workload_id, "") or readings(request.workload_id, "")[0]
+    word, if_name = request.workload_id, request.netns.if_name
+    if (key := await _standing(client, word, if_name)) is None:
+        if if_name:
+            _check_agreement(word, if_name, [it async for it in client.list()])
+        key = readings(word, if_name)[0]
     made = pb.AttachRequest()
     made.CopyFrom(request)
     made.workload_id, made.netns.if_name = key
@@ -119,6 +133,7 @@ def meant(
 ) -> Key:
     """The attachment among these that a part of an id means, where none is as the word stands. Raises Unclear."""
     listed = list(there)
+    _check_agreement(word, if_name, listed)
     asked = readings(word, if_name, implied)
     for key in asked:
         if any(it.workload_id == key.workload_id for it in listed):
@@ -131,6 +146,16 @@ def meant(
             return _of_workload(Key(workload_id, key.if_name), listed)
     near = {str(Key(it.workload_id, it.if_name)) for key in asked for it in listed if _begins(key.workload_id, it)}
     raise Missing(asked[0], sorted(near))
+
+
+def _check_agreement(word: str, if_name: str, there: Iterable[pb.Attachment]) -> None:
+    """Raises Contradiction where the word names an interface of a workload that is there, and another is named beside
+    it. An id may well hold a slash, so that where there is no such workload it is one."""
+    workload_id, _, name = word.rpartition("/")
+    ids = {id_ for it in there for id_ in (it.workload_id, it.container_id)}
+    is_there = any(id_ == workload_id or begins_made(workload_id, id_) for id_ in ids if workload_id)
+    if if_name and name != if_name and is_there and word not in ids:
+        raise Contradiction(word, if_name)
 
 
 def _of_workload(key: Key, there: Sequence[pb.Attachment]) -> Key:

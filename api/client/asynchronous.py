@@ -66,6 +66,11 @@ class AsyncClient:
         await self._connection.close()
 
     @property
+    def silent_s(self) -> float:
+        """For how many seconds the daemon owes an answer; 0 while it owes none."""
+        return self._connection.silent_s
+
+    @property
     def _stub(self) -> rpc.WorkloadNetworkingAsyncStub:
         return self._connection.stub
 

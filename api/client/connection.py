@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -109,6 +110,21 @@ class Connection:
         self._waited_s = waited_s(timeout_s)
         self._channel: grpc.aio.Channel | None = None
         self._turns = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._waiting: dict[object, float] = {}
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the daemon owes an answer, 0 if it owes none. A stream owes none once there is a connection."""
+        return self._loop.time() - min(self._waiting.values()) if self._waiting else 0.0
+
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        mine = object()
+        self._waiting[mine] = self._loop.time()
+        try:
+            yield
+        finally:
+            del self._waiting[mine]
 
     async def open(self) -> None:
         """Raises OpenAlready, or Unreachable where the path can be no socket's, or the client's certificate cannot be
@@ -152,16 +168,17 @@ class Connection:
         clock = self._loop.time
         wait_s = self._waited_s if timeout_s is None else waited_s(timeout_s)
         deadline = math.inf if wait_s is None else clock() + wait_s
-        while True:
-            try:
-                async with self._turns:
-                    left_s = None if wait_s is None else deadline - clock()
-                    return await method(request, timeout=left_s, wait_for_ready=True)
-            except grpc.aio.AioRpcError as error:
-                # wait_for_ready holds the next try back until there is a connection, so this does not spin.
-                broke = error.code() in _BROKEN and not _is_answer(error)
-                if not broke or clock() >= deadline:
-                    raise self._in_words(error) from None
+        with self._awaited():
+            while True:
+                try:
+                    async with self._turns:
+                        left_s = None if wait_s is None else deadline - clock()
+                        return await method(request, timeout=left_s, wait_for_ready=True)
+                except grpc.aio.AioRpcError as error:
+                    # wait_for_ready holds the next try back until there is a connection, so this does not spin.
+                    broke = error.code() in _BROKEN and not _is_answer(error)
+                    if not broke or clock() >= deadline:
+                        raise self._in_words(error) from None
 
     async def stream(
         self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
@@ -171,7 +188,8 @@ class Connection:
             raise NotOpen
         self._check_loop()
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), self._waited_s)
+            with self._awaited():
+                await asyncio.wait_for(self._channel.channel_ready(), self._waited_s)
         except TimeoutError:
             raise Unreachable(self._where, reason(self._where)) from None
         call = method(request)

@@ -12,7 +12,7 @@ from tests.e2e.hosts import Host
 from tests.e2e.wishes import attach, detach
 
 POD = "3f1e9a7c-52d4-4f0e-9d31-0a1b2c3d4e5f"
-NOT_FOUND = 4
+USAGE, NOT_FOUND = 2, 4
 
 
 class Commands:
@@ -81,6 +81,31 @@ async def test_what_is_not_there_names_what_is(netplumb: Commands, client: Async
     assert "net1" in web.links()
     assert netplumb("detach", "web/net1") == (0, "", "")
     assert netplumb("detach", "web/net1") == (0, "", ""), "what is gone is as good as detached"
+
+
+@pytest.mark.parametrize(
+    "command", ["detach WORD", "plan detach WORD", "get WORD", "check WORD", "attach WORD --netns web"]
+)
+async def test_two_names_of_an_interface_are_refused(
+    netplumb: Commands, client: AsyncClient, web: Host, command: str
+) -> None:
+    """One in the word, another beside it: nothing passes for done. The same name twice is that interface."""
+    await client.attach(attach(web, if_name="net1"))
+    for word in ("web/net1", "web/net2"):
+        code, said, told = netplumb(*command.replace("WORD", word).split(), "--if-name", "eth0")
+        assert (code, said) == (USAGE, "")
+        assert f"{word} means the interface {word[-4:]} of web, and --if-name says eth0" in told
+    assert netplumb(*command.replace("WORD", "web/net1").split(), "--if-name", "net1")[0] == 0
+    there = [(it.workload_id, it.if_name) async for it in client.list()]
+    assert there == ([] if command.startswith("detach") else [("web", "net1")])
+
+
+async def test_an_id_with_a_slash_is_no_contradiction(netplumb: Commands, client: AsyncClient, web: Host) -> None:
+    """What is not there may have been one."""
+    await client.attach(attach(web, "ns/web", if_name="net1"))
+    assert netplumb("detach", "ns/db", "--if-name", "eth0") == (0, "", "")
+    assert netplumb("detach", "ns/web", "--if-name", "net1") == (0, "", "")
+    assert not [it async for it in client.list()]
 
 
 async def test_attach_takes_a_key(netplumb: Commands, client: AsyncClient, web: Host) -> None:

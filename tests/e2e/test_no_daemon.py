@@ -13,7 +13,7 @@ from tests.e2e.conftest import StartDaemon
 from tests.e2e.daemons import COMMAND, STOP_WITHIN_S, Daemon
 from tests.e2e.hosts import Host
 
-UNAVAILABLE = 3
+UNAVAILABLE, TIMEOUT = 3, 6
 PATIENCE_S = 30.0
 AT_ONCE_S = PATIENCE_S / 3  # what Python takes to start on a busy machine, and far less than the patience
 COMMANDS = (["status"], ["list"], ["get", "web"], ["check"], ["plan"], ["detach", "web"], ["watch"], ["events"])
@@ -49,6 +49,43 @@ async def test_a_daemon_that_died_is_told_at_once(daemon: Daemon) -> None:
     done = await asyncio.to_thread(daemon.command, "status", f"--socket={daemon.socket}", f"--timeout={PATIENCE_S}")
     assert done.returncode == UNAVAILABLE
     assert "Connection refused; start one with" in done.stderr
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+async def test_a_daemon_that_hangs_is_told_of(daemon: Daemon, words: list[str]) -> None:
+    """Its kernel takes the connection, so that nothing fails: after a moment one line says what is waited for, and for
+    how long."""
+    daemon.pause()
+    try:
+        done = await asyncio.to_thread(daemon.command, *words, f"--socket={daemon.socket}", "--timeout=4")
+    finally:
+        daemon.resume()
+    lines = done.stderr.split("\nnetplumb: ")
+    assert " ".join(lines[0].split()) == (
+        f"netplumb: the daemon on {daemon.socket} has not answered yet; waiting for it for up to 4 s (--timeout)"
+    )
+    assert len(lines) == 2, "the other one says how it ended"
+    assert done.returncode in (UNAVAILABLE, TIMEOUT)
+
+
+async def test_a_command_that_hangs_with_the_daemon_goes_on_with_it(daemon: Daemon) -> None:
+    """The line comes well before the end, and the answer after all."""
+    daemon.pause()
+    line = daemon.node.command(str(COMMAND), "status", f"--socket={daemon.socket}", f"--timeout={PATIENCE_S}")
+    asking = subprocess.Popen(  # noqa: ASYNC220
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert asking.stderr is not None
+        said = await asyncio.wait_for(asyncio.to_thread(asking.stderr.readline), AT_ONCE_S)
+        assert "has not answered yet" in said
+        daemon.resume()
+        await asyncio.to_thread(asking.wait, PATIENCE_S)
+    finally:
+        daemon.resume()
+        asking.kill()
+        asking.communicate()
+    assert asking.returncode == 0
 
 
 async def test_who_waits_is_answered_when_it_is_there(node: Host, directory: Path) -> None:
