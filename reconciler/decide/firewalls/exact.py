@@ -57,9 +57,9 @@ class ExactJudge(Judge):
                 name = one.iif if key[0] == "i" else one.oif
                 return sure(any(isinstance(value, str) and fnmatchcase(name, value) for value in values))
             case "iifgroup" | "oifgroup":
-                return sure((one.iif_group if key[0] == "i" else one.oif_group) in values)
+                return _within(one.iif_group if key[0] == "i" else one.oif_group, values, port_range)
             case "mark":
-                return UNKNOWN if one.mark is None else sure(one.mark in values)
+                return UNKNOWN if one.mark is None else _within(one.mark, values, port_range)
             case _:
                 return super()._meta(key, values)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from netplumb.models.kernel import LINK_GROUP
 from netplumb.reconciler.decide.firewalls.answers import NO, UNKNOWN, YES, Answer, Match, any_of, sure
-from netplumb.reconciler.decide.firewalls.fields import address, interface, is_few, port
+from netplumb.reconciler.decide.firewalls.fields import address, interface, is_few, port, port_range
 from netplumb.reconciler.decide.firewalls.traffic import ICMP, ICMPV6, TCP, UDP, Ours, Packet, Party, Side
 
 Elements = Callable[[str], Sequence[Any] | None]
@@ -129,7 +129,7 @@ class Judge:
                 return interface(packet.iif if key[0] == "i" else packet.oif, values, self.ours)
             case "iifgroup" | "oifgroup":
                 side = packet.iif if key[0] == "i" else packet.oif
-                if LINK_GROUP in values:
+                if any(first <= LINK_GROUP <= last for first, last in map(port_range, values)):
                     return Match(Answer.YES, ours=True) if side is Side.OURS else NO
                 return UNKNOWN if side is Side.OUTSIDE else NO
             case "l4proto":

@@ -41,6 +41,8 @@ _NUMBERED: Mapping[str, Mapping[int, str]] = {
 SIZES = {"name": 16, "nfproto": 1, "number": 1, "pkttype": 1, "direction": 1, "ethertype": 2}
 """Of what is not as large as the rest, four bytes."""
 _HOST_ORDER = frozenset({"host", "index", "state", "status", "route"})
+TURNED = frozenset({"host", "index"})
+"""Numbers that mean the same in either order of their bytes."""
 FLAGS = frozenset({"state", "status"})
 
 # By header: where a field stands, its size, its name and kind.

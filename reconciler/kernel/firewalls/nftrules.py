@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from netplumb.reconciler.kernel.firewalls import nftfields, nftsets
-from netplumb.reconciler.kernel.firewalls.nftfields import FLAGS, Field, unknown
+from netplumb.reconciler.kernel.firewalls.nftfields import FLAGS, TURNED, Field, unknown
 from netplumb.reconciler.kernel.firewalls.nftsets import Element
 from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, matching, targeted
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, every_attribute, string
@@ -33,12 +33,11 @@ _PLAIN = {
     "redir": "redirect",
     "connlimit": "ct count",
 }
-_LOADS = frozenset(
-    {"byteorder", "numgen", "hash", "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "inner", "secmark"}
-)
+_LOADS = frozenset({"numgen", "hash", "exthdr", "rt", "socket", "osf", "xfrm", "tunnel", "inner", "secmark"})
 _OBJECT_LIMITS = frozenset({2, 4, 5})  # NFT_OBJECT_QUOTA, _LIMIT, _CONNLIMIT
 _DYNSET_STATEMENTS = frozenset({7, 10})  # NFTA_DYNSET_EXPR, _EXPRESSIONS
 _BASE_NETWORK, _BASE_TRANSPORT = 1, 2
+_BYTEORDER_OP, _HTON = 3, 1  # NFTA_BYTEORDER_OP, NFT_BYTEORDER_HTON
 _META_MARK = 3  # NFT_META_MARK
 _FIB_REGISTER, _FIB_RESULT, _FIB_FLAGS, _FIB_OIF, _FIB_TYPE = 1, 2, 3, 1, 3
 _FIB_FLAG_NAMES = ((1, "saddr"), (2, "daddr"), (4, "mark"), (8, "iif"), (16, "oif"))
@@ -111,6 +110,8 @@ class _Rule:
                 yield {"limit" if _number(told.get(1, b"")) in _OBJECT_LIMITS else "counter": None}
             case "dynset":
                 yield {"set": {"stmt": True} if told.keys() & _DYNSET_STATEMENTS else {}}
+            case "byteorder":
+                self._turn(told)
             case _ if name in _PLAIN:
                 yield {_PLAIN[name]: None}
             case _ if name in _LOADS:
@@ -141,6 +142,12 @@ class _Rule:
         mask, other = _bytes(told.get(4, b"")), _bytes(told.get(5, b""))
         plain = len(fields) == 1 and len(mask) == fields[0].size and not any(other)
         self._registers[_register(told[2])] = [replace(fields[0], mask=mask)] if plain else [unknown("bits")]
+
+    def _turn(self, told: _Told) -> None:
+        """As ranges of numbers want it, which the kernel compares byte by byte. Other uses of it are not followed."""
+        fields = self._fields(told[1])
+        turned = len(fields) == 1 and fields[0].kind in TURNED and _number(told.get(_BYTEORDER_OP, b"")) == _HTON
+        self._registers[_register(told[2])] = [replace(fields[0], kind="number")] if turned else [unknown("order")]
 
     def _compare(self, told: _Told) -> Iterator[Expression]:
         fields, op, data = self._fields(told[1]), _OPS[_number(told.get(2, b""))], _bytes(told[3])

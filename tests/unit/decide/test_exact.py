@@ -60,7 +60,9 @@ def met(
         match(meta("iifname"), "np*"),
         match(meta("oifname"), "up0"),
         match(meta("iifgroup"), 28272),
+        match(meta("iifgroup"), {"range": [28000, 29000]}),
         match(meta("mark"), 7),
+        match(meta("mark"), {"range": [5, 9]}),
         match(meta("l4proto"), 6),
         match({"ct": {"key": "state"}}, ["new"], "in"),
         match({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, True),
@@ -81,6 +83,11 @@ def test_what_cannot_be_told_is_no_certain_drop(condition: dict[str, Any]) -> No
     """Nor is anything behind what may have let it pass."""
     assert met([rule(condition, DROP)]) == [False]
     assert met([rule(condition, {"accept": None}), rule(DROP)]) == [False]
+
+
+def test_a_mark_that_is_not_known_is_no_certain_drop() -> None:
+    marked = replace(PACKET, mark=None)
+    assert met([rule(match(meta("mark"), 7), DROP)], marked) == [False]
 
 
 def test_what_accepts_it_ends_the_chain() -> None:
