@@ -41,8 +41,11 @@ RTN_LOCAL = 2
 LOCALHOST_ROUTE_METRIC = 10  # behind the kernel's own route to ::1, which has metric 0
 IPV6_METRIC = 1024  # what the kernel fills in for an IPv6 route without one (IP6_RT_PRIO_USER)
 
+WAYS_GROUP = 0x6E71
+"""The link group of the device to other nodes, which no rule is to take for a workload's."""
+
 _SETTABLE = (
-    *("name", "kind", "mac", "mtu", "group", "master", "alias"),
+    *("name", "kind", "mac", "mtu", "group", "master", "alias", "tunnel"),
     *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6"),
 )
 """What may be desired of a link."""
@@ -60,6 +63,20 @@ class Scope(IntEnum):
 
 def _protocol_words(protocol: int) -> str:
     return "netplumb" if protocol == RT_PROTOCOL else str(protocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """What makes a link a VXLAN device, none of which can be changed once it is there: its network, the UDP port, and
+    the node's address that it sends from. One that is `learning` believes any sender where other nodes are."""
+
+    network: int
+    port: int
+    local: bytes
+    learning: bool = False
+
+    def __str__(self) -> str:
+        return f"id {self.network} local {ip_words(self.local)} dstport {self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,7 @@ class Link:
     forwarding_v4: bool | None = None
     forwarding_v6: bool | None = None
     master: int | None = None
+    tunnel: Tunnel | None = None
     peer: str | None = field(default=None, compare=False)
     index: int = field(default=0, compare=False)
     peer_index: int = field(default=0, compare=False)
@@ -110,6 +128,8 @@ class Link:
         words = [f"link {self.name} {self.kind}"]
         if self.peer:
             words.append(f"peer {self.peer}")
+        if self.tunnel is not None:
+            words.append(str(self.tunnel))
         if self.mac is not None:
             words.append(f"address {mac_words(self.mac)}")
         if self.mtu is not None:
@@ -193,9 +213,28 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class FdbEntry:
+    """At which node a VXLAN device finds a MAC address. All that a device of ours has is ours, since it learns none."""
+
+    rank: ClassVar[int] = 55
+
+    link: str
+    mac: bytes
+    dst: bytes
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (FdbEntry, self.link, self.mac)
+
+    def __str__(self) -> str:
+        return f"fdb {mac_words(self.mac)} dst {ip_words(self.dst)} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A route of the main table, one of ours of another, or a local one over a link that is not the loopback. A foreign
-    route to the same place differs in `protocol`, hence in its key."""
+    route to the same place differs in `protocol`, hence in its key. Of an IPv4 route the gateway may be IPv6; one that
+    is `onlink` is taken to be on the link whatever other routes say."""
 
     scope: Scope
     dst: bytes
@@ -208,6 +247,7 @@ class Route:
     protocol: int = RT_PROTOCOL
     table: int = RT_TABLE_MAIN
     type: int = RTN_UNICAST
+    onlink: bool = False
 
     @property
     def rank(self) -> int:
@@ -227,8 +267,11 @@ class Route:
         local = "local " if self.type == RTN_LOCAL else ""
         words = [f"route {local}{ip_words(self.dst, self.prefix_len)}"]
         if self.gateway is not None:
-            words.append(f"via {ip_words(self.gateway)}")
+            inet6 = "inet6 " if len(self.gateway) > len(self.dst) else ""
+            words.append(f"via {inet6}{ip_words(self.gateway)}")
         words.append(f"dev {self.link} proto {_protocol_words(self.protocol)}")
+        if self.onlink:
+            words.append("onlink")
         if self.table not in (RT_TABLE_MAIN, RT_TABLE_LOCAL):
             words.append(f"table {self.table}")
         if self.prefsrc is not None:
@@ -305,6 +348,7 @@ KernelObject: TypeAlias = (
     | LinkUp
     | Address
     | Neighbour
+    | FdbEntry
     | Route
     | Rule
     | Sysctl

@@ -14,6 +14,8 @@ from netplumb.models.base import IPAddress
 NODE_IF_PREFIX = "np"
 IFB_PREFIX = "nq"
 ALIAS_PREFIX = "netplumb:"
+WAYS_ALIAS = "netplumb to other nodes: "
+NODE_MAC_PREFIX = b"\x0a"
 ROUTING_TABLES = 78_000
 _HASHED_TABLES_FROM = 1_000
 _HASHED_TABLES = 1 << 24
@@ -73,3 +75,13 @@ def key_of_alias(alias: str) -> AttachmentKey | None:
         return None
     if_name, colon, workload_id = alias.removeprefix(ALIAS_PREFIX).partition(":")
     return AttachmentKey(workload_id, if_name) if colon and if_name and workload_id else None
+
+
+def node_mac(node: str) -> bytes:
+    """The MAC address of a node's device to the others, which they know by its name: an octet that all have, locally
+    administered, and 40 bits of a digest of the name."""
+    return NODE_MAC_PREFIX + blake2b(node.encode(), digest_size=5, person=b"node").digest()
+
+
+def ways_alias(node: str) -> str:
+    return f"{WAYS_ALIAS}{node}"

@@ -111,6 +111,15 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True)
+class Crossing:
+    """A route of somebody else's to some of the cluster's addresses, in words too."""
+
+    dst: IPNetwork
+    metric: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """An interface of a way out, as people want to see it."""
 
@@ -127,7 +136,8 @@ class NodeNetwork:
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `uplink_mtu` the smallest
     MTU of those in use, None where there is none; `shown_uplinks` is for people. For the `ways` that are
-    `without_source` the node has no address of its own at all."""
+    `without_source` the node has no address of its own at all. In a cluster, `crossing` are routes of others to its
+    addresses, and `mtus` are those of the links that have an address."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -145,3 +155,5 @@ class NodeNetwork:
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()
     complete: bool = True
+    crossing: tuple[Crossing, ...] = ()
+    mtus: Mapping[str, int] = field(default_factory=dict)

@@ -57,7 +57,14 @@ OBSTACLES = frozenset({"AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreac
 of its ports is mapped now, does not flow, though it is attached; or flows past its guards. The others tell of what was
 not wished for (a pool that is gone) or is off by a switch, and then no part of the wish."""
 
-NODE_OBSTACLES = frozenset({"Fighting", "ForwardBlocked", "ForwardingOff", "NoSourceAddress", "PolicyRouted"})
+PEER_NOT_ON_LINK = "PeerNotOnLink"
+PEER_WITHOUT_ADDRESS = "PeerWithoutAddress"
+UNDERLAY_MISSING = "UnderlayMissing"
+FOREIGN_WAY = "ForeignWay"
+WAYS_FAILED = "WaysFailed"
+_WAYS = {PEER_NOT_ON_LINK, PEER_WITHOUT_ADDRESS, UNDERLAY_MISSING, FOREIGN_WAY, WAYS_FAILED}
+
+NODE_OBSTACLES = frozenset({"Fighting", "ForwardBlocked", "ForwardingOff", "NoSourceAddress", "PolicyRouted", *_WAYS})
 """The same of the node. What only may be in the way of some traffic, such as ForwardFiltered, is told and no obstacle:
 on many nodes it is meant."""
 

@@ -41,6 +41,7 @@ def mac_words(mac: bytes | None) -> str:
 
 _KINDS = {
     "LinkUp": "link_up",
+    "FdbEntry": "fdb",
     "NftHooks": "nft_hooks",
     "NftSet": "nft_set",
     "NftChain": "nft_chain",

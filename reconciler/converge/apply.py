@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import filterfalse
 
 from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
-from netplumb.models.kernel import Address, Link, LinkUp, Neighbour, Route, Rule, Scope, Sysctl, scope_of
+from netplumb.models.kernel import Address, FdbEntry, Link, LinkUp, Neighbour, Route, Rule, Scope, Sysctl, scope_of
 from netplumb.models.nft import NftChain, NftElement, NftSet
 from netplumb.models.steps import Step, Verb
 from netplumb.models.tc import IngressQdisc, Redirect, Tbf
@@ -120,15 +120,20 @@ class _Run:
         for switch in ipv6_switches(node, made):
             self._write(step, switch)
 
-    def create_ifb(self, step: Step, link: Link) -> None:
+    def create_alone(self, step: Step, link: Link) -> None:
+        """Makes a link of the node's that has no other end, and learns its index."""
         self.flush()
-        *made, read = self._node.transact(encodelinks.create_ifb(link))
+        create = encodelinks.create_ifb if link.kind == "ifb" else encodelinks.create_vxlan
+        *made, read = self._node.transact(create(link))
         for reply in made:
             if reply.errno:
                 self._failed(step, reply)
                 return
         if read.parts:
-            self._indexes[(Scope.NODE, link.name)] = decode.link(Scope.NODE, read.parts[0][1])[0].index
+            there, _ = decode.link(Scope.NODE, read.parts[0][1])
+            self._indexes[(Scope.NODE, link.name)] = there.index
+            for switch in ipv6_switches(link, there):
+                self._write(step, switch)
 
     def _requests(self, step: Step) -> list[Request] | None:
         """What to send for one step; None when its link is not there, which is an error of its own already."""
@@ -141,7 +146,7 @@ class _Run:
             return encodelinks.change_link(thing, observed)
         if isinstance(thing, Rule):
             return _rule_requests(step, thing)
-        if not isinstance(thing, LinkUp | Address | Route | Neighbour | Tbf | IngressQdisc | Redirect):
+        if not isinstance(thing, LinkUp | Address | Route | Neighbour | FdbEntry | Tbf | IngressQdisc | Redirect):
             return None
         index = self._indexes.get((scope_of(thing), thing.link))
         if index is None:
@@ -155,6 +160,8 @@ class _Run:
                 return encode.change_address(thing, observed, index)
             case Neighbour(), Verb.REMOVE:
                 return encode.delete_neighbour(thing, index)
+            case FdbEntry(), Verb.REMOVE:
+                return encode.delete_fdb(thing, index)
             case Route(), Verb.REMOVE:
                 return encode.delete_route(thing, index)
             case Route(), Verb.CHANGE if isinstance(observed, Route):
@@ -259,8 +266,8 @@ def apply(
         thing = step.thing
         if isinstance(thing, Link) and step.verb is Verb.ADD:
             # The workload's end comes into being with the node's.
-            if thing.kind == "ifb":
-                run.create_ifb(step, thing)
+            if thing.kind in ("ifb", "vxlan"):
+                run.create_alone(step, thing)
             elif thing.scope is Scope.NODE and (end := ends.get(thing.name)) is not None:
                 run.create(step, thing, end)
         else:

@@ -15,7 +15,15 @@ from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, Refusal
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.network import Pool
-from netplumb.models.nodenetwork import Connected, NetworkFacts, NodeNetwork, NodeRoute, Overlap, Uplink
+from netplumb.models.nodenetwork import (
+    Connected,
+    Crossing,
+    NetworkFacts,
+    NodeNetwork,
+    NodeRoute,
+    Overlap,
+    Uplink,
+)
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
@@ -27,7 +35,8 @@ TOLD_MAX = 20
 Names = Mapping[int, str]
 
 
-def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
+def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNetwork] = ()) -> NodeNetwork:
+    """`cluster` are the prefixes of all nodes' workloads together, where there is one."""
     names = {index: link.name for index, link in facts.links.items() if not is_our_link(link)}
     routes, aside = (
         [route for route in found if all(hop.index in names for hop in route.hops)]
@@ -62,7 +71,22 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool]) -> NodeNetwork:
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),
         complete=facts.complete,
+        crossing=tuple(_crossing(facts, routes, names, cluster)),
+        mtus={names[it.index]: facts.links[it.index].mtu or 0 for it in facts.addresses if it.index in names}
+        if cluster
+        else {},
     )
+
+
+def _crossing(
+    facts: NetworkFacts, routes: Sequence[NodeRoute], names: Names, cluster: Sequence[IPNetwork]
+) -> Iterator[Crossing]:
+    """Less specific ones lead nothing away from the ways to other nodes."""
+    found = [
+        *(Crossing(it.dst, it.metric, _words(it, names)) for it in routes if it.table == RT_TABLE_MAIN),
+        *(Crossing(it.dst, it.metric, str(it)) for it in facts.ending if it.table == RT_TABLE_MAIN),
+    ]
+    return (it for it in found if any(_is_within(it.dst, prefix) for prefix in cluster))
 
 
 def _shown(index: int, facts: NetworkFacts) -> Uplink:

@@ -9,7 +9,9 @@ from netplumb.models.kernel import (
     ADDRESS_PROTOCOL,
     LINK_GROUP,
     RT_PROTOCOL,
+    WAYS_GROUP,
     Address,
+    FdbEntry,
     KernelObject,
     Link,
     LinkUp,
@@ -19,7 +21,7 @@ from netplumb.models.kernel import (
     Scope,
     Sysctl,
 )
-from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, key_of_alias
+from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, NODE_MAC_PREFIX, WAYS_ALIAS, key_of_alias
 from netplumb.models.nft import NftChain, NftElement, NftHooks, NftSet
 from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf
 
@@ -30,13 +32,15 @@ def is_ours(thing: KernelObject) -> bool:
     """Whether netplumb made the object, and so may change and remove it."""
     match thing:
         case Link():
-            return thing.scope is Scope.NODE and is_our_link(thing)
+            return thing.scope is Scope.NODE and (is_our_link(thing) or is_our_tunnel(thing))
         case Address():
             return thing.protocol == ADDRESS_PROTOCOL
         case Route() | Neighbour() | Rule():
             return thing.protocol == RT_PROTOCOL
         case NftSet() | NftChain() | NftElement():
             return True  # the whole table is ours
+        case FdbEntry():
+            return True  # it is looked for on our device alone
         case NftHooks():
             return True  # it is seen only where it belongs to our socket
         case Tbf():
@@ -56,3 +60,12 @@ def is_our_link(link: Link) -> bool:
         return False
     marks = (link.group == LINK_GROUP, key_of_alias(link.alias or "") is not None, link.name.startswith(prefix))
     return sum(marks) >= 2
+
+
+def is_our_tunnel(link: Link) -> bool:
+    """The device to other nodes is ours by any two of its three marks: the link group, the alias, and what the MAC of
+    every node begins with. Its name is a setting."""
+    if link.kind != "vxlan":
+        return False
+    of_a_node = link.mac is not None and link.mac.startswith(NODE_MAC_PREFIX)
+    return sum((link.group == WAYS_GROUP, (link.alias or "").startswith(WAYS_ALIAS), of_a_node)) >= 2

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from netplumb.models.kernel import KernelObject, Key, Link, Scope, Sysctl, scope_of
 from netplumb.models.naming import key_of_alias
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.decide.ownership import is_our_link, is_ours
+from netplumb.reconciler.decide.ownership import is_ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,13 @@ def _differs(thing: KernelObject, there: KernelObject) -> bool:
 
 
 def _doomed_links(wanted: Mapping[Key, KernelObject], observed: Mapping[Key, KernelObject]) -> dict[Key, Link]:
-    """Our links on the node that nobody wants, or whose other end is not in the workload that wants it."""
+    """Our links on the node that nobody wants, whose other end is not in the workload that wants it, or that cannot be
+    made what they should be."""
     doomed = {}
     for key, there in observed.items():
         if isinstance(there, Link) and is_ours(there):
             thing = wanted.get(key)
-            if not isinstance(thing, Link) or (thing.peer and not there.peer):
+            if not isinstance(thing, Link) or (thing.peer and not there.peer) or thing.tunnel != there.tunnel:
                 doomed[key] = there
     return doomed
 
@@ -101,7 +102,7 @@ def _conflict(desired: Link, there: Link) -> str:
         if there.peer:
             return ""
         return f"another interface named {there.name} is in the workload's namespace; remove or rename it"
-    if not is_our_link(there):
+    if not is_ours(there):
         return f"interface {there.name} on the node is not netplumb's and has the name that is needed; rename it"
     if there.alias != desired.alias and (other := key_of_alias(there.alias or "")) is not None:
         return f"interface {there.name} on the node belongs to attachment {other}"

@@ -11,9 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 
 from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.kernel import Link
 from netplumb.models.network import Pool
-from netplumb.models.nodenetwork import NetworkFacts, NodeRoute, Source
+from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork, NodeRoute, Source
+
+VXLAN_OVERHEAD = {4: 50, 6: 70}
+"""What the outer headers take of a packet: Ethernet, IP, UDP and VXLAN, by the underlay's IP version."""
 
 SOURCES_MAX = 256
 """Rules that the first packet of a connection is compared with, at most; the least specific ones are kept."""
@@ -45,6 +49,16 @@ def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | 
             if route.metric == least:
                 mtus += [min(link.mtu, route.mtu or link.mtu) for hop in route.hops if (link := links[hop.index]).mtu]
     return min(mtus, default=None)
+
+
+def mtu_with_ways(view: ClusterView, known: NodeNetwork) -> int | None:
+    """What passes by the ways out and by those to other nodes; None where neither is known."""
+    addresses, local = view.underlay.addresses, view.underlay.v4 or view.underlay.v6
+    overhead = VXLAN_OVERHEAD[local.version] if view.mode is ClusterMode.VXLAN and local is not None else 0
+    mtus = [known.uplink_mtu or 0]
+    if view.mode is not ClusterMode.NONE:
+        mtus += [known.mtus[link] - overhead for ip, link in known.foreign if ip in addresses and known.mtus.get(link)]
+    return min((mtu for mtu in mtus if mtu), default=None)
 
 
 def sources(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from netplumb.models.base import IPNetwork
 from netplumb.models.errors import StepError
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
@@ -25,15 +26,15 @@ PAUSES_A_LOOK = 50  # how much longer than the work of a look the pause after it
 log = structlog.get_logger(__name__)
 
 
-def look(pools: Sequence[Pool]) -> NodeNetwork:
-    """What the node's network is now, and means for these pools. Raises Retryable."""
-    return surveyed(read_network(), pools)
+def look(pools: Sequence[Pool], cluster: Sequence[IPNetwork] = ()) -> NodeNetwork:
+    """What the node's network is now, and means for these pools and for a cluster of these. Raises Retryable."""
+    return surveyed(read_network(), pools, cluster)
 
 
-def _look_and_cost(pools: Sequence[Pool]) -> tuple[NodeNetwork, float]:
+def _look_and_cost(pools: Sequence[Pool], cluster: Sequence[IPNetwork]) -> tuple[NodeNetwork, float]:
     """And what the thread worked for it, in seconds."""
     began_s = time.thread_time()
-    return look(pools), time.thread_time() - began_s
+    return look(pools, cluster), time.thread_time() - began_s
 
 
 class NetworkWatch:
@@ -44,10 +45,12 @@ class NetworkWatch:
         known: NodeNetwork,
         pools: Callable[[], Sequence[Pool]],
         changed: Callable[[NodeNetwork], None],
+        cluster: Callable[[], Sequence[IPNetwork]] = tuple,
     ) -> None:
         self._known = known
         self._pools = pools
         self._changed = changed
+        self._cluster = cluster
         self._due = asyncio.Event()
 
     def mark(self) -> None:
@@ -61,7 +64,7 @@ class NetworkWatch:
             self._due.clear()
             cost_s = 0.0
             try:
-                known, cost_s = await asyncio.to_thread(_look_and_cost, self._pools())
+                known, cost_s = await asyncio.to_thread(_look_and_cost, self._pools(), self._cluster())
                 self.take(known)
             except (StepError, OSError) as error:
                 log.warning("the node's network cannot be read", cause=str(error))

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from struct import unpack_from
 
 from netplumb.models.base import IPNetwork
-from netplumb.models.kernel import RT_PROTOCOL, Address, Link, LinkUp, Neighbour, Route, Rule, Scope
+from netplumb.models.kernel import RT_PROTOCOL, Address, FdbEntry, Link, LinkUp, Neighbour, Route, Rule, Scope, Tunnel
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, string
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -27,7 +27,8 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
     _, _, index, flags, _ = rt.IFINFOMSG.unpack_from(body)
     found = attributes(body, rt.IFINFOMSG.size)
     info = found.get(rt.IFLA_LINKINFO)
-    kind = string(attributes(info).get(rt.IFLA_INFO_KIND)) if info is not None else ""
+    details = attributes(info) if info is not None else {}
+    kind = string(details.get(rt.IFLA_INFO_KIND))
     families = attributes(found.get(rt.IFLA_AF_SPEC, b""))
     addr_gen_mode, inet6 = _inet6(families.get(rt.AF_INET6))
     inet = _ipv4_conf(families.get(rt.AF_INET))
@@ -47,6 +48,7 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         forwarding_v4=_is_on(inet, rt.IPV4_DEVCONF_FORWARDING - 1),
         forwarding_v6=_is_on(inet6, rt.DEVCONF_FORWARDING),
         master=_u32(found.get(rt.IFLA_MASTER)),
+        tunnel=_tunnel(details.get(rt.IFLA_INFO_DATA)) if kind == "vxlan" else None,
         qdisc=string(found.get(rt.IFLA_QDISC)),
         index=index,
         peer_index=_u32(found.get(rt.IFLA_LINK)),
@@ -55,6 +57,17 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         ipv6_disabled=inet6 is None or _is_on(inet6, rt.DEVCONF_DISABLE_IPV6),
     )
     return observed, bool(flags & rt.IFF_UP)
+
+
+def _tunnel(data: Buffer | None) -> Tunnel | None:
+    if data is None:
+        return None
+    found = attributes(data)
+    port, learning = found.get(rt.IFLA_VXLAN_PORT, b""), found.get(rt.IFLA_VXLAN_LEARNING, b"")
+    local = found.get(rt.IFLA_VXLAN_LOCAL, found.get(rt.IFLA_VXLAN_LOCAL6, b""))
+    return Tunnel(
+        _u32(found.get(rt.IFLA_VXLAN_ID)), int.from_bytes(port, "big"), bytes(local), learning=any(bytes(learning))
+    )
 
 
 def _ipv4_conf(inet: Buffer | None) -> Buffer | None:
@@ -134,20 +147,28 @@ def route(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Route | None:
         protocol,
         _u32(found.get(rt.RTA_TABLE), table),
         type_,
+        onlink=bool(flags & rt.RTNH_F_ONLINK),
     )
 
 
 def _way(found: Mapping[int, Buffer], names: Mapping[int, str]) -> tuple[int, Buffer | None]:
     """The interface and the gateway; of a route over several interfaces, those of the first that is named."""
     if (oif := found.get(rt.RTA_OIF)) is not None:
-        return _u32(oif), found.get(rt.RTA_GATEWAY)
+        return _u32(oif), _gateway(found)
     ways = found.get(rt.RTA_MULTIPATH, b"")
     while len(ways) >= rt.RTNEXTHOP.size:
         size, index = rt.RTNEXTHOP.unpack_from(ways)
         if index in names:
-            return index, attributes(ways[:size], rt.RTNEXTHOP.size).get(rt.RTA_GATEWAY)
+            return index, _gateway(attributes(ways[:size], rt.RTNEXTHOP.size))
         ways = ways[max(size, rt.RTNEXTHOP.size) + 3 & ~3 :]
     return 0, None
+
+
+def _gateway(found: Mapping[int, Buffer]) -> Buffer | None:
+    """Of the route's own family, or of IPv6 where the route is IPv4."""
+    if (via := found.get(rt.RTA_VIA)) is not None:
+        return via[2:]
+    return found.get(rt.RTA_GATEWAY)
 
 
 def rule(scope: Scope, body: Buffer) -> Rule | None:
@@ -230,6 +251,16 @@ def neighbour(scope: Scope, body: Buffer, names: Mapping[int, str]) -> Neighbour
         proxy,
         protocol[0] if protocol is not None else 0,
     )
+
+
+def fdb_entry(body: Buffer, names: Mapping[int, str]) -> FdbEntry | None:
+    """An entry of a VXLAN device; what a bridge keeps has no address of a node."""
+    family, index, _, _, _ = rt.NDMSG.unpack_from(body)
+    found = attributes(body, rt.NDMSG.size)
+    mac, dst, name = found.get(rt.NDA_LLADDR), found.get(rt.NDA_DST), names.get(index)
+    if family != rt.AF_BRIDGE or mac is None or dst is None or name is None:
+        return None
+    return FdbEntry(name, bytes(mac), bytes(dst))
 
 
 def up(observed: Link) -> LinkUp:

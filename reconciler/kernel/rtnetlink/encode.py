@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from struct import Struct, pack
 
-from netplumb.models.kernel import Address, LinkUp, Neighbour, Route, Rule
+from netplumb.models.kernel import Address, FdbEntry, LinkUp, Neighbour, Route, Rule
 from netplumb.reconciler.kernel.netlink.wire import Request, attribute, u32
 from netplumb.reconciler.kernel.rtnetlink import encodelinks
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -18,7 +18,7 @@ _FOREVER = 0xFFFFFFFF
 _BYTE_MOST = 0xFF
 
 
-def add(thing: LinkUp | Address | Neighbour | Route, index: int) -> list[Request]:
+def add(thing: LinkUp | Address | Neighbour | FdbEntry | Route, index: int) -> list[Request]:
     """Adds what is bound to the interface with this index."""
     match thing:
         case LinkUp():
@@ -27,6 +27,8 @@ def add(thing: LinkUp | Address | Neighbour | Route, index: int) -> list[Request
             return add_address(thing, index)
         case Neighbour():
             return add_neighbour(thing, index)
+        case FdbEntry():
+            return add_fdb(thing, index)
         case Route():
             return add_route(thing, index)
 
@@ -81,11 +83,15 @@ def change_route(desired: Route, index: int, observed: Route, observed_index: in
 def _route(route: Route, index: int) -> bytes:
     family = rt.family_of(route.dst)
     header, table = _table(route.table)
-    body = rt.RTMSG.pack(family, route.prefix_len, 0, 0, header, route.protocol, route.rt_scope, route.type, 0) + table
+    flags = rt.RTNH_F_ONLINK if route.onlink else 0
+    fixed = (family, route.prefix_len, 0, 0, header, route.protocol, route.rt_scope, route.type, flags)
+    body = rt.RTMSG.pack(*fixed) + table
     if route.prefix_len:
         body += attribute(rt.RTA_DST, route.dst)
-    if route.gateway is not None:
+    if route.gateway is not None and len(route.gateway) == len(route.dst):
         body += attribute(rt.RTA_GATEWAY, route.gateway)
+    elif route.gateway is not None:
+        body += attribute(rt.RTA_VIA, pack("=H", rt.family_of(route.gateway)) + route.gateway)
     body += u32(rt.RTA_OIF, index)
     if route.prefsrc is not None:
         body += attribute(rt.RTA_PREFSRC, route.prefsrc)
@@ -147,6 +153,36 @@ def _neighbour(neighbour: Neighbour, index: int) -> bytes:
 def get_neighbour(index: int, ip: bytes, *, proxy: bool = False) -> Request:
     body = rt.NDMSG.pack(rt.family_of(ip), index, 0, rt.NTF_PROXY if proxy else 0, 0)
     return Request(rt.RTM_GETNEIGH, 0, body + attribute(rt.NDA_DST, ip))
+
+
+def add_fdb(entry: FdbEntry, index: int) -> list[Request]:
+    return [Request(rt.RTM_NEWNEIGH, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, _fdb(entry, index))]
+
+
+def delete_fdb(entry: FdbEntry, index: int) -> list[Request]:
+    return [Request(rt.RTM_DELNEIGH, 0, _fdb(entry, index))]
+
+
+def _fdb(entry: FdbEntry, index: int) -> bytes:
+    body = rt.NDMSG.pack(rt.AF_BRIDGE, index, rt.NUD_PERMANENT, rt.NTF_SELF, 0)
+    return body + attribute(rt.NDA_LLADDR, entry.mac) + attribute(rt.NDA_DST, entry.dst)
+
+
+def get_fdb(index: int, mac: bytes) -> Request:
+    body = rt.NDMSG.pack(rt.AF_BRIDGE, index, 0, rt.NTF_SELF, 0)
+    return Request(rt.RTM_GETNEIGH, 0, body + attribute(rt.NDA_LLADDR, mac))
+
+
+def dump_fdb(index: int) -> bytes:
+    """Those of one device."""
+    return rt.NDMSG.pack(rt.AF_BRIDGE, index, 0, 0, 0)
+
+
+def get_route(dst: bytes) -> Request:
+    """The route that answers for an address, itself and not what becomes of it."""
+    family = rt.family_of(dst)
+    body = rt.RTMSG.pack(family, 8 * len(dst), 0, 0, 0, 0, 0, 0, rt.RTM_F_FIB_MATCH)
+    return Request(rt.RTM_GETROUTE, 0, body + attribute(rt.RTA_DST, dst))
 
 
 def dump_addresses(index: int) -> bytes:

@@ -100,6 +100,26 @@ def create_ifb(link: Link) -> list[Request]:
     return [*requests, get_link_by_name(link.name)]
 
 
+def create_vxlan(link: Link) -> list[Request]:
+    """Makes a VXLAN device, down; the closing read tells its index."""
+    assert link.tunnel is not None
+    local = rt.IFLA_VXLAN_LOCAL if len(link.tunnel.local) == 4 else rt.IFLA_VXLAN_LOCAL6
+    data = u32(rt.IFLA_VXLAN_ID, link.tunnel.network) + attribute(local, link.tunnel.local)
+    data += attribute(rt.IFLA_VXLAN_LEARNING, bytes((link.tunnel.learning,)))
+    data += attribute(rt.IFLA_VXLAN_PORT, pack(">H", link.tunnel.port))
+    info = text(rt.IFLA_INFO_KIND, link.kind) + attribute(rt.IFLA_INFO_DATA | rt.NLA_F_NESTED, data)
+    name = text(rt.IFLA_IFNAME, link.name)
+    body = link_header(0) + name + attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, info)
+    if link.mac is not None:
+        body += attribute(rt.IFLA_ADDRESS, link.mac)
+    if link.mtu is not None:
+        body += u32(rt.IFLA_MTU, link.mtu)
+    if link.group is not None:
+        body += u32(rt.IFLA_GROUP, link.group)
+    made = Request(rt.RTM_NEWLINK, rt.NLM_F_CREATE | rt.NLM_F_EXCL, body)
+    return [made, *settle(link, link_header(0) + name), get_link_by_name(link.name)]
+
+
 def change_link(desired: Link, observed: Link) -> list[Request]:
     """Brings a link's attributes back, less the IPv6 switches, which netlink cannot set.
 
@@ -156,6 +176,11 @@ def get_link_by_name(name: str) -> Request:
 
 def get_link_by_index(index: int) -> Request:
     return Request(rt.RTM_GETLINK, 0, link_header(index) + _SKIP_STATS)
+
+
+def dump_links_of(kind: str) -> bytes:
+    info = attribute(rt.IFLA_LINKINFO | rt.NLA_F_NESTED, text(rt.IFLA_INFO_KIND, kind))
+    return link_header(0) + _SKIP_STATS + info
 
 
 def dump_links() -> bytes:

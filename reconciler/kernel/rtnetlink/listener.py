@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
@@ -102,6 +102,13 @@ _CONSEQUENCES = (
     Consequences(rt.RTM_NEWNEIGH),
     Consequences(rt.RTM_DELNEIGH),
 )
+# The kernel tells of each entry of a VXLAN device by itself, whoever made it. The offset is that of ndm_family.
+_BRIDGED = (16, (rt.AF_BRIDGE,))
+_CONSEQUENCES_WITH_ENTRIES = (
+    *_CONSEQUENCES[:-2],
+    Consequences(rt.RTM_NEWNEIGH, but_for=_BRIDGED),
+    Consequences(rt.RTM_DELNEIGH, but_for=_BRIDGED),
+)
 NETCONF_ALL = -1  # NETCONFA_IFINDEX_ALL
 NETCONFA_IFINDEX = 1
 NETCONFA_FORWARDING = 2
@@ -158,17 +165,26 @@ class Event:
 
     def destination(self) -> bytes | None:
         """The destination of a route to one host."""
-        if self.body[1] not in (32, 128):
-            return None
+        return prefix[0] if self.body[1] in (32, 128) and (prefix := self.prefix()) is not None else None
+
+    def prefix(self) -> tuple[bytes, int] | None:
+        """The destination of any route but a default one."""
         dst = attributes(self.body, rt.RTMSG.size).get(rt.RTA_DST)
-        return bytes(dst) if dst is not None else None
+        return (bytes(dst), self.body[1]) if dst is not None else None
+
+    def neighbour(self) -> bytes | None:
+        """The address of a neighbour, or the MAC of a device's entry."""
+        kind = rt.NDA_LLADDR if self.body[0] == rt.AF_BRIDGE else rt.NDA_DST
+        what = attributes(self.body, rt.NDMSG.size).get(kind)
+        return bytes(what) if what is not None else None
 
 
 class Listener:
-    """Raises Terminal when the kernel does not let it hear, naming the capability."""
+    """Raises Terminal when the kernel does not let it hear, naming the capability. Where there is a device to other
+    nodes, it hears of `entries`."""
 
-    def __init__(self) -> None:
-        self._node = _opened(_GROUPS_OF_THE_NODE)
+    def __init__(self, *, entries: bool = False) -> None:
+        self._node = _opened(_GROUPS_OF_THE_NODE, _CONSEQUENCES_WITH_ENTRIES if entries else _CONSEQUENCES)
         try:
             self._workloads = _opened(_GROUPS_OF_WORKLOADS, of_workloads=True)
         except Terminal:
@@ -201,12 +217,14 @@ class Listener:
         self.is_drained = True
 
 
-def _opened(groups: Iterable[int], *, of_workloads: bool = False) -> socket.socket:
+def _opened(
+    groups: Iterable[int], consequences: Sequence[Consequences] = _CONSEQUENCES, *, of_workloads: bool = False
+) -> socket.socket:
     flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     made = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
     try:
         _grow_buffer(made, _BUFFER_BYTES_OF_WORKLOADS if of_workloads else _BUFFER_BYTES)
-        attach_filter(made, echo_filter(OWN_PORT_IDS.block, OWN_PORT_IDS_MASK, _CONSEQUENCES))
+        attach_filter(made, echo_filter(OWN_PORT_IDS.block, OWN_PORT_IDS_MASK, consequences))
         if of_workloads:
             made.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
         made.bind((0, 0))

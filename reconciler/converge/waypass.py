@@ -1,0 +1,68 @@
+"""One pass over the ways to other nodes, over all or over some peers': observe, render, plan, apply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from netplumb.models.cluster import ClusterMode, Peer
+from netplumb.models.errors import Conflict, Retryable, StepError
+from netplumb.models.kernel import Route
+from netplumb.models.steps import Step
+from netplumb.reconciler.converge.ways import Seen, WaysKernel
+from netplumb.reconciler.decide.ways import Ground, Way, render_ground, render_peer, steps_of
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a pass is to make: all ways; or those of some peers, who had `former` ones, with links at these indexes."""
+
+    ground: Ground
+    peers: Collection[Peer]
+    former: Collection[Way] = ()
+    indexes: Mapping[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Done:
+    """What it came to. `seen` is what was there before."""
+
+    base: Way = field(default_factory=Way)
+    ways: Mapping[str, Way] = field(default_factory=dict)
+    seen: Seen | None = None
+    steps: Sequence[Step] = ()
+    held: bool = False
+    errors: list[StepError] = field(default_factory=list)
+    cost_s: float = 0.0
+
+
+def compare(work: Work, kernel: WaysKernel) -> Done:
+    """What differs; changes nothing. Raises Retryable when the kernel does not answer."""
+    base = render_ground(work.ground)
+    ways = {peer.node: render_peer(peer, work.ground) for peer in work.peers}
+    if work.indexes is None:
+        device = work.ground.device.name if work.ground.mode is ClusterMode.VXLAN else ""
+        links = {thing.link for way in ways.values() for thing in way.things if isinstance(thing, Route)}
+        seen = kernel.read_all(device, links - {device, ""})
+        steps, conflicts = steps_of([base, *ways.values()], seen.objects)
+    else:
+        things = {it.key: it for way in (*work.former, *ways.values()) for it in way.things}
+        seen = kernel.read_some(things.values(), work.indexes)
+        steps, conflicts = steps_of(ways.values(), seen.objects)
+    return Done(base, ways, seen, steps, errors=[Conflict(words) for words in conflicts])
+
+
+def converge(work: Work, kernel: WaysKernel, is_held: Callable[[Step], bool]) -> Done:
+    """One pass. A step that is held is left out."""
+    began_s = time.thread_time()
+    try:
+        done = compare(work, kernel)
+        steps = [step for step in done.steps if not is_held(step)]
+        done.held, done.steps = len(steps) < len(done.steps), steps
+        if steps and done.seen is not None:
+            done.errors += kernel.apply(steps, done.seen)
+    except Retryable as error:
+        done = Done(errors=[error])
+    done.cost_s = time.thread_time() - began_s
+    return done
