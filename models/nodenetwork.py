@@ -49,12 +49,13 @@ class NodeRoute:
 @dataclass(frozen=True, slots=True)
 class EndingRoute:
     """Somebody's route that ends the way: a `blackhole`, `unreachable` or `prohibit`, or a `throw`, which does so in
-    its table alone."""
+    its table alone. One that stands `behind` a route of ours ends nothing while that is there."""
 
     type: str
     dst: IPNetwork
     table: int
     metric: int = 0
+    behind: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """As `ip route` takes it."""
@@ -103,11 +104,12 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """Something of the node's inside a pool, or around it. One that `cuts` makes a network unreachable as soon as
-    workloads have the pool's addresses."""
+    workloads have the pool's addresses. One that `covers` makes all of the pool the node's own."""
 
     pool: str
     what: str
     cuts: bool
+    covers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +159,8 @@ class NodeNetwork:
     complete: bool = True
     crossing: tuple[Crossing, ...] = ()
     mtus: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def covered(self) -> Mapping[str, str]:
+        """The pools that are the node's own altogether, each with what makes them so."""
+        return {overlap.pool: overlap.what for overlap in self.overlaps if overlap.covers}

@@ -184,6 +184,7 @@ class Parts:
             timeout_s=settings.attach_timeout_s,
             source_conditions=self._source_conditions,
             look_at_ports=self._host_ports.look,
+            look_at_addresses=self._network.check,
             rehearse_ports=self._host_ports.rehearsed,
             history=self._history,
             declared=self._declared,

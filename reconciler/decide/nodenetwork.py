@@ -63,7 +63,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         ended=frozenset(_ended(facts)),
         connected=connected,
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
-        taken={pool.prefix: _stretches(pool, [network for _, network in inside[pool.prefix]]) for pool in pools},
+        taken={pool.prefix: _stretches(pool, inside[pool.prefix]) for pool in pools},
         sources=(*sources(facts, routes, names, pools), *link_local_sources(facts, routes, names)),
         uplinks=frozenset(names[index] for index in ways_out),
         ways=ways,
@@ -134,7 +134,8 @@ def _inside(
     for network, index in facts.local:
         if index in names and network.version == pool.cidr.version and network.overlaps(pool.cidr):
             all_of_it = network.prefixlen <= pool.cidr.prefixlen
-            yield Overlap(pool.prefix, f"the node's local prefix {network} on {names[index]}", cuts=all_of_it), network
+            what = f"the node's local prefix {network} on {names[index]}"
+            yield Overlap(pool.prefix, what, cuts=all_of_it, covers=all_of_it), network
     for it in connected:
         if it.of_address and it.network.overlaps(pool.cidr):
             yield Overlap(pool.prefix, f"the connected network {it.network} on {it.link}", cuts=True), it.network
@@ -153,7 +154,7 @@ def _ended(facts: NetworkFacts) -> Iterator[IPAddress]:
     """Addresses whose way ends before ours, or in its place."""
     for it in facts.ending:
         least = 0 if it.dst.version == 4 else HOST_ROUTE_METRIC_V6
-        if it.table == RT_TABLE_MAIN and it.dst.num_addresses == 1 and it.metric <= least:
+        if it.table == RT_TABLE_MAIN and it.dst.num_addresses == 1 and it.metric <= least and not it.behind:
             yield it.dst.network_address
 
 
@@ -161,9 +162,12 @@ def _is_within(network: IPNetwork, pool: IPNetwork) -> bool:
     return network.overlaps(pool) and network.prefixlen >= pool.prefixlen
 
 
-def _stretches(pool: Pool, networks: Sequence[IPNetwork]) -> tuple[tuple[int, int], ...]:
-    """What of a pool is not its own to give, in order. Where all of it is, it was given knowingly."""
-    parts = [it for it in networks if _is_within(it, pool.cidr) and it != pool.cidr]
+def _stretches(pool: Pool, inside: Sequence[tuple[Overlap, IPNetwork]]) -> tuple[tuple[int, int], ...]:
+    """What of a pool is not its own to give, in order. Where all of it is connected or routed, it was given knowingly;
+    but nothing that is sent to a local prefix comes to a workload."""
+    if any(overlap.covers for overlap, _ in inside):
+        return ((int(pool.cidr.network_address), int(pool.cidr.broadcast_address)),)
+    parts = [it for _, it in inside if _is_within(it, pool.cidr) and it != pool.cidr]
     merged = collapse_addresses(parts)  # type: ignore[type-var]  # all are of the pool's family
     return tuple((int(it.network_address), int(it.broadcast_address)) for it in merged)
 

@@ -51,6 +51,8 @@ class _PoolState:
     held: int = 0
     taken: Sequence[tuple[int, int]] = ()
     not_given: int = 0
+    covered: str = ""
+    """What of the node's own holds all of it, in words."""
 
     @classmethod
     def of(cls, pool: Pool, cursor: int | None, freed: Iterable[IPAddress]) -> _PoolState:
@@ -139,9 +141,13 @@ class Allocator:
     def pools(self) -> tuple[Pool, ...]:
         return tuple(state.pool for state in self._pools)
 
-    def surround(self, taken: Mapping[str, Sequence[tuple[int, int]]]) -> None:
-        """Takes, by pool, the stretches of addresses that are somebody else's, in order. What is held stays held."""
+    def surround(
+        self, taken: Mapping[str, Sequence[tuple[int, int]]], covered: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Takes, by pool, the stretches of addresses that are somebody else's, in order, and what covers all of one.
+        What is held stays held."""
         for state in self._pools:
+            state.covered = covered.get(state.pool.prefix, "")
             state.taken = taken.get(state.pool.prefix, ())
             inside = sum(max(0, min(last, state.last) - max(first, state.first) + 1) for first, last in state.taken)
             held = sum(a in state.pool.cidr and state.taken_until(int(a)) is not None for a in self._holders)
@@ -204,7 +210,9 @@ class Allocator:
         if (address := self._first_free(self.reservations, states)) is not None:
             return address
         names = ", ".join(state.pool.prefix for state in states)
-        raise PoolExhausted(f"no free IPv{version} address is left in {names}; detach something or add a pool")
+        whose = "; ".join(f"all of {it.pool.prefix} is in {it.covered}" for it in states if it.covered)
+        why = f" ({whose}: remove that, or take another pool)" if whose else "; detach something or add a pool"
+        raise PoolExhausted(f"no free IPv{version} address is left in {names}{why}")
 
     def _first_free(self, addresses: Iterable[IPAddress], states: Iterable[_PoolState]) -> IPAddress | None:
         for address in addresses:

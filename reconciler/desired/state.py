@@ -97,7 +97,7 @@ class Desired:
         """Takes other settings for what comes; what is attached keeps its addresses."""
         self._settings = settings
         self._allocator.configure(settings.pools, {}, {})
-        self._allocator.surround(self._known.taken)
+        self._allocator.surround(self._known.taken, self._known.covered)
         self._let_go()
 
     def surround(self, known: NodeNetwork) -> set[AttachmentKey]:
@@ -106,7 +106,7 @@ class Desired:
         others = [{*it.own, *it.next_hops, *it.ended} for it in (self._known, known)]
         prefixes = {network for network, _ in {*self._known.local} ^ {*known.local}}
         self._known = known
-        self._allocator.surround(known.taken)
+        self._allocator.surround(known.taken, known.covered)
         self._let_go()
         turned = (others[0] ^ others[1]) | self._allocator.held_in(prefixes)
         return {key for ip in turned if (key := self._allocator.holder(ip)) is not None}

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import suppress
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
+from netplumb.models.base import IPAddress
 from netplumb.models.errors import (
     NetplumbError,
     NotANetworkNamespace,
@@ -75,6 +76,7 @@ class RpcSource:
         timeout_s: float,
         source_conditions: Callable[[], tuple[Condition, ...]],
         look_at_ports: Callable[[Sequence[PortMapping]], Awaitable[None]],
+        look_at_addresses: Callable[[Sequence[IPAddress]], Awaitable[None]],
         rehearse_ports: Callable[[Sequence[PortMapping]], Awaitable[CheckPorts]],
         history: History,
         declared: DeclaredFiles,
@@ -94,6 +96,7 @@ class RpcSource:
         )
         self.timeout_s = timeout_s
         self._look_at_ports = look_at_ports
+        self._look_at_addresses = look_at_addresses
         self._history = history
         self._node_links = node_links
 
@@ -124,6 +127,7 @@ class RpcSource:
         if not self._desired.allocator.pools:
             raise NotReady(NO_POOLS)
         await self._look_at_ports(spec.port_mappings)
+        await self._look_at_addresses([it for it in spec.addresses if self._desired.allocator.holder(it) != spec.key])
         namespace = self._open(spec.netns.where)
         try:
             attachment = self._desired.attach(spec, namespace.cookie, source)

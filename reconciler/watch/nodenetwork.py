@@ -1,4 +1,5 @@
-"""Looks at the node's network beside what is ours, after an event that may concern it.
+"""Looks at the node's network beside what is ours: after an event that may concern it, and where somebody is to be told
+of an address whether it is free and what is known may be of a moment ago.
 
 A table of routes may be large, so it is read in a thread, and the longer that worked for a look, the longer is the
 pause after it: what it waited for on a busy machine does not count.
@@ -12,12 +13,14 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import StepError
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
-from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.decide.nodenetwork import surveyed, whose_else
+from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
+from netplumb.reconciler.kernel.rtnetlink.routelookups import ends_here
 
 GATHER_S = 0.02  # one change comes in several events, and the address of a router advertisement after its route
 PAUSE_LEAST_S = 0.2
@@ -56,6 +59,19 @@ class NetworkWatch:
     def mark(self) -> None:
         """Something may have changed."""
         self._due.set()
+
+    async def check(self, addresses: Sequence[IPAddress]) -> None:
+        """Looks at once where the kernel takes one of these for its own, or ends the way to it, and that is not known
+        yet. It is asked of each by itself, which takes microseconds."""
+        if not addresses:
+            return
+        try:
+            with Channel() as channel:
+                found = ends_here(channel, addresses)
+            if any(not whose_else(address, self._known) for address in found):
+                self.take(await asyncio.to_thread(look, self._pools(), self._cluster()))
+        except (StepError, OSError) as error:
+            log.warning("the node's network cannot be read", cause=str(error))
 
     async def run(self) -> None:
         while True:

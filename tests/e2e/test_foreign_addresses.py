@@ -294,3 +294,33 @@ async def test_a_route_that_takes_addresses_of_workloads(
     await until(over, "it is over")
     with serving(web, 4711):
         assert await comes_true(lambda: ask(node, taken, 4711) is not None)
+
+
+async def test_an_address_that_the_node_took_a_moment_ago_is_refused(
+    client: AsyncClient, node: Host, web: Host
+) -> None:
+    """The kernel is asked before the answer, whatever events have told so far; the pools' own are given on."""
+    for number in range(20):
+        v4, v6 = f"10.213.0.{100 + number}", f"fd13::{100 + number}"
+        for address in (v4, v6):
+            node.ip(f"address add {address} dev lo nodad")
+            with pytest.raises(ClientError) as refused:
+                await client.attach(attach(web, addresses=(address,)))
+            assert refused.value.code is grpc.StatusCode.ALREADY_EXISTS
+            assert f"{address} is the node's own, on lo" in refused.value.message
+    node.ip("route add blackhole 10.213.0.90")
+    with pytest.raises(ClientError, match="ended by a route of the node"):
+        await client.attach(attach(web, addresses=("10.213.0.90",)))
+
+
+async def test_a_black_hole_behind_our_route_ends_nothing(client: AsyncClient, node: Host, web: Host) -> None:
+    """So that nothing is told of it, and the workload is reached."""
+    address = texts(await client.attach(attach(web)))[0]
+    node.ip(f"route append blackhole {address}")
+    node.ip("address add 10.213.0.77/32 dev lo")  # what is told of this, that look told
+    await until(lambda: _overlaps(client, "the node's address 10.213.0.77"), "another look was made")
+    assert not await _overlaps(client, "ends the way")
+    assert condition(await client.get("web"), "AddressTaken") is None
+    with serving(web, 4711):
+        assert ask(node, address, 4711) is not None
+    assert (await client.check("web")).in_sync

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 
+import grpc
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.client.errors import ClientError
 from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach, texts
+from tests.e2e.wishes import attach, refused, texts
 
 PORT = 4711
 LESS_SPECIFIC = f"""
@@ -133,3 +135,51 @@ async def test_a_reload_judges_alike(daemon: Daemon, client: AsyncClient, node: 
     await until(told, "the overlap is told")
     logged = [json.loads(line) for line in daemon.logged().splitlines() if line.startswith("{")]
     assert any(it["event"] == "a pool overlaps the node's network" for it in logged)
+
+
+@pytest.mark.parametrize(
+    ("line", "which"),
+    [
+        ("-4 route add local 10.213.0.0/16 dev lo", 0),
+        ("-4 route add local 10.213.0.0/24 dev lo", 0),
+        ("-6 route add local fd13::/48 dev lo", 1),
+    ],
+)
+async def test_a_pool_that_becomes_the_nodes_own_gives_nothing(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host, line: str, which: int
+) -> None:
+    """Nothing that is sent there comes to a workload: new addresses are refused with the reason, whoever asks; who has
+    one keeps it, and works again when the prefix is gone."""
+    before = texts(await client.attach(attach(web)))
+    node.ip(line)
+
+    async def told() -> bool:
+        return "the node's local prefix" in await _overlap(client)
+
+    await until(told, "it is told")
+    pool, prefix = ("10.213.0.0/24", "fd13::/64")[which], line.split()[4]
+    why = f"all of {pool} is in the node's local prefix {prefix} on lo"
+    for restarted in (False, True):
+        if restarted:
+            await daemon.restart()
+        async with daemon.client() as again:
+            with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, why):
+                await again.attach(attach(db))
+            address = ("10.213.0.99", "fd13::99")[which]
+            with refused(grpc.StatusCode.ALREADY_EXISTS, "the node's own, in the local prefix"):
+                await again.attach(attach(db, addresses=(address,)))
+            assert texts(await again.attach(attach(web))) == before, "the same wish keeps what it has"
+    node.ip(line.replace(" add ", " del "))
+    async with daemon.client() as again:
+
+        async def given() -> bool:
+            try:
+                return len(texts(await again.attach(attach(db)))) == len(before)
+            except ClientError:
+                return False
+
+        await until(given, "it is given from again")
+        given_to = texts(await again.attach(attach(db)))
+    with serving(web, PORT), serving(db, PORT):
+        for address in (*before, *given_to):
+            assert ask(node, address, PORT) is not None

@@ -7,6 +7,7 @@ is closed where the bound is met; what the kernel, people and their tools set is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from struct import Struct, unpack_from
 
@@ -59,7 +60,7 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
         tuple(prefixes),
         tuple(rules),
         aside,
-        tuple(dict.fromkeys(end for body in bodies if (end := _ending(body)) is not None)),
+        tuple(dict.fromkeys(_endings(bodies))),
         _links(indexes),
         complete and local_complete,
         dict(it for body in reversed(told) if (it := _link_local(body)) is not None),
@@ -161,6 +162,24 @@ def read_ending(most: int = MESSAGES_MOST) -> list[EndingRoute]:
     """Those of others that end the way, of the namespace of the calling thread, up to a bound. Raises Retryable."""
     asked = (encode.dump_routes(rt.AF_UNSPEC, table=rt.RT_TABLE_UNSPEC, type_=type_) for type_ in _ENDING)
     return [end for dump in asked for body in _bounded(dump, most)[0] if (end := _ending(body)) is not None]
+
+
+def _endings(bodies: Iterable[Buffer]) -> Iterator[EndingRoute]:
+    """The kernel tells of IPv4 routes in the order in which it tries them; of IPv6 it tries all with one metric."""
+    ours: set[tuple[IPNetwork, int, int]] = set()
+    for body in bodies:
+        if (end := _ending(body)) is not None:
+            yield replace(end, behind=(end.dst, end.table, end.metric) in ours)
+        elif rt.RTMSG.unpack_from(body)[5] == RT_PROTOCOL:
+            ours.update(_place_v4(body))
+
+
+def _place_v4(body: Buffer) -> Iterator[tuple[IPNetwork, int, int]]:
+    family, prefix_len, *_ = rt.RTMSG.unpack_from(body)
+    found = attributes(body, rt.RTMSG.size)
+    dst = _network(family, found.get(rt.RTA_DST), prefix_len)
+    if dst is not None and family == rt.AF_INET:
+        yield dst, _u32(found.get(rt.RTA_TABLE)), _u32(found.get(rt.RTA_PRIORITY))
 
 
 def _ending(body: Buffer) -> EndingRoute | None:

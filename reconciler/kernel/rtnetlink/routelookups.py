@@ -4,12 +4,13 @@ judged by the kernel itself, in the namespace where the channel was opened. Noth
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from ipaddress import ip_address
 from struct import pack, unpack_from
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
-from netplumb.reconciler.kernel.netlink.channel import Channel
+from netplumb.reconciler.kernel.netlink.channel import Channel, Reply
 from netplumb.reconciler.kernel.netlink.wire import Buffer, Request, attribute, attributes
 from netplumb.reconciler.kernel.rtnetlink import encode
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -20,6 +21,9 @@ _RTM_F_LOOKUP_TABLE, _RTM_F_FIB_MATCH = 0x1000, 0x2000
 _RTA_ERROR_AT = 12  # rta_error of struct rta_cacheinfo
 _TYPES = {1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable"}
 _TYPES |= {8: "prohibit", 9: "throw"}
+_ENDING = frozenset({"local", "blackhole", "prohibit"})
+_ENDED = frozenset({errno.EINVAL, errno.EACCES})
+"""What the kernel says where a route ends the way (blackhole, prohibit); where there is none it says otherwise."""
 _PORTS = frozenset({6, 17, 132})
 _NUD = {0x01: "incomplete", 0x02: "reachable", 0x04: "stale", 0x08: "delay", 0x10: "probe", 0x20: "failed"}
 _NUD |= {0x40: "noarp", 0x80: "permanent"}
@@ -37,6 +41,18 @@ def look_up(channel: Channel, asked: Question) -> Lookup:
         _, length, *_ = rt.RTMSG.unpack_from(matched.parts[0][1])
         return Lookup(found.type, found.table, found.oif, found.gateway, found.source, length, found.error)
     return found
+
+
+def ends_here(channel: Channel, addresses: Sequence[IPAddress]) -> list[IPAddress]:
+    """Those of which the kernel says that they are its own, or that a route ends the way to them."""
+    replies = channel.transact([_request(Question(address), 0) for address in addresses])
+    return [address for address, reply in zip(addresses, replies, strict=True) if _ends(reply)]
+
+
+def _ends(reply: Reply) -> bool:
+    if reply.errno or not reply.parts:
+        return reply.errno in _ENDED
+    return _decoded(reply.parts[0][1]).type in _ENDING
 
 
 def _request(asked: Question, flags: int) -> Request:

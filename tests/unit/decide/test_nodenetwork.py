@@ -85,11 +85,12 @@ def test_what_overlaps_a_pool(thing: NodeAddress | NodeRoute, cuts: bool | None)
     ],
 )
 def test_a_local_prefix_is_the_nodes_however_large(prefix: str, link: int, cuts: bool | None) -> None:
-    """A part of the pool is passed over; one that is all of it leaves nothing to give."""
+    """A part of the pool is passed over; where all of it is in one, it gives nothing."""
     known = surveyed(replace(facts(), local=((ip_network(prefix), link),)), [POOL])
     assert [it.cuts for it in known.overlaps] == ([] if cuts is None else [cuts])
     assert bool(whose_else(ip_address("10.99.7.7"), known)) == (cuts is not None)
-    assert bool(known.taken[POOL.prefix]) == (cuts is False)
+    assert bool(known.taken[POOL.prefix]) == (cuts is not None)
+    assert (POOL.prefix in known.covered) == (cuts is True)
 
 
 @pytest.mark.parametrize(
