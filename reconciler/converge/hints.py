@@ -14,6 +14,7 @@ from netplumb.models.kernel import Link
 from netplumb.reconciler.converge.uppers import Uppers
 from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 
+_BYTES_OF_IPV6 = 16
 Place = tuple[int, int]
 """A namespace id, as the node numbers it, and an interface index in it."""
 
@@ -91,6 +92,11 @@ class Hints:
 
     def at(self, place: Place) -> AttachmentKey | None:
         return self._at.get(place)
+
+    def lacks_ipv6(self, key: AttachmentKey) -> bool:
+        """Whether it has IPv6 addresses that were not rendered, since IPv6 was off somewhere."""
+        hint, addresses = self._hints.get(key), self._addresses.get(key, ())
+        return hint is not None and not hint.node.proxy_ndp and any(len(it) == _BYTES_OF_IPV6 for it in addresses)
 
     def node_links(self) -> dict[int, AttachmentKey]:
         """Whose the links on the node are, by index."""

@@ -74,7 +74,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
                 node_wide_off |= {name for name, switch in event.switches().items() if not switch}
             elif event.nsid == NODE_NSID and key is not None:
                 switches[place] |= event.switches()  # the last one tells: a pass may have switched it on since
-        elif key is not None and _marks(event):
+        elif key is not None and (_marks(event) or _may_have_ipv6_again(event, key, hints)):
             heard.keys.add(key)
     for place, event in last_link.items():
         key = hints.at(place)
@@ -129,6 +129,11 @@ def _marks(event: Event) -> bool:
     """What the kernel does by itself follows from a change that has its own event, but for an address that it takes
     away, as it does where IPv6 is switched off."""
     return not event.by_kernel or (event.deleted and event.subject is Subject.ADDRESS)
+
+
+def _may_have_ipv6_again(event: Event, key: AttachmentKey, hints: Hints) -> bool:
+    """Nothing tells that IPv6 was switched on but the link-local address that the kernel then sets."""
+    return event.subject is Subject.ADDRESS and event.by_kernel and hints.lacks_ipv6(key)
 
 
 def _hear_upper(event: Event, hints: Hints, heard: Heard) -> None:

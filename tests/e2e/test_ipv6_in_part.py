@@ -118,3 +118,18 @@ async def test_new_links_have_none(client: AsyncClient, node: Host, outside: Hos
     assert_reaches(web, outside, OUTSIDE_V4)
     assert_reaches(db, outside, OUTSIDE_V4, OUTSIDE_V6)
     assert await told_of_the_node(client) == ""
+
+
+@pytest.mark.parametrize("which", ["eth0", "all"])
+async def test_a_workload_loses_it_and_has_it_again(client: AsyncClient, outside: Host, web: Host, which: str) -> None:
+    """Whoever switched it in there; it is not the next resync that brings it back."""
+    first = texts(await client.attach(attach(web)))
+    for _ in range(3):
+        web.set_sysctl(SWITCH.format(which), "1")
+        await until(lambda: told(client), "it is told")
+        assert_reaches(web, outside, OUTSIDE_V4)
+        web.set_sysctl(SWITCH.format(which), "0")
+        await until(lambda: len(web.addresses("eth0")) == 2, "it has both addresses again", within_s=5)
+        await until(lambda: web.ping(OUTSIDE_V6), "it reaches the outside")
+        assert not await told(client)
+    assert texts(await client.attach(attach(web))) == first

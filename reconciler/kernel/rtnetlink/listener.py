@@ -92,11 +92,11 @@ _DELETIONS = frozenset(
 )
 # What the kernel does by itself to these follows from a change of a link or an address, which has an event of its own.
 # But for what concerns the node's network: a route that a router advertised, and an IPv6 address of global scope, which
-# the kernel tells of by itself whoever gave it; and ::1, which it sets when the loopback has IPv6 again. The offsets
-# are those of rtm_protocol and ifa_scope.
+# the kernel tells of by itself whoever gave it; and ::1 and link-local ones, which it sets when an interface has IPv6
+# again. The offsets are those of rtm_protocol and ifa_scope.
 _BY_ROUTER = (16 + 5, (rt.RTPROT_RA,))
 _CONSEQUENCES = (
-    Consequences(rt.RTM_NEWADDR, but_for=(16 + 3, (rt.RT_SCOPE_UNIVERSE, rt.RT_SCOPE_HOST))),
+    Consequences(rt.RTM_NEWADDR, but_for=(16 + 3, (rt.RT_SCOPE_UNIVERSE, rt.RT_SCOPE_LINK, rt.RT_SCOPE_HOST))),
     Consequences(rt.RTM_NEWROUTE, but_for=_BY_ROUTER),
     Consequences(rt.RTM_DELROUTE, but_for=_BY_ROUTER),
     Consequences(rt.RTM_NEWNEIGH),

@@ -347,3 +347,15 @@ def test_a_place_taken_over_is_not_lost_with_its_former_owner(hints: Hints) -> N
     hints.forget(WEB)
     assert hints.at((NODE_NSID, INDEX)) == DB
     assert hints.holder(ADDRESS) == DB
+
+
+@pytest.mark.parametrize(("addresses", "rendered", "marks"), [(16, False, True), (16, True, False), (4, False, False)])
+def test_an_address_of_the_kernels_marks_who_lost_ipv6(
+    hints: Hints, addresses: int, rendered: bool, marks: bool
+) -> None:
+    """It is how the kernel tells that IPv6 was switched on again; each attach has such an event too, and none is marked
+    by it."""
+    link = replace(NODE_LINK, proxy_ndp=rendered or None)
+    hints.learn(WEB, Hint(link, WORKLOAD_LINK, INDEX, PEER_INDEX, NSID), (bytes(addresses),))
+    heard = hear([event(Subject.ADDRESS, nsid=NSID, index=PEER_INDEX, by_kernel=True)], hints)
+    assert heard.keys == ({WEB} if marks else set())
