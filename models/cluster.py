@@ -77,3 +77,8 @@ class ClusterView:
     peers: Mapping[str, Peer] = field(default_factory=lambda: MappingProxyType({}))
     revision: int = field(default=0, compare=False)
     away_since: float | None = field(default=None, compare=False)
+
+    @property
+    def of_the_node(self) -> tuple[ClusterMode, Underlay, tuple[IPNetwork, ...]]:
+        """What the node's own objects follow from; the ways to peers are theirs."""
+        return self.mode, self.underlay, self.pools

@@ -137,6 +137,11 @@ class Node:
     combinations: frozenset[Combination] = field(default=frozenset(), compare=False)
     cluster: ClusterView | None = field(default=None, compare=False)
 
+    @property
+    def cluster_prefixes(self) -> tuple[IPNetwork, ...]:
+        """Those of all nodes' workloads together, this one's among them. Nothing between them is translated."""
+        return self.cluster.pools if self.cluster is not None else ()
+
     def has_policies_of(self, other: Node) -> bool:
         return self.policies is other.policies and self.combinations == other.combinations
 

@@ -209,6 +209,7 @@ class Course:
     links: Mapping[bytes, Sequence[str]] = field(default_factory=dict)
     masquerade: bool = True
     isolate_workloads: bool = False
+    cluster: Sequence[IPNetwork] = ()
     unfit: Collection[bytes] = ()
     former: Suspects = field(default_factory=Suspects)
     policed: PolicedFlows | None = None
@@ -262,8 +263,10 @@ class Course:
         return any(address in prefix for prefix in self.prefixes)
 
     def _leaves_as_itself(self, flow: Flow) -> bool:
-        """Or under an address that it would not be given now."""
+        """Or under an address that it would not be given now. Between nodes of a cluster its own is right."""
         answerer = flow.answerer[0]
+        if all(any(ip_address(ip) in prefix for prefix in self.cluster) for ip in (flow.source[0], answerer)):
+            return False
         if flow.is_masked and flow.answered[0] not in self.unfit:
             return False
         return not self.is_local(answerer) and _is_elsewhere(answerer)

@@ -55,7 +55,8 @@ def node_conditions(
         )
         yield Condition(NO_SOURCE, status=True, reason="NoAddress", message=message)
     # Ours cannot be put before one that has the preference 0.
-    if rules := [r for r in node.around.rules if not r.preference and r.may_divert(node.workload_prefixes)]:
+    prefixes = (*node.workload_prefixes, *node.cluster_prefixes)
+    if rules := [r for r in node.around.rules if not r.preference and r.may_divert(prefixes)]:
         message = (
             f"a routing rule takes traffic to workloads elsewhere ({'; '.join(map(str, rules))}); give it a preference "
             "of 1 or more, so that netplumb's can stand before it"

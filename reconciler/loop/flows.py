@@ -179,6 +179,7 @@ def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Cour
         links_of(deciding.attachments),
         masquerade=node.masquerade,
         isolate_workloads=node.isolate_workloads,
+        cluster=node.cluster_prefixes,
         unfit=unfit(node.node_addresses, known) | suspected.unfit,
         former=suspected,
         policed=PolicedFlows(node.policies, deciding.attachments, is_local),

@@ -25,6 +25,7 @@ from netplumb.reconciler.decide.nodenetwork import network_conditions
 from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.policies.naming import without_named
 from netplumb.reconciler.decide.render import render_node
+from netplumb.reconciler.decide.uplinks import mtu_with_ways
 from netplumb.reconciler.loop.policing import Policing
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
@@ -149,7 +150,7 @@ class NodeWide:
             self._prefixes() != self.node.workload_prefixes
             or self.policing.policies is not self.node.policies
             or self.policing.combinations != self.node.combinations
-            or self.cluster != self.node.cluster
+            or _of_the_node(self.cluster) != _of_the_node(self.node.cluster)
         )
 
     @property
@@ -171,7 +172,7 @@ class NodeWide:
             masquerade=self.settings.masquerade,
             sources=self.known.sources,
             uppers=self._uppers(),
-            mtu=self.settings.mtu or self.known.uplink_mtu or self.node.mtu,
+            mtu=self.settings.mtu or self._mtu_of_ways() or self.node.mtu,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,
             policies=self.policing.policies,
@@ -181,6 +182,9 @@ class NodeWide:
         unlabelled = frozenset(self._unlabelled())
         left_alone, under_way = frozenset(self._left_alone()), frozenset(self._under_way())
         return NodeWish(node, self._elements, left_alone, self.may_remove, unlabelled, under_way, self._attached)
+
+    def _mtu_of_ways(self) -> int | None:
+        return self.known.uplink_mtu if self.cluster is None else mtu_with_ways(self.cluster, self.known)
 
     def gathered_wish(self) -> NodeWish:
         """The wish with its elements, for a thread that may not read what the event loop changes."""
@@ -281,3 +285,7 @@ class NodeWide:
         for step in steps:
             if isinstance(step.thing, Sysctl) and isinstance(step.observed, Sysctl):
                 self._record_sysctl(step.thing.name, step.observed.value)
+
+
+def _of_the_node(cluster: ClusterView | None) -> object:
+    return cluster.of_the_node if cluster is not None else None

@@ -12,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
+from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.errors import Retryable, Terminal
 from netplumb.models.network import Node
 from netplumb.models.nft import NODE_CLOSED, Match, NftChain, NftElement, NftSet, canonical_rule, hairpin_set, port_sets
@@ -108,6 +109,26 @@ def test_without_the_table_there_is_nothing(nftables: Nftables) -> None:
 def test_what_is_rendered_lists_back_identically(nftables: Nftables, masquerade: bool, isolated: bool) -> None:
     """The canonical form is the kernel's own, so a converged table has no difference."""
     things = wanted(masquerade=masquerade, isolated=isolated)
+    bring(nftables, things)
+    with closing(Nftables()) as another:
+        assert held(another) == things
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        ("10.128.0.0/14",),
+        ("10.128.0.0/14", "fd80::/48"),
+        ("10.0.0.0/8", "192.168.0.0/17", "192.168.128.0/17", "172.16.0.0/12", "172.32.0.0/16"),
+    ],
+    ids=str,
+)
+def test_the_rules_between_nodes_list_back_identically(nftables: Nftables, pools: Sequence[str]) -> None:
+    """Also where pools of a cluster lie side by side."""
+    cluster = ClusterView("node-1", ClusterMode.ROUTES, pools=tuple(map(ip_network, pools)))
+    node = Node((ip_address("10.128.0.1"),), cluster=cluster)
+    things = {it for it in render_node(node) if isinstance(it, NftSet | NftChain)}
+    assert [rule for it in things if isinstance(it, NftChain) for rule in it.rules if "other nodes" in rule]
     bring(nftables, things)
     with closing(Nftables()) as another:
         assert held(another) == things

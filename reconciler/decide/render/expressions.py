@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from netplumb.models.base import IPNetwork
 from netplumb.models.kernel import DEPARTING_GROUPS, LINK_GROUP
 from netplumb.models.nft import NftSet, canonical_rule, hairpin_set
+from netplumb.reconciler.decide.policies import ranges
 
 Expression = dict[str, Any]
 
@@ -98,3 +100,11 @@ def to_itself(version: int) -> Expression:
     """A workload by a port of the node; its source is replaced only after this."""
     ip = "ip" if version == 4 else "ip6"
     return in_set(concat(payload(ip, "saddr"), payload(ip, "daddr")), hairpin_set(version))
+
+
+def between_nodes(prefixes: Iterable[IPNetwork], *fields: str) -> Iterator[list[Expression]]:
+    """By IP version, that each of these fields, `saddr` or `daddr`, is an address of the cluster's pools."""
+    for version, ip in ((4, "ip"), (6, "ip6")):
+        if found := [it for it in prefixes if it.version == version]:
+            there = ranges.joined((int(it.network_address), int(it.broadcast_address)) for it in found)
+            yield [match(payload(ip, field), ranges.address_words(there, version)) for field in fields]

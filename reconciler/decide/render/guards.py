@@ -44,11 +44,14 @@ from netplumb.reconciler.decide.render.expressions import (
     FROM_WORKLOAD,
     NEIGHBOUR_DISCOVERY,
     NOT_FROM_LOOPBACK,
+    NOT_FROM_WORKLOAD,
     PRIORITY_FILTER,
     PRIORITY_RAW,
+    TO_ELSEWHERE,
     TO_WORKLOAD,
     Expression,
     answers,
+    between_nodes,
     concat,
     in_set,
     jump,
@@ -113,8 +116,16 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     if node.isolate_workloads:
         between.append(_rule("the node's setting", COUNTER, DROP))
     yield NftChain("between_workloads", rules=tuple(between))
-    guard = (canonical_rule([FROM_WORKLOAD, TO_WORKLOAD, jump("between_workloads")]),)
+    guard = (canonical_rule([FROM_WORKLOAD, TO_WORKLOAD, jump("between_workloads")]), *_of_other_nodes(node))
     yield NftChain("forward", "filter", "forward", PRIORITY_FILTER, "accept", guard)
+
+
+def _of_other_nodes(node: Node) -> Iterator[str]:
+    """Workloads there are workloads too. What they say of themselves is judged where they are."""
+    for there in between_nodes(node.cluster_prefixes, "daddr"):
+        yield canonical_rule([FROM_WORKLOAD, TO_ELSEWHERE, *there, jump("between_workloads")], "to other nodes")
+    for there in between_nodes(node.cluster_prefixes, "saddr"):
+        yield canonical_rule([NOT_FROM_WORKLOAD, TO_WORKLOAD, *there, jump("between_workloads")], "from other nodes")
 
 
 def render_guard_elements(attachment: Attachment) -> Iterator[NftElement]:

@@ -1,5 +1,6 @@
 """PURE: whose source address is replaced on its way out: workloads' towards the outside, and those that a workload
-could not answer to."""
+could not answer to. What goes from one address of the cluster's pools to another keeps its own, on whichever nodes they
+are; who has an address of another pool does not, since nobody there could answer."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, canonical_rule, hairpin_set
 from netplumb.models.nodenetwork import Source
 from netplumb.reconciler.decide.render.expressions import (
+    ACCEPT,
     COUNTER,
     FROM_WORKLOAD,
     MASQUERADE,
@@ -17,6 +19,7 @@ from netplumb.reconciler.decide.render.expressions import (
     TO_ELSEWHERE,
     TO_WORKLOAD,
     Expression,
+    between_nodes,
     concat,
     in_set,
     match,
@@ -29,6 +32,8 @@ from netplumb.reconciler.decide.render.expressions import (
 def render_masquerade(node: Node) -> Iterator[NftChain]:
     rules = []
     if node.masquerade:
+        inside = between_nodes(node.cluster_prefixes, "saddr", "daddr")
+        rules += [canonical_rule([TO_ELSEWHERE, *both, ACCEPT], "between nodes") for both in inside]
         rules += [_as_the_node(source) for source in node.sources]
         rules += list(_not_as_a_pools(node))
         rules.append(canonical_rule([FROM_WORKLOAD, TO_ELSEWHERE, COUNTER, MASQUERADE], "workloads to outside"))

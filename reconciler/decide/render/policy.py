@@ -6,13 +6,15 @@ at the very front, where rules that are added without a preference would come be
 
 Only routes to single addresses answer, as ours are. The node's own address in a pool is in the local table, whose rule
 stands behind ours where it was moved, as guides to VRFs have it: a default route, or a network's around the pool, would
-take what goes to the node elsewhere.
+take what goes to the node elsewhere. Of the cluster's pools those to single nodes' prefixes answer, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netplumb.models.base import IPNetwork
+from netplumb.models.cluster import ClusterMode
 from netplumb.models.kernel import Rule, Scope
 from netplumb.models.network import Node
 
@@ -30,11 +32,24 @@ def render_policy(node: Node) -> Iterator[Rule]:
                 dst_len=prefix.prefixlen,
                 suppress_prefix_len=prefix.max_prefixlen - 1,
             )
+    for pool in _routed(node):
+        if pool.version == 4 or node.ipv6:
+            yield Rule(
+                Scope.NODE,
+                preference(node, pool.version),
+                dst=pool.network_address.packed,
+                dst_len=pool.prefixlen,
+                suppress_prefix_len=pool.prefixlen,
+            )
+
+
+def _routed(node: Node) -> tuple[IPNetwork, ...]:
+    """Pools to whose nodes there are routes of ours."""
+    return () if node.cluster is None or node.cluster.mode is ClusterMode.NONE else node.cluster.pools
 
 
 def preference(node: Node, version: int) -> int:
     """Before whatever of others may divert traffic to workloads, if there is room."""
-    diverting = (
-        r.preference for r in node.around.rules if r.version == version and r.may_divert(node.workload_prefixes)
-    )
+    prefixes = (*node.workload_prefixes, *_routed(node))
+    diverting = (r.preference for r in node.around.rules if r.version == version and r.may_divert(prefixes))
     return max(0, min(RULE_PREFERENCE, min(diverting, default=RULE_PREFERENCE + 1) - 1))

@@ -33,6 +33,7 @@ from netplumb.reconciler.decide.render.expressions import (
     RETURN,
     TO_ELSEWHERE,
     Expression,
+    between_nodes,
     concat,
     in_set,
     jump,
@@ -71,6 +72,8 @@ def _leaving(node: Node) -> Iterator[str]:
         ports_lead_here = in_set(concat(source, source), hairpin_set(version))
         yield _rule("answers that lost their port", INVALID, ports_lead_here, COUNTER, DROP)
     if node.masquerade:
+        for inside in between_nodes(node.cluster_prefixes, "saddr", "daddr"):
+            yield _rule("between nodes", *inside, RETURN)
         yield _rule("masqueraded", _SOURCE_REPLACED, RETURN)
         yield _rule("translated otherwise", _SOURCE_OF_NODE, RETURN)
         yield _rule("a workload's own source to outside", TO_ELSEWHERE, COUNTER, DROP)

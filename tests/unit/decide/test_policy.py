@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.kernel import RT_PROTOCOL, RT_TABLE_LOCAL, RT_TABLE_MAIN, Rule
 from netplumb.models.network import Node, Surroundings
 from netplumb.models.policy import ForeignRule
@@ -126,3 +127,19 @@ def test_a_rule_is_the_same_in_another_place() -> None:
     assert first.words == second.words == "rule to 10.99.0.0/16 lookup main suppress_prefixlength 31"
     assert isinstance(first, Rule)
     assert first.protocol == RT_PROTOCOL
+
+
+@pytest.mark.parametrize(("mode", "count"), [(ClusterMode.ROUTES, 4), (ClusterMode.VXLAN, 4), (ClusterMode.NONE, 2)])
+def test_ways_to_other_nodes_answer_before_rules_of_others(mode: ClusterMode, count: int) -> None:
+    """Routes within the cluster's pools do, and none that is as wide as a pool; where others make the ways, nothing."""
+    pools = (ip_network("10.0.0.0/8"), ip_network("fd80::/48"))
+    own = (ip_network("10.99.0.0/16"), ip_network("fd80:0:0:1::/64"))
+    node = Node(workload_prefixes=own, cluster=ClusterView("node-1", mode, pools=pools))
+    rules = list(render_policy(node))
+    assert len(rules) == count
+    assert [rule.words for rule in rules[2:]] == [
+        "rule to 10.0.0.0/8 lookup main suppress_prefixlength 8",
+        "rule to fd80::/48 lookup main suppress_prefixlength 48",
+    ][: count - 2]
+    around = Surroundings(rules=(replace(DIVERTING, dst=ip_network("10.7.0.0/16")),))
+    assert places(replace(node, around=around))[2:3] == [199][: count - 2]
