@@ -22,7 +22,7 @@ from pydantic import (
 from netplumb.models import written
 from netplumb.models.base import IPAddress, Model, printable
 from netplumb.models.cluster import ClusterMode
-from netplumb.models.fields import IF_NAME_MAX_CHARS, LabelKey, LabelValue, PoolName
+from netplumb.models.fields import IF_NAME_MAX_CHARS, IfName, LabelKey, LabelValue, PoolName
 from netplumb.models.network import Prefix
 from netplumb.models.served import printable_path
 
@@ -216,6 +216,13 @@ class ClusterSettings(Model):
     mode: ClusterMode = Field(
         default=ClusterMode.ROUTES,
         description="How nodes reach each other's workloads: routes, where they share a link, vxlan or none",
+    )
+    vxlan_name: IfName = Field(default="np-vxlan", description="What the VXLAN device is called on this node")
+    vxlan_id: Annotated[int, Field(ge=1, le=0xFFFFFF)] = Field(
+        default=78, description="The number of the VXLAN network, the same on each node"
+    )
+    vxlan_port: Annotated[int, Field(ge=1, le=0xFFFF)] = Field(
+        default=4789, description="The UDP port of VXLAN, the same on each node"
     )
     pools: _Pools = Field(default=(), description="Prefixes of which each node takes a part, one or more of each")
     away_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(

@@ -24,6 +24,7 @@ from netplumb.reconciler.kernel.requirements import check_address_marks, check_k
 from netplumb.reconciler.loop.flows import Flows
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.nodenetwork import refuse_overlap
+from netplumb.reconciler.optional import cluster_prefixes
 from netplumb.reconciler.sdnotify import Notifier
 from netplumb.reconciler.watch.nodenetwork import look
 from netplumb.reconciler.wiring import Kernels, Parts
@@ -47,7 +48,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(nftables.close)
         flows = Flows(nftables)
         kernels = Kernels.opened(nftables, flows.changed, stack)
-        known = look(settings.pools)
+        known = look(settings.pools, cluster_prefixes(settings))
         mtu = settings.mtu or known.uplink_mtu or Node().mtu
         node = f"{boot_id()}/{kernels.here.node_cookie}"
         store = Store(

@@ -1,17 +1,24 @@
-"""What is served where settings say so: the page, and clients elsewhere. Without them nothing of it is imported."""
+"""What is there where settings say so: the page, clients elsewhere, ways to other nodes. Without them nothing of it is
+imported."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from netplumb.api.server.roles import Roles
 from netplumb.api.server.workloads import Workloads
+from netplumb.models.base import IPNetwork
 from netplumb.models.errors import NetplumbError
 from netplumb.models.settings import Settings
+from netplumb.models.steps import Step
 
 if TYPE_CHECKING:
     from netplumb.api.page.server import Page
     from netplumb.api.server.remote import Remote
+    from netplumb.reconciler.history.lasting import Lasted
+    from netplumb.reconciler.loop.node import NodeWide
+    from netplumb.reconciler.loop.ways import Ways
 
 
 class ExtraMissing(NetplumbError):
@@ -43,3 +50,28 @@ def remote(settings: Settings, workloads: Workloads) -> Remote | None:
 
 def roles(settings: Settings) -> Roles:
     return Roles(frozenset(settings.remote_read), frozenset(settings.remote_all))
+
+
+def ways(
+    settings: Settings, nodewide: NodeWide, repaired: Callable[[Sequence[Step], Lasted, float], None]
+) -> Ways | None:
+    """The ways to other nodes of the cluster; they are made once there is a view of it. Raises Retryable."""
+    if (cluster := settings.cluster) is None:
+        return None
+    from netplumb.reconciler.converge.ways import WaysKernel
+    from netplumb.reconciler.decide.ways import Device
+    from netplumb.reconciler.loop.ways import Ways
+
+    return Ways(
+        Device(cluster.vxlan_name, cluster.vxlan_id, cluster.vxlan_port),
+        WaysKernel(),
+        node=lambda: nodewide.node,
+        known=lambda: nodewide.known,
+        is_ready=lambda: nodewide.ready,
+        repaired=repaired,
+    )
+
+
+def cluster_prefixes(settings: Settings) -> tuple[IPNetwork, ...]:
+    """Those of all nodes' workloads together."""
+    return tuple(pool.cidr for pool in settings.cluster.pools) if settings.cluster is not None else ()

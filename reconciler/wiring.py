@@ -14,6 +14,7 @@ from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
 from netplumb.api.unixsocket import listening
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
+from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.events import Event, EventKind
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
@@ -31,8 +32,9 @@ from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store
 from netplumb.reconciler.history.eventfile import EventFile, path_in
 from netplumb.reconciler.history.history import History
+from netplumb.reconciler.history.lasting import Lasted
 from netplumb.reconciler.history.node import uplink_words
-from netplumb.reconciler.history.outcomes import refused
+from netplumb.reconciler.history.outcomes import Repair, refused, repaired
 from netplumb.reconciler.kernel.descriptors import Spare
 from netplumb.reconciler.kernel.nftables.events import NftListener
 from netplumb.reconciler.kernel.nftables.table import Nftables
@@ -101,7 +103,8 @@ class Parts:
         self._store = store
         self._origin = store.origin
         self._history = History(events, lambda: self._desired.allocator.usage())
-        self._listener = Listener()
+        with_vxlan = settings.cluster is not None and settings.cluster.mode is ClusterMode.VXLAN
+        self._listener = Listener(entries=with_vxlan)
         self._departures = Departures()
         self._nftables = nftables
         self.nft_listener = NftListener()
@@ -115,7 +118,10 @@ class Parts:
             resync_s=settings.resync_s,
         )
         self._network = NetworkWatch(
-            known, lambda: self._desired.allocator.pools, lambda seen: known_network.changed(seen)
+            known,
+            lambda: self._desired.allocator.pools,
+            lambda seen: known_network.changed(seen),
+            lambda: optional.cluster_prefixes(self._settings),
         )
         self._desired = Desired(
             store,
@@ -150,6 +156,8 @@ class Parts:
             ports_in_use=self._host_ports.told,
             tell=self._history.tell,
         )
+        self._ways = optional.ways(settings, self.nodewide, self._ways_repaired)
+        self._results.hints.ways = self._ways.heard if self._ways is not None else None
         self.loop = Loop(
             self._desired,
             self._results,
@@ -163,6 +171,7 @@ class Parts:
             flows,
             look_around=self._network.mark,
             resync_s=settings.resync_s,
+            ways=self._ways,
         )
         self._namespaces = NamespaceWatch(
             Path(NETNS_DIR), self._desired, self._results.unsettled, self.loop.mark_damaged
@@ -189,6 +198,7 @@ class Parts:
             history=self._history,
             declared=self._declared,
             node_links=lambda: self._results.hints.node_links(),
+            ways=self._ways.differences if self._ways is not None else None,
         )
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
@@ -230,9 +240,20 @@ class Parts:
         for watch in (self._namespaces, self._firewalls, self._host_ports, self._network):
             yield watch.run()
         yield watch_proxies(self._proxies, self._results.hints, self._proxy_lost)
-        for each in (self._files, self._exporter, self._page, self._remote):
+        for each in (self._files, self._exporter, self._page, self._remote, self._ways):
             if each is not None:
                 yield each.run()
+
+    def cluster_seen(self, view: ClusterView) -> None:
+        """What is known of other nodes is this from now on."""
+        self.nodewide.cluster = view
+        if self._ways is not None:
+            self._ways.take(view)
+        self.loop.mark_node()
+
+    def _ways_repaired(self, steps: Sequence[Step], lasted: Lasted, took_s: float) -> None:
+        self._results.tally.repair((step.thing for step in steps), lasted.heard_s or took_s)
+        self._results.tell(repaired(None, Repair(steps, lasted)))
 
     def _links_of(self, meant: Callable[[Attachment], bool]) -> Iterator[str]:
         return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))
@@ -261,7 +282,7 @@ class Parts:
 
     def configure(self, settings: Settings) -> None:
         """Takes what can change of the settings while running. Raises NetplumbError, and then nothing has changed."""
-        known = look(settings.pools)
+        known = look(settings.pools, optional.cluster_prefixes(settings))
         refuse_overlap(known, self._store.used_pools())
         self._settings = settings
         self.nodewide.settings = settings
@@ -287,7 +308,7 @@ class Parts:
         )
         kept = () if rebuilt is None else (rebuilt,)
         unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
-        optional = (self._exporter, self._page, self._remote)
+        optional = (self._exporter, self._page, self._remote, self._ways)
         served = [condition for each in optional if each is not None for condition in each.conditions]
         return (*self._declared.conditions(), *kept, *served, *self._firewalls.conditions, *unknown)
 

@@ -6,13 +6,13 @@ Hints may be stale or missing without harm: what they mark is read anew, and a r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.kernel import Link
 from netplumb.reconciler.converge.uppers import Uppers
-from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
+from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID, Event
 
 _BYTES_OF_IPV6 = 16
 Place = tuple[int, int]
@@ -58,6 +58,8 @@ class Hints:
         self.uppers = Uppers()
         self.proxied: set[int] = set()
         """The interfaces on the node that should have a proxy neighbour."""
+        self.ways: Callable[[Event], None] | None = None
+        """Told each event of the node where there are ways to other nodes."""
 
     def get(self, key: AttachmentKey) -> Hint | None:
         return self._hints.get(key)

@@ -13,6 +13,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Protocol
 
 import structlog
 
@@ -44,6 +45,16 @@ HERE = (Urgency.RPC, Urgency.EVENT, Urgency.WISH)  # what is passed over on the 
 log = structlog.get_logger(__name__)
 
 
+class OtherNodes(Protocol):
+    """The ways to other nodes, which are passed over beside the loop."""
+
+    def compare(self) -> None:
+        """All of them are to be read anew."""
+
+    def looked_around(self) -> None:
+        """What they follow from may be another."""
+
+
 class Loop:
     """Owns the passes. `kernel` serves the event loop's thread; `worker`, `slow_worker` and each of the `removers` have
     one of their own. `look_around` is called when the node's network may have changed."""
@@ -63,6 +74,7 @@ class Loop:
         *,
         look_around: Callable[[], None],
         resync_s: float,
+        ways: OtherNodes | None = None,
     ) -> None:
         self._desired = desired
         self._results = results
@@ -70,6 +82,7 @@ class Loop:
         self._kernel = kernel
         self._flows = flows
         self._look_around = look_around
+        self._ways = ways
         self.resync_s = resync_s
         self._turned_at = time.monotonic()
         self.queue = Queue(time.monotonic)
@@ -146,6 +159,8 @@ class Loop:
         """Marks everything to be read anew."""
         self._results.tally.resyncs += 1
         self._look_around()
+        if self._ways is not None:
+            self._ways.compare()
         self._node.mark()
         self.mark_all()
         self._beside.look_for_orphans()
@@ -223,6 +238,8 @@ class Loop:
         came = self._node.converge()
         if came.routes_may_be_gone:
             self._beside.restore_routes()
+        if self._ways is not None:
+            (self._ways.compare if came.routes_may_be_gone else self._ways.looked_around)()
         if came.has_other_policies:
             for key in self.busy:  # a pass that is under way may yet write what the policies before said
                 self.mark(key)

@@ -35,6 +35,7 @@ from netplumb.models.status import (
     Traffic,
     WatchEvent,
 )
+from netplumb.models.steps import Step
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.preview import Preview
 from netplumb.reconciler.converge.reader import Reader
@@ -81,6 +82,7 @@ class RpcSource:
         history: History,
         declared: DeclaredFiles,
         node_links: Callable[[], Mapping[int, AttachmentKey]],
+        ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
     ) -> None:
         self._desired = desired
         self._statuses = statuses
@@ -88,7 +90,7 @@ class RpcSource:
         self._tally = tally
         self._kernel = kernel
         self._node = NodeReport(desired, statuses, loop, tally, nodewide, version, source_conditions)
-        self._survey = Survey(desired, statuses, nodewide, reader, self._node.conditions)
+        self._survey = Survey(desired, statuses, nodewide, reader, self._node.conditions, ways)
         self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
         self._applied = AppliedDocuments(desired, declared, self._file_plan, loop)
         self._policies = PolicyQuestions(

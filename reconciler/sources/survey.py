@@ -6,7 +6,7 @@ every view tells it; the read adds what differs now, and what no pass has met ye
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
 from functools import partial
 from itertools import islice
 
@@ -24,6 +24,7 @@ from netplumb.models.status import (
     Unmet,
     node_unmet,
 )
+from netplumb.models.steps import Step
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.preview import Preview, in_words, preview
 from netplumb.reconciler.converge.reader import Reader
@@ -35,7 +36,7 @@ TOLD_MAX = 20
 
 
 class Survey:
-    """`conditions` are those of the node."""
+    """`conditions` are those of the node; `ways` tells what differs of the ways to other nodes, where there are any."""
 
     def __init__(
         self,
@@ -44,12 +45,14 @@ class Survey:
         nodewide: NodeWide,
         reader: Reader,
         conditions: Callable[[], tuple[Condition, ...]],
+        ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
     ) -> None:
         self._desired = desired
         self._statuses = statuses
         self._nodewide = nodewide
         self._reader = reader
         self._conditions = conditions
+        self._ways = ways
 
     async def of_one(self, record: Attachment) -> CheckReport:
         """One attachment with the claims that wait for its key, and what of the node its traffic needs."""
@@ -90,10 +93,11 @@ class Survey:
         """The node as it was found, and how it compares."""
         try:
             node, planned = await self._reader.read(wish.compared)
+            steps = (*planned.steps, *(await self._ways() if self._ways is not None else ()))
         except StepError as error:
             unread = Unmet(None, error.reason, str(error))
             return self._nodewide.node, Comparison(unmet=node_unmet(self._conditions(), types) or (unread,))
-        return node, Comparison(in_words(None, planned.steps), node_unmet(self._conditions(), types))
+        return node, Comparison(in_words(None, steps), node_unmet(self._conditions(), types))
 
     async def of_wish(self, record: Attachment) -> Comparison:
         """What a record would change that is not, or not yet, desired."""

@@ -45,6 +45,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             heard.lost = True
             continue
         heard.events += 1
+        if event.nsid == NODE_NSID and hints.ways is not None:
+            hints.ways(event)
         if event.nsid == NODE_NSID and _marks_node(event):
             heard.node = True
         if event.subject is Subject.RULE:
