@@ -126,7 +126,7 @@ class Daemon:
     async def start(self, *, ready: bool = True) -> Self:
         """Starts it and waits until it answers, and is ready unless it cannot be."""
         self.spawn()
-        await self._ready(ready)
+        await self.ready(ready=ready)
         return self
 
     def spawn(self) -> None:
@@ -137,7 +137,8 @@ class Daemon:
             else:
                 self._process = self._server.start(self.node, self.arguments(), nothing, log, log)
 
-    async def _ready(self, ready: bool) -> None:
+    async def ready(self, *, ready: bool = True) -> None:
+        """Waits until it answers, and is ready unless it cannot be."""
         ends = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < ends:
             if not self.running:
