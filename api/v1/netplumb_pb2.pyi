@@ -872,6 +872,7 @@ class Attachment(_message.Message):
     UNMET_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload."""
     if_name: _builtins.str
@@ -958,6 +959,10 @@ class Attachment(_message.Message):
     def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The network policies that isolate it, as namespace/name."""
 
+    @_builtins.property
+    def denied(self) -> Global___DeniedPackets:
+        """What the network policies that isolate it denied; told by Get, List and Describe."""
+
     def __init__(
         self,
         *,
@@ -991,14 +996,48 @@ class Attachment(_message.Message):
         unmet: _abc.Iterable[Global___Unmet] | None = ...,
         policies: _abc.Iterable[_builtins.str] | None = ...,
         namespace: _builtins.str = ...,
+        denied: Global___DeniedPackets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "dns", b"dns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "denied", b"denied", "dns", b"dns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "namespace", b"namespace", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "policies", b"policies", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "denied", b"denied", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "namespace", b"namespace", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "policies", b"policies", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class DeniedPackets(_message.Message):
+    """Packets that network policies denied since they isolate the workload. A direction in which none does is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGRESS_FIELD_NUMBER: _builtins.int
+    EGRESS_FIELD_NUMBER: _builtins.int
+    ingress: _builtins.int
+    """Of those to the workload."""
+    egress: _builtins.int
+    """Of those from it."""
+    def __init__(
+        self,
+        *,
+        ingress: _builtins.int | None = ...,
+        egress: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_egress", b"_egress", "_ingress", b"_ingress", "egress", b"egress", "ingress", b"ingress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_egress", b"_egress", "_ingress", b"_ingress", "egress", b"egress", "ingress", b"ingress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__egress: _TypeAlias = _typing.Literal["egress"]  # noqa: Y015
+    _WhichOneofArgType__egress: _TypeAlias = _typing.Literal["_egress", b"_egress"]  # noqa: Y015
+    _WhichOneofReturnType__ingress: _TypeAlias = _typing.Literal["ingress"]  # noqa: Y015
+    _WhichOneofArgType__ingress: _TypeAlias = _typing.Literal["_ingress", b"_ingress"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__egress) -> _WhichOneofReturnType__egress | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ingress) -> _WhichOneofReturnType__ingress | None: ...
+
+Global___DeniedPackets: _TypeAlias = DeniedPackets  # noqa: Y015
 
 @_typing.final
 class CheckRequest(_message.Message):
