@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from netplumb.api.text import printable
@@ -156,6 +157,15 @@ def attachment(view: AttachmentView) -> pb.Attachment:
 
 def _denied(it: Denied) -> pb.DeniedPackets | None:
     return None if it == NOTHING_DENIED else pb.DeniedPackets(ingress=it.ingress, egress=it.egress)
+
+
+def documented(view: AttachmentView) -> pb.Attachment:
+    """With the document that says the wish."""
+    made = attachment(view)
+    made.document = json.dumps(
+        {"kind": "Attachment"} | view.attachment.spec.model_dump(mode="json", exclude_defaults=True)
+    )
+    return made
 
 
 def dns(dns: Dns) -> pb.DNS:
