@@ -49,7 +49,7 @@ def compare(work: Work, kernel: WaysKernel) -> Done:
     else:
         things = {it.key: it for way in (*work.former, *ways.values()) for it in way.things}
         seen = kernel.read_some(things.values(), work.indexes)
-        steps, conflicts = steps_of(ways.values(), seen.objects)
+        steps, conflicts = steps_of([*ways.values(), Way(withheld=seen.taken)], seen.objects)
     return Done(base, ways, seen, steps, errors=[Conflict(words) for words in conflicts])
 
 
