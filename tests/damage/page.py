@@ -167,6 +167,8 @@ def _row(damage: Damage, kinds: Mapping[str, Spread]) -> str:
         "node_v6": "fd99::1",
         "port": "8080",
         "rule": "7",
+        "peers": "peers_…",
+        "policy": "ingress_by_…",
     }
     examples = " && ".join(damage.lines(words))
     noticed = f"{damage.noticed.value}: {damage.told_by}" if damage.noticed is Noticed.EVENT else damage.noticed.value
