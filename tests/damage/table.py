@@ -16,6 +16,7 @@ class Place(Enum):
 
     NODE = "On the node"
     WORKLOAD = "In the workload's namespace"
+    WAYS = "To the ways to other nodes"
     NAMESPACE = "To the namespace itself"
 
 
