@@ -74,10 +74,11 @@ def change_route(desired: Route, index: int, observed: Route, observed_index: in
     """Replaces our route. NLM_F_REPLACE would take the first route to that place, which may be foreign.
 
     IPv4 has the new route before the old one goes. IPv6 would refuse two that differ in the source address alone
-    (EEXIST), so there the old one goes first, in the same send.
+    (EEXIST), so there the old one goes first, in the same send. So it does where the old one had no source address: to
+    delete that means any, and would take the new one.
     """
     add, delete = add_route(desired, index), delete_route(observed, observed_index)
-    return add + delete if len(desired.dst) == 4 else delete + add
+    return add + delete if len(desired.dst) == 4 and observed.prefsrc is not None else delete + add
 
 
 def _route(route: Route, index: int) -> bytes:
