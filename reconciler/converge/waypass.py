@@ -48,8 +48,8 @@ def compare(work: Work, kernel: WaysKernel) -> Done:
         steps, conflicts = steps_of([base, *ways.values()], seen.objects)
     else:
         things = {it.key: it for way in (*work.former, *ways.values()) for it in way.things}
-        seen = kernel.read_some(things.values(), work.indexes)
-        steps, conflicts = steps_of([*ways.values(), Way(withheld=seen.taken)], seen.objects)
+        seen = kernel.read_some(things.values(), kernel.with_links_of(things.values(), work.indexes))
+        steps, conflicts = steps_of(ways.values(), seen.objects)
     return Done(base, ways, seen, steps, errors=[Conflict(words) for words in conflicts])
 
 

@@ -190,7 +190,7 @@ class Ways:
             self._hints.learn(peer, self._made.pop(peer, Way()), now)
             if peer in done.ways:
                 self._made[peer] = now
-        if due is None:
+        if due is None or done.seen.indexes.keys() - self._indexes.keys():
             self._base, self._indexes = done.base, dict(done.seen.indexes)
             self._hints.learn_links(self._indexes, done.base)
 
