@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROTO := netplumb/api/v1/netplumb.proto
+ETCD_PROTO := netplumb/reconciler/cluster/etcd/rpc.proto
 SCALE ?= 30
 DIST ?= dist
 CRI_PROTO := tests/runtimes/cri/runtime.proto
@@ -8,6 +9,7 @@ RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins
 	gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
 	golang-github-appc-cni-dev golang-github-containerd-go-cni-dev golang-google-grpc-dev golang-google-protobuf-dev
 METRICS_PACKAGES := prometheus
+CLUSTER_PACKAGES := etcd-client etcd-server
 UI_PACKAGES := chromium chromium-driver
 DIST_PACKAGES := debhelper dpkg-dev
 IN_NAMESPACES := scripts/in-namespaces
@@ -16,7 +18,7 @@ PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.
 stubs = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I $(2) \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(3)
-generate = $(call stubs,$(1)/src,src,$(PROTO)) && $(call stubs,$(1),.,$(CRI_PROTO))
+generate = $(call stubs,$(1)/src,src,$(PROTO) $(ETCD_PROTO)) && $(call stubs,$(1),.,$(CRI_PROTO))
 
 .PHONY: help
 help: ## Show this list
@@ -66,6 +68,11 @@ test-metrics: setup ## Test metrics, alerts and dashboard with promtool and a re
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(METRICS_PACKAGES)
 	$(IN_NAMESPACES) $(BIN)/python -m pytest tests/metrics
 
+.PHONY: test-cluster
+test-cluster: setup ## Test many nodes on a real etcd (installs Debian's)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(CLUSTER_PACKAGES)
+	$(PYTEST) tests/cluster
+
 .PHONY: test-ui
 test-ui: setup ## Test the page in a real browser, Chromium (installs Debian's)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(UI_PACKAGES)
@@ -99,7 +106,7 @@ format: setup ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff format .
 
 .PHONY: proto
-proto: setup ## Generate the Python code of the gRPC contract
+proto: setup ## Generate the Python code of the gRPC contract, and of etcd's
 	$(call generate,.)
 
 GO_OUT := api/go/cniproxy

@@ -23,7 +23,6 @@ from netplumb.models import written
 from netplumb.models.base import IPAddress, Model, printable
 from netplumb.models.cluster import ClusterMode
 from netplumb.models.fields import IF_NAME_MAX_CHARS, IfName, LabelKey, LabelValue, PoolName
-from netplumb.models.naming import DEVICE_PREFIX
 from netplumb.models.network import Prefix
 from netplumb.models.served import printable_path
 
@@ -218,9 +217,7 @@ class ClusterSettings(Model):
         default=ClusterMode.ROUTES,
         description="How nodes reach each other's workloads: routes, where they share a link, vxlan or none",
     )
-    vxlan_name: Annotated[IfName, Field(pattern=f"^{DEVICE_PREFIX}")] = Field(
-        default=f"{DEVICE_PREFIX}vxlan", description="What the VXLAN device is called on this node; it begins with np-"
-    )
+    vxlan_name: IfName = Field(default="np-vxlan", description="What the VXLAN device is called on this node")
     vxlan_id: Annotated[int, Field(ge=1, le=0xFFFFFF)] = Field(
         default=78, description="The number of the VXLAN network, the same on each node"
     )
@@ -228,9 +225,6 @@ class ClusterSettings(Model):
         default=4789, description="The UDP port of VXLAN, the same on each node"
     )
     pools: _Pools = Field(default=(), description="Prefixes of which each node takes a part, one or more of each")
-    away_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0.0, description="Days after which a node that is away loses its prefixes to the others; 0 for never"
-    )
     lease_s: Annotated[float, Field(ge=2, le=3600, allow_inf_nan=False)] = Field(
         default=30.0, description="Seconds without a word after which a node counts as away"
     )

@@ -14,6 +14,7 @@ from netplumb.api.server.server import serve
 from netplumb.models.errors import NetplumbError
 from netplumb.models.network import Node
 from netplumb.models.settings import Settings
+from netplumb.reconciler import optional
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.desired.store import Store, boot_id
 from netplumb.reconciler.desired.storefile import Verdict
@@ -24,7 +25,6 @@ from netplumb.reconciler.kernel.requirements import check_address_marks, check_k
 from netplumb.reconciler.loop.flows import Flows
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.nodenetwork import refuse_overlap
-from netplumb.reconciler.optional import cluster_prefixes
 from netplumb.reconciler.sdnotify import Notifier
 from netplumb.reconciler.watch.nodenetwork import look
 from netplumb.reconciler.wiring import Kernels, Parts
@@ -48,9 +48,12 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(nftables.close)
         flows = Flows(nftables)
         kernels = Kernels.opened(nftables, flows.changed, stack)
-        known = look(settings.pools, cluster_prefixes(settings))
-        mtu = settings.mtu or known.uplink_mtu or Node().mtu
         node = f"{boot_id()}/{kernels.here.node_cookie}"
+        cluster = optional.cluster(settings, node)
+        if cluster is not None:
+            settings, reload = cluster.with_pools(settings), cluster.reloading(reload)
+        known = look(settings.pools, optional.cluster_prefixes(settings))
+        mtu = settings.mtu or known.uplink_mtu or Node().mtu
         store = Store(
             settings.data_dir,
             node,
@@ -58,13 +61,14 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         )
         stack.callback(store.close)
         check_address_marks()
-        refuse_overlap(known, store.used_pools())
+        used = store.used_pools()
+        refuse_overlap(known, used if cluster is None else used | cluster.prefixes)
         if store.is_new:
             level = log.info if store.origin.verdict is Verdict.MISSING else log.warning
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         events = EventFile(settings.data_dir, node)
         stack.callback(events.close)
-        parts = Parts(settings, store, events, nftables, flows, known, kernels)
+        parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster)
         stack.callback(parts.close)
         await _serve(settings, parts, stack, reload)
 

@@ -1,5 +1,5 @@
-"""What is there where settings say so: the page, clients elsewhere, ways to other nodes. Without them nothing of it is
-imported."""
+"""What is there where settings say so: the page, clients elsewhere, a cluster and the ways to its nodes. Without them
+nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from netplumb.models.steps import Step
 if TYPE_CHECKING:
     from netplumb.api.page.server import Page
     from netplumb.api.server.remote import Remote
+    from netplumb.reconciler.cluster.part import ClusterPart
     from netplumb.reconciler.history.lasting import Lasted
     from netplumb.reconciler.loop.node import NodeWide
     from netplumb.reconciler.loop.ways import Ways
@@ -50,6 +51,17 @@ def remote(settings: Settings, workloads: Workloads) -> Remote | None:
 
 def roles(settings: Settings) -> Roles:
     return Roles(frozenset(settings.remote_read), frozenset(settings.remote_all))
+
+
+def cluster(settings: Settings, boot: str) -> ClusterPart | None:
+    """This node as one of many; `boot` names its boot and its namespace. Raises NoNodeName."""
+    if settings.cluster is None:
+        return None
+    from importlib.metadata import version
+
+    from netplumb.reconciler.cluster.part import ClusterPart
+
+    return ClusterPart(settings, boot, version("netplumb"))
 
 
 def ways(

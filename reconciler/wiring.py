@@ -58,8 +58,8 @@ from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
 from netplumb.reconciler.watch.proxies import watch_proxies
 
 if TYPE_CHECKING:
+    from netplumb.reconciler.cluster.part import ClusterPart
     from netplumb.reconciler.metrics.exporter import Exporter
-    from netplumb.reconciler.watch.denials import DenialWatch
 
 REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
 
@@ -99,8 +99,10 @@ class Parts:
         flows: Flows,
         known: NodeNetwork,
         kernels: Kernels,
+        cluster: ClusterPart | None = None,
     ) -> None:
         self._settings = settings
+        self._cluster = cluster
         self._store = store
         self._origin = store.origin
         self._history = History(events, lambda: self._desired.allocator.usage())
@@ -110,7 +112,6 @@ class Parts:
         self._nftables = nftables
         self.nft_listener = NftListener()
         self._firewalls = FirewallWatch(self._ours)
-        self._denials: DenialWatch | None = None
         self._proxies = ProxyNeighbours()
         self._host_ports = HostPorts(
             settings.host_ports_in_use,
@@ -122,7 +123,7 @@ class Parts:
         self._network = NetworkWatch(
             known,
             lambda: self._desired.allocator.pools,
-            lambda seen: known_network.changed(seen),
+            lambda seen: self._network_changed(seen),
             lambda: optional.cluster_prefixes(self._settings),
         )
         self._desired = Desired(
@@ -132,7 +133,7 @@ class Parts:
             lambda: self._declared.let_go(),
             self._host_ports.check,
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
-            policies_changed=lambda: self._policies_changed(),
+            policies_changed=lambda: self.loop.policies_changed(),
         )
         self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
         self.nodewide = NodeWide(
@@ -201,15 +202,16 @@ class Parts:
             declared=self._declared,
             node_links=lambda: self._results.hints.node_links(),
             ways=self._ways.differences if self._ways is not None else None,
-            denied=nftables.denied,
         )
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
         self._exporter = self._made_exporter()
         self._page = optional.page(settings, self.rpc)
         self._remote = optional.remote(settings, self.rpc)
-        known_network = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
-        known_network.take(known)
+        self._known = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
+        self._known.take(known)
+        if cluster is not None:
+            cluster.join(self._desired.allocator, lambda: self.nodewide.known, self.configure, self.cluster_seen)
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
 
     def _made_exporter(self) -> Exporter | None:
@@ -243,7 +245,7 @@ class Parts:
         for watch in (self._namespaces, self._firewalls, self._host_ports, self._network):
             yield watch.run()
         yield watch_proxies(self._proxies, self._results.hints, self._proxy_lost)
-        for each in (self._files, self._exporter, self._page, self._remote, self._ways):
+        for each in (self._files, self._exporter, self._page, self._remote, self._ways, self._cluster):
             if each is not None:
                 yield each.run()
 
@@ -254,36 +256,24 @@ class Parts:
             self._ways.take(view)
         self.loop.mark_node()
 
+    def _network_changed(self, seen: NodeNetwork) -> None:
+        self._known.changed(seen)
+        if self._cluster is not None:
+            self._cluster.looked_around()
+
     def _ways_repaired(self, steps: Sequence[Step], lasted: Lasted, took_s: float) -> None:
         self._results.tally.repair((step.thing for step in steps), lasted.heard_s or took_s)
         self._results.tell(repaired(None, Repair(steps, lasted)))
-
-    def _policies_changed(self) -> None:
-        self.loop.policies_changed()
-        self._hear_denied()
-
-    def _hear_denied(self) -> None:
-        """Where there never were policies, nothing of what hears of it is imported."""
-        policies = self._desired.policies.in_force
-        if self._denials is None and policies.policies:
-            from netplumb.reconciler.watch.denials import DenialWatch
-
-            self._denials = DenialWatch(self._results.hints, self._desired.attachments.get, self._history.tell)
-        if self._denials is not None:
-            self._denials.take(policies)
 
     def _links_of(self, meant: Callable[[Attachment], bool]) -> Iterator[str]:
         return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))
 
     def begin(self) -> None:
         """Where there are no state files, every source has loaded."""
-        self._hear_denied()
         if self._files is None:
             self.loop.sources_loaded()
 
     def close(self) -> None:
-        if self._denials is not None:
-            self._denials.close()
         for each in (self._host_ports, self._proxies, self.nft_listener, self._departures, self._listener):
             each.close()
 
@@ -303,7 +293,8 @@ class Parts:
     def configure(self, settings: Settings) -> None:
         """Takes what can change of the settings while running. Raises NetplumbError, and then nothing has changed."""
         known = look(settings.pools, optional.cluster_prefixes(settings))
-        refuse_overlap(known, self._store.used_pools())
+        used = self._store.used_pools()
+        refuse_overlap(known, used if self._cluster is None else used | self._cluster.prefixes)
         self._settings = settings
         self.nodewide.settings = settings
         self._host_ports.policy, self._host_ports.resync_s = settings.host_ports_in_use, settings.resync_s
@@ -328,7 +319,7 @@ class Parts:
         )
         kept = () if rebuilt is None else (rebuilt,)
         unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
-        optional = (self._exporter, self._page, self._remote, self._ways)
+        optional = (self._exporter, self._page, self._remote, self._ways, self._cluster)
         served = [condition for each in optional if each is not None for condition in each.conditions]
         return (*self._declared.conditions(), *kept, *served, *self._firewalls.conditions, *unknown)
 

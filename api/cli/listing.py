@@ -11,7 +11,7 @@ from netplumb.api.cli.options import (
     Format,
     IfName,
     Labels,
-    ListedWorkloads,
+    ListedWorkload,
     ListFormat,
     ListOutput,
     Output,
@@ -26,38 +26,26 @@ if TYPE_CHECKING:
 @asking
 def get(
     daemon: Daemon,
-    workloads: ListedWorkloads = None,
+    workload: ListedWorkload = None,
     if_name: IfName = "",
     labels: Labels = "",
     output: ListOutput = ListFormat.TABLE,
 ) -> None:
-    """Show one attachment and its status; of several, or of all without one, a line each.
-
-    What -o yaml and -o json print is taken by `netplumb apply -f` again.
-    """
-    if not workloads:
+    """Show one attachment and its status, or without one all, a line each."""
+    if workload is None:
         if if_name:
             raise typer.BadParameter("names an interface of a workload, which is missing", param_hint="--if-name")
         _list(daemon, labels, output)
         return
     if labels:
         raise typer.BadParameter("chooses among all, and one is named", param_hint="-l")
-    if if_name and len(workloads) > 1:
-        raise typer.BadParameter(
-            "names the interface of one workload, and several are named: say WORKLOAD/IF", param_hint="--if-name"
-        )
     from netplumb.api.cli import answers, keys
     from netplumb.api.cli.call import call
 
-    async def ask(client: AsyncClient) -> list[pb.GetResponse]:
-        meant = dict.fromkeys([await keys.found(client, word, if_name) for word in workloads])
-        return [await client.get_with_waiting(*key) for key in meant]
+    async def ask(client: AsyncClient) -> pb.GetResponse:
+        return await client.get_with_waiting(*await keys.found(client, workload, if_name))
 
-    found = call(daemon, ask)
-    if len(workloads) == 1:
-        answers.attachment(found[0], output)
-    else:
-        answers.attachments([it for each in found for it in (each.attachment, *each.waiting)], output)
+    answers.attachment(call(daemon, ask), output)
 
 
 @asking
@@ -71,8 +59,7 @@ def _list(daemon: Daemon, labels: str, output: ListFormat) -> None:
     from netplumb.api.cli.call import call
 
     async def ask(client: AsyncClient) -> list[pb.Attachment]:
-        documents = output in (ListFormat.JSON, ListFormat.YAML)
-        return [attachment async for attachment in client.list(selector=labels, with_documents=documents)]
+        return [attachment async for attachment in client.list(selector=labels)]
 
     answers.attachments(call(daemon, ask), output)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,7 @@ from typing import Any
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
-from tests.e2e.daemons import Daemon, under_unit_rights
-from tests.e2e.forks import ForkServer
+from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
@@ -23,27 +23,13 @@ GATEWAY_V4, GATEWAY_V6 = "192.0.2.254", "2001:db8::fe"
 DEVICE = "np-vxlan"
 
 
-TOLD = ForkServer("tests.e2e.told", rights=under_unit_rights())
-
-
-class ToldDaemon(Daemon):
-    """The daemon that a file tells of its cluster."""
-
-    @property
-    def view(self) -> Path:
-        return self.directory / "cluster-view.json"
-
-    def arguments(self) -> list[str]:
-        return [str(self.view), *super().arguments()]
-
-
 @dataclass(slots=True)
 class Machine:
     """One node: its namespace, its daemon, and what it tells others of itself."""
 
     number: int
     host: Host
-    daemon: ToldDaemon
+    daemon: Daemon
     underlay: tuple[str, ...]
     made: ExitStack
     workloads: list[Host] = field(default_factory=list)
@@ -94,7 +80,7 @@ class Lan:
         for it in self.machines:
             others = {name: record for name, record in records.items() if name != it.name and record is not None}
             told = {"node": it.name, "mode": self.mode, "pools": list(POOLS), **it.record(), "peers": others}
-            file = it.daemon.view
+            file = it.daemon.directory / "cluster-view.json"
             draft = file.with_suffix(".draft")
             draft.write_text(json.dumps(told))
             draft.replace(file)
@@ -135,7 +121,8 @@ def lan(count: int, mode: str, directory: Path, *, families: Iterable[int] = (4,
                 host.ip(f"-{version} route add default via {GATEWAY_V4 if version == 4 else GATEWAY_V6}")
             where = directory / f"n{number}"
             where.mkdir()
-            daemon = ToldDaemon(host, where, pools=(), server=TOLD)
+            view = where / "cluster-view.json"
+            daemon = Daemon(host, where, pools=(), program=(sys.executable, "-m", "tests.e2e.told", str(view)))
             cluster = {
                 "endpoints": ["http://127.0.0.1:1"],
                 "node_name": f"node-{number}",

@@ -1,0 +1,60 @@
+"""What etcd may answer instead of what it was asked, once, in the words of the person who reads it."""
+
+from __future__ import annotations
+
+import grpc
+
+from netplumb.models.errors import NetplumbError
+
+_COMPACTED = "required revision has been compacted"
+_NOT_YET = "required revision is a future revision"
+_TOKEN_OUT = ("invalid auth token", "revision of auth store is old")
+
+
+class EtcdError(NetplumbError):
+    """A call to etcd failed."""
+
+
+class Away(EtcdError):
+    """Nobody answered, or could answer for the cluster. A write may have come true all the same."""
+
+
+class Compacted(EtcdError):
+    """The revision that was asked for is no longer kept: what lies between is only to be had by comparison."""
+
+
+class NotYet(EtcdError):
+    """The revision that was asked for is one that etcd has not come to."""
+
+
+class Refused(EtcdError):
+    """etcd does not let this node do that, or not understand it. Only a person can heal it."""
+
+
+class TokenInvalid(EtcdError):
+    """The token has run out, or is of an etcd that was restarted; another one is to be asked for."""
+
+
+def meaning(error: grpc.RpcError, endpoint: str) -> EtcdError:
+    code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None
+    details = (error.details() if isinstance(error, grpc.aio.AioRpcError) else None) or "no answer"
+    words = f"{endpoint}: {details}"
+    if _COMPACTED in details:
+        return Compacted(words)
+    if _NOT_YET in details:
+        return NotYet(words)
+    if any(it in details for it in _TOKEN_OUT):
+        return TokenInvalid(words)
+    if code in _REFUSALS:
+        return Refused(words)
+    return Away(words)
+
+
+_REFUSALS = (
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.NOT_FOUND,
+)

@@ -1,0 +1,78 @@
+"""PURE: where in etcd what lies. Below the cluster's prefix there are two parts:
+
+    shared/nodes/NODE              what a node tells of itself; it stays when the node is away
+    shared/presence/NODE           that it is there; it goes with the node's lease
+    shared/prefixes/NODE/CIDR      that it holds this prefix; it stays too
+    shared/accepted/TOKEN          that somebody accepted an etcd that had gone back in time; never removed
+    shared/documents/KIND/…        what is wanted on every node
+    nodes/NODE/attachments/NAME    what is wanted on this node, as operators write it
+    nodes/NODE/status/NAME         what came of it, as the node writes it back
+
+Every node watches all of `shared/` and its own part of `nodes/`. A node writes below its own name alone, so that a role
+of etcd can hold it to that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netplumb.models.base import IPNetwork
+from netplumb.models.routing import parse_prefix
+from netplumb.reconciler.cluster.etcd.entries import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The keys of one cluster."""
+
+    prefix: str
+
+    @property
+    def shared(self) -> Keys:
+        return Keys(f"{self.prefix}/shared/")
+
+    @property
+    def prefixes(self) -> Keys:
+        return Keys(f"{self.prefix}/shared/prefixes/")
+
+    @property
+    def accepted(self) -> Keys:
+        return Keys(f"{self.prefix}/shared/accepted/")
+
+    @property
+    def nodes(self) -> Keys:
+        return Keys(f"{self.prefix}/shared/nodes/")
+
+    @property
+    def presences(self) -> Keys:
+        return Keys(f"{self.prefix}/shared/presence/")
+
+    def node(self, name: str) -> str:
+        return self.nodes.first + name
+
+    def presence(self, name: str) -> str:
+        return self.presences.first + name
+
+    def prefixes_of(self, name: str) -> Keys:
+        return Keys(f"{self.prefixes.first}{name}/")
+
+    def prefix_of(self, name: str, cidr: IPNetwork) -> str:
+        """With a dash for the slash, as a key has its own."""
+        return f"{self.prefixes.first}{name}/{str(cidr).replace('/', '-')}"
+
+    def prefix_in(self, key: str) -> tuple[str, IPNetwork] | None:
+        """Whose prefix a key stands for, and which; None for any other key."""
+        node, slash, text = key.removeprefix(self.prefixes.first).partition("/")
+        if not key.startswith(self.prefixes.first) or not slash or not node:
+            return None
+        try:
+            cidr = parse_prefix(text.replace("-", "/"))
+        except ValueError:
+            return None
+        return (node, cidr) if isinstance(cidr, IPNetwork) else None
+
+    def own(self, name: str) -> Keys:
+        return Keys(f"{self.prefix}/nodes/{name}/")
+
+    def attachments(self, name: str) -> Keys:
+        return Keys(f"{self.prefix}/nodes/{name}/attachments/")

@@ -1,0 +1,323 @@
+"""What runs for as long as this node is a member of its cluster, each part begun again after a while when it fails: its
+presence, the mirror of what all nodes share, the mirror of what is this node's alone, and the taking of prefixes.
+
+What they find out goes to `Standing`, and `changed` is called after it. An etcd that went back in time is asked for
+nothing but whether somebody accepted it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from netplumb.models.clustersettings import ClusterPool, ClusterSettings
+from netplumb.reconciler.cluster.etcd.client import Client
+from netplumb.reconciler.cluster.etcd.connection import Connection
+from netplumb.reconciler.cluster.etcd.entries import Entry, Header
+from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.known import Known, KnownFile, KnownRange, range_of
+from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
+from netplumb.reconciler.cluster.mirror import Mirror
+from netplumb.reconciler.cluster.prefixes import PoolFull, Prefixes
+from netplumb.reconciler.cluster.presence import NameTaken, Presence
+from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
+SAVE_PAUSE_S = 1.0
+LOOK_S = 1.0
+"""How often it is looked whether a pool is nearly full."""
+
+SETTLE_S = 10.0
+"""How long after an etcd that went back was accepted its content is taken for what holds: until then every node may say
+again what it holds. They ask twice in that time."""
+
+log = structlog.get_logger(__name__)
+
+
+class Membership:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        itself: Itself,
+        file: KnownFile,
+        surroundings: Surroundings,
+        changed: Callable[[], None],
+        *,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._settings = settings
+        self._itself = itself
+        self._file = file
+        self._changed = changed
+        self._settle_s = settle_s
+        self._layout = Layout(settings.prefix)
+        found = file.load()
+        known = found if found and found.is_of(settings.prefix, itself.node, itself.identity) else None
+        self.standing = Standing(settings, itself, surroundings, known)
+        self._lineage = Lineage(Header(known.cluster, known.revision) if known else NOTHING)
+        self._connection = Connection(settings)
+        self._client = Client(self._connection)
+        self._shared = self._mirror(known.shared if known else KnownRange(), shared=True)
+        self._own = self._mirror(known.own if known else KnownRange(), shared=False)
+        self._presence = Presence(
+            self._client,
+            self._layout,
+            itself.node,
+            itself.identity,
+            settings.lease_s,
+            lambda: self.standing.record,
+            self._name_is_ours,
+            self._shared.check,
+        )
+        self._prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
+        self._awaited = 0  # what was taken counts as soon as the watch tells of it, as everything does
+        self._dirty = asyncio.Event()
+        self._look = asyncio.Event()
+        self._went_back = asyncio.Event()
+        self._may_write, self._may_read = asyncio.Event(), asyncio.Event()
+        self._may_write.set()
+        self._may_read.set()
+
+    def _mirror(self, known: KnownRange, *, shared: bool) -> Mirror:
+        return Mirror(
+            self._client,
+            self._layout.shared if shared else self._layout.own(self._itself.node),
+            self._lineage,
+            self._shared_changed if shared else self._own_changed,
+            self._heard,
+            reread_s=self._settings.reread_s,
+            entries=known.as_entries(),
+            position=known.position,
+        )
+
+    @property
+    def client(self) -> Client:
+        return self._client
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything was ever read of what all nodes share."""
+        return self._shared.is_known
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it is known, now or from before, what the cluster wants of this node."""
+        return self._shared.is_known and self._own.is_known
+
+    @property
+    def documents(self) -> Mapping[str, Entry]:
+        """What is wanted on this node, by the name of the document."""
+        first = self._layout.attachments(self._itself.node).first
+        return {key.removeprefix(first): it for key, it in self._own.entries.items() if key.startswith(first)}
+
+    def network_changed(self) -> None:
+        """The node's own addresses may be others now."""
+        self._presence.changed.set()
+
+    # What is found out
+
+    @property
+    def _is_followed(self) -> bool:
+        return self._shared.following and self._own.following
+
+    def _heard(self) -> None:
+        standing = self.standing
+        standing.heard_at = time.time()
+        if standing.troubles.away is not None and self._is_followed:
+            log.info("etcd is followed", endpoint=self._connection.stubs().endpoint, revision=self._shared.position)
+            standing.troubles.away = None
+            standing.troubles.refused.clear()
+            self._dirty.set()
+            self._look.set()
+            self._changed()
+
+    def _name_is_ours(self) -> None:
+        self.standing.troubles.refused.pop("presence", None)
+        if self.standing.name_is(ours=True):
+            self._changed()
+        self._look.set()
+
+    def _shared_changed(self) -> None:
+        self.standing.learnt(self._shared.entries, self._shared.position)
+        self._dirty.set()
+        self._look.set()
+        self._changed()
+
+    def _own_changed(self) -> None:
+        self._dirty.set()
+        self._changed()
+
+    def _failed(self, what: str, error: EtcdError) -> None:
+        troubles = self.standing.troubles
+        if isinstance(error, Refused):
+            if troubles.refused.get(what) != str(error):
+                log.error("etcd refuses this node", of=what, cause=str(error))
+            troubles.refused[what] = str(error)
+        else:
+            troubles.refused.pop(what, None)
+        if not self._is_followed:  # where it is, only one call failed: the watches tell whether etcd is there
+            if troubles.away is None:
+                log.warning("etcd is away; what was last known holds", cause=str(error))
+            troubles.away = str(error)
+        self._changed()
+
+    # What runs
+
+    async def run(self) -> None:
+        """Until cancelled; the presence is ended then, and what is held stays."""
+        tasks = [
+            asyncio.ensure_future(each)
+            for each in (
+                self._again_and_again("presence", self._presence.hold, self._may_write),
+                self._again_and_again("shared", self._shared.follow, self._may_read),
+                self._again_and_again("own", self._own.follow, self._may_read),
+                self._again_and_again("prefixes", self._take_prefixes, self._may_read),
+                self._wait_until_accepted(),
+                self._save(),
+            )
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if not self._went_back.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self._presence.end()
+            await self._connection.close()
+            self._save_now()
+
+    async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: asyncio.Event) -> None:
+        """Nodes that lost etcd at one moment do not come back at one moment."""
+        wait_s = RETRY_FIRST_S
+        while True:
+            await gate.wait()
+            began = time.monotonic()
+            try:
+                await does()
+            except WentBack as error:
+                self._stop_at(error)
+            except NameTaken as error:
+                if self.standing.name_is(ours=False, why_not=str(error)):
+                    self._changed()
+            except EtcdError as error:
+                self._failed(what, error)
+            if time.monotonic() - began > RETRY_MOST_S:
+                wait_s = RETRY_FIRST_S
+            await asyncio.sleep(random.uniform(wait_s / 4, wait_s))
+            wait_s = min(RETRY_MOST_S, wait_s * 2)
+
+    async def _take_prefixes(self) -> None:
+        """Takes what is wanted whenever that may be more, until something is wrong."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._look.wait()
+            self._look.clear()
+            if self.standing.forget_lost():
+                self._dirty.set()
+                self._changed()
+            if self._presence.is_held and self._shared.following and self._shared.position >= self._awaited:
+                for pool in self._settings.pools:
+                    if self.standing.wants(pool):
+                        await self._take(pool)
+
+    async def _take(self, pool: ClusterPool) -> None:
+        full = self.standing.troubles.full
+        try:
+            claim = await self._prefixes.take(pool, [it.cidr for it in self.standing.held])
+        except PoolFull as error:
+            if full.get(pool.cidr) != str(error):
+                full[pool.cidr] = str(error)
+                self._changed()
+            await asyncio.sleep(RETRY_MOST_S)
+            return
+        full.pop(pool.cidr, None)
+        self.standing.troubles.refused.pop("prefixes", None)
+        log.info("a prefix is this node's", prefix=str(claim.cidr), pool=str(pool.cidr))
+        self._awaited = claim.since
+
+    # After etcd went back in time
+
+    def _stop_at(self, error: WentBack) -> None:
+        self._may_read.clear()
+        self._may_write.clear()
+        self._presence.forget()
+        if not self._went_back.is_set():
+            log.error("etcd went back in time; nothing is taken from it", cause=str(error))
+        self.standing.troubles.went_back = str(error)
+        self._went_back.set()
+        self._changed()
+
+    async def _wait_until_accepted(self) -> None:
+        """Asks for nothing but a token that was not known, which no backup can hold. Then this node says again what it
+        holds, and time passes in which the others do, before what is missing counts as gone."""
+        while True:
+            await self._went_back.wait()
+            await self._until_done(self._is_accepted)
+            log.warning("etcd is accepted as it is")
+            self._lineage.accept()
+            self._shared.read_anew()
+            self._own.read_anew()
+            self._may_write.set()
+            await self._until_done(self._has_said_again)
+            await asyncio.sleep(self._settle_s)
+            self._went_back.clear()
+            self.standing.troubles.went_back = ""
+            self._may_read.set()
+
+    async def _until_done(self, done: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            with suppress(EtcdError):
+                if await done():
+                    return
+            await asyncio.sleep(random.uniform(self._settle_s / 4, self._settle_s / 2))
+
+    async def _is_accepted(self) -> bool:
+        answer = await self._client.read(self._layout.accepted)
+        return bool(answer.entries.keys() - self._shared.entries.keys())
+
+    async def _has_said_again(self) -> bool:
+        if self.standing.name_is_ours:
+            if not self._presence.is_held:
+                return False
+            await self._prefixes.take_again({it.cidr: it.pool for it in self.standing.held})
+        return True
+
+    # What is kept
+
+    async def _save(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            known = self._as_known()
+            try:
+                await asyncio.to_thread(self._file.save, known)
+            except OSError as error:
+                log.warning("what is known of the cluster is not stored", cause=str(error))
+            await asyncio.sleep(SAVE_PAUSE_S)
+
+    def _save_now(self) -> None:
+        with suppress(OSError):
+            self._file.save(self._as_known())
+
+    def _as_known(self) -> Known:
+        return Known(
+            prefix=self._settings.prefix,
+            node=self._itself.node,
+            identity=self._itself.identity,
+            cluster=self._lineage.known.cluster,
+            revision=self._lineage.known.revision,
+            shared=range_of(self._shared.entries, self._shared.position),
+            own=range_of(self._own.entries, self._own.position),
+            lost={str(cidr): why for cidr, why in self.standing.lost.items()},
+            heard_at=self.standing.heard_at,
+        )

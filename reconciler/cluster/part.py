@@ -1,0 +1,160 @@
+"""What the daemon has of the cluster: the one object that `wiring` gives to others, and others to it.
+
+Nothing that etcd says changes anything where it arrives: it wakes `run`, which hands on the node's pools, the view of
+the others and the documents as they are by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from netplumb.models.base import IPNetwork
+from netplumb.models.cluster import ClusterView
+from netplumb.models.clustersettings import ClusterSettings, NodeName
+from netplumb.models.errors import NetplumbError
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.settings import Settings
+from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.known import KnownFile
+from netplumb.reconciler.cluster.membership import Membership
+from netplumb.reconciler.cluster.records import Identity
+from netplumb.reconciler.cluster.standing import Fullness, Itself, Surroundings
+from netplumb.reconciler.desired.ipam import Allocator
+from netplumb.reconciler.status.statuses import timed
+
+log = structlog.get_logger(__name__)
+
+MACHINE_ID = Path("/etc/machine-id")
+
+
+class NoNodeName(NetplumbError):
+    """The node's host name cannot be its name in the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    allocator: Allocator
+    network: Callable[[], NodeNetwork]
+    configure: Callable[[Settings], None]
+    view: Callable[[ClusterView], None]
+
+
+class ClusterPart:
+    """`boot` names boot and node namespace, as the store's. Raises NoNodeName."""
+
+    def __init__(self, settings: Settings, boot: str, version: str) -> None:
+        assert settings.cluster is not None
+        self._given = settings
+        itself = Itself(node_name(settings.cluster), Identity(boot=boot, machine=_machine_id()), version)
+        surroundings = Surroundings(self._network, self._fullness, self._in_use)
+        file = KnownFile(settings.data_dir)
+        self._membership = Membership(settings.cluster, itself, file, surroundings, self._wake)
+        self._standing = self._membership.standing
+        self._joined: _Joined | None = None
+        self._woken = asyncio.Event()
+        self._conditions: tuple[Condition, ...] = ()
+
+    def with_pools(self, settings: Settings) -> Settings:
+        """The settings that were given, with the pools that the cluster gives this node now."""
+        self._given = settings
+        return settings.model_copy(update={"pools": (*settings.pools, *self._standing.pools)})
+
+    def reloading(self, reload: Callable[[], Settings]) -> Callable[[], Settings]:
+        return lambda: self.with_pools(reload())
+
+    @property
+    def prefixes(self) -> frozenset[str]:
+        """The pools that are the cluster's to give: what they overlap is told, and nothing of that is given."""
+        return frozenset(it.prefix for it in self._standing.pools)
+
+    def join(
+        self,
+        allocator: Allocator,
+        network: Callable[[], NodeNetwork],
+        configure: Callable[[Settings], None],
+        view: Callable[[ClusterView], None],
+    ) -> None:
+        """From now on `configure` is given settings with other pools, and `view` what is known of other nodes, at first
+        what was known before."""
+        self._joined = _Joined(allocator, network, configure, view)
+        if self._membership.is_known:
+            view(self._standing.view)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """With the time since when, for those that do not tell it themselves."""
+        found = tuple(self._standing.conditions())
+        untimed = timed(tuple(it for it in found if not it.last_transition), self._conditions)
+        self._conditions = (*untimed, *(it for it in found if it.last_transition))
+        return self._conditions
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._membership.run())
+            tasks.create_task(self._hand_on())
+
+    async def _hand_on(self) -> None:
+        joined = self._joined
+        assert joined is not None
+        pools, view = self._standing.pools, None
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            if self._standing.pools != pools:
+                pools = self._standing.pools
+                try:
+                    joined.configure(self.with_pools(self._given))
+                except NetplumbError as error:
+                    log.error("the cluster's pools were not taken", cause=str(error))
+            if self._membership.is_known and self._standing.view != view:
+                view = self._standing.view
+                joined.view(view)
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def looked_around(self) -> None:
+        """The node's own network was looked at: what others are told of it may be other than before."""
+        self._membership.network_changed()
+        self._wake()
+
+    def _network(self) -> NodeNetwork:
+        return self._joined.network() if self._joined is not None else NodeNetwork()
+
+    def _fullness(self) -> Mapping[IPNetwork, Fullness]:
+        if self._joined is None:
+            return {}
+        usage = {it.name: Fullness(it.size - it.held, it.size) for it in self._joined.allocator.usage()}
+        return {it.cidr: usage[it.prefix] for it in self._standing.pools if it.prefix in usage}
+
+    def _in_use(self, prefixes: Collection[IPNetwork]) -> Collection[IPNetwork]:
+        if self._joined is None:
+            return prefixes
+        held = self._joined.allocator.held_in(prefixes)
+        return [it for it in prefixes if any(address in it for address in held)]
+
+
+def node_name(settings: ClusterSettings) -> str:
+    """Raises NoNodeName."""
+    if settings.node_name is not None:
+        return settings.node_name
+    host = platform.node()
+    try:
+        return TypeAdapter[str](NodeName).validate_python(host)
+    except ValidationError:
+        raise NoNodeName(f"cluster: the host name {host!r} cannot be a node's name; say node_name") from None
+
+
+def _machine_id() -> str:
+    try:
+        return MACHINE_ID.read_text().strip()
+    except OSError:
+        return ""

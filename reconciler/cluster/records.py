@@ -1,0 +1,58 @@
+"""What nodes write of themselves: JSON, of which a later version may say more than this one knows."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from netplumb.models.base import IPAddress, IPNetwork
+
+_Address = Annotated[IPAddress, BeforeValidator(lambda it: ip_address(it)), PlainSerializer(str)]
+_Network = Annotated[IPNetwork, BeforeValidator(lambda it: ip_network(it)), PlainSerializer(str)]
+
+
+class Record(BaseModel):
+    """Frozen, and open: what is unknown is another version's business."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def written(self) -> bytes:
+        return self.model_dump_json().encode()
+
+
+class Identity(Record):
+    """Which machine uses a node's name: `boot` is of one boot and one network namespace, `machine` outlives both."""
+
+    boot: str
+    machine: str = ""
+
+
+class PresenceRecord(Record):
+    identity: Identity
+
+
+class NodeRecord(Record):
+    """What a node tells of itself."""
+
+    identity: Identity
+    underlay: tuple[_Address, ...] = ()
+    version: str = ""
+
+
+class PrefixRecord(Record):
+    """Of which pool of the cluster a prefix is."""
+
+    pool: _Network
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read(kind: type[R], value: bytes) -> R | None:
+    """None where it says nothing that is understood."""
+    try:
+        return kind.model_validate_json(value)
+    except ValidationError:
+        return None

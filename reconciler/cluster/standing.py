@@ -1,0 +1,206 @@
+"""How this node stands in its cluster, as far as is known: what it holds, what it lost, who the others are, and what is
+to be told. It is told what was found out, and answers from memory at any time; it asks etcd nothing.
+
+- Where etcd is away, all stays as it was last known, also over a restart.
+- The pools are this node's only while the name is, or was when etcd was last heard.
+- A prefix that is not held any more gives no addresses. It is told as long as workloads have some of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+import structlog
+
+from netplumb.models.base import IPNetwork
+from netplumb.models.cluster import ClusterView
+from netplumb.models.clustersettings import ClusterPool, ClusterSettings
+from netplumb.models.network import Pool
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.claims import Claim, claims
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.known import Known
+from netplumb.reconciler.cluster.records import Identity, NodeRecord
+from netplumb.reconciler.cluster.views import pools_of, underlay_of, view
+
+SPARE_SHARE, SPARE_MOST = 8, 16
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fullness:
+    """Of a pool: how many addresses are free of all that it gives."""
+
+    free: int
+    size: int
+
+    @property
+    def is_nearly_full(self) -> bool:
+        """So that the next prefix is there when it is needed, and none is taken for a few workloads."""
+        return self.free < min(SPARE_MOST, max(1, self.size // SPARE_SHARE))
+
+
+@dataclass(frozen=True, slots=True)
+class Itself:
+    """What does not change: the node's name in the cluster, which machine it is, and which netplumb."""
+
+    node: str
+    identity: Identity
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the rest of the daemon knows: the node's network, how full its pools are, by prefix, and of which of some
+    prefixes addresses are in use."""
+
+    network: Callable[[], NodeNetwork]
+    fullness: Callable[[], Mapping[IPNetwork, Fullness]]
+    in_use: Callable[[Collection[IPNetwork]], Collection[IPNetwork]]
+
+
+@dataclass(slots=True)
+class Troubles:
+    """What is wrong, as it is told. `away` is why etcd is not followed, None while it is; `refused` is by what was
+    tried, `full` by pool."""
+
+    away: str | None = "it was not reached yet"
+    refused: dict[str, str] = field(default_factory=dict)
+    went_back: str = ""
+    name_taken: str = ""
+    full: dict[IPNetwork, str] = field(default_factory=dict)
+
+
+class Standing:
+    def __init__(
+        self, settings: ClusterSettings, itself: Itself, surroundings: Surroundings, known: Known | None
+    ) -> None:
+        self._settings = settings
+        self._itself = itself
+        self._around = surroundings
+        self._layout = Layout(settings.prefix)
+        self._shared: Mapping[str, Entry] = known.shared.as_entries() if known else {}
+        self._claims = claims(self._layout, self._shared)
+        self._is_ours = known is not None
+        self._started_at = time.time()
+        self.heard_at = known.heard_at if known else None
+        self.lost: dict[IPNetwork, str] = {ip_network(it): why for it, why in (known.lost if known else {}).items()}
+        self.troubles = Troubles()
+        self.revision = known.shared.position if known else 0
+
+    # What it is told
+
+    def name_is(self, *, ours: bool, why_not: str = "") -> bool:
+        """Whether this changes anything."""
+        if (ours, why_not) == (self._is_ours, self.troubles.name_taken):
+            return False
+        if not ours:
+            log.error("this node's name is taken", cause=why_not)
+        self._is_ours, self.troubles.name_taken = ours, why_not
+        return True
+
+    def learnt(self, shared: Mapping[str, Entry], revision: int) -> None:
+        """What all nodes share is this now."""
+        before = self.held
+        self._shared, self.revision = shared, revision
+        self._claims = claims(self._layout, shared)
+        after = {it.cidr for it in self.held}
+        for claim in before:
+            if claim.cidr not in after and self._is_ours:
+                self.lost[claim.cidr] = self._why_lost(claim.cidr)
+                log.warning("a prefix is this node's no more", prefix=str(claim.cidr), cause=self.lost[claim.cidr])
+        for cidr in after & self.lost.keys():
+            del self.lost[cidr]
+        self.forget_lost()
+
+    def _why_lost(self, cidr: IPNetwork) -> str:
+        other = next((it for it in self._claims if it.cidr.overlaps(cidr)), None)
+        return f"is held by {other.node} since revision {other.since}" if other else "was taken from this node"
+
+    def forget_lost(self) -> bool:
+        """Of lost prefixes those that no workload has addresses of any more; whether there was one."""
+        used = set(self._around.in_use(list(self.lost))) if self.lost else set()
+        over = [it for it in self.lost if it not in used]
+        for cidr in over:
+            del self.lost[cidr]
+        return bool(over)
+
+    # What it answers
+
+    @property
+    def name_is_ours(self) -> bool:
+        return self._is_ours
+
+    @property
+    def held(self) -> list[Claim]:
+        return [it for it in self._claims if it.node == self._itself.node]
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """Those that this node gives addresses from, besides its own."""
+        return pools_of(self.held, self._settings.pools) if self._is_ours else ()
+
+    @property
+    def record(self) -> NodeRecord:
+        """What this node tells the others of itself."""
+        own = underlay_of(self._settings.underlay, self._around.network())
+        return NodeRecord(identity=self._itself.identity, underlay=own.addresses, version=self._itself.version)
+
+    @property
+    def view(self) -> ClusterView:
+        return view(
+            self._layout,
+            self._shared,
+            self._claims,
+            node=self._itself.node,
+            mode=self._settings.mode,
+            own=underlay_of(self._settings.underlay, self._around.network()),
+            pools=[it.cidr for it in self._settings.pools],
+            revision=self.revision,
+            away_since=self.away_since,
+        )
+
+    @property
+    def away_since(self) -> float | None:
+        return None if self.troubles.away is None else self.heard_at or self._started_at
+
+    def wants(self, pool: ClusterPool) -> bool:
+        """A first prefix, or one more when the others are nearly full. One that was taken away is not made good for
+        before what runs in it is gone: somebody wanted this node to have no more."""
+        if not self._is_ours or any(_within(it, pool.cidr) for it in self.lost):
+            return False
+        mine = [it.cidr for it in self.held if it.pool == pool.cidr]
+        fullness = self._around.fullness()
+        found = [fullness[cidr] for cidr in mine if cidr in fullness]
+        if len(found) < len(mine):
+            return False  # the pools are on their way to where that is known
+        return Fullness(sum(it.free for it in found), max((it.size for it in found), default=0)).is_nearly_full
+
+    def conditions(self) -> Iterator[Condition]:
+        told = self.troubles
+        if told.went_back:
+            words = f"{told.went_back}; nothing is taken from it until somebody says `netplumb cluster accept`"
+            yield Condition("EtcdWentBack", True, "WentBack", words)
+        if told.refused:
+            yield Condition("EtcdRefuses", True, "Refused", "; ".join(dict.fromkeys(told.refused.values())))
+        if told.away is not None and not told.went_back:
+            words = f"what was last known holds: {told.away}"
+            yield Condition("EtcdAway", True, "NotFollowed", words, self.away_since or 0)
+        if told.name_taken:
+            words = f"{told.name_taken}; no prefix of the cluster is this node's"
+            yield Condition("NodeNameTaken", True, "NameTaken", words)
+        if self.lost:
+            words = "; ".join(f"{cidr} {why}" for cidr, why in self.lost.items())
+            yield Condition("PrefixLost", True, "NotHeld", f"{words}; what has addresses of it is left as it is")
+        if told.full:
+            yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))
+
+
+def _within(cidr: IPNetwork, pool: IPNetwork) -> bool:
+    return cidr.version == pool.version and cidr.overlaps(pool)

@@ -1,0 +1,113 @@
+"""Nodes without a kernel: the real membership, on a real etcd, and what it was told of a node around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from netplumb.models.base import IPNetwork
+from netplumb.models.cluster import ClusterView
+from netplumb.models.clustersettings import ClusterSettings
+from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.known import KnownFile
+from netplumb.reconciler.cluster.membership import Membership
+from netplumb.reconciler.cluster.records import Identity
+from netplumb.reconciler.cluster.standing import Fullness, Itself, Surroundings
+from tests.cluster.etcds import Etcd
+from tests.e2e.waiting import until
+
+V4 = {"cidr": "10.200.0.0/16"}
+SETTLE_S = 1.0
+
+
+@dataclass(slots=True)
+class Node:
+    """`used` are addresses in use, by prefix; a pool has as many free as are not."""
+
+    settings: ClusterSettings
+    name: str
+    place: Path
+    boot: str = "boot-1"
+    machine: str = ""
+    address: str = "192.0.2.1"
+    used: dict[IPNetwork, int] = field(default_factory=dict)
+    views: list[ClusterView] = field(default_factory=list)
+    membership: Membership = field(init=False)
+    _task: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        network = NodeNetwork(foreign=frozenset({(ip_address(self.address), "eth0")}), uplinks=frozenset({"eth0"}))
+        itself = Itself(self.name, Identity(boot=self.boot, machine=self.machine or f"machine-of-{self.name}"), "1.0")
+        around = Surroundings(lambda: network, self._fullness, self._in_use)
+        self.membership = Membership(
+            self.settings, itself, KnownFile(self.place / self.name), around, self._changed, settle_s=SETTLE_S
+        )
+
+    def _changed(self) -> None:
+        self.views.append(self.view)
+
+    def _fullness(self) -> dict[IPNetwork, Fullness]:
+        found = {}
+        for pool in self.membership.standing.pools:
+            size = pool.cidr.num_addresses - 3
+            found[pool.cidr] = Fullness(size - self.used.get(pool.cidr, 0), size)
+        return found
+
+    def _in_use(self, prefixes: Collection[IPNetwork]) -> list[IPNetwork]:
+        return [it for it in prefixes if self.used.get(it)]
+
+    def start(self) -> Node:
+        self._task = asyncio.ensure_future(self.membership.run())
+        return self
+
+    async def stop(self) -> None:
+        """As a daemon that is told to."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def again(self, **changed: str) -> Node:
+        """The daemon of the same node, started anew."""
+        boot, machine = changed.get("boot", self.boot), changed.get("machine", self.machine)
+        return Node(self.settings, self.name, self.place, boot, machine, self.address, self.used)
+
+    @property
+    def view(self) -> ClusterView:
+        return self.membership.standing.view
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Those that it gives addresses from."""
+        return [it.prefix for it in self.membership.standing.pools]
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        return {it.type: it for it in self.membership.standing.conditions()}
+
+    @property
+    def is_well(self) -> bool:
+        """It follows etcd, and has a prefix of each pool."""
+        return not self.conditions and len(self.prefixes) >= len(self.settings.pools)
+
+
+@asynccontextmanager
+async def nodes(etcd: Etcd, place: Path, *names: str, **settings: object) -> AsyncIterator[list[Node]]:
+    """Started, and well."""
+    made = [
+        Node(etcd.settings(**{"pools": [V4], **settings}), name, place, address=f"192.0.2.{number}").start()
+        for number, name in enumerate(names, 1)
+    ]
+    try:
+        for node in made:
+            await until(lambda node=node: node.is_well, f"{node.name} is well", within_s=20)  # type: ignore[misc]
+        yield made
+    finally:
+        for node in made:
+            await node.stop()

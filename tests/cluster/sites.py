@@ -1,0 +1,92 @@
+"""Nodes on one link, each with the real daemon, and a real etcd on the same link."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from netplumb.api.v1 import netplumb_pb2 as pb
+from tests.cluster.etcds import Etcd, Secured, running
+from tests.e2e.daemons import Daemon
+from tests.e2e.nodes import GATEWAY_V4, POOLS, Lan, Machine, lan
+from tests.e2e.waiting import until
+
+WITHIN_S = 20.0
+
+
+@dataclass(slots=True)
+class Site:
+    lan: Lan
+    etcd: Etcd
+
+    @property
+    def machines(self) -> list[Machine]:
+        return self.lan.machines
+
+    def cluster(self, machine: Machine, **more: Any) -> dict[str, Any]:
+        """The setting, of one node."""
+        return {
+            "endpoints": list(self.etcd.endpoints),
+            "node_name": machine.name,
+            "mode": self.lan.mode,
+            "pools": [{"cidr": cidr} for cidr in POOLS],
+            "lease_s": 3,
+            "silence_s": 2,
+            **more,
+        }
+
+
+async def status(machine: Machine) -> pb.StatusResponse:
+    async with machine.client() as client:
+        return await client.status(without_pools=True)
+
+
+async def conditions(machine: Machine) -> dict[str, str]:
+    """What the node tells of itself that is true, with its message."""
+    return {it.type: it.message for it in (await status(machine)).conditions if it.status}
+
+
+async def pools(machine: Machine) -> list[str]:
+    return [it.name for it in (await status(machine)).pools]
+
+
+@asynccontextmanager
+async def site(
+    count: int,
+    directory: Path,
+    *,
+    mode: str = "routes",
+    members: int = 1,
+    secured: Secured | None = None,
+    **settings: Any,
+) -> AsyncIterator[Site]:
+    """With all daemons started, each with its prefixes and ways to all others."""
+    with (
+        lan(count, mode, directory) as link,
+        running(members, host=link.outside, address=GATEWAY_V4, secured=secured) as etcd,
+    ):
+        it = Site(link, etcd)
+        for machine in link.machines:
+            machine.daemon = Daemon(machine.host, machine.daemon.directory, pools=())
+            machine.daemon.configure(pools=(), cluster=it.cluster(machine), **settings)
+        try:
+            for machine in link.machines:
+                await machine.daemon.start(ready=False)
+            for machine in link.machines:
+                await until(partial(_is_joined, machine), f"{machine.name} has joined", within_s=WITHIN_S)
+            yield it
+        except BaseException:
+            for machine in link.machines:
+                print(machine.name, machine.daemon.logged()[-6000:])
+            raise
+
+
+async def _is_joined(machine: Machine) -> bool:
+    if len(await pools(machine)) < len(POOLS):
+        return False
+    async with machine.client() as client:
+        return not (await client.plan()).changes

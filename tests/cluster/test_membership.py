@@ -1,0 +1,284 @@
+"""Members of a cluster on a real etcd: prefixes, presence, and what holds while etcd is away or wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from ipaddress import ip_network
+from pathlib import Path
+
+from netplumb.models.status import Condition
+from tests.cluster.etcds import Etcd
+from tests.cluster.members import V4, Node, nodes
+from tests.e2e.waiting import until
+
+LONG_S = 30.0
+
+
+async def test_nodes_see_each_other_with_their_prefixes(etcd: Etcd, tmp_path: Path) -> None:
+    """Each holds a part of each pool that nobody else does, and knows the others' and where they are reached."""
+    async with nodes(etcd, tmp_path, "a", "b", "c", pools=[V4, {"cidr": "fd80::/48"}]) as (a, b, c):
+        held = [prefix for node in (a, b, c) for prefix in node.prefixes]
+        assert len(held) == len(set(held)) == 6
+        await until(lambda: len(a.view.peers) == 2 and a.view.peers["b"].present, "a sees b and c")
+        peer = a.view.peers["b"]
+        assert [str(it.cidr) for it in peer.prefixes] == b.prefixes
+        assert (str(peer.underlay), peer.boot_id, peer.version) == ("192.0.2.2", "boot-1", "1.0")
+
+
+async def test_a_node_that_goes_away_keeps_its_prefixes_and_is_not_present(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        await until(lambda: "b" in a.view.peers and a.view.peers["b"].present, "b is there")
+        before = a.view
+        await b.stop()
+        await until(lambda: not a.view.peers["b"].present, "b is away")
+        assert a.view == before, "which changes nothing of the ways to it"
+
+
+async def test_a_second_prefix_is_taken_before_the_first_is_full(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", pools=[V4 | {"node_prefix_len": 28}]) as (a,):
+        (first,) = a.prefixes
+        a.used[ip_network(first)] = 13
+        await until(lambda: len(a.prefixes) == 2, "a second prefix")
+        assert a.prefixes[0] == first
+        await asyncio.sleep(1.5)
+        assert len(a.prefixes) == 2
+
+
+async def test_a_pool_without_a_part_left_is_told(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", pools=[{"cidr": "10.200.0.0/24"}]) as (a,):
+        b = Node(a.settings, "b", tmp_path).start()
+        await until(lambda: "ClusterPoolFull" in b.conditions, "b is told that nothing is left")
+        assert "no /24 of 10.200.0.0/24 is free" in b.conditions["ClusterPoolFull"].message
+        assert b.prefixes == []
+        await b.stop()
+
+
+async def test_a_restart_keeps_prefixes_while_etcd_is_away(etcd: Etcd, tmp_path: Path) -> None:
+    """A daemon that starts while etcd is away knows its prefixes and its peers, and since when etcd is away."""
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        await until(lambda: b.view.peers["a"].prefixes and a.view.peers["b"].prefixes, "they see each other")
+        view, prefixes = a.view, a.prefixes
+        etcd.kill()
+        await until(lambda: "EtcdAway" in a.conditions, "a says that etcd is away", within_s=LONG_S)
+        since = a.conditions["EtcdAway"].last_transition
+        assert a.view == view
+        await a.stop()
+        again = a.again().start()
+        assert (again.view, again.prefixes) == (view, prefixes)
+        await asyncio.sleep(1)
+        assert (again.view, again.prefixes) == (view, prefixes)
+        assert abs(again.conditions["EtcdAway"].last_transition - since) < 3
+        etcd.start()
+        await until(lambda: again.is_well and b.is_well, "both are well again", within_s=LONG_S)
+        assert all(it == view for it in again.views), "nobody was ever missing"
+        await again.stop()
+
+
+async def test_the_leader_dies(three: Etcd, tmp_path: Path) -> None:
+    """Changes reach every node while the leader is killed, one member after the other."""
+    async with nodes(three, tmp_path, "a", "b", "c") as (a, _, _):
+        for number in range(3):
+            leader = three.leader()
+            leader.kill()
+            name = f"new-{number}"
+            node = Node(a.settings, name, tmp_path).start()
+            await until(
+                lambda node=node, name=name: node.is_well and name in a.view.peers and a.view.peers[name].prefixes,  # type: ignore[misc]
+                f"{name} is seen with a prefix",
+                within_s=LONG_S,
+            )
+            await node.stop()
+            leader.start(three.members)
+            three.wait()
+        assert all(len(it.peers) >= 2 for it in a.views if it.revision > a.views[-1].revision - 1)
+
+
+async def test_a_silent_member_is_left(three: Etcd, tmp_path: Path) -> None:
+    """A member that is stopped keeps its connections ESTABLISHED and says nothing: a change is seen all the same."""
+    async with nodes(three, tmp_path, "a", "b") as (a, b):
+        endpoint = a.membership.client.connection.stubs().endpoint
+        member = next(it for it in three.members if it.endpoint == endpoint)
+        member.pause()
+        try:
+            await b.stop()
+            await until(lambda: not a.view.peers["b"].present, "a sees that b went", within_s=LONG_S)
+        finally:
+            member.resume()
+
+
+async def test_a_compaction_while_away_is_made_up_for(etcd: Etcd, tmp_path: Path) -> None:
+    """What went and came while a node did not follow is found by comparison: deletions too."""
+    async with nodes(etcd, tmp_path, "a", "b", "c") as (a, b, c):
+        await until(lambda: len(a.view.peers) == 2, "a sees both")
+        await a.stop()
+        await c.stop()
+        etcd.ctl("del", "--prefix", "/netplumb/shared/prefixes/c/")
+        etcd.ctl("del", "/netplumb/shared/nodes/c")
+        new = Node(a.settings, "d", tmp_path).start()
+        await until(lambda: new.is_well, "d is well")
+        etcd.compact()
+        again = a.again().start()
+        assert set(again.view.peers) == {"b", "c"}
+        await until(lambda: again.is_well, "a is well again")
+        await until(lambda: "c" not in again.view.peers or not again.view.peers["c"].prefixes, "c's prefix is gone")
+        assert again.view.peers["d"].prefixes
+        await new.stop()
+        await again.stop()
+        assert b.is_well
+
+
+async def test_compactions_under_churn_lose_nothing(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        for number in range(30):
+            record = {"identity": {"boot": str(number)}, "underlay": ["192.0.2.77"]}
+            etcd.ctl("put", f"/netplumb/shared/nodes/x{number}", json.dumps(record))
+            if number % 3 == 2:
+                etcd.ctl("del", f"/netplumb/shared/nodes/x{number - 1}")
+                etcd.compact()
+        wanted = {f"x{it}" for it in range(30) if it % 3 != 1}
+        await until(lambda: set(a.view.peers) == wanted, "all and only what is left")
+
+
+def restored(condition: dict[str, Condition]) -> bool:
+    return "EtcdWentBack" in condition
+
+
+async def test_an_older_snapshot_removes_nothing_until_it_is_accepted(etcd: Etcd, tmp_path: Path) -> None:
+    """A node that joined after the backup stays on the others, and says again what it holds once that is accepted."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        snapshot = etcd.save()
+        async with nodes(etcd, tmp_path, "b") as (b,):
+            await until(lambda: "b" in a.view.peers and a.view.peers["b"].prefixes, "a sees b")
+            view, held = a.view, b.prefixes
+            a.views.clear()
+            b.views.clear()
+            etcd.restore(snapshot)
+            await until(lambda: restored(a.conditions) and restored(b.conditions), "both say so", within_s=LONG_S)
+            assert "netplumb cluster accept" in a.conditions["EtcdWentBack"].message
+            await asyncio.sleep(2)
+            assert restored(a.conditions)
+            assert (a.view, b.prefixes) == (view, held)
+            etcd.ctl("put", "/netplumb/shared/accepted/token", "{}")
+            await until(lambda: a.is_well and b.is_well, "both are well", within_s=LONG_S)
+            assert (a.view, b.prefixes) == (view, held)
+            assert all(it == view for it in a.views), "b was never missing"
+
+
+async def test_an_etcd_that_is_made_anew_is_not_taken_for_empty(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        held = a.prefixes
+        etcd.kill()
+        for member in etcd.members:
+            for path in sorted(member.place.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+            member.client_port, member.peer_port = member.client_port, member.peer_port
+        etcd.start()
+        await until(lambda: restored(a.conditions), "a says so", within_s=LONG_S)
+        assert a.prefixes == held
+
+
+async def test_an_older_snapshot_whose_revision_has_caught_up_is_known_by_what_it_says(
+    etcd: Etcd, tmp_path: Path
+) -> None:
+    """Others wrote to the restored etcd while this node's daemon did not run, so that its revision is past all that was
+    known; what they wrote at revisions that were followed gives it away."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        snapshot = etcd.save()
+        for number in range(5):
+            etcd.ctl("put", f"/netplumb/shared/nodes/x{number}", "{}")
+        revision = etcd.revision()
+        await until(lambda: a.view.revision >= revision, "a saw that")
+        view = a.view
+        await a.stop()
+        etcd.restore(snapshot)
+        for number in range(20):
+            etcd.ctl("put", f"/netplumb/shared/nodes/y{number}", "{}")
+        again = a.again().start()
+        await until(lambda: restored(again.conditions), "a says so", within_s=LONG_S)
+        assert again.view == view
+        await again.stop()
+
+
+async def test_a_token_of_the_backup_is_no_answer(etcd: Etcd, tmp_path: Path) -> None:
+    """What was accepted before the backup was made says nothing about this restore, also to a node that restarts."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        etcd.ctl("put", "/netplumb/shared/accepted/old", "{}")
+        snapshot = etcd.save()
+        etcd.ctl("put", "/netplumb/shared/nodes/x", "{}")
+        revision = etcd.revision()
+        await until(lambda: a.view.revision >= revision, "a saw that")
+        etcd.restore(snapshot)
+        await until(lambda: restored(a.conditions), "a says so", within_s=LONG_S)
+        await a.stop()
+        again = a.again().start()
+        await until(lambda: restored(again.conditions), "so it does after a restart", within_s=LONG_S)
+        await asyncio.sleep(2)
+        assert restored(again.conditions)
+        await again.stop()
+
+
+async def test_a_name_that_is_in_use_is_refused(etcd: Etcd, tmp_path: Path) -> None:
+    """The second says so, gives no addresses, and the first is not disturbed; when it goes, the name is free."""
+    async with nodes(etcd, tmp_path / "1", "a") as (a,):
+        held = a.prefixes
+        second = Node(a.settings, "a", tmp_path / "2", boot="boot-2", machine="another").start()
+        await until(lambda: "NodeNameTaken" in second.conditions, "the second is refused")
+        assert second.prefixes == []
+        await asyncio.sleep(1)
+        assert a.is_well
+        assert a.prefixes == held
+        await a.stop()
+        await until(lambda: second.is_well, "the name is free", within_s=LONG_S)
+        assert second.prefixes == held, "what the name holds is its"
+        await second.stop()
+
+
+async def test_a_node_that_was_suspended_finds_its_name_taken(etcd: Etcd, tmp_path: Path) -> None:
+    """It was away for longer than its lease, and was made anew meanwhile: it gives nothing and overwrites nothing."""
+    async with nodes(etcd, tmp_path / "1", "a") as (a,):
+        await a.stop()
+        other = Node(a.settings, "a", tmp_path / "2", boot="boot-2", machine="another").start()
+        await until(lambda: other.is_well, "the new one has the name")
+        back = a.again().start()
+        await until(lambda: "NodeNameTaken" in back.conditions, "the old one is refused")
+        assert back.prefixes == []
+        assert other.is_well
+        await back.stop()
+        await other.stop()
+
+
+async def test_a_prefix_that_was_taken_away_gives_nothing_and_is_told(etcd: Etcd, tmp_path: Path) -> None:
+    """Removed while away and given to another: what runs stays, nothing new is given, nothing is overwritten. When what
+    ran is gone, the node takes another."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        (lost,) = a.prefixes
+        a.used[ip_network(lost)] = 3
+        await a.stop()
+        etcd.ctl("del", "--prefix", "/netplumb/shared/prefixes/a/")
+        other = Node(a.settings, "b", tmp_path).start()
+        await until(lambda: other.is_well, "b has a prefix")
+        assert other.prefixes == [lost]
+        back = a.again().start()
+        await until(lambda: "PrefixLost" in back.conditions, "a says so")
+        assert f"{lost} is held by b" in back.conditions["PrefixLost"].message
+        await asyncio.sleep(2)
+        assert back.prefixes == []
+        assert other.prefixes == [lost]
+        await back.stop()
+        back = back.again().start()
+        await until(lambda: "PrefixLost" in back.conditions, "also after a restart")
+        back.used.clear()
+        await until(lambda: back.is_well, "it joins anew", within_s=LONG_S)
+        assert set(back.prefixes) & {lost} == set()
+        await back.stop()
+        await other.stop()
+
+
+async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", "b", reread_s=1.0) as (a, _):
+        await until(lambda: "b" in a.view.peers, "a sees b")
+        a.membership._shared.entries.pop("/netplumb/shared/nodes/b")  # as if its event had never come
+        a.membership._shared_changed()
+        assert not a.view.peers["b"].underlay.addresses
+        await until(lambda: a.view.peers["b"].underlay.addresses, "b is whole again")
