@@ -10,6 +10,7 @@ from hypothesis.stateful import precondition, rule
 from tests.chaos import verdicts
 from tests.chaos.drawn import bursts
 from tests.chaos.history import Code, History
+from tests.chaos.policies import POLICIES
 from tests.chaos.wishes import FILES, Declared, Wish
 
 BURST_REFUSALS = (
@@ -63,6 +64,10 @@ class Bursts(History):
             case "undeclare":
                 self.tell(f"- {FILES[number % 2]} is removed")
                 world.remove_file(FILES[number % 2])
+            case "police":
+                chosen = frozenset(it for place, it in enumerate(POLICIES) if number >> place & 1)
+                self.tell(f"- policies {sorted(it.name for it in chosen)}")
+                world.police(chosen)
             case "remake":
                 if wish.netns in world.namespaces:
                     self.tell(f"- namespace {wish.netns} is made anew")

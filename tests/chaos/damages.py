@@ -41,6 +41,9 @@ NODE_DAMAGES = (
     "nft delete element inet netplumb port6_address { tcp . 8080 }",
     "nft add element inet netplumb port4_port { tcp . 99 : 99 }",
     "nft flush chain inet netplumb ports",
+    "nft flush map inet netplumb policy_ingress",
+    "nft flush set inet netplumb policy_egress_denied",
+    "nft flush chain inet netplumb policy_egress",
     "sysctl -qw net.ipv4.ip_forward=0",
     "sysctl -qw net.ipv6.conf.all.forwarding=0",
 )

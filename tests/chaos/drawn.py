@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from tests.chaos.policies import POLICIES
 from tests.chaos.wishes import (
     ALTERNATE,
     DECLARED,
@@ -43,7 +44,8 @@ declarations = st.lists(
     max_size=3,
     unique_by=lambda declared: declared.key,
 )
-BURST = ("attach", "attach", "detach", "damage", "node", "declare", "undeclare", "remake", "read")
+policies = st.frozensets(st.sampled_from(POLICIES))
+BURST = ("attach", "attach", "detach", "damage", "node", "declare", "undeclare", "police", "remake", "read")
 bursts = st.lists(
     st.tuples(st.sampled_from(BURST), wishes(), declarations, st.integers(0, 199)), min_size=2, max_size=8
 )

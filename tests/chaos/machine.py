@@ -10,8 +10,9 @@ from hypothesis.stateful import precondition, rule
 from tests.chaos import verdicts
 from tests.chaos.bursts import Bursts
 from tests.chaos.damages import NODE_DAMAGES
-from tests.chaos.drawn import declarations, keys, netns_names, wishes
+from tests.chaos.drawn import declarations, keys, netns_names, policies, wishes
 from tests.chaos.history import Code
+from tests.chaos.policies import Policy
 from tests.chaos.wishes import FILES, POOLS, Declared, Key, Wish
 
 BROKEN = ("", "kind: [", "kind: Attachment\nworkload_id: w0\nnonsense: 1\n")
@@ -76,6 +77,11 @@ class Chaos(Bursts):
     def undeclare(self, name: str) -> None:
         self.tell(f"{name} is removed")
         self.world.remove_file(name)
+
+    @rule(chosen=policies)
+    def police(self, chosen: frozenset[Policy]) -> None:
+        self.tell(f"policies {sorted(it.name for it in chosen)}")
+        self.world.police(chosen)
 
     @rule(name=st.sampled_from(FILES), content=st.sampled_from(BROKEN))
     def break_file(self, name: str, content: str) -> None:

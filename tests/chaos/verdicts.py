@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests import namespaces
-from tests.chaos import expectations
+from tests.chaos import expectations, policies
 from tests.chaos.readings import Reading, read
 from tests.chaos.wishes import DECLARED
 from tests.chaos.world import World
@@ -44,8 +44,11 @@ async def _problems(world: World, client: AsyncClient) -> list[str]:
     problems = [*trial.resolve(by_rpc), *trial.differences(listed, world.namespaces, frozenset(world.hidden))]
     problems += expectations.in_list(listed)
     problems += [f"planned: {each.verb} {each.words}" for each in (await client.plan()).changes]
+    told = await client.policies()
     try:
         problems += await asyncio.to_thread(lambda: list(_differences(world, listed)))
+        wished = world.wishes.policies
+        problems += await asyncio.to_thread(lambda: list(policies.differences(world.node, listed, wished, told)))
     except (AssertionError, LookupError) as error:  # something that is read is not there
         problems.append(str(error))
     if not problems:
@@ -91,6 +94,7 @@ async def empty(world: World, client: AsyncClient) -> None:
     """Takes every wish back; nothing of ours may be left over but what the node has anyway."""
     for name in tuple(world.wishes.files):
         world.remove_file(name)
+    world.police(frozenset())
     await quiet(world, client)
     for key in tuple(world.wishes.rpc):
         assert await world.detach(client, key) is None

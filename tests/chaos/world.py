@@ -21,6 +21,7 @@ from netplumb.models.kernel import Scope
 from tests import namespaces
 from tests.chaos.damages import NODE_DAMAGES, Victim
 from tests.chaos.foreigners import Foreigners
+from tests.chaos.policies import FILE, Policy
 from tests.chaos.wishes import ALTERNATE, DECLARED, USUAL_POOLS, VISITORS, WORKLOADS, Declared, Key, Wish, Wishes
 from tests.chaos.witness import Witness
 from tests.contract.damages import Damage
@@ -212,6 +213,13 @@ class World:
     def remove_file(self, name: str) -> None:
         self.wishes.declare(name)
         (self.daemon.state_files / name).unlink(missing_ok=True)
+
+    def police(self, policies: frozenset[Policy]) -> None:
+        self.wishes.policies = policies
+        if policies:
+            declare(self.daemon, FILE, *(it.manifest for it in sorted(policies, key=lambda it: it.name)))
+        else:
+            (self.daemon.state_files / FILE).unlink(missing_ok=True)
 
     # Damage, and what others do.
 

@@ -54,10 +54,12 @@ def _answer_datagrams(bound: socket.socket, name: str) -> None:
             bound.sendto(f"{name} {peer[0]}".encode(), peer)
 
 
-def ask(source: Host, address: str, port: int, protocol: str = "tcp", *, bind: str = "") -> str | None:
+def ask(
+    source: Host, address: str, port: int, protocol: str = "tcp", *, bind: str = "", within_s: float = ASK_S
+) -> str | None:
     """What is answered: the server's name and the address that it saw. None where nobody answers."""
     with open_socket(source, address, KINDS[protocol]) as asking:
-        asking.settimeout(ASK_S)
+        asking.settimeout(within_s)
         if bind:
             asking.bind((bind, 0))
         with suppress(OSError):

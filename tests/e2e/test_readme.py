@@ -21,7 +21,18 @@ from netplumb.reconciler.sources.statefile import parse
 ROOT = Path(__file__).parents[2]
 DOCS = tuple(
     f"docs/{name}.md"
-    for name in ("commands", "state-files", "settings", "network", "api", "cni", "runtimes", "metrics", "kernel")
+    for name in (
+        "commands",
+        "state-files",
+        "settings",
+        "network",
+        "api",
+        "cni",
+        "runtimes",
+        "metrics",
+        "kernel",
+        "policy",
+    )
 )
 """The reference, whose commands, documents and programs are tried here. The pages for playing and for who is on call
 have tests of their own."""
