@@ -5,7 +5,8 @@ ETCD_PROTO := netplumb/reconciler/cluster/etcd/rpc.proto
 SCALE ?= 30
 DIST ?= dist
 CRI_PROTO := tests/runtimes/cri/runtime.proto
-RUNTIME_PACKAGES := busybox-static conmon containerd containernetworking-plugins iptables podman runc \
+RUNTIME_PACKAGES := bats busybox-static catatonit conmon containerd containernetworking-plugins curl dpkg-dev iptables jq \
+	podman runc slirp4netns \
 	gcc golang-go libc6-dev protoc-gen-go protoc-gen-go-grpc \
 	golang-github-appc-cni-dev golang-github-containerd-go-cni-dev golang-google-grpc-dev golang-google-protobuf-dev
 METRICS_PACKAGES := prometheus

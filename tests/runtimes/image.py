@@ -12,7 +12,9 @@ import io
 import json
 import platform
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 BUSYBOX = Path("/bin/busybox")  # Debian's busybox-static
 REFERENCE = "localhost/netplumb/web:1"
@@ -28,9 +30,16 @@ _CONFIG = {"Entrypoint": ["/bin/httpd", "-f", "-p", str(PORT), "-h", "/www"], "E
 _MEDIA = "application/vnd.oci.image"
 
 
-def write(path: Path) -> None:
+def write(
+    path: Path,
+    *,
+    reference: str = REFERENCE,
+    config: Mapping[str, object] = MappingProxyType(_CONFIG),
+    applets: Sequence[str] = _APPLETS,
+    directories: Sequence[str] = (),
+) -> None:
     """Writes the image as a tar of an OCI image layout, which containerd imports and Podman loads."""
-    layer = _layer()
+    layer = _layer(applets, directories)
     packed = gzip.compress(layer, compresslevel=1, mtime=0)
     blobs: dict[str, bytes] = {}
 
@@ -39,21 +48,21 @@ def write(path: Path) -> None:
         blobs[f"blobs/sha256/{digest}"] = content
         return {"mediaType": f"{_MEDIA}.{kind}", "digest": f"sha256:{digest}", "size": len(content)}
 
-    config = {
+    described = {
         "architecture": _ARCHITECTURES[platform.machine()],
         "os": "linux",
-        "config": _CONFIG,
+        "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
         "history": [{"created_by": "by hand"}],
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{_MEDIA}.manifest.v1+json",
-        "config": blob("config.v1+json", _json(config)),
+        "config": blob("config.v1+json", _json(described)),
         "layers": [blob("layer.v1.tar+gzip", packed)],
     }
     # containerd takes the name from the first annotation, Podman from the second.
-    named = {"io.containerd.image.name": REFERENCE, "org.opencontainers.image.ref.name": REFERENCE}
+    named = {"io.containerd.image.name": reference, "org.opencontainers.image.ref.name": reference}
     index = {"schemaVersion": 2, "manifests": [blob("manifest.v1+json", _json(manifest)) | {"annotations": named}]}
     with tarfile.open(path, "w") as layout:
         _add(layout, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
@@ -62,15 +71,15 @@ def write(path: Path) -> None:
             _add(layout, name, content)
 
 
-def _layer() -> bytes:
+def _layer(applets: Sequence[str], directories: Sequence[str]) -> bytes:
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as layer:
-        for directory in ("bin", "dev", "etc", "proc", "sys", "tmp", "www", "www/cgi-bin"):
+        for directory in ("bin", "dev", "etc", "proc", "sys", "tmp", "www", "www/cgi-bin", *directories):
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             layer.addfile(entry)
         _add(layer, "bin/busybox", BUSYBOX.read_bytes(), mode=0o755)
-        for applet in _APPLETS:
+        for applet in applets:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             layer.addfile(link)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.e2e.hosts import Host
@@ -46,13 +47,15 @@ def told_settings() -> str:
 class Podman:
     def __init__(self, node: Host, directory: Path) -> None:
         self._cgroup = directory.parent.name
+        self.cgroup = f"/{self._cgroup}"
         self._node = node
         self._directory = directory
         directory.mkdir()
+        self.settings = self._write("containers.conf", _SETTINGS)
         self._environment = {
             **os.environ,
             "CONTAINERS_STORAGE_CONF": self._write("storage.conf", _STORAGE),
-            "CONTAINERS_CONF": self._write("containers.conf", _SETTINGS),
+            "CONTAINERS_CONF": self.settings,
         }
 
     def _write(self, name: str, text: str) -> str:
@@ -82,6 +85,13 @@ class Podman:
         return subprocess.run(
             line, capture_output=True, text=True, timeout=COMMAND_WITHIN_S, check=False, env=self._environment
         )
+
+    def on_node(
+        self, words: Sequence[str], *, within_s: float, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs another program that uses this Podman, come what may."""
+        line, environment = self._node.command(*words), {**self._environment, **env}
+        return subprocess.run(line, capture_output=True, text=True, timeout=within_s, check=False, env=environment)
 
     def end(self) -> None:
         """Removes all that it runs; what is left is killed."""
