@@ -111,10 +111,16 @@ class Link:
     ipv6_disabled: bool = field(default=False, compare=False)
     accept_ra: int = field(default=0, compare=False)
     qdisc: str = field(default="", compare=False)
+    master_name: str = field(default="", compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:
         return (Link, self.scope, self.name)
+
+    @property
+    def master_words(self) -> str:
+        """An index says nothing to people, but of one that is gone, or was never looked at, nothing else is known."""
+        return (self.master_name or f"with index {self.master}") if self.master else "none"
 
     def differences(self, observed: Link) -> tuple[str, ...]:
         """Names of the fields that are desired and that `observed` does not have as desired."""
@@ -137,7 +143,7 @@ class Link:
         if self.group is not None:
             words.append(f"group {self.group}")
         if self.master:
-            words.append(f"master {self.master}")
+            words.append(f"master {self.master_words}")
         if self.alias is not None:
             words.append(f"alias {self.alias!r}")
         if self.addr_gen_mode == ADDR_GEN_MODE_NONE:
@@ -284,7 +290,8 @@ class Route:
 @dataclass(frozen=True, slots=True)
 class Sysctl:
     """A switch below /proc/sys, named with slashes (`net/ipv4/ip_forward`), its value as the file shows it. One that is
-    desired `instead_of` a value is desired of no switch that has another."""
+    desired `instead_of` a value is desired of no switch that has another. Of a switch of one `interface` its index is
+    known where it was read: another may come to have the name."""
 
     rank: ClassVar[int] = 10
 
@@ -292,6 +299,7 @@ class Sysctl:
     name: str
     value: str
     instead_of: str | None = field(default=None, compare=False)
+    interface: int = field(default=0, compare=False)
 
     @property
     def key(self) -> tuple[object, ...]:

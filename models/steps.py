@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import Enum
 
-from netplumb.models.kernel import KernelObject
+from netplumb.models.kernel import KernelObject, Link
 from netplumb.models.words import ip_words
 
 
@@ -41,7 +41,7 @@ class Step:
     def _changed_of(self, one: KernelObject | None) -> str:
         assert self.observed is not None
         changed = [
-            f"{f.name} {_value_words(getattr(one, f.name))}"
+            f"{f.name} {_words(one, f.name)}"
             for f in fields(self.observed)
             if f.compare
             and getattr(self.thing, f.name) is not None
@@ -50,7 +50,10 @@ class Step:
         return ", ".join(changed) or "the same"
 
 
-def _value_words(value: object) -> str:
+def _words(thing: KernelObject | None, field: str) -> str:
+    value = getattr(thing, field)
+    if isinstance(thing, Link) and field == "master":
+        return thing.master_words
     if isinstance(value, bytes):
         return ip_words(value) if len(value) in (4, 16) else value.hex(":")
     if isinstance(value, tuple):

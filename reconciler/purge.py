@@ -18,6 +18,7 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.decide.ownership import is_ours
+from netplumb.reconciler.decide.render.forwarding import ours
 from netplumb.reconciler.desired.store import Contents, Store, boot_id
 from netplumb.reconciler.history import eventfile
 from netplumb.reconciler.kernel.nftables.table import Nftables
@@ -73,9 +74,14 @@ class Purge:
         steps += (
             Step(Verb.CHANGE, switch, there)
             for switch in switches
-            if (there := observed.get(switch.key)) is not None and there != switch
+            if isinstance(there := observed.get(switch.key), Sysctl) and self._is_as_we_set_it(there)
         )
         return steps
+
+    def _is_as_we_set_it(self, there: Sysctl) -> bool:
+        """What others have set since is theirs, and so is all of an interface that has come to the name since."""
+        recorded = self._contents.interfaces.get(there.name, there.interface)
+        return there.value == ours(there.name) and there.interface == recorded
 
     def _doomed(self, link: Link) -> Doomed:
         key = key_of_alias(link.alias or "") or AttachmentKey(link.name, "")

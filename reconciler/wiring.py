@@ -148,6 +148,7 @@ class Parts:
             under_way=lambda: map(node_if_name, self.loop.busy),
             attached=lambda: self._links_of(lambda _: True),
             record_sysctl=store.record_sysctl,
+            forget_sysctl=store.forget_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
         )
         self._results = Results(

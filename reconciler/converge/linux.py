@@ -58,6 +58,8 @@ class LinuxKernel:
         self._nftables = nftables
         self._changed = changed
         self._spare = spare
+        self.left_as_set: set[str] = set()
+        """Switches that the last steps of the node's were to set, and that others had set by then."""
 
     @property
     def node_cookie(self) -> int:
@@ -170,6 +172,8 @@ class LinuxKernel:
             # Read again: what others set since this was planned stays.
             if sysctl.instead_of is None or sysctls.read(sysctl.name) == sysctl.instead_of:
                 sysctls.write(sysctl.name, sysctl.value)
+            else:
+                self.left_as_set.add(sysctl.name)
         elif namespace is not None:
             with self._namespaces.inside(namespace.fd):
                 sysctls.write(sysctl.name, sysctl.value)
@@ -221,7 +225,8 @@ class LinuxKernel:
         observed: dict[Key, KernelObject] = {}
         for switch in switches:
             if (value := sysctls.read(switch.name)) is not None:
-                observed[switch.key] = Sysctl(Scope.NODE, switch.name, value)
+                index = sysctls.interface_of(switch.name)
+                observed[switch.key] = Sysctl(Scope.NODE, switch.name, value, interface=index)
         if (lo := self._link(LO_INDEX)) is not None and lo[1]:
             up = LinkUp(Scope.NODE, "lo")
             observed[up.key] = up
@@ -246,6 +251,7 @@ class LinuxKernel:
 
     def apply_node(self, steps: Sequence[Step]) -> list[StepError]:
         """Carries out node-wide steps; all nftables steps are one transaction."""
+        self.left_as_set.clear()
         table, rest = split_table_steps(step for step in steps if not isinstance(step.thing, NftHooks))
         errors: list[StepError] = []
         try:

@@ -66,7 +66,7 @@ def observe(
     observed = Observed()
     key = attachment.key
     name = node_if_name(key)
-    found, ifb = _node_links(node, key, name, hint_indexes, snapshot)
+    found, ifb = (_with_master(node, it) for it in _node_links(node, key, name, hint_indexes, snapshot))
     observed.ifb = ifb[0] if ifb is not None else None
     if found is not None:
         link, up = found
@@ -139,6 +139,15 @@ def _node_links(
     by_name, ifb, *by_index = (dumps.link_in(Scope.NODE, reply) for reply in node.transact(requests))
     renamed = {it[0].kind: it for it in by_index if it is not None and is_our_link(it[0]) and it[0].alias == alias}
     return by_name or renamed.get("veth"), ifb or renamed.get("ifb")
+
+
+def _with_master(node: Channel, found: _Found) -> _Found:
+    """Few are under a bridge or the like, so that its name is asked for where one is."""
+    if found is None or not found[0].master:
+        return found
+    (reply,) = node.transact([encodelinks.get_link_by_index(found[0].master)])
+    master = dumps.link_in(Scope.NODE, reply)
+    return replace(found[0], master_name=master[0].name if master is not None else ""), found[1]
 
 
 def _renamed_end(node: Channel, other: Link | None, alias: str) -> int:

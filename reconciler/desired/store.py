@@ -46,10 +46,15 @@ class Change:
     policies_gone: Sequence[tuple[str, ManifestKey]] = ()
 
 
+_INTERFACE_OF = "interface of "
+"""What the index of the interface that a switch is of stands under."""
+
+
 @dataclass(slots=True)
 class Contents:
     """What was stored, in the order in which it was freed where that matters. `unclaimed` are links on the node whose
-    attachment is not known, by name, with the addresses that they hold."""
+    attachment is not known, by name, with the addresses that they hold; `interfaces` are those whose `sysctls` were
+    kept, each by its index, by the names of these."""
 
     attachments: dict[AttachmentKey, Attachment] = field(default_factory=dict)
     claims: dict[str, dict[AttachmentKey, AttachmentSpec]] = field(default_factory=dict)
@@ -57,6 +62,7 @@ class Contents:
     freed: list[IPAddress] = field(default_factory=list)
     reserved: list[Reservation] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
+    interfaces: dict[str, int] = field(default_factory=dict)
     unclaimed: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     policies: dict[ManifestKey, dict[str, Manifest]] = field(default_factory=dict)
 
@@ -171,16 +177,30 @@ class Store:
             with self._transaction() as database:
                 database.execute("INSERT OR REPLACE INTO meta VALUES ('uplink_mtu', ?)", (str(mtu),))
 
-    def record_sysctl(self, name: str, value: str) -> None:
-        """Keeps the value that a switch had before netplumb set it; the first record stands."""
+    def record_sysctl(self, name: str, value: str, interface: int = 0) -> None:
+        """Keeps the value that a switch had before netplumb set it; the first record stands, but for that of an
+        interface that had the name before."""
         with self._transaction() as database:
+            of = (_INTERFACE_OF + name,)
+            known = database.execute("SELECT value FROM meta WHERE name = ?", of).fetchone()
+            if interface and known is not None and int(known[0]) != interface:
+                database.execute("DELETE FROM sysctl WHERE name = ?", (name,))
             database.execute("INSERT OR IGNORE INTO sysctl VALUES (?, ?)", (name, value))
+            if interface:
+                database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (*of, str(interface)))
+
+    def forget_sysctl(self, name: str) -> None:
+        """Others have set it themselves."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM sysctl WHERE name = ?", (name,))
+            database.execute("DELETE FROM meta WHERE name = ?", (_INTERFACE_OF + name,))
 
     def erase(self) -> None:
         """Forgets everything, what was recorded of switches included."""
         with self._transaction() as database:
             for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed", "reserved", "policy"):
                 database.execute(f"DELETE FROM {table}")
+            database.execute("DELETE FROM meta WHERE name LIKE ?", (_INTERFACE_OF + "%",))
 
     def trim_freed(self, keep: int) -> None:
         """Forgets all but the newest freed addresses."""
@@ -217,6 +237,8 @@ def contents_of(database: sqlite3.Connection) -> Contents:
     for address, workload_id, if_name, until in database.execute("SELECT * FROM reserved ORDER BY until"):
         contents.reserved.append(Reservation(ip_address(address), AttachmentKey(workload_id, if_name), float(until)))
     contents.sysctls = dict(database.execute("SELECT name, value FROM sysctl"))
+    indexes = database.execute("SELECT name, value FROM meta WHERE name LIKE ?", (_INTERFACE_OF + "%",))
+    contents.interfaces = {name.removeprefix(_INTERFACE_OF): int(index) for name, index in indexes}
     for link, texts in database.execute("SELECT link, addresses FROM unclaimed"):
         contents.unclaimed[link] = tuple(ip_address(text) for text in texts.split())
     for source, kind, text in database.execute("SELECT source, kind, manifest FROM policy ORDER BY number"):

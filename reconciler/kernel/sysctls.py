@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 from netplumb.models.errors import Retryable, Terminal, errno_name
 
@@ -18,6 +19,7 @@ _REMEDIES = {
     errno.EPERM: "netplumb may not write it; it needs CAP_NET_ADMIN over this namespace",
 }
 _NO_SWITCH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+_PARTS_OF_INTERFACES = 5  # net, the family, conf, the interface, the switch
 _OF_INTERFACES = ("/conf/", "/neigh/")  # these come and go with their interfaces
 
 
@@ -34,6 +36,17 @@ def read(name: str) -> str | None:
         return None
     except OSError as error:
         raise _failed(name, error) from None
+
+
+def interface_of(name: str) -> int:
+    """The index of the one interface that a switch is of; 0 where it is of none, or of one that is not there."""
+    parts = name.split("/")
+    if len(parts) != _PARTS_OF_INTERFACES or parts[2] != "conf" or parts[3] in ("all", "default"):
+        return 0
+    try:
+        return socket.if_nametoindex(parts[3])
+    except OSError:
+        return 0
 
 
 def canonical(value: str) -> str:

@@ -108,7 +108,8 @@ class NodeWide:
         node_addresses: Callable[[], Iterable[IPAddress]],
         prefixes: Callable[[], tuple[IPNetwork, ...]],
         elements: Callable[[Node], Iterable[NftElement]],
-        record_sysctl: Callable[[str, str], None],
+        record_sysctl: Callable[[str, str, int], None],
+        forget_sysctl: Callable[[str], None],
         left_alone: Callable[[], Iterable[str]] = tuple,
         unlabelled: Callable[[], Iterable[str]] = tuple,
         without_pass: Callable[[], Iterable[str]] = tuple,
@@ -134,9 +135,12 @@ class NodeWide:
         self.policing = Policing()
         self._enforced = NO_POLICIES
         self._record_sysctl = record_sysctl
+        self._forget_sysctl = forget_sysctl
         self.node = Node(mtu=mtu)
         self.ready = False
         self.cause = "not converged yet"
+        self.since = time.time()
+        """From when on it is as desired, or is not."""
         self.failures = 0
         self.looks_again = False
         """Whether elements were compared while passes were under way, so that theirs are still to be."""
@@ -218,6 +222,8 @@ class NodeWide:
             self.looks_again |= bool(wish.under_way) and self._compared_reading != reading
             self._record_switches(steps)
             errors = kernel.apply_node(steps)
+            for name in kernel.left_as_set:
+                self._forget_sysctl(name)
             if not errors and self.may_remove and len(steps) == len(planned.steps) and not wish.under_way:
                 self._compared_reading = reading
             if not errors:
@@ -232,6 +238,8 @@ class NodeWide:
         own = {ip for ip, _ in self.known.foreign}
         told = (*node_conditions(self.node, own, self.known.without_source), *network_conditions(self.known))
         self.conditions = timed(told, self.conditions)
+        if bool(errors) is not bool(self.cause):
+            self.since = time.time()
         if errors:
             self.failures += 1
             self.cause = str(worst_of(errors))
@@ -281,10 +289,10 @@ class NodeWide:
         return Condition("Fighting", True, "KeepsChanging", "; ".join(map(str, fights)), since)
 
     def _record_switches(self, steps: Iterable[Step]) -> None:
-        """Values from before netplumb are kept for `purge` to restore."""
+        """Values from before netplumb are kept for `purge` to restore; what others set in between is theirs."""
         for step in steps:
             if isinstance(step.thing, Sysctl) and isinstance(step.observed, Sysctl):
-                self._record_sysctl(step.thing.name, step.observed.value)
+                self._record_sysctl(step.thing.name, step.observed.value, step.observed.interface)
 
 
 def _of_the_node(cluster: ClusterView | None) -> object:

@@ -58,7 +58,9 @@ class NodeReport:
 
     def conditions(self) -> tuple[Condition, ...]:
         """Those of the node."""
-        node = Condition("NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._started_at)
+        node = Condition(
+            "NodeInSync", not self._nodewide.cause, "Converged", self._nodewide.cause, self._nodewide.since
+        )
         if self._nodewide.cause:
             node = replace(node, reason="NodeFailed")
         fighting = self._nodewide.fighting()

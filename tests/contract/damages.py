@@ -138,7 +138,7 @@ DAMAGES = (
         "under a bridge",
         NODE,
         ("link add stray index 901 type bridge", "link set {link} master stray"),
-        _changed(master=901),
+        _changed(master=901, master_name="stray"),
     ),
     Damage("alias changed", NODE, ("link set {link} alias mine",), _changed(alias="mine")),
     Damage("addr_gen_mode changed", NODE, ("link set {link} addrgenmode eui64",), _changed(addr_gen_mode=0)),

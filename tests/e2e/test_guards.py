@@ -183,6 +183,8 @@ async def test_a_link_under_a_bridge_is_taken_out_again(
         send_from(web, "198.51.100.9", NODE_V4)
         await until(lambda: spoofed(node) > dropped, "the guard against foreign sources drops")
     assert "br0" in node.links()
+    happened = daemon.command("events", "web", f"--socket={daemon.socket}").stdout
+    assert "had master br0" in " ".join(happened.split()), happened
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is away"])

@@ -206,6 +206,25 @@ async def test_a_route_learnt_from_router_advertisements_stays(
     assert node.sysctl(ACCEPT_RA) == "1"
 
 
+@pytest.mark.parametrize("value", ["0", "2"])
+async def test_a_purge_leaves_what_others_set(daemon: Daemon, node: Host, value: str) -> None:
+    """A switch that somebody else has set by now, or that is of another interface of the same name, is theirs."""
+    switch = "net/ipv6/conf/dyn0/accept_ra"
+    node.ip("link add dyn0 type veth peer name dyn1")
+    await until(lambda: node.sysctl(switch) == "2", "netplumb keeps its default route")
+    if value == "2":
+        node.ip("link delete dyn0")
+        node.set_sysctl("net/ipv6/conf/default/accept_ra", value)
+        node.ip("link add dyn0 type veth peer name dyn1")
+    else:
+        node.set_sysctl(switch, value)
+    daemon.terminate()
+    shown = daemon.purge(answer="y\n")
+    assert shown.returncode == 0
+    assert "dyn0" not in shown.stdout
+    assert node.sysctl(switch) == value
+
+
 def _learns(node: Host, router: Host) -> bool:
     asks.advertise_router(router, "eth0")
     return _learnt(node)

@@ -20,6 +20,11 @@ def accept_ra(if_name: str) -> str:
     return f"net/ipv6/conf/{if_name}/accept_ra"
 
 
+def ours(name: str) -> str:
+    """What netplumb sets this switch to."""
+    return "2" if name.endswith("/accept_ra") else "1"
+
+
 def render_forwarding(node: Node) -> Iterator[KernelObject]:
     yield Sysctl(Scope.NODE, IP_FORWARD, "1")
     if node.ipv6:

@@ -27,7 +27,12 @@ def test_it_never_shrinks_nor_ends(doublings: int) -> None:
 def test_a_node_that_fails_for_hours_is_tried_on(failures: int, after_s: float | None) -> None:
     """A thousand tries, 10 s apart, are three hours."""
     nodewide = NodeWide(
-        settings=Settings(), node_addresses=tuple, prefixes=tuple, elements=lambda _: (), record_sysctl=lambda *_: None
+        settings=Settings(),
+        node_addresses=tuple,
+        prefixes=tuple,
+        elements=lambda _: (),
+        record_sysctl=lambda *_: None,
+        forget_sysctl=lambda _: None,
     )
     nodewide.failures = failures
     assert nodewide.retry_after_s == after_s
