@@ -82,7 +82,7 @@ def parsed(words: list[str]) -> list[str]:
 def test_state_files_are_taken() -> None:
     """Every YAML block is a state file that the daemon would take."""
     found = [spec for block in all_blocks("yaml") for spec in parse("page.yaml", block.encode())]
-    assert [spec.workload_id for spec in found] == ["web-3", "web-1", "db-1", "web-2", "dns-1"]
+    assert [spec.workload_id for spec in found] == ["web-3", "web-1", "db-1", "web-2", "dns-1", "db-1"]
 
 
 def test_every_field_of_a_state_file_is_told() -> None:
