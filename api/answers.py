@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from netplumb.api.text import printable
@@ -11,7 +12,7 @@ from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.events import Event
 from netplumb.models.naming import node_if_name
 from netplumb.models.networkpolicy import ManifestKey
-from netplumb.models.policyviews import Answer, Gain, PolicyDifference, PolicyView
+from netplumb.models.policyviews import NOTHING_DENIED, Answer, Denied, Gain, PolicyDifference, PolicyView
 from netplumb.models.ports import PortMapping
 from netplumb.models.routing import Dns
 from netplumb.models.statefile import Applied, Deleted
@@ -146,11 +147,25 @@ def attachment(view: AttachmentView) -> pb.Attachment:
         isolate_node=view.isolate_node,
         isolate_workloads=view.isolate_workloads,
         policies=view.policies,
+        denied=_denied(view.denied),
         namespace=view.attachment.namespace,
         annotations={key: printable(value) for key, value in spec.annotations.items()},
         gateways=view.gateways,
         unmet=map(_unmet, view.unmet),
     )
+
+
+def _denied(it: Denied) -> pb.DeniedPackets | None:
+    return None if it == NOTHING_DENIED else pb.DeniedPackets(ingress=it.ingress, egress=it.egress)
+
+
+def documented(view: AttachmentView) -> pb.Attachment:
+    """With the document that says the wish."""
+    made = attachment(view)
+    made.document = json.dumps(
+        {"kind": "Attachment"} | view.attachment.spec.model_dump(mode="json", exclude_defaults=True)
+    )
+    return made
 
 
 def dns(dns: Dns) -> pb.DNS:

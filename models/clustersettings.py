@@ -23,6 +23,7 @@ from netplumb.models import written
 from netplumb.models.base import IPAddress, Model, printable
 from netplumb.models.cluster import ClusterMode
 from netplumb.models.fields import IF_NAME_MAX_CHARS, IfName, LabelKey, LabelValue, PoolName
+from netplumb.models.naming import DEVICE_PREFIX
 from netplumb.models.network import Prefix
 from netplumb.models.served import printable_path
 
@@ -217,7 +218,9 @@ class ClusterSettings(Model):
         default=ClusterMode.ROUTES,
         description="How nodes reach each other's workloads: routes, where they share a link, vxlan or none",
     )
-    vxlan_name: IfName = Field(default="np-vxlan", description="What the VXLAN device is called on this node")
+    vxlan_name: Annotated[IfName, Field(pattern=f"^{DEVICE_PREFIX}")] = Field(
+        default=f"{DEVICE_PREFIX}vxlan", description="What the VXLAN device is called on this node; it begins with np-"
+    )
     vxlan_id: Annotated[int, Field(ge=1, le=0xFFFFFF)] = Field(
         default=78, description="The number of the VXLAN network, the same on each node"
     )

@@ -22,6 +22,7 @@ class EventKind(Enum):
     FIGHTING = "Fighting"  # somebody undoes each repair at once
     FIGHT_OVER = "FightOver"
     REFUSED = "Refused"  # a wish that was not recorded
+    DENIED = "Denied"  # network policies do not let a packet pass
     POOL_NEARLY_FULL = "PoolNearlyFull"
     UPLINK_CHANGED = "UplinkChanged"
 

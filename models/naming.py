@@ -13,9 +13,10 @@ from netplumb.models.base import IPAddress
 
 NODE_IF_PREFIX = "np"
 IFB_PREFIX = "nq"
+DEVICE_PREFIX = "np-"
+"""Of the device to other nodes; no attachment's link has a dash in its name."""
 ALIAS_PREFIX = "netplumb:"
 WAYS_ALIAS = "netplumb to other nodes: "
-NODE_MAC_PREFIX = b"\x0a"
 ROUTING_TABLES = 78_000
 _HASHED_TABLES_FROM = 1_000
 _HASHED_TABLES = 1 << 24
@@ -53,7 +54,8 @@ def routing_table(if_name: str) -> int:
 
 def is_our_name(link: str) -> bool:
     """Whether a link of ours on the node may be called so."""
-    return len(link) == _NAME_CHARS and link.startswith((NODE_IF_PREFIX, IFB_PREFIX))
+    of_attachment = len(link) == _NAME_CHARS and link.startswith((NODE_IF_PREFIX, IFB_PREFIX))
+    return of_attachment or link.startswith(DEVICE_PREFIX)
 
 
 def workload_mac(key: AttachmentKey, addresses: Iterable[IPAddress] = ()) -> str:
@@ -78,9 +80,10 @@ def key_of_alias(alias: str) -> AttachmentKey | None:
 
 
 def node_mac(node: str) -> bytes:
-    """The MAC address of a node's device to the others, which they know by its name: an octet that all have, locally
-    administered, and 40 bits of a digest of the name."""
-    return NODE_MAC_PREFIX + blake2b(node.encode(), digest_size=5, person=b"node").digest()
+    """The MAC address of a node's device to the others, which they know by its name: unicast, locally administered."""
+    octets = bytearray(blake2b(node.encode(), digest_size=6, person=b"node").digest())
+    octets[0] = octets[0] & 0xFC | 0x02
+    return bytes(octets)
 
 
 def ways_alias(node: str) -> str:

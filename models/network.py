@@ -115,9 +115,9 @@ class Node:
     `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
     is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
     chooses, `uppers` the interfaces of others on top of workloads' links, and `owns_tables` whether the kernel lets the
-    daemon own a table; `policies` are in force, and `combinations` are those of them that select workloads; `cluster`
-    is what is known of other nodes, None where there is no cluster: all these concern the node's own objects, and take
-    no part in comparison.
+    daemon own a table; `policies` are in force, `combinations` are those of them that select workloads, and
+    `tells_denied` is whether the kernel can tell what they deny; `cluster` is what is known of other nodes, None where
+    there is no cluster: all these concern the node's own objects, and take no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -135,6 +135,7 @@ class Node:
     owns_tables: bool = field(default=False, compare=False)
     policies: PolicySet = field(default=NO_POLICIES, compare=False)
     combinations: frozenset[Combination] = field(default=frozenset(), compare=False)
+    tells_denied: bool = field(default=False, compare=False)
     cluster: ClusterView | None = field(default=None, compare=False)
 
     @property

@@ -24,13 +24,15 @@ Match = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class NftSet:
-    """A set, or with a `value_type` a map, without its elements. Types are named as nft(8) names them."""
+    """A set, or with a `value_type` a map, without its elements. Types are named as nft(8) names them. One that `tells`
+    counts for each element the packets that met it, and meets only so many of them that each can be told of."""
 
     rank: ClassVar[int] = 14
 
     name: str
     types: tuple[str, ...]
     value_type: str = ""
+    tells: bool = False
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -38,9 +40,9 @@ class NftSet:
 
     def __str__(self) -> str:
         kind = f" : {self.value_type}" if self.value_type else ""
-        return (
-            f"nft {'map' if self.value_type else 'set'} inet netplumb {self.name} {{ {' . '.join(self.types)}{kind} }}"
-        )
+        told = " counter limit" if self.tells else ""
+        what = "map" if self.value_type else "set"
+        return f"nft {what} inet netplumb {self.name} {{ {' . '.join(self.types)}{kind}{told} }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,11 @@ WORKLOADS_OPEN = NftSet("workloads_open", ("ifname",))
 POLICY_MAPS = {direction: NftSet(f"policy_{direction.lower()}", ("ifname",), VERDICT) for direction in Direction}
 """The links of workloads that network policies isolate, each with the chain that judges what it sends or is sent."""
 
+POLICY_DENIED = {
+    direction: NftSet(f"policy_{direction.lower()}_denied", ("ifname",), tells=True) for direction in Direction
+}
+"""Links of workloads that network policies isolate, each with how many of its packets they denied."""
+
 INGRESS_ALONE = NftSet("policy_ingress_alone", ("ifname",))
 EGRESS_ALONE = NftSet("policy_egress_alone", ("ifname",))
 """Links that policies isolate in one direction and not in the other."""
@@ -170,6 +177,7 @@ TABLE_SETS = (
     *(sibling_set(version) for version in (4, 6)),
     *(NODE_CLOSED, NODE_OPEN, WORKLOADS_CLOSED, WORKLOADS_OPEN),
     *POLICY_MAPS.values(),
+    *POLICY_DENIED.values(),
     *(INGRESS_ALONE, EGRESS_ALONE),
 )
 

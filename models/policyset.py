@@ -17,6 +17,12 @@ class PolicySet:
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
 
 
+DENIED_GROUP = 0x6E70
+"""The NFLOG group in which denied packets are told ("np")."""
+
+DENIED_BYTES = 128
+"""How much of each: its headers, and what may stand before them in IPv6."""
+
 NO_POLICIES = PolicySet()
 
 
@@ -30,6 +36,11 @@ class Combination:
     @property
     def chain(self) -> str:
         return f"{self.direction.lower()}_of_{digest(*map(str, self.policies))}"
+
+
+def direction_of(chain: str) -> Direction | None:
+    """That of the combination whose chain this is; None for other chains."""
+    return next((it for it in Direction if chain.startswith(f"{it.lower()}_of_")), None)
 
 
 def digest(*words: str) -> str:

@@ -10,6 +10,17 @@ from netplumb.models.networkpolicy import Manifest
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """How many packets to a workload, and from it, its policies denied; None where they do not isolate it."""
+
+    ingress: int | None = None
+    egress: int | None = None
+
+
+NOTHING_DENIED = Denied()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyView:
     """What a source declares. It is `in_force` unless another source declared it before; `selects` are the workloads
     that it isolates."""

@@ -11,6 +11,7 @@ from netplumb.models.bandwidth import NO_LIMITS, Bandwidth
 from netplumb.models.events import Event
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, Scope
 from netplumb.models.nodenetwork import Uplink
+from netplumb.models.policyviews import NOTHING_DENIED, Denied
 from netplumb.models.words import ip_words
 
 
@@ -92,7 +93,7 @@ class AttachmentView:
     `answered` are the assigned addresses less those of a family that is switched off, node or workload. `bandwidth`
     are the limits in force; `default_route`, `isolate_node` and `isolate_workloads` what holds when the wish, the
     workload's other interfaces and the daemon's settings are taken together. `policies` are the network policies that
-    isolate it.
+    isolate it, and `denied` is how many of its packets they denied, where that was read.
     """
 
     attachment: Attachment
@@ -102,6 +103,7 @@ class AttachmentView:
     isolate_node: bool = False
     isolate_workloads: bool = False
     policies: tuple[str, ...] = ()
+    denied: Denied = NOTHING_DENIED
 
     @property
     def key(self) -> AttachmentKey:

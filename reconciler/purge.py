@@ -1,15 +1,16 @@
-"""Takes all that is netplumb's off a node: links, loopback addresses, rules, the nftables table, namespaces that it
-made, the store and what happened. What is ours is read from the kernel's own marks, so that it works without a store
-too."""
+"""Takes all that is netplumb's off a node: links, loopback addresses, rules, ways to other nodes, the nftables table,
+namespaces that it made, the store and what happened. What is ours is read from the kernel's own marks, so that it
+works without a store too."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import StepError
-from netplumb.models.kernel import Address, Link, Rule, Scope, Sysctl
+from netplumb.models.kernel import Address, FdbEntry, Link, Rule, Scope, Sysctl
 from netplumb.models.naming import alias_of, key_of_alias
 from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, NftSet
@@ -17,7 +18,9 @@ from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.converge.removal import Doomed
+from netplumb.reconciler.converge.ways import Seen, WaysKernel
 from netplumb.reconciler.decide.ownership import is_ours
+from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render.forwarding import ours
 from netplumb.reconciler.desired.store import Contents, Store, boot_id
 from netplumb.reconciler.history import eventfile
@@ -38,6 +41,7 @@ class Purge:
         self._data_dir = data_dir
         self._nftables = Nftables()
         self._kernel = LinuxKernel(self._nftables)
+        self._ways = WaysKernel()
         self._store = Store(
             data_dir,
             f"{boot_id()}/{self._kernel.node_cookie}",
@@ -50,6 +54,7 @@ class Purge:
 
     def __exit__(self, *_: object) -> None:
         self._store.close()
+        self._ways.close()
         self._kernel.close()
         self._nftables.close()
         self._lock.close()
@@ -57,7 +62,12 @@ class Purge:
     def plan(self) -> list[str]:
         """What would go, and which switches would get back the value that they had before netplumb, in words."""
         namespaces = [f"- netns {attachment.spec.netns.name}" for attachment in self._with_made_namespaces()]
-        return [str(step) for step in self._steps()] + namespaces
+        ways = [step for step in self._ways_steps(self._ways.read_all()) if not isinstance(step.thing, FdbEntry)]
+        return [str(step) for step in (*self._steps(), *ways)] + namespaces
+
+    def _ways_steps(self, seen: Seen) -> Sequence[Step]:
+        """Those to other nodes, none of which is wanted."""
+        return plan((), seen.objects).steps
 
     def _with_made_namespaces(self) -> list[Attachment]:
         return [attachment for attachment in self._contents.attachments.values() if attachment.netns_created]
@@ -97,6 +107,9 @@ class Purge:
             netns, mark = attachment.spec.netns, alias_of(attachment.key)
             self._kernel.remove_namespace(netns.name, mark, attachment.netns_cookie)
         self._kernel.delete_table()
+        # Routes to other nodes have an address of the node's as their source: they go before it does.
+        seen = self._ways.read_all()
+        errors += self._ways.apply(self._ways_steps(seen), seen)
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Rule | Sysctl)])
         self._store.erase()
         eventfile.remove(self._data_dir)

@@ -60,6 +60,7 @@ from netplumb.reconciler.watch.proxies import watch_proxies
 if TYPE_CHECKING:
     from netplumb.reconciler.cluster.part import ClusterPart
     from netplumb.reconciler.metrics.exporter import Exporter
+    from netplumb.reconciler.watch.denials import DenialWatch
 
 REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
 
@@ -112,6 +113,7 @@ class Parts:
         self._nftables = nftables
         self.nft_listener = NftListener()
         self._firewalls = FirewallWatch(self._ours)
+        self._denials: DenialWatch | None = None
         self._proxies = ProxyNeighbours()
         self._host_ports = HostPorts(
             settings.host_ports_in_use,
@@ -133,7 +135,7 @@ class Parts:
             lambda: self._declared.let_go(),
             self._host_ports.check,
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
-            policies_changed=lambda: self.loop.policies_changed(),
+            policies_changed=lambda: self._policies_changed(),
         )
         self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
         self.nodewide = NodeWide(
@@ -203,6 +205,7 @@ class Parts:
             declared=self._declared,
             node_links=lambda: self._results.hints.node_links(),
             ways=self._ways.differences if self._ways is not None else None,
+            denied=nftables.denied,
         )
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
@@ -266,15 +269,32 @@ class Parts:
         self._results.tally.repair((step.thing for step in steps), lasted.heard_s or took_s)
         self._results.tell(repaired(None, Repair(steps, lasted)))
 
+    def _policies_changed(self) -> None:
+        self.loop.policies_changed()
+        self._hear_denied()
+
+    def _hear_denied(self) -> None:
+        """Where there never were policies, nothing of what hears of it is imported."""
+        policies = self._desired.policies.in_force
+        if self._denials is None and policies.policies:
+            from netplumb.reconciler.watch.denials import DenialWatch
+
+            self._denials = DenialWatch(self._results.hints, self._desired.attachments.get, self._history.tell)
+        if self._denials is not None:
+            self._denials.take(policies)
+
     def _links_of(self, meant: Callable[[Attachment], bool]) -> Iterator[str]:
         return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))
 
     def begin(self) -> None:
         """Where there are no state files, every source has loaded."""
+        self._hear_denied()
         if self._files is None:
             self.loop.sources_loaded()
 
     def close(self) -> None:
+        if self._denials is not None:
+            self._denials.close()
         for each in (self._host_ports, self._proxies, self.nft_listener, self._departures, self._listener):
             each.close()
 

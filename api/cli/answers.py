@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import typer
 from google.protobuf.message import Message
@@ -31,7 +31,7 @@ def attachment(answer: pb.GetResponse, output: ListFormat) -> None:
     if output in (ListFormat.WIDE, ListFormat.NAME):
         attachments((answer.attachment, *answer.waiting), output)
         return
-    data = {**plain(answer.attachment), "waiting": [plain(it) for it in answer.waiting]}
+    data = {**_documented(answer.attachment), "waiting": [_documented(it) for it in answer.waiting]}
     _print(Format(output), data, map(tables.attachment, (answer.attachment, *answer.waiting)))
 
 
@@ -43,7 +43,12 @@ def attachments(answer: Sequence[pb.Attachment], output: ListFormat) -> None:
         case ListFormat.WIDE:
             _print(Format.TABLE, [], [tables.attachments(answer, wide=True)])
         case _:
-            _print(Format(output), [plain(it) for it in answer], [tables.attachments(answer)])
+            _print(Format(output), [_documented(it) for it in answer], [tables.attachments(answer)])
+
+
+def _documented(it: pb.Attachment) -> dict[str, Any]:
+    """Its document as what it is, and not as text, so that people read it, and `netplumb apply` takes it back."""
+    return {**plain(it), "document": json.loads(it.document) if it.document else None}
 
 
 def checked(answer: pb.CheckResponse, output: Format) -> None:

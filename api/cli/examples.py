@@ -28,6 +28,8 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "diff": (("netplumb diff -f web.yaml", "what an apply would change"),),
     "get": (
         ("netplumb get web", "all fields of its eth0"),
+        ("netplumb get web db/eth1", "a line for each"),
+        ("netplumb get web -o yaml > web.yaml", "for: netplumb apply -f web.yaml"),
         ("netplumb get -l app=shop -o wide", "a line for each with the label"),
         ("netplumb get -o name", "names alone, for a script"),
     ),

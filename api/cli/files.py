@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from netplumb.api.cli.got import documents
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.statefile import SUFFIXES, is_state_file
 
@@ -31,9 +32,9 @@ def state_files(paths: Sequence[Path], name: str) -> pb.StateFiles:
 def _of(path: Path) -> Iterator[pb.StateFile]:
     try:
         if path == STDIN:
-            yield pb.StateFile(name=_STDIN_NAME, content=sys.stdin.buffer.read(_BYTES_MAX + 1))
+            yield pb.StateFile(name=_STDIN_NAME, content=documents(sys.stdin.buffer.read(_BYTES_MAX + 1)))
         elif not path.is_dir():
-            yield pb.StateFile(name=path.name, content=path.read_bytes())
+            yield pb.StateFile(name=path.name, content=documents(path.read_bytes()))
         else:
             inside = sorted(it for it in path.iterdir() if is_state_file(it.name))
             if not inside:

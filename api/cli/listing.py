@@ -11,7 +11,7 @@ from netplumb.api.cli.options import (
     Format,
     IfName,
     Labels,
-    ListedWorkload,
+    ListedWorkloads,
     ListFormat,
     ListOutput,
     Output,
@@ -26,26 +26,38 @@ if TYPE_CHECKING:
 @asking
 def get(
     daemon: Daemon,
-    workload: ListedWorkload = None,
+    workloads: ListedWorkloads = None,
     if_name: IfName = "",
     labels: Labels = "",
     output: ListOutput = ListFormat.TABLE,
 ) -> None:
-    """Show one attachment and its status, or without one all, a line each."""
-    if workload is None:
+    """Show one attachment and its status; of several, or of all without one, a line each.
+
+    What -o yaml and -o json print is taken by `netplumb apply -f` again.
+    """
+    if not workloads:
         if if_name:
             raise typer.BadParameter("names an interface of a workload, which is missing", param_hint="--if-name")
         _list(daemon, labels, output)
         return
     if labels:
         raise typer.BadParameter("chooses among all, and one is named", param_hint="-l")
+    if if_name and len(workloads) > 1:
+        raise typer.BadParameter(
+            "names the interface of one workload, and several are named: say WORKLOAD/IF", param_hint="--if-name"
+        )
     from netplumb.api.cli import answers, keys
     from netplumb.api.cli.call import call
 
-    async def ask(client: AsyncClient) -> pb.GetResponse:
-        return await client.get_with_waiting(*await keys.found(client, workload, if_name))
+    async def ask(client: AsyncClient) -> list[pb.GetResponse]:
+        meant = dict.fromkeys([await keys.found(client, word, if_name) for word in workloads])
+        return [await client.get_with_waiting(*key) for key in meant]
 
-    answers.attachment(call(daemon, ask), output)
+    found = call(daemon, ask)
+    if len(workloads) == 1:
+        answers.attachment(found[0], output)
+    else:
+        answers.attachments([it for each in found for it in (each.attachment, *each.waiting)], output)
 
 
 @asking
@@ -59,7 +71,8 @@ def _list(daemon: Daemon, labels: str, output: ListFormat) -> None:
     from netplumb.api.cli.call import call
 
     async def ask(client: AsyncClient) -> list[pb.Attachment]:
-        return [attachment async for attachment in client.list(selector=labels)]
+        documents = output in (ListFormat.JSON, ListFormat.YAML)
+        return [attachment async for attachment in client.list(selector=labels, with_documents=documents)]
 
     answers.attachments(call(daemon, ask), output)
 

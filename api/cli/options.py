@@ -124,9 +124,11 @@ OptionalWorkload: TypeAlias = Annotated[
         metavar=_KEY, help="A workload and its interface; the node and all without one.", autocompletion=workloads
     ),
 ]
-ListedWorkload: TypeAlias = Annotated[
-    str | None,
-    typer.Argument(metavar=_KEY, help="A workload and its interface; all without one.", autocompletion=workloads),
+ListedWorkloads: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="WORKLOAD[/IF]...", help="Workloads and their interfaces; all without one.", autocompletion=workloads
+    ),
 ]
 Workloads: TypeAlias = Annotated[
     list[str] | None,

@@ -17,7 +17,7 @@ VERB_STYLES = {"+": "green", "-": "red", "~": "yellow"}
 def attachments(found: Sequence[pb.Attachment], *, wide: bool = False) -> Laid:
     """Where all is as wished, there is no column for reasons."""
     reasons = ("REASON",) if any(it.unmet for it in found) else ()
-    more = ("LABELS", "PORTS", "LIMITS", "MAC") if wide else ()
+    more = ("LABELS", "PORTS", "LIMITS", "MAC", "DENIED") if wide else ()
     table = Columns(
         ("WORKLOAD", "INTERFACE", "PHASE", "ADDRESSES", "SOURCE", "NODE INTERFACE", "NETNS", *more, *reasons)
     )
@@ -41,6 +41,15 @@ def _more(it: pb.Attachment) -> Iterator[str]:
     yield ", ".join(map(port_mapping, it.port_mappings))
     yield ", ".join(_limits(it.bandwidth))
     yield it.mac
+    yield ", ".join(_denied(it))
+
+
+def _denied(it: pb.Attachment) -> Iterator[str]:
+    """What its policies denied of what was sent to it, and of what it sent."""
+    if it.denied.HasField("ingress"):
+        yield f"to it {it.denied.ingress}"
+    if it.denied.HasField("egress"):
+        yield f"from it {it.denied.egress}"
 
 
 def labels(it: pb.Attachment) -> str:
@@ -64,6 +73,7 @@ def attachment(it: pb.Attachment) -> Laid:
         ("gateways", " ".join(it.gateways)),
         ("namespace", it.namespace),
         ("policies", " ".join(it.policies)),
+        ("denied packets", ", ".join(_denied(it))),
         ("default route", "yes" if it.default_route else "no"),
         ("routes", " ".join(route.dst for route in it.routes)),
         ("pool", it.pool),

@@ -156,12 +156,15 @@ class AsyncClient:
         request = made(pb.GetRequest, workload_id=workload_id, if_name=if_name)
         return await self._connection.call(self._stub.Get, request)
 
-    async def list(self, page_size: int = 0, selector: str = "") -> AsyncIterator[pb.Attachment]:
+    async def list(
+        self, page_size: int = 0, selector: str = "", *, with_documents: bool = False
+    ) -> AsyncIterator[pb.Attachment]:
         """Every attachment with its status, in the order of the keys.
 
         Args:
             page_size: how many are asked for at a time, at most 5000; 0 is as the daemon likes.
             selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+            with_documents: whether each has its wish as a document, which `apply` takes.
 
         Raises:
             InvalidArgument: the selector cannot be read.
@@ -171,7 +174,7 @@ class AsyncClient:
             async for attachment in client.list(selector="app=web"):
                 print(attachment.workload_id, attachment.phase, *attachment.addresses)
         """
-        request = made(pb.ListRequest, page_size=page_size, selector=selector)
+        request = made(pb.ListRequest, page_size=page_size, selector=selector, with_documents=with_documents)
         while True:
             page = await self._connection.call(self._stub.List, request)
             for attachment in page.attachments:

@@ -143,12 +143,13 @@ class Client:
         """
         return self._opened.run(self._client.get_with_waiting(workload_id, if_name))
 
-    def list(self, page_size: int = 0, selector: str = "") -> Iterator[pb.Attachment]:
+    def list(self, page_size: int = 0, selector: str = "", *, with_documents: bool = False) -> Iterator[pb.Attachment]:
         """Every attachment with its status, in the order of the keys.
 
         Args:
             page_size: how many are asked for at a time, at most 5000; 0 is as the daemon likes.
             selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+            with_documents: whether each has its wish as a document, which `apply` takes.
 
         Raises:
             InvalidArgument: the selector cannot be read.
@@ -158,7 +159,7 @@ class Client:
             for attachment in client.list(selector="app=web"):
                 print(attachment.workload_id, attachment.phase, *attachment.addresses)
         """
-        return self._opened.iterate(self._client.list(page_size, selector))
+        return self._opened.iterate(self._client.list(page_size, selector, with_documents=with_documents))
 
     def watch(self, selector: str = "") -> Iterator[pb.WatchResponse]:
         """A snapshot of all attachments, the mark that it is complete, then each change. It has no end of its own:

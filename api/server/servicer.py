@@ -114,7 +114,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
 
     @_answered
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.GetResponse:  # noqa: ARG002
-        attachment, *waiting = map(answers.attachment, self._workloads.get(wishes.attachment_key(request)))
+        attachment, *waiting = map(answers.documented, self._workloads.get(wishes.attachment_key(request)))
         return pb.GetResponse(attachment=attachment, waiting=waiting)
 
     @_answered
@@ -124,7 +124,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         page: list[pb.Attachment] = []
         size, last = 0, after
         for view in self._workloads.list(after, wishes.label_selector(request).selects):
-            attachment = answers.attachment(view)
+            attachment = answers.documented(view) if request.with_documents else answers.attachment(view)
             size += attachment.ByteSize()
             if len(page) == limit or (page and size > PAGE_MAX_BYTES):
                 assert last is not None

@@ -872,6 +872,8 @@ class Attachment(_message.Message):
     UNMET_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
     workload_id: _builtins.str
     """The workload."""
     if_name: _builtins.str
@@ -910,6 +912,8 @@ class Attachment(_message.Message):
     """Whether the workload is kept from other workloads."""
     namespace: _builtins.str
     """The namespace that network policies find it in."""
+    document: _builtins.str
+    """The wish alone, as a document of a state file says it, in JSON: what Apply takes. Only where it was asked for."""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The workload's addresses as text."""
@@ -958,6 +962,10 @@ class Attachment(_message.Message):
     def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The network policies that isolate it, as namespace/name."""
 
+    @_builtins.property
+    def denied(self) -> Global___DeniedPackets:
+        """What the network policies that isolate it denied; told by Get, List and Describe."""
+
     def __init__(
         self,
         *,
@@ -991,14 +999,51 @@ class Attachment(_message.Message):
         unmet: _abc.Iterable[Global___Unmet] | None = ...,
         policies: _abc.Iterable[_builtins.str] | None = ...,
         namespace: _builtins.str = ...,
+        denied: Global___DeniedPackets | None = ...,
+        document: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bandwidth", b"bandwidth", "dns", b"dns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_document", b"_document", "bandwidth", b"bandwidth", "denied", b"denied", "dns", b"dns", "document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "dns", b"dns", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "namespace", b"namespace", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "policies", b"policies", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_document", b"_document", "addresses", b"addresses", "annotations", b"annotations", "bandwidth", b"bandwidth", "conditions", b"conditions", "container_id", b"container_id", "default_route", b"default_route", "denied", b"denied", "dns", b"dns", "document", b"document", "gateways", b"gateways", "generation", b"generation", "if_name", b"if_name", "isolate_node", b"isolate_node", "isolate_workloads", b"isolate_workloads", "labels", b"labels", "mac", b"mac", "mtu", b"mtu", "namespace", b"namespace", "netns_path", b"netns_path", "node_if_name", b"node_if_name", "observed_generation", b"observed_generation", "phase", b"phase", "policies", b"policies", "pool", b"pool", "port_mappings", b"port_mappings", "repairs", b"repairs", "retries", b"retries", "routes", b"routes", "source", b"source", "sysctls", b"sysctls", "unmet", b"unmet", "workload_id", b"workload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__document: _TypeAlias = _typing.Literal["document"]  # noqa: Y015
+    _WhichOneofArgType__document: _TypeAlias = _typing.Literal["_document", b"_document"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__document) -> _WhichOneofReturnType__document | None: ...
 
 Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class DeniedPackets(_message.Message):
+    """Packets that network policies denied since they isolate the workload. A direction in which none does is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INGRESS_FIELD_NUMBER: _builtins.int
+    EGRESS_FIELD_NUMBER: _builtins.int
+    ingress: _builtins.int
+    """Of those to the workload."""
+    egress: _builtins.int
+    """Of those from it."""
+    def __init__(
+        self,
+        *,
+        ingress: _builtins.int | None = ...,
+        egress: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_egress", b"_egress", "_ingress", b"_ingress", "egress", b"egress", "ingress", b"ingress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_egress", b"_egress", "_ingress", b"_ingress", "egress", b"egress", "ingress", b"ingress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__egress: _TypeAlias = _typing.Literal["egress"]  # noqa: Y015
+    _WhichOneofArgType__egress: _TypeAlias = _typing.Literal["_egress", b"_egress"]  # noqa: Y015
+    _WhichOneofReturnType__ingress: _TypeAlias = _typing.Literal["ingress"]  # noqa: Y015
+    _WhichOneofArgType__ingress: _TypeAlias = _typing.Literal["_ingress", b"_ingress"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__egress) -> _WhichOneofReturnType__egress | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ingress) -> _WhichOneofReturnType__ingress | None: ...
+
+Global___DeniedPackets: _TypeAlias = DeniedPackets  # noqa: Y015
 
 @_typing.final
 class CheckRequest(_message.Message):
@@ -1156,6 +1201,7 @@ class ListRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SELECTOR_FIELD_NUMBER: _builtins.int
+    WITH_DOCUMENTS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most so many attachments; 0 means 500, and more than 5000 means 5000."""
     page_token: _builtins.str
@@ -1164,16 +1210,19 @@ class ListRequest(_message.Message):
     """Only attachments with such labels, as Kubernetes' label selectors say it: "app=web,tier in (a, b),!canary". Empty
     means all.
     """
+    with_documents: _builtins.bool
+    """Whether each attachment has its document."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         selector: _builtins.str = ...,
+        with_documents: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "selector", b"selector", "with_documents", b"with_documents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

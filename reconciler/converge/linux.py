@@ -242,6 +242,11 @@ class LinuxKernel:
         return observed
 
     @property
+    def tells_denied(self) -> bool:
+        """Whether it can tell what a rule denies."""
+        return self._nftables.tells_denied()
+
+    @property
     def table_readings(self) -> int:
         """How often the nftables table was read: its elements need no comparison while this stays as it is."""
         return self._nftables.readings

@@ -21,7 +21,7 @@ from netplumb.models.kernel import (
     Scope,
     Sysctl,
 )
-from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, NODE_MAC_PREFIX, WAYS_ALIAS, key_of_alias
+from netplumb.models.naming import DEVICE_PREFIX, IFB_PREFIX, NODE_IF_PREFIX, WAYS_ALIAS, key_of_alias
 from netplumb.models.nft import NftChain, NftElement, NftHooks, NftSet
 from netplumb.models.tc import HANDLE, IngressQdisc, Redirect, Tbf
 
@@ -63,9 +63,8 @@ def is_our_link(link: Link) -> bool:
 
 
 def is_our_tunnel(link: Link) -> bool:
-    """The device to other nodes is ours by any two of its three marks: the link group, the alias, and what the MAC of
-    every node begins with. Its name is a setting."""
+    """The device to other nodes is ours by any two of its three marks, which are of the same kinds."""
     if link.kind != "vxlan":
         return False
-    of_a_node = link.mac is not None and link.mac.startswith(NODE_MAC_PREFIX)
-    return sum((link.group == WAYS_GROUP, (link.alias or "").startswith(WAYS_ALIAS), of_a_node)) >= 2
+    named = link.name.startswith(DEVICE_PREFIX)
+    return sum((link.group == WAYS_GROUP, (link.alias or "").startswith(WAYS_ALIAS), named)) >= 2

@@ -21,7 +21,8 @@ from netplumb.reconciler.desired.storefile import is_damage
 
 EVENTS_MOST = 10_000
 LANE_MOST = 200
-"""Of one attachment, of all refusals, and of the node: what one makes many of must not drive out the others'."""
+"""Of one attachment, of all refusals, of all denied packets, and of the node: what one makes many of must not drive out
+the others'."""
 
 _PAGES_MOST = 2048  # of 4 KiB; SQLite refuses what would need more, and then all but the newest go
 _SCHEMA = "1"
@@ -147,9 +148,9 @@ def _connected(path: str, node: str) -> sqlite3.Connection:
 
 
 def _lane(event: Event) -> str:
-    if event.kind is EventKind.REFUSED or event.key is None:
-        return event.kind.value if event.kind is EventKind.REFUSED else ""
-    return str(event.key)
+    if event.kind is EventKind.REFUSED or event.kind is EventKind.DENIED:
+        return str(event.kind.value)
+    return str(event.key) if event.key is not None else ""
 
 
 def _row(event: Event) -> tuple[object, ...]:

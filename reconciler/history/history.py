@@ -37,7 +37,7 @@ _WARNINGS = frozenset(
 
 _REPEATED = frozenset(
     {EventKind.RETRYING, EventKind.FAILED, EventKind.REPAIRED, EventKind.FIGHTING, EventKind.FIGHT_OVER}
-    | {EventKind.REFUSED}
+    | {EventKind.REFUSED, EventKind.DENIED}
 )
 """What may come again and again, until something else becomes of the attachment."""
 

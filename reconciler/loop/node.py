@@ -65,6 +65,7 @@ class NodeWish:
             ipv6_switch=facts.ipv6_switch,
             around=facts.around,
             owns_tables=facts.owns_tables,
+            tells_denied=bool(self.node.policies.policies) and kernel.tells_denied,
         )
         desired: list[KernelObject] = list(render_node(node))
         observed = kernel.observe_node([thing for thing in desired if isinstance(thing, Sysctl)])

@@ -39,5 +39,6 @@ class Counting:
             fights=self.history.counts[EventKind.FIGHTING],
             refusals=self.history.counts[EventKind.REFUSED],
             transactions=self.nftables.transactions,
+            policed=bool(self.desired.policies.in_force.policies),
             links=self.results.hints.node_links() if self.per_workload() else None,
         )

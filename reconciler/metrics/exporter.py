@@ -23,8 +23,10 @@ from prometheus_client.registry import Collector
 
 from netplumb.models.errors import NetplumbError, StepError
 from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress
+from netplumb.models.networkpolicy import Direction
+from netplumb.models.nft import POLICY_DENIED
 from netplumb.models.status import Condition
-from netplumb.reconciler.kernel.nftables import counters
+from netplumb.reconciler.kernel.nftables import counters, counts
 from netplumb.reconciler.kernel.rtnetlink import linkstats
 from netplumb.reconciler.metrics.families import families
 from netplumb.reconciler.metrics.reading import Counted, Read
@@ -115,12 +117,17 @@ class _Scrapes(Collector):
         read = Read(
             dropped=_unless_refused(counters.dropped),
             traffic=_unless_refused(lambda: linkstats.traffic_of(counted.links or {})) or {},
+            denied=_unless_refused(_denied) or {} if counted.policed and counted.links is not None else {},
             store_bytes=dict(_sizes(self._stores)),
         )
         return families(counted, read)
 
     async def _counted(self) -> Counted:
         return self._count()
+
+
+def _denied() -> Mapping[Direction, Mapping[str, int]]:
+    return {direction: dict(counts.of_set(it.name)) for direction, it in POLICY_DENIED.items()}
 
 
 def _unless_refused(read: Callable[[], T]) -> T | None:

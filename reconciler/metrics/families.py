@@ -12,6 +12,8 @@ from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from netplumb.models.naming import node_if_name
+from netplumb.models.policyset import direction_of
 from netplumb.models.status import NodeStatus, Phase
 from netplumb.reconciler.metrics.reading import Counted, Read
 from netplumb.reconciler.status.tally import BOUNDS_S, Distribution
@@ -23,7 +25,7 @@ def families(counted: Counted, read: Read) -> Iterator[Metric]:
     yield from _durations(counted)
     yield from _totals(counted)
     yield from _pools(counted.status)
-    yield from _read(read)
+    yield from _read(counted, read)
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:
@@ -117,7 +119,7 @@ def _pools(status: NodeStatus) -> Iterator[Metric]:
     )
 
 
-def _read(read: Read) -> Iterator[Metric]:
+def _read(counted: Counted, read: Read) -> Iterator[Metric]:
     if read.dropped is not None:
         dropped = CounterMetricFamily(
             "netplumb_dropped_packets",
@@ -131,14 +133,31 @@ def _read(read: Read) -> Iterator[Metric]:
     yield _by(GaugeMetricFamily("netplumb_store_size_bytes", words, labels=["store"]), read.store_bytes)
     if read.traffic:
         yield from _traffic(read)
+    if read.denied:
+        yield _denied(counted, read)
 
 
 def _summed(read: Read) -> Mapping[tuple[str, str], int]:
-    """Rules with the same words in the same chain, as those for either direction, are one."""
+    """Rules with the same words in the same chain, as those for either direction, are one, and so are the chains that
+    policies' combinations have each of its own."""
     found: Counter[tuple[str, str]] = Counter()
     for it in read.dropped or ():
-        found[it.chain, it.rule] += it.packets
+        direction = direction_of(it.chain)
+        found[f"policy_{direction.lower()}" if direction else it.chain, it.rule] += it.packets
     return found
+
+
+def _denied(counted: Counted, read: Read) -> Metric:
+    words = "Packets to a workload (Ingress) or from it (Egress) that network policies denied."
+    metric = CounterMetricFamily(
+        "netplumb_workload_denied_packets", words, labels=["workload", "interface", "direction"]
+    )
+    keys = {node_if_name(it.key): it.key for it in counted.attachments}
+    for direction, denied in read.denied.items():
+        for link, packets in denied.items():
+            if (key := keys.get(link)) is not None:
+                metric.add_metric([key.workload_id, key.if_name, direction.value], packets)
+    return metric
 
 
 def _traffic(read: Read) -> Iterator[Metric]:

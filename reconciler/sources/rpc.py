@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.base import IPAddress
@@ -22,7 +24,8 @@ from netplumb.models.errors import (
     Superseded,
 )
 from netplumb.models.events import Event, EventQuery
-from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
+from netplumb.models.naming import node_if_name
+from netplumb.models.policyviews import Answer, Asked, Denied, PolicyDifference, PolicyView
 from netplumb.models.ports import PortMapping
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
 from netplumb.models.status import (
@@ -57,6 +60,7 @@ from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.status.tally import Tally
 
+DENIED_AT_ONCE = 64  # a page may be asked for one
 NO_POOLS = "no pool is configured; start the daemon with --pool CIDR"
 
 
@@ -82,6 +86,7 @@ class RpcSource:
         history: History,
         declared: DeclaredFiles,
         node_links: Callable[[], Mapping[int, AttachmentKey]],
+        denied: Callable[[Sequence[str]], Mapping[str, Denied]],
         ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
     ) -> None:
         self._desired = desired
@@ -101,6 +106,7 @@ class RpcSource:
         self._look_at_addresses = look_at_addresses
         self._history = history
         self._node_links = node_links
+        self._denied = denied
 
     async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
         """Records the wish and waits until the kernel agrees.
@@ -198,7 +204,7 @@ class RpcSource:
     def get(self, key: AttachmentKey) -> Sequence[AttachmentView]:
         claims = self._statuses.claims_of(key)
         if (record := self._desired.attachments.get(key)) is not None:
-            return (self._statuses.view(record), *claims)
+            return (*self._with_denied([self._statuses.view(record)]), *claims)
         if not claims:
             raise NotFound(f"no attachment {key}")
         return claims
@@ -222,7 +228,8 @@ class RpcSource:
 
     async def _description(self, report: CheckReport, read: Preview, events: int) -> Description:
         happened = await self._history.kept(EventQuery(str(report.view.key), most=events)) if events else []
-        return Description(report, tuple(described(read.desired, read.steps)), tuple(happened))
+        (view,) = self._with_denied([report.view])
+        return Description(replace(report, view=view), tuple(described(read.desired, read.steps)), tuple(happened))
 
     async def check_all(self) -> tuple[Comparison, Sequence[CheckReport]]:
         return await self._survey.of_all()
@@ -294,7 +301,21 @@ class RpcSource:
         after: tuple[AttachmentKey, str] | None = None,
         selected: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> Iterator[AttachmentView]:
-        return self._statuses.views(after, selected)
+        views = self._statuses.views(after, selected)
+        return self._with_denied(views) if self._desired.policies.in_force.policies else views
+
+    def _with_denied(self, views: Iterable[AttachmentView]) -> Iterator[AttachmentView]:
+        """The views, some at a time, with what policies denied. What cannot be read now is left out."""
+        waiting = iter(views)
+        while batch := list(islice(waiting, DENIED_AT_ONCE)):
+            links = [node_if_name(it.key) for it in batch if it.policies and not it.is_claim]
+            denied: Mapping[str, Denied] = {}
+            with suppress(StepError):
+                denied = self._denied(links) if links else {}
+            yield from (
+                replace(it, denied=found) if (found := denied.get(node_if_name(it.key))) and not it.is_claim else it
+                for it in batch
+            )
 
 
 def _of_claim(view: AttachmentView) -> CheckReport:

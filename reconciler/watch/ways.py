@@ -59,6 +59,8 @@ class WayHints:
                 return self._of(dst)
             case Subject.NEIGHBOUR if self._links.get(event.index) == self._device:
                 return self._of(event.neighbour()) or ALL
+            case Subject.ADDRESS if event.deleted and event.index in self._links:
+                return ALL  # with the last one of IPv4 go all routes by that link
             case Subject.NETCONF if self._links.get(event.index) == self._device:
                 return ALL
             case _:

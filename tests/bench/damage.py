@@ -24,7 +24,7 @@ from tests.bench.eyes import Eyes, eyes
 from tests.bench.objects import NODE_ADDRESSES, POOLS
 from tests.damage import measured
 from tests.damage.table import DAMAGES, Damage, Group, Noticed
-from tests.damage.victims import Poised, Victim, victim, wish
+from tests.damage.victims import Poised, Victim, police, victim, wish
 from tests.e2e.daemons import INSTALLED, Daemon
 from tests.e2e.hosts import Host, temporary
 
@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def _attached(daemon: Daemon, workloads: Sequence[Host]) -> list[Victim]:
-    """Every eighth has ports and limits."""
+    """Every eighth has ports, limits and policies."""
+    await police(daemon)
     v4, v6 = map(str, NODE_ADDRESSES)
     ports = (0 if number % 8 else FIRST_PORT + number for number in range(len(workloads)))
     async with daemon.client(timeout_s=60) as client:
@@ -71,9 +72,10 @@ def _rounds(kinds: Sequence[Damage], samples: int) -> Iterator[Damage]:
         part = len(apart) // len(shared) + 1
         for position, group in enumerate(shared):
             if by_group[group]:
-                time.sleep(max(0.0, touched_at.get(group, 0.0) + QUIET_S - time.monotonic()))
+                touched = Group.TABLE if group is Group.POLICIES else group
+                time.sleep(max(0.0, touched_at.get(touched, 0.0) + QUIET_S - time.monotonic()))
                 yield from by_group[group]
-                touched_at[group] = time.monotonic()
+                touched_at[touched] = time.monotonic()
             yield from apart[position * part : (position + 1) * part]
 
 

@@ -58,7 +58,7 @@ class Eyes:
                 return frozenset(rule.key for rule in self._rules_in_front())
             case Group.FORWARDING:
                 return frozenset((name, Path("/proc/sys", name).read_text()) for name in FORWARDING)
-            case Group.TABLE:
+            case Group.TABLE | Group.POLICIES:
                 return frozenset(Counter(table_words(self._node)).items())
 
     def idle_request(self) -> float:

@@ -11,4 +11,4 @@ from tests.damage.table import Damage, Group
 
 def marks(damage: Damage) -> Sequence[pytest.MarkDecorator]:
     """Those of its test."""
-    return (pytest.mark.open_table,) if damage.group is Group.TABLE else ()
+    return (pytest.mark.open_table,) if damage.group in (Group.TABLE, Group.POLICIES) else ()

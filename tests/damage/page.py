@@ -9,6 +9,7 @@ from textwrap import fill
 from tests.damage import measured
 from tests.damage.measured import Measured, Spread
 from tests.damage.table import DAMAGES, FATES, Damage, Noticed, Place
+from tests.damage.ways import WAYS
 
 FILE = Path(__file__).parents[2] / "docs" / "damage.md"
 
@@ -33,6 +34,11 @@ _NOT_QUIET = (
     "lock for all of them, and each repair waited for it several times: the figures say more of that than of a repair."
 )
 _WIDTH = 118
+
+_WAYS = """\
+Where there is a [cluster](cluster.md). A repair touches the one node that the damage concerns, or reads all ways anew
+where a link that they go by was damaged; both run beside everything else. `python -m tests.bench ways` measures them.
+Somebody else's route to a node's prefix is no damage: it is told by the condition `ForeignWay`, and stays."""
 
 _FIGHTS = """\
 ## A program that undoes each repair
@@ -144,6 +150,14 @@ def _lines(measurement: Measured) -> Iterator[str]:
         for damage in DAMAGES:
             if damage.place is place:
                 yield _row(damage, measurement.kinds)
+    yield f"\n## {Place.WAYS.value}\n"
+    yield from _WAYS.splitlines()
+    for mode, damages in WAYS.items():
+        yield f"\nWith `mode: {mode}`:\n"
+        yield "| Damage | For example | Who notices | How it is repaired |"
+        yield "| --- | --- | --- | --- |"
+        for damage in damages:
+            yield f"{_told(damage, _OF_WAYS)} |"
     yield f"\n## {Place.NAMESPACE.value}\n"
     yield "None of these can be repaired, or not as it was.\n"
     yield "| What happens | Who notices | What becomes of the attachment |"
@@ -156,25 +170,47 @@ def _lines(measurement: Measured) -> Iterator[str]:
     yield _FIGHTS
 
 
-def _row(damage: Damage, kinds: Mapping[str, Spread]) -> str:
-    words = {
-        "np": "np…",
-        "ifb": "nq…",
-        "if_name": "eth0",
-        "v4": "10.99.0.2",
-        "v6": "fd99::2",
-        "node_v4": "10.99.0.1",
-        "node_v6": "fd99::1",
-        "port": "8080",
-        "rule": "7",
-    }
+_OF_WAYS = {
+    "dev": "np-vxlan",
+    "link": "eth0",
+    "v4": "10.128.2.0/24",
+    "v6": "fd80:0:0:2::/64",
+    "gw": "10.128.2.0",
+    "mac": "0a:…",
+    "at": "192.0.2.2",
+    "at6": "fd01::2",
+    "node_v4": "10.128.1.1",
+    "node_v6": "fd80:0:0:1::1",
+}
+
+
+_OF_AN_ATTACHMENT = {
+    "np": "np…",
+    "ifb": "nq…",
+    "if_name": "eth0",
+    "v4": "10.99.0.2",
+    "v6": "fd99::2",
+    "node_v4": "10.99.0.1",
+    "node_v6": "fd99::1",
+    "port": "8080",
+    "rule": "7",
+    "peers": "peers_…",
+    "policy": "ingress_by_…",
+}
+
+
+def _told(damage: Damage, words: Mapping[str, str]) -> str:
     examples = " && ".join(damage.lines(words))
     noticed = f"{damage.noticed.value}: {damage.told_by}" if damage.noticed is Noticed.EVENT else damage.noticed.value
+    return f"| {damage.name} | `{examples}` | {noticed} | {damage.repaired}"
+
+
+def _row(damage: Damage, kinds: Mapping[str, Spread]) -> str:
     if (spread := kinds.get(damage.id)) is not None:
         times = f"{spread.p50_ms:.1f} | {spread.p99_ms:.1f} | {spread.samples}"
     else:
         times = "at most `resync_s` | | " if damage.noticed is Noticed.RESYNC else "not measured yet | | "
-    return f"| {damage.name} | `{examples}` | {noticed} | {damage.repaired} | {times} |"
+    return f"{_told(damage, _OF_AN_ATTACHMENT)} | {times} |"
 
 
 if __name__ == "__main__":

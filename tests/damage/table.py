@@ -16,6 +16,7 @@ class Place(Enum):
 
     NODE = "On the node"
     WORKLOAD = "In the workload's namespace"
+    WAYS = "To the ways to other nodes"
     NAMESPACE = "To the namespace itself"
 
 
@@ -34,14 +35,16 @@ class Group(Enum):
     RULES = "rules"
     FORWARDING = "forwarding"
     TABLE = "table"
+    POLICIES = "policies"  # in the same table
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
     """`commands` are what is typed. In them {np} is the node's interface, {ifb} the one that shapes what the workload
     sends, {if_name} the workload's, {v4} and {v6} the workload's addresses, {node_v4} and {node_v6} the node's, {port}
-    a port of the node that leads to the workload, {rule} the handle of the masquerading rule. `undo` takes away what
-    the damage put beside ours. `of_features` says that only an attachment with ports and limits has what is damaged."""
+    a port of the node that leads to the workload, {rule} the handle of the masquerading rule, {peers} the set of those
+    whom a network policy names, {policy} the chain of one. `undo` takes away what the damage put beside ours.
+    `of_features` says that only an attachment with ports, limits and policies has what is damaged."""
 
     name: str
     place: Place
@@ -300,6 +303,27 @@ def _to_features() -> Iterator[Damage]:
         )
 
 
+def _to_policies() -> Iterator[Damage]:
+    for name, command in (
+        ("element removed from a policy's set of peers", "nft delete element inet netplumb {peers} {{ {np} }}"),
+        ("policy's set of peers flushed", "nft flush set inet netplumb {peers}"),
+        ("stranger added to a policy's set of peers", "nft add element inet netplumb {peers} {{ npstray }}"),
+        ("verdict map of policies flushed", "nft flush map inet netplumb policy_ingress"),
+        ("count of denied packets deleted", "nft delete element inet netplumb policy_ingress_denied {{ {np} }}"),
+        ("chain of a policy flushed", "nft flush chain inet netplumb {policy}"),
+        ("hook of policies flushed", "nft flush chain inet netplumb policy_ingress"),
+    ):
+        yield Damage(
+            name,
+            Place.NODE,
+            (command,),
+            "NFNLGRP_NFTABLES",
+            "what differs in the table is made anew in one transaction",
+            group=Group.POLICIES,
+            of_features=True,
+        )
+
+
 def _in_the_workload() -> Iterator[Damage]:
     for name, command, told_by, repaired in (
         (
@@ -363,7 +387,7 @@ def _in_the_workload() -> Iterator[Damage]:
     )
 
 
-DAMAGES = (*_on_the_node(), *_to_features(), *_in_the_workload())
+DAMAGES = (*_on_the_node(), *_to_features(), *_to_policies(), *_in_the_workload())
 """Every kind that is repaired."""
 
 

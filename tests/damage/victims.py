@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import ifb_name, node_if_name
-from tests.damage.table import Damage, Place
+from tests.damage.table import Damage, Group, Place
+from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import COMMAND_TIMEOUT_S, Host
+from tests.e2e.statefiles import declare
+from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 NODE_V4, NODE_V6 = "10.213.0.1", "fd13::1"
@@ -50,6 +53,12 @@ class Victim:
         }
         if "{rule}" in "".join(damage.commands):
             words["rule"] = self._rule()
+        if damage.group is Group.POLICIES:
+            listed = self.node.run("nft list table inet netplumb")
+            for name, pattern in (("peers", r"set (peers_\w+)"), ("policy", r"chain (ingress_by_\w+)")):
+                found = re.search(pattern, listed)
+                assert found is not None, f"no policy is in force:\n{listed}"
+                words[name] = found[1]
         return words
 
     def _rule(self) -> str:
@@ -145,12 +154,30 @@ def _route_words(route: dict[str, object]) -> str:
     return str(sorted((key, value) for key, value in route.items() if key not in ("flags", "pref")))
 
 
+POLICED = {"app": "policed"}
+_POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: among-themselves}
+spec:
+  podSelector: {matchLabels: {app: policed}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: policed}}}]}]
+"""
+
+
+async def police(daemon: Daemon) -> None:
+    """Has a network policy select those that have all that can be damaged."""
+    declare(daemon, "policy.yaml", _POLICY)
+    await until(lambda: "chain policy_ingress" in daemon.node.run("nft list table inet netplumb"), "the policy")
+
+
 def wish(workload: Host, port: int = 0) -> pb.AttachRequest:
     """With a port, an attachment that has all that can be damaged."""
     if not port:
         return attach(workload)
     return attach(
         workload,
+        labels=POLICED,
         ports=(f"{port}:80/tcp",),
         bandwidth=pb.Bandwidth(**LIMITS),
         isolate_workloads=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from typing import Any
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
-from tests.e2e.daemons import Daemon
+from tests.e2e.daemons import Daemon, under_unit_rights
+from tests.e2e.forks import ForkServer
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
@@ -21,6 +21,17 @@ POOLS = ("10.128.0.0/14", "fd80::/48")
 UNDERLAY = "up0"
 GATEWAY_V4, GATEWAY_V6 = "192.0.2.254", "2001:db8::fe"
 DEVICE = "np-vxlan"
+VIEW = "cluster-view.json"
+
+
+TOLD = ForkServer("tests.e2e.told", rights=under_unit_rights())
+
+
+class ToldDaemon(Daemon):
+    """The daemon that a file tells of its cluster."""
+
+    def arguments(self) -> list[str]:
+        return [str(self.directory / VIEW), *super().arguments()]
 
 
 @dataclass(slots=True)
@@ -80,7 +91,7 @@ class Lan:
         for it in self.machines:
             others = {name: record for name, record in records.items() if name != it.name and record is not None}
             told = {"node": it.name, "mode": self.mode, "pools": list(POOLS), **it.record(), "peers": others}
-            file = it.daemon.directory / "cluster-view.json"
+            file = it.daemon.directory / VIEW
             draft = file.with_suffix(".draft")
             draft.write_text(json.dumps(told))
             draft.replace(file)
@@ -121,8 +132,7 @@ def lan(count: int, mode: str, directory: Path, *, families: Iterable[int] = (4,
                 host.ip(f"-{version} route add default via {GATEWAY_V4 if version == 4 else GATEWAY_V6}")
             where = directory / f"n{number}"
             where.mkdir()
-            view = where / "cluster-view.json"
-            daemon = Daemon(host, where, pools=(), program=(sys.executable, "-m", "tests.e2e.told", str(view)))
+            daemon = ToldDaemon(host, where, pools=(), server=TOLD)
             cluster = {
                 "endpoints": ["http://127.0.0.1:1"],
                 "node_name": f"node-{number}",

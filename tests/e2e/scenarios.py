@@ -218,6 +218,61 @@ async def drop_made(site: Site) -> None:
     site.addresses.pop(MADE, None)
 
 
+# Network policies, by a file.
+
+POLICY_FILE = "policy.yaml"
+POLICIES = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: among-themselves}
+spec:
+  podSelector: {}
+  ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 80}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: no-egress}
+spec: {podSelector: {}, policyTypes: [Egress]}
+"""
+"""They select the keeper too: the chain of policies that select somebody together stays after the last of those whom
+they select, while they are there and the daemon runs."""
+
+
+async def police(site: Site) -> None:
+    declare(site.daemon, POLICY_FILE, POLICIES)
+    await _has_policies(site, 2)
+
+
+async def police_no_more(site: Site) -> None:
+    (site.daemon.state_files / POLICY_FILE).unlink(missing_ok=True)
+    await _has_policies(site, 0)
+
+
+async def _has_policies(site: Site, count: int) -> None:
+    async def enforced() -> bool:
+        return len(await site.client.policies()) == count and not (await site.client.plan()).changes
+
+    await until(enforced, f"{count} policies in force", within_s=WITHIN_S)
+
+
+async def attach_policed(site: Site) -> None:
+    await police(site)
+    await attach_web(site)
+
+
+async def detach_policed(site: Site) -> None:
+    await detach_web(site)
+    await police_no_more(site)
+
+
+async def damage_the_policies(site: Site) -> None:
+    with site.daemon.held():
+        site.node.run(f"nft delete element inet netplumb policy_egress {{ {NAME} }}")
+        site.node.run("nft flush map inet netplumb policy_ingress")
+        site.node.run("nft flush chain inet netplumb policy_ingress")
+        site.node.run("nft add element inet netplumb policy_egress_denied { npstray }")
+
+
 SCENARIOS = (
     Scenario("attach", nothing, attach_web, detach_web, answered=True),
     Scenario("attach again, changed", attach_web, change_web, detach_web, answered=True),
@@ -233,6 +288,12 @@ SCENARIOS = (
     Scenario("repair a deleted interface", attach_web, delete_the_interface, detach_web),
     Scenario("repair the node", attach_web, damage_the_node, detach_web),
     Scenario("repair the table", attach_web, delete_the_table, detach_web),
+    Scenario("police what is attached", attach_web, police, detach_policed, answered=True),
+    Scenario("police no more", attach_policed, police_no_more, detach_web, answered=True),
+    Scenario("attach, policed", police, attach_web, detach_policed, answered=True),
+    Scenario("attach again, policed otherwise", attach_policed, change_web, detach_policed, answered=True),
+    Scenario("detach, policed", attach_policed, detach_web, police_no_more, answered=True),
+    Scenario("repair the policies", attach_policed, damage_the_policies, detach_policed),
     Scenario("make a namespace", nothing, declare_made, drop_made, answered=True),
     Scenario("remove a namespace", declare_made, drop_made, nothing, answered=True),
 )

@@ -163,3 +163,54 @@ async def test_answers_for_scripts(daemon: Daemon, web: Host, command: str) -> N
     found = json.loads(done.stdout)
     (it,) = found if command == "apply" else found["applied"]
     assert (it["workload_id"], it["result"], it["waiting"]) == ("web", "created", "")
+
+
+ASKED = (
+    "addresses: [10.213.0.7]\nmtu: 1400\nbandwidth: {ingress_rate: 100M}\nroutes: [{dst: 198.51.100.0/24}]\n"
+    "sysctls: {net.core.somaxconn: '512'}\nport_mappings: [{host_port: 8080, container_port: 80}]\n"
+    "dns: {servers: [192.0.2.53]}\nisolate_node: true\n"
+)
+
+
+@pytest.mark.parametrize("output", ["yaml", "json"])
+async def test_what_get_prints_is_applied(
+    daemon: Daemon, client: AsyncClient, web: Host, db: Host, output: str
+) -> None:
+    """One, several or all; it is the wish, so that the same again changes nothing, and what was assigned stays free."""
+    text = document("web", web, app="web") + ASKED + "---\n" + document("db", db)
+    applied(daemon, text)
+    assert netplumb(daemon, "wait", "web", "db").returncode == 0
+    for names, count in ((["web"], 1), (["web", "db"], 2), ([], 2)):
+        printed = netplumb(daemon, "get", *names, "-o", output).stdout
+        assert [line.partition(" ")[2] for line in applied(daemon, printed)] == ["unchanged"] * count
+        assert netplumb(daemon, "diff", "-f", "-", stdin=printed).returncode == 0
+    printed = netplumb(daemon, "get", "web", "db", "-o", output).stdout
+    assert netplumb(daemon, "delete", "-f", "-", stdin=printed).returncode == 0
+    assert sorted(applied(daemon, printed)) == ["db/eth0 created", "web/eth0 created"]
+    assert netplumb(daemon, "wait", "web", "db").returncode == 0
+    view = await client.get("web")
+    assert (view.mtu, next(iter(view.addresses)), dict(view.sysctls)) == (
+        1400,
+        "10.213.0.7",
+        {"net.core.somaxconn": "512"},
+    )
+
+
+async def test_what_get_prints_of_anothers_is_not_taken_over(daemon: Daemon, client: AsyncClient, web: Host) -> None:
+    await client.attach(attach(web))
+    printed = netplumb(daemon, "get", "web", "-o", "yaml").stdout
+    refused_ = netplumb(daemon, "apply", "-f", "-", stdin=printed)
+    assert refused_.returncode
+    assert "rpc" in refused_.stdout + refused_.stderr
+    assert (await client.get("web")).source == "rpc"
+
+
+async def test_several_are_got_by_their_names(daemon: Daemon, client: AsyncClient, web: Host, db: Host) -> None:
+    """A line each, in the order in which they are named; one that is not there is told, and exits as it does alone."""
+    await client.attach(attach(web))
+    await client.attach(attach(db))
+    assert netplumb(daemon, "get", "web", "db/eth0", "web", "-o", "name").stdout.split() == ["web/eth0", "db/eth0"]
+    assert [line.split()[0] for line in netplumb(daemon, "get", "db", "web").stdout.splitlines()[1:]] == ["db", "web"]
+    missing = netplumb(daemon, "get", "web", "nobody")
+    assert (missing.returncode, "nobody" in missing.stderr) == (4, True)
+    assert netplumb(daemon, "get", "web", "db", "--if-name", "eth0").returncode == 2

@@ -48,7 +48,6 @@ NEVER: dict[tuple[Verb, type], str] = {
     (Verb.REMOVE, kernel.Sysctl): "a switch stays as it is",
     (Verb.CHANGE, IngressQdisc): "it has no field beside its key",
     (Verb.CHANGE, NftSet): "a table with a set of another kind is made anew",
-    (Verb.REMOVE, NftSet): "a table with a set of another kind is made anew",
     (Verb.ADD, NftHooks): "the kernel lets nobody else take it; a start makes it, and has points of its own",
     (Verb.CHANGE, NftHooks): "it has no field beside its key",
     (Verb.REMOVE, NftHooks): "it ends with the daemon",

@@ -13,7 +13,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from tests.damage.altered import PROGRAMS
 from tests.damage.marks import marks
 from tests.damage.table import DAMAGES, Damage, Noticed
-from tests.damage.victims import Victim, victim, wish
+from tests.damage.victims import Victim, police, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true, until
@@ -40,6 +40,7 @@ def attached(daemon: Daemon) -> Iterator[Victim]:
 
         async def attach_both() -> Victim:
             async with daemon.client() as client:
+                await police(daemon)
                 await client.attach(attach(bystander))
                 return victim(daemon.node, web, await client.attach(wish(web, PORT)))
 

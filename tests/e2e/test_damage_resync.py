@@ -10,7 +10,7 @@ import pytest
 from tests.damage.altered import PROGRAMS
 from tests.damage.marks import marks
 from tests.damage.table import DAMAGES, Damage
-from tests.damage.victims import Victim, victim, wish
+from tests.damage.victims import Victim, police, victim, wish
 from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.hosts import temporary
 from tests.e2e.waiting import comes_true, until
@@ -35,6 +35,7 @@ def attached(daemon: Daemon) -> Iterator[Victim]:
 
         async def attach_one() -> Victim:
             async with daemon.client() as client:
+                await police(daemon)
                 return victim(daemon.node, web, await client.attach(wish(web, PORT)))
 
         yield asyncio.run(attach_one())

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import signal
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -19,6 +14,7 @@ from tests import namespaces
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import INSTALLED, Daemon
 from tests.e2e.hosts import Host, kernel_state
+from tests.e2e.pings import pinging
 from tests.e2e.statefiles import declare, document
 from tests.e2e.streams import TcpStream
 from tests.e2e.waiting import until
@@ -32,32 +28,6 @@ async def daemon(node: Host, directory: Path) -> AsyncIterator[Daemon]:
     await daemon.start()
     yield daemon
     daemon.end()
-
-
-@dataclass(slots=True)
-class Pinging:
-    """What a ping that ran meanwhile said of its packets."""
-
-    sent: int = 0
-    received: int = 0
-    said: str = field(default="", repr=False)
-
-
-@asynccontextmanager
-async def pinging(source: Host, address: str) -> AsyncIterator[Pinging]:
-    """One echo request each millisecond, until the block ends."""
-    result = Pinging()
-    words = source.command("ping", "-n", "-q", "-i", "0.001", "-W", "1", address)
-    process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        yield result
-    finally:
-        process.send_signal(signal.SIGINT)
-        said, _ = await process.communicate()
-    result.said = said.decode()
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", result.said)
-    assert found, result.said
-    result.sent, result.received = int(found[1]), int(found[2])
 
 
 async def test_killed_and_started_again_loses_no_packet(daemon: Daemon, node: Host, web: Host, db: Host) -> None:

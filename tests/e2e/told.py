@@ -1,4 +1,5 @@
-"""The command `netplumb` on a node that a file tells of its cluster: `python -m tests.e2e.told FILE daemon …`.
+"""The command `netplumb` on a node that a file tells of its cluster: `python -m tests.e2e.told`, as forks.py starts it.
+The first word for each of its forks is that file.
 
 What is replaced is where a view of the cluster comes from, so that what is shown of the ways between nodes is shown
 whatever etcd does meanwhile. The prefixes that the view says the node holds are its pools, as they are with etcd.
@@ -11,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from netplumb.models.cluster import ClusterMode, ClusterView, HeldPrefix, Peer, 
 from netplumb.models.network import Pool
 from netplumb.models.settings import Settings
 from netplumb.reconciler import daemon, main, wiring
+from tests.e2e.forking import words_to_run
+from tests.e2e.preloaded import load
 
 LOOK_S = 0.02
 
@@ -82,5 +86,9 @@ def _with_pools(settings: Settings, file: Path) -> Settings:
 
 
 if __name__ == "__main__":
-    _told_by(Path(sys.argv.pop(1)))
+    load()
+    import_module("netplumb.reconciler.loop.ways")
+    file, *words = words_to_run(int(sys.argv[1]))
+    _told_by(Path(file))
+    sys.argv = ["netplumb", *words]
     main.main()

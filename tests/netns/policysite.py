@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -119,7 +119,7 @@ class Site:
     def enforce(self, policies: PolicySet, workloads: Sequence[Attachment]) -> Sequence[Step]:
         """Brings the table there in one transaction, as a pass over the node does. Returns the steps."""
         combinations = frozenset(it for record in workloads for it in selection(policies).of(record).combinations)
-        node = Node(self._made.node_addresses, masquerade=False, policies=policies, combinations=combinations)
+        node = replace(self._made, policies=policies, combinations=combinations, tells_denied=True)
         desired = [it for it in render_node(node) if type(it).__name__ in ("NftSet", "NftChain")]
         desired += [element for record in workloads for element in render_elements(record, node)]
         steps = plan(desired, {it.key: it for it in self.table()}).steps

@@ -19,7 +19,7 @@ from netplumb.reconciler.converge.ways import WaysKernel
 from netplumb.reconciler.decide.ways import Device, Ground, ground
 from netplumb.reconciler.watch.nodenetwork import look
 
-DEVICE = Device("npvx", 78, 4789)
+DEVICE = Device("np-vxlan", 78, 4789)
 POOLS = (ip_network("10.128.0.0/14"), ip_network("fd80::/48"))
 OWN = (HeldPrefix(POOLS[0], ip_network("10.128.0.0/24")), HeldPrefix(POOLS[1], ip_network("fd80::/64")))
 NODE = Node(node_addresses=(ip_address("10.128.0.1"), ip_address("fd80::1")))
@@ -130,15 +130,15 @@ def test_a_device_under_another_name_is_named_back_and_a_stranger_stays(kernel: 
     """Ours is known by its marks. Another's interface of that name is a conflict, and is not touched."""
     of = view(ClusterMode.VXLAN, UNDERLAYS[0], peer(2))
     passed(kernel, of)
-    ip("link set npvx name stray0")
+    ip("link set np-vxlan name stray0")
     passed(kernel, of)
     passed(kernel, of)
     assert left(kernel, of) == []
-    ip("link delete npvx")
-    ip("link add npvx type bridge")
+    ip("link delete np-vxlan")
+    ip("link add np-vxlan type bridge")
     done = converge(Work(on(of), of.peers.values()), kernel, lambda _: False)
     assert [error.reason for error in done.errors] == ["Conflict"]
-    assert "bridge" in ip("-d link show npvx")
+    assert "bridge" in ip("-d link show np-vxlan")
 
 
 def test_a_device_that_differs_in_what_cannot_be_changed_is_made_anew(kernel: WaysKernel) -> None:
@@ -149,7 +149,7 @@ def test_a_device_that_differs_in_what_cannot_be_changed_is_made_anew(kernel: Wa
     on_other = ground(of, other, NODE, look((), POOLS))
     assert not converge(Work(on_other, of.peers.values()), kernel, lambda _: False).errors
     assert not compare(Work(on_other, of.peers.values()), kernel).steps
-    assert "dstport 8472" in ip("-d link show npvx")
+    assert "dstport 8472" in ip("-d link show np-vxlan")
 
 
 def test_a_foreign_route_in_the_place_of_a_way_is_told_and_stays(kernel: WaysKernel) -> None:

@@ -16,6 +16,7 @@ ACCEPT: Expression = {"accept": None}
 DROP: Expression = {"drop": None}
 RETURN: Expression = {"return": None}
 COUNTER: Expression = {"counter": None}
+CONTINUE: Expression = {"continue": None}
 MASQUERADE: Expression = {"masquerade": None}
 
 # Hooks' priorities, include/uapi/linux/netfilter_ipv4.h

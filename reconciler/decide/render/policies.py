@@ -10,6 +10,9 @@ Addresses are judged before a source is replaced and after a port of the node ha
 address as it came. What the node itself sends is not forwarded, so it reaches its workloads. Guards stand in a hook of
 their own before these, so whatever forbids, wins.
 
+What is denied is counted by the workload that denies it, in an element for its link, and now and then told (NFLOG): so
+often for each link that nobody's denials hide another's, and never so often that they are a burden.
+
 Answers pass. Since a flow that was cut would come back with its first late answer, which conntrack would take for the
 beginning of a flow the other way, what does not begin a TCP connection passes only where policies judge that way too.
 """
@@ -26,6 +29,7 @@ from netplumb.models.networkpolicy import Direction, NetworkPolicy, Rule
 from netplumb.models.nft import (
     EGRESS_ALONE,
     INGRESS_ALONE,
+    POLICY_DENIED,
     POLICY_MAPS,
     NftChain,
     NftElement,
@@ -33,11 +37,12 @@ from netplumb.models.nft import (
     canonical_rule,
     peers_set,
 )
-from netplumb.models.policyset import Combination
+from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, Combination
 from netplumb.reconciler.decide.policies import ranges
 from netplumb.reconciler.decide.policies.selection import peers_name, policy_chain, selection
 from netplumb.reconciler.decide.render.expressions import (
     ACCEPT,
+    CONTINUE,
     COUNTER,
     DROP,
     NEW,
@@ -77,7 +82,7 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
         for direction in policy.spec.directions:
             yield NftChain(policy_chain(policy.policy_key, direction), rules=tuple(_allowing(policy, direction)))
     for combination in sorted(node.combinations, key=lambda it: it.chain):
-        yield NftChain(combination.chain, rules=tuple(_judging(combination)))
+        yield NftChain(combination.chain, rules=tuple(_judging(combination, tells=node.tells_denied)))
     itself = (_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6))
     yield NftChain("policy_to_itself", rules=tuple(itself))
     for direction, (name, priority, elsewhere, link, alone) in _HOOKS.items():
@@ -91,10 +96,13 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
         yield NftChain(f"policy_{name}", "filter", "forward", priority, "accept", rules)
 
 
-def _judging(combination: Combination) -> Iterator[str]:
+def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
+    direction = combination.direction
     for key in combination.policies:
-        yield canonical_rule([jump(policy_chain(key, combination.direction))])
-    yield _rule(f"no policy allows this {combination.direction.lower()}", COUNTER, DROP)
+        yield canonical_rule([jump(policy_chain(key, direction))])
+    told = {"log": {"prefix": direction.lower(), "group": DENIED_GROUP, "snaplen": DENIED_BYTES}}
+    yield canonical_rule([in_set(meta(_HOOKS[direction][3]), POLICY_DENIED[direction]), told if tells else CONTINUE])
+    yield _rule(f"no policy allows this {direction.lower()}", COUNTER, DROP)
 
 
 def _allowing(policy: NetworkPolicy, direction: Direction) -> Iterator[str]:
@@ -143,6 +151,7 @@ def render_policy_elements(attachment: Attachment, node: Node) -> Iterator[NftEl
         yield NftElement(peers, (name,), owner=name)
     for combination in selected.combinations:
         yield NftElement(POLICY_MAPS[combination.direction].name, (name,), combination.chain, owner=name)
+        yield NftElement(POLICY_DENIED[combination.direction].name, (name,), owner=name)
     if len(selected.combinations) == 1:
         (only,) = selected.combinations
         alone = INGRESS_ALONE if only.direction is Direction.INGRESS else EGRESS_ALONE

@@ -23,7 +23,10 @@ DELETE_TABLE: Sequence[Command] = ({"add": _TABLE}, {"delete": _TABLE})
 """What is not there cannot be deleted, and what is there may be added."""
 
 _VERDICT_MAPS = frozenset(it.name for it in TABLE_SETS if it.value_type == VERDICT)
-_SET_FIELDS = frozenset({"family", "name", "table", "type", "handle", "map", "elem"})
+_SET_FIELDS = frozenset({"family", "name", "table", "type", "handle", "map", "elem", "stmt"})
+_TELLS: Sequence[Command] = ({"counter": None}, {"limit": {"rate": 20, "burst": 20, "per": "minute"}})
+"""What each element of a set that tells does, in this order: what is over the limit is counted, and meets nothing. So
+who has much denied keeps nobody else's from being told."""
 
 
 class UnknownObjectError(Exception):
@@ -61,7 +64,9 @@ def _set(fields: Mapping[str, Any]) -> Iterator[NftSet | NftElement]:
     name, types, value_type = fields["name"], fields["type"], fields.get("map", "")
     if not isinstance(value_type, str):
         raise UnknownObjectError(f"map {name}")
-    yield NftSet(name, (types,) if isinstance(types, str) else tuple(types), value_type)
+    if (does := fields.get("stmt")) not in (None, list(_TELLS)):
+        raise UnknownObjectError(f"set {name} that does {does}")
+    yield NftSet(name, (types,) if isinstance(types, str) else tuple(types), value_type, bool(does))
     for element in fields.get("elem", ()):
         matched, value = element if value_type else (element, None)
         owner = ""
@@ -154,7 +159,7 @@ def _name(name: str) -> dict[str, Any]:
 
 def _declared_set(declared: NftSet) -> Command:
     types = list(declared.types) if len(declared.types) > 1 else declared.types[0]
-    fields = _name(declared.name) | {"type": types}
+    fields = _name(declared.name) | {"type": types} | ({"stmt": list(_TELLS)} if declared.tells else {})
     return {"map": fields | {"map": declared.value_type}} if declared.value_type else {"set": fields}
 
 

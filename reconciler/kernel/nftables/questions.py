@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from collections.abc import Sequence
 from struct import pack
 
 from netplumb.models.errors import Retryable, StepError
 from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR
 from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attributes, messages, text
-from netplumb.reconciler.kernel.nftables.batch import GET_TABLE, NEW_TABLE, TABLE_FLAGS, TABLE_NAME
+from netplumb.reconciler.kernel.nftables import counts
+from netplumb.reconciler.kernel.nftables.batch import GET_TABLE, NEW_ELEMENT, NEW_TABLE, TABLE_FLAGS, TABLE_NAME
 from netplumb.reconciler.kernel.nftables.libnftables import failure
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, include/uapi/linux/netfilter/nf_tables.h
@@ -23,6 +25,7 @@ _GENERATION_ID = 1
 _NFPROTO_INET = 1
 _ANSWER_WITHIN_S = 5
 _RECEIVE_BYTES = 8192
+_COUNTED_AT_ONCE = 64  # so many answers fit the socket's buffer
 
 
 class Questions:
@@ -50,6 +53,35 @@ class Questions:
                 return None
             raise
         return int.from_bytes(told.get(TABLE_FLAGS, b""), "big")
+
+    def counts(self, declared: str, links: Sequence[str]) -> list[int | None]:
+        """The packets that met these links' elements of a set that counts; None for those that have none."""
+        found: list[int | None] = []
+        for first in range(0, len(links), _COUNTED_AT_ONCE):
+            asked = links[first : first + _COUNTED_AT_ONCE]
+            began, self._sequence = self._sequence + 1, self._sequence + len(asked)
+            told = self._tell_each([counts.request(declared, link) for link in asked], began)
+            found += (told.get(began + number) for number in range(len(asked)))
+        return found
+
+    def _tell_each(self, bodies: Sequence[bytes], began: int) -> dict[int, int | None]:
+        """By the number of each question."""
+        answers: dict[int, int | None] = {}
+        sent = (
+            HEADER.pack(20 + len(body), counts.GET_ELEMENT, NLM_F_REQUEST, number, 0)
+            + pack("=BBH", _NFPROTO_INET, 0, 0)
+            + body
+            for number, body in enumerate(bodies, began)
+        )
+        try:
+            self._socket.send(b"".join(sent))
+            while len(answers) < len(bodies):
+                for type_, _, sequence, _, told in messages(self._socket.recv(_RECEIVE_BYTES)):
+                    if sequence >= began:
+                        answers[sequence] = counts.packets(told) if type_ == NEW_ELEMENT else None
+        except OSError as error:
+            raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
+        return answers
 
     def _ask(self, request: int, answer: int, body: bytes, what: str) -> dict[int, Buffer]:
         """The attributes of the kernel's one answer."""

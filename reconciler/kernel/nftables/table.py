@@ -22,7 +22,9 @@ import structlog
 
 from netplumb.models.errors import Retryable, StepError
 from netplumb.models.kernel import KernelObject, Key
-from netplumb.models.nft import NftChain, NftElement, NftSet, is_ours
+from netplumb.models.networkpolicy import Direction
+from netplumb.models.nft import POLICY_DENIED, NftChain, NftElement, NftSet, is_ours
+from netplumb.models.policyviews import Denied
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.kernel.netlink.wire import text
 from netplumb.reconciler.kernel.nftables import batch, elements, jsonobjects
@@ -53,6 +55,7 @@ class Nftables:
         self._written: set[int] = set()
         """The generations of our own transactions, until they are heard of."""
         self._spoilt = False
+        self._tells_denied: bool | None = None
         self._declared: dict[Key, NftSet | NftChain] = {}
         self._elements: dict[Key, NftElement] = {}
         self._owned: defaultdict[str, dict[Key, NftElement]] = defaultdict(dict)
@@ -185,6 +188,21 @@ class Nftables:
 
     def _flags(self) -> int | None:
         return self._questions.flags(TABLE)
+
+    def denied(self, links: Sequence[str]) -> Mapping[str, Denied]:
+        """What policies denied of these links' workloads, where they isolate them."""
+        with self._lock:
+            counts = {direction: self._questions.counts(it.name, links) for direction, it in POLICY_DENIED.items()}
+        sides = zip(counts[Direction.INGRESS], counts[Direction.EGRESS], strict=True)
+        return {link: Denied(*each) for link, each in zip(links, sides, strict=True) if each != (None, None)}
+
+    def tells_denied(self) -> bool:
+        """Whether the kernel can tell what a rule denies. Asked where there are policies, and only there imported."""
+        if self._tells_denied is None:
+            from netplumb.reconciler.kernel.nftables import nflog
+
+            self._tells_denied = nflog.is_there()
+        return self._tells_denied
 
     # Writing.
 

@@ -57,7 +57,7 @@ def test_a_selector_that_is_none_is_wrong_usage(netplumb: Netplumb) -> None:
 def test_wide_tells_more_in_a_line(netplumb: Netplumb) -> None:
     assert "LABELS" not in netplumb("list").stdout
     header, db, *_ = netplumb("list", "-o", "wide").stdout.splitlines()
-    assert header.split()[-4:] == ["LABELS", "PORTS", "LIMITS", "MAC"]
+    assert header.split()[-5:] == ["LABELS", "PORTS", "LIMITS", "MAC", "DENIED"]
     assert "app=db" in db
     assert len(netplumb("get", "db-1", "-o", "wide").stdout.splitlines()) == 2
 

@@ -30,7 +30,7 @@ from netplumb.reconciler.decide.ways import (
     way_conditions,
 )
 
-DEVICE = Device("npvx", 78, 4789)
+DEVICE = Device("np-vxlan", 78, 4789)
 POOL_V4, POOL_V6 = ip_network("10.128.0.0/14"), ip_network("fd80::/48")
 OWN = (HeldPrefix(POOL_V4, ip_network("10.128.0.0/24")), HeldPrefix(POOL_V6, ip_network("fd80::/64")))
 UNDERLAY = Underlay(ip_address("192.0.2.1"), ip_address("fd01::1"))
@@ -85,11 +85,11 @@ def test_with_vxlan_one_entry_a_peer_and_a_neighbour_and_a_route_a_prefix() -> N
     of = on(ClusterMode.VXLAN)
     mac = node_mac("node-2").hex(":")
     assert words(render_peer(peer(2), of)) == [
-        f"fdb {mac} dst 192.0.2.2 dev npvx",
-        f"neighbour 10.128.2.0 lladdr {mac} dev npvx proto netplumb",
-        "route 10.128.2.0/24 via 10.128.2.0 dev npvx proto netplumb onlink src 10.128.0.1",
-        f"neighbour fd80:0:0:2:: lladdr {mac} dev npvx proto netplumb",
-        "route fd80:0:0:2::/64 via fd80:0:0:2:: dev npvx proto netplumb onlink src fd80::1 metric 16",
+        f"fdb {mac} dst 192.0.2.2 dev np-vxlan",
+        f"neighbour 10.128.2.0 lladdr {mac} dev np-vxlan proto netplumb",
+        "route 10.128.2.0/24 via 10.128.2.0 dev np-vxlan proto netplumb onlink src 10.128.0.1",
+        f"neighbour fd80:0:0:2:: lladdr {mac} dev np-vxlan proto netplumb",
+        "route fd80:0:0:2::/64 via fd80:0:0:2:: dev np-vxlan proto netplumb onlink src fd80::1 metric 16",
     ]
     link, _ = render_ground(of).things
     assert isinstance(link, Link)

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.kernel import LinkUp, Scope
+from netplumb.models.networkpolicy import Direction
 from netplumb.models.status import Condition, Counters, NodeStatus, PoolUsage
 from netplumb.reconciler.kernel.nftables.counters import Dropped
 from netplumb.reconciler.kernel.rtnetlink.linkstats import Traffic
@@ -103,6 +104,7 @@ def test_what_was_counted_is_told() -> None:
         ("netplumb_pool_addresses_free", "pool=fd99::/64"): 0,  # more are held than it gives, as static ones may be
     }
     assert expected.items() <= found.items()
+    assert not [name for name, *_ in found if "denied" in name], "nobody has that link"
 
 
 def test_a_histogram_is_cumulative_with_its_count_and_sum() -> None:
@@ -123,8 +125,11 @@ def test_what_was_read_is_told() -> None:
             Dropped("between", "isolate_workloads: true", 3),
             Dropped("between", "isolate_workloads: true", 4),
             Dropped("guard", "spoofed sources", 1),
+            Dropped("ingress_of_0123", "no policy allows this ingress", 1),
+            Dropped("ingress_of_4567", "no policy allows this ingress", 1),
         ],
         traffic={AttachmentKey("web", "eth0"): Traffic(10, 20, 1000, 2000)},
+        denied={Direction.EGRESS: {"npother": 5}},
         store_bytes={"desired": 4096},
     )
     found = scraped(read)
@@ -132,6 +137,7 @@ def test_what_was_read_is_told() -> None:
     expected: dict[tuple[str, ...], float] = {
         ("netplumb_dropped_packets_total", "chain=between", "rule=isolate_workloads: true"): 7,
         ("netplumb_dropped_packets_total", "chain=guard", "rule=spoofed sources"): 1,
+        ("netplumb_dropped_packets_total", "chain=policy_ingress", "rule=no policy allows this ingress"): 2,
         ("netplumb_store_size_bytes", "store=desired"): 4096,
         ("netplumb_workload_transmit_packets_total", *web): 10,
         ("netplumb_workload_receive_packets_total", *web): 20,
