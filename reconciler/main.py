@@ -22,6 +22,10 @@ from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_s
 if TYPE_CHECKING:
     from netplumb.models.settings import Settings
 
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+"""For gRPC's core, which writes to stderr past every log: without it a line for each connection of a client that was
+not let in. It is read when gRPC is imported, which is only in commands."""
+
 THREAD_TURN_S = 0.0005
 """How long one thread runs Python before another has its turn. The loop's own gives its turn up at each of a dozen
 calls to the kernel for an attach, and with Python's 5 ms would wait for it so long while a large file is parsed."""

@@ -74,8 +74,7 @@ class Unreachable(Unavailable):
         if isinstance(where, Path) and isinstance(cause, PermissionError):
             message = f"no access to {where}: {cause.strerror}; {who_has_access(where)}"
         else:
-            why = "the connection broke" if cause is None else words(cause)
-            message = f"no daemon answers on {where}: {why}"
+            message = f"no daemon answers on {where}: the connection broke" if cause is None else words(where, cause)
         super().__init__(grpc.StatusCode.UNAVAILABLE, message)
 
 

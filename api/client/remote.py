@@ -14,6 +14,10 @@ _LISTENS_S = 0.5
 """How long a server that takes the client's certificate may take to say anything: it speaks first."""
 
 
+class NotLetIn(ConnectionError):
+    """A daemon answered, and lets nobody in with that certificate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Remote:
     """`address` is a host and a port, as in node-7:9480; the host has to be a name in the daemon's certificate. `ca` is
@@ -54,7 +58,7 @@ class Remote:
                     said = secured.recv(1)
                 except TimeoutError:
                     return None
-                return None if said else ConnectionError("it takes no certificate such as this one")
+                return None if said else NotLetIn(f"takes no certificate such as {self.cert}")
         except OSError as error:
             return error
 
@@ -65,12 +69,16 @@ class Remote:
         return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def words(error: OSError) -> str:
-    """What failed, for a person."""
+def words(where: Path | Remote, error: OSError) -> str:
+    """What failed, for a person: whether nobody answered, or somebody who is of no use."""
+    if isinstance(error, NotLetIn):
+        return (
+            f"the daemon on {where} {error}: it is past its time, for another use, or not signed by the authority that "
+            "the daemon's setting remote_ca names"
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {error.verify_message}"
+        return f"who answers on {where} is not to be trusted, by its certificate: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).lower().replace("_", " ")
-    if error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return error.strerror or str(error)
+        return f"who answers on {where} is no daemon: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    return f"no daemon answers on {where}: {why}"

@@ -20,6 +20,7 @@ from netplumb.api.page.access import refusal
 from netplumb.api.page.feed import Feed, text_of
 from netplumb.api.server.workloads import Workloads
 from netplumb.models.listenaddress import TcpAddress
+from netplumb.models.outages import Outage
 from netplumb.models.status import AttachmentView, Condition, NodeStatus
 
 VIEWERS_MAX = 16
@@ -54,13 +55,11 @@ class Page:
     def __init__(self, workloads: Workloads, address: TcpAddress) -> None:
         self._workloads = workloads
         self._address = address
-        self._cause = ""
+        self._outage = Outage("PageUnavailable", f"the page cannot be served at {address}")
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        if not self._cause:
-            return ()
-        return (Condition("PageUnavailable", status=True, reason="CannotListen", message=self._cause),)
+        return self._outage.conditions
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
@@ -83,13 +82,11 @@ class Page:
             try:
                 found = await asyncio.get_running_loop().create_server(made, str(self._address.ip), self._address.port)
             except OSError as error:
-                cause = f"the page cannot be served at {self._address}: {error.strerror or error}"
-                if self._cause != cause:
-                    log.error(cause, again_after_s=AGAIN_S)
-                self._cause = cause
+                if self._outage.lasts(error.strerror or str(error)):
+                    log.error(self._outage.cause, again_after_s=AGAIN_S)
                 await asyncio.sleep(AGAIN_S)
             else:
-                self._cause = ""
+                self._outage.ends()
                 log.info("the page is served", where=f"http://{self._address}/")
                 return found
 

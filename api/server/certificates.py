@@ -54,13 +54,15 @@ class Files:
 class Renewal:
     """Asked by gRPC before each handshake, in its threads."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, began: Callable[[], None]) -> None:
         self._files = files
+        self._began = began
         self._seen = files.signature()
         self._told = ""
 
     def __call__(self) -> grpc.ServerCertificateConfiguration | None:
         """None while nothing has changed, or while what has is unusable."""
+        self._began()
         try:
             seen = self._files.signature()
             if seen == self._seen:
@@ -76,11 +78,12 @@ class Renewal:
         return renewed
 
 
-def credentials(files: Files) -> grpc.ServerCredentials:
-    """Those of a server that lets in nobody without a certificate of its authority. Raises CertificateUnusable."""
+def credentials(files: Files, began: Callable[[], None]) -> grpc.ServerCredentials:
+    """Those of a server that lets in nobody without a certificate of its authority; `began` is called for each that
+    comes. Raises CertificateUnusable."""
     first = files.read()
     # The stub leaves out the None that the documentation wants where nothing has changed.
-    renewal = cast("Callable[[], grpc.ServerCertificateConfiguration]", Renewal(files))
+    renewal = cast("Callable[[], grpc.ServerCertificateConfiguration]", Renewal(files, began))
     return grpc.dynamic_ssl_server_credentials(first, renewal, require_client_authentication=True)
 
 

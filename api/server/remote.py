@@ -7,6 +7,7 @@ Where it cannot listen a condition says why, and it is tried again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from typing import Any, cast
@@ -17,6 +18,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from netplumb.api.errors import ANSWERED
+from netplumb.api.server.arrivals import Arrivals
 from netplumb.api.server.certificates import CertificateUnusable, Files, credentials
 from netplumb.api.server.requests import Behaviour, register
 from netplumb.api.server.roles import Roles
@@ -25,6 +27,7 @@ from netplumb.api.server.servicer import Context, WorkloadNetworking
 from netplumb.api.server.workloads import Workloads
 from netplumb.api.text import printable
 from netplumb.models.listenaddress import TcpAddress
+from netplumb.models.outages import Outage
 from netplumb.models.status import Condition
 
 AGAIN_S = 5.0
@@ -52,13 +55,12 @@ class Remote:
         self._address = address
         self._files = files
         self.roles = roles
-        self._cause = ""
+        self._outage = Outage("RemoteUnavailable", f"remote clients cannot be served at {address}")
+        self._arrivals = Arrivals(HANDSHAKE_WITHIN_MS / 1000)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        if not self._cause:
-            return ()
-        return (Condition("RemoteUnavailable", status=True, reason="CannotListen", message=self._cause),)
+        return self._outage.conditions
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
@@ -67,10 +69,11 @@ class Remote:
             try:
                 server = await self._listening(servicer)
             except (CertificateUnusable, RuntimeError) as error:
-                self._failed(f"remote clients cannot be served at {self._address}: {error}")
+                if self._outage.lasts(str(error)):
+                    log.error(self._outage.cause, again_after_s=AGAIN_S)
                 await asyncio.sleep(AGAIN_S)
                 continue
-            self._cause = ""
+            self._outage.ends()
             log.info("remote clients are served", where=str(self._address))
             try:
                 await self._while_reachable()
@@ -79,11 +82,6 @@ class Remote:
                 await server.stop(STOP_GRACE_S)
             log.error("remote clients could not connect; another server takes over")
 
-    def _failed(self, cause: str) -> None:
-        if self._cause != cause:
-            log.error(cause, again_after_s=AGAIN_S)
-        self._cause = cause
-
     async def _listening(self, servicer: WorkloadNetworking) -> grpc.aio.Server:
         """Raises CertificateUnusable, or RuntimeError where the address cannot be had."""
         server = grpc.aio.server(options=_OPTIONS)
@@ -91,7 +89,7 @@ class Remote:
         healthy = health.aio.HealthServicer()
         await healthy.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-        server.add_secure_port(str(self._address), credentials(self._files))
+        server.add_secure_port(str(self._address), credentials(self._files, self._arrivals.began))
         await server.start()
         return server
 
@@ -99,6 +97,11 @@ class Remote:
         """As long as something listens: gRPC closes its socket for good when its own loop fails."""
         while True:
             await asyncio.sleep(PROBE_S)
+            if count := self._arrivals.fruitless(time.monotonic()):
+                log.warning(
+                    "remote clients connected and made no call: their certificates may not be taken", count=count
+                )
+            self._arrivals.probed()
             try:
                 _, writer = await asyncio.open_connection(str(self._address.ip), self._address.port)
             except OSError:
@@ -127,6 +130,7 @@ class Remote:
         return answer
 
     async def _admit(self, method: str, request: Any, context: Context) -> None:
+        self._arrivals.called(context.peer())
         names = _names(context)
         if why := self.roles.refusal(names, method, dry_run=getattr(request, "dry_run", False)):
             log.info("a remote client was refused", names=sorted(names), rpc=method)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from netplumb.models.errors import NetplumbError, StepError
 from netplumb.models.listenaddress import ListenAddress, TcpAddress, UnixAddress
 from netplumb.models.networkpolicy import Direction
 from netplumb.models.nft import POLICY_DENIED
+from netplumb.models.outages import Outage
 from netplumb.models.status import Condition
 from netplumb.reconciler.kernel.nftables import counters, counts
 from netplumb.reconciler.kernel.rtnetlink import linkstats
@@ -55,15 +55,12 @@ class Exporter:
         self._listen_at = listen_at
         self._count = count
         self._stores = stores
-        self._cause = ""
-        self._since = 0.0
+        self._outage = Outage("MetricsUnavailable", f"metrics cannot be served at {address}")
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """That nobody can scrape, while that is so."""
-        if not self._cause:
-            return ()
-        return (Condition("MetricsUnavailable", True, "CannotListen", self._cause, self._since),)
+        return self._outage.conditions
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
@@ -81,13 +78,11 @@ class Exporter:
             try:
                 listening = self._listen()
             except (OSError, NetplumbError) as error:
-                cause = f"metrics cannot be served at {self._address}: {error}"
-                if self._cause != cause:
-                    log.error(cause, again_after_s=AGAIN_S)
-                self._cause, self._since = cause, self._since if self._cause else time.time()
+                if self._outage.lasts(str(error)):
+                    log.error(self._outage.cause, again_after_s=AGAIN_S)
                 await asyncio.sleep(AGAIN_S)
             else:
-                self._cause = ""
+                self._outage.ends()
                 log.info("metrics are served", where=listening.where)
                 return listening
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from netplumb.api.server.remote import CONNECTIONS_MAX
+from netplumb.api.server.remote import CONNECTIONS_MAX, HANDSHAKE_WITHIN_MS
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
 from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon
@@ -21,6 +22,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 ADDRESS = f"{NODE_V4}:9480"
+NOT_LET_IN = "remote clients connected and made no call"
 
 
 @pytest.fixture
@@ -131,10 +133,28 @@ async def test_nobody_is_let_in_by_another_authority_an_old_certificate_or_none(
     impostor = Authority(directory / "others").founded()
     impostor.issued("agent")
     authority.issued("late", common="agent", expired=True)
-    assert f"no daemon answers on {ADDRESS}: " in elsewhere.cannot(3, "late", "status")
-    assert f"no daemon answers on {ADDRESS}: " in elsewhere.cannot(3, "agent", "status", signed=impostor)
+    refused = f"the daemon on {ADDRESS} takes no certificate such as"
+    assert f"{refused} {authority.place / 'late.crt'}: it is past its time" in elsewhere.cannot(3, "late", "status")
+    assert f"{refused} {impostor.place / 'agent.crt'}" in elsewhere.cannot(3, "agent", "status", signed=impostor)
     nothing = f"sleep 2 | openssl s_client -connect {ADDRESS} -CAfile {authority.certificate} -quiet"
     assert "error:" in outside.run(f'sh -c "{nothing}"', ok=False)  # the handshake ends
+
+
+async def test_who_is_not_let_in_is_a_line_of_the_log(
+    served: Daemon, authority: Authority, elsewhere: Elsewhere, directory: Path
+) -> None:
+    """One for all that came since the last, however many; and gRPC writes none past it, in the daemon nor in a client.
+    Clients that are let in are none of them, nor is the daemon's own look at its port."""
+    impostor = Authority(directory / "others").founded()
+    impostor.issued("agent")
+    await until(lambda: elsewhere.run("agent", "status").returncode == 0, "it is served")
+    elsewhere.does("viewer", "status")
+    await asyncio.sleep(3 * HANDSHAKE_WITHIN_MS / 1000)
+    assert NOT_LET_IN not in served.logged()
+    for _ in range(3):
+        assert "ssl_transport_security" not in elsewhere.cannot(3, "agent", "status", signed=impostor)
+    await until(lambda: NOT_LET_IN in served.logged(), "it is told", within_s=20)
+    assert "ssl_transport_security" not in served.logged()
 
 
 async def test_a_client_takes_no_other_for_the_daemon(
@@ -165,7 +185,22 @@ async def test_what_is_wrong_with_the_clients_side_is_told(
     alone = outside.run(f"{COMMAND} status --host {ADDRESS}", ok=False)
     assert "wants --ca, --cert and --key too" in " ".join(alone.split())
     served.terminate()
-    assert "Connection refused" in elsewhere.cannot(3, "agent", "status")
+    assert f"no daemon answers on {ADDRESS}: Connection refused" in elsewhere.cannot(3, "agent", "status")
+
+
+async def test_somebody_else_at_the_address_is_told_from_nobody(
+    daemon: Daemon, elsewhere: Elsewhere, outside: Host
+) -> None:
+    program = (
+        "import socket\ns = socket.create_server(('192.0.2.1', 9480))\nwhile True: s.accept()[0].sendall(b'hello')"
+    )
+    other = await asyncio.create_subprocess_exec(*daemon.node.command(sys.executable, "-c", program))
+    try:
+        await until(lambda: "no daemon answers" not in elsewhere.run("agent", "status").stderr, "it listens")
+        assert f"who answers on {ADDRESS} is no daemon: " in elsewhere.cannot(3, "agent", "status")
+    finally:
+        other.kill()
+        await other.wait()
 
 
 async def test_who_only_connects_takes_no_place_for_long(served: Daemon, elsewhere: Elsewhere, outside: Host) -> None:
