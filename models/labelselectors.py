@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from netplumb.models.base import Model
 from netplumb.models.fields import LabelKey, LabelValue
 
 
-def nothing_is(empty: object) -> BeforeValidator:
+@dataclass(frozen=True, slots=True)
+class nothing_is:  # noqa: N801 - said of a field, as pydantic's own are
     """In a manifest, a field without a value means that it was left out."""
-    return BeforeValidator(lambda value: empty if value is None else value)
+
+    empty: object
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def filled(value: Any) -> Any:
+            return self.empty if value is None else value
+
+        return core_schema.no_info_before_validator_function(filled, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
 class Operator(StrEnum):

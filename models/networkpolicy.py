@@ -174,7 +174,9 @@ def _number(value: Any) -> Any:
 class PolicyPort(Model):
     """A protocol, and the ports of it that are meant: all without a port, a range with an end."""
 
-    protocol: Transport = Field(default=Transport.TCP, description="TCP, UDP or SCTP")
+    protocol: Annotated[Transport, nothing_is(Transport.TCP)] = Field(
+        default=Transport.TCP, description="TCP, UDP or SCTP"
+    )
     port: Annotated[int, BeforeValidator(_number), WithJsonSchema(written.PORT)] | None = Field(
         default=None, ge=1, le=PORT_MAX, description="The port at the workload, by number; every one without it"
     )
@@ -236,7 +238,7 @@ class PolicySpec(Model):
     policy_types: Annotated[tuple[Direction, ...] | None, Field(max_length=2)] = Field(
         default=None,
         alias="policyTypes",
-        description="Directions; without them Ingress, and Egress where there are rules for it",
+        description="Directions; without any Ingress, and Egress where there are rules for it",
     )
     ingress: Annotated[tuple[IngressRule, ...], nothing_is(())] = Field(
         default=(), max_length=RULES_MAX, description="What may come in"
@@ -247,7 +249,7 @@ class PolicySpec(Model):
 
     @property
     def directions(self) -> frozenset[Direction]:
-        if self.policy_types is not None:
+        if self.policy_types:
             return frozenset(self.policy_types)
         return frozenset({Direction.INGRESS, *((Direction.EGRESS,) if self.egress else ())})
 

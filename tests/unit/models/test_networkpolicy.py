@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from netplumb.models.labelselectors import LabelSelector
-from netplumb.models.networkpolicy import Direction, NetworkPolicy
+from netplumb.models.networkpolicy import Direction, NetworkPolicy, PolicySpec
 from netplumb.reconciler.settings.mistakes import wrongs
 
 
@@ -78,3 +78,11 @@ def test_expressions(expression: dict[str, Any], on: list[dict[str, str]], off: 
     """NotIn and DoesNotExist hold of what lacks the label."""
     selector = LabelSelector.model_validate({"matchExpressions": [{"key": "app", **expression}]})
     assert [selector.matches(labels) for labels in [*on, *off]] == [True] * len(on) + [False] * len(off)
+
+
+@pytest.mark.parametrize("types", [None, []])
+def test_policy_types_that_are_not_said_follow_from_the_rules(types: list[str] | None) -> None:
+    """Kubernetes takes an empty list as none: such a policy isolates, rather than being about nothing."""
+    spec = {"podSelector": {}, "policyTypes": types}
+    assert PolicySpec.model_validate(spec).directions == {Direction.INGRESS}
+    assert PolicySpec.model_validate(spec | {"egress": [{}]}).directions == set(Direction)
