@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import InvalidRequest
 from netplumb.models.lookups import Question
-from netplumb.models.policyset import Combination
+from netplumb.models.networkpolicy import ManifestKey, NetworkPolicy, PolicyKey
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
 from netplumb.models.settings import Settings
@@ -30,6 +30,7 @@ from netplumb.reconciler.tracing.live import sent
 from netplumb.reconciler.tracing.nodeway import NodeWay
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.walk import Walk
+from netplumb.reconciler.tracing.words import Judges
 from netplumb.reconciler.tracing.workloads import Workloads
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -69,10 +70,16 @@ def trace(
         return _live(walk, ends[0], flow, expected) if live else expected
 
 
-def _policed(wanted: Wanted) -> dict[str, Combination]:
+def _policed(wanted: Wanted) -> dict[str, Judges]:
     """By the name of the chain that judges so."""
     selected = selection(wanted.policies)
-    return {it.chain: it for attachment in wanted.attachments for it in selected.of(attachment).combinations}
+    combinations = {it for attachment in wanted.attachments for it in selected.of(attachment).combinations}
+    sources = wanted.policy_sources
+
+    def told(key: PolicyKey) -> str:
+        return f"{key} ({sources[ManifestKey(NetworkPolicy.__name__, *key)]})"
+
+    return {it.chain: Judges(it.direction, tuple(map(told, it.policies))) for it in combinations}
 
 
 def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:

@@ -12,7 +12,6 @@ from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodenetwork import EndingRoute, NodeAddress
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
-from netplumb.models.policyset import Combination
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
@@ -26,6 +25,7 @@ from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_ending
 from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour_state
 from netplumb.reconciler.kernel.sockdiag import SockDiag
+from netplumb.reconciler.tracing.words import Judges
 
 
 class View:
@@ -39,7 +39,7 @@ class View:
         channel: Channel,
         inside: Callable[[], AbstractContextManager[None]],
         path: str = "",
-        policed: Mapping[str, Combination] | None = None,
+        policed: Mapping[str, Judges] | None = None,
         addresses: Sequence[NodeAddress] = (),
     ) -> None:
         self.name = name

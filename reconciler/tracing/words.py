@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from shlex import quote
 
 from netplumb.models.errors import errno_name
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.lookups import Lookup, Question
+from netplumb.models.networkpolicy import Direction
 from netplumb.models.nft import is_of_policies
 from netplumb.models.nodenetwork import EndingRoute, NodeAddress
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
-from netplumb.models.policyset import Combination
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.weigh import Drop
@@ -31,6 +31,9 @@ _OURS = {
         "workloads are isolated from each other (isolate_workloads)",
         "isolate_workloads: false for one of the two, if they should",
     ),
+    **dict.fromkeys(
+        ("departing_forward", "departing_input"), ("a workload is being detached", "nothing: it is gone in a moment")
+    ),
     "leaving_workload": ("it would leave with the workload's own address", "see what undoes netplumb's masquerading"),
     "invalid_to_node": ("conntrack knows no connection that it is of", "nothing: the sender opens another"),
 }
@@ -44,6 +47,14 @@ _REFUSALS = {
     errno.EXDEV: "the reverse path filter drops it: the way back to {src} leads by another interface",
     errno.ENODATA: "the kernel tells no way to {dst}",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """What a chain judges by: network policies, each with whose it is."""
+
+    direction: Direction
+    policies: tuple[str, ...]
 
 
 def route_words(found: Lookup, name: str, rules: Sequence[ForeignRule], asked: Question) -> str:
@@ -124,7 +135,7 @@ def switched_off(addresses: Iterable[NodeAddress], links: Mapping[int, LinkState
 
 
 def dropped_by(
-    chain: Chain, rule: Rule | None, ruleset: Ruleset, flow: Flow, *, ours: bool, policed: Mapping[str, Combination]
+    chain: Chain, rule: Rule | None, ruleset: Ruleset, flow: Flow, *, ours: bool, policed: Mapping[str, Judges]
 ) -> tuple[str, str]:
     """Which chain and rule, and what lets it pass. `ours` is what comes or goes by a workload's link of the node,
     `policed` the chains that judge by network policies."""
@@ -147,16 +158,16 @@ def dropped_by(
     return words, remedy_by_port(drop, flow.protocol, port, ruleset, answer=flow.answer)
 
 
-def _our_reason(chain: str, flow: Flow, policed: Mapping[str, Combination]) -> tuple[str, str]:
+def _our_reason(chain: str, flow: Flow, policed: Mapping[str, Judges]) -> tuple[str, str]:
     """The table is never to be changed by hand."""
     if chain in _OURS:
         return _OURS[chain]
     port = f" --port {flow.dport}" if flow.dport else ""
     explain = f"netplumb policy explain {flow.src} {flow.dst}{port} --protocol {flow.told_protocol}"
-    if (combination := policed.get(chain)) is not None:
-        named = ", ".join(map(str, combination.policies))
-        kind = "policy" if len(combination.policies) == 1 else "policies"
-        return f"no rule of the network {kind} {named} allows this {combination.direction.lower()}", explain
+    if (judges := policed.get(chain)) is not None:
+        kind = "policy" if len(judges.policies) == 1 else "policies"
+        named = ", ".join(judges.policies)
+        return f"no rule of the network {kind} {named} allows this {judges.direction.lower()}", explain
     if is_of_policies(chain):
         return "network policies do not allow it", explain
     return f"by its chain {chain}", "netplumb status"

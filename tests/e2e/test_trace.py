@@ -347,12 +347,17 @@ async def test_the_heal_has_the_port_that_the_firewall_sees(
         assert f"tcp dport {PORT + 1} accept" in ends(found, "db/eth0: dropped by chain i of table inet own")
 
 
-@pytest.mark.parametrize("sent", [False, True])
-async def test_a_network_policy(daemon: Daemon, attached: Host, node: Host, sent: bool) -> None:
-    """It is named, and nobody is told to change netplumb's own table."""
-    declare(daemon, "deny.yaml", DENY_ALL)
+@pytest.mark.parametrize(("sent", "source"), [(False, "file/deny.yaml"), (True, "file/deny.yaml"), (False, "applied")])
+async def test_a_network_policy(daemon: Daemon, attached: Host, node: Host, sent: bool, source: str) -> None:
+    """It is named, and whose it is, a file's or one that was applied; nobody is told to change netplumb's own table."""
+    if source == "applied":
+        (daemon.data_dir / "deny.yaml").write_text(DENY_ALL)
+        daemon.command("apply", "-f", str(daemon.data_dir / "deny.yaml"), f"--socket={daemon.socket}")
+    else:
+        declare(daemon, "deny.yaml", DENY_ALL)
     await until(lambda: "chain policy_ingress" in node.run("nft list table inet netplumb"), "it is enforced")
-    heal = ends(trace(daemon, "web", "db", live=sent), "no rule of the network policy default/deny allows this ingress")
+    told = f"the network policy default/deny ({source})"
+    heal = ends(trace(daemon, "web", "db", live=sent), f"no rule of {told} allows this ingress")
     assert heal == f"netplumb policy explain 10.213.0.2 10.213.0.3 --port {PORT} --protocol tcp"
 
 

@@ -4,7 +4,7 @@ marks, as a daemon would rebuild it."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import collapse_addresses, ip_network
@@ -13,6 +13,7 @@ from pathlib import Path
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.network import Node, Pool
+from netplumb.models.networkpolicy import ManifestKey
 from netplumb.models.policyset import NO_POLICIES, PolicySet
 from netplumb.reconciler.converge.marks import begin_anew
 from netplumb.reconciler.desired.policies import in_force
@@ -25,7 +26,8 @@ from netplumb.reconciler.kernel.nftables.table import Nftables
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """`trouble` is what is wrong with the store, empty where it was read or where there is none to miss. `left_alone`
-    are links whose attachment nobody knows; `mtu` is what the daemon took for the uplink's."""
+    are links whose attachment nobody knows; `mtu` is what the daemon took for the uplink's, and `policy_sources` tell
+    whose word on a policy counts."""
 
     attachments: tuple[Attachment, ...] = ()
     left_alone: frozenset[str] = frozenset()
@@ -33,6 +35,7 @@ class Wanted:
     made_at: float = 0.0
     trouble: str = field(default="", compare=False)
     policies: PolicySet = field(default=NO_POLICIES, compare=False)
+    policy_sources: Mapping[ManifestKey, str] = field(default_factory=dict, compare=False)
 
     def node_addresses(self, pools: Sequence[Pool]) -> tuple[IPAddress, ...]:
         """Those of the pools, and of pools that are gone and still in use."""
@@ -80,4 +83,5 @@ def _of_store(database: sqlite3.Connection) -> Wanted:
         int(meta.get("uplink_mtu", 0)),
         float(meta.get("made_at", 0)),
         policies=in_force(contents.policies),
+        policy_sources={key: next(iter(by)) for key, by in contents.policies.items()},
     )

@@ -83,6 +83,6 @@ def test_expressions(expression: dict[str, Any], on: list[dict[str, str]], off: 
 @pytest.mark.parametrize("types", [None, []])
 def test_policy_types_that_are_not_said_follow_from_the_rules(types: list[str] | None) -> None:
     """Kubernetes takes an empty list as none: such a policy isolates, rather than being about nothing."""
-    spec = {"podSelector": {}, "policyTypes": types}
+    spec: dict[str, Any] = {"podSelector": {}, "policyTypes": types}
     assert PolicySpec.model_validate(spec).directions == {Direction.INGRESS}
     assert PolicySpec.model_validate(spec | {"egress": [{}]}).directions == set(Direction)
