@@ -8,7 +8,7 @@ cluster said so. Whether a peer is present decides nothing about its routes, sin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -82,3 +82,10 @@ class ClusterView:
     def of_the_node(self) -> tuple[ClusterMode, Underlay, tuple[IPNetwork, ...]]:
         """What the node's own objects follow from; the ways to peers are theirs."""
         return self.mode, self.underlay, self.pools
+
+    def after(self, before: ClusterView | None) -> ClusterView:
+        """This view, with the underlay of the one before where the node has none at the moment: an address that is away
+        for a while is no other way to it."""
+        if self.underlay.addresses or before is None:
+            return self
+        return replace(self, underlay=before.underlay)

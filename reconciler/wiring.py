@@ -255,7 +255,7 @@ class Parts:
 
     def cluster_seen(self, view: ClusterView) -> None:
         """What is known of other nodes is this from now on."""
-        self.nodewide.cluster = view
+        self.nodewide.cluster = view = view.after(self.nodewide.cluster)
         if self._ways is not None:
             self._ways.take(view)
         self.loop.mark_node()

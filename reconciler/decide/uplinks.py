@@ -52,13 +52,13 @@ def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | 
 
 
 def mtu_with_ways(view: ClusterView, known: NodeNetwork) -> int | None:
-    """What passes by the ways out and by those to other nodes; None where neither is known."""
+    """What passes by the ways out and by those to other nodes; None where either is not known."""
+    if view.mode is ClusterMode.NONE:
+        return known.uplink_mtu
     addresses, local = view.underlay.addresses, view.underlay.v4 or view.underlay.v6
     overhead = VXLAN_OVERHEAD[local.version] if view.mode is ClusterMode.VXLAN and local is not None else 0
-    mtus = [known.uplink_mtu or 0]
-    if view.mode is not ClusterMode.NONE:
-        mtus += [known.mtus[link] - overhead for ip, link in known.foreign if ip in addresses and known.mtus.get(link)]
-    return min((mtu for mtu in mtus if mtu), default=None)
+    under = [known.mtus[link] - overhead for ip, link in known.foreign if ip in addresses and known.mtus.get(link)]
+    return min((*under, known.uplink_mtu or under[0])) if under else None
 
 
 def sources(

@@ -96,6 +96,11 @@ class Ground:
     connected: tuple[Connected, ...] = ()
     crossing: tuple[Crossing, ...] = ()
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether it is not known what a device would be: then what is there stays as it is."""
+        return self.mode is ClusterMode.VXLAN and self.local is None
+
 
 def ground(view: ClusterView, device: Device, node: Node, known: NodeNetwork) -> Ground:
     own = tuple(held.cidr for held in view.prefixes)

@@ -160,6 +160,8 @@ class Ways:
             self._all_due |= any(isinstance(step.thing, Link) for step in done.steps) and not done.errors
             if self._all_due:
                 self._wake.set()
+        elif not done.errors:
+            self._base = done.base  # nothing was looked at, and it tells why
         self._cause = worst_of(done.errors) if done.errors else None
         self._failures = self._failures + 1 if done.errors else 0
         if due is None and not done.errors:

@@ -50,12 +50,14 @@ def install() -> None:
     _replace(os, "unlink", meeting(os.unlink, namespace_name("unlink name")))
     _replace(os, "link", meeting(os.link, namespace_name("link name")))
     from netplumb.reconciler.converge.linux import LinuxKernel
+    from netplumb.reconciler.converge.ways import WaysKernel
     from netplumb.reconciler.pacing import fights
 
     # A scenario that damages the same object again and again would be taken for a tool to be fought.
     _replace(fights, "PAUSE_FIRST_S", 0.0)
     _replace(LinuxKernel, "apply", _noting_plans(LinuxKernel.apply))
     _replace(LinuxKernel, "apply_node", _noting_plans(LinuxKernel.apply_node))
+    _replace(WaysKernel, "apply", _noting_plans(WaysKernel.apply))
 
 
 def _replace(where: Any, name: str, by: Any) -> None:

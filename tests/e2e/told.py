@@ -57,7 +57,8 @@ def views(file: Path) -> Iterator[ClusterView | None]:
         yield None
 
 
-def _told_by(file: Path) -> None:
+def told_by(file: Path) -> None:
+    """From now on the daemon of this process is."""
     run, begin = daemon.run, wiring.Parts.begin
     told = views(file)
 
@@ -89,6 +90,6 @@ if __name__ == "__main__":
     load()
     import_module("netplumb.reconciler.loop.ways")
     file, *words = words_to_run(int(sys.argv[1]))
-    _told_by(Path(file))
+    told_by(Path(file))
     sys.argv = ["netplumb", *words]
     main.main()
