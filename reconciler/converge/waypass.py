@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from netplumb.models.cluster import ClusterMode, Peer
 from netplumb.models.errors import Conflict, Retryable, StepError
 from netplumb.models.kernel import Route
-from netplumb.models.steps import Step
+from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.converge.ways import Seen, WaysKernel
 from netplumb.reconciler.decide.ways import Ground, Way, render_ground, render_peer, steps_of
 
@@ -48,11 +48,19 @@ def compare(work: Work, kernel: WaysKernel) -> Done:
         links = {thing.link for way in ways.values() for thing in way.things if isinstance(thing, Route)}
         seen = kernel.read_all(device, links - {device, ""})
         steps, conflicts = steps_of([base, *ways.values()], seen.objects)
+        steps = _not_in_others_places(steps, seen, kernel)
     else:
         things = {it.key: it for way in (*work.former, *ways.values()) for it in way.things}
         seen = kernel.read_some(things.values(), kernel.with_links_of(things.values(), work.indexes))
-        steps, conflicts = steps_of(ways.values(), seen.objects)
+        steps, conflicts = steps_of([*ways.values(), Way(withheld=seen.taken)], seen.objects)
     return Done(base, ways, seen, steps, errors=[Conflict(words) for words in conflicts])
+
+
+def _not_in_others_places(steps: Sequence[Step], seen: Seen, kernel: WaysKernel) -> list[Step]:
+    """Less routes to places where others have theirs by now: what is known of these is older than what was read."""
+    added = [it.thing for it in steps if isinstance(it.thing, Route) and it.verb is Verb.ADD]
+    taken = kernel.read_some(added, seen.indexes).taken if added else frozenset()
+    return [step for step in steps if step.verb is not Verb.ADD or step.thing.key not in taken]
 
 
 def converge(work: Work, kernel: WaysKernel, is_held: Callable[[Step], bool]) -> Done:

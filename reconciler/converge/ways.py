@@ -37,10 +37,12 @@ _WHOLE = {rt.AF_INET: 32, rt.AF_INET6: 128}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was read, and where the links are that it concerns."""
+    """What was read, and where the links are that it concerns. In the place of what is `taken` there is a route of
+    somebody else's."""
 
     objects: Mapping[Key, KernelObject]
     indexes: Mapping[str, int] = field(default_factory=dict)
+    taken: frozenset[Key] = frozenset()
 
 
 class WaysKernel:
@@ -114,15 +116,15 @@ class WaysKernel:
 
     def with_links_of(self, things: Iterable[KernelObject], indexes: Mapping[str, int]) -> Mapping[str, int]:
         """The indexes of links with those of routes' that are not among them: no way may have gone by them before."""
-        new = {thing.link for thing in things if isinstance(thing, Route)} - indexes.keys()
+        new = {thing.link for thing in things if isinstance(thing, Route) and thing.link} - indexes.keys()
         return {**indexes, **{link.name: link.index for link in self._links(sorted(new))}} if new else indexes
 
     def read_some(self, things: Iterable[KernelObject], indexes: Mapping[str, int]) -> Seen:
         """Of these objects what there is, each asked for by itself. Raises Retryable where a link is not where it was.
 
-        Of two routes to one place the kernel names the first alone; whoever meets the other while he adds it is told.
+        Of two routes to one place the kernel names the first alone.
         """
-        objects = _Found()
+        objects, taken = _Found(), set()
         names = {index: name for name, index in indexes.items()}
         asked: list[tuple[KernelObject, bytes]] = []
         requests = []
@@ -138,9 +140,12 @@ class WaysKernel:
                     requests.append(encode.get_fdb(indexes[thing.link], thing.mac))
                     asked.append((thing, thing.mac))
         for (thing, _), reply in zip(asked, self._node.transact(requests), strict=True):
-            for found in _told(thing, reply, names):
+            found = _told(thing, reply, names)
+            if found is not None and found.key == thing.key:
                 objects.add(found)
-        return Seen(objects, indexes)
+            elif isinstance(thing, Route) and isinstance(found, Route) and _is_in_place_of(found, thing):
+                taken.add(thing.key)
+        return Seen(objects, indexes, frozenset(taken))
 
     def apply(self, steps: Sequence[Step], seen: Seen) -> list[StepError]:
         observed = Observed()
@@ -167,18 +172,23 @@ def _oif(body: Buffer) -> int:
     return int.from_bytes(value, "little") if value is not None else 0
 
 
-def _told(thing: KernelObject, reply: Reply, names: Mapping[int, str]) -> Iterator[KernelObject]:
-    """The object itself as the kernel has it. Whatever a route does not lead to is no error."""
+def _is_in_place_of(found: Route, wanted: Route) -> bool:
+    return (found.dst, found.prefix_len) == (wanted.dst, wanted.prefix_len) and found.metric <= wanted.metric
+
+
+def _told(thing: KernelObject, reply: Reply, names: Mapping[int, str]) -> KernelObject | None:
+    """What the kernel has there, which of a route may be any. That there is no way at all is no error."""
     if reply.errno and not isinstance(thing, Route) and reply.errno != ENOENT:
         words = f"cannot read {thing}: {errno_name(reply.errno)} {reply.words}".rstrip()
         raise Retryable(words, code=ENODEV)
-    for _, body in () if reply.errno else reply.parts:
-        match thing:
-            case Route():
-                found: KernelObject | None = decode.route(Scope.NODE, body, names)
-            case Neighbour():
-                found = decode.neighbour(Scope.NODE, body, names)
-            case _:
-                found = decode.fdb_entry(body, names)
-        if found is not None and found.key == thing.key:
-            yield found
+    if reply.errno or not reply.parts:
+        return None
+    body = reply.parts[0][1]
+    match thing:
+        case Route():
+            index = _oif(body)  # somebody else's may go by any link
+            return decode.route(Scope.NODE, body, {index: names.get(index, f"link {index}")})
+        case Neighbour():
+            return decode.neighbour(Scope.NODE, body, names)
+        case _:
+            return decode.fdb_entry(body, names)
