@@ -15,8 +15,8 @@ from netplumb.api.cli.lines import say, tell
 from netplumb.api.cli.pages import App
 from netplumb.api.defaults import CLIENT_VARIABLES
 from netplumb.api.text import counted
+from netplumb.reconciler.cli import cluster, doctor, schema, trace, validate
 from netplumb.reconciler.cli import config as settings_commands
-from netplumb.reconciler.cli import doctor, schema, trace, validate
 from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ app = App(
 commands.register(app)
 cni.register(app)
 settings_commands.register(app)
+cluster.register(app)
 doctor.register(app)
 schema.register(app)
 trace.register(app)

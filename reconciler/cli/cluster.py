@@ -1,0 +1,161 @@
+"""The commands `netplumb cluster status|members|remove|accept`, which ask etcd and no daemon."""
+
+# Annotations are read at import, by typer, so they are not postponed in this file.
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from netplumb.api.cli.lines import say, tell
+from netplumb.api.cli.pages import App
+from netplumb.reconciler.cli.config import Config, Output, as_json, as_yaml, load_or_exit
+
+if TYPE_CHECKING:
+    from netplumb.api.cli.layout import Columns
+    from netplumb.models.clustersettings import ClusterSettings
+
+_Answer = TypeVar("_Answer")
+_FAILED, _USAGE = 1, 2
+_EPILOG = "Exit codes: 0 done, 1 etcd was not reached or refused it{more}, 2 wrong usage or settings."
+
+
+def register(app: typer.Typer) -> None:
+    """Add `cluster` to the application."""
+    cluster = App(no_args_is_help=True, help="The cluster that this node's settings are of, as etcd tells of it.")
+    told = _EPILOG.format(more="")
+    cluster.command("status", epilog=told)(status)
+    cluster.command("members", epilog=told)(members)
+    asks = _EPILOG.format(more=", or the answer was no")
+    cluster.command("remove", epilog=asks)(remove)
+    cluster.command("accept", epilog=asks)(accept)
+    app.add_typer(cluster, name="cluster")
+
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def status(config: Config = None, output: Output = "table") -> None:
+    """Show the cluster's nodes: who is there, where they are reached, and which prefixes they hold."""
+    from netplumb.reconciler.cluster import administration
+
+    seen = _ask(config, administration.nodes)
+    if output != "table":
+        data = {
+            "revision": seen.header.revision,
+            "cluster_id": f"{seen.header.cluster:x}",
+            "nodes": [
+                {
+                    "name": it.node,
+                    "present": it.present,
+                    "underlay": [str(ip) for ip in it.underlay.addresses],
+                    "prefixes": [str(prefix.cidr) for prefix in it.prefixes],
+                    "version": it.version,
+                }
+                for it in seen.nodes
+            ],
+        }
+        _print(data, output)
+        return
+    from netplumb.api.cli.layout import Columns
+
+    table = Columns(("NODE", "PRESENT", "UNDERLAY", "PREFIXES", "VERSION"))
+    for it in seen.nodes:
+        prefixes = ", ".join(str(prefix.cidr) for prefix in it.prefixes) or "-"
+        table.add_row(it.node, "yes" if it.present else "no", str(it.underlay), prefixes, it.version or "-")
+    _show(table)
+    say(f"etcd is at revision {seen.header.revision}.")
+
+
+def members(config: Config = None, output: Output = "table") -> None:
+    """Show etcd's own members, each as it tells of itself."""
+    from netplumb.reconciler.cluster import administration
+
+    found = _ask(config, administration.members)
+    if output != "table":
+        _print(
+            [
+                {
+                    "name": it.name,
+                    "endpoints": list(it.endpoints),
+                    "leader": it.leader,
+                    "version": it.version,
+                    "size_bytes": it.size_bytes,
+                    "revision": it.revision,
+                    "trouble": it.trouble,
+                }
+                for it in found
+            ],
+            output,
+        )
+        return
+    from netplumb.api.cli.layout import Columns
+
+    table = Columns(("MEMBER", "ENDPOINT", "LEADER", "VERSION", "SIZE", "REVISION", "TROUBLE"))
+    for it in found:
+        leader, size = "yes" if it.leader else "no", f"{it.size_bytes / (1 << 20):.1f} MiB" if it.version else "-"
+        endpoint = ", ".join(it.endpoints) or "-"
+        table.add_row(it.name, endpoint, leader, it.version or "-", size, str(it.revision or "-"), it.trouble or "-")
+    _show(table)
+
+
+def remove(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node's name in the cluster.")],
+    force: Annotated[bool, typer.Option("--force", help="Also one that is there.")] = False,
+    yes: Yes = False,
+    config: Config = None,
+) -> None:
+    """Take a node's prefixes from it, for other nodes to have, and forget it.
+
+    For a node that does not come back. One that does finds its prefixes gone and says so; what runs there keeps its
+    addresses, which others may be given by then.
+    """
+    if not yes and not typer.confirm(f"Give the prefixes of {node} to others?"):
+        raise typer.Exit(_FAILED)
+    from netplumb.reconciler.cluster import administration
+
+    prefixes = _ask(config, lambda settings: administration.remove(settings, node, force=force))
+    say(f"{node} is removed; {', '.join(prefixes) or 'it held no prefix, so nothing'} is free again.")
+
+
+def accept(yes: Yes = False, config: Config = None) -> None:
+    """Say that etcd is meant as it is, though it lacks what nodes knew: after a restore from an older backup.
+
+    Once for all nodes. Each then says again which prefixes it holds; what is missing ten seconds later is gone.
+    """
+    if not yes and not typer.confirm("Is etcd's content, as it is now, what all nodes are to go by?"):
+        raise typer.Exit(_FAILED)
+    from netplumb.reconciler.cluster import administration
+
+    header = _ask(config, administration.accept)
+    say(
+        f"etcd is accepted as it is, at revision {header.revision}; nodes that waited for that take it within a minute."
+    )
+
+
+def _ask(config: Config, question: "Callable[[ClusterSettings], Awaitable[_Answer]]") -> _Answer:
+    settings = load_or_exit({}, config).settings.cluster
+    if settings is None:
+        tell("cluster: is not in the settings; this node is none of a cluster")
+        raise typer.Exit(_USAGE)
+
+    from netplumb.models.errors import NetplumbError
+
+    async def ask() -> _Answer:
+        return await question(settings)
+
+    try:
+        return asyncio.run(ask())
+    except NetplumbError as error:
+        tell(str(error))
+        raise typer.Exit(_FAILED) from None
+
+
+def _print(data: object, output: str) -> None:
+    typer.echo(as_json(data) if output == "json" else as_yaml(data), nl=False)
+
+
+def _show(table: "Columns") -> None:
+    from netplumb.api.cli.layout import printer
+
+    printer()(table)

@@ -1,0 +1,112 @@
+"""What people ask of a cluster, and do to it, with etcd alone: no daemon need run for it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from netplumb.models.cluster import ClusterMode, Peer, Underlay
+from netplumb.models.clustersettings import ClusterSettings
+from netplumb.models.errors import NetplumbError
+from netplumb.reconciler.cluster.claims import claims
+from netplumb.reconciler.cluster.etcd.client import Client, Delete, Member, Put, absent
+from netplumb.reconciler.cluster.etcd.connection import Connection
+from netplumb.reconciler.cluster.etcd.entries import Header, Keys
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.views import view
+
+
+class NotRemoved(NetplumbError):
+    """The node cannot be removed; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The nodes, as etcd tells of them at a revision."""
+
+    header: Header
+    nodes: Sequence[Peer]
+
+
+@asynccontextmanager
+async def client(settings: ClusterSettings) -> AsyncIterator[Client]:
+    connection = Connection(settings)
+    try:
+        yield Client(connection)
+    finally:
+        await connection.close()
+
+
+async def nodes(settings: ClusterSettings) -> Seen:
+    """Raises EtcdError."""
+    layout = Layout(settings.prefix)
+    async with client(settings) as etcd:
+        snapshot = await etcd.read(layout.shared)
+    held = claims(layout, snapshot.entries)
+    seen = view(
+        layout,
+        snapshot.entries,
+        held,
+        node="",
+        mode=ClusterMode.NONE,
+        own=Underlay(),
+        pools=(),
+        revision=snapshot.header.revision,
+        away_since=None,
+    )
+    return Seen(snapshot.header, list(seen.peers.values()))
+
+
+async def members(settings: ClusterSettings) -> list[Member]:
+    """Of etcd itself, each as it tells of itself, at the address that it gives to clients. Raises EtcdError."""
+    async with client(settings) as etcd:
+        listed = await etcd.members()
+    found = []
+    for name, endpoints in listed:
+        if not endpoints:
+            found.append(Member(name, (), leader=False, version="", size_bytes=0, revision=0, trouble="not started"))
+            continue
+        async with client(settings.model_copy(update={"endpoints": endpoints[:1]})) as etcd:
+            found.append(replace(await etcd.status(), name=name, endpoints=endpoints))
+    return found
+
+
+async def remove(settings: ClusterSettings, node: str, *, force: bool) -> list[str]:
+    """Takes a node's prefixes from it, for others to have, and forgets it and what was wanted of it. Returns the
+    prefixes. Raises NotRemoved or EtcdError."""
+    layout = Layout(settings.prefix)
+    async with client(settings) as etcd:
+        snapshot = await etcd.read(layout.shared)
+        prefixes = [said[1] for key in snapshot.entries if (said := layout.prefix_in(key)) and said[0] == node]
+        if layout.node(node) not in snapshot.entries and not prefixes:
+            raise NotRemoved(f"there is no node {node}; `netplumb cluster status` lists them")
+        present = layout.presence(node) in snapshot.entries
+        if present and not force:
+            raise NotRemoved(
+                f"{node} is there: stop netplumb on it first, or say --force; its workloads keep addresses that others "
+                "will be given"
+            )
+        changes = [
+            Delete(layout.prefixes_of(node)),
+            Delete(Keys(layout.node(node), is_prefix=False)),
+            Delete(Keys(layout.presence(node), is_prefix=False)),
+            Delete(layout.own(node)),
+        ]
+        compares = [] if force else [absent(layout.presence(node))]
+        if await etcd.commit(compares, changes) is None:
+            raise NotRemoved(f"{node} has come back meanwhile")
+    return [str(it) for it in prefixes]
+
+
+async def accept(settings: ClusterSettings) -> Header:
+    """Says, to every node that waits for it, that etcd is meant as it is. Raises EtcdError."""
+    layout = Layout(settings.prefix)
+    async with client(settings) as etcd:
+        header = (await etcd.read(layout.accepted)).header
+        key = layout.accepted.first + secrets.token_hex(16)
+        await etcd.commit([absent(key)], [Put(key, json.dumps({"at": time.time()}).encode())])
+    return header

@@ -1,0 +1,98 @@
+"""The commands about a cluster: they ask etcd alone, and say what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from netplumb.reconciler.main import app
+from tests.cluster.etcds import Etcd
+from tests.cluster.members import Node, nodes
+from tests.e2e.waiting import until
+
+LONG_S = 30.0
+
+
+async def netplumb(etcd: Etcd, *words: str, given: str = "") -> Result:
+    """With the settings of a node of the cluster."""
+    config = etcd.place / "netplumb.yaml"
+    config.write_text(json.dumps({"cluster": {"endpoints": list(etcd.endpoints)}}))
+    words = (*words, "--config", str(config))
+    return await asyncio.to_thread(CliRunner().invoke, app, words, prog_name="netplumb", input=given)
+
+
+async def test_status_tells_who_is_there_and_what_they_hold(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        await b.stop()
+        table = await netplumb(etcd, "cluster", "status")
+        assert table.exit_code == 0, table.output
+        rows = {line.split()[0]: line.split()[1:] for line in table.stdout.splitlines()[1:3]}
+        assert rows["a"] == ["yes", "192.0.2.1", *a.prefixes, "1.0"]
+        assert rows["b"] == ["no", "192.0.2.2", *b.prefixes, "1.0"]
+        told = json.loads((await netplumb(etcd, "cluster", "status", "-o", "json")).stdout)
+        assert [(it["name"], it["present"], it["prefixes"]) for it in told["nodes"]] == [
+            ("a", True, a.prefixes),
+            ("b", False, b.prefixes),
+        ]
+        assert told["revision"] == etcd.revision()
+
+
+async def test_members_tells_of_each_and_of_one_that_is_away(three: Etcd) -> None:
+    leader = three.leader()
+    dead = next(it for it in three.members if it is not leader)
+    dead.kill()
+    told = json.loads((await netplumb(three, "cluster", "members", "-o", "json")).stdout)
+    by_name = {it["name"]: it for it in told}
+    assert [name for name, it in by_name.items() if it["leader"]] == [leader.name]
+    assert by_name[dead.name]["trouble"]
+    assert not by_name[leader.name]["trouble"]
+    assert "yes" in (await netplumb(three, "cluster", "members")).stdout
+
+
+async def test_remove_gives_a_node_up_and_not_one_that_is_there(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        there = await netplumb(etcd, "cluster", "remove", "b", "--yes")
+        assert there.exit_code == 1
+        assert "b is there: stop netplumb on it first, or say --force" in there.stderr
+        (prefix,) = b.prefixes
+        await b.stop()
+        assert (await netplumb(etcd, "cluster", "remove", "b", given="n\n")).exit_code == 1
+        assert b.name in a.view.peers
+        removed = await netplumb(etcd, "cluster", "remove", "b", "--yes")
+        assert removed.stdout == f"b is removed; {prefix} is free again.\n"
+        await until(lambda: "b" not in a.view.peers, "a knows b no more")
+        missing = await netplumb(etcd, "cluster", "remove", "b", "--yes")
+        assert (missing.exit_code, "there is no node b" in missing.stderr) == (1, True)
+        new = Node(a.settings, "c", tmp_path).start()
+        await until(lambda: new.is_well, "c is well")
+        assert new.prefixes == [prefix]
+        await new.stop()
+
+
+async def test_accept_ends_the_waiting_of_every_node(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a", "b") as both:
+        snapshot = etcd.save()
+        etcd.ctl("put", "/netplumb/shared/nodes/x", "{}")
+        revision = etcd.revision()
+        await until(lambda: all(it.view.revision >= revision for it in both), "both saw that")
+        etcd.restore(snapshot)
+        await until(lambda: all("EtcdWentBack" in it.conditions for it in both), "both say so", within_s=LONG_S)
+        assert (await netplumb(etcd, "cluster", "accept", given="n\n")).exit_code == 1
+        accepted = await netplumb(etcd, "cluster", "accept", "--yes")
+        assert accepted.exit_code == 0, accepted.output
+        await until(lambda: all(it.is_well for it in both), "both are well", within_s=LONG_S)
+        assert all("x" not in it.view.peers for it in both)
+
+
+async def test_what_cannot_be_asked_is_told(etcd: Etcd, tmp_path: Path) -> None:
+    config = tmp_path / "netplumb.yaml"
+    config.write_text("pools: [10.99.0.0/24]\n")
+    alone = CliRunner().invoke(app, ["cluster", "status", "--config", str(config)], prog_name="netplumb")
+    assert (alone.exit_code, "this node is none of a cluster" in alone.stderr) == (2, True)
+    etcd.kill()
+    away = await netplumb(etcd, "cluster", "status")
+    assert (away.exit_code, away.stdout) == (1, "")
+    assert etcd.endpoints[0] in away.stderr

@@ -1,0 +1,96 @@
+"""Nodes that take prefixes at the same moment, and die in the middle of it: no two ever have addresses in common."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import combinations, pairwise
+
+import pytest
+
+from netplumb.models.clustersettings import ClusterPool
+from netplumb.reconciler.cluster.claims import Claim, claims
+from netplumb.reconciler.cluster.etcd.client import Client, absent
+from netplumb.reconciler.cluster.etcd.connection import Connection
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.errors import EtcdError
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.lineage import Lineage
+from netplumb.reconciler.cluster.prefixes import Prefixes
+from tests.cluster.etcds import Etcd
+from tests.sweeps import swept
+
+NODES = 20
+POOL = ClusterPool.model_validate({"cidr": "10.0.0.0/8"})
+
+
+class Racer:
+    """One node that wants a prefix, and may be killed while it takes it; then it begins anew, as after a restart."""
+
+    def __init__(self, etcd: Etcd, layout: Layout, name: str, deaths: int) -> None:
+        self.name = name
+        self._layout = layout
+        self._etcd = etcd
+        self._deaths = deaths
+
+    async def run(self) -> Claim:
+        while True:
+            connection = Connection(self._etcd.settings())
+            prefixes = Prefixes(Client(connection), self._layout, self.name, lambda: absent("/nobody"), Lineage())
+            taking = asyncio.ensure_future(prefixes.take(POOL, ()))
+            try:
+                if self._deaths:
+                    self._deaths -= 1
+                    await asyncio.sleep(random.uniform(0, 0.1))
+                    taking.cancel()
+                return await taking
+            except (asyncio.CancelledError, EtcdError):
+                if not taking.done():
+                    raise
+            finally:
+                with suppress(asyncio.CancelledError):
+                    await connection.close()
+
+
+def overlaps(layout: Layout, entries: Mapping[str, Entry]) -> list[tuple[str, str]]:
+    """Pairs of prefixes, as they stand in etcd, that have addresses in common."""
+    held = [said for key in entries if (said := layout.prefix_in(key)) is not None]
+    in_order = sorted(held, key=lambda it: int(it[1].network_address))
+    pairs = pairwise(in_order)
+    return [(f"{a[0]} {a[1]}", f"{b[0]} {b[1]}") for a, b in pairs if a[1].overlaps(b[1])]
+
+
+async def race(etcd: Etcd, number: int) -> None:
+    layout = Layout(f"/round-{number}")
+    racers = [Racer(etcd, layout, f"node-{number}-{it}", deaths=it % 3) for it in range(NODES)]
+    taken = await asyncio.gather(*(it.run() for it in racers))
+    assert not [pair for pair in combinations(taken, 2) if pair[0].cidr.overlaps(pair[1].cidr)]
+    connection = Connection(etcd.settings())
+    entries = (await Client(connection).read(layout.prefixes)).entries
+    await connection.close()
+    assert overlaps(layout, entries) == []
+    for racer, claim in zip(racers, taken, strict=True):
+        mine = [it for it in claims(layout, entries) if it.node == racer.name]
+        assert [it.cidr for it in mine] == [claim.cidr], "one each, however often it had to begin anew"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rounds", swept([3, 100], lambda _: "rounds"))
+async def test_twenty_nodes_at_once_never_have_addresses_in_common(etcd: Etcd, rounds: int) -> None:
+    for number in range(rounds):
+        await race(etcd, number)
+
+
+async def test_nor_while_the_leader_dies(three: Etcd) -> None:
+    async def harm() -> None:
+        for _ in range(2):
+            await asyncio.sleep(0.3)
+            leader = await asyncio.to_thread(three.leader)
+            leader.kill()
+            await asyncio.sleep(1.5)
+            leader.start(three.members)
+            await asyncio.to_thread(three.wait)
+
+    await asyncio.gather(harm(), race(three, 0))
