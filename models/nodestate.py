@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netplumb.models.base import IPAddress
+from netplumb.models.base import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,22 @@ class SilentGateway:
 
     ip: IPAddress
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecPolicy:
+    """What it takes: packets in a `direction` (in, out, fwd) from `src` to `dst`. One that does not block hands them to
+    IPsec, which drops them unless it has keys for them, and one `for_all` asks for nothing else of them."""
+
+    direction: str
+    src: IPNetwork
+    dst: IPNetwork
+    blocks: bool
+    for_all: bool = True
+
+    def __str__(self) -> str:
+        """As `ip xfrm policy delete` takes it."""
+        return f"src {self.src} dst {self.dst} dir {self.direction}"
 
 
 @dataclass(frozen=True, slots=True)

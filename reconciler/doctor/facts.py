@@ -12,7 +12,15 @@ from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
 from netplumb.models.network import Surroundings
 from netplumb.models.nodenetwork import NetworkFacts
-from netplumb.models.nodestate import NOTHING, Fullness, LinkState, NeighbourTable, RefusedAddress, SilentGateway
+from netplumb.models.nodestate import (
+    NOTHING,
+    Fullness,
+    IpsecPolicy,
+    LinkState,
+    NeighbourTable,
+    RefusedAddress,
+    SilentGateway,
+)
 from netplumb.models.settings import Settings
 from netplumb.models.sockets import Listener
 from netplumb.models.status import Condition, PlannedChange
@@ -105,6 +113,7 @@ class Facts:
     forwarding: Mapping[str, str] = field(default_factory=dict)
     ipv6_off: str = ""
     ruleset: Ruleset = field(default_factory=Ruleset)
+    ipsec: tuple[IpsecPolicy, ...] = ()
     listeners: tuple[Listener, ...] = ()
     differences: tuple[PlannedChange, ...] = ()
     tools: ToolFacts = ToolFacts()

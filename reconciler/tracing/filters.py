@@ -10,7 +10,7 @@ from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
-from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, TRANSLATES, met_by
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, NOTRACKS, TRANSLATES, met_by
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
@@ -46,6 +46,11 @@ class Filters:
             if certain:
                 raise PacketEndsError(words, heal)
             self.doubts.append(words.replace("dropped by", "may be dropped by", 1))
+        if chain.hook == "prerouting" and chain.priority < CONNTRACK:
+            for rule, _ in self._met(chain, flow, iif, oif, NOTRACKS):
+                words, _ = self.words(chain, rule, flow, iif, oif)
+                kept = words.replace("dropped by", "kept from connection tracking, and so from translation, by", 1)
+                self.doubts.append(kept)
         for rule, _ in self._met(chain, flow, iif, oif, MARKS):
             words, _ = self.words(chain, rule, flow, iif, oif)
             self.marked.setdefault(flow.answer, words.replace("dropped by ", "", 1))

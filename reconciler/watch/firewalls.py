@@ -19,7 +19,7 @@ from netplumb.models.errors import StepError
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
-from netplumb.reconciler.decide.firewalls.weigh import weigh
+from netplumb.reconciler.decide.firewalls.weigh import hindrances
 from netplumb.reconciler.decide.firewalls.words import conditions
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.firewalls.foreigntables import ForeignTables
@@ -72,7 +72,7 @@ class FirewallWatch:
         if seen == self._seen:
             return self.conditions
         ruleset = Ruleset.of([*seen[0].listed, *seen[1].listed])
-        drops, unweighed = weigh(ruleset, ours)
+        drops, unweighed = hindrances(ruleset, ours)
         self._seen = seen
         return conditions(drops, ruleset, [*seen[0].unread, *seen[1].unread, *unweighed])
 

@@ -21,7 +21,7 @@ from netplumb.reconciler.doctor.reading.host import read_host
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_tables
 from tests import namespaces
-from tests.e2e.conftest import OUTSIDE_V4, UPLINK, MakeHost, StartDaemon
+from tests.e2e.conftest import NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.doctors import Said, descriptors, doctor, run, said_by_command, settings_of
 from tests.e2e.hosts import Host, kernel_state
@@ -79,6 +79,7 @@ FIREWALLD = "table inet firewalld { chain filter_FORWARD { type filter hook forw
 ELSEWHERE = (
     "table ip theirs { chain pre { type nat hook prerouting priority -150; tcp dport 8080 dnat to 192.0.2.77; }; }"
 )
+SITE = "2001:db8:77::/48"
 NODE_FAULTS = {
     "foreign-firewall": (
         "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -P FORWARD DROP",
@@ -94,6 +95,27 @@ NODE_FAULTS = {
         "iptables-legacy -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 192.0.2.77",
         "chain ip nat PREROUTING of iptables-legacy (rule 1: meta l4proto 6 tcp dport 8080 DNAT) may take",
     ),
+    "not-tracked": (
+        "nft 'table inet theirs { chain pre { type filter hook prerouting priority raw; iifgroup 28272 notrack; }; }'",
+        "keeps from connection tracking, and so from translation, what workloads send out",
+    ),
+    "not-tracked by iptables-legacy": (
+        "iptables-legacy -t raw -A PREROUTING -s 10.213.0.0/24 -j CT --notrack",
+        "chain ip raw PREROUTING of iptables-legacy (rule 1: ip saddr 10.213.0.0/24 notrack) keeps from",
+    ),
+    "source-translated-elsewhere": (
+        "iptables -t nat -A POSTROUTING -s 10.213.0.0/24 -o up0 -j SNAT --to-source 192.0.2.55",
+        "what workloads send out a source of its own choice",
+    ),
+    "ipsec": (
+        "ip xfrm policy add src 10.213.0.0/24 dst 0.0.0.0/0 dir fwd action block",
+        "`src 10.213.0.0/24 dst 0.0.0.0/0 dir fwd` blocks packets of workloads",
+    ),
+    "ipsec by a tunnel to a site": (
+        f"ip xfrm policy add src fd13::/64 dst {SITE} dir out tmpl src {NODE_V6} dst {OUTSIDE_V6} proto esp",
+        f"`src fd13::/64 dst {SITE} dir out` takes into IPsec packets of workloads",
+    ),
+    "arp-ignored": ("sysctl -w net.ipv4.conf.all.arp_ignore=1", "net.ipv4.conf.all.arp_ignore"),
     "uplink-down": (f"ip link set {UPLINK} down", f"interface {UPLINK} is down"),
     "uplink-gone": (f"ip link del {UPLINK}", "no interface of the node has an address"),
     "no-default-route": ("ip route del default", "no default route for IPv4"),
@@ -158,6 +180,11 @@ HEALED = [
     "foreign-firewall",
     "foreign-firewall by ufw",
     "port-translated-elsewhere by iptables-legacy",
+    "not-tracked",
+    "not-tracked by iptables-legacy",
+    "source-translated-elsewhere",
+    "ipsec",
+    "arp-ignored",
     "no-default-route",
     "policy-routing",
     "policy-routing by a route of another table to somewhere",
@@ -187,6 +214,10 @@ async def test_what_heals_a_fault_heals_it(daemon: Daemon, attached: Host, node:
             .replace("GATEWAY", OUTSIDE_V4)
             .partition("; and see")[0]
             .rpartition("take the rule away: ")[2]
+            .rpartition("uplink's address: ")[2]
+            .rpartition("is not meant: ")[2]
+            .rpartition("such workloads: ")[2]
+            .partition(", and set it")[0]
         )
         node.run(f'sh -c "{heal}"')
     assert not doctor(daemon).of(check)

@@ -13,7 +13,7 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.e2e import wishes
-from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
@@ -120,6 +120,58 @@ async def test_a_rule_against_a_mapped_port_is_named(
         node.run("nft flush chain inet theirs c")
         await untold(client)
         assert ask(outside, NODE_V6, 8080, protocol)
+
+
+UNTRANSLATED = {
+    "notrack of all": ("type filter hook prerouting priority -300", "iifname np* notrack"),
+    "notrack of answers": ("type filter hook prerouting priority -300", f"iifname {UPLINK} notrack"),
+    "netdev": (f"type filter hook ingress device {UPLINK} priority 0", "meta l4proto { tcp, udp } drop"),
+}
+
+
+@pytest.mark.parametrize("what", UNTRANSLATED)
+async def test_what_keeps_traffic_from_translation_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host, what: str
+) -> None:
+    """Nothing of it drops what workloads send, and yet nothing flows: both families, TCP and UDP."""
+    await client.attach(wishes.attach(web))
+    chain, rule = UNTRANSLATED[what]
+    family = "netdev" if what == "netdev" else "inet"
+    with serving(outside, PORT):
+        await untold(client)
+        node.run(f"nft 'table {family} theirs {{ chain c {{ {chain}; {rule}; }}; }}'")
+        message = await told(client, "ForwardBlocked", f"chain {family} theirs c (rule handle")
+        assert ("keeps from connection tracking" in message) == what.startswith("notrack")
+        for target in (OUTSIDE_V4, OUTSIDE_V6):
+            for protocol in ("tcp", "udp"):
+                assert ask(web, target, PORT, protocol) is None
+        node.run(message.partition("let it pass: ")[2])
+        await untold(client)
+        for target in (OUTSIDE_V4, OUTSIDE_V6):
+            for protocol in ("tcp", "udp"):
+                assert ask(web, target, PORT, protocol)
+
+
+async def test_a_port_that_another_leads_elsewhere_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host
+) -> None:
+    """The first chain that translates a packet is the only one; behind ours it is too late, and nothing is told."""
+    await client.attach(wishes.attach(web, ports=(f"8080:{PORT}/tcp", f"8080:{PORT}/udp")))
+    late = "type nat hook prerouting priority -90"
+    node.run(f"nft 'table inet theirs {{ chain c {{ {late}; tcp dport 8080 redirect to :1; }}; }}'")
+    with serving(web, PORT):
+        await untold(client)
+        assert ask(outside, NODE_V4, 8080)
+        node.run("nft delete table inet theirs")
+        early = "type nat hook prerouting priority -150"
+        node.run(f"nft 'table inet theirs {{ chain c {{ {early}; tcp dport 8080 redirect to :1; }}; }}'")
+        message = await told(client, "ForwardBlocked", "leads elsewhere, before netplumb can, what is sent to mapped")
+        for address in (NODE_V4, NODE_V6):
+            assert ask(outside, address, 8080) is None
+            assert ask(outside, address, 8080, "udp")
+        node.run(message.partition("let it pass: ")[2])
+        await untold(client)
+        assert ask(outside, NODE_V6, 8080)
 
 
 async def test_what_may_drop_is_told_apart(client: AsyncClient, node: Host, web: Host) -> None:

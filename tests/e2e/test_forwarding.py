@@ -131,3 +131,24 @@ async def test_an_uplink_that_comes_late_learns_its_default_route(
         return default is not None and default["dev"] == "late0"
 
     await until(learnt, "the default route is learnt")
+
+
+async def test_arp_that_the_node_ignores(client: AsyncClient, node: Host, outside: Host, web: Host, db: Host) -> None:
+    """Behind LVS nodes answer ARP for addresses of the link that asks alone, and the first hop is none. Workloads have
+    its MAC from us, and reach all, with a cache that was flushed too; who has a network stack of its own finds no first
+    hop of IPv4, which is a limit, and told by the doctor; one of IPv6 it finds."""
+    for switch, value in (("arp_ignore", "1"), ("arp_announce", "2")):
+        node.set_sysctl(f"net/ipv4/conf/all/{switch}", value)
+    given = texts(await client.attach(attach(web, ports=(f"{HOST_PORT}:{PORT}/tcp", f"{HOST_PORT}:{PORT}/udp"))))
+    other = texts(await client.attach(attach(db)))
+    web.run("ip neighbour flush dev eth0")
+    with serving(outside, PORT), serving(web, PORT), serving(db, PORT):
+        for address in (OUTSIDE_V4, OUTSIDE_V6, *other):
+            assert_reaches(web, address)
+        for address in (NODE_V4, NODE_V6):
+            assert_reaches(outside, address, HOST_PORT)
+        for address in given:
+            assert_reaches(node, address)
+    with pytest.raises((TimeoutError, AssertionError)):
+        asks.arp(web, "eth0", given[0], "169.254.77.1")
+    assert asks.neighbour_discovery(web, "eth0", given[1], "fe80::1") == "02:9c:52:fe:6d:0a"

@@ -9,8 +9,8 @@ from typing import Any
 from netplumb.reconciler.decide.firewalls.answers import UNKNOWN, YES, Answer, Match
 from netplumb.reconciler.decide.firewalls.matches import Judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Expression, Rule, Ruleset
-from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, at_hook
-from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
+from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, Party, at_hook
+from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT, PRIORITY_SRCNAT
 
 MOST_STEPS = 100_000
 """Rules looked at for one base chain. Jumps can make a small ruleset a long way."""
@@ -18,16 +18,19 @@ MOST_STEPS = 100_000
 DROPS = frozenset({"drop", "reject", "queue"})
 _ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
 TRANSLATES = frozenset({"dnat", "redirect"})
+SOURCES = frozenset({"snat"})
 MARKS = frozenset({"mark"})
+NOTRACKS = frozenset({"notrack"})
+_GO_ON = MARKS | NOTRACKS
 """No verdicts: the packet goes on to the next rule."""
+_CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
 _JUMPS = frozenset({"jump", "goto"})
-_VERDICTS = DROPS | _ACCEPTS | _JUMPS | MARKS | {"return", "continue"}
+_VERDICTS = DROPS | _ACCEPTS | _JUMPS | _GO_ON | {"return", "continue"}
 _NO_CONDITIONS = frozenset(
     {
         "counter",
         "log",
         "mangle",
-        "notrack",
         "ct helper",
         "ct timeout",
         "ct expectation",
@@ -54,18 +57,46 @@ class _TooLongError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A rule, or a base chain's policy where there is no rule, that drops these kinds of packets, or takes them
-    elsewhere where that was asked. `certain` where nothing of it is beyond judging."""
+    """A rule, or a base chain's policy where there is no rule, that ends the way of these kinds of packets by one of
+    these verdicts. `certain` where nothing of it is beyond judging."""
 
     chain: Chain
     rule: Rule | None
     certain: bool
     packets: tuple[Packet, ...]
+    by: frozenset[str] = DROPS
 
 
 def weigh(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
     """What drops, and which chains could not be weighed."""
     return _weigh(ruleset, ours, _of_chain)
+
+
+def hindrances(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
+    """The same, and what ends the way of our packets otherwise."""
+    drops, unread = weigh(ruleset, ours)
+    return [*drops, *untracked(ruleset, ours), *translated(ruleset, ours, PRIORITY_DSTNAT)], unread
+
+
+def untracked(ruleset: Ruleset, ours: Ours) -> list[Drop]:
+    """What is kept from connection tracking is not translated: it reaches no mapped port, and leaves for nowhere under
+    a workload's own address."""
+
+    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
+        if chain.hook == "prerouting" and chain.priority < _CONNTRACK:
+            yield from _of_chain(chain, ruleset, ours, NOTRACKS)
+
+    return _weigh(ruleset, ours, of_chain)[0]
+
+
+def leaving_as_others(ruleset: Ruleset, ours: Ours) -> list[Drop]:
+    """What gives what workloads send out another source than masquerading would. It flows, if answers come back."""
+
+    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
+        if chain.type == "nat" and chain.hook == "postrouting" and chain.priority <= PRIORITY_SRCNAT:
+            yield from _of_chain(chain, ruleset, ours, SOURCES)
+
+    return _weigh(ruleset, ours, of_chain)[0] if ours.masquerade else []
 
 
 def translated(ruleset: Ruleset, ours: Ours, priority: int) -> list[Drop]:
@@ -116,7 +147,7 @@ def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = 
     for packet in at_hook(ours, family, base.hook, untranslated):
         if base.type == "nat" and packet.answer:
             continue  # only the first packet of a connection meets it
-        if ends is TRANSLATES and not packet.mapped:
+        if not _is_in_question(packet, ours, ends):
             continue
         judge = Judge(packet, ours, lambda name: ruleset.sets.get((family, table, name)))
         way = _Way(judge, base, ruleset, steps, ends)
@@ -125,7 +156,18 @@ def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = 
             found.setdefault(rule, []).append((certain, packet))
     for rule, packets in found.items():
         certain = any(each for each, _ in packets)
-        yield Drop(base, rule, certain, tuple(packet for each, packet in packets if each is certain))
+        sure = certain and (ends is not TRANSLATES or base.priority < PRIORITY_DSTNAT)
+        yield Drop(base, rule, sure, tuple(packet for each, packet in packets if each is certain), ends)
+
+
+def _is_in_question(packet: Packet, ours: Ours, ends: frozenset[str]) -> bool:
+    """Whether such an end would be in the way of this packet."""
+    if ends is TRANSLATES:
+        return packet.mapped
+    masqueraded = ours.masquerade and Party.FOREIGN in (packet.src, packet.dst)
+    if ends is SOURCES:
+        return masqueraded and packet.src is Party.WORKLOAD and not packet.answer
+    return ends is not NOTRACKS or packet.mapped or masqueraded
 
 
 @dataclass(slots=True)
@@ -162,7 +204,7 @@ class _Way:
                 raise _TooLongError
             for verdict, target, condition in _outcomes(rule, self.judge):
                 here, surely = reached.both(condition), condition.answer is Answer.YES
-                if verdict in MARKS:
+                if verdict in _GO_ON:
                     if verdict in self.ends:
                         self._drop(rule, here)
                     continue

@@ -11,7 +11,7 @@ from netplumb.models.naming import NODE_IF_PREFIX
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId, Expression, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Side
-from netplumb.reconciler.decide.firewalls.weigh import Drop
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, NOTRACKS, TRANSLATES, Drop
 
 FORWARD_BLOCKED = "ForwardBlocked"
 FORWARD_FILTERED = "ForwardFiltered"
@@ -22,6 +22,13 @@ _IPTABLES = {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 _PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp"}
 _UNTOLD = frozenset({"counter", "log", "last"})
 _VERDICTS = frozenset({"accept", "drop", "return", "continue", "queue", "jump", "goto"})
+_DOES = {
+    NOTRACKS: (
+        "keeps from connection tracking, and so from translation,",
+        "may keep from connection tracking, and so from translation,",
+    ),
+    TRANSLATES: ("leads elsewhere, before netplumb can,", "may lead elsewhere, before netplumb can,"),
+}
 _SIDES = {
     "forward": ("iif", "oif"),
     "postrouting": ("iif", "oif"),
@@ -59,8 +66,14 @@ def _printable(text: str) -> str:
 
 
 def _drop(drop: Drop, ruleset: Ruleset) -> str:
-    verb, so = ("drops", "let it pass") if drop.certain else ("may drop", "if it should pass")
-    return f"chain {where(drop)} {verb} {about(drop)}; {so}: {remedy(drop, ruleset)}"
+    so = "let it pass" if drop.certain else "if it should pass"
+    return f"chain {where(drop)} {does(drop)} {about(drop)}; {so}: {remedy(drop, ruleset)}"
+
+
+def does(drop: Drop) -> str:
+    """What it does to packets, as a verb that they can follow."""
+    sure, may = _DOES.get(drop.by, ("drops", "may drop"))
+    return sure if drop.certain else may
 
 
 def _several(told: Sequence[str], total: int = 0) -> str:
@@ -146,6 +159,8 @@ def remedy(drop: Drop, ruleset: Ruleset) -> str:
     takes the rule away. iptables' own chains are changed by iptables, Docker's in the chain that it leaves to
     others."""
     id_ = drop.chain.id
+    if drop.by is not DROPS:  # to let ours pass ahead would leave it to the next chain
+        return _iptables(drop, (), ruleset) if _by_iptables(drop.chain) else _deleted(drop)
     outside = drop.chain.hook == "prerouting" and any(packet.iif is Side.OUTSIDE for packet in drop.packets)
     sides = () if outside else _SIDES.get(drop.chain.hook, ())
     if _by_iptables(drop.chain):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from netplumb.models.base import IPNetwork
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.traffic import Ours
-from netplumb.reconciler.decide.firewalls.weigh import Drop, translated, weigh
-from netplumb.reconciler.decide.firewalls.words import about, remedy, where
+from netplumb.reconciler.decide.firewalls.weigh import Drop, leaving_as_others, translated, untracked, weigh
+from netplumb.reconciler.decide.firewalls.words import about, does, remedy, where
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
 from netplumb.reconciler.doctor.facts import Facts
@@ -34,13 +35,60 @@ def drops(facts: Facts) -> Iterator[Finding]:
 def ports_taken_elsewhere(facts: Facts) -> Iterator[Finding]:
     """The first chain that translates a packet is the only one; ours, of the usual priority, may come too late."""
     for drop in translated(facts.ruleset, ours(facts), PRIORITY_DSTNAT):
-        make, verb = (broken, "takes") if drop.certain and drop.chain.priority < PRIORITY_DSTNAT else (risk, "may take")
+        make, verb = (broken, "takes") if drop.certain else (risk, "may take")
         yield make(
             "port-translated-elsewhere",
             _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} what is sent to mapped ports elsewhere"),
             "a packet is translated once, by the first chain that wants to; the workload never sees it",
             "map another port, or take the rule away: " + _printable(remedy(drop, facts.ruleset)),
         )
+
+
+def kept_from_tracking(facts: Facts) -> Iterator[Finding]:
+    for drop in untracked(facts.ruleset, ours(facts)):
+        make = broken if drop.certain else risk
+        yield make(
+            "not-tracked",
+            _printable(f"chain {where(drop)}{_owner(drop, facts)} {does(drop)} {about(drop)}"),
+            "what is not tracked is not translated: it reaches no mapped port, and nobody outside answers workloads",
+            _printable(remedy(drop, facts.ruleset)),
+        )
+
+
+def leaves_as_others(facts: Facts) -> Iterator[Finding]:
+    for drop in leaving_as_others(facts.ruleset, ours(facts)):
+        verb = "gives" if drop.certain else "may give"
+        yield risk(
+            "source-translated-elsewhere",
+            _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)} a source of its own choice"),
+            "netplumb gives none then: answers come back only if that address leads to this node",
+            "if it should leave with the uplink's address: " + _printable(remedy(drop, facts.ruleset)),
+        )
+
+
+def taken_by_ipsec(facts: Facts) -> Iterator[Finding]:
+    """A policy for a site elsewhere is meant; one for all that workloads send seldom is."""
+    pools = [pool.cidr for pool in facts.settings.pools]
+    for policy in facts.ipsec:
+        if policy.direction == "in" or not (_holds(policy.src, pools) or _holds(policy.dst, pools)):
+            continue
+        is_wide = policy.for_all and any(
+            _holds(one, pools) and other.prefixlen <= 1
+            for one, other in ((policy.src, policy.dst), (policy.dst, policy.src))
+        )
+        make = broken if policy.blocks and is_wide else risk
+        does_ = "blocks" if policy.blocks else "takes into IPsec"
+        yield make(
+            "ipsec",
+            f"the IPsec policy `{policy}` {does_} packets of workloads",
+            "it holds for whatever is forwarded, and no firewall's rule lets pass what it stops; IPsec drops what it "
+            "takes and has no keys for",
+            f"if that is not meant: ip xfrm policy delete {policy}",
+        )
+
+
+def _holds(network: IPNetwork, pools: Collection[IPNetwork]) -> bool:
+    return any(network.version == pool.version and network.overlaps(pool) for pool in pools)
 
 
 def _owner(drop: Drop, facts: Facts) -> str:

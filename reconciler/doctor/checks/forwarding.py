@@ -12,6 +12,7 @@ from netplumb.reconciler.decide.uplinks import is_as_wide, is_way_out
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
+_ARP_OF_THE_LINK = frozenset({"1", "2", "3", "8"})
 _OFF = {
     "net.ipv4.ip_forward": ("0", "1", 4),
     "net.ipv4.conf.all.forwarding": ("0", "1", 4),
@@ -54,6 +55,17 @@ def interface_forwards_nothing(facts: Facts) -> Iterator[Finding]:
             f"IPv4 packets that arrive by {name} are not forwarded",
             "what comes in there reaches no workload, answers included",
             f"sysctl -w net.ipv4.conf.{name}.forwarding=1",
+        )
+
+
+def first_hop_silent(facts: Facts) -> Iterator[Finding]:
+    """The first hop is an address of the loopback. A workload whose stack is the kernel's has its MAC from us."""
+    if facts.forwarding.get("net.ipv4.conf.all.arp_ignore", "0") in _ARP_OF_THE_LINK and 4 in _versions(facts):
+        yield risk(
+            "arp-ignored",
+            "net.ipv4.conf.all.arp_ignore has the node answer ARP only for addresses of the link that asks",
+            "a workload with a network stack of its own, as under gVisor or in a VM, finds no IPv4 first hop",
+            "if there are such workloads: sysctl -w net.ipv4.conf.all.arp_ignore=0, and set it on the uplinks alone",
         )
 
 

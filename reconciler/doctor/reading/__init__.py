@@ -18,6 +18,7 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
 from netplumb.reconciler.doctor.reading import daemon, desired, host, node, tools, workloads
+from netplumb.reconciler.kernel import xfrm
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink import linkstates
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
@@ -80,6 +81,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         forwarding=parts.read("forwarding", node.read_forwarding, {}),
         ipv6_off=rendered.ipv6_switch if not rendered.ipv6 else "",
         ruleset=ruleset,
+        ipsec=parts.read("IPsec's policies", xfrm.read_policies, ()),
         listeners=parts.read("listening sockets", lambda: node.read_listeners(wanted), ()),
         differences=differences,
         tools=parts.read("other tools' settings", tools.read_tools, ToolFacts()),

@@ -39,7 +39,7 @@ from netplumb.reconciler.loop.policing import Policing
 PATHS_MOST = 1000
 GATEWAYS_MOST = 32
 """Each that is silent takes its time."""
-_SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+_SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/arp_ignore")
 
 
 def read_forwarding() -> Mapping[str, str]:
