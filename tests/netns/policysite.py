@@ -1,13 +1,15 @@
 """A node with workloads and an outside, wired by hand, on which policies are enforced and probed pair by pair.
 
-Each example is one transaction of the table, and no daemon has to follow. A probe is a datagram or the first packet of
-a connection; both go all their way within the call that sends them, so that what has not come by the end is denied.
+Each example is one transaction of the table, and no daemon has to follow. A probe is a datagram, the first packet of a
+connection, or an echo request; all go their way within the call that sends them, so that what has not come by the end
+is denied. No kernel here need have SCTP: the packet that opens an association is sent, and seen, as it is.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -28,11 +30,14 @@ from netplumb.reconciler.decide.policies.selection import selection
 from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World
 from netplumb.reconciler.decide.render import render_elements, render_node
 from netplumb.reconciler.kernel.nftables.table import Nftables
+from tests.e2e.sctp import sctp_init
 from tests.netns.conftest import NodeNamespace
 
 PORTS = (80, 81, 5432)
 _LATE_S = 2.0
-_NUMBERS = {"udp": 17, "tcp": 6}
+_NUMBERS = {"udp": 17, "tcp": 6, "sctp": 132}
+_ICMP = {4: (1, 8), 6: (58, 128)}  # the protocol, and the type of an echo request
+_SCTP_FROM = 20_000
 
 
 def workload(number: int, namespace: str, labels: dict[str, str]) -> Attachment:
@@ -68,6 +73,8 @@ class Site:
         self.stack.callback(self._nftables.close)
         self._asking: dict[tuple[str, int], socket.socket] = {}
         self._answering: dict[tuple[str, int, int], socket.socket] = {}
+        self._raw: dict[tuple[str, int, str], socket.socket] = {}
+        self._names: dict[str, str] = {}
         self._paths: dict[str, Path] = {}
         for switch in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
             subprocess.run(["sysctl", "-qw", f"{switch}=1"], check=True)
@@ -94,9 +101,14 @@ class Site:
             "-n",
             name,
         )
+        self._names |= {str(v4): name, str(v6): name}
         with self.node.in_netns(path):
             for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
                 self._asking[name, version] = self._bound(socket.socket(family, socket.SOCK_DGRAM), version, 0)
+                for protocol, number in (("sctp", _NUMBERS["sctp"]), ("icmp", _ICMP[version][0])):
+                    raw = self._raw[name, version, protocol] = socket.socket(family, socket.SOCK_RAW, number)
+                    self.stack.callback(raw.close)
+                    raw.setblocking(False)
                 for port in PORTS:
                     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
                         bound = self._bound(socket.socket(family, kind), version, port)
@@ -143,7 +155,8 @@ class Site:
     def packet(self, probe: Probe) -> Packet:
         at = 0 if probe.version == 4 else 1
         source, destination = self.addresses[probe.source][at], self.addresses[probe.destination][at]
-        return Packet(source, destination, _NUMBERS[probe.protocol], probe.port)
+        number = _NUMBERS[probe.protocol] if probe.protocol in _NUMBERS else _ICMP[probe.version][0]
+        return Packet(source, destination, number, probe.port)
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         return ((one, other) for one in self.addresses for other in self.addresses if one != other)
@@ -151,19 +164,46 @@ class Site:
     def arrived(self, probes: Sequence[Probe], expected: Collection[Probe]) -> set[Probe]:
         """Those that came through. One that is expected and late is waited for."""
         datagrams = [it for it in probes if it.protocol == "udp"]
+        raw = [it for it in probes if it.protocol in ("sctp", "icmp")]
         found = self._connected([it for it in probes if it.protocol == "tcp"], expected)
         for probe in datagrams:
             at = str(self.packet(probe).destination)
             self._asking[probe.source, probe.version].sendto(probe.source.encode(), (at, probe.port))
-        missing = {it for it in datagrams if it in expected}
+        self._seen(raw)  # what others were answered
+        for probe in raw:
+            at = str(self.packet(probe).destination)
+            self._raw[probe.source, probe.version, probe.protocol].sendto(self._first(probe), (at, 0))
+        missing = {it for it in (*datagrams, *raw) if it in expected}
         ends = time.monotonic() + _LATE_S
         while True:
-            came = set(self._datagrams(datagrams))
+            came = {*self._datagrams(datagrams), *self._seen(raw)}
             found |= came
             missing -= came
             if not missing or time.monotonic() > ends:
                 return found
             time.sleep(0.01)
+
+    @staticmethod
+    def _first(probe: Probe) -> bytes:
+        """The content of the packet that is sent by hand. The kernel fills in ICMPv6's checksum alone."""
+        if probe.protocol == "sctp":
+            return sctp_init(_SCTP_FROM, probe.port)
+        made = struct.pack("!BBHHH", _ICMP[probe.version][1], 0, 0, 1, 1)
+        return made[:2] + struct.pack("!H", ~sum(struct.unpack("!4H", made)) & 0xFFFF) + made[4:]
+
+    def _seen(self, probes: Sequence[Probe]) -> Iterator[Probe]:
+        """Those of these that came, as the packets say."""
+        for name, version, protocol in {(it.destination, it.version, it.protocol) for it in probes}:
+            while True:
+                try:
+                    packet, (source, *_) = self._raw[name, version, protocol].recvfrom(256)
+                except BlockingIOError:
+                    break
+                content = packet[20:] if version == 4 else packet  # IPv6's header is not told
+                if protocol == "sctp":
+                    yield Probe(self._names[source], name, protocol, version, int.from_bytes(content[2:4], "big"))
+                elif content[0] == _ICMP[version][1]:
+                    yield Probe(self._names[source], name, protocol, version, 0)
 
     def _datagrams(self, probes: Sequence[Probe]) -> Iterator[Probe]:
         for name, version, port in {(it.destination, it.version, it.port) for it in probes}:

@@ -23,7 +23,7 @@ from tests.unit.decide.policies.manifests import policies as policies_of
 
 WORKLOADS = 5
 EXAMPLES = int(os.environ.get("POLICY_EXAMPLES", "8"))
-"""Sets of policies that are drawn; each is probed about 360 times."""
+"""Sets of policies that are drawn; each is probed 600 times."""
 
 NAMESPACES = ("shop", "prod")
 LABELS = {"app": ("web", "db"), "tier": ("a", "b")}
@@ -68,7 +68,7 @@ ports = st.one_of(
     st.fixed_dictionaries({"port": st.sampled_from(PORTS)}),
     st.fixed_dictionaries({"port": st.just(80), "endPort": st.sampled_from((81, 5432)), "protocol": st.just("UDP")}),
     st.fixed_dictionaries({"protocol": st.sampled_from(("TCP", "UDP", "SCTP"))}),
-    st.fixed_dictionaries({"protocol": st.just("UDP"), "port": st.sampled_from(PORTS)}),
+    st.fixed_dictionaries({"protocol": st.sampled_from(("UDP", "SCTP")), "port": st.sampled_from(PORTS)}),
 )
 
 
@@ -109,11 +109,12 @@ def site(node: NodeNamespace) -> Iterator[Site]:
 
 
 def test_the_kernel_agrees_with_the_specification(site: Site) -> None:
-    """Whatever the policies and labels, a packet comes through where the specification says so, and nowhere else."""
+    """Whatever the policies and labels, a packet comes through where the specification says so, and nowhere else: of
+    TCP, UDP, SCTP and ICMP, in both families."""
     probes = [
         Probe(*pair, protocol, version, port)
         for pair in site.pairs()
-        for protocol, version, port in product(("tcp", "udp"), (4, 6), PORTS)
+        for protocol, version, port in (*product(("tcp", "udp", "sctp"), (4, 6), PORTS), ("icmp", 4, 0), ("icmp", 6, 0))
     ]
     probed = 0
 
@@ -135,7 +136,7 @@ def test_the_kernel_agrees_with_the_specification(site: Site) -> None:
         probed += len(probes)
 
     agrees()
-    assert probed >= 300 * EXAMPLES
+    assert probed >= 500 * EXAMPLES
 
 
 def test_a_workload_that_comes_or_changes_is_elements_alone(site: Site) -> None:
