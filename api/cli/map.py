@@ -18,10 +18,12 @@ class MapFormat(StrEnum):
     TREE = "tree"
     SVG = "svg"
     HTML = "html"
+    JSON = "json"
 
 
 MapOutput: TypeAlias = Annotated[
-    MapFormat, typer.Option("--output", "-o", help="A tree in the terminal, an SVG file, or one HTML page.")
+    MapFormat,
+    typer.Option("--output", "-o", help="A tree in the terminal, an SVG file, one HTML page, or all that they show."),
 ]
 
 
@@ -43,6 +45,14 @@ def map_(daemon: Daemon, labels: Labels = "", output: MapOutput = MapFormat.TREE
         from netplumb.api.map.tree import tree
 
         printer()(tree(picture(status, attachments)))
+        return
+    if output is MapFormat.JSON:
+        from netplumb.api.cli.options import Format
+        from netplumb.api.cli.plain import plain, serialised
+
+        typer.echo(
+            serialised({"node": plain(status), "attachments": list(map(plain, attachments))}, Format.JSON), nl=False
+        )
         return
     from netplumb.api.map import page
 

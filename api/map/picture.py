@@ -24,12 +24,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`problems` are the node's."""
+    """`problems` are the node's, `notes` what may be one: conditions that are no obstacles by themselves."""
 
     ready: bool
     uplinks: tuple[pb.Uplink, ...]
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     broken: int
 
     @property
@@ -53,7 +54,11 @@ def picture(status: pb.StatusResponse, attachments: Iterable[pb.Attachment]) -> 
     problems = tuple(words(it) for it in status.unmet if not it.workload_id)
     if not status.uplinks:
         problems = ("no uplink: nothing leads out of this node", *problems)
-    return Picture(status.ready, tuple(status.uplinks), tuple(groups), problems, broken)
+    told = {it.reason for it in status.unmet}
+    notes = tuple(
+        f"{it.type}: {it.message}" for it in status.conditions if it.status and it.message and it.type not in told
+    )
+    return Picture(status.ready, tuple(status.uplinks), tuple(groups), problems, notes, broken)
 
 
 def words(it: pb.Unmet) -> str:

@@ -41,6 +41,7 @@ def tree(picture: Picture) -> Laid:
     told = f"{count}, {picture.broken} not as wished" if picture.broken else count
     root = _Branch(Text.assemble(("node", "bold"), "  ", ready, ", ", told))
     root.below += (_Branch(Text(f"! {problem}", "red")) for problem in picture.problems)
+    root.below += (_Branch(Text(f"? {note}", "yellow")) for note in picture.notes)
     for uplink in picture.uplinks:
         mtu = f", MTU {uplink.mtu}" if uplink.mtu else ""
         what = f"{uplink.name}  {' '.join(uplink.addresses)}{mtu}"

@@ -60,7 +60,7 @@ class Verdict(Enum):
     USABLE = "usable"
     MISSING = "missing"
     DAMAGED = "damaged"
-    FOREIGN = "other-boot"  # of another boot, or of another node
+    FOREIGN = "other-boot-or-node"  # of another boot, or of another node
 
 
 def lock(data_dir: Path) -> int:

@@ -111,6 +111,8 @@ class Facts:
     path_mtus: tuple[PathMtu, ...] = ()
     around: Surroundings = field(default_factory=Surroundings)
     forwarding: Mapping[str, str] = field(default_factory=dict)
+    unrouted_v6: int = 0
+    """Packets that came to be forwarded since the boot, and no IPv6 route led on."""
     ipv6_off: str = ""
     ruleset: Ruleset = field(default_factory=Ruleset)
     ipsec: tuple[IpsecPolicy, ...] = ()

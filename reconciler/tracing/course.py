@@ -83,7 +83,7 @@ class Course:
             if view.path:
                 first_hop = FIRST_HOP_V4 if flow.dst.version == 4 else FIRST_HOP_V6
                 heal = inside_workload(heal.replace("GATEWAY", ip_words(first_hop)), view.path)
-            raise PacketEndsError(f"{view.name}: {_of(flow)}{why}", heal or "netplumb check")
+            raise PacketEndsError(f"{view.name}: {_of(flow)}{why}", heal or "netplumb doctor")
         words = f"{flow.src} to {flow.dst}, {route_words(found, link.name, view.rules, asked)}"
         self.tell(view.name, words, answer=flow.answer)
         return found, link
@@ -100,15 +100,21 @@ class Course:
         if protocol in (None, Protocol.SCTP):
             self.tell(view.name, "arrives")
             return
-        for listener in view.listeners(protocol, flow.dport):
+        listeners = view.listeners(protocol, flow.dport)
+        for listener in listeners:
             if flow.dst.version in listener.versions and listener.ip in (None, flow.dst):
                 who = view.process_of(listener)
                 self.tell(view.name, f"arrives at {who}, which listens on {protocol} port {flow.dport}")
                 return
         refused = "a reset" if protocol is Protocol.TCP else "an ICMP error"
+        why = f"{view.name}: nobody listens on {protocol} port {flow.dport} at {flow.dst}: it is answered by {refused}"
+        if not listeners:
+            raise PacketEndsError(why, inside_workload("ss -lntup", view.path) + "; and start the service there")
+        elsewhere = listeners[0]
+        at = f"{'the loopback ' if elsewhere.ip and elsewhere.ip.is_loopback else ''}{elsewhere.ip or 'IPv6 addresses'}"
         raise PacketEndsError(
-            f"{view.name}: nobody listens on {protocol} port {flow.dport} at {flow.dst}: it is answered by {refused}",
-            "start the service there, or have it listen at this address: ss -lntup",
+            f"{why}; {view.process_of(elsewhere)} listens at {at} alone",
+            f"have it listen at {flow.dst}, or at all addresses",
         )
 
 

@@ -35,6 +35,10 @@ def end(word: str, attachments: Sequence[Attachment], own: Collection[IPAddress]
         address = ip_address(word)
     except ValueError:
         return _workload(word, attachments)
+    if address.version == 6 and address.is_link_local:
+        raise InvalidRequest(
+            "", f"{word} is an address of one link alone, and not routed: name the workload, or `{NODE}`"
+        )
     for attachment in attachments:
         if address in attachment.addresses:
             return End(str(attachment.key), (address,), attachment)

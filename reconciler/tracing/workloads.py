@@ -141,4 +141,5 @@ class Workloads:
 
 
 def _check(attachment: Attachment) -> str:
-    return f"netplumb check {attachment.spec.workload_id} --if-name {attachment.spec.if_name}"
+    """A daemon that runs puts such a thing right by itself, so that something keeps it from that, which it says."""
+    return f"netplumb doctor, and: netplumb describe {attachment.key}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.conftest import NODE_V4, NODE_V6, UPLINK
 from tests.e2e.daemons import Daemon
@@ -37,6 +39,31 @@ async def test_traffic_is_counted_as_the_workload_sees_it(
     assert after["db"].received_bytes - before["db"].received_bytes >= 20 * 1028
     assert after["web"].sent_bytes - before["web"].sent_bytes >= 20 * 1028
     assert [it.workload_id for it in (await client.traffic("app=web")).traffic] == ["web"]
+
+
+async def test_a_map_for_scripts(daemon: Daemon, client: AsyncClient, web: Host) -> None:
+    """All that the picture is made of, in the words of the other commands."""
+    await client.attach(attach(web, labels={"app": "web"}))
+    told = json.loads(daemon.command("map", "-o", "json", f"--socket={daemon.socket}").stdout)
+    assert told["node"]["ready"] is True
+    assert told["node"]["uplinks"][0]["name"] == UPLINK
+    assert [it["workload_id"] for it in told["attachments"]] == ["web"]
+    none = json.loads(daemon.command("map", "-o", "json", "-l", "app=db", f"--socket={daemon.socket}").stdout)
+    assert none["attachments"] == []
+
+
+async def test_what_may_drop_some_traffic_is_on_the_map(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
+) -> None:
+    """It is no obstacle, which would be red, and is not left out."""
+    await client.attach(attach(web))
+    node.run("nft 'table inet t { chain c { type filter hook forward priority 0; ip daddr 10.213.0.99 drop; }; }'")
+    await until(lambda: "? ForwardFiltered: " in mapped(daemon), "it is on the map", within_s=20)
+    assert "! ForwardFiltered" not in mapped(daemon)
+
+
+def mapped(daemon: Daemon) -> str:
+    return daemon.command("map", f"--socket={daemon.socket}").stdout
 
 
 async def test_the_example_of_a_map(daemon: Daemon, client: AsyncClient, web: Host, db: Host) -> None:

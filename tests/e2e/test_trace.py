@@ -372,7 +372,18 @@ async def test_a_published_port_that_nobody_listens_on(daemon: Daemon, attached:
     ends(trace(daemon, OUTSIDE_V4, "node"), f"web/eth0: nobody listens on tcp port {PORT}")
     ends(trace(daemon, OUTSIDE_V4, "node", port=9), "node: nobody listens on tcp port 9")
     with serving(attached, PORT, at=("127.0.0.1",)):
-        ends(trace(daemon, OUTSIDE_V4, "node"), f"web/eth0: nobody listens on tcp port {PORT} at 10.213.0.")
+        found = trace(daemon, OUTSIDE_V4, "node")
+        heal = ends(
+            found, f"web/eth0: nobody listens on tcp port {PORT} at 10.213.0.", "at the loopback 127.0.0.1 alone"
+        )
+        assert heal.startswith("have it listen at 10.213.0.")
+
+
+@pytest.mark.parametrize("word", ["fe80::1", "fe80::1%eth0"])
+async def test_an_address_of_one_link_is_none_to_trace(daemon: Daemon, attached: Host, word: str) -> None:
+    """Every link has such ones, and no route tells which is meant."""
+    with pytest.raises(InvalidRequest, match=f"{word} is an address of one link alone"):
+        trace(daemon, "web", word)
 
 
 async def test_a_next_hop_that_does_not_answer(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:

@@ -148,11 +148,18 @@ function filter() {
 
 // The node
 
+// Conditions that are no obstacles by themselves, and yet may be what somebody looks for.
+function notes(status) {
+  const told = new Set(status.unmet.map((it) => it.reason));
+  return status.conditions.filter((it) => it.status && it.message && !told.has(it.type));
+}
+
 function showStatus(status) {
   showState(status);
   $("problems").replaceChildren(
     ...(status.uplinks.length ? [] : [make("li", "no uplink: nothing leads out of this node")]),
     ...status.unmet.filter((it) => !it.workload_id).map((it) => make("li", reason(it))),
+    ...notes(status).map((it) => make("li", `${it.type}: ${it.message}`, "waiting")),
   );
   $("pools").replaceChildren(...status.pools.map((pool) => {
     const shown = make("span", `${pool.name}: ${pool.held} held `);

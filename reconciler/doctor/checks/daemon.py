@@ -10,6 +10,13 @@ from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
 TOLD_MOST = 10
 _STOPPED = "T"
+_LOST = "Lost"
+_HEALS = {
+    "StateFileBroken": "correct the file; it is read when it is saved, and netplumb validate FILE judges it before",
+    "MetricsUnavailable": "free that address, or set metrics to another, then: systemctl restart netplumb",
+    "PageUnavailable": "free that address, or set ui to another, then: systemctl restart netplumb",
+    "RemoteUnavailable": "put right what it names; the daemon tries again by itself",
+}
 _JUDGED_HERE = frozenset(
     {
         *("ForwardBlocked", "ForwardFiltered", "PoolOverlap", "ForwardingOff", "PolicyRouted", "PortsByMainTable"),
@@ -90,7 +97,8 @@ def _told(name: str, condition: str, message: str) -> Finding:
     if condition == "Fighting":
         heal = "find who changes it (a file of sysctl.d, the reload of a firewall, a script), and have it stop"
         return risk("fought-over", words, why, heal)
-    return risk("condition", words, why, _described(name) if name else "netplumb status")
+    heal = _described(name) if name else _HEALS.get(condition, "netplumb status")
+    return risk("condition", words, why, heal)
 
 
 def _described(name: str) -> str:
@@ -101,11 +109,14 @@ def _described(name: str) -> str:
 def not_attached(facts: Facts) -> Iterator[Finding]:
     for name, phase, reason in facts.daemon.phases[:TOLD_MOST]:
         workload, _, if_name = name.rpartition("/")
+        heal = _described(name)
+        if phase == _LOST:
+            heal = f"start the workload again, or: netplumb detach {workload} --if-name {if_name}"
         yield broken(
             "not-attached",
             f"{name} is {phase}: {reason or 'no reason was told'}",
             "the workload has no network, or not all of it",
-            f"netplumb get {workload} --if-name {if_name}",
+            heal,
         )
     if (more := len(facts.daemon.phases) - TOLD_MOST) > 0:
         yield broken("not-attached", f"{more} more are not attached", "they have no network", "netplumb list")

@@ -119,16 +119,16 @@ def no_default_route(facts: Facts) -> Iterator[Finding]:
 
 
 def no_ipv6(facts: Facts) -> Iterator[Finding]:
-    """A node may well be without. Nobody tells that from one that lost it: the kernel takes IPv6 addresses away with
-    each fall of a link, and who set them up by hand has none from then on."""
+    """A node may well be without. One that lost it, as the kernel takes IPv6 addresses away with each fall of a link,
+    is told from that by what workloads send out in vain."""
     having = sum(any(address.version == 6 for address in it.addresses) for it in facts.attachments)
     ways, links = _ways_out(facts, 4), _by_index(facts)
-    if having and ways and not _addressed(facts, 6) and not facts.ipv6_off:
+    if having and ways and facts.unrouted_v6 and not _addressed(facts, 6) and not facts.ipv6_off:
         names = [links[index].name for index in sorted(ways)]
         yield risk(
             "no-ipv6",
             f"no interface of the node has an IPv6 address, and {having} attachments have one; IPv4 leaves by "
-            f"{', '.join(names)}",
+            f"{', '.join(names)}; {facts.unrouted_v6} packets found no way out by IPv6",
             "by IPv6 workloads reach each other and the node, and nothing beyond it",
             f"if it should have: sysctl -w net.ipv6.conf.{names[0]}.disable_ipv6=0, and have its address and default "
             "route set up again; else --skip no-ipv6",

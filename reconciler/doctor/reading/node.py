@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from struct import unpack_from
 
 from netplumb.models.kernel import LINK_GROUP
@@ -39,6 +40,7 @@ from netplumb.reconciler.loop.policing import Policing
 PATHS_MOST = 1000
 GATEWAYS_MOST = 32
 """Each that is silent takes its time."""
+_COUNTERS_V6 = Path("/proc/thread-self/net/snmp6")
 _SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/arp_ignore")
 
 
@@ -46,6 +48,13 @@ def read_forwarding() -> Mapping[str, str]:
     """By the name of the switch, as sysctl has it; those that this kernel lacks are missing."""
     found = {name.replace("/", "."): sysctls.read(name) for name in _SWITCHES}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def read_unrouted_v6() -> int:
+    with suppress(FileNotFoundError):  # a kernel without IPv6
+        lines = (line.split() for line in _COUNTERS_V6.read_text().splitlines())
+        return next((int(line[1]) for line in lines if line[0] == "Ip6InNoRoutes"), 0)
+    return 0
 
 
 def read_ruleset() -> tuple[Ruleset, list[str]]:

@@ -114,8 +114,8 @@ def test_a_file_of_another_boot_or_node_is_set_aside(tmp_path: Path, node: str) 
     fresh = reopened(store, tmp_path, node)
     try:
         assert fresh.load().attachments == {}
-        assert fresh.origin.kept_as == str(tmp_path / "netplumb.db.other-boot")
-        assert (tmp_path / "netplumb.db.other-boot").exists()
+        assert fresh.origin.kept_as == str(tmp_path / "netplumb.db.other-boot-or-node")
+        assert (tmp_path / "netplumb.db.other-boot-or-node").exists()
     finally:
         fresh.close()
 

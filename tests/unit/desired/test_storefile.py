@@ -194,7 +194,7 @@ def test_of_other_boots_only_the_last_is_kept(tmp_path: Path) -> None:
     filled(tmp_path)
     for boot in ("boot-2", "boot-3", "boot-4"):
         Store(tmp_path, f"{boot}/1").close()
-    assert {file.name for file in tmp_path.iterdir()} == {"lock", "netplumb.db", "netplumb.db.other-boot"}
+    assert {file.name for file in tmp_path.iterdir()} == {"lock", "netplumb.db", "netplumb.db.other-boot-or-node"}
 
 
 def test_a_missing_file_is_rebuilt_and_a_readable_one_is_not(tmp_path: Path) -> None:
