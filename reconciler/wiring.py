@@ -258,7 +258,7 @@ class Parts:
         self.nodewide.cluster = view = view.after(self.nodewide.cluster)
         if self._ways is not None:
             self._ways.take(view)
-        self.loop.mark_node()
+        self.loop.beat()  # the node itself is passed over where that changes what it needs
 
     def _network_changed(self, seen: NodeNetwork) -> None:
         self._known.changed(seen)

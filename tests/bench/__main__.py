@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, files, hostile, latency, policy, scale, soak
+from tests.bench import damage, datapath, files, hostile, latency, policy, scale, soak, ways
 from tests.bench.peers import bench as peers
 
 
@@ -28,6 +28,7 @@ BENCHES: Mapping[str, Bench] = {
     "files": files,
     "hostile": hostile,
     "policy": policy,
+    "ways": ways,
     "soak": soak,
     "scale": scale,
     "peers": peers,
