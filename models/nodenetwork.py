@@ -136,10 +136,10 @@ class NodeNetwork:
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
     `ended` are those to which the node's routes end the way;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
-    `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `uplink_mtu` the smallest
-    MTU of those in use, None where there is none; `shown_uplinks` is for people. For the `ways` that are
-    `without_source` the node has no address of its own at all. In a cluster, `crossing` are routes of others to its
-    addresses, and `mtus` are those of the links that have an address."""
+    `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
+    lowest metric, `uplink_mtu` the smallest MTU of those in use, None where there is none; `shown_uplinks` is for
+    people. For the `ways` that are `without_source` the node has no address of its own at all. In a cluster, `crossing`
+    are routes of others to its addresses, and `mtus` are those of the links that have an address."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -153,6 +153,7 @@ class NodeNetwork:
     sources: tuple[Source, ...] = ()
     uplinks: frozenset[str] = frozenset()
     ways: frozenset[tuple[str, int]] = frozenset()
+    best: frozenset[tuple[str, int]] = frozenset()
     without_source: frozenset[tuple[str, int]] = frozenset()
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()

@@ -56,7 +56,8 @@ _ISOLATION = frozenset((WORKLOADS_CLOSED.name, WORKLOADS_OPEN.name))
 class Suspects:
     """Which flows something that changed may have made wrong: those to ports that lead elsewhere now, those that the
     table decides, or any at all. `targets` are addresses that ports led to, `sources` those that workloads went out
-    with, and `unfit` those that they went out with for want of a better one."""
+    with, `unfit` those that they went out with for want of a better one, and `left` those that routes said of ways that
+    are not taken any more: wrong where the flow's own way is another now."""
 
     ports: frozenset[Port] = frozenset()
     by_table: bool = False
@@ -64,6 +65,7 @@ class Suspects:
     targets: frozenset[bytes] = frozenset()
     sources: frozenset[bytes] = frozenset()
     unfit: frozenset[bytes] = frozenset()
+    left: frozenset[bytes] = frozenset()
 
     def __or__(self, other: Self) -> Suspects:
         return Suspects(
@@ -73,6 +75,7 @@ class Suspects:
             self.targets | other.targets,
             self.sources | other.sources,
             self.unfit | other.unfit,
+            self.left | other.left,
         )
 
     def __bool__(self) -> bool:
@@ -128,14 +131,36 @@ def _sources(chain: NftChain) -> frozenset[bytes]:
     return frozenset(ip_address(it["snat"]["addr"]).packed for it in expressions if "snat" in it)
 
 
-def suspects_around(before: NodeNetwork, now: NodeNetwork) -> Suspects:
-    """What other addresses of the node's own, or other ways out, may have made wrong: a port may be mapped at one that
-    was away, and what was masqueraded goes on under the address that it began with."""
-    left = _left_behind(before, now)
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The ways by which workloads left last, with the sources that routes said there. What a family had stands until it
+    has another: for as long as there is none, nothing leaves otherwise."""
+
+    best: frozenset[tuple[str, int]] = frozenset()
+    said: frozenset[tuple[IPAddress, str]] = frozenset()
+
+    def then(self, now: NodeNetwork) -> Leaving:
+        having = {version for _, version in now.best}
+        said = {(it.ip, it.link) for it in now.sources if it.ip is not None and (it.link, it.ip.version) in now.best}
+        return Leaving(
+            now.best | {it for it in self.best if it[1] not in having},
+            frozenset(said | {it for it in self.said if it[0].version not in having}),
+        )
+
+    def left_by(self, now: NodeNetwork) -> frozenset[bytes]:
+        """The kernel ends only what masquerading itself gave an address, where that leaves by another interface."""
+        return frozenset(ip.packed for ip, _ in self.said - self.then(now).said)
+
+
+def suspects_around(before: NodeNetwork, now: NodeNetwork, leaving: Leaving | None = None) -> Suspects:
+    """What other addresses of the node's own, or other ways out than those by which workloads were `leaving`, may have
+    made wrong: a port may be mapped at one that was away, and what was masqueraded goes on under the address that it
+    began with."""
+    left = leaving.left_by(now) if leaving is not None else frozenset()
     if now.since == before.since and now.local == before.local and now.foreign == before.foreign and not left:
         return Suspects()
     gone = before.own.keys() - now.own.keys()
-    return Suspects(all=True, sources=frozenset(ip.packed for ip in gone), unfit=_outdone(before, now) | left)
+    return Suspects(all=True, sources=frozenset(ip.packed for ip in gone), unfit=_outdone(before, now), left=left)
 
 
 def _outdone(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
@@ -145,14 +170,6 @@ def _outdone(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
     fit = {ip for ip, link in now.foreign if (link, ip.version) in now.ways} | {source.ip for source in now.sources}
     bare = {it.ip for it in before.sources if it.ip is not None and it.ip.is_link_local} - {it.ip for it in now.sources}
     return frozenset(ip.packed for ip in {ip for ip, _ in now.foreign if ip.version in first and ip not in fit} | bare)
-
-
-def _left_behind(before: NodeNetwork, now: NodeNetwork) -> frozenset[bytes]:
-    """Sources that routes said, of interfaces that are no way out any more while another is: the kernel ends only what
-    masquerading itself gave an address."""
-    lost = {(link, version) for link, version in before.ways - now.ways if any(it == version for _, it in now.ways)}
-    said = {source.ip for source in before.sources} - {source.ip for source in now.sources}
-    return frozenset(ip.packed for ip, link in before.foreign if ip in said and (link, ip.version) in lost)
 
 
 def unfit(node_addresses: Iterable[IPAddress], known: NodeNetwork) -> frozenset[bytes]:
@@ -213,6 +230,8 @@ class Course:
     unfit: Collection[bytes] = ()
     former: Suspects = field(default_factory=Suspects)
     policed: PolicedFlows | None = None
+    leaves_as: Callable[[bytes, bytes, bytes], bool] = lambda *_: True
+    """Whether what goes from one address to another leaves with a third now, as far as routes say."""
 
     def is_wrong(self, flow: Flow) -> bool:
         port = (4 if len(flow.to[0]) == 4 else 6, flow.protocol, flow.to[1])
@@ -268,7 +287,8 @@ class Course:
         if all(any(ip_address(ip) in prefix for prefix in self.cluster) for ip in (flow.source[0], answerer)):
             return False
         if flow.is_masked and flow.answered[0] not in self.unfit:
-            return False
+            left = flow.answered[0] in self.former.left
+            return left and not self.leaves_as(flow.source[0], answerer, flow.answered[0])
         return not self.is_local(answerer) and _is_elsewhere(answerer)
 
     def _are_apart(self, links: Sequence[str], others: Sequence[str]) -> bool:

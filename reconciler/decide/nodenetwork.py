@@ -27,7 +27,7 @@ from netplumb.models.nodenetwork import (
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
-from netplumb.reconciler.decide.uplinks import has_own, is_way_out, link_local_sources, sources, uplink_mtu
+from netplumb.reconciler.decide.uplinks import has_own, in_use, is_way_out, link_local_sources, sources, uplink_mtu
 
 POOL_OVERLAP = "PoolOverlap"
 TOLD_MAX = 20
@@ -67,6 +67,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         sources=(*sources(facts, routes, names, pools), *link_local_sources(facts, routes, names)),
         uplinks=frozenset(names[index] for index in ways_out),
         ways=ways,
+        best=frozenset((names[hop.index], it.dst.version) for it in in_use(routes) for hop in it.hops),
         without_source=frozenset(way for way in ways if way[1] not in own),
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),

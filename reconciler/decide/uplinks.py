@@ -36,18 +36,25 @@ def is_as_wide(dst: IPNetwork) -> bool:
     return dst.prefixlen <= _WAYS_OUT[dst.version]
 
 
-def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | None:
-    """The smallest MTU of the ways out in use: to each destination those of the lowest metric, with all their hops."""
+def in_use(routes: Iterable[NodeRoute]) -> Iterator[NodeRoute]:
+    """Of the ways out to each destination those of the lowest metric."""
     by_destination: defaultdict[tuple[int, IPNetwork], list[NodeRoute]] = defaultdict(list)
     for route in routes:
         if is_way_out(route):
             by_destination[(route.table, route.dst)].append(route)
-    mtus = []
     for alike in by_destination.values():
         least = min(route.metric for route in alike)
-        for route in alike:
-            if route.metric == least:
-                mtus += [min(link.mtu, route.mtu or link.mtu) for hop in route.hops if (link := links[hop.index]).mtu]
+        yield from (route for route in alike if route.metric == least)
+
+
+def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | None:
+    """The smallest MTU of the ways out in use, with all their hops."""
+    mtus = [
+        min(link.mtu, route.mtu or link.mtu)
+        for route in in_use(routes)
+        for hop in route.hops
+        if (link := links[hop.index]).mtu
+    ]
     return min(mtus, default=None)
 
 

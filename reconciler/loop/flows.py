@@ -9,9 +9,10 @@ longer one took the longer is the pause before the next, and what comes meanwhil
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -21,6 +22,7 @@ import structlog
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import StepError
+from netplumb.models.lookups import Question
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
@@ -28,6 +30,7 @@ from netplumb.models.steps import Step
 from netplumb.reconciler.decide.flows import (
     EVERY_FLOW,
     Course,
+    Leaving,
     Suspects,
     links_of,
     suspects,
@@ -39,8 +42,10 @@ from netplumb.reconciler.decide.policies.flows import PolicedFlows
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.conntrack import Conntrack
+from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink import dumps
+from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up
 
 RETRY_S = 1.0
 PAUSES_A_LOOK = 5  # how much longer than a look at everything the pause after it is
@@ -79,6 +84,7 @@ class Flows:
         self._wake = asyncio.Event()
         self._events: asyncio.AbstractEventLoop | None = None
         self._rests_until = 0.0
+        self._leaving = Leaving()
 
     def changed(self, steps: Iterable[Step]) -> None:
         """Steps were carried out, by whichever thread."""
@@ -93,7 +99,9 @@ class Flows:
 
     def looked_around(self, before: NodeNetwork, now: NodeNetwork) -> None:
         """The node's network is not as it was."""
-        if suspected := suspects_around(before, now):
+        leaving = self._leaving.then(before)
+        self._leaving = leaving.then(now)
+        if suspected := suspects_around(before, now, leaving):
             self._suspect(suspected)
 
     def _suspect(self, suspected: Suspects, owners: Iterable[str] = ()) -> None:
@@ -169,6 +177,7 @@ def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Cour
             return True
         return any(ip_address(ip) in network for network, _ in known.local)
 
+    links = links_of(deciding.attachments)
     if suspected.only_ports:
         return Course(nftables.element, suspected.ports, node.workload_prefixes, is_local, former=suspected)
     return Course(
@@ -176,11 +185,34 @@ def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Cour
         suspected.ports | ports_of(nftables.elements().values()),
         node.workload_prefixes,
         is_local,
-        links_of(deciding.attachments),
+        links,
         masquerade=node.masquerade,
         isolate_workloads=node.isolate_workloads,
         cluster=node.cluster_prefixes,
         unfit=unfit(node.node_addresses, known) | suspected.unfit,
         former=suspected,
         policed=PolicedFlows(node.policies, deciding.attachments, is_local),
+        leaves_as=_leaves_as(links, known),
     )
+
+
+def _leaves_as(links: Mapping[bytes, Sequence[str]], known: NodeNetwork) -> Callable[[bytes, bytes, bytes], bool]:
+    """Asks the kernel which way a workload's packet would go now, once for each pair of addresses. What has no way is
+    left as it is."""
+    said = {(it.link, it.ip.packed) for it in known.sources if it.ip is not None}
+
+    @cache
+    def link_to(source: bytes, dst: bytes) -> str:
+        try:
+            index = socket.if_nametoindex(links[source][-1])
+            with Channel() as channel:
+                found = look_up(channel, Question(ip_address(dst), ip_address(source), index))
+            return socket.if_indextoname(found.oif) if found.oif else ""
+        except OSError:
+            return ""
+
+    def leaves_as(source: bytes, dst: bytes, ip: bytes) -> bool:
+        link = link_to(source, dst)
+        return not link or (link, ip) in said
+
+    return leaves_as

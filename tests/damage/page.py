@@ -81,8 +81,8 @@ next packet begins anew. All others are left alone.
   workload; between workloads that are kept apart.
 - An address of the node comes back, also one of others: those too, and what went to a port mapped at that address and
   left the node meanwhile.
-- The source that a route says changes, or an address of the node goes: of workloads that leave with the former one, if
-  the node has it no more or the interface that has it is no way out any more.
+- The source that a route says changes, another way out comes before the one that said it, or an address of the node
+  goes: of workloads that leave with the former one, if the node has it no more or they leave by another way now.
 - The node is given an address, or an uplink its first: of workloads that leave with another interface's address, or
   with that of the node in a pool, since masquerading found none on the uplink.
 - A mapping comes, changes or goes: to its ports.

@@ -3,6 +3,7 @@ that are right are left alone."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.reconciler.watch.nodenetwork import GATHER_S, PAUSE_LEAST_S
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.connections import connected, passes
@@ -233,8 +235,8 @@ async def test_isolation_ends_what_was_allowed_before(
             assert passes(receiver, sender)
 
 
-def give(node: Host, address: str) -> None:
-    node.ip(f"address add {address} dev {UPLINK}" + (" nodad" if ":" in address else ""))
+def give(node: Host, address: str, link: str = UPLINK) -> None:
+    node.ip(f"address add {address} dev {link}" + (" nodad" if ":" in address else ""))
 
 
 async def test_a_sender_that_began_before_the_node_had_an_address(
@@ -306,12 +308,25 @@ async def test_a_sender_whose_source_the_node_has_no_more(
         await until(lambda: sender.answer == f"outside {after.partition('/')[0]}", "it leaves with the second")
 
 
+OTHER_WAYS = {
+    "in its place": ("route replace default via {second} dev up1",),
+    "after a while without any": ("route delete default", "", "route add default via {second} dev up1"),
+    "by its metric": (
+        "route add default via {second} dev up1 metric 2000",
+        "",
+        "route append default via {first} dev up0 src {said} metric 3000",
+        "route delete default via {first} dev up0 metric {metric}",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS)
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_sender_that_left_with_what_a_route_said_of_another_uplink(
-    node: Host, outside: Host, web: Host, start_daemon: StartDaemon, version: int
+    node: Host, outside: Host, web: Host, start_daemon: StartDaemon, version: int, way: str
 ) -> None:
     """The kernel ends what it masqueraded itself when that leaves by another interface, and nothing that was given a
-    source by name."""
+    source by name: however the other way came about."""
     beyond = by(version, "203.0.113.50", "3fff:50::1")
     said, other = by(version, "192.0.2.77", "2001:db8::77"), by(version, "198.51.100.1", "2001:db8:9::1")
     gateways = by(version, OUTSIDE_V4, OUTSIDE_V6), by(version, "198.51.100.2", "2001:db8:9::2")
@@ -332,8 +347,56 @@ async def test_a_sender_that_left_with_what_a_route_said_of_another_uplink(
     with serving(outside, BEYOND), ExitStack() as stack:
         sender = await begun(stack, node, web, beyond, BEYOND)
         await until(lambda: sender.answer == f"outside {said}", "it leaves with what the route says")
-        node.ip(f"-{version} route replace default via {gateways[1]} dev up1")
+        named = {"first": gateways[0], "second": gateways[1], "said": said, "metric": by(version, "0", "1024")}
+        for line in OTHER_WAYS[way]:
+            if line:
+                node.ip(f"-{version} {line.format(**named)}")
+            else:
+                await asyncio.sleep(2 * (PAUSE_LEAST_S + GATHER_S))  # a look or two are made meanwhile
         await until(lambda: sender.answer == f"outside {other}", "it leaves with the other's", within_s=15)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_another_route_still_leads_by_the_first_way_lives_on(
+    daemon: Daemon, node: Host, outside: Host, web: Host, version: int, client: AsyncClient
+) -> None:
+    """Only the default route leads elsewhere; a connection that goes by the first uplink as ever keeps its source."""
+    await client.attach(wishes.attach(web))
+    said, length = by(version, "192.0.2.77", "2001:db8::77"), by(version, "24", "64")
+    target = by(version, OUTSIDE_V4, OUTSIDE_V6)
+    node.ip("link add up1 type veth peer name eth1 netns outside")
+    for host, link in ((node, "up1"), (outside, "eth1")):
+        host.ip(f"link set {link} up")
+    give(node, f"{said}/{length}")
+    give(node, by(version, "198.51.100.1/24", "2001:db8:9::1/64"), "up1")
+    node.ip(f"-{version} route replace default via {target} dev {UPLINK} src {said}")
+    node.ip(f"-{version} route add {target} dev {UPLINK} src {said} metric 1")
+    await until(lambda: said in node.ruleset(), "the route's source is known")
+    with connected(web, outside, target, 9001) as (near, far):
+        node.ip(f"-{version} route replace default via {by(version, '198.51.100.2', '2001:db8:9::2')} dev up1")
+        await asyncio.sleep(2 * (PAUSE_LEAST_S + GATHER_S))
+        assert passes(near, far)
+        assert passes(far, near)
+    assert forgotten(daemon) == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_port_at_an_address_that_was_away_for_no_look(
+    web_answer: pb.AttachResponse, daemon: Daemon, node: Host, outside: Host, web: Host, version: int
+) -> None:
+    """An address that goes and comes back between two looks was away all the same: who sent meanwhile is led right."""
+    address = by(version, "203.0.113.7/32", "3fff:7::7/128")
+    to = address.partition("/")[0]
+    node.ip(f"address add {address} dev lo")
+    outside.ip(f"-{version} route add {to} via {by(version, NODE_V4, NODE_V6)} dev eth0")
+    with serving(web, INNER, protocols=("udp",)), ExitStack() as stack:
+        await until(lambda: ask(outside, to, PORT, "udp") is not None, "the port is mapped there too")
+        async with away(daemon):
+            node.ip(f"address delete {address} dev lo")
+            sender = await begun(stack, node, outside, to, PORT)
+            assert not flows_from(node, sender.port)[0].is_redirected
+            node.ip(f"address add {address} dev lo")
+        await until(lambda: sender.answer.startswith("web "), "it is led right")
 
 
 async def test_a_connection_outlives_a_further_address(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -18,7 +19,16 @@ from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftE
 from netplumb.models.nodenetwork import NodeNetwork, Source
 from netplumb.models.ports import End
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.decide.flows import Course, Suspects, links_of, suspects, suspects_around, unfit, walks
+from netplumb.reconciler.decide.flows import (
+    Course,
+    Leaving,
+    Suspects,
+    links_of,
+    suspects,
+    suspects_around,
+    unfit,
+    walks,
+)
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
@@ -165,14 +175,27 @@ def test_a_workload_that_asks_itself_under_an_address_of_a_pool_that_is_gone() -
         assert not course(former=former, is_local=lambda _: True).is_wrong(asked)
 
 
-def test_a_source_that_a_route_said_by_an_interface_that_is_no_way_out_any_more() -> None:
-    """While another is one; with none, what is forgotten would begin with the same when it is back."""
+def test_a_source_that_a_route_said_of_a_way_that_is_not_taken_any_more() -> None:
+    """Also where there was no way at all in between; with none, what is forgotten would begin with the same when it is
+    back. Of flows that still go that way none is wrong."""
     left = flow(end(WEB, 7), end(OUTSIDE, 53), answered=end(NODE, 7))
     both = network(up0=NODE, up1="203.0.113.9")
-    before = replace(both, sources=(Source("up0", ip_network("0.0.0.0/0"), ip_address(NODE)),))
-    for ways, wrong in (({("up1", 4)}, True), ({("up0", 4), ("up1", 4)}, False), (set(), False)):
-        former = suspects_around(before, replace(both, ways=frozenset(ways)))
-        assert course(unfit=former.unfit, former=former).is_wrong(left) is wrong
+    said = Source("up0", ip_network("0.0.0.0/0"), ip_address(NODE))
+    first = replace(both, sources=(said,), best=frozenset({("up0", 4)}))
+    flipped = replace(first, best=frozenset({("up1", 4)}))
+    nowhere = replace(both, sources=(), best=frozenset())
+    for looks, wrong in (
+        ((first, flipped), True),
+        ((first, nowhere, flipped), True),
+        ((first, nowhere, first), False),
+        ((first, nowhere), False),
+        ((first, replace(first, best=frozenset({("up0", 4), ("up1", 4)}))), False),
+    ):
+        leaving = reduce(Leaving.then, looks[:-1], Leaving())
+        former = suspects_around(looks[-2], looks[-1], leaving)
+        for goes_that_way in (False, True):
+            judged = course(former=former, leaves_as=lambda *_, same=goes_that_way: same)
+            assert judged.is_wrong(left) is (wrong and not goes_that_way)
 
 
 def test_a_source_that_was_taken_from_elsewhere_until_the_uplink_had_one() -> None:
