@@ -41,6 +41,7 @@ RPC_SOURCE = "rpc"
 CNI_SOURCE_PREFIX = "cni/"
 FILE_SOURCE_PREFIX = "file/"
 APPLIED_SOURCE = "applied"  # of documents that clients said
+CLUSTER_SOURCE = "cluster"  # of documents in etcd
 POD_UID = "K8S_POD_UID"  # the label with which runtimes name the pod that a workload is, of Kubernetes' CNI_ARGS
 POD_NAMESPACE = "K8S_POD_NAMESPACE"  # likewise the label with which they name the pod's namespace
 REBUILT_SOURCE = "rebuilt"  # of a record made from the kernel's marks: whose it was is not known
@@ -237,8 +238,9 @@ class Attachment(Model):
 
     @property
     def is_declared(self) -> bool:
-        """Whether a document says it, in a state file or applied. Such a wish means a path; an Attach one namespace."""
-        return self.source == APPLIED_SOURCE or self.source.startswith(FILE_SOURCE_PREFIX)
+        """Whether a document says it, in a state file, applied or in etcd. Such a wish means a path; an Attach one
+        namespace."""
+        return self.source in (APPLIED_SOURCE, CLUSTER_SOURCE) or self.source.startswith(FILE_SOURCE_PREFIX)
 
     @property
     def is_rebuilt(self) -> bool:

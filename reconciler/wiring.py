@@ -48,6 +48,7 @@ from netplumb.reconciler.loop.nodenetwork import KnownNetwork, refuse_overlap
 from netplumb.reconciler.sources.cni import CniSource
 from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.files import StateFiles
+from netplumb.reconciler.sources.loading import Loading
 from netplumb.reconciler.sources.rpc import RpcSource
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
@@ -185,7 +186,9 @@ class Parts:
         declarations = Declarations(
             self._desired, lambda key, source, error: self._history.tell(refused(key, source, error))
         )
-        self._declared = DeclaredFiles(declarations, self.loop.sources_loaded, self._host_ports.look)
+        awaited = {"files": settings.state_files, "cluster": cluster}
+        self._loading = Loading([name for name, it in awaited.items() if it is not None], self.loop.sources_loaded)
+        self._declared = DeclaredFiles(declarations, lambda: self._loading.loaded("files"), self._host_ports.look)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self.rpc = RpcSource(
             self._desired,
@@ -215,7 +218,15 @@ class Parts:
         self._known = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
         self._known.take(known)
         if cluster is not None:
-            cluster.join(self._desired.allocator, lambda: self.nodewide.known, self.configure, self.cluster_seen)
+            cluster.join(
+                self._desired.allocator,
+                lambda: self.nodewide.known,
+                self.configure,
+                self.cluster_seen,
+                self._declared,
+                lambda: self._loading.loaded("cluster"),
+                self._statuses.watch,
+            )
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
 
     def _made_exporter(self) -> Exporter | None:
@@ -287,10 +298,8 @@ class Parts:
         return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))
 
     def begin(self) -> None:
-        """Where there are no state files, every source has loaded."""
         self._hear_denied()
-        if self._files is None:
-            self.loop.sources_loaded()
+        self._loading.begin()
 
     def close(self) -> None:
         if self._denials is not None:

@@ -4,11 +4,11 @@
     shared/presence/NODE           that it is there; it goes with the node's lease
     shared/prefixes/NODE/CIDR      that it holds this prefix; it stays too
     shared/accepted/TOKEN          that somebody accepted an etcd that had gone back in time; never removed
-    shared/documents/KIND/…        what is wanted on every node
-    nodes/NODE/attachments/NAME    what is wanted on this node, as operators write it
-    nodes/NODE/status/NAME         what came of it, as the node writes it back
+    shared/documents/NAME          network policies and namespaces, of every node
+    nodes/NODE/attachments/NAME    what is wanted on this node, as people write it
+    nodes/NODE/status/NAME         what its attachments are, as the node writes it back
 
-Every node watches all of `shared/` and its own part of `nodes/`. A node writes below its own name alone, so that a role
+Every node watches all of `shared/` and what is wanted of it. A node writes below its own name alone, so that a role
 of etcd can hold it to that.
 """
 
@@ -70,6 +70,17 @@ class Layout:
         except ValueError:
             return None
         return (node, cidr) if isinstance(cidr, IPNetwork) else None
+
+    @property
+    def documents(self) -> Keys:
+        return Keys(f"{self.prefix}/shared/documents/")
+
+    @property
+    def every_node(self) -> Keys:
+        return Keys(f"{self.prefix}/nodes/")
+
+    def statuses(self, name: str) -> Keys:
+        return Keys(f"{self.prefix}/nodes/{name}/status/")
 
     def own(self, name: str) -> Keys:
         return Keys(f"{self.prefix}/nodes/{name}/")

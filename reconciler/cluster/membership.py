@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import structlog
 
 from netplumb.models.clustersettings import ClusterPool, ClusterSettings
+from netplumb.models.status import WatchEvent
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
-from netplumb.reconciler.cluster.etcd.entries import Entry, Header
+from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
 from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known, KnownFile, KnownRange, range_of
@@ -26,6 +27,7 @@ from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Mirror
 from netplumb.reconciler.cluster.prefixes import PoolFull, Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
+from netplumb.reconciler.cluster.reporting import Reporting
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
@@ -76,6 +78,7 @@ class Membership:
             self._shared.check,
         )
         self._prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
+        self._reporting: Reporting | None = None
         self._awaited = 0  # what was taken counts as soon as the watch tells of it, as everything does
         self._dirty = asyncio.Event()
         self._look = asyncio.Event()
@@ -87,7 +90,7 @@ class Membership:
     def _mirror(self, known: KnownRange, *, shared: bool) -> Mirror:
         return Mirror(
             self._client,
-            self._layout.shared if shared else self._layout.own(self._itself.node),
+            self._layout.shared if shared else self._layout.attachments(self._itself.node),
             self._lineage,
             self._shared_changed if shared else self._own_changed,
             self._heard,
@@ -111,10 +114,14 @@ class Membership:
         return self._shared.is_known and self._own.is_known
 
     @property
-    def documents(self) -> Mapping[str, Entry]:
-        """What is wanted on this node, by the name of the document."""
-        first = self._layout.attachments(self._itself.node).first
-        return {key.removeprefix(first): it for key, it in self._own.entries.items() if key.startswith(first)}
+    def documents(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry]]:
+        """What is wanted of this node, and what of every node, by the name of the document."""
+        own, every = self._layout.attachments(self._itself.node), self._layout.documents
+        return _below(own, self._own.entries), _below(every, self._shared.entries)
+
+    def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
+        """Before it runs: whose state is written back."""
+        self._reporting = Reporting(self._client, self._layout, self._itself.node, self._presence.fence, watch)
 
     def network_changed(self) -> None:
         """The node's own addresses may be others now."""
@@ -178,6 +185,7 @@ class Membership:
                 self._again_and_again("shared", self._shared.follow, self._may_read),
                 self._again_and_again("own", self._own.follow, self._may_read),
                 self._again_and_again("prefixes", self._take_prefixes, self._may_read),
+                *([self._again_and_again("status", self._report, self._may_read)] if self._reporting else []),
                 self._wait_until_accepted(),
                 self._save(),
             )
@@ -214,6 +222,10 @@ class Membership:
                 wait_s = RETRY_FIRST_S
             await asyncio.sleep(random.uniform(wait_s / 4, wait_s))
             wait_s = min(RETRY_MOST_S, wait_s * 2)
+
+    async def _report(self) -> None:
+        if self._reporting is not None and self._presence.is_held and self._is_followed:
+            await self._reporting.run()
 
     async def _take_prefixes(self) -> None:
         """Takes what is wanted whenever that may be more, until something is wrong."""
@@ -321,3 +333,7 @@ class Membership:
             lost={str(cidr): why for cidr, why in self.standing.lost.items()},
             heard_at=self.standing.heard_at,
         )
+
+
+def _below(keys: Keys, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
+    return {key.removeprefix(keys.first): it for key, it in entries.items() if key.startswith(keys.first)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +18,23 @@ from pydantic import TypeAdapter, ValidationError
 from netplumb.models.base import IPNetwork
 from netplumb.models.cluster import ClusterView
 from netplumb.models.clustersettings import ClusterSettings, NodeName
-from netplumb.models.errors import NetplumbError
+from netplumb.models.errors import NetplumbError, StoreUnwritable
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
-from netplumb.models.status import Condition
+from netplumb.models.status import Condition, WatchEvent
+from netplumb.reconciler.cluster.documents import ClusterDocuments
+from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.known import KnownFile
 from netplumb.reconciler.cluster.membership import Membership
 from netplumb.reconciler.cluster.records import Identity
 from netplumb.reconciler.cluster.standing import Fullness, Itself, Surroundings
 from netplumb.reconciler.desired.ipam import Allocator
+from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.status.statuses import timed
 
 log = structlog.get_logger(__name__)
 
+AGAIN_S = 2.0
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -44,6 +48,7 @@ class _Joined:
     network: Callable[[], NodeNetwork]
     configure: Callable[[Settings], None]
     view: Callable[[ClusterView], None]
+    loaded: Callable[[], None]
 
 
 class ClusterPart:
@@ -58,6 +63,8 @@ class ClusterPart:
         self._membership = Membership(settings.cluster, itself, file, surroundings, self._wake)
         self._standing = self._membership.standing
         self._joined: _Joined | None = None
+        self._documents: ClusterDocuments | None = None
+        self._changed = asyncio.Event()
         self._woken = asyncio.Event()
         self._conditions: tuple[Condition, ...] = ()
 
@@ -80,10 +87,16 @@ class ClusterPart:
         network: Callable[[], NodeNetwork],
         configure: Callable[[Settings], None],
         view: Callable[[ClusterView], None],
+        declared: DeclaredFiles,
+        loaded: Callable[[], None],
+        watch: Callable[[], AsyncIterator[WatchEvent]],
     ) -> None:
         """From now on `configure` is given settings with other pools, and `view` what is known of other nodes, at first
-        what was known before."""
-        self._joined = _Joined(allocator, network, configure, view)
+        what was known before. Documents go to `declared`, and `loaded` is called once they have; what `watch` tells is
+        written back."""
+        self._joined = _Joined(allocator, network, configure, view, loaded)
+        self._documents = ClusterDocuments(declared)
+        self._membership.report(watch)
         if self._membership.is_known:
             view(self._standing.view)
 
@@ -100,6 +113,7 @@ class ClusterPart:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._membership.run())
             tasks.create_task(self._hand_on())
+            tasks.create_task(self._declare())
 
     async def _hand_on(self) -> None:
         joined = self._joined
@@ -118,8 +132,29 @@ class ClusterPart:
                 view = self._standing.view
                 joined.view(view)
 
+    async def _declare(self) -> None:
+        joined, documents = self._joined, self._documents
+        assert joined is not None
+        assert documents is not None
+        last: tuple[Mapping[str, Entry], Mapping[str, Entry]] | None = None
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if not self._membership.is_loaded or (found := self._membership.documents) == last:
+                continue
+            try:
+                await documents.take(*found)
+            except StoreUnwritable as error:
+                log.warning("the cluster's documents are not taken", cause=str(error))
+                await asyncio.sleep(AGAIN_S)
+                self._changed.set()
+                continue
+            last = found
+            joined.loaded()
+
     def _wake(self) -> None:
         self._woken.set()
+        self._changed.set()
 
     def looked_around(self) -> None:
         """The node's own network was looked at: what others are told of it may be other than before."""

@@ -4,7 +4,7 @@ whoever has others to serve can do so between the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import Refusal, StoreUnwritable
@@ -27,6 +27,9 @@ class Declarations:
     @property
     def sources(self) -> Collection[str]:
         return self._claims.sources
+
+    def claims_of(self, source: str) -> Mapping[AttachmentKey, AttachmentSpec]:
+        return self._claims.of(source)
 
     def declaring(self, source: str, specs: Sequence[AttachmentSpec]) -> Iterator[None]:
         """Replaces a file's partition, as `amending` does."""

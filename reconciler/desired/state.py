@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 
 from netplumb.models.attachment import (
     APPLIED_SOURCE,
+    CLUSTER_SOURCE,
     RPC_SOURCE,
     Attachment,
     AttachmentKey,
@@ -36,6 +37,10 @@ from netplumb.reconciler.desired.wishes import is_dead, means
 
 _TRIM_EVERY = 4096
 _FREED_COPIED = 1000  # of each pool; those that are given next come first
+
+
+_INSTEAD = {APPLIED_SOURCE: "`netplumb delete` it", CLUSTER_SOURCE: "`netplumb delete --node` it"}
+"""What to do with what a document declares, where that is no state file."""
 
 
 class Desired:
@@ -205,7 +210,7 @@ class Desired:
         if record.removing:
             return record
         if record.is_declared:
-            instead = "`netplumb delete` it" if record.source == APPLIED_SOURCE else "remove it from that file"
+            instead = _INSTEAD.get(record.source, "remove it from that file")
             raise HeldBySource(f"attachment {spec.key} is declared by {record.source}; {instead} instead")
         return self.withdraw(spec.key)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 import structlog
 
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
-from netplumb.models.networkpolicy import Manifest
+from netplumb.models.networkpolicy import Manifest, ManifestKey
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import Condition
 from netplumb.reconciler.desired.declarations import Declarations
@@ -63,6 +63,13 @@ class DeclaredFiles:
 
     async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
         self._declarations.policies.replace(source, manifests)
+
+    def declared_by(self, source: str) -> tuple[Mapping[AttachmentKey, AttachmentSpec], Mapping[ManifestKey, Manifest]]:
+        """What a source declares now."""
+        return self._declarations.claims_of(source), self._declarations.policies.of(source)
+
+    def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
+        self._declarations.policies.amend(source, manifests, dropped)
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         await self._look([mapping for spec in specs for mapping in spec.port_mappings])

@@ -1,0 +1,127 @@
+"""The source `cluster`: documents in etcd that are wanted on this node, with the rules of state files.
+
+What is wanted of this node alone lies below its own name, policies and namespaces where all nodes read them. All
+of it is one partition of desired state. A document that cannot be used keeps its last good content and says why;
+while it is not known what that was, as after a start, nothing of the partition is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from netplumb.models.attachment import CLUSTER_SOURCE, AttachmentKey, AttachmentSpec
+from netplumb.models.networkpolicy import Manifest, ManifestKey
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.sources.statefile import Declared, StateFileError, declared
+
+ONE_NODES = "an attachment is one node's: it belongs below nodes/NODE/attachments/"
+ALL_NODES = "policies and namespaces are all nodes': they belong below shared/documents/"
+
+
+class Desired(Protocol):
+    """What documents go to. Raises StoreUnwritable, and then all is to be said again."""
+
+    async def amend(self, source: str, specs: Sequence[AttachmentSpec], dropped: Sequence[AttachmentKey]) -> None: ...
+
+    def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None: ...
+
+    def declared_by(self, source: str) -> tuple[Mapping[AttachmentKey, AttachmentSpec], Mapping[ManifestKey, Manifest]]:
+        """What it declares now, also from before a restart."""
+
+    def broken(self, source: str, message: str) -> None: ...
+
+
+@dataclass(slots=True)
+class _Document:
+    """`good` is its last content that could be used, None where that is not known."""
+
+    modified: int
+    good: Declared | None = None
+
+
+@dataclass(slots=True)
+class _Wanted:
+    attachments: dict[AttachmentKey, AttachmentSpec] = field(default_factory=dict)
+    manifests: dict[ManifestKey, Manifest] = field(default_factory=dict)
+
+
+class ClusterDocuments:
+    """`told` is called with each document that is broken, or is not any more, and why."""
+
+    def __init__(self, desired: Desired, told: Callable[[str, str], None] = lambda *_: None) -> None:
+        self._desired = desired
+        self._told = told
+        self._documents: dict[str, _Document] = {}
+        self._broken: dict[str, str] = {}
+
+    async def take(self, own: Mapping[str, Entry], shared: Mapping[str, Entry]) -> None:
+        """Takes documents, by their names, for what is wanted from now on."""
+        names = {
+            **{f"own/{name}": it for name, it in own.items()},
+            **{f"all/{name}": it for name, it in shared.items()},
+        }
+        for name in [it for it in self._documents if it not in names]:
+            del self._documents[name]
+            self._tell(name, "")
+        for name, entry in names.items():
+            known = self._documents.get(name)
+            if known is None or known.modified != entry.modified:
+                self._read(name, entry, known)
+        wanted = self._wanted()
+        complete = all(it.good is not None for it in self._documents.values())
+        attachments, manifests = self._desired.declared_by(CLUSTER_SOURCE)
+        # Before any attachment: none may come up without the policies that are about it.
+        self._desired.amend_policies(
+            CLUSTER_SOURCE,
+            list(wanted.manifests.values()),
+            [key for key in manifests if key not in wanted.manifests] if complete else (),
+        )
+        changed = [spec for key, spec in wanted.attachments.items() if attachments.get(key) != spec]
+        dropped = [key for key in attachments if key not in wanted.attachments] if complete else []
+        if changed or dropped:
+            await self._desired.amend(CLUSTER_SOURCE, changed, dropped)
+
+    def _read(self, name: str, entry: Entry, known: _Document | None) -> None:
+        kind, _, rest = name.partition("/")
+        document = self._documents[name] = _Document(entry.modified, known.good if known is not None else None)
+        try:
+            said = declared(rest, entry.value)
+        except StateFileError as error:
+            self._tell(name, str(error))
+            return
+        misplaced = said.attachments if kind == "all" else said.manifests
+        if misplaced:
+            self._tell(name, f"{rest}: {ONE_NODES if kind == 'all' else ALL_NODES}")
+            return
+        document.good = said
+        self._tell(name, "")
+
+    def _wanted(self) -> _Wanted:
+        """What all documents say, in the order of their names. Where two say something of one key, the first does."""
+        wanted = _Wanted()
+        whose: dict[AttachmentKey | ManifestKey, str] = {}
+        for name in sorted(self._documents):
+            good = self._documents[name].good
+            if good is None:
+                continue
+            said = {it.spec.key: it.spec for it in good.attachments}
+            manifests = {it.manifest.key: it.manifest for it in good.manifests}
+            both: list[AttachmentKey | ManifestKey] = [*said, *manifests]
+            twice = [key for key in both if whose.setdefault(key, name) != name]
+            if twice:
+                self._tell(name, f"{twice[0]} is declared by {whose[twice[0]].partition('/')[2]} too, which counts")
+            wanted.attachments |= {key: it for key, it in said.items() if whose[key] == name}
+            wanted.manifests |= {key: it for key, it in manifests.items() if whose[key] == name}
+        return wanted
+
+    def _tell(self, name: str, message: str) -> None:
+        if self._broken.get(name, "") == message:
+            return
+        if message:
+            self._broken[name] = message
+        else:
+            del self._broken[name]
+        self._desired.broken(f"{CLUSTER_SOURCE}/{name.partition('/')[2]}", message)
+        self._told(name, message)
