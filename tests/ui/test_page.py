@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -78,8 +79,26 @@ async def test_a_filter_and_the_details_of_a_workload(
     assert "Attached" in text(browser, "#details .lines:last-child")
     node.ip("-4 route delete 10.213.0.2")
     until(browser, lambda: "Repaired" in text(browser, "#events"))
+    assert re.search(r"^20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", text(browser, "#events")), "as commands have times"
+    assert re.search(r"it had been so for (at most )?\d+\.\d m?s", text(browser, "#events"))
+    assert re.search(r"since 20\d\d-\d\d-\d\d", text(browser, "#details dl"))
     click(browser, "#details .close")
     assert not browser.find_element(By.ID, "details").is_displayed()
+
+
+async def test_one_thing_is_scrolled_at_a_time(browser: Chrome, served: Daemon, web: Host) -> None:
+    """On a phone the details cover the rest, which does not move beneath them; and nothing is wider than the screen."""
+    async with served.client() as own:
+        await own.attach(attach(web))
+        until(browser, lambda: rows(browser) == ["web/eth0"])
+    browser.set_window_size(500, 800)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    click(browser, "#rows tr")
+    until(browser, lambda: "In the workload" in text(browser, "#details"))
+    assert browser.execute_script("return getComputedStyle(document.documentElement).overflowY") == "hidden"
+    assert browser.execute_script("const it = $('details'); return it.scrollWidth <= it.clientWidth")
+    click(browser, "#details .close")
+    assert browser.execute_script("return getComputedStyle(document.documentElement).overflowY") != "hidden"
 
 
 async def test_the_picture_is_of_now_and_leads_to_the_details(

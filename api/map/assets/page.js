@@ -25,6 +25,16 @@ function make(name, text, look) {
   return made;
 }
 
+// As the commands and the log have it, whatever the browser's language: nobody compares 12-hour times at night.
+function moment(at) {
+  const it = new Date(at * 1000);
+  const two = (number) => String(number).padStart(2, "0");
+  const day = `${it.getFullYear()}-${two(it.getMonth() + 1)}-${two(it.getDate())}`;
+  return `${day} ${two(it.getHours())}:${two(it.getMinutes())}:${two(it.getSeconds())}`;
+}
+
+const duration = (seconds) => (seconds < 1 ? `${(seconds * 1000).toFixed(1)} ms` : `${seconds.toFixed(1)} s`);
+
 const { compare } = new Intl.Collator("en", { numeric: true });
 const inOrder = () => [...attachments.keys()].sort(compare);
 const keyOf = (it) => `${it.workload_id}/${it.if_name}` + (Number(it.generation) ? "" : ` (${it.source})`);
@@ -179,7 +189,7 @@ function showState(status) {
   if (status) showState.last = status;
   const ready = showState.last && showState.last.ready;
   const words = told.live && !live ? "not connected, trying again" : ready ? "ready" : "not ready";
-  $("state").textContent = words + (told.live ? "" : `, as of ${new Date(told.at * 1000).toLocaleString()}`);
+  $("state").textContent = words + (told.live ? "" : `, as of ${moment(told.at)}`);
   $("state").className = words === "ready" ? "good" : "bad";
 }
 
@@ -268,7 +278,10 @@ function describe(key) {
   field("isolated from", [it.isolate_node && "node", it.isolate_workloads && "workloads"].filter(Boolean).join(" "));
   field("generation", `${it.generation}, observed ${it.observed_generation}`);
   field("repairs", String(it.repairs));
-  it.conditions.forEach((c) => field(`condition ${c.type}`, `${c.status} ${c.reason} ${c.message}`));
+  it.conditions.forEach((c) => {
+    const since = c.last_transition ? `since ${moment(c.last_transition)}` : "";
+    field(`condition ${c.type}`, [String(c.status), c.reason, c.message, since].filter(Boolean).join(" "));
+  });
   const more = make("div");
   $("details").replaceChildren(close, make("h2", key), fields, more);
   if (!told.live) return;
@@ -312,8 +325,10 @@ async function showDescription(key, it, more) {
 function eventLine(it, withWhom = true) {
   const line = make("li");
   const whom = !withWhom ? "" : it.workload_id ? `${it.workload_id}/${it.if_name}: ` : "node: ";
-  line.append(make("time", new Date(it.at * 1000).toLocaleString()), `${it.kind}  ${whom}${it.message}`);
-  if (it.count > 1) line.append(` (${it.count} times)`);
+  line.append(make("time", moment(it.at)), `${it.kind}  ${whom}${it.message}`);
+  if (it.lasted_s !== undefined)
+    line.append(`, it had been so for ${it.lasted_at_most ? "at most " : ""}${duration(it.lasted_s)}`);
+  if (it.count > 1) line.append(`, ${it.count} times since ${moment(it.first_at)}`);
   it.found.forEach((found, at) => line.append(make("div", `    ${found}: ${it.done[at]}`, "dim")));
   line.number = it.number;
   return line;
