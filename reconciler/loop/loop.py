@@ -235,12 +235,14 @@ class Loop:
             asyncio.get_running_loop().call_soon(self._listening.hear_now)
 
     def _converge_node(self) -> None:
+        policies = self._nodewide.node.policies
         came = self._node.converge()
         if came.routes_may_be_gone:
             self._beside.restore_routes()
         if self._ways is not None:
             (self._ways.compare if came.routes_may_be_gone else self._ways.looked_around)()
         if came.has_other_policies:
+            self._results.policies_changed(policies)
             for key in self.busy:  # a pass that is under way may yet write what the policies before said
                 self.mark(key)
         if came.is_another:

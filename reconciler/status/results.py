@@ -16,6 +16,7 @@ from netplumb.models.kernel import Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement, is_of_policies
+from netplumb.models.policyset import PolicySet
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.converge.work import Outcome, Reach
@@ -121,6 +122,10 @@ class Results:
         """Whoever waits for an older wish of this key waits for nothing."""
         if (record := self._desired.attachments.get(key)) is not None:
             self._waiters.supersede(key, record.generation)
+
+    def policies_changed(self, before: PolicySet) -> None:
+        """Other network policies are in force."""
+        self._statuses.policies_changed(before)
 
     def urgency(self, key: AttachmentKey) -> Urgency:
         """That of a wish for this key."""

@@ -63,7 +63,7 @@ class Statuses:
             default_route=attachment.default_route,
             isolate_node=node.isolate_node if spec.isolate_node is None else spec.isolate_node,
             isolate_workloads=node.isolate_workloads if spec.isolate_workloads is None else spec.isolate_workloads,
-            policies=_isolating(node.policies, attachment) if node.policies.policies else (),
+            policies=_isolating(node.policies, attachment),
         )
 
     def set(self, attachment: Attachment, status: AttachmentStatus) -> None:
@@ -78,6 +78,13 @@ class Statuses:
         self._statuses[attachment.key] = status
         if self._watchers:
             self._tell(WatchEvent(Change.UPDATED, self._view(attachment, status)))
+
+    def policies_changed(self, before: PolicySet) -> None:
+        """Others are in force than before: who watches is told of whom they isolate otherwise."""
+        now = self._node().policies
+        for attachment in self._desired.attachments.values() if self._watchers else ():
+            if _isolating(before, attachment) != _isolating(now, attachment):
+                self._tell(WatchEvent(Change.UPDATED, self.view(attachment)))
 
     def removed(self, attachment: Attachment) -> None:
         status = self._statuses.pop(attachment.key, _UNKNOWN)
@@ -225,5 +232,7 @@ def timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> t
 
 
 def _isolating(policies: PolicySet, attachment: Attachment) -> tuple[str, ...]:
+    if not policies.policies:
+        return ()
     combinations = selection(policies).of(attachment).combinations
     return tuple(str(key) for key in sorted({key for it in combinations for key in it.policies}))

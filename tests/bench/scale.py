@@ -186,12 +186,12 @@ async def _held(
     running: Daemon, clients: Sequence[AsyncClient], bench: Bench, count: int, empty: Footprint, cost: Cost
 ) -> Held:
     grown_kib = footprint(running.process.pid).rss_kib - empty.rss_kib
-    before = await _quiet(running)
-    resync_s = await _resync_s(running, clients[0])
-    spent_s = await _quiet(running) - before
+    before = await quiet(running)
+    resync_s = await measured_resync_s(running, clients[0])
+    spent_s = await quiet(running) - before
     async with _churning(clients[1], bench.probes):
-        churned_s = await _resync_s(running, clients[0])
-    await _quiet(running)
+        churned_s = await measured_resync_s(running, clients[0])
+    await quiet(running)
     ready_s, in_sync_s = await _killed_and_started(running, clients[0], count)
     return Held(count, grown_kib, spent_s, resync_s, churned_s, ready_s, in_sync_s, cost)
 
@@ -230,7 +230,7 @@ def _floors(bench: Bench) -> tuple[Spent, Spent]:
         return few, many
 
 
-async def _resync_s(running: Daemon, client: AsyncClient) -> float:
+async def measured_resync_s(running: Daemon, client: AsyncClient) -> float:
     """Seconds until nearly all that a reload of the settings marked has been passed over."""
     began = time.monotonic()
     resyncs = (await client.status()).counters.resyncs
@@ -245,7 +245,7 @@ async def _resync_s(running: Daemon, client: AsyncClient) -> float:
     return time.monotonic() - began
 
 
-async def _quiet(running: Daemon) -> float:
+async def quiet(running: Daemon) -> float:
     """Waits until the daemon rests; returns the processor seconds that it has used."""
     before = cpu_s(running.process.pid)
     ends = time.monotonic() + WITHIN_S
