@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+import grpc
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.attachment import AttachmentKey
@@ -13,7 +16,7 @@ from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.runtimes import NETWORK, Runtime, addresses, installed, places_of, reaches
-from tests.e2e.wishes import attach
+from tests.e2e.wishes import attach, detach, refused, texts
 
 TUNED = {"mac": "02:00:5e:10:00:01", "ips": ["10.213.0.77/24", "fd13::77"]}
 DNS = {"servers": ["192.0.2.53", "2001:db8::53"], "searches": ["cluster.local"], "options": ["ndots:5"]}
@@ -186,3 +189,33 @@ async def test_an_unknown_capability_is_told_and_fails_nothing(
     assert message == f"network {NETWORK}: {'; '.join(words)}"
     container.add(capabilities={"portMappings": True}).result()
     assert await told() == []
+
+
+async def test_a_pool_of_a_network_serves_others_unless_it_is_exclusive(
+    start_daemon: StartDaemon, node: Host, directory: Path, web: Host, db: Host
+) -> None:
+    """Where the other pool is full, one that a network names is drawn on by all; an exclusive one by that network."""
+    daemon = Daemon(node, directory)
+    try:
+        for exclusive in (False, True):
+            daemon.configure(
+                pools=("10.213.0.0/30", {"cidr": "10.214.0.0/24", "name": "storage", "exclusive": exclusive})
+            )
+            await (daemon.restart() if exclusive else daemon.start())
+            named = Runtime(node, installed(daemon, "blue", "storage"), "blue")
+            pool = plugin_of(daemon, "blue")["pool"]
+            async with daemon.client() as client:
+                assert texts(await client.attach(attach(db, "first"))) == ("10.213.0.2",)
+                container = named.container("c1", web)
+                assert addresses(container.add(pool=pool).result())[0].startswith("10.214.0.")
+                if exclusive:
+                    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "10.213.0.0/30"):
+                        await client.attach(attach(db, "second", if_name="eth1"))
+                else:
+                    (given,) = texts(await client.attach(attach(db, "second", if_name="eth1")))
+                    assert given.startswith("10.214.0.")
+                container.delete(pool=pool).succeeded()
+                for workload_id, if_name in (("first", ""), ("second", "eth1")):
+                    await client.detach(detach(workload_id, if_name=if_name))
+    finally:
+        daemon.end()

@@ -65,6 +65,13 @@ async def test_a_second_daemon_on_the_node_is_refused(daemon: Daemon, node: Host
     assert await serves(daemon, node, web)
 
 
+async def test_each_that_comes_later_is_told_who_is_there(daemon: Daemon, node: Host) -> None:
+    """The third is told the same as the second, whatever became of that."""
+    for name in ("second", "third", "fourth"):
+        said = start_another(node, daemon.directory / f"{name}.sock", daemon.directory / name)
+        assert f"process {daemon.process.pid}" in said
+
+
 async def test_a_purge_beside_a_daemon_is_refused(daemon: Daemon, node: Host, web: Host) -> None:
     """Also one that looks at another data directory."""
     async with daemon.client() as client:
