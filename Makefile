@@ -154,6 +154,10 @@ performance: ## Measure so, on a quiet machine, and write docs/performance.md
 	$(MAKE) bench-peers PEERS_FLAGS=--record
 	$(BIN)/python -m tests.bench.peers.page
 
+.PHONY: bench-paired
+bench-paired: setup ## Measure by pairs what metrics, page and remote clients cost an Attach
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench paired $(PAIRED_FLAGS)
+
 .PHONY: bench-policy
 bench-policy: setup ## Measure what network policies cost, as ratios of one run
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench policy

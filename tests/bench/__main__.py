@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, files, hostile, latency, policy, scale, soak, ways
+from tests.bench import damage, datapath, files, hostile, latency, paired, policy, scale, soak, ways
 from tests.bench.peers import bench as peers
 
 
@@ -27,6 +27,7 @@ BENCHES: Mapping[str, Bench] = {
     "damage": damage,
     "files": files,
     "hostile": hostile,
+    "paired": paired,
     "policy": policy,
     "ways": ways,
     "soak": soak,
