@@ -405,6 +405,23 @@ async def test_a_daemon_that_is_stopped(daemon: Daemon) -> None:
     daemon.resume()
 
 
+async def test_a_daemon_that_does_not_answer(daemon: Daemon, directory: Path) -> None:
+    """It runs, and not where it is looked for; whoever it is that is asked there."""
+    doctor(daemon, socket=directory / "nobody.sock").one(
+        "daemon-silent", f"process {daemon.process.pid}", "nobody.sock"
+    )
+
+
+async def test_a_loopback_without_ipv6(daemon: Daemon, attached: Host, node: Host) -> None:
+    """With the switch that is to blame; what follows from it is no finding of its own."""
+    node.set_sysctl("net/ipv6/conf/lo/disable_ipv6", "1")
+    await until(lambda: doctor(daemon).of("ipv6-off"), "the daemon has seen it", within_s=10)
+    said = doctor(daemon)
+    assert "net.ipv6.conf.lo.disable_ipv6" in said.one("ipv6-off")["what"]
+    node.run(said.one("ipv6-off")["heal"])
+    await until(lambda: not doctor(daemon).findings, "all is well again", within_s=10)
+
+
 async def test_settings_that_are_wrong(daemon: Daemon) -> None:
     """They are told, and the rest is looked at by the defaults."""
     daemon.config.write_text('{"pools": ["10.213.0.0/24"], "mtu": "much"}')

@@ -10,6 +10,7 @@ import pytest
 
 from netplumb.models.nodestate import Fullness, LinkState, NeighbourTable
 from netplumb.models.settings import Settings
+from netplumb.models.status import Condition
 from netplumb.reconciler.doctor.checks import CHECKS, examine
 from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
 from netplumb.reconciler.doctor.findings import Finding, Severity
@@ -87,6 +88,30 @@ def test_what_the_daemon_says_of_attachments_is_told_but_for_what_is_judged_here
     *each, more = examine(replace(SOUND, daemon=replace(SOUND.daemon, unmet=many)))
     assert {it.check for it in each} == {"fought-over"}
     assert more.what == "2 more are not wholly as wished"
+
+
+def test_a_node_that_the_daemon_cannot_set_up_is_told_in_its_words() -> None:
+    condition = Condition("NodeInSync", False, "NftablesFailed", "nftables: EPERM: set_node")
+    told = found(replace(SOUND, daemon=replace(SOUND.daemon, conditions=(condition,))))
+    assert (told.check, told.severity, told.what) == ("node", Severity.BROKEN, "nftables: EPERM: set_node")
+
+
+@pytest.mark.parametrize(
+    ("phase", "heal"),
+    [("Lost", "start the workload again, or: netplumb detach web"), ("Retrying", "netplumb describe")],
+)
+def test_what_is_not_attached_is_told_with_what_helps(phase: str, heal: str) -> None:
+    told = found(replace(SOUND, daemon=replace(SOUND.daemon, phases=(("web/eth0", phase, "it is so"),))))
+    assert (told.check, told.heal.startswith(heal)) == ("not-attached", True), told
+
+
+@pytest.mark.parametrize(
+    ("type_", "heal"), [("StateFileBroken", "correct the file"), ("PageUnavailable", "free that address")]
+)
+def test_a_condition_is_told_with_what_heals_it(type_: str, heal: str) -> None:
+    condition = Condition(type_, True, "Unreadable", "file/web.yaml: line 1")
+    told = found(replace(SOUND, daemon=replace(SOUND.daemon, conditions=(condition,))))
+    assert (told.check, told.heal.startswith(heal)) == ("condition", True), told
 
 
 def test_a_node_that_nobody_uses_need_not_forward() -> None:
