@@ -134,7 +134,7 @@ class Etcd:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def keys(self, prefix: str = "/netplumb/") -> list[str]:
+    def key_names(self, prefix: str = "/netplumb/") -> list[str]:
         return self.ctl("get", "--prefix", "--keys-only", prefix).split()
 
     def leader(self) -> Member:

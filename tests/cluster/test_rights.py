@@ -1,0 +1,135 @@
+"""An etcd with certificates and rights: a node may write below its own name alone, and is told what it may not do."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.etcds import Etcd, Secured, running
+from tests.cluster.members import V4, Node
+from tests.e2e.certificates import Authority
+from tests.e2e.waiting import until
+
+LONG_S = 30.0
+PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
+
+
+def role_commands(name: str) -> Iterator[list[str]]:
+    """What the page says to type for a node of this name."""
+    for line in PAGE.read_text().splitlines():
+        if line.startswith(("$ etcdctl role ", "$ etcdctl user ")):
+            yield line.removeprefix("$ etcdctl ").replace("node-a", name).split()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "pki").founded()
+
+
+def secured(authority: Authority, name: str, *, expired: bool = False) -> Secured:
+    cert, key = authority.issued(name, alternative="IP:127.0.0.1", expired=expired)
+    return Secured(authority.certificate, cert, key)
+
+
+@pytest.fixture
+def guarded(authority: Authority) -> Iterator[Etcd]:
+    """With rights for the nodes a and b, who are known by their certificates."""
+    with running(secured=secured(authority, "root")) as etcd:
+        for words in ("user add root --no-password", "user grant-role root root"):
+            etcd.ctl(*words.split())
+        for name in ("a", "b"):
+            for command in role_commands(name):
+                etcd.ctl(*command)
+        etcd.ctl("auth", "enable")
+        yield etcd
+
+
+def node(etcd: Etcd, place: Path, name: str, files: Secured, **settings: object) -> Node:
+    named = {"ca": files.ca, "cert": files.cert, "key": files.key, **settings}
+    return Node(etcd.settings(pools=[V4], **named), name, place)
+
+
+def as_node(etcd: Etcd, files: Secured, *words: str) -> str:
+    """What etcdctl says to who has these files; empty where it is done."""
+    flags = [f"--endpoints={etcd.endpoints[0]}", f"--cacert={files.ca}", f"--cert={files.cert}", f"--key={files.key}"]
+    environ = {**os.environ, "ETCDCTL_API": "3"}
+    done = subprocess.run(["etcdctl", *flags, *words], capture_output=True, text=True, env=environ, check=False)
+    return done.stderr if done.returncode else ""
+
+
+async def test_a_node_needs_no_more_than_its_role(guarded: Etcd, authority: Authority, tmp_path: Path) -> None:
+    """Two nodes join, see each other and take prefixes; what is another's neither can write or take away."""
+    files = {name: secured(authority, name) for name in ("a", "b")}
+    a, b = (node(guarded, tmp_path, name, files[name]).start() for name in ("a", "b"))
+    try:
+        await until(lambda: a.is_well and b.is_well, "both are well", within_s=LONG_S)
+        await until(lambda: "b" in a.view.peers and a.view.peers["b"].present, "a sees b")
+        theirs = [key for key in guarded.key_names() if re.search(r"/b(/|$)", key)]
+        assert len(theirs) == 3
+        for key in (*theirs, "/netplumb/shared/accepted/x", "/netplumb/nodes/a/attachments/x", "/elsewhere"):
+            assert "permission denied" in as_node(guarded, files["a"], "put", key, "x"), key
+            assert "permission denied" in as_node(guarded, files["a"], "del", key), key
+        assert "permission denied" in as_node(guarded, files["a"], "get", "--prefix", "/netplumb/nodes/b/")
+    finally:
+        await a.stop()
+        await b.stop()
+
+
+async def test_a_user_with_a_password_is_let_in_and_stays_in(
+    guarded: Etcd, authority: Authority, tmp_path: Path
+) -> None:
+    """The token is asked for anew when etcd has forgotten it, as after its restart."""
+    for words in ("user delete a", "user add a:secret", "user grant-role a a"):
+        guarded.ctl(*words.split())
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    a = node(guarded, tmp_path, "a", secured(authority, "b"), user="a", password_file=password).start()
+    try:
+        await until(lambda: a.is_well, "it is well", within_s=LONG_S)
+        guarded.kill()
+        await until(lambda: "EtcdAway" in a.conditions, "etcd is away", within_s=LONG_S)
+        guarded.start()
+        await until(lambda: a.is_well, "it is well again", within_s=LONG_S)
+    finally:
+        await a.stop()
+
+
+async def test_a_node_without_rights_is_told_so(guarded: Etcd, authority: Authority, tmp_path: Path) -> None:
+    """The certificate is another node's: nothing of its is written, and a condition tells."""
+    a = node(guarded, tmp_path, "c", secured(authority, "a")).start()
+    try:
+        await until(lambda: "EtcdRefuses" in a.conditions, "it is told", within_s=LONG_S)
+        assert "permission denied" in a.conditions["EtcdRefuses"].message
+        assert a.prefixes == []
+    finally:
+        await a.stop()
+
+
+async def test_an_expired_certificate_is_told_and_a_renewed_one_taken(
+    guarded: Etcd, authority: Authority, tmp_path: Path
+) -> None:
+    files = secured(authority, "a", expired=True)
+    a = node(guarded, tmp_path, "a", files).start()
+    try:
+        await until(lambda: "EtcdAway" in a.conditions, "etcd is away")
+        assert a.prefixes == []
+        assert secured(authority, "a") == files, "in the same files"
+        await until(lambda: a.is_well, "it is well", within_s=LONG_S)
+    finally:
+        await a.stop()
+
+
+async def test_a_certificate_that_is_missing_is_named(guarded: Etcd, authority: Authority, tmp_path: Path) -> None:
+    files = secured(authority, "a")
+    files.cert.unlink()
+    a = node(guarded, tmp_path, "a", files).start()
+    try:
+        await until(lambda: "EtcdRefuses" in a.conditions, "it is told")
+        assert str(files.cert) in a.conditions["EtcdRefuses"].message
+    finally:
+        await a.stop()
