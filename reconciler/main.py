@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from netplumb.api.cli import cni, commands
+from netplumb.api.cli.elsewhere import done_by
 from netplumb.api.cli.lines import say, tell
 from netplumb.api.cli.pages import App
 from netplumb.api.defaults import CLIENT_VARIABLES
@@ -18,6 +19,7 @@ from netplumb.api.text import counted
 from netplumb.reconciler.cli import cluster, doctor, schema, trace, validate
 from netplumb.reconciler.cli import config as settings_commands
 from netplumb.reconciler.cli.config import Config, DataDir, load_or_exit, with_settings
+from netplumb.reconciler.cli.elsewhere import ByEtcd
 
 if TYPE_CHECKING:
     from netplumb.models.settings import Settings
@@ -40,6 +42,7 @@ app = App(
     "kernel agree.",
 )
 commands.register(app)
+done_by(ByEtcd())
 cni.register(app)
 settings_commands.register(app)
 cluster.register(app)

@@ -49,7 +49,7 @@ from netplumb.reconciler.sources.cni import CniSource
 from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.files import StateFiles
 from netplumb.reconciler.sources.loading import Loading
-from netplumb.reconciler.sources.rpc import RpcSource
+from netplumb.reconciler.sources.rpc import NO_POOLS, NO_PREFIXES, RpcSource
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.watch.firewalls import FirewallWatch
@@ -208,6 +208,7 @@ class Parts:
             declared=self._declared,
             node_links=lambda: self._results.hints.node_links(),
             ways=self._ways.differences if self._ways is not None else None,
+            no_pools=NO_POOLS if cluster is None else NO_PREFIXES,
             denied=nftables.denied,
         )
         service = Service(CniSource(self._desired, self.rpc))

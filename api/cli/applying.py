@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from netplumb.api.cli.elsewhere import ClusterConfig, Node, elsewhere, refuse_config
 from netplumb.api.cli.exits import Exit
 from netplumb.api.cli.options import Daemon, Documents, Files, Format, Labels, Output, Prune, Workloads, asking
 
@@ -24,18 +25,30 @@ IgnoreNotFound: TypeAlias = Annotated[
 
 @asking
 def apply(
-    daemon: Daemon, file: Documents, prune: Prune = False, dry_run: DryRun = False, output: Output = Format.TABLE
+    daemon: Daemon,
+    file: Documents,
+    prune: Prune = False,
+    dry_run: DryRun = False,
+    node: Node = "",
+    config: ClusterConfig = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """Make documents desired, and show what became of each. What was applied before stays, without --prune.
 
     The daemon keeps them for as long as the boot; what must outlive it belongs into state files. What cannot be had
     now, such as a port that another holds, is waited for, told, and exits 1.
+
+    With --node they are written to etcd, for that node of the cluster, or of policies for all, until they are deleted.
     """
     from netplumb.api.cli import applied
     from netplumb.api.cli.call import call
 
     request = _request(file, prune=prune, dry_run=dry_run)
-    answer = call(daemon, lambda client: client.apply(request))
+    if node:
+        answer = elsewhere().apply(config, node, request)
+    else:
+        refuse_config(config, "--node")
+        answer = call(daemon, lambda client: client.apply(request))
     applied.show(answer, output, dry_run=dry_run)
     if any(it.waiting for it in answer):
         raise typer.Exit(Exit.FAILED)
@@ -49,18 +62,33 @@ def delete(
     labels: Labels = "",
     ignore_not_found: IgnoreNotFound = False,
     dry_run: DryRun = False,
+    node: Node = "",
+    config: ClusterConfig = None,
 ) -> None:
-    """Withdraw what was applied, and return when it is gone from the kernel. Others' attachments are left alone."""
+    """Withdraw what was applied, and return when it is gone from the kernel. Others' attachments are left alone.
+
+    With --node what was applied with it, which is gone when that node has read it.
+    """
     if sum((bool(workloads), bool(file), bool(labels))) != 1:
         raise typer.BadParameter("say either workloads, or -f, or -l", param_hint="WORKLOAD[/IF]")
 
-    from netplumb.api.cli import applied, keys
+    from netplumb.api.cli import keys
     from netplumb.api.cli.call import call
     from netplumb.api.cli.files import state_files
     from netplumb.api.v1 import netplumb_pb2 as pb
     from netplumb.models.attachment import APPLIED_SOURCE
 
     request = pb.DeleteRequest(files=state_files(file, "") if file else None, dry_run=dry_run)
+
+    if node:
+        if labels:
+            raise typer.BadParameter("chooses among what a daemon has, not with --node", param_hint="-l")
+        for word in workloads or ():
+            key = keys.readings(word, "")[0]
+            request.names.append(pb.AttachmentName(workload_id=key.workload_id, if_name=key.if_name))
+        _tell_deleted(elsewhere().delete(config, node, request), dry_run, ignore_not_found)
+        return
+    refuse_config(config, "--node")
 
     async def ask(client: AsyncClient) -> pb.DeleteResponse:
         named = [keys.readings(word, "")[0] for word in workloads or ()]
@@ -75,7 +103,12 @@ def delete(
         request.names.extend(pb.AttachmentName(workload_id=it.workload_id, if_name=it.if_name) for it in named)
         return await client.delete(request)
 
-    answer = call(daemon, ask)
+    _tell_deleted(call(daemon, ask), dry_run, ignore_not_found)
+
+
+def _tell_deleted(answer: pb.DeleteResponse, dry_run: bool, ignore_not_found: bool) -> None:
+    from netplumb.api.cli import applied
+
     applied.show_deleted(answer, dry_run=dry_run, ignore_not_found=ignore_not_found)
     if (answer.missing or answer.missing_manifests) and not ignore_not_found:
         raise typer.Exit(Exit.NOT_FOUND)

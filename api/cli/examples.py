@@ -20,6 +20,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
         ("netplumb apply -f web.yaml", "a file"),
         ("netplumb apply -f wishes/ --prune --dry-run", "what a directory would change, and what would go"),
         ("netplumb apply -f -", "documents on stdin"),
+        ("netplumb apply -f web.yaml --node node-b", "for another node of the cluster"),
     ),
     "delete": (
         ("netplumb delete -f web.yaml", "what a file declares"),
@@ -35,6 +36,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     ),
     "list": (
         ("netplumb list", "all attachments"),
+        ("netplumb list --all-nodes", "those of all nodes of the cluster"),
         ("netplumb list -l 'app in (shop,db),!test' -o json", "by labels, as JSON"),
     ),
     "watch": (("netplumb watch -l app=shop -o json", "each change as a line of JSON"),),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from netplumb.api.cli.elsewhere import AllNodes, ClusterConfig, elsewhere, refuse_config
 from netplumb.api.cli.options import (
     Daemon,
     Format,
@@ -61,8 +62,22 @@ def get(
 
 
 @asking
-def list_(daemon: Daemon, labels: Labels = "", output: ListOutput = ListFormat.TABLE) -> None:
+def list_(
+    daemon: Daemon,
+    labels: Labels = "",
+    all_nodes: AllNodes = False,
+    config: ClusterConfig = None,
+    output: ListOutput = ListFormat.TABLE,
+) -> None:
     """Show all attachments, or those with such labels."""
+    if all_nodes:
+        if labels:
+            raise typer.BadParameter("chooses among those of one node", param_hint="-l")
+        from netplumb.api.cli import everywhere
+
+        everywhere.show(elsewhere().attachments(config), output)
+        return
+    refuse_config(config, "--all-nodes")
     _list(daemon, labels, output)
 
 

@@ -1,22 +1,19 @@
 """The commands `netplumb cluster status|members|remove|accept`, which ask etcd and no daemon."""
 
 # Annotations are read at import, by typer, so they are not postponed in this file.
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from netplumb.api.cli.lines import say, tell
+from netplumb.api.cli.lines import say
 from netplumb.api.cli.pages import App
-from netplumb.reconciler.cli.config import Config, Output, as_json, as_yaml, load_or_exit
+from netplumb.reconciler.cli.config import Config, Output, as_json, as_yaml
+from netplumb.reconciler.cli.elsewhere import asked
 
 if TYPE_CHECKING:
     from netplumb.api.cli.layout import Columns
-    from netplumb.models.clustersettings import ClusterSettings
 
-_Answer = TypeVar("_Answer")
-_FAILED, _USAGE = 1, 2
+_FAILED = 1
 _EPILOG = "Exit codes: 0 done, 1 etcd was not reached or refused it{more}, 2 wrong usage or settings."
 
 
@@ -39,7 +36,7 @@ def status(config: Config = None, output: Output = "table") -> None:
     """Show the cluster's nodes: who is there, where they are reached, and which prefixes they hold."""
     from netplumb.reconciler.cluster import administration
 
-    seen = _ask(config, administration.nodes)
+    seen = asked(config, administration.nodes)
     if output != "table":
         data = {
             "revision": seen.header.revision,
@@ -71,7 +68,7 @@ def members(config: Config = None, output: Output = "table") -> None:
     """Show etcd's own members, each as it tells of itself."""
     from netplumb.reconciler.cluster import administration
 
-    found = _ask(config, administration.members)
+    found = asked(config, administration.members)
     if output != "table":
         _print(
             [
@@ -114,7 +111,7 @@ def remove(
         raise typer.Exit(_FAILED)
     from netplumb.reconciler.cluster import administration
 
-    prefixes = _ask(config, lambda settings: administration.remove(settings, node, force=force))
+    prefixes = asked(config, lambda settings: administration.remove(settings, node, force=force))
     say(f"{node} is removed; {', '.join(prefixes) or 'it held no prefix, so nothing'} is free again.")
 
 
@@ -127,28 +124,10 @@ def accept(yes: Yes = False, config: Config = None) -> None:
         raise typer.Exit(_FAILED)
     from netplumb.reconciler.cluster import administration
 
-    header = _ask(config, administration.accept)
+    header = asked(config, administration.accept)
     say(
         f"etcd is accepted as it is, at revision {header.revision}; nodes that waited for that take it within a minute."
     )
-
-
-def _ask(config: Config, question: "Callable[[ClusterSettings], Awaitable[_Answer]]") -> _Answer:
-    settings = load_or_exit({}, config).settings.cluster
-    if settings is None:
-        tell("cluster: is not in the settings; this node is none of a cluster")
-        raise typer.Exit(_USAGE)
-
-    from netplumb.models.errors import NetplumbError
-
-    async def ask() -> _Answer:
-        return await question(settings)
-
-    try:
-        return asyncio.run(ask())
-    except NetplumbError as error:
-        tell(str(error))
-        raise typer.Exit(_FAILED) from None
 
 
 def _print(data: object, output: str) -> None:

@@ -37,7 +37,7 @@ class AppliedDocuments:
 
     async def apply(self, application: Application, *, dry_run: bool) -> Sequence[Applied]:
         """Returns when it is recorded. Raises InvalidRequest, and then nothing was."""
-        wished, manifests = await asyncio.to_thread(_wished, application.files)
+        wished, manifests = await asyncio.to_thread(wished_in, application.files)
         async with self._turn:
             policies = self._amended(manifests, prune=application.prune, dry_run=dry_run)  # before who they are about
             before = self._before()
@@ -47,7 +47,7 @@ class AppliedDocuments:
             else:
                 await self._declared.amend(APPLIED_SOURCE, tuple(wished.values()), dropped)
                 waiting = {key: str(it[1]) for key in wished if (it := self._waiting(key)) is not None}
-        return [*policies, *sorted(_told(before, wished, dropped, waiting), key=lambda it: it.key)]
+        return [*policies, *sorted(told(before, wished, dropped, waiting), key=lambda it: it.key)]
 
     def _amended(self, manifests: _Manifests, *, prune: bool, dry_run: bool) -> list[Applied]:
         policies = self._desired.policies
@@ -57,13 +57,13 @@ class AppliedDocuments:
         waiting = {key: f"it is {whose}'s" for key, whose in held.items() if whose not in ("", APPLIED_SOURCE)}
         if not dry_run:
             policies.amend(APPLIED_SOURCE, tuple(manifests.values()), dropped)
-        return sorted(_told(before, manifests, dropped, waiting), key=lambda it: it.key)
+        return sorted(told(before, manifests, dropped, waiting), key=lambda it: it.key)
 
     async def partitions(
         self, application: Application
     ) -> tuple[Mapping[str, Sequence[AttachmentSpec]], Mapping[str, Sequence[Manifest]]]:
         """What the source would declare then: attachments, and policies."""
-        wished, manifests = await asyncio.to_thread(_wished, application.files)
+        wished, manifests = await asyncio.to_thread(wished_in, application.files)
         before, policies = self._before(), self._desired.policies.of(APPLIED_SOURCE)
         return (
             {APPLIED_SOURCE: _after(before, wished, _dropped(before, wished, prune=application.prune))},
@@ -74,7 +74,7 @@ class AppliedDocuments:
         self, files: Sequence[StateFile], keys: Sequence[AttachmentKey], within_s: float, *, dry_run: bool
     ) -> Deleted:
         """Returns when the interfaces are gone from the kernel."""
-        wished, manifests = await asyncio.to_thread(_wished, files) if files else ({}, {})
+        wished, manifests = await asyncio.to_thread(wished_in, files) if files else ({}, {})
         meant = dict.fromkeys((*keys, *wished))
         async with self._turn:
             policies = self._desired.policies
@@ -110,8 +110,8 @@ class AppliedDocuments:
         return {spec.key: str(error) for source, spec, error in found.waiting if source == APPLIED_SOURCE}
 
 
-def _wished(files: Sequence[StateFile]) -> tuple[_Wishes, _Manifests]:
-    """Raises InvalidRequest."""
+def wished_in(files: Sequence[StateFile]) -> tuple[_Wishes, _Manifests]:
+    """What files say, by key. Raises InvalidRequest."""
     wished: dict[AttachmentKey, AttachmentSpec] = {}
     manifests: dict[ManifestKey, Manifest] = {}
     where: dict[AttachmentKey | ManifestKey, str] = {}
@@ -135,9 +135,10 @@ def _after(before: Mapping[_Key, _Said], wished: Mapping[_Key, _Said], dropped: 
     return [said for key, said in {**before, **wished}.items() if key not in dropped]
 
 
-def _told(
+def told(
     before: Mapping[_Key, _Said], wished: Mapping[_Key, _Said], dropped: Collection[_Key], waiting: Mapping[_Key, str]
 ) -> Iterator[Applied]:
+    """What becomes of each key that is said, and of those that are dropped."""
     for key, said in wished.items():
         why = waiting.get(key, "")
         if (was := before.get(key)) is None:

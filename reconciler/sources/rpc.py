@@ -62,6 +62,7 @@ from netplumb.reconciler.status.tally import Tally
 
 DENIED_AT_ONCE = 64  # a page may be asked for one
 NO_POOLS = "no pool is configured; start the daemon with --pool CIDR"
+NO_PREFIXES = "the cluster has given this node no prefix yet; `netplumb status` tells why"
 
 
 class RpcSource:
@@ -88,7 +89,9 @@ class RpcSource:
         node_links: Callable[[], Mapping[int, AttachmentKey]],
         denied: Callable[[Sequence[str]], Mapping[str, Denied]],
         ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
+        no_pools: str = NO_POOLS,
     ) -> None:
+        self._no_pools = no_pools
         self._desired = desired
         self._statuses = statuses
         self._loop = loop
@@ -133,7 +136,7 @@ class RpcSource:
 
     async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
         if not self._desired.allocator.pools:
-            raise NotReady(NO_POOLS)
+            raise NotReady(self._no_pools)
         await self._look_at_ports(spec.port_mappings)
         await self._look_at_addresses([it for it in spec.addresses if self._desired.allocator.holder(it) != spec.key])
         namespace = self._open(spec.netns.where)
@@ -278,7 +281,7 @@ class RpcSource:
     def status(self, *, without_pools: bool = False) -> NodeStatus:
         """Raises NotReady while there are no pools, unless it is asked for even so."""
         if not (without_pools or self._desired.allocator.pools):
-            raise NotReady(NO_POOLS)
+            raise NotReady(self._no_pools)
         return self._node.status(*self._survey.known())
 
     async def traffic(self) -> Sequence[Traffic]:

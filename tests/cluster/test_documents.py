@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner, Result
+
+from netplumb.reconciler.main import app
 from tests.cluster.sites import Site, conditions, site
 from tests.e2e.nodes import Machine
 from tests.e2e.waiting import until
@@ -61,6 +65,68 @@ async def test_a_document_in_etcd_attaches_and_detaches(directory: Path) -> None
         it.etcd.ctl("del", wanted(node, "web"))
         await until(lambda: "eth0" not in web.links(), "it is detached", within_s=LONG_S)
         await until(lambda: not told(it, node, "web"), "nothing is told of it any more", within_s=LONG_S)
+
+
+async def netplumb(it: Site, *words: str, given: str = "") -> Result:
+    """On a machine that is no node, by settings that say where etcd is; in the namespace that etcd is in."""
+    config = it.etcd.place / "netplumb.yaml"
+    config.write_text(json.dumps({"cluster": {"endpoints": list(it.etcd.endpoints)}}))
+
+    def run() -> Result:
+        with it.lan.outside.enter():
+            return CliRunner().invoke(app, [*words, "--config", str(config)], prog_name="netplumb", input=given)
+
+    return await asyncio.to_thread(run)
+
+
+POLICY = """
+kind: NetworkPolicy
+apiVersion: networking.k8s.io/v1
+metadata: {name: nobody}
+spec: {podSelector: {}, ingress: []}
+"""
+
+
+async def test_documents_are_applied_to_another_node(directory: Path) -> None:
+    """What is wanted is shown before, written for that node alone, listed with all nodes', and withdrawn."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        web, db = one.workload("web"), other.workload("db")
+        file = directory / "web.yaml"
+        file.write_text(document("web"))
+        shown = await netplumb(it, "apply", "-f", str(file), "--node", one.name, "--dry-run")
+        assert (shown.exit_code, shown.stdout) == (0, "web/eth0 created (dry run)\n"), shown.output
+        assert not [key for key in it.etcd.key_names() if "attachments" in key]
+        applied = await netplumb(it, "apply", "-f", str(file), "--node", one.name)
+        assert applied.stdout == "web/eth0 created\n"
+        await netplumb(it, "apply", "-f", "-", "--node", other.name, given=document("db") + "\n---\n" + POLICY)
+        await until(lambda: "eth0" in web.links() and "eth0" in db.links(), "both are attached", within_s=LONG_S)
+        file.write_text(document("web", mtu=1400))
+        assert (await netplumb(it, "apply", "-f", str(file), "--node", one.name)).stdout.startswith(
+            "web/eth0 configured, mtu: none -> 1400"
+        )
+        assert (await netplumb(it, "apply", "-f", str(file), "--node", one.name)).stdout == "web/eth0 unchanged\n"
+        await until(lambda: web.link("eth0")["mtu"] == 1400, "it is changed", within_s=LONG_S)
+
+        async def listed() -> bool:
+            rows = [line.split() for line in (await netplumb(it, "list", "--all-nodes")).stdout.splitlines()]
+            return [row[:3] for row in rows[1:]] == [
+                [one.name, "web/eth0", "Attached"],
+                [other.name, "db/eth0", "Attached"],
+            ]
+
+        await until(listed, "both are listed", within_s=LONG_S)
+        for machine in (one, other):
+            async with machine.client() as client:
+                assert [policy.name for policy in await client.policies()] == ["nobody"]
+        refused = await netplumb(it, "apply", "-f", "-", "--node", one.name, given="kind: Attachment")
+        assert (refused.exit_code, "workload_id: is missing" in refused.stderr) == (2, True)
+        gone = await netplumb(it, "delete", "web", "--node", one.name)
+        assert gone.stdout == "web/eth0 deleted\n"
+        await until(lambda: "eth0" not in web.links(), "it is detached", within_s=LONG_S)
+        missing = await netplumb(it, "delete", "web", "--node", one.name)
+        assert (missing.exit_code, "was not applied" in missing.stderr) == (4, True)
+        assert "eth0" in db.links()
 
 
 async def test_a_document_that_is_withdrawn_while_the_daemon_does_not_run_is_gone_after(directory: Path) -> None:
