@@ -42,6 +42,7 @@ from netplumb.models.nft import (
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.ports import Port
 from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.decide.leaving import Leaving
 from netplumb.reconciler.decide.policies.flows import PolicedFlows
 from netplumb.reconciler.decide.portmaps import ports_of, target_of, targets_of
 
@@ -129,27 +130,6 @@ def _sources(chain: NftChain) -> frozenset[bytes]:
     """What a chain replaces sources by."""
     expressions = (expression for rule in chain.rules for expression in json.loads(rule)["expr"])
     return frozenset(ip_address(it["snat"]["addr"]).packed for it in expressions if "snat" in it)
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """The ways by which workloads left last, with the sources that routes said there. What a family had stands until it
-    has another: for as long as there is none, nothing leaves otherwise."""
-
-    best: frozenset[tuple[str, int]] = frozenset()
-    said: frozenset[tuple[IPAddress, str]] = frozenset()
-
-    def then(self, now: NodeNetwork) -> Leaving:
-        having = {version for _, version in now.best}
-        said = {(it.ip, it.link) for it in now.sources if it.ip is not None and (it.link, it.ip.version) in now.best}
-        return Leaving(
-            now.best | {it for it in self.best if it[1] not in having},
-            frozenset(said | {it for it in self.said if it[0].version not in having}),
-        )
-
-    def left_by(self, now: NodeNetwork) -> frozenset[bytes]:
-        """The kernel ends only what masquerading itself gave an address, where that leaves by another interface."""
-        return frozenset(ip.packed for ip, _ in self.said - self.then(now).said)
 
 
 def suspects_around(before: NodeNetwork, now: NodeNetwork, leaving: Leaving | None = None) -> Suspects:

@@ -30,7 +30,6 @@ from netplumb.models.steps import Step
 from netplumb.reconciler.decide.flows import (
     EVERY_FLOW,
     Course,
-    Leaving,
     Suspects,
     links_of,
     suspects,
@@ -38,6 +37,7 @@ from netplumb.reconciler.decide.flows import (
     unfit,
     walks,
 )
+from netplumb.reconciler.decide.leaving import Leaving
 from netplumb.reconciler.decide.policies.flows import PolicedFlows
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.kernel import sysctls

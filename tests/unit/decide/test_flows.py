@@ -21,7 +21,6 @@ from netplumb.models.ports import End
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.flows import (
     Course,
-    Leaving,
     Suspects,
     links_of,
     suspects,
@@ -29,6 +28,7 @@ from netplumb.reconciler.decide.flows import (
     unfit,
     walks,
 )
+from netplumb.reconciler.decide.leaving import Leaving
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
