@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attachments", type=int, default=500, help="attachments in place (%(default)s)")
     parser.add_argument("--samples", type=int, default=200, help="samples of each kind (%(default)s)")
     parser.add_argument("--only", default="", help="only kinds with this in their name")
+    parser.add_argument("--missing", action="store_true", help="only kinds of which no numbers are kept, or later ones")
     parser.add_argument("--record", action="store_true", help="keep the numbers for docs/damage.md")
 
 
@@ -125,6 +126,10 @@ def measure(
 def run(given: argparse.Namespace) -> int:
     """Exits with 1 when a kind's p99 is beyond the aim."""
     kinds = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC if given.only in damage.id]
+    kept = measured.recorded()
+    if given.missing:
+        again = kept.later.kinds if kept.later is not None else ()
+        kinds = [damage for damage in kinds if damage.id not in kept.kinds or damage.id in again]
     load_before = os.getloadavg()[0]
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
         found, idle = measure(Path(directory), kinds, given.attachments, given.samples)
@@ -132,7 +137,7 @@ def run(given: argparse.Namespace) -> int:
     table = measured.Measured(measured.machine(load_before), given.attachments, measured.spread(idle), spreads)
     Console(highlight=False).print(measured.shown(table))
     if given.record:
-        measured.record(table)
+        measured.record(measured.completed(kept, table) if given.missing else table)
     slow = [name for name, spread in spreads.items() if spread.p99_ms > AIM_MS]
     for name in slow:
         print(f"{name}: p99 is above {AIM_MS:g} ms")

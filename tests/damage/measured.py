@@ -24,6 +24,15 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """Kinds that were measured when the others had been, on what may be a busier machine."""
+
+    machine: str
+    idle: Spread
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """`kinds` is by the id of the damage. `machine` tells on what it was measured, and `idle` how long the kernel took
     meanwhile for a request that does nothing: how quiet it was there."""
@@ -32,6 +41,7 @@ class Measured:
     attachments: int
     idle: Spread
     kinds: Mapping[str, Spread]
+    later: Later | None = None
 
 
 def machine(load_before: float) -> str:
@@ -62,4 +72,13 @@ def record(measured: Measured) -> None:
 def recorded() -> Measured:
     kept = json.loads(FILE.read_text())
     kinds = {name: Spread(**fields) for name, fields in kept["kinds"].items()}
-    return Measured(kept["machine"], kept["attachments"], Spread(**kept["idle"]), kinds)
+    later = None
+    if (told := kept.get("later")) is not None:
+        later = Later(told["machine"], Spread(**told["idle"]), tuple(told["kinds"]))
+    return Measured(kept["machine"], kept["attachments"], Spread(**kept["idle"]), kinds, later)
+
+
+def completed(before: Measured, more: Measured) -> Measured:
+    """What was kept, and what was measured of the kinds that it lacks."""
+    later = Later(more.machine, more.idle, tuple(more.kinds))
+    return Measured(before.machine, before.attachments, before.idle, {**before.kinds, **more.kinds}, later)

@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import fill
 
 from tests.damage import measured
-from tests.damage.measured import Measured, Spread
+from tests.damage.measured import Measured
 from tests.damage.table import DAMAGES, FATES, Damage, Noticed, Place
 from tests.damage.ways import WAYS
 
@@ -143,13 +143,21 @@ def _lines(measurement: Measured) -> Iterator[str]:
     if measurement.idle.p99_ms > QUIET_P99_MS:
         yield ""
         yield fill(_NOT_QUIET, _WIDTH)
+    if (later := measurement.later) is not None:
+        yield ""
+        yield fill(
+            f"¹ Measured later, of these kinds alone, with {later.machine}; the request that does nothing took "
+            f"{later.idle.p50_ms:.2f}, at the 99th percentile {later.idle.p99_ms:.2f}. On a busier machine all takes "
+            "longer.",
+            _WIDTH,
+        )
     for place in (Place.NODE, Place.WORKLOAD):
         yield f"\n## {place.value}\n"
         yield "| Damage | For example | Who notices | How it is repaired | p50 | p99 | Samples |"
         yield "| --- | --- | --- | --- | --- | --- | --- |"
         for damage in DAMAGES:
             if damage.place is place:
-                yield _row(damage, measurement.kinds)
+                yield _row(damage, measurement)
     yield f"\n## {Place.WAYS.value}\n"
     yield from _WAYS.splitlines()
     for mode, damages in WAYS.items():
@@ -205,9 +213,11 @@ def _told(damage: Damage, words: Mapping[str, str]) -> str:
     return f"| {damage.name} | `{examples}` | {noticed} | {damage.repaired}"
 
 
-def _row(damage: Damage, kinds: Mapping[str, Spread]) -> str:
+def _row(damage: Damage, measurement: Measured) -> str:
+    kinds, later = measurement.kinds, measurement.later
     if (spread := kinds.get(damage.id)) is not None:
-        times = f"{spread.p50_ms:.1f} | {spread.p99_ms:.1f} | {spread.samples}"
+        mark = " ¹" if later is not None and damage.id in later.kinds else ""
+        times = f"{spread.p50_ms:.1f}{mark} | {spread.p99_ms:.1f}{mark} | {spread.samples}"
     else:
         times = "at most `resync_s` | | " if damage.noticed is Noticed.RESYNC else "not measured yet | | "
     return f"{_told(damage, _OF_AN_ATTACHMENT)} | {times} |"
