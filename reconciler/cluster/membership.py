@@ -27,6 +27,7 @@ from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Mirror
 from netplumb.reconciler.cluster.prefixes import PoolFull, Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
+from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
 from netplumb.reconciler.cluster.reporting import Reporting
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 
@@ -34,10 +35,6 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 SAVE_PAUSE_S = 1.0
 LOOK_S = 1.0
 """How often it is looked whether a pool is nearly full."""
-
-SETTLE_S = 10.0
-"""How long after an etcd that went back was accepted its content is taken for what holds: until then every node may say
-again what it holds. They ask twice in that time."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +54,6 @@ class Membership:
         self._itself = itself
         self._file = file
         self._changed = changed
-        self._settle_s = settle_s
         self._layout = Layout(settings.prefix)
         found = file.load()
         known = found if found and found.is_of(settings.prefix, itself.node, itself.identity) else None
@@ -82,10 +78,17 @@ class Membership:
         self._awaited = 0  # what was taken counts as soon as the watch tells of it, as everything does
         self._dirty = asyncio.Event()
         self._look = asyncio.Event()
-        self._went_back = asyncio.Event()
-        self._may_write, self._may_read = asyncio.Event(), asyncio.Event()
-        self._may_write.set()
-        self._may_read.set()
+        self._recovery = Recovery(
+            self._client,
+            self._layout,
+            self._lineage,
+            self.standing,
+            self._presence,
+            self._prefixes,
+            (self._shared, self._own),
+            lambda: self._shared.entries,
+            settle_s=settle_s,
+        )
 
     def _mirror(self, known: KnownRange, *, shared: bool) -> Mirror:
         return Mirror(
@@ -122,6 +125,13 @@ class Membership:
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
         """Before it runs: whose state is written back."""
         self._reporting = Reporting(self._client, self._layout, self._itself.node, self._presence.fence, watch)
+
+    def wants_more(self) -> bool:
+        """Whether a further prefix is wanted, which is looked for at once then."""
+        wanted = any(self.standing.wants(pool) for pool in self._settings.pools)
+        if wanted:
+            self._look.set()
+        return wanted
 
     def network_changed(self) -> None:
         """The node's own addresses may be others now."""
@@ -178,15 +188,16 @@ class Membership:
 
     async def run(self) -> None:
         """Until cancelled; the presence is ended then, and what is held stays."""
+        may_write, may_read = self._recovery.may_write, self._recovery.may_read
         tasks = [
             asyncio.ensure_future(each)
             for each in (
-                self._again_and_again("presence", self._presence.hold, self._may_write),
-                self._again_and_again("shared", self._shared.follow, self._may_read),
-                self._again_and_again("own", self._own.follow, self._may_read),
-                self._again_and_again("prefixes", self._take_prefixes, self._may_read),
-                *([self._again_and_again("status", self._report, self._may_read)] if self._reporting else []),
-                self._wait_until_accepted(),
+                self._again_and_again("presence", self._presence.hold, may_write),
+                self._again_and_again("shared", self._shared.follow, may_read),
+                self._again_and_again("own", self._own.follow, may_read),
+                self._again_and_again("prefixes", self._take_prefixes, may_read),
+                *([self._again_and_again("status", self._report, may_read)] if self._reporting else []),
+                self._recovery.run(),
                 self._save(),
             )
         ]
@@ -196,7 +207,7 @@ class Membership:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if not self._went_back.is_set():
+            if not self._recovery.is_needed:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(1):
                         await self._presence.end()
@@ -212,7 +223,8 @@ class Membership:
             try:
                 await does()
             except WentBack as error:
-                self._stop_at(error)
+                self._recovery.stop_at(error)
+                self._changed()
             except NameTaken as error:
                 if self.standing.name_is(ours=False, why_not=str(error)):
                     self._changed()
@@ -257,82 +269,45 @@ class Membership:
         log.info("a prefix is this node's", prefix=str(claim.cidr), pool=str(pool.cidr))
         self._awaited = claim.since
 
-    # After etcd went back in time
-
-    def _stop_at(self, error: WentBack) -> None:
-        self._may_read.clear()
-        self._may_write.clear()
-        self._presence.forget()
-        if not self._went_back.is_set():
-            log.error("etcd went back in time; nothing is taken from it", cause=str(error))
-        self.standing.troubles.went_back = str(error)
-        self._went_back.set()
-        self._changed()
-
-    async def _wait_until_accepted(self) -> None:
-        """Asks for nothing but a token that was not known, which no backup can hold. Then this node says again what it
-        holds, and time passes in which the others do, before what is missing counts as gone."""
-        while True:
-            await self._went_back.wait()
-            await self._until_done(self._is_accepted)
-            log.warning("etcd is accepted as it is")
-            self._lineage.accept()
-            self._shared.read_anew()
-            self._own.read_anew()
-            self._may_write.set()
-            await self._until_done(self._has_said_again)
-            await asyncio.sleep(self._settle_s)
-            self._went_back.clear()
-            self.standing.troubles.went_back = ""
-            self._may_read.set()
-
-    async def _until_done(self, done: Callable[[], Awaitable[bool]]) -> None:
-        while True:
-            with suppress(EtcdError):
-                if await done():
-                    return
-            await asyncio.sleep(random.uniform(self._settle_s / 4, self._settle_s / 2))
-
-    async def _is_accepted(self) -> bool:
-        answer = await self._client.read(self._layout.accepted)
-        return bool(answer.entries.keys() - self._shared.entries.keys())
-
-    async def _has_said_again(self) -> bool:
-        if self.standing.name_is_ours:
-            if not self._presence.is_held:
-                return False
-            await self._prefixes.take_again({it.cidr: it.pool for it in self.standing.held})
-        return True
-
     # What is kept
 
     async def _save(self) -> None:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            known = self._as_known()
             try:
-                await asyncio.to_thread(self._file.save, known)
+                await asyncio.to_thread(self._as_known())
             except OSError as error:
                 log.warning("what is known of the cluster is not stored", cause=str(error))
             await asyncio.sleep(SAVE_PAUSE_S)
 
     def _save_now(self) -> None:
         with suppress(OSError):
-            self._file.save(self._as_known())
+            self._as_known()()
 
-    def _as_known(self) -> Known:
-        return Known(
-            prefix=self._settings.prefix,
-            node=self._itself.node,
-            identity=self._itself.identity,
-            cluster=self._lineage.known.cluster,
-            revision=self._lineage.known.revision,
-            shared=range_of(self._shared.entries, self._shared.position),
-            own=range_of(self._own.entries, self._own.position),
-            lost={str(cidr): why for cidr, why in self.standing.lost.items()},
-            heard_at=self.standing.heard_at,
-        )
+    def _as_known(self) -> Callable[[], None]:
+        """What writes what is known now, wherever it is called: there may be thousands of keys."""
+        shared, own = dict(self._shared.entries), dict(self._own.entries)
+        positions, latest = (self._shared.position, self._own.position), self._lineage.known
+        lost = {str(cidr): why for cidr, why in self.standing.lost.items()}
+        heard_at = self.standing.heard_at
+
+        def write() -> None:
+            self._file.save(
+                Known(
+                    prefix=self._settings.prefix,
+                    node=self._itself.node,
+                    identity=self._itself.identity,
+                    cluster=latest.cluster,
+                    revision=latest.revision,
+                    shared=range_of(shared, positions[0]),
+                    own=range_of(own, positions[1]),
+                    lost=lost,
+                    heard_at=heard_at,
+                )
+            )
+
+        return write
 
 
 def _below(keys: Keys, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:

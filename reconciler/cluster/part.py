@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,9 @@ from netplumb.reconciler.status.statuses import timed
 log = structlog.get_logger(__name__)
 
 AGAIN_S = 2.0
+MORE_S = 3.0
+"""How long who asks for an address waits for a further prefix, which takes etcd some milliseconds."""
+
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -65,6 +69,7 @@ class ClusterPart:
         self._joined: _Joined | None = None
         self._documents: ClusterDocuments | None = None
         self._changed = asyncio.Event()
+        self._grown = asyncio.Event()  # another one each time that there are other pools
         self._woken = asyncio.Event()
         self._conditions: tuple[Condition, ...] = ()
 
@@ -108,6 +113,16 @@ class ClusterPart:
         self._conditions = (*untimed, *(it for it in found if it.last_transition))
         return self._conditions
 
+    async def more(self) -> bool:
+        """Asks for a further prefix where what the node has is full; whether it came soon."""
+        if self._standing.troubles.away is not None or not self._membership.wants_more():
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MORE_S):
+                await self._grown.wait()
+                return True
+        return False
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -128,6 +143,8 @@ class ClusterPart:
                     joined.configure(self.with_pools(self._given))
                 except NetplumbError as error:
                     log.error("the cluster's pools were not taken", cause=str(error))
+                self._grown.set()
+                self._grown = asyncio.Event()
             if self._membership.is_known and self._standing.view != view:
                 view = self._standing.view
                 joined.view(view)

@@ -19,6 +19,7 @@ from netplumb.models.errors import (
     NotANetworkNamespace,
     NotFound,
     NotReady,
+    PoolExhausted,
     Refusal,
     StepError,
     Superseded,
@@ -90,8 +91,10 @@ class RpcSource:
         denied: Callable[[Sequence[str]], Mapping[str, Denied]],
         ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
         no_pools: str = NO_POOLS,
+        more_addresses: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._no_pools = no_pools
+        self._more_addresses = more_addresses
         self._desired = desired
         self._statuses = statuses
         self._loop = loop
@@ -135,6 +138,15 @@ class RpcSource:
         return self._statuses.view(attachment)
 
     async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
+        """Where pools are full that may grow, after they have."""
+        while True:
+            try:
+                return await self._recorded(spec, source)
+            except PoolExhausted:
+                if self._more_addresses is None or not await self._more_addresses():
+                    raise
+
+    async def _recorded(self, spec: AttachmentSpec, source: str) -> Attachment:
         if not self._desired.allocator.pools:
             raise NotReady(self._no_pools)
         await self._look_at_ports(spec.port_mappings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +33,6 @@ class Site:
             "endpoints": list(self.etcd.endpoints),
             "node_name": machine.name,
             "mode": self.lan.mode,
-            "pools": [{"cidr": cidr} for cidr in POOLS],
             "lease_s": 3,
             "silence_s": 2,
             **more,
@@ -50,7 +49,7 @@ async def conditions(machine: Machine) -> dict[str, str]:
     return {it.type: it.message for it in (await status(machine)).conditions if it.status}
 
 
-async def pools(machine: Machine) -> list[str]:
+async def held(machine: Machine) -> list[str]:
     return [it.name for it in (await status(machine)).pools]
 
 
@@ -62,6 +61,7 @@ async def site(
     mode: str = "routes",
     members: int = 1,
     secured: Secured | None = None,
+    pools: Sequence[dict[str, Any]] = tuple({"cidr": cidr} for cidr in POOLS),
     **settings: Any,
 ) -> AsyncIterator[Site]:
     """With all daemons started, each with its prefixes and ways to all others."""
@@ -72,12 +72,12 @@ async def site(
         it = Site(link, etcd)
         for machine in link.machines:
             machine.daemon = Daemon(machine.host, machine.daemon.directory, pools=())
-            machine.daemon.configure(pools=(), cluster=it.cluster(machine), **settings)
+            machine.daemon.configure(pools=(), cluster=it.cluster(machine, pools=list(pools)), **settings)
         try:
             for machine in link.machines:
                 await machine.daemon.start(ready=False)
             for machine in link.machines:
-                await until(partial(_is_joined, machine), f"{machine.name} has joined", within_s=WITHIN_S)
+                await until(partial(_is_joined, machine, len(pools)), f"{machine.name} has joined", within_s=WITHIN_S)
             yield it
         except BaseException:
             for machine in link.machines:
@@ -85,8 +85,8 @@ async def site(
             raise
 
 
-async def _is_joined(machine: Machine) -> bool:
-    if len(await pools(machine)) < len(POOLS):
+async def _is_joined(machine: Machine, wanted: int) -> bool:
+    if len(await held(machine)) < wanted:
         return False
     async with machine.client() as client:
         return not (await client.plan()).changes

@@ -107,6 +107,28 @@ async def test_a_silent_member_is_left(three: Etcd, tmp_path: Path) -> None:
             member.resume()
 
 
+async def test_all_of_etcd_is_silent(three: Etcd, tmp_path: Path) -> None:
+    """Every connection is ESTABLISHED and nobody answers: that is told as away, nothing is forgotten, and what happened
+    meanwhile is seen afterwards."""
+    async with nodes(three, tmp_path, "a", "b") as (a, b):
+        await until(lambda: "b" in a.view.peers and a.view.peers["b"].prefixes, "a sees b")
+        view, prefixes = a.view, a.prefixes
+        a.views.clear()
+        for member in three.members:
+            member.pause()
+        try:
+            await until(lambda: "EtcdAway" in a.conditions, "a says that etcd is away", within_s=LONG_S)
+            await asyncio.sleep(a.settings.lease_s)
+            assert (a.view, a.prefixes) == (view, prefixes)
+            await b.stop()
+        finally:
+            for member in three.members:
+                member.resume()
+        await until(lambda: a.is_well, "a is well", within_s=LONG_S)
+        assert all(it == view for it in a.views)
+        assert a.prefixes == prefixes
+
+
 async def test_a_compaction_while_away_is_made_up_for(etcd: Etcd, tmp_path: Path) -> None:
     """What went and came while a node did not follow is found by comparison: deletions too."""
     async with nodes(etcd, tmp_path, "a", "b", "c") as (a, b, c):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from tests.cluster.sites import conditions, pools, site
+import pytest
+
+from netplumb.api.client.errors import Unavailable
+from tests.cluster.sites import conditions, held, site
 from tests.e2e.echoes import ask, serving
 from tests.e2e.waiting import until
 from tests.e2e.wishes import v4, v6
@@ -17,7 +21,7 @@ async def test_workloads_of_two_nodes_reach_each_other_while_etcd_comes_and_goes
     attach goes on too."""
     async with site(2, directory) as it:
         one, other = it.machines
-        assert not {*await pools(one)} & {*await pools(other)}
+        assert not {*await held(one)} & {*await held(other)}
         web, web_has = await one.attach("web")
         db, db_has = await other.attach("db")
         with serving(db, 81):
@@ -46,3 +50,69 @@ async def test_workloads_of_two_nodes_reach_each_other_while_etcd_comes_and_goes
 
             await until(back, "etcd is followed again", within_s=LONG_S)
             assert reaches()
+
+
+async def test_attaches_go_on_when_a_prefix_is_full(directory: Path) -> None:
+    """A further prefix is taken while who asks for an address waits, which nobody is refused for."""
+    small: list[dict[str, Any]] = [{"cidr": "10.128.0.0/14", "node_prefix_len": 29}, {"cidr": "fd80::/48"}]
+    async with site(1, directory, pools=small) as it:
+        (node,) = it.machines
+        given = [v4((await node.attach(f"w{number}"))[1]) for number in range(14)]
+        assert len(set(given)) == 14
+        assert len(await held(node)) >= 4
+
+
+async def test_without_a_prefix_an_attach_says_why(directory: Path) -> None:
+    async with site(1, directory, pools=[{"cidr": "10.128.0.0/24"}]) as it:
+        (node,) = it.machines
+        it.etcd.ctl("put", "/netplumb/shared/prefixes/other/10.128.0.0-24", '{"pool": "10.128.0.0/24"}')
+        it.etcd.ctl("del", "--prefix", f"/netplumb/shared/prefixes/{node.name}/")
+
+        async def full() -> bool:
+            return "ClusterPoolFull" in await conditions(node)
+
+        await until(full, "it is told that no prefix is left", within_s=LONG_S)
+        with pytest.raises(Unavailable, match="the cluster has given this node no prefix yet"):
+            await node.attach("web")
+
+
+async def test_a_node_that_is_cut_off_goes_on_and_catches_up(directory: Path) -> None:
+    """Its link to etcd and to the others is down for longer than its lease, while prefixes come and go and etcd is
+    compacted: what runs on it runs on, the others keep their routes to it, and it learns what it missed."""
+    async with site(3, directory) as it:
+        one, other, third = it.machines
+        web, web_has = await one.attach("web")
+        db, db_has = await other.attach("db")
+        with serving(db, 81):
+            assert ask(web, v4(db_has), 81) == f"db {v4(web_has)}"
+            it.lan.outside.ip("link set n1 down")
+
+            async def away() -> bool:
+                return "EtcdAway" in await conditions(one)
+
+            await until(away, "it says that etcd is away", within_s=LONG_S)
+            route = (await held(one))[0]
+            third.daemon.terminate()
+            for key in it.etcd.key_names():
+                if f"/{third.name}" in key:
+                    it.etcd.ctl("del", key)
+            await until(lambda: f"/presence/{one.name}" not in " ".join(it.etcd.key_names()), "its lease has ended")
+            it.etcd.compact()
+            assert other.host.route(route), "the others keep their routes to it"
+            _, late = await one.attach("late")
+            assert v4(late).rpartition(".")[0] == v4(web_has).rpartition(".")[0]
+            it.lan.outside.ip("link set n1 up")
+
+            async def back() -> bool:
+                return "EtcdAway" not in await conditions(one)
+
+            await until(back, "it follows etcd again", within_s=LONG_S)
+            await until(
+                lambda: ask(web, v4(db_has), 81) == f"db {v4(web_has)}", "they reach each other", within_s=LONG_S
+            )
+            gone = (await held(other))[0].rsplit(".", 2)[0]
+            await until(
+                lambda: len([it for it in one.host.routes() if it["dst"].startswith(gone) and "/24" in it["dst"]]) == 1,
+                "its route to the node that went is gone",
+                within_s=LONG_S,
+            )

@@ -1,0 +1,106 @@
+"""What is done once etcd went back in time: nothing, until somebody accepted that; then first what this node holds is
+said again, and what others hold is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+
+import structlog
+
+from netplumb.reconciler.cluster.etcd.client import Client
+from netplumb.reconciler.cluster.etcd.errors import EtcdError
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.lineage import Lineage, WentBack
+from netplumb.reconciler.cluster.mirror import Mirror
+from netplumb.reconciler.cluster.prefixes import Prefixes
+from netplumb.reconciler.cluster.presence import Presence
+from netplumb.reconciler.cluster.standing import Standing
+
+SETTLE_S = 10.0
+"""How long after an etcd that went back was accepted its content is taken for what holds: until then every node may say
+again what it holds. They ask twice in that time."""
+
+log = structlog.get_logger(__name__)
+
+
+class Recovery:
+    """`may_read` and `may_write` are set as long as etcd is to be trusted: what reads or writes waits for them."""
+
+    def __init__(
+        self,
+        client: Client,
+        layout: Layout,
+        lineage: Lineage,
+        standing: Standing,
+        presence: Presence,
+        prefixes: Prefixes,
+        mirrors: Collection[Mirror],
+        known_tokens: Callable[[], Collection[str]],
+        *,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._client = client
+        self._layout = layout
+        self._lineage = lineage
+        self._standing = standing
+        self._presence = presence
+        self._prefixes = prefixes
+        self._mirrors = mirrors
+        self._known_tokens = known_tokens
+        self._settle_s = settle_s
+        self._went_back = asyncio.Event()
+        self.may_read, self.may_write = asyncio.Event(), asyncio.Event()
+        self.may_read.set()
+        self.may_write.set()
+
+    @property
+    def is_needed(self) -> bool:
+        return self._went_back.is_set()
+
+    def stop_at(self, error: WentBack) -> None:
+        self.may_read.clear()
+        self.may_write.clear()
+        self._presence.forget()
+        if not self._went_back.is_set():
+            log.error("etcd went back in time; nothing is taken from it", cause=str(error))
+        self._standing.troubles.went_back = str(error)
+        self._went_back.set()
+
+    async def run(self) -> None:
+        """Asks for nothing but a token that was not known, which no backup can hold. Then this node says again what it
+        holds, and time passes in which the others do, before what is missing counts as gone."""
+        while True:
+            await self._went_back.wait()
+            await self._until_done(self._is_accepted)
+            log.warning("etcd is accepted as it is")
+            self._lineage.accept()
+            for mirror in self._mirrors:
+                mirror.read_anew()
+            self.may_write.set()
+            await self._until_done(self._has_said_again)
+            await asyncio.sleep(self._settle_s)
+            self._went_back.clear()
+            self._standing.troubles.went_back = ""
+            self.may_read.set()
+
+    async def _until_done(self, done: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            with suppress(EtcdError):
+                if await done():
+                    return
+            await asyncio.sleep(random.uniform(self._settle_s / 4, self._settle_s / 2))
+
+    async def _is_accepted(self) -> bool:
+        answer = await self._client.read(self._layout.accepted)
+        return bool(answer.entries.keys() - set(self._known_tokens()))
+
+    async def _has_said_again(self) -> bool:
+        if self._standing.name_is_ours:
+            if not self._presence.is_held:
+                return False
+            await self._prefixes.take_again({it.cidr: it.pool for it in self._standing.held})
+        return True
