@@ -42,6 +42,11 @@ debian:
 run: setup ## Run the demo in a sandbox
 	$(IN_NAMESPACES) $(BIN)/netplumb sandbox --demo
 
+.PHONY: run-cluster
+run-cluster: setup ## Run three nodes on an etcd of three members in a sandbox (installs Debian's)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(CLUSTER_PACKAGES)
+	$(IN_NAMESPACES) $(BIN)/netplumb sandbox --cluster
+
 .PHONY: test
 test: setup ## Run all checks, and all tests but the sweeps
 	$(MAKE) check

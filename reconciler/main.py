@@ -142,12 +142,15 @@ def purge(
 )
 def sandbox(
     demo: Annotated[bool, typer.Option("--demo", help="Show attach, pings, damage and repair.")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Show three nodes on an etcd of three members instead.")
+    ] = False,
     state_files: Annotated[Path | None, typer.Option(help="State files; the examples without it.")] = None,
 ) -> None:
     """Run the daemon in a network namespace that plays the node, so that this machine's network is left alone."""
     from netplumb.reconciler import sandbox as sandboxes
 
-    sys.exit(sandboxes.run(demo=demo, state_files=state_files))
+    sys.exit(sandboxes.run(demo=demo, cluster=cluster, state_files=state_files))
 
 
 def mistyped_variables() -> list[tuple[str, str]]:

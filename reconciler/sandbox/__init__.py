@@ -26,16 +26,23 @@ INTERRUPTED = 130  # what a shell makes of SIGINT
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(*, demo: bool, state_files: Path | None) -> int:
+def run(*, demo: bool, cluster: bool, state_files: Path | None) -> int:
     """Runs until Ctrl-C; a demo without a terminal ends with its proof. The exit code: 0, or 1 after what failed."""
     proof = Proof()
     for number in _ENDS:
         signal.signal(number, signal.default_int_handler)
     code = 0
     try:
-        enter()
-        with _directory() as directory:
-            _live(Daemon(directory, state_files), demo, proof)
+        if cluster:
+            from netplumb.reconciler.sandbox import cluster as many
+
+            enter(many.PLAY)
+            with _directory() as directory:
+                many.live(directory, proof, deaf=_deaf)
+        else:
+            enter()
+            with _directory() as directory:
+                _live(Daemon(directory, state_files), demo, proof)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except NetplumbError as error:
@@ -63,12 +70,16 @@ def _live(daemon: Daemon, demo: bool, proof: Proof) -> None:
                 if not proof.failures and (proof.on_terminal or not demo):
                     _stay(daemon, proof)
             finally:
-                # What follows is short and bounded, and a second Ctrl-C must not cut it off.
-                for number in _ENDS:
-                    signal.signal(number, signal.SIG_IGN)
+                _deaf()
     finally:
         proof.chapter("Leaving")
         proof.claim("netplumb is purged, and the node is as it was", lambda: _purge(daemon, before))
+
+
+def _deaf() -> None:
+    """What follows is short and bounded, and a second Ctrl-C must not cut it off."""
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stay(daemon: Daemon, proof: Proof) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -35,9 +35,19 @@ Answer = TypeVar("Answer")
 
 
 class Daemon:
-    """Leaves no process behind when the `with` block ends."""
+    """Leaves no process behind when the `with` block ends. `entrance` are the words before a command on its node, where
+    that is not the caller's; `given` are settings of its own."""
 
-    def __init__(self, directory: Path, state_files: Path | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        state_files: Path | None,
+        *,
+        entrance: Sequence[str] = (),
+        given: Mapping[str, object] | None = None,
+    ) -> None:
+        self.entrance = tuple(entrance)
+        self.given = {"pools": POOLS} if given is None else dict(given)
         self.socket = directory / "netplumb.sock"
         self.state_files = state_files.resolve() if state_files else directory / "state-files"
         self._data_dir = directory / "data"
@@ -49,23 +59,21 @@ class Daemon:
             raise SandboxError(f"{state_files} is not a directory")
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self, **given: object) -> None:
+        """With these settings changed, from now on."""
+        self.given |= given
         settings = {
             "socket": str(self.socket),
             "data_dir": str(self._data_dir),
             "state_files": str(self.state_files),
-            "pools": POOLS,
             "own_table": False,  # so that it can be damaged, and comes back
+            **self.given,
         }
         self.config.write_text(json.dumps(settings, indent=2) + "\n")  # JSON is YAML
-        words = ("setpriv", "--pdeathsig", "KILL", str(NETPLUMB), "daemon", "--config", str(self.config))
-        try:
-            with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(), start_new_session=True
-                )
-        except FileNotFoundError:
-            raise SandboxError("the command 'setpriv' is missing; `make setup` installs it") from None
-        return self
+        self._process = beside((*self.entrance, str(NETPLUMB), "daemon", "--config", str(self.config)), self._log)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -94,6 +102,11 @@ class Daemon:
         code = self._process.wait()
         raise SandboxError(f"the daemon ended by itself with exit code {code}; it said:\n{self.last_words()}")
 
+    def kill(self) -> None:
+        """As a machine dies that it runs on."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Stops it as an init system would, then by force."""
         self._process.terminate()
@@ -106,10 +119,22 @@ class Daemon:
 
     def purge(self) -> None:
         """Takes all that is netplumb's off the node; the daemon must have stopped."""
-        command(str(NETPLUMB), "purge", "--yes", "--config", str(self.config))
+        command(*self.entrance, str(NETPLUMB), "purge", "--yes", "--config", str(self.config))
 
     def last_words(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+
+
+def beside(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts a program that dies with the sandbox, and in order if it can."""
+    words = ("setpriv", "--pdeathsig", "KILL", *words)
+    try:
+        with log.open("ab") as said:
+            return subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment(), start_new_session=True
+            )
+    except FileNotFoundError:
+        raise SandboxError("the command 'setpriv' is missing; `make setup` installs it") from None
 
 
 def _copy_examples(directory: Path) -> None:

@@ -117,15 +117,15 @@ def _damages(victim: pb.Attachment, proof: Proof) -> None:
     address = victim.addresses[0]
     family = f"-{ip_address(address).version}"
     with evidence.node_routes(link) as read:
-        _damage(("ip", family, "route", "del", address, "dev", link), read, proof)
+        damage(("ip", family, "route", "del", address, "dev", link), read, proof)
     with evidence.network_of(netns, victim.if_name) as read:
         flush = ("nsenter", f"--net={netns}", "ip", "address", "flush", "dev", victim.if_name)
-        _damage(flush, read, proof)
+        damage(flush, read, proof)
     with evidence.nftables_table() as read:
-        _damage(("nft", "delete", "table", "inet", "netplumb"), read, proof)
+        damage(("nft", "delete", "table", "inet", "netplumb"), read, proof)
 
 
-def _damage(words: Sequence[str], read: evidence.Read, proof: Proof) -> None:
+def damage(words: Sequence[str], read: evidence.Read, proof: Proof) -> None:
     def done_and_repaired() -> str:
         repair = evidence.repair(read, words)
         for lost in repair.lost:

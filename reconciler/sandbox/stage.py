@@ -54,7 +54,7 @@ class SandboxError(NetplumbError):
     """The sandbox cannot do or did not see what it should; the message is for a person."""
 
 
-def enter() -> None:
+def enter(play: str = _PLAY) -> None:
     """Makes the stage and goes onto its node. The machine's own network and mounts are left alone."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS | CLONE_NEWNET) != 0:
         raise SandboxError(
@@ -63,16 +63,17 @@ def enter() -> None:
         )
     command("mount", "--make-rprivate", "/")
     command("mount", "-t", "tmpfs", "-o", "mode=0755", "netplumb-sandbox", "/run")
-    for line in _PLAY.strip().splitlines():
+    for line in play.strip().splitlines():
         command(*line.split())
 
 
-def node_state() -> list[str]:
-    """What is on the node, in lines to compare: equal before netplumb came and after it was purged."""
-    switches = (Path("/proc/sys/net", name) for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"))
+def node_state(*entrance: str) -> list[str]:
+    """What is on the node, in lines to compare: equal before netplumb came and after it was purged. `entrance` are the
+    words before a command on another one."""
+    switches = (f"/proc/sys/net/{name}" for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"))
     return [
-        *(line for words in _LOOKS for line in command(*words.split()).splitlines()),
-        *(f"{switch}: {switch.read_text().strip()}" for switch in switches),
+        *(line for words in _LOOKS for line in command(*entrance, *words.split()).splitlines()),
+        *(f"{switch}: {command(*entrance, 'cat', switch).strip()}" for switch in switches),
         *(f"namespace {path.name}" for path in sorted(Path(NETNS_DIR).iterdir())),
     ]
 
