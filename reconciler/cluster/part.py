@@ -40,6 +40,7 @@ MORE_S = 3.0
 """How long who asks for an address waits for a further prefix, which takes etcd some milliseconds."""
 
 MACHINE_ID = Path("/etc/machine-id")
+GATHER_S = 3.0
 
 
 class NoNodeName(NetplumbError):
@@ -138,6 +139,8 @@ class ClusterPart:
             await self._woken.wait()
             self._woken.clear()
             if self._standing.pools != pools:
+                if not pools:
+                    await self._gathered()
                 pools = self._standing.pools
                 try:
                     joined.configure(self.with_pools(self._given))
@@ -168,6 +171,14 @@ class ClusterPart:
                 continue
             last = found
             joined.loaded()
+
+    async def _gathered(self) -> None:
+        """First prefixes are taken one after the other, and who is attached is given an address of each at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                while not self._standing.has_of_each_pool:
+                    await self._woken.wait()
+                    self._woken.clear()
 
     def _wake(self) -> None:
         self._woken.set()

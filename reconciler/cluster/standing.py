@@ -147,6 +147,10 @@ class Standing:
         return pools_of(self.held, self._settings.pools) if self._is_ours else ()
 
     @property
+    def has_of_each_pool(self) -> bool:
+        return {it.cidr for it in self._settings.pools} <= {it.pool for it in self.held}
+
+    @property
     def record(self) -> NodeRecord:
         """What this node tells the others of itself."""
         own = underlay_of(self._settings.underlay, self._around.network())

@@ -28,7 +28,7 @@ POOLS = ("10.128.0.0/14", "fd80::/48")
 UNDERLAY, DEVICE = "eth0", "np-vxlan"
 LINK_MTU = 1500
 WORKLOADS = {1: "web", 2: "db", 3: "cache"}
-_WITHIN_S = 30.0
+_WITHIN_S = 15.0
 
 
 def _play() -> Iterator[str]:
@@ -47,6 +47,8 @@ def _play() -> Iterator[str]:
         yield f"ip link set to-{node} master lan up"
         yield f"ip -n {node} link set lo up"
         yield f"ip -n {node} link set {UNDERLAY} addrgenmode none up"
+        # Without one of these a node asks for no neighbour for what it forwards.
+        yield f"ip -n {node} address add fe80::{number}/64 dev {UNDERLAY} nodad"
         yield f"ip -n {node} address add 192.0.2.{number}/24 dev {UNDERLAY}"
         yield f"ip -n {node} address add 2001:db8::{number}/64 dev {UNDERLAY} nodad"
         yield f"ip -n {node} route add default via 192.0.2.254"
@@ -84,10 +86,10 @@ class Node:
         return " ".join(held)
 
     def addresses(self) -> Sequence[str]:
-        """Of its workload."""
+        """Of its workload, one of each pool."""
         found = self.daemon.ask(lambda client: client.get(self.workload))
-        if found.phase != "Attached":
-            raise SandboxError(f"{self.workload} is {found.phase}")
+        if found.phase != "Attached" or len(found.addresses) < len(POOLS):
+            raise SandboxError(f"{self.workload} is {found.phase}, with {' '.join(found.addresses) or 'no address'}")
         return tuple(found.addresses)
 
     def attach_guest(self) -> str:

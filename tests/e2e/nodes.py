@@ -142,9 +142,11 @@ def lan(count: int, mode: str, directory: Path, *, families: Iterable[int] = (4,
             daemon.configure(pools=(), cluster=cluster, **settings)
             underlay = tuple(addresses[version] for version in families)
             machines.append(Machine(number, host, daemon, underlay, stack))
-        yield Lan(machines, outside, mode)
-        for it in machines:
-            it.daemon.end()
+        try:
+            yield Lan(machines, outside, mode)
+        finally:
+            for it in machines:
+                it.daemon.end()
 
 
 @asynccontextmanager
