@@ -88,16 +88,16 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
     for direction, (name, priority, elsewhere, link, alone) in _HOOKS.items():
         rules = (
             canonical_rule([elsewhere, ACCEPT]),
-            *answers(),
-            canonical_rule([TRANSLATED, jump("policy_to_itself")]),
-            _rule("late answers", NEW, NO_SYN, in_set(meta(link), alone), COUNTER, DROP),
             canonical_rule([{"vmap": {"key": meta(link), "data": f"@{POLICY_MAPS[direction].name}"}}]),
+            _rule("late answers", NEW, NO_SYN, in_set(meta(link), alone), COUNTER, DROP),
         )
         yield NftChain(f"policy_{name}", "filter", "forward", priority, "accept", rules)
 
 
 def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
     direction = combination.direction
+    yield from answers()
+    yield canonical_rule([TRANSLATED, jump("policy_to_itself")])
     for key in combination.policies:
         yield canonical_rule([jump(policy_chain(key, direction))])
     told = {"log": {"prefix": direction.lower(), "group": DENIED_GROUP, "snaplen": DENIED_BYTES}}
