@@ -106,9 +106,10 @@ def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
 
 
 def _allowing(policy: NetworkPolicy, direction: Direction) -> Iterator[str]:
+    """Ports first: a packet of another protocol is then asked for no address and no link."""
     for number, rule in enumerate(policy.spec.rules(direction), 1):
         for peer, port in product(_peers(policy, rule, direction), _ports(rule)):
-            yield _rule(f"rule {number} of {policy.policy_key}", *peer, *port, ACCEPT)
+            yield _rule(f"rule {number} of {policy.policy_key}", *port, *peer, ACCEPT)
 
 
 def _peers(policy: NetworkPolicy, rule: Rule, direction: Direction) -> Iterator[tuple[Expression, ...]]:
