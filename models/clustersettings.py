@@ -228,6 +228,11 @@ class ClusterSettings(Model):
         default=4789, description="The UDP port of VXLAN, the same on each node"
     )
     pools: _Pools = Field(default=(), description="Prefixes of which each node takes a part, one or more of each")
+    away_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Days after which a node that is away may lose its prefixes to others, where none is free; 0 for "
+        "never",
+    )
     lease_s: Annotated[float, Field(ge=2, le=3600, allow_inf_nan=False)] = Field(
         default=30.0, description="Seconds without a word after which a node counts as away"
     )

@@ -17,6 +17,7 @@ import structlog
 
 from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.status import WatchEvent
+from netplumb.reconciler.cluster.absences import Absences
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
@@ -33,6 +34,7 @@ from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 SAVE_PAUSE_S = 1.0
+DAY_S = 24 * 3600.0
 LOOK_S = 1.0
 """How often it is looked whether a pool is nearly full."""
 
@@ -75,6 +77,7 @@ class Membership:
         )
         self._prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
         self._reporting: Reporting | None = None
+        self._absences = Absences()
         self._awaited = 0  # what was taken counts as soon as the watch tells of it, as everything does
         self._dirty = asyncio.Event()
         self._look = asyncio.Event()
@@ -246,6 +249,8 @@ class Membership:
                 async with asyncio.timeout(LOOK_S):
                     await self._look.wait()
             self._look.clear()
+            if self._settings.away_days:
+                self._look_who_is_away()
             if self.standing.forget_lost():
                 self._dirty.set()
                 self._changed()
@@ -254,10 +259,23 @@ class Membership:
                     if self.standing.wants(pool):
                         await self._take(pool)
 
+    def _given_up(self) -> list[str]:
+        """Nodes that have been away for so long that they may lose their prefixes."""
+        if not self._settings.away_days:
+            return []
+        return self._absences.for_longer_than(self._settings.away_days * DAY_S, time.monotonic())
+
+    def _look_who_is_away(self) -> None:
+        if self._shared.following:
+            away = [name for name, it in self.standing.view.peers.items() if it.prefixes and not it.present]
+            self._absences.saw(away, time.monotonic())
+        else:
+            self._absences.saw_nothing()
+
     async def _take(self, pool: ClusterPool) -> None:
         full = self.standing.troubles.full
         try:
-            claim = await self._prefixes.take(pool, [it.cidr for it in self.standing.held])
+            claim = await self._prefixes.take(pool, [it.cidr for it in self.standing.held], self._given_up())
         except PoolFull as error:
             if full.get(pool.cidr) != str(error):
                 full[pool.cidr] = str(error)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from netplumb.models.base import IPNetwork
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.models.errors import NetplumbError
 from netplumb.reconciler.cluster.claims import Claim, claims, free_part
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
-from netplumb.reconciler.cluster.etcd.client import Client, Put, none_since
-from netplumb.reconciler.cluster.etcd.entries import Snapshot
+from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put, absent, none_since
+from netplumb.reconciler.cluster.etcd.entries import Keys, Snapshot
 from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.lineage import Lineage
@@ -49,8 +49,9 @@ class Prefixes:
         self._fence = fence
         self._lineage = lineage
 
-    async def take(self, pool: ClusterPool, beside: Iterable[IPNetwork]) -> Claim:
-        """One of the pool that is not among those that it has already. Raises PoolFull, WentBack, Away or Refused."""
+    async def take(self, pool: ClusterPool, beside: Iterable[IPNetwork], given_up: Collection[str] = ()) -> Claim:
+        """One of the pool that is not among those that it has already; where none is free, one of a node that is
+        `given_up`, if it is still away. Raises PoolFull, WentBack, Away or Refused."""
         have = set(beside)
         wait_s = WAIT_FIRST_S
         for _ in range(TRIES):
@@ -59,10 +60,15 @@ class Prefixes:
             mine = [it for it in held if it.node == self._name and it.pool == pool.cidr and it.cidr not in have]
             if mine:
                 return mine[0]
-            part = free_part(pool, [it.cidr for it in _all(self._layout, snapshot)])
+            part, instead = free_part(pool, [it.cidr for it in _all(self._layout, snapshot)]), None
+            if part is None:
+                order = {node: number for number, node in enumerate(given_up)}
+                over = [it for it in held if it.node in order and it.pool == pool.cidr]
+                instead = min(over, key=lambda it: (order[it.node], it.since), default=None)
+                part = instead.cidr if instead is not None else None
             if part is None:
                 raise PoolFull(f"no /{pool.node_length} of {pool.cidr} is free: {pool.parts} are held")
-            if (revision := await self._write(snapshot, {part: pool.cidr})) is not None:
+            if (revision := await self._write(snapshot, {part: pool.cidr}, instead)) is not None:
                 return Claim(self._name, part, pool.cidr, revision)
             await asyncio.sleep(random.uniform(0, wait_s))
             wait_s = min(WAIT_MOST_S, wait_s * 2)
@@ -86,14 +92,18 @@ class Prefixes:
         self._lineage.check(snapshot.header, known)
         return snapshot
 
-    async def _write(self, snapshot: Snapshot, parts: Mapping[IPNetwork, IPNetwork]) -> int | None:
-        return await self._client.commit(
-            [none_since(self._layout.prefixes, snapshot.header.revision), self._fence()],
-            [
-                Put(self._layout.prefix_of(self._name, cidr), PrefixRecord(pool=pool).written())
-                for cidr, pool in parts.items()
-            ],
-        )
+    async def _write(
+        self, snapshot: Snapshot, parts: Mapping[IPNetwork, IPNetwork], instead: Claim | None = None
+    ) -> int | None:
+        compares = [none_since(self._layout.prefixes, snapshot.header.revision), self._fence()]
+        changes: list[Put | Delete] = [
+            Put(self._layout.prefix_of(self._name, cidr), PrefixRecord(pool=pool).written())
+            for cidr, pool in parts.items()
+        ]
+        if instead is not None:
+            compares.append(absent(self._layout.presence(instead.node)))
+            changes.append(Delete(Keys(self._layout.prefix_of(instead.node, instead.cidr), is_prefix=False)))
+        return await self._client.commit(compares, changes)
 
 
 def _all(layout: Layout, snapshot: Snapshot) -> list[Claim]:

@@ -304,3 +304,25 @@ async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_
         a.membership._shared_changed()
         assert not a.view.peers["b"].underlay.addresses
         await until(lambda: a.view.peers["b"].underlay.addresses, "b is whole again")
+
+
+async def test_a_node_that_is_away_for_days_gives_way_where_nothing_is_free(etcd: Etcd, tmp_path: Path) -> None:
+    """Not before, not without the setting, and what comes back finds its prefix gone."""
+    pool = {"cidr": "10.200.0.0/23"}
+    async with nodes(etcd, tmp_path, "a", "b", pools=[pool], away_days=2 / 86400) as (a, b):
+        b.used[ip_network(b.prefixes[0])] = 1
+        (lost,) = b.prefixes
+        await b.stop()
+        never = Node(etcd.settings(pools=[pool]), "never", tmp_path).start()
+        await until(lambda: "ClusterPoolFull" in never.conditions, "nothing is free")
+        await asyncio.sleep(3)
+        assert never.prefixes == []
+        await never.stop()
+        a.used[ip_network(a.prefixes[0])] = 250
+        await until(lambda: len(a.prefixes) == 2, "a has the other's", within_s=LONG_S)
+        assert lost in a.prefixes
+        back = b.again().start()
+        await until(lambda: "PrefixLost" in back.conditions, "b says so")
+        assert f"{lost} is held by a" in back.conditions["PrefixLost"].message
+        assert back.prefixes == []
+        await back.stop()
