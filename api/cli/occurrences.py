@@ -17,6 +17,7 @@ _STYLES = {
     "Detached": "dim",
     "Started": "dim",
     "FightOver": "green",
+    "Denied": "dim",
     "Repaired": "yellow",
     "Retrying": "yellow",
 }

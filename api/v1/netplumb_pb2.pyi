@@ -1681,8 +1681,8 @@ class Event(_message.Message):
     count: _builtins.int
     """How often it happened."""
     kind: _builtins.str
-    """Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, PoolNearlyFull
-    or UplinkChanged.
+    """Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, Denied,
+    PoolNearlyFull or UplinkChanged.
     """
     workload_id: _builtins.str
     """The attachment; empty for the node."""

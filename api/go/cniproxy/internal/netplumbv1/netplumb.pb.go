@@ -3039,8 +3039,8 @@ type Event struct {
 	FirstAt float64 `protobuf:"fixed64,3,opt,name=first_at,json=firstAt,proto3" json:"first_at,omitempty"`
 	// How often it happened.
 	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
-	// Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, PoolNearlyFull
-	// or UplinkChanged.
+	// Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, Denied,
+	// PoolNearlyFull or UplinkChanged.
 	Kind string `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The attachment; empty for the node.
 	WorkloadId string `protobuf:"bytes,6,opt,name=workload_id,json=workloadId,proto3" json:"workload_id,omitempty"`
