@@ -225,6 +225,21 @@ async def test_what_heals_a_fault_heals_it(daemon: Daemon, attached: Host, node:
     assert not doctor(daemon).of(check)
 
 
+async def test_an_interface_on_top_of_a_workloads_link(
+    daemon: Daemon, client: AsyncClient, attached: Host, node: Host
+) -> None:
+    """The daemon tells of it, and what it does about it is as desired."""
+    link = (await client.get(attached.name)).node_if_name
+    node.ip(f"link add mv0 link {link} type macvlan mode bridge")
+    await until(lambda: "mv0" in node.ruleset(), "what comes in by it is dropped")
+    said = doctor(daemon)
+    assert any("macvlan mv0 is on top" in it["what"] for it in said.findings), said
+    assert not said.of("not-as-desired")
+    node.ip("link delete mv0")
+    await until(lambda: "mv0" not in node.ruleset(), "it is over")
+    assert not doctor(daemon).findings
+
+
 async def test_an_uplink_without_a_carrier(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
     outside.ip("link set eth0 down")
     await until(lambda: "NO-CARRIER" in node.link(UPLINK)["flags"], "the carrier is lost")

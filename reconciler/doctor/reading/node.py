@@ -136,8 +136,9 @@ def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> 
         nftables.hooks.do_without()  # that table is the daemon's, whose socket alone can tell that it is kept
         kernel = LinuxKernel(nftables)
         stack.callback(kernel.close)
+        uppers = tuple(sorted(upper.name for upper in kernel.snapshot(in_part=True).uppers.values()))
         wish = NodeWish(
-            node_of(settings, wanted, known),
+            replace(node_of(settings, wanted, known), uppers=uppers),
             lambda node: [element for it in wanted.attachments for element in render_elements(it, node)],
             wanted.left_alone,
             may_remove=False,
