@@ -79,6 +79,11 @@ class ClusterPart:
         self._given = settings
         return settings.model_copy(update={"pools": (*settings.pools, *self._standing.pools)})
 
+    @property
+    def view(self) -> ClusterView | None:
+        """What is known of other nodes; None where nothing is."""
+        return self._standing.view if self._membership.is_known else None
+
     def reloading(self, reload: Callable[[], Settings]) -> Callable[[], Settings]:
         return lambda: self.with_pools(reload())
 

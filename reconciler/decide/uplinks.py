@@ -58,9 +58,9 @@ def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | 
     return min(mtus, default=None)
 
 
-def mtu_with_ways(view: ClusterView, known: NodeNetwork) -> int | None:
+def mtu_with_ways(view: ClusterView | None, known: NodeNetwork) -> int | None:
     """What passes by the ways out and by those to other nodes; None where either is not known."""
-    if view.mode is ClusterMode.NONE:
+    if view is None or view.mode is ClusterMode.NONE:
         return known.uplink_mtu
     addresses, local = view.underlay.addresses, view.underlay.v4 or view.underlay.v6
     overhead = VXLAN_OVERHEAD[local.version] if view.mode is ClusterMode.VXLAN and local is not None else 0

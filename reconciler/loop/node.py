@@ -177,7 +177,7 @@ class NodeWide:
             masquerade=self.settings.masquerade,
             sources=self.known.sources,
             uppers=self._uppers(),
-            mtu=self.settings.mtu or self._mtu_of_ways() or self.node.mtu,
+            mtu=self.settings.mtu or mtu_with_ways(self.cluster, self.known) or self.node.mtu,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,
             policies=self.policing.policies,
@@ -187,9 +187,6 @@ class NodeWide:
         unlabelled = frozenset(self._unlabelled())
         left_alone, under_way = frozenset(self._left_alone()), frozenset(self._under_way())
         return NodeWish(node, self._elements, left_alone, self.may_remove, unlabelled, under_way, self._attached)
-
-    def _mtu_of_ways(self) -> int | None:
-        return self.known.uplink_mtu if self.cluster is None else mtu_with_ways(self.cluster, self.known)
 
     def gathered_wish(self) -> NodeWish:
         """The wish with its elements, for a thread that may not read what the event loop changes."""

@@ -116,3 +116,22 @@ async def test_a_node_that_is_cut_off_goes_on_and_catches_up(directory: Path) ->
                 "its route to the node that went is gone",
                 within_s=LONG_S,
             )
+
+
+@pytest.mark.parametrize("mode", ["routes", "vxlan"])
+async def test_the_doctor_takes_nothing_of_a_cluster_for_a_difference(directory: Path, mode: str) -> None:
+    """It knows the node's prefixes and the others from what the daemon keeps, beside a daemon and without one."""
+    async with site(2, directory, mode=mode) as it:
+        one, _ = it.machines
+        await one.attach("web")
+        where = (f"--config={one.daemon.config}", f"--data-dir={one.daemon.data_dir}", f"--socket={one.daemon.socket}")
+
+        def differences() -> list[str]:
+            done = one.daemon.command("doctor", *where)
+            assert " found" in done.stdout, done.stderr
+            return [line for line in done.stdout.splitlines() if "not-as-desired" in line]
+
+        assert differences() == []
+        one.daemon.terminate()
+        assert differences() == []
+        await one.daemon.start()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from netplumb.models.cluster import ClusterView
 from netplumb.models.errors import NetplumbError
 from netplumb.models.network import Node, Surroundings
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
@@ -15,9 +16,8 @@ from netplumb.models.settings import Settings
 from netplumb.models.status import PlannedChange
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
-from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
-from netplumb.reconciler.doctor.reading import daemon, desired, host, node, tools, workloads
+from netplumb.reconciler.doctor.reading import cluster, daemon, desired, host, node, tools, workloads
 from netplumb.reconciler.kernel import xfrm
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink import linkstates
@@ -49,11 +49,14 @@ class _Parts:
 def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
     """Called in the node's namespace. Takes as long as the slowest part, which is a daemon that does not answer."""
     parts = _Parts()
+    alone: tuple[Settings, ClusterView | None] = (settings, None)
+    settings, view = parts.read("the cluster", lambda: cluster.with_cluster(settings), alone)
     wanted = parts.read(
         "desired state", lambda: desired.read_wanted(settings.data_dir, settings.pools), desired.Wanted()
     )
     network = parts.read("the node's addresses and routes", read_network, NetworkFacts())
-    known = surveyed(network, settings.pools)
+    known = cluster.known_of(network, settings, view)
+    view = cluster.with_underlay(view, settings, known)
     links = parts.read("the node's interfaces", lambda: _in_channel(linkstates.read_links), _NO_LINKS)
     ruleset, unread_tables = parts.read("other firewalls", node.read_ruleset, (Ruleset(), list[str]()))
     told = parts.read("the daemon", lambda: daemon.read_daemon(settings.socket), DaemonFacts())
@@ -61,7 +64,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
     if told.process or wanted.attachments:  # else nobody wants anything of this node
         rendered, differences = parts.read(
             "the difference from desired state",
-            lambda: _differences(settings, wanted, known, repaired=bool(told.process)),
+            lambda: _differences(settings, wanted, known, view, repaired=bool(told.process)),
             _UNCOMPARED,
         )
     parts.unread += unread_tables
@@ -93,13 +96,13 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
 
 
 def _differences(
-    settings: Settings, wanted: desired.Wanted, known: NodeNetwork, *, repaired: bool
+    settings: Settings, wanted: desired.Wanted, known: NodeNetwork, view: ClusterView | None, *, repaired: bool
 ) -> tuple[Node, tuple[PlannedChange, ...]]:
     """Where a daemon repairs, what lasts: it may just be at it, and workloads come and go between two reads."""
-    rendered, differences = node.read_differences(settings, wanted, known)
+    rendered, differences = node.read_differences(settings, wanted, known, view)
     if differences and repaired:
         time.sleep(_REPAIRED_WITHIN_S)
-        again = node.read_differences(settings, desired.read_wanted(settings.data_dir, settings.pools), known)[1]
+        again = node.read_differences(settings, desired.read_wanted(settings.data_dir, settings.pools), known, view)[1]
         differences = tuple(it for it in differences if it in again)
     return rendered, differences
 

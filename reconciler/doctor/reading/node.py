@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from struct import unpack_from
 
+from netplumb.models.cluster import ClusterView
 from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
@@ -23,6 +24,7 @@ from netplumb.reconciler.converge.preview import in_words, preview
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.listeners import ranges
 from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.decide.uplinks import mtu_with_ways
 from netplumb.reconciler.doctor.facts import PathMtu
 from netplumb.reconciler.doctor.reading.desired import Wanted
 from netplumb.reconciler.kernel import sysctls
@@ -106,18 +108,19 @@ def read_listeners(wanted: Wanted) -> tuple[Listener, ...]:
     return tuple(replace(it, process=processes.get(it.inode)) for it in found)
 
 
-def node_of(settings: Settings, wanted: Wanted, known: NodeNetwork) -> Node:
+def node_of(settings: Settings, wanted: Wanted, known: NodeNetwork, view: ClusterView | None = None) -> Node:
     """What the daemon would render by, less what it reads of the kernel when it compares."""
     return Node(
         node_addresses=wanted.node_addresses(settings.pools),
         masquerade=settings.masquerade,
-        mtu=settings.mtu or known.uplink_mtu or wanted.mtu or Node().mtu,
+        mtu=settings.mtu or mtu_with_ways(view, known) or wanted.mtu or Node().mtu,
         isolate_node=settings.isolate_node,
         isolate_workloads=settings.isolate_workloads,
         workload_prefixes=wanted.prefixes(settings.pools),
         sources=known.sources,
         policies=wanted.policies,
         combinations=_combinations(wanted),
+        cluster=view,
     )
 
 
@@ -127,7 +130,9 @@ def _combinations(wanted: Wanted) -> frozenset[Combination]:
     return policing.combinations
 
 
-def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> tuple[Node, tuple[PlannedChange, ...]]:
+def read_differences(
+    settings: Settings, wanted: Wanted, known: NodeNetwork, view: ClusterView | None = None
+) -> tuple[Node, tuple[PlannedChange, ...]]:
     """What a daemon would change now, of the node and of each attachment, and what it would know of the node. Changes
     nothing. Raises StepError."""
     with ExitStack() as stack:
@@ -138,7 +143,7 @@ def read_differences(settings: Settings, wanted: Wanted, known: NodeNetwork) -> 
         stack.callback(kernel.close)
         uppers = tuple(sorted(upper.name for upper in kernel.snapshot(in_part=True).uppers.values()))
         wish = NodeWish(
-            replace(node_of(settings, wanted, known), uppers=uppers),
+            replace(node_of(settings, wanted, known, view), uppers=uppers),
             lambda node: [element for it in wanted.attachments for element in render_elements(it, node)],
             wanted.left_alone,
             may_remove=False,

@@ -1,0 +1,38 @@
+"""What a node was last told of its cluster, from the file that its daemon keeps: pools of its own, and the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import version
+
+from netplumb.models.cluster import ClusterView
+from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
+from netplumb.models.settings import Settings
+from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.desired.store import boot_id
+from netplumb.reconciler.kernel.netlink.channel import Channel
+
+
+def with_cluster(settings: Settings) -> tuple[Settings, ClusterView | None]:
+    """The settings with the pools that the node has of the cluster, and the view, where there is one. Raises
+    NetplumbError, StepError."""
+    if settings.cluster is None:
+        return settings, None
+    from netplumb.reconciler.cluster.part import ClusterPart
+
+    with Channel() as channel:
+        part = ClusterPart(settings, f"{boot_id()}/{channel.netns_cookie}", version("netplumb"))
+    return part.with_pools(settings), part.view
+
+
+def known_of(network: NetworkFacts, settings: Settings, view: ClusterView | None) -> NodeNetwork:
+    return surveyed(network, settings.pools, view.pools if view is not None else ())
+
+
+def with_underlay(view: ClusterView | None, settings: Settings, known: NodeNetwork) -> ClusterView | None:
+    """The node's own underlay is looked up, as the daemon does, and not kept."""
+    if view is None or settings.cluster is None:
+        return view
+    from netplumb.reconciler.cluster.views import underlay_of
+
+    return replace(view, underlay=underlay_of(settings.cluster.underlay, known))
