@@ -16,6 +16,7 @@ from netplumb.reconciler.cluster.claims import claims
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Member, Put, absent
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Header, Keys
+from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.views import view
 
@@ -34,11 +35,33 @@ class Seen:
 
 @asynccontextmanager
 async def client(settings: ClusterSettings) -> AsyncIterator[Client]:
+    """At a member that answers. Raises Away where none does."""
+    async with _connected(settings) as etcd:
+        await _find_one(etcd, settings)
+        yield etcd
+
+
+@asynccontextmanager
+async def _connected(settings: ClusterSettings) -> AsyncIterator[Client]:
     connection = Connection(settings)
     try:
         yield Client(connection)
     finally:
         await connection.close()
+
+
+async def _find_one(etcd: Client, settings: ClusterSettings) -> None:
+    """Each question that fails leads to the next endpoint; which a daemon asks again anyway, and a person would not."""
+    last: Away | None = None
+    for _ in settings.endpoints:
+        try:
+            await etcd.read(Layout(settings.prefix).accepted)
+        except Away as error:
+            last = error
+        else:
+            return
+    if last is not None:
+        raise last
 
 
 async def nodes(settings: ClusterSettings) -> Seen:
@@ -70,7 +93,7 @@ async def members(settings: ClusterSettings) -> list[Member]:
         if not endpoints:
             found.append(Member(name, (), leader=False, version="", size_bytes=0, revision=0, trouble="not started"))
             continue
-        async with client(settings.model_copy(update={"endpoints": endpoints[:1]})) as etcd:
+        async with _connected(settings.model_copy(update={"endpoints": endpoints[:1]})) as etcd:
             found.append(replace(await etcd.status(), name=name, endpoints=endpoints))
     return found
 

@@ -15,10 +15,14 @@ of etcd can hold it to that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from netplumb.models.base import IPNetwork
 from netplumb.models.routing import parse_prefix
 from netplumb.reconciler.cluster.etcd.entries import Keys
+
+KEPT = 1 << 16
+"""So much of what was understood is remembered: all is looked at with each change, and nearly all is as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,7 @@ class Layout:
 
     def prefix_in(self, key: str) -> tuple[str, IPNetwork] | None:
         """Whose prefix a key stands for, and which; None for any other key."""
-        node, slash, text = key.removeprefix(self.prefixes.first).partition("/")
-        if not key.startswith(self.prefixes.first) or not slash or not node:
-            return None
-        try:
-            cidr = parse_prefix(text.replace("-", "/"))
-        except ValueError:
-            return None
-        return (node, cidr) if isinstance(cidr, IPNetwork) else None
+        return _prefix_in(self.prefixes.first, key)
 
     @property
     def documents(self) -> Keys:
@@ -87,3 +84,15 @@ class Layout:
 
     def attachments(self, name: str) -> Keys:
         return Keys(f"{self.prefix}/nodes/{name}/attachments/")
+
+
+@lru_cache(maxsize=KEPT)
+def _prefix_in(first: str, key: str) -> tuple[str, IPNetwork] | None:
+    node, slash, text = key.removeprefix(first).partition("/")
+    if not key.startswith(first) or not slash or not node:
+        return None
+    try:
+        cidr = parse_prefix(text.replace("-", "/"))
+    except ValueError:
+        return None
+    return (node, cidr) if isinstance(cidr, IPNetwork) else None

@@ -34,6 +34,7 @@ from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 SAVE_PAUSE_S = 1.0
+PAUSES_A_LESSON = 4
 DAY_S = 24 * 3600.0
 LOOK_S = 1.0
 """How often it is looked whether a pool is nearly full."""
@@ -81,6 +82,7 @@ class Membership:
         self._awaited = 0  # what was taken counts as soon as the watch tells of it, as everything does
         self._dirty = asyncio.Event()
         self._look = asyncio.Event()
+        self._learn = asyncio.Event()
         self._recovery = Recovery(
             self._client,
             self._layout,
@@ -164,10 +166,20 @@ class Membership:
         self._look.set()
 
     def _shared_changed(self) -> None:
-        self.standing.learnt(self._shared.entries, self._shared.position)
-        self._dirty.set()
-        self._look.set()
-        self._changed()
+        self._learn.set()
+
+    async def _learn_again_and_again(self) -> None:
+        """What all nodes share, as often as it changes: at once, and the longer that took, the longer is the pause
+        after it, so that a thousand nodes that come at one moment are learnt of together."""
+        while True:
+            await self._learn.wait()
+            self._learn.clear()
+            began_s = time.thread_time()
+            self.standing.learnt(self._shared.entries, self._shared.position)
+            self._dirty.set()
+            self._look.set()
+            self._changed()
+            await asyncio.sleep(PAUSES_A_LESSON * (time.thread_time() - began_s))
 
     def _own_changed(self) -> None:
         self._dirty.set()
@@ -200,6 +212,7 @@ class Membership:
                 self._again_and_again("own", self._own.follow, may_read),
                 self._again_and_again("prefixes", self._take_prefixes, may_read),
                 *([self._again_and_again("status", self._report, may_read)] if self._reporting else []),
+                self._learn_again_and_again(),
                 self._recovery.run(),
                 self._save(),
             )

@@ -153,8 +153,8 @@ class ClusterPart:
                     log.error("the cluster's pools were not taken", cause=str(error))
                 self._grown.set()
                 self._grown = asyncio.Event()
-            if self._membership.is_known and self._standing.view != view:
-                view = self._standing.view
+            if self._membership.is_known and (seen := self._standing.view) != view:
+                view = seen
                 joined.view(view)
 
     async def _declare(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.reconciler.cluster.keys import KEPT
 
 _Address = Annotated[IPAddress, BeforeValidator(lambda it: ip_address(it)), PlainSerializer(str)]
 _Network = Annotated[IPNetwork, BeforeValidator(lambda it: ip_network(it)), PlainSerializer(str)]
@@ -52,6 +54,12 @@ R = TypeVar("R", bound=Record)
 
 def read(kind: type[R], value: bytes) -> R | None:
     """None where it says nothing that is understood."""
+    found = _read(kind, value)
+    return found if isinstance(found, kind) else None
+
+
+@lru_cache(maxsize=KEPT)
+def _read(kind: type[Record], value: bytes) -> Record | None:
     try:
         return kind.model_validate_json(value)
     except ValidationError:

@@ -49,7 +49,8 @@ async def test_members_tells_of_each_and_of_one_that_is_away(three: Etcd) -> Non
     assert [name for name, it in by_name.items() if it["leader"]] == [leader.name]
     assert by_name[dead.name]["trouble"]
     assert not by_name[leader.name]["trouble"]
-    assert "yes" in (await netplumb(three, "cluster", "members")).stdout
+    for _ in range(6):  # whichever of them is asked first
+        assert "yes" in (await netplumb(three, "cluster", "members")).stdout
 
 
 async def test_remove_gives_a_node_up_and_not_one_that_is_there(etcd: Etcd, tmp_path: Path) -> None:

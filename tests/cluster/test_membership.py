@@ -302,7 +302,7 @@ async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_
         await until(lambda: "b" in a.view.peers, "a sees b")
         a.membership._shared.entries.pop("/netplumb/shared/nodes/b")  # as if its event had never come
         a.membership._shared_changed()
-        assert not a.view.peers["b"].underlay.addresses
+        await until(lambda: not a.view.peers["b"].underlay.addresses, "a has lost sight of it")
         await until(lambda: a.view.peers["b"].underlay.addresses, "b is whole again")
 
 
