@@ -2,6 +2,8 @@
 clients of the sockets do, or another program on the node.
 
 One thing after the other, each of a new workload, beside one that is attached and damaged and one that comes and goes.
+Beside them all, the floor: a call that does nothing, of a server of its own, and an attachment's objects by messages
+that were assembled before, on a node of its own. It tells what the machine and the kernel have left for anybody.
 Figures are to be compared within a run. Exits with 1 when an Attach takes much longer than when nothing goes on, or the
 daemon's memory grows much. Clients take their share of the processors too, so they may make it longer than workloads.
 """
@@ -16,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
+from time import perf_counter
 
 from rich.console import Console
 from rich.table import Table
 
 from netplumb.api.client.asynchronous import AsyncClient
+from tests.bench.calls import attach as wish_of
 from tests.bench.calls import connected
-from tests.bench.servers import daemon
+from tests.bench.floor import Floor, floor
+from tests.bench.servers import daemon, nothing
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.paces import attaches_s, repairs_s
@@ -46,6 +51,8 @@ GROWTH_MOST_KIB = 96 << 10
 EVENTS_A_SECOND = 80_000
 RTPROT_STATIC = 4
 _CALLS = 60
+_FLOOR_PLACES = 4
+_WIDTH = 120
 
 Harm = Callable[[Host], AbstractContextManager[None]]
 
@@ -56,6 +63,7 @@ class Waited:
 
     harm: str
     attach_s: Sequence[float]
+    floor_s: Sequence[float]
     repair_s: Sequence[float]
     grown_kib: int
     most_longer: float = MOST_LONGER
@@ -102,12 +110,14 @@ def _harms_of_others(running: Daemon) -> dict[str, Harm]:
 
 async def measure(directory: Path, scale: float) -> list[Waited]:
     async with AsyncExitStack() as stack:
-        node, web, db = (stack.enter_context(temporary(name)) for name in ("node", "web", "db"))
+        node, web, db, beside = (stack.enter_context(temporary(name)) for name in ("node", "web", "db", "beside"))
+        places = [stack.enter_context(temporary(f"place-{number}")) for number in range(_FLOOR_PLACES)]
         running = await stack.enter_async_context(daemon(node, directory / "daemon"))
         (client,) = await stack.enter_async_context(connected(running.socket, 1))
+        (idle,) = await stack.enter_async_context(connected(stack.enter_context(nothing(directory)), 1))
         answer = await client.attach(attach(web))
         address = v4(answer)
-        innocents = _Innocents(running, client, web, db, address)
+        innocents = _Innocents(running, client, web, db, address, stack.enter_context(floor(beside, places)), idle)
         waited = [await innocents.wait("nothing", MOST_LONGER)]
         kinds = (
             (_harms(scale, _first_of_its_pool(address)), MOST_LONGER),
@@ -137,12 +147,26 @@ class _Innocents:
     attached: Host
     comes: Host
     address: str
+    floor: Floor
+    idle: AsyncClient
 
     async def wait(self, harm: str, most_longer: float) -> Waited:
         before = self._held_kib()
         attach_s = await attaches_s(self.client, self.comes, _CALLS)
+        floor_s = await self._floor_s()
         repair_s = await repairs_s(self.attached, self.address)
-        return Waited(harm, attach_s, repair_s, self._held_kib() - before, most_longer)
+        return Waited(harm, attach_s, floor_s, repair_s, self._held_kib() - before, most_longer)
+
+    async def _floor_s(self) -> list[float]:
+        took: list[float] = []
+        call = wish_of(self.comes)
+        for _ in range(_CALLS // _FLOOR_PLACES):
+            for made_s in await asyncio.to_thread(self.floor.attach):
+                began = perf_counter()
+                await call(self.idle)
+                took.append(made_s + perf_counter() - began)
+            await asyncio.to_thread(self.floor.detach)
+        return took
 
     def _held_kib(self) -> int:
         return footprint(self.running.process.pid).rss_kib
@@ -161,7 +185,7 @@ def _show(waited: Sequence[Waited]) -> int:
     quiet, failed = waited[0], False
     table = Table(title="What others wait for meanwhile; milliseconds")
     table.add_column("meanwhile")
-    for column in ("Attach p50", "p95", "times quiet", "repair p50", "times quiet", "memory (MiB)"):
+    for column in ("Attach p50", "p95", "times quiet", "floor's", "repair p50", "times quiet", "memory (MiB)"):
         table.add_column(column, justify="right")
     for each in waited:
         attached, repaired = median(each.attach_s), median(each.repair_s)
@@ -172,9 +196,10 @@ def _show(waited: Sequence[Waited]) -> int:
             f"{attached * 1e3:.1f}",
             f"{quantiles(each.attach_s, n=20)[-1] * 1e3:.1f}",
             f"{times:.1f}",
+            f"{median(each.floor_s) / median(quiet.floor_s):.1f}",
             f"{repaired * 1e3:.1f}",
             f"{repaired / median(quiet.repair_s):.1f}",
             f"{each.grown_kib / 1024:+.0f}",
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=_WIDTH).print(table)
     return int(failed)
