@@ -37,7 +37,8 @@ _WIDTH = 118
 
 _WAYS = """\
 Where there is a [cluster](cluster.md). A repair touches the one node that the damage concerns, or reads all ways anew
-where a link that they go by was damaged; both run beside everything else. `python -m tests.bench ways` measures them.
+where a link that they go by was damaged; both run beside everything else. What such a pass costs is measured by
+`python -m tests.bench ways`.
 Somebody else's route to a node's prefix is no damage: it is told by the condition `ForeignWay`, and stays."""
 
 _FIGHTS = """\

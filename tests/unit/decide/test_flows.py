@@ -116,6 +116,17 @@ def test_without_masquerading_workloads_leave_as_themselves() -> None:
     assert not course(masquerade=False).is_wrong(WRONG["out, untranslated"])
 
 
+def test_between_nodes_of_a_cluster_a_workloads_own_address_is_right() -> None:
+    """And nowhere else: a flow from a pool of this node alone, or to anybody outside, is to leave as the node."""
+    pools = (ip_network("10.9.0.0/16"), ip_network("fd09::/48"))
+    there = flow(end(WEB, 7), end("10.9.8.2", 53))
+    assert course().is_wrong(there)
+    assert not course(cluster=pools).is_wrong(there)
+    assert not course(cluster=pools).is_wrong(flow(end("fd09::2", 7), end("fd09:0:0:8::2", 53)))
+    assert course(cluster=pools).is_wrong(flow(end(WEB, 7), end(OUTSIDE, 53)))
+    assert course(cluster=(ip_network("10.9.8.0/24"),)).is_wrong(there)
+
+
 def test_a_port_that_led_to_a_workload() -> None:
     """Is wrong if it still does, and not if another program leads it."""
     gone = [Step(Verb.REMOVE, it) for it in render_elements(WEB_RECORD, Node())]
