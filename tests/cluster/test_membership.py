@@ -75,6 +75,36 @@ async def test_a_restart_keeps_prefixes_while_etcd_is_away(etcd: Etcd, tmp_path:
         await again.stop()
 
 
+async def test_a_boot_while_etcd_is_away_keeps_what_the_machine_knew(etcd: Etcd, tmp_path: Path) -> None:
+    """Where the file outlives the boot; another machine that finds such a file believes none of it."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        prefixes = a.prefixes
+        await a.stop()
+        etcd.kill()
+        booted = a.again(boot="boot-2")
+        assert booted.prefixes == prefixes
+        assert a.again(boot="boot-2", machine="another").prefixes == []
+        etcd.start()
+        booted.start()
+        await until(lambda: booted.is_well, "it is well", within_s=LONG_S)
+        assert booted.prefixes == prefixes
+        await booted.stop()
+
+
+async def test_a_damaged_file_is_as_good_as_none(etcd: Etcd, tmp_path: Path) -> None:
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        prefixes = a.prefixes
+        await a.stop()
+        file = tmp_path / "a" / "cluster.json"
+        file.write_bytes(file.read_bytes()[:100])
+        again = a.again()
+        assert again.prefixes == []
+        again.start()
+        await until(lambda: again.is_well, "it is well", within_s=LONG_S)
+        assert again.prefixes == prefixes
+        await again.stop()
+
+
 async def test_the_leader_dies(three: Etcd, tmp_path: Path) -> None:
     """Changes reach every node while the leader is killed, one member after the other."""
     async with nodes(three, tmp_path, "a", "b", "c") as (a, _, _):

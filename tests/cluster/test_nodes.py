@@ -41,6 +41,10 @@ async def test_workloads_of_two_nodes_reach_each_other_while_etcd_comes_and_goes
             await one.daemon.restart()
             assert reaches()
             assert "EtcdAway" in await conditions(one)
+            one.daemon.kill9()
+            assert reaches()
+            await one.daemon.start()
+            assert reaches()
             _, late = await one.attach("late")
             assert v4(late).rpartition(".")[0] == v4(web_has).rpartition(".")[0]
             it.etcd.start()
