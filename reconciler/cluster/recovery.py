@@ -80,11 +80,11 @@ class Recovery:
             self._lineage.accept()
             for mirror in self._mirrors:
                 mirror.read_anew()
-            self.may_write.set()
             await self._until_done(self._has_said_again)
             await asyncio.sleep(self._settle_s)
             self._went_back.clear()
             self._standing.troubles.went_back = ""
+            self.may_write.set()
             self.may_read.set()
 
     async def _until_done(self, done: Callable[[], Awaitable[bool]]) -> None:
@@ -99,6 +99,7 @@ class Recovery:
         return bool(answer.entries.keys() - set(self._known_tokens()))
 
     async def _has_said_again(self) -> bool:
+        self.may_write.set()  # each time: an answer from before may have come late, and stopped everything once more
         if self._standing.name_is_ours:
             if not self._presence.is_held:
                 return False

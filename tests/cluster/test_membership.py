@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.lineage import WentBack
 from tests.cluster.etcds import Etcd
 from tests.cluster.members import V4, Node, nodes
 from tests.e2e.waiting import until
@@ -137,6 +138,21 @@ async def test_a_silent_member_is_left(three: Etcd, tmp_path: Path) -> None:
             member.resume()
 
 
+async def test_a_member_without_the_others_is_away(three: Etcd, tmp_path: Path) -> None:
+    """It answers, and cannot know what the cluster agrees on: that is away, too, and not silence."""
+    async with nodes(three, tmp_path, "a") as (a,):
+        view, lonely = a.view, three.members[0]
+        for member in three.members[1:]:
+            member.kill()
+        await until(lambda: "EtcdAway" in a.conditions, "a says that etcd is away", within_s=LONG_S)
+        assert lonely.process is not None
+        assert (a.view, len(a.prefixes)) == (view, 1)
+        for member in three.members[1:]:
+            member.start(three.members)
+        await until(lambda: a.is_well, "a is well", within_s=LONG_S)
+        assert a.view == view
+
+
 async def test_all_of_etcd_is_silent(three: Etcd, tmp_path: Path) -> None:
     """Every connection is ESTABLISHED and nobody answers: that is told as away, nothing is forgotten, and what happened
     meanwhile is seen afterwards."""
@@ -215,6 +231,24 @@ async def test_an_older_snapshot_removes_nothing_until_it_is_accepted(etcd: Etcd
             await until(lambda: a.is_well and b.is_well, "both are well", within_s=LONG_S)
             assert (a.view, b.prefixes) == (view, held)
             assert all(it == view for it in a.views), "b was never missing"
+
+
+async def test_an_answer_from_before_that_comes_late_stops_nothing_for_good(etcd: Etcd, tmp_path: Path) -> None:
+    """What was asked before somebody accepted, and is answered after it, compares with what counts no more."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        snapshot = etcd.save()
+        etcd.ctl("put", "/netplumb/shared/nodes/x", "{}")
+        revision = etcd.revision()
+        await until(lambda: a.view.revision >= revision, "a saw that")
+        etcd.restore(snapshot)
+        await until(lambda: restored(a.conditions), "a says so", within_s=LONG_S)
+        etcd.ctl("put", "/netplumb/shared/accepted/token", "{}")
+        recovery = a.membership._recovery
+        await until(recovery.may_write.is_set, "it may write again", within_s=LONG_S)
+        recovery.stop_at(WentBack("late"))
+        await until(lambda: a.is_well, "a is well", within_s=LONG_S)
+        assert recovery.may_write.is_set()
+        assert "x" not in a.view.peers
 
 
 async def test_an_etcd_that_is_made_anew_is_not_taken_for_empty(etcd: Etcd, tmp_path: Path) -> None:
