@@ -153,6 +153,7 @@ POLICY_DENIED = {
 
 INGRESS_ALONE = NftSet("policy_ingress_alone", ("ifname",))
 EGRESS_ALONE = NftSet("policy_egress_alone", ("ifname",))
+ISOLATED_ALONE = {Direction.INGRESS: INGRESS_ALONE, Direction.EGRESS: EGRESS_ALONE}
 """Links that policies isolate in one direction and not in the other."""
 
 

@@ -11,10 +11,12 @@ from netplumb.models.networkpolicy import Direction, Namespace, NetworkPolicy, P
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicySet:
-    """Compared by identity: another set is another one, whatever it holds. Policies are in the order of their keys."""
+    """Compared by identity: another set is another one, whatever it holds. Policies are in the order of their keys.
+    `held` are chains of the table that judge by policies which a lost store knew and nobody has said since."""
 
     policies: tuple[NetworkPolicy, ...] = ()
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
 
 
 DENIED_GROUP = 0x6E70

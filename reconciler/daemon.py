@@ -57,7 +57,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         store = Store(
             settings.data_dir,
             node,
-            lambda: begin_anew(settings.pools, mtu, nftables.elements().values()),
+            lambda: begin_anew(settings.pools, mtu, nftables.observe(), nftables.elements().values()),
         )
         stack.callback(store.close)
         check_address_marks()

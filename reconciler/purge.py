@@ -45,7 +45,7 @@ class Purge:
         self._store = Store(
             data_dir,
             f"{boot_id()}/{self._kernel.node_cookie}",
-            lambda: begin_anew((), look(()).uplink_mtu or Node().mtu, self._nftables.elements().values()),
+            lambda: begin_anew((), look(()).uplink_mtu or Node().mtu, (), self._nftables.elements().values()),
         )
         self._contents: Contents = self._store.load()
 

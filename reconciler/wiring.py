@@ -26,6 +26,7 @@ from netplumb.reconciler import optional
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.firewalls.traffic import Ours
+from netplumb.reconciler.decide.policies.lost import names
 from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
@@ -211,6 +212,7 @@ class Parts:
             no_pools=NO_POOLS if cluster is None else NO_PREFIXES,
             more_addresses=cluster.more if cluster is not None else None,
             denied=nftables.denied,
+            element=nftables.element,
         )
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
@@ -345,6 +347,7 @@ class Parts:
         rebuilt = condition(
             self._desired.attachments.values(),
             self._desired.unclaimed,
+            names(self._desired.policies.lost),
             why=origin.verdict.value,
             kept_as=origin.kept_as,
             made_at=origin.made_at,

@@ -20,7 +20,7 @@ from netplumb.models.bandwidth import NO_LIMITS
 from netplumb.models.errors import Conflict, DumpInterrupted, NotANetworkNamespace, Retryable, StepError, TooLarge
 from netplumb.models.kernel import KernelObject, Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
-from netplumb.models.nft import NftElement, is_of_policies
+from netplumb.models.nft import NftElement
 from netplumb.models.steps import Step
 from netplumb.reconciler.converge.apply import Applied
 from netplumb.reconciler.converge.observe import NodeSnapshot
@@ -28,6 +28,7 @@ from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.work import Outcome, Reach, Work
 from netplumb.reconciler.decide.chains import followed
 from netplumb.reconciler.decide.plan import Plan, place_in_plan, plan
+from netplumb.reconciler.decide.policies.lost import kept_of
 from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
@@ -208,7 +209,8 @@ def observe_and_plan(
         outcome.record = record
     reached = namespace is not None and observed.unread is None
     rendered = render_attachment(record, work.node, observed.families, reached=reached)
-    kept = (it for it in observed.objects.values() if record.is_rebuilt and _is_of_policies(it))
+    kept = kept_of(record, work.node.policies, elements, observed.objects.values())
+    outcome.held = any(it.value is not None for it in kept)
     outcome.desired = [*elements, *rendered, *kept]
     if not reached:
         # The other end cannot be seen, which does not mean that it is lost.
@@ -241,10 +243,6 @@ def observed_for(
                 raise
             snapshot = None
     return read(snapshot=None)
-
-
-def _is_of_policies(thing: KernelObject) -> bool:
-    return isinstance(thing, NftElement) and is_of_policies(thing.set)
 
 
 def _unpaired(thing: KernelObject) -> KernelObject:

@@ -4,7 +4,7 @@ anew."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.observe import snapshot as take_snapshot
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.decide.policies.lost import found_in
 from netplumb.reconciler.decide.rebuild import Found, addresses_on_node, rebuild
 from netplumb.reconciler.desired.store import Change
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError, Namespaces
@@ -33,15 +34,18 @@ _TRIES = 4
 log = structlog.get_logger(__name__)
 
 
-def begin_anew(pools: Sequence[Pool], node_mtu: int, elements: Iterable[NftElement]) -> Change:
-    """What a new store begins with: the records that the marks on this node, and these elements of our nftables table,
-    tell of. Raises Retryable."""
+def begin_anew(
+    pools: Sequence[Pool], node_mtu: int, table: Iterable[KernelObject], elements: Collection[NftElement]
+) -> Change:
+    """What a new store begins with: the records that the marks on this node, and our nftables table with these
+    elements, tell of. Raises Retryable."""
     with closing(MarkReader(elements)) as reader:
         rebuilt = rebuild(_read_whole(reader), pools, node_mtu)
     return Change(
         put=tuple(rebuilt.attachments.values()),
         cursors=tuple(rebuilt.cursors(pools)),
         unclaimed=rebuilt.unclaimed,
+        lost=found_in(table, elements),
     )
 
 

@@ -73,6 +73,8 @@ class Outcome:
     is_large: bool = False
     unread: StepError | None = None
     cost_s: float = 0.0
+    held: bool = False
+    """Whether policies isolate it that a lost store knew."""
     given: tuple[Attachment, Node] | None = None
     """What was to be made of it: the record, and what was known of the node."""
     record: Attachment | None = None

@@ -246,13 +246,20 @@ def _node_addresses(found: Found, addresses: tuple[IPAddress, ...], pools: Seque
 
 
 def condition(
-    attachments: Iterable[Attachment], unclaimed: Iterable[str], *, why: str, kept_as: str, made_at: float
+    attachments: Iterable[Attachment],
+    unclaimed: Iterable[str],
+    policies: Sequence[str] = (),
+    *,
+    why: str,
+    kept_as: str,
+    made_at: float,
 ) -> Condition | None:
-    """What of desired state was made from marks and has not been said again since; None where there is nothing to say.
+    """What of desired state was made from marks and has not been said again since, and which policies have not; None
+    where there is nothing to say.
     `why` is what was wrong with the store that is kept at `kept_as`."""
     names = sorted(str(attachment.key) for attachment in attachments if attachment.is_rebuilt)
     links = sorted(unclaimed)
-    if not (names or links or why == "damaged"):
+    if not (names or links or policies or why == "damaged"):
         return None
     kept = f" (kept as {kept_as})" if kept_as else ""
     message = f"the store was {why}{kept}; {_count(names, 'attachment')} as the kernel had them{_listed(names)}"
@@ -260,11 +267,16 @@ def condition(
         message += f"; not known of them: {NOT_KNOWN}"
     if links:
         message += f"; left alone, since it cannot be told whose they are: {_count(links, 'link')}{_listed(links)}"
+    if policies:
+        message += (
+            f"; lost: {_count(policies, 'network policy', 'network policies')}{_listed(policies)}; whom they isolated "
+            "stays isolated until they are said again, or are let go by `netplumb delete`"
+        )
     return Condition("StoreRebuilt", status=True, reason="StoreLost", message=message, last_transition=made_at)
 
 
-def _count(names: Sequence[str], what: str) -> str:
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
+def _count(names: Sequence[str], what: str, several: str = "") -> str:
+    return f"{len(names)} {what if len(names) == 1 else several or what + 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

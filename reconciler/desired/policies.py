@@ -5,10 +5,11 @@ Each source has a partition of its own. What two declare under one name is the f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from netplumb.models.networkpolicy import Manifest, ManifestKey, Namespace, NetworkPolicy
+from netplumb.models.networkpolicy import Manifest, ManifestKey, Namespace, NetworkPolicy, PolicyKey
 from netplumb.models.policyset import NO_POLICIES, PolicySet
+from netplumb.reconciler.decide.policies.lost import Lost, less
 from netplumb.reconciler.desired.store import Change, Records
 
 Declared = dict[ManifestKey, dict[str, Manifest]]
@@ -18,11 +19,15 @@ Declared = dict[ManifestKey, dict[str, Manifest]]
 class Policies:
     """`changed` is called when others are in force than before."""
 
-    def __init__(self, store: Records, stored: Declared, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, store: Records, stored: Declared, changed: Callable[[], None] = lambda: None, lost: Lost | None = None
+    ) -> None:
         self._store = store
         self._declared = stored
         self._changed = changed
-        self.in_force = in_force(stored)
+        self.lost: Lost = lost or {}
+        """Those that the kernel enforces and nobody has said since the store that knew them was lost."""
+        self.in_force = in_force(stored, self.lost)
 
     def of(self, source: str) -> Mapping[ManifestKey, Manifest]:
         return {key: by[source] for key, by in self._declared.items() if source in by}
@@ -40,16 +45,32 @@ class Policies:
         self.amend(source, manifests, self._left_out(source, manifests))
 
     def amend(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
-        """Changes a partition by what comes and what goes."""
+        """Changes a partition by what comes and what goes. Lost policies that come are lost no more."""
         before = self.of(source)
         new = [it for it in manifests if before.get(it.key) != it]
         if not new and not dropped:
             return
+        left = less(self.lost, (it.policy_key for it in new if isinstance(it, NetworkPolicy)))
         self._store.commit(
-            Change(policies=[(source, it) for it in new], policies_gone=[(source, key) for key in dropped])
+            Change(
+                policies=[(source, it) for it in new],
+                policies_gone=[(source, key) for key in dropped],
+                lost=left if left != self.lost else None,
+            )
         )
-        self._declared = after(self._declared, source, new, dropped)
-        self.in_force = in_force(self._declared)
+        self._declared, self.lost = after(self._declared, source, new, dropped), left
+        self._settle()
+
+    def let_go(self, keys: Collection[PolicyKey] | None = None) -> None:
+        """Lost policies are not to come back: these, or all. Whom they alone isolate is open then."""
+        left: Lost = {} if keys is None else less(self.lost, keys)
+        if left != self.lost:
+            self._store.commit(Change(lost=left))
+            self.lost = left
+            self._settle()
+
+    def _settle(self) -> None:
+        self.in_force = in_force(self._declared, self.lost)
         self._changed()
 
     def rehearsed(self, partitions: Mapping[str, Sequence[Manifest]]) -> PolicySet:
@@ -57,7 +78,8 @@ class Policies:
         declared = self._declared
         for source, manifests in partitions.items():
             declared = after(declared, source, manifests, self._left_out(source, manifests))
-        return in_force(declared) if declared != self._declared else self.in_force
+        said = (it.policy_key for manifests in partitions.values() for it in manifests if isinstance(it, NetworkPolicy))
+        return in_force(declared, less(self.lost, said)) if declared != self._declared else self.in_force
 
     def _left_out(self, source: str, manifests: Sequence[Manifest]) -> list[ManifestKey]:
         """What the source declares now, and would not if it declared these."""
@@ -80,9 +102,10 @@ def after(declared: Declared, source: str, manifests: Sequence[Manifest], droppe
     return {key: by for key, by in made.items() if by}
 
 
-def in_force(declared: Declared) -> PolicySet:
+def in_force(declared: Declared, lost: Lost) -> PolicySet:
     counting = [next(iter(by.values())) for _, by in sorted(declared.items())]
-    if not counting:
+    if not counting and not lost:
         return NO_POLICIES
     policies = tuple(it for it in counting if isinstance(it, NetworkPolicy))
-    return PolicySet(policies, {it.metadata.name: it for it in counting if isinstance(it, Namespace)})
+    namespaces = {it.metadata.name: it for it in counting if isinstance(it, Namespace)}
+    return PolicySet(policies, namespaces, frozenset(lost))

@@ -67,7 +67,7 @@ class Desired:
         self._check_ports = check_ports
         self._held = Held(contents.attachments)
         self.claims = Claims(store, contents.claims, claim_changed)
-        self.policies = Policies(store, contents.policies, policies_changed)
+        self.policies = Policies(store, contents.policies, policies_changed, contents.lost)
         self._unclaimed = contents.unclaimed
         self._allocator = Allocator()
         self._known = NodeNetwork()

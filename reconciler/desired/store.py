@@ -8,6 +8,7 @@ change is one transaction, written before anything in memory or in the kernel fo
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -23,6 +24,7 @@ from netplumb.models.base import IPAddress
 from netplumb.models.errors import StoreUnwritable
 from netplumb.models.networkpolicy import MANIFESTS, Manifest, ManifestKey
 from netplumb.models.words import address_words
+from netplumb.reconciler.decide.policies.lost import Lost
 from netplumb.reconciler.desired import storefile
 from netplumb.reconciler.desired.reservations import Reservation
 from netplumb.reconciler.desired.storefile import SCHEMA, TABLES, StoreUnusableError, Verdict
@@ -44,8 +46,10 @@ class Change:
     claimed: Sequence[str] = ()
     policies: Sequence[tuple[str, Manifest]] = ()
     policies_gone: Sequence[tuple[str, ManifestKey]] = ()
+    lost: Lost | None = None
 
 
+_LOST = "lost policies"
 _INTERFACE_OF = "interface of "
 """What the index of the interface that a switch is of stands under."""
 
@@ -65,6 +69,7 @@ class Contents:
     interfaces: dict[str, int] = field(default_factory=dict)
     unclaimed: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     policies: dict[ManifestKey, dict[str, Manifest]] = field(default_factory=dict)
+    lost: Lost = field(default_factory=dict)
 
 
 class Records(Protocol):
@@ -200,7 +205,7 @@ class Store:
         with self._transaction() as database:
             for table in ("attachment", "claim", "cursor", "freed", "sysctl", "unclaimed", "reserved", "policy"):
                 database.execute(f"DELETE FROM {table}")
-            database.execute("DELETE FROM meta WHERE name LIKE ?", (_INTERFACE_OF + "%",))
+            database.execute("DELETE FROM meta WHERE name LIKE ? OR name = ?", (_INTERFACE_OF + "%", _LOST))
 
     def trim_freed(self, keep: int) -> None:
         """Forgets all but the newest freed addresses."""
@@ -244,6 +249,8 @@ def contents_of(database: sqlite3.Connection) -> Contents:
     for source, kind, text in database.execute("SELECT source, kind, manifest FROM policy ORDER BY number"):
         manifest = MANIFESTS[kind].model_validate_json(text)
         contents.policies.setdefault(manifest.key, {})[source] = manifest
+    for (text,) in database.execute("SELECT value FROM meta WHERE name = ?", (_LOST,)):
+        contents.lost = json.loads(text)
     return contents
 
 
@@ -275,6 +282,8 @@ def _write(database: sqlite3.Connection, change: Change) -> None:
         database.execute("INSERT OR REPLACE INTO unclaimed VALUES (?, ?)", (link, words))
     for link in change.claimed:
         database.execute("DELETE FROM unclaimed WHERE link = ?", (link,))
+    if change.lost is not None:
+        database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_LOST, json.dumps(change.lost)))
     gone = ((source, *key) for source, key in change.policies_gone)
     database.executemany("DELETE FROM policy WHERE source = ? AND kind = ? AND namespace = ? AND name = ?", gone)
     database.executemany(

@@ -25,6 +25,7 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.converge.work import Outcome, Work
+from netplumb.reconciler.decide.policies.lost import let_go_of
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.namespaces import Namespace
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
@@ -245,7 +246,7 @@ class Loop:
             self._results.policies_changed(policies)
             for key in self.busy:  # a pass that is under way may yet write what the policies before said
                 self.mark(key)
-        if came.is_another:
+        if came.is_another or came.holds_others:
             self.mark_all()
 
     def mark_all(self) -> None:
@@ -255,6 +256,11 @@ class Loop:
     def _let_former_pools_go(self) -> None:
         """The node's address in a pool that was taken away goes with the last attachment that uses it."""
         if len(self._nodewide.node.node_addresses) > len(self._desired.allocator.pools):
+            self.mark_node()
+
+    def _let_chains_go(self, outcome: Outcome) -> None:
+        """What lost policies left in the table goes with the last workload that they held."""
+        if let_go_of(outcome.applied, self._nodewide.node.combinations):
             self.mark_node()
 
     @property
@@ -282,6 +288,7 @@ class Loop:
         else:
             self._listening.just_applied.add(key)
             self._results.finish(outcome)
+            self._let_chains_go(outcome)
 
     def prepared(self, key: AttachmentKey, *, dear: bool = False) -> Attachment | None:
         """The attachment to converge; None when there is nothing to converge, or it is on another way. One whose passes
@@ -312,6 +319,7 @@ class Loop:
         for outcome in outcomes:
             self._beside.passed(outcome.key)
             self._results.finish(outcome)
+            self._let_chains_go(outcome)
         self._beside.freed()
         self._dear.freed()
         if self._nodewide.looks_again and not self.busy:

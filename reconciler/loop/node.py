@@ -23,7 +23,7 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.decide.nodeconditions import node_conditions
 from netplumb.reconciler.decide.nodenetwork import network_conditions
 from netplumb.reconciler.decide.plan import Plan, plan
-from netplumb.reconciler.decide.policies.naming import without_named
+from netplumb.reconciler.decide.policies.naming import staying
 from netplumb.reconciler.decide.render import render_node
 from netplumb.reconciler.decide.uplinks import mtu_with_ways
 from netplumb.reconciler.loop.policing import Policing
@@ -75,7 +75,13 @@ class NodeWish:
         steps = [step for step in plan(desired, observed).steps if self._may_take(step)]
         orphans = self._orphans(steps, kernel)
         steps = [step for step in steps if not isinstance(step.thing, NftElement) or step.thing.owner not in orphans]
-        return node, Plan(tuple(without_named(steps, observed.values())))
+        left = staying(
+            steps,
+            lambda: (*observed.values(), *kernel.observe_elements().values()),
+            node.policies,
+            lambda: frozenset(self.attached()),
+        )
+        return node, Plan(tuple(left))
 
     def _orphans(self, steps: Iterable[Step], kernel: LinuxKernel) -> Set[str]:
         """The links that nobody wants, and that are there, among those whose elements would go."""

@@ -28,11 +28,13 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Came:
     """What a pass came to for the attachments: routes may have gone with what was repaired, or what is known of the
-    node is another, so that all are to be looked at. Where policies are others, so are those with a pass under way."""
+    node is another, so that all are to be looked at. Where policies are others, so are those with a pass under way;
+    where lost policies hold others, so are all."""
 
     routes_may_be_gone: bool
     is_another: bool
     has_other_policies: bool
+    holds_others: bool
 
 
 class NodePasses:
@@ -88,4 +90,5 @@ class NodePasses:
             routes_may_be_gone=any(kind_of(step.thing) in _TAKE_ROUTES_WITH_THEM for step in steps),
             is_another=node != before or self._nodewide.ready != was_ready,
             has_other_policies=node.policies is not before.policies,
+            holds_others=node.policies.held != before.policies.held,
         )

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from netplumb.models.attachment import APPLIED_SOURCE, Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import InvalidRequest, Superseded
-from netplumb.models.networkpolicy import Manifest, ManifestKey
+from netplumb.models.networkpolicy import Manifest, ManifestKey, NetworkPolicy
 from netplumb.models.statefile import Application, Applied, Deleted, Result, StateFile
+from netplumb.reconciler.decide.policies.lost import has
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.sources.declared import DeclaredFiles
@@ -57,6 +58,8 @@ class AppliedDocuments:
         waiting = {key: f"it is {whose}'s" for key, whose in held.items() if whose not in ("", APPLIED_SOURCE)}
         if not dry_run:
             policies.amend(APPLIED_SOURCE, tuple(manifests.values()), dropped)
+            if prune:
+                policies.let_go()  # what is said now is all that is to be
         return sorted(told(before, manifests, dropped, waiting), key=lambda it: it.key)
 
     async def partitions(
@@ -78,12 +81,15 @@ class AppliedDocuments:
         meant = dict.fromkeys((*keys, *wished))
         async with self._turn:
             policies = self._desired.policies
-            withdrawn = [key for key in manifests if key in policies.of(APPLIED_SOURCE)]
+            lost = {it.key: it.policy_key for it in manifests.values() if isinstance(it, NetworkPolicy)}
+            lost = {key: it for key, it in lost.items() if has(policies.lost, it)}
+            withdrawn = [key for key in manifests if key in policies.of(APPLIED_SOURCE) or key in lost]
             before = self._before()
             going = [key for key in meant if key in before]
             if not dry_run:
                 await self._declared.amend(APPLIED_SOURCE, (), going)
-                policies.amend(APPLIED_SOURCE, (), withdrawn)
+                policies.amend(APPLIED_SOURCE, (), [key for key in withdrawn if key not in lost])
+                policies.let_go(lost.values())
         if not dry_run:
             records = [it for key in going if (it := self._desired.attachments.get(key)) is not None and it.removing]
             await asyncio.gather(*(self._gone(it, within_s) for it in records))

@@ -13,12 +13,16 @@ from netplumb.models.attachment import FILE_SOURCE_PREFIX, Attachment, Attachmen
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import InvalidRequest, NotFound
 from netplumb.models.flows import Flow, Walk
+from netplumb.models.kernel import Key
+from netplumb.models.naming import node_if_name
 from netplumb.models.networkpolicy import Direction, NetworkPolicy
+from netplumb.models.nft import POLICY_MAPS, NftElement
 from netplumb.models.policyset import PolicySet
 from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
 from netplumb.models.statefile import StateFile
 from netplumb.reconciler.decide.policies.differences import differences
 from netplumb.reconciler.decide.policies.flows import PolicedFlows, endpoint_of
+from netplumb.reconciler.decide.policies.lost import held_directions
 from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World, explained, isolates, verdict
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.conntrack import Conntrack
@@ -27,19 +31,29 @@ from netplumb.reconciler.sources.fileplan import read
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132, "icmp": 1}
 _ICMP_V6 = 58
 TOLD_MAX = 5_000
+_HELD = (
+    "not known, so take it for denied; this end is isolated as it was when the store was lost, until its labels and "
+    "the policies are said again"
+)
 
 
 class PolicyQuestions:
-    """`node_addresses` are those that the node takes for its own."""
+    """`node_addresses` are those that the node takes for its own; `element` is what the kernel's table has."""
 
-    def __init__(self, desired: Desired, node_addresses: Callable[[], frozenset[IPAddress]]) -> None:
+    def __init__(
+        self,
+        desired: Desired,
+        node_addresses: Callable[[], frozenset[IPAddress]],
+        element: Callable[[Key], NftElement | None],
+    ) -> None:
         self._desired = desired
         self._node_addresses = node_addresses
+        self._element = element
 
     def all(self) -> Sequence[PolicyView]:
         """In the order of their keys, those in force before those that wait."""
         policies = self._desired.policies
-        endpoints = {it.key: endpoint_of(it) for it in self._records()}
+        endpoints = {it.key: endpoint_of(it) for it in self._records() if not it.is_rebuilt}
         views = []
         for source in sorted(policies.sources):
             for key, manifest in policies.of(source).items():
@@ -64,8 +78,25 @@ class PolicyQuestions:
             protocol = _ICMP_V6
         world = self._world(self._desired.policies.in_force)
         found = verdict(world, Packet(*ends, protocol, asked.port))
-        reasons = (*explained(found.egress, world), *explained(found.ingress, world))
-        return Answer(found.allowed, str(ends[0]), str(ends[1]), reasons)
+        if found.always:
+            return Answer(True, str(ends[0]), str(ends[1]), (found.always,))
+        reasons: list[str] = []
+        held = False
+        for judgement, address in ((found.egress, ends[0]), (found.ingress, ends[1])):
+            if self._is_held(address, judgement.direction):
+                held = True
+                reasons.append(f"{judgement.direction.lower()}: {_HELD}")
+            else:
+                reasons += explained(judgement, world)
+        return Answer(found.allowed and not held, str(ends[0]), str(ends[1]), tuple(reasons))
+
+    def _is_held(self, address: IPAddress, direction: Direction) -> bool:
+        """Whether the workload there is isolated by what was known before the store was lost."""
+        record = next((it for it in self._records() if address in it.addresses), None)
+        if record is None:
+            return False
+        there = self._element((NftElement, POLICY_MAPS[direction].name, (node_if_name(record.key),)))
+        return bool(held_directions(record, self._desired.policies.in_force, {direction: there}))
 
     async def difference(self, files: Sequence[StateFile]) -> PolicyDifference:
         """What these files would change of who reaches whom, if they were put into place. Raises InvalidRequest."""
@@ -80,7 +111,7 @@ class PolicyQuestions:
         return [it for it in self._desired.attachments.values() if not it.removing]
 
     def _world(self, policies: PolicySet) -> World:
-        endpoints = tuple(map(endpoint_of, self._records()))
+        endpoints = tuple(endpoint_of(it) for it in self._records() if not it.is_rebuilt)  # nobody knows those labels
         return World(policies.policies, policies.namespaces, endpoints, self._node_addresses())
 
     def _addresses(self, end: str) -> Sequence[IPAddress]:

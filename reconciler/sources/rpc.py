@@ -25,7 +25,9 @@ from netplumb.models.errors import (
     Superseded,
 )
 from netplumb.models.events import Event, EventQuery
+from netplumb.models.kernel import Key
 from netplumb.models.naming import node_if_name
+from netplumb.models.nft import NftElement
 from netplumb.models.policyviews import Answer, Asked, Denied, PolicyDifference, PolicyView
 from netplumb.models.ports import PortMapping
 from netplumb.models.statefile import Application, Applied, Deleted, StateFile, WhatIf
@@ -89,6 +91,7 @@ class RpcSource:
         declared: DeclaredFiles,
         node_links: Callable[[], Mapping[int, AttachmentKey]],
         denied: Callable[[Sequence[str]], Mapping[str, Denied]],
+        element: Callable[[Key], NftElement | None],
         ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
         no_pools: str = NO_POOLS,
         more_addresses: Callable[[], Awaitable[bool]] | None = None,
@@ -105,7 +108,7 @@ class RpcSource:
         self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
         self._applied = AppliedDocuments(desired, declared, self._file_plan, loop)
         self._policies = PolicyQuestions(
-            desired, lambda: frozenset((*nodewide.known.own, *nodewide.node.node_addresses))
+            desired, lambda: frozenset((*nodewide.known.own, *nodewide.node.node_addresses)), element
         )
         self.timeout_s = timeout_s
         self._look_at_ports = look_at_ports
@@ -317,13 +320,13 @@ class RpcSource:
         selected: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> Iterator[AttachmentView]:
         views = self._statuses.views(after, selected)
-        return self._with_denied(views) if self._desired.policies.in_force.policies else views
+        return self._with_denied(views)
 
     def _with_denied(self, views: Iterable[AttachmentView]) -> Iterator[AttachmentView]:
         """The views, some at a time, with what policies denied. What cannot be read now is left out."""
         waiting = iter(views)
         while batch := list(islice(waiting, DENIED_AT_ONCE)):
-            links = [node_if_name(it.key) for it in batch if it.policies and not it.is_claim]
+            links = [node_if_name(it.key) for it in batch if _may_deny(it) and not it.is_claim]
             denied: Mapping[str, Denied] = {}
             with suppress(StepError):
                 denied = self._denied(links) if links else {}
@@ -331,6 +334,10 @@ class RpcSource:
                 replace(it, denied=found) if (found := denied.get(node_if_name(it.key))) and not it.is_claim else it
                 for it in batch
             )
+
+
+def _may_deny(view: AttachmentView) -> bool:
+    return bool(view.policies) or view.status.condition("PoliciesHeld") is not None
 
 
 def _of_claim(view: AttachmentView) -> CheckReport:

@@ -76,6 +76,12 @@ def status_of(
     if attachment.is_rebuilt:
         message = f"made from what the kernel held when its store was lost; not known: {NOT_KNOWN}"
         conditions.append(Condition("Rebuilt", status=True, reason="StoreLost", message=message))
+    if outcome.held:
+        message = (
+            "isolated as it was when the store was lost, by policies that nobody has said since, or whose labels of it "
+            "nobody has; `netplumb status` names them"
+        )
+        conditions.append(Condition("PoliciesHeld", status=True, reason="StoreLost", message=message))
     if fight is not None:
         conditions.append(Condition("Fighting", status=True, reason="KeepsChanging", message=str(fight)))
     conditions += _throttled(held_s, muted=muted)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, MakeHost, StartDaemon
@@ -213,6 +219,47 @@ async def test_connections_that_a_policy_forbids_end(
         for near, far in (allowed, of_node, back):
             assert goes_on(near, far)
             assert goes_on(far, near)
+
+
+@pytest.mark.parametrize("subject", ["db", "spy"])
+async def test_a_server_that_goes_on_sending_keeps_no_connection(
+    daemon: Daemon, client: AsyncClient, node: Host, db: Host, make_host: MakeHost, subject: str
+) -> None:
+    """Where the workload is isolated in both directions, and may be asked, or may ask, whatever the forbidden one is
+    not: what is sent on begins no flow the other way, by which the rest would pass for answers."""
+    spy = make_host("spy")
+    await client.attach(attach(spy, labels={"app": "spy"}))
+    address = v4(await client.attach(attach(db, labels={"app": "db"})))
+    allowed = {"db": ("[]", "[{}]"), "spy": ("[{}]", "[]")}[subject]
+    policy = HEAD + (
+        f"metadata: {{name: both}}\nspec:\n  podSelector: {{matchLabels: {{app: {subject}}}}}\n"
+        f"  policyTypes: [Ingress, Egress]\n  ingress: {allowed[0]}\n  egress: {allowed[1]}\n"
+    )
+    with connected(spy, db, address, 9000) as (near, far):
+        declare(daemon, "policy.yaml", policy)
+        await sent_on(far, until_true=lambda: enforced(node))
+        await sent_on(far)
+        drained(near)
+        assert not goes_on(far, near)
+        assert not goes_on(near, far)
+        assert not goes_on(near, far)
+
+
+async def sent_on(end: socket.socket, until_true: Callable[[], bool] | None = None) -> None:
+    """Sends now and then, for three seconds or until something is so."""
+    for _ in range(150):
+        with suppress(OSError):
+            end.send(b"pushed", socket.MSG_DONTWAIT)
+        await asyncio.sleep(0.02)
+        if until_true is not None and until_true():
+            return
+
+
+def drained(end: socket.socket) -> None:
+    """Reads what has come so far."""
+    with suppress(OSError):
+        while end.recv(1 << 16, socket.MSG_DONTWAIT):
+            pass
 
 
 async def test_connections_that_a_label_forbids_end(

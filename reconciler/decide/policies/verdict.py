@@ -93,8 +93,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """`always` tells why no policy is asked."""
+
     egress: Judgement
     ingress: Judgement
+    always: str = ""
 
     @property
     def allowed(self) -> bool:
@@ -105,14 +108,14 @@ class Verdict:
 
 def verdict(world: World, packet: Packet) -> Verdict:
     source, destination = world.endpoint_at(packet.source), world.endpoint_at(packet.destination)
-    nobody = Verdict(Judgement(Direction.EGRESS), Judgement(Direction.INGRESS))
+    egress, ingress = Judgement(Direction.EGRESS), Judgement(Direction.INGRESS)
     # "A Pod cannot block access to itself."
-    if source is not None and source is destination:
-        return nobody
+    if packet.source == packet.destination or (source is not None and source is destination):
+        return Verdict(egress, ingress, "a workload always reaches itself")
     # "Traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the Pod or
     # the node."
-    if packet.source in world.node or packet.destination in world.node:
-        return nobody
+    if any(it in world.node or it.is_loopback for it in (packet.source, packet.destination)):
+        return Verdict(egress, ingress, "a workload and its own node always reach each other")
     return Verdict(
         _judged(world, Direction.EGRESS, source, packet.destination, packet),
         _judged(world, Direction.INGRESS, destination, packet.source, packet),

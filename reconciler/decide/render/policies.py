@@ -13,8 +13,9 @@ their own before these, so whatever forbids, wins.
 What is denied is counted by the workload that denies it, in an element for its link, and now and then told (NFLOG): so
 often for each link that nobody's denials hide another's, and never so often that they are a burden.
 
-Answers pass. Since a flow that was cut would come back with its first late answer, which conntrack would take for the
-beginning of a flow the other way, what does not begin a TCP connection passes only where policies judge that way too.
+Answers pass. A flow that was cut would come back with its first late answer, which conntrack would take for the
+beginning of a flow the other way, and what its asker sends for answers of that one. So where an end is isolated, in
+whichever direction, nothing is the first packet of a TCP connection but what begins one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from netplumb.models.networkpolicy import Direction, NetworkPolicy, Rule
 from netplumb.models.nft import (
     EGRESS_ALONE,
     INGRESS_ALONE,
+    ISOLATED_ALONE,
     POLICY_DENIED,
     POLICY_MAPS,
     NftChain,
@@ -97,9 +99,10 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
 def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
     direction = combination.direction
     yield from answers()
+    yield _rule("late answers", NEW, NO_SYN, COUNTER, DROP)
     yield canonical_rule([TRANSLATED, jump("policy_to_itself")])
     for key in combination.policies:
-        yield canonical_rule([jump(policy_chain(key, direction))])
+        yield _rule(str(key), jump(policy_chain(key, direction)))
     told = {"log": {"prefix": direction.lower(), "group": DENIED_GROUP, "snaplen": DENIED_BYTES}}
     yield canonical_rule([in_set(meta(_HOOKS[direction][3]), POLICY_DENIED[direction]), told if tells else CONTINUE])
     yield _rule(f"no policy allows this {direction.lower()}", COUNTER, DROP)
@@ -155,5 +158,4 @@ def render_policy_elements(attachment: Attachment, node: Node) -> Iterator[NftEl
         yield NftElement(POLICY_DENIED[combination.direction].name, (name,), owner=name)
     if len(selected.combinations) == 1:
         (only,) = selected.combinations
-        alone = INGRESS_ALONE if only.direction is Direction.INGRESS else EGRESS_ALONE
-        yield NftElement(alone.name, (name,), owner=name)
+        yield NftElement(ISOLATED_ALONE[only.direction].name, (name,), owner=name)

@@ -68,10 +68,11 @@ def read_wanted(data_dir: Path, pools: Sequence[Pool]) -> Wanted:
     except (sqlite3.Error, OSError, ValueError) as error:
         trouble = f"{path} cannot be read ({error})"
     with closing(Nftables()) as nftables:
-        change = begin_anew(pools, Node().mtu, nftables.elements().values())
+        change = begin_anew(pools, Node().mtu, nftables.observe(), nftables.elements().values())
     if not trouble and change.put:
         trouble = f"{path} is missing"
-    return Wanted(tuple(change.put), frozenset(change.unclaimed), trouble=trouble)
+    policies = in_force({}, change.lost or {})
+    return Wanted(tuple(change.put), frozenset(change.unclaimed), policies=policies, trouble=trouble)
 
 
 def _of_store(database: sqlite3.Connection) -> Wanted:
@@ -82,6 +83,6 @@ def _of_store(database: sqlite3.Connection) -> Wanted:
         frozenset(contents.unclaimed),
         int(meta.get("uplink_mtu", 0)),
         float(meta.get("made_at", 0)),
-        policies=in_force(contents.policies),
+        policies=in_force(contents.policies, contents.lost),
         policy_sources={key: next(iter(by)) for key, by in contents.policies.items()},
     )
