@@ -83,6 +83,7 @@ class Membership:
         self._dirty = asyncio.Event()
         self._look = asyncio.Event()
         self._learn = asyncio.Event()
+        self._saving = asyncio.Lock()
         self._recovery = Recovery(
             self._client,
             self._layout,
@@ -174,12 +175,15 @@ class Membership:
         while True:
             await self._learn.wait()
             self._learn.clear()
-            began_s = time.thread_time()
+            began_s, held = time.thread_time(), self.standing.held
             self.standing.learnt(self._shared.entries, self._shared.position)
+            took_s = time.thread_time() - began_s
+            if self.standing.held != held:
+                await self._save_once()  # before any address of it is given
             self._dirty.set()
             self._look.set()
             self._changed()
-            await asyncio.sleep(PAUSES_A_LESSON * (time.thread_time() - began_s))
+            await asyncio.sleep(PAUSES_A_LESSON * took_s)
 
     def _own_changed(self) -> None:
         self._dirty.set()
@@ -306,11 +310,15 @@ class Membership:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
+            await self._save_once()
+            await asyncio.sleep(SAVE_PAUSE_S)
+
+    async def _save_once(self) -> None:
+        async with self._saving:
             try:
                 await asyncio.to_thread(self._as_known())
             except OSError as error:
                 log.warning("what is known of the cluster is not stored", cause=str(error))
-            await asyncio.sleep(SAVE_PAUSE_S)
 
     def _save_now(self) -> None:
         with suppress(OSError):
