@@ -94,7 +94,9 @@ def explain_policy_response(it: Answer) -> pb.ExplainPolicyResponse:
 
 
 def diff_policies_response(it: PolicyDifference) -> pb.DiffPoliciesResponse:
-    return pb.DiffPoliciesResponse(changes=map(_policy_change, it.gains), cut_flows=it.cut, more=it.more)
+    return pb.DiffPoliciesResponse(
+        changes=map(_policy_change, it.gains), cut_flows=it.cut, more=it.more, waiting=it.waiting
+    )
 
 
 def _policy_change(it: Gain) -> pb.PolicyChange:

@@ -16,6 +16,12 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Quoted(str):
+    """Digits that were written in quotes, where somebody may mean a name."""
+
+    __slots__ = ()
+
+
 def printable(value: str) -> str:
     """For validators: control characters would reach logs, terminals and the names of kernel objects."""
     if not value.isprintable():

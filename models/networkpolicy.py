@@ -7,15 +7,23 @@ over: a policy that means less than its writer thinks is worse than none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_serializer,
+    model_validator,
+)
 
 from netplumb.models import written
-from netplumb.models.base import IPNetwork, Model
+from netplumb.models.base import IPNetwork, Model, Quoted
 from netplumb.models.fields import LabelKey, LabelValue
 from netplumb.models.labelselectors import LabelSelector, nothing_is
 from netplumb.models.ports import PORT_MAX, Protocol
@@ -25,6 +33,14 @@ NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 """The label that each namespace has by itself."""
 
 RULES_MAX = 256
+PARTS_MAX = 10_000
+"""Peers or ports of a rule, or networks that are excepted: the ranges of a large provider are some thousands."""
+
+_SET_BY_KUBERNETES = (
+    *("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers", "generateName"),
+    *("generation", "managedFields", "ownerReferences", "resourceVersion", "selfLink", "uid"),
+)
+"""What `kubectl get -o yaml` prints of an object's metadata that nobody wrote."""
 _LABEL_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
 _NAMESPACE = re.compile(_LABEL_NAME)
 _NAME = re.compile(rf"{_LABEL_NAME}(\.{_LABEL_NAME})*")
@@ -61,6 +77,20 @@ def _namespace_name(value: str) -> str:
     if not _NAMESPACE.fullmatch(value):
         raise ValueError(f"{value[:100]!r} must be lower-case letters, digits and dashes, at most 63")
     return value
+
+
+def _without(*names: str) -> Callable[[Any], Any]:
+    """A validator that passes over what an API server adds."""
+
+    def passed_over(data: Any) -> Any:
+        return {name: it for name, it in data.items() if name not in names} if isinstance(data, dict) else data
+
+    return passed_over
+
+
+def _add(schema: dict[str, Any], *names: str) -> None:
+    """The same in a schema."""
+    schema["properties"] |= {name: {"description": "Set by Kubernetes; not used"} for name in names}
 
 
 PolicyName = Annotated[
@@ -110,7 +140,7 @@ class IPBlock(Model):
 
     cidr: Cidr = Field(description="The network")
     except_: Annotated[tuple[Cidr, ...], nothing_is(())] = Field(
-        default=(), alias="except", max_length=RULES_MAX, description="Networks within it that are not meant"
+        default=(), alias="except", max_length=PARTS_MAX, description="Networks within it that are not meant"
     )
 
     @model_validator(mode="after")
@@ -166,9 +196,15 @@ class Peer(Model):
 
 
 def _number(value: Any) -> Any:
+    if isinstance(value, Quoted):
+        shown = value[:100]
+        raise ValueError(f'"{shown}" in quotes is a port by name, and no name has digits alone; leave the quotes out')
     if isinstance(value, str) and not value.strip().isdigit():
         raise ValueError(f"{value[:100]!r} is a port by name, and nobody tells netplumb those names; give its number")
     return value
+
+
+_PORT = {"type": "integer", "minimum": 1, "maximum": PORT_MAX}
 
 
 class PolicyPort(Model):
@@ -177,10 +213,10 @@ class PolicyPort(Model):
     protocol: Annotated[Transport, nothing_is(Transport.TCP)] = Field(
         default=Transport.TCP, description="TCP, UDP or SCTP"
     )
-    port: Annotated[int, BeforeValidator(_number), WithJsonSchema(written.PORT)] | None = Field(
+    port: Annotated[int, BeforeValidator(_number), WithJsonSchema(_PORT)] | None = Field(
         default=None, ge=1, le=PORT_MAX, description="The port at the workload, by number; every one without it"
     )
-    end_port: int | None = Field(
+    end_port: Annotated[int, BeforeValidator(_number), WithJsonSchema(_PORT)] | None = Field(
         default=None, alias="endPort", ge=1, le=PORT_MAX, description="The last port of a range"
     )
 
@@ -200,8 +236,8 @@ class PolicyPort(Model):
         return f"{self.protocol}{ports}"
 
 
-_Peers = Annotated[tuple[Peer, ...], nothing_is(()), Field(max_length=RULES_MAX)]
-_Ports = Annotated[tuple[PolicyPort, ...], nothing_is(()), Field(max_length=RULES_MAX)]
+_Peers = Annotated[tuple[Peer, ...], nothing_is(()), Field(max_length=PARTS_MAX)]
+_Ports = Annotated[tuple[PolicyPort, ...], nothing_is(()), Field(max_length=PARTS_MAX)]
 
 
 class IngressRule(Model):
@@ -258,19 +294,27 @@ class PolicySpec(Model):
 
 
 class PolicyMetadata(Model):
+    model_config = ConfigDict(json_schema_extra=lambda schema: _add(schema, *_SET_BY_KUBERNETES))
+
     name: PolicyName = Field(description="The policy's name")
     namespace: NamespaceName = Field(default=DEFAULT_NAMESPACE, description="The namespace that it is about")
     labels: _Labels = Field(default_factory=dict, max_length=64, description="Of the policy itself; not used")
     annotations: _Annotations = Field(default_factory=dict, description="Of the policy itself; not used")
 
+    _as_written = model_validator(mode="before")(_without(*_SET_BY_KUBERNETES))
+
 
 class NetworkPolicy(Model):
     """A network policy of Kubernetes, in its own schema."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: _add(schema, "status"))
 
     api_version: Literal["networking.k8s.io/v1"] = Field(alias="apiVersion", description="The schema's version")
     kind: Literal["NetworkPolicy"] = Field(description="What the document declares")
     metadata: PolicyMetadata = Field(description="Its name and namespace")
     spec: PolicySpec = Field(description="What it says")
+
+    _as_written = model_validator(mode="before")(_without("status"))
 
     @property
     def policy_key(self) -> PolicyKey:
@@ -282,17 +326,25 @@ class NetworkPolicy(Model):
 
 
 class NamespaceMetadata(Model):
+    model_config = ConfigDict(json_schema_extra=lambda schema: _add(schema, *_SET_BY_KUBERNETES))
+
     name: NamespaceName = Field(description="The namespace's name")
     labels: _Labels = Field(default_factory=dict, max_length=64, description="What namespaceSelector selects by")
     annotations: _Annotations = Field(default_factory=dict, description="Not used")
+
+    _as_written = model_validator(mode="before")(_without(*_SET_BY_KUBERNETES))
 
 
 class Namespace(Model):
     """The labels of a namespace, in the schema of Kubernetes."""
 
+    model_config = ConfigDict(json_schema_extra=lambda schema: _add(schema, "spec", "status"))
+
     api_version: Literal["v1"] = Field(alias="apiVersion", description="The schema's version")
     kind: Literal["Namespace"] = Field(description="What the document declares")
     metadata: NamespaceMetadata = Field(description="Its name and labels")
+
+    _as_written = model_validator(mode="before")(_without("spec", "status"))
 
     @property
     def key(self) -> ManifestKey:

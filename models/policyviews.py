@@ -67,8 +67,10 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDifference:
-    """`cut` are flows that exist and would be forgotten, in words; `more` is how many of either are not told."""
+    """`cut` are flows that exist and would be forgotten, in words; `more` is how many of either are not told. What is
+    `waiting` would not count, since another source declares it."""
 
     gains: Sequence[Gain] = ()
     cut: Sequence[str] = ()
     more: int = 0
+    waiting: Sequence[str] = ()

@@ -64,6 +64,8 @@ def show_difference(answer: pb.DiffPoliciesResponse, output: Format) -> bool:
             show_line(Text(f"! cut: {flow}", "red"))
         if answer.more:
             show_line(f"and {answer.more} more")
+        for waiting in answer.waiting:
+            show_line(f"= {waiting}")
     return bool(answer.changes or answer.cut_flows)
 
 

@@ -2122,6 +2122,7 @@ class DiffPoliciesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     CUT_FLOWS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     more: _builtins.int
     """How many of either are not told."""
     @_builtins.property
@@ -2130,16 +2131,21 @@ class DiffPoliciesResponse(_message.Message):
     def cut_flows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Flows that exist and would be forgotten."""
 
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the files would only wait, since another source declares it, and which."""
+
     def __init__(
         self,
         *,
         changes: _abc.Iterable[Global___PolicyChange] | None = ...,
         cut_flows: _abc.Iterable[_builtins.str] | None = ...,
         more: _builtins.int = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cut_flows", b"cut_flows", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cut_flows", b"cut_flows", "more", b"more", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 # Annotations are read at import, by typer, so they are not postponed in this file.
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,8 +73,19 @@ def _show(files: "list[FileContent]", output: Output) -> None:
         for mistake in file.mistakes:
             say(mistake.located(file.name))
         if not file.mistakes:
-            count = len(file.declared.attachments) + len(file.declared.manifests)
-            say(f"{file.name}: declares {count or 'no'} attachment{'' if count == 1 else 's'}")
+            say(f"{file.name}: declares {_declared(file) or 'nothing'}")
+
+
+def _declared(file: "FileContent") -> str:
+    """How many of each kind, in words."""
+    manifests = Counter(it.manifest.kind for it in file.declared.manifests)
+    counts: dict[str, int] = {
+        "attachment": len(file.declared.attachments),
+        **{kind: manifests[kind] for kind in sorted(manifests)},
+    }
+    plural = {"NetworkPolicy": "NetworkPolicies"}
+    words = (f"{it} {kind if it == 1 else plural.get(kind, f'{kind}s')}" for kind, it in counts.items() if it)
+    return ", ".join(words)
 
 
 def _plain(file: "FileContent") -> dict[str, object]:
@@ -81,5 +93,6 @@ def _plain(file: "FileContent") -> dict[str, object]:
         "file": file.name,
         "valid": not file.mistakes,
         "attachments": [str(spec.key) for spec in file.specs],
+        "manifests": [str(it.manifest.key) for it in file.declared.manifests],
         "mistakes": [{"line": it.line, "message": it.message} for it in file.mistakes],
     }

@@ -28,11 +28,13 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from netplumb.models.base import Quoted
+
 MAX_BYTES = 1 << 20
 MAX_DOCUMENTS = 10_000
 MAX_DEPTH = 16
-MAX_ENTRIES = 10_000
-"""Keys and items in one document: an attachment with every port mapping that it may have is half of it."""
+MAX_ENTRIES = 40_000
+"""Keys and items in one document: a network policy with the ten thousand networks that a rule may have is 30,000."""
 MAX_MISTAKES = 2_000
 """Reading ends there. A file of half a million mistakes would be a gigabyte of words about them."""
 
@@ -67,6 +69,20 @@ class Document:
     def line_of(self, path: Path) -> int:
         """The line of what stands at the path, or else of the nearest thing around it."""
         return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), self.line)
+
+
+def items_of(document: Document) -> list[Document] | None:
+    """The documents that one of `kind: List` holds, as `kubectl get -o yaml` prints several; None if it is none."""
+    data = document.data
+    items = data.get("items") if isinstance(data, dict) else None
+    if not isinstance(items, list):
+        return None
+    found = [Document(document.line_of(("items", number)), item) for number, item in enumerate(items)]
+    for path, line in document.lines.items():
+        match path:
+            case ("items", int() as number, *inner) if inner:
+                found[number].lines[tuple(inner)] = line
+    return found
 
 
 @dataclass(slots=True)
@@ -211,6 +227,8 @@ class _Composer:
 def _text(event: ScalarEvent) -> str:
     """JSON escapes a character beyond U+FFFF as two surrogates (RFC 8259, section 7), which YAML leaves apart."""
     value: str = event.value
+    if event.style is not None and value.isdigit():
+        return Quoted(value)
     if event.style != '"':
         return value
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

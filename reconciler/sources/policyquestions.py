@@ -6,7 +6,8 @@ All of it is judged as the specification has it, on what is desired; the kernel 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, Attachment, AttachmentKey
@@ -15,7 +16,7 @@ from netplumb.models.errors import InvalidRequest, NotFound
 from netplumb.models.flows import Flow, Walk
 from netplumb.models.kernel import Key
 from netplumb.models.naming import node_if_name
-from netplumb.models.networkpolicy import Direction, NetworkPolicy
+from netplumb.models.networkpolicy import Direction, Manifest, NetworkPolicy
 from netplumb.models.nft import POLICY_MAPS, NftElement
 from netplumb.models.policyset import PolicySet
 from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
@@ -101,11 +102,20 @@ class PolicyQuestions:
     async def difference(self, files: Sequence[StateFile]) -> PolicyDifference:
         """What these files would change of who reaches whom, if they were put into place. Raises InvalidRequest."""
         contents = await asyncio.to_thread(read, files)
-        after = self._desired.policies.rehearsed({FILE_SOURCE_PREFIX + it.name: it.manifests for it in contents})
+        partitions = {FILE_SOURCE_PREFIX + it.name: it.manifests for it in contents}
+        after = self._desired.policies.rehearsed(partitions)
         worlds = self._world(self._desired.policies.in_force), self._world(after)
         node = frozenset(it.packed for it in self._node_addresses())
         policed = PolicedFlows(after, self._records(), lambda ip: ip in node)
-        return await asyncio.to_thread(_difference, worlds, policed)
+        difference = await asyncio.to_thread(_difference, worlds, policed)
+        return replace(difference, waiting=tuple(self._waiting(partitions)))
+
+    def _waiting(self, partitions: Mapping[str, Sequence[Manifest]]) -> Iterator[str]:
+        """What would not count, in words."""
+        for source, manifests in partitions.items():
+            for it in manifests:
+                if (holder := self._desired.policies.holder(it.key)) not in ("", source):
+                    yield f"{it.key} would wait: it is {holder}'s"
 
     def _records(self) -> list[Attachment]:
         return [it for it in self._desired.attachments.values() if not it.removing]

@@ -5,7 +5,7 @@ A file is taken whole or not at all: half of a file is not what its writer meant
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -79,7 +79,7 @@ def declared(name: str, content: bytes) -> Declared:
     mistakes = reading.mistakes
     attachments: dict[AttachmentKey, Declaration] = {}
     manifests: dict[ManifestKey, DeclaredManifest] = {}
-    for document in reading.documents:
+    for document in _one_by_one(reading.documents):
         if len(mistakes) >= documents.MAX_MISTAKES:
             break
         if _is_settings(document):
@@ -105,6 +105,15 @@ def declared(name: str, content: bytes) -> Declared:
     if mistakes:
         raise StateFileError(name, sorted(mistakes, key=lambda mistake: mistake.line))
     return Declared(tuple(attachments.values()), tuple(manifests.values()))
+
+
+def _one_by_one(found: Iterable[documents.Document]) -> Iterator[documents.Document]:
+    """The documents, and those that lists of Kubernetes' hold in their place."""
+    for document in found:
+        if _kind(document) == "List" and (items := documents.items_of(document)) is not None:
+            yield from items
+        else:
+            yield document
 
 
 def _model(document: documents.Document) -> type[AttachmentDocument | Manifest]:

@@ -339,6 +339,28 @@ async def test_the_command_tells_of_policies(
         assert goes_on(*ends)
         assert goes_on(*reversed(ends))
     assert said("diff", "-f", str(daemon.state_files / "policy.yaml")) == (0, "")
+    waits = other.rename(tmp_path / "other.yaml")
+    assert said("diff", "-f", str(waits)) == (
+        0,
+        "= NetworkPolicy default/from-web would wait: it is file/policy.yaml's\n",
+    )
+
+
+async def test_what_is_always_allowed_is_explained_so(
+    daemon: Daemon, client: AsyncClient, node: Host, db: Host
+) -> None:
+    """The node by whichever of its addresses, as a port published there reaches an isolated workload; a workload to
+    itself."""
+    declare(daemon, "policy.yaml", DENY_ALL)
+    await until(lambda: enforced(node), "the policy")
+    await client.attach(attach(db, ports=[f"8001:{PORT}"]))
+    with serving(db, PORT):
+        for loopback in ("127.0.0.1", "::1"):
+            assert ask(node, loopback, 8001) is not None
+            explained = daemon.command("policy", "explain", loopback, "db", f"--socket={daemon.socket}")
+            assert (explained.returncode, "its own node always" in explained.stdout) == (0, True)
+        explained = daemon.command("policy", "explain", "db", "db", f"--socket={daemon.socket}")
+        assert (explained.returncode, "a workload always reaches itself" in explained.stdout) == (0, True)
 
 
 async def test_policies_that_are_applied(

@@ -150,3 +150,20 @@ def test_a_workload_that_comes_or_changes_is_elements_alone(site: Site) -> None:
     steps = site.enforce(drawn, changed)
     assert steps
     assert all(isinstance(it.thing, NftElement) for it in steps)
+
+
+def test_a_rule_takes_the_ranges_of_a_large_provider(site: Site) -> None:
+    """Thousands of networks, of both families, and hundreds of ports: those within come in, and nobody else."""
+    blocks = [f"10.{10 + number // 256}.{number % 256}.0/25" for number in range(4_000)] + ["10.9.0.200/32"]
+    blocks += [f"2001:db8:{number:x}::/48" for number in range(2_000)] + ["fd09::200/128"]
+    peers = [{"ipBlock": {"cidr": it}} for it in blocks]
+    ports = [{"protocol": "TCP", "port": it} for it in (81, *range(10_000, 11_000, 2))]
+    head = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "a", "namespace": "x"}}
+    spec = {"podSelector": {}, "ingress": [{"from": peers, "ports": ports}]}
+    drawn = PolicySet((NetworkPolicy.model_validate({**head, "spec": spec}),))
+    site.enforce(drawn, [workload(1, "x", {}), workload(2, "other", {})])
+    probes = [
+        Probe(it, "w1", "tcp", version, port) for it in ("w2", "outside") for version in (4, 6) for port in (80, 81)
+    ]
+    allowed = {it for it in probes if it.source == "outside" and it.port == 81}
+    assert site.arrived(probes, allowed) == allowed

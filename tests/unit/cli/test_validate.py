@@ -65,7 +65,7 @@ def test_what_is_taken_is_counted(write: Write) -> None:
     web, nothing = write("web.yaml", f"{WEB}---\n{DB}"), write("nothing.yaml", "# yet\n")
     result = validate(web, nothing)
     assert result.exit_code == 0
-    assert result.stdout == f"{web}: declares 2 attachments\n{nothing}: declares no attachments\n"
+    assert result.stdout == f"{web}: declares 2 attachments\n{nothing}: declares nothing\n"
 
 
 def test_stdin_is_a_file_like_any_other() -> None:
@@ -78,11 +78,12 @@ def test_stdin_is_a_file_like_any_other() -> None:
 def test_scripts_are_told_by_file_and_line(write: Write) -> None:
     good, bad = write("good.yaml", WEB), write("bad.yaml", f"{DB}mtu: 12\n")
     expected = [
-        {"file": str(good), "valid": True, "attachments": ["web-1/eth0"], "mistakes": []},
+        {"file": str(good), "valid": True, "attachments": ["web-1/eth0"], "manifests": [], "mistakes": []},
         {
             "file": str(bad),
             "valid": False,
             "attachments": [],
+            "manifests": [],
             "mistakes": [{"line": 4, "message": "mtu: 12 is not within 1280 to 65535"}],
         },
     ]
@@ -150,3 +151,11 @@ def test_the_settings_file_is_known_for_what_it_is(write: Write) -> None:
     assert line.startswith(f"{path}:1: is settings and declares nothing; `netplumb config show --config FILE`")
     assert result.exit_code == 1
     assert "workload_id: is missing" in validate(write("web.yaml", "mtu: 1400\n")).stdout
+
+
+def test_each_kind_is_counted_under_its_name() -> None:
+    """A policy is no attachment."""
+    head = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: %s}\nspec: {podSelector: {}}\n---\n"
+    told = validate("-", stdin=WEB + "---\n" + head % "a" + head % "b").stdout
+    assert told == "-: declares 1 attachment, 2 NetworkPolicies\n"
+    assert validate("-", stdin=head % "a").stdout == "-: declares 1 NetworkPolicy\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.statefile import AttachmentDocument
 from netplumb.reconciler.settings.documents import MAX_BYTES, MAX_DOCUMENTS, MAX_ENTRIES, MAX_MISTAKES
-from netplumb.reconciler.sources.statefile import StateFileError, parse
+from netplumb.reconciler.sources.statefile import StateFileError, declared, parse
 
 REPOSITORY = Path(__file__).parents[3]
 WEB = "kind: Attachment\nworkload_id: {id}\nnetns: {{name: {id}, create: true}}\n"
@@ -109,7 +109,7 @@ def test_every_mistake_is_named_with_its_line() -> None:
         ),
         (
             "".join(f"{n}: a\n" for n in range(90_000)),
-            f"web.yaml:10001: holds more than {MAX_ENTRIES} entries in one document",
+            f"web.yaml:{MAX_ENTRIES + 1}: holds more than {MAX_ENTRIES} entries in one document",
         ),
         ("a: " + "[" * 9 + "!x b, " * 100_000, "web.yaml:1: and more; too much is wrong to go on"),
         (
@@ -172,3 +172,16 @@ def test_any_content_gives_wishes_or_one_clear_error(content: bytes) -> None:
         told = error.lines
     assert all(type(spec) is AttachmentSpec for spec in specs)
     assert all(line.startswith("web.yaml") and line.isprintable() for line in told)
+
+
+def test_a_list_of_kubernetes_is_its_items() -> None:
+    """What `kubectl get networkpolicies -o yaml` prints, with the lines of what is wrong in it."""
+    head = "- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicy\n  metadata: {name: %s, uid: x}\n"
+    text = "apiVersion: v1\nitems:\n" + head % "a" + "  spec: {podSelector: {}}\n" + head % "b" + "%s"
+    text += "kind: List\nmetadata: {resourceVersion: ''}\n"
+    found = declared("all.yaml", (text % "  spec: {podSelector: {}}\n").encode())
+    assert [(it.line, it.manifest.metadata.name) for it in found.manifests] == [(3, "a"), (7, "b")]
+    with pytest.raises(StateFileError) as caught:
+        declared("all.yaml", (text % "  spec: {podSelector: {}, prio: 1}\n").encode())
+    assert caught.value.lines == ["all.yaml:10: spec.prio: is unknown"]
+    assert declared("all.yaml", b"apiVersion: v1\nkind: List\nitems: []\n").manifests == ()
