@@ -15,7 +15,8 @@ _HARMLESS_TABLES = (RT_TABLE_LOCAL, RT_TABLE_MAIN)
 @dataclass(frozen=True, slots=True)
 class ForeignRule:
     """`looks_up` a table, or `ends` the search: as a blackhole, unreachable or prohibit; `selects_more` than by source
-    and destination. With a `fwmask` it asks for a mark: those bits of it are to be `fwmark`."""
+    and destination: what by is among the `selectors`, but for marks and interfaces. With a `fwmask` it asks for a mark:
+    those bits of it are to be `fwmark`. Its table `delivers` where that makes packets the node's own."""
 
     version: int
     preference: int
@@ -30,15 +31,25 @@ class ForeignRule:
     iif: str = ""
     oif: str = ""
     selects_more: bool = False
+    selectors: tuple[tuple[str, str], ...] = ()
+    suppress: tuple[tuple[str, str], ...] = ()
+    delivers: bool = False
+
+    @property
+    def wants_mark(self) -> bool:
+        """Whether what nobody marked does not meet it: a rule for the mark 0 is for exactly that."""
+        return bool(self.fwmask and self.fwmark) and not self.inverted
 
     def may_divert(self, prefixes: Iterable[IPNetwork]) -> bool:
-        """Whether it may take traffic to one of these prefixes off the main table, where our routes are. What somebody
-        marked, or bound to an interface, he means to have elsewhere."""
+        """Whether it may take traffic to one of these prefixes off the main table, where our routes are. Marks choose
+        among the ways out of a node, which no way to a workload is; but where they have packets delivered to the node
+        itself, that is a transparent proxy's, and meant. What is bound to an interface finds no route over another, by
+        whichever rule."""
         if not (self.ends or (self.looks_up and self.table not in _HARMLESS_TABLES)):
             return False
         if self.inverted:
             return True
-        if self.fwmask or self.oif:
+        if self.oif or (self.wants_mark and (self.ends or self.delivers)):
             return False
         return self.dst is None or any(it.version == self.version and it.overlaps(self.dst) for it in prefixes)
 
@@ -65,18 +76,18 @@ class ForeignRule:
         return hex(self.fwmark) if self.fwmask == _WHOLE_MARK else f"{self.fwmark:#x}/{self.fwmask:#x}"
 
     def __str__(self) -> str:
-        """As `ip rule` shows it, in essence."""
+        """As `ip rule` shows it, and takes it behind the preference."""
         words = [f"{self.preference}:"]
         if self.inverted:
             words.append("not")
         words.append(f"from {self.src or 'all'}")
         if self.dst is not None:
             words.append(f"to {self.dst}")
-        for name, value in (("fwmark", self._mark), ("iif", self.iif), ("oif", self.oif)):
-            if value:
-                words.append(f"{name} {value}")
+        named = (("fwmark", self._mark), ("iif", self.iif), ("oif", self.oif), *self.selectors)
+        words += [f"{name} {value}".rstrip() for name, value in named if value or name == "l3mdev"]
         if self.looks_up:
             words.append(f"lookup {self.table}")
         elif self.ends:
             words.append(self.ends)
+        words += [f"{name} {value}" for name, value in self.suppress]
         return " ".join(words)

@@ -11,6 +11,7 @@ from netplumb.models.status import Condition
 IPV6_OFF = "IPv6Disabled"
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
+POLICY_ROUTED_BY_MARK = "PolicyRoutedByMark"
 PORTS_BY_MAIN_TABLE = "PortsByMainTable"
 PORTS_BY_POOLS_TABLE = "PortsByPoolsTable"
 NO_SOURCE = "NoSourceAddress"
@@ -54,11 +55,21 @@ def node_conditions(
             "link answers workloads, nor the node itself; give it one, as by: ip address add ADDRESS dev lo"
         )
         yield Condition(NO_SOURCE, status=True, reason="NoAddress", message=message)
-    # Ours cannot be put before one that has the preference 0.
+    yield from _in_the_way(node)
+
+
+def _in_the_way(node: Node) -> Iterator[Condition]:
+    """Ours cannot be put before one that has the preference 0. Which packets are marked nobody knows who has not all
+    rules that mark."""
     prefixes = (*node.workload_prefixes, *node.cluster_prefixes)
-    if rules := [r for r in node.around.rules if not r.preference and r.may_divert(prefixes)]:
-        message = (
-            f"a routing rule takes traffic to workloads elsewhere ({'; '.join(map(str, rules))}); give it a preference "
-            "of 1 or more, so that netplumb's can stand before it"
-        )
-        yield Condition(POLICY_ROUTED, status=True, reason="RuleInTheWay", message=message)
+    found = [it for it in node.around.rules if not it.preference and it.may_divert(prefixes)]
+    for type_, verb, rules in (
+        (POLICY_ROUTED, "takes", [it for it in found if not it.wants_mark]),
+        (POLICY_ROUTED_BY_MARK, "may take", [it for it in found if it.wants_mark]),
+    ):
+        if rules:
+            message = (
+                f"a routing rule {verb} traffic to workloads elsewhere ({'; '.join(map(str, rules))}); give it a "
+                "preference of 1 or more, so that netplumb's can stand before it"
+            )
+            yield Condition(type_, status=True, reason="RuleInTheWay", message=message)

@@ -25,6 +25,7 @@ FOREIGN_RULES = {
     "from anybody": ("from all lookup 4242 preference 100", "from all lookup 4242 preference 100"),
     "a VPN": ("not fwmark 51820 lookup 4242", "not fwmark 51820 lookup 4242"),
     "at the very front": ("from all lookup 4242 preference 1", "from all lookup 4242 preference 1"),
+    "for what has no mark": ("fwmark 0/1 lookup 4242 preference 5", "fwmark 0/1 lookup 4242 preference 5"),
     "by an interface": ("iif {uplink} lookup 4242 preference 50", "iif {uplink} lookup 4242 preference 50"),
     "unreachable": ("from {node_v4} unreachable preference 9", "from {node_v6} unreachable preference 9"),
 }
@@ -117,7 +118,9 @@ async def test_one_place_unless_it_must_be_another(node: Host, daemon: Daemon) -
     is gone."""
     at_home = [("10.213.0.0", RULE_PREFERENCE), ("fd13::", RULE_PREFERENCE)]
     assert ours(node) == at_home
-    for harmless in ("fwmark 7 lookup 4242", "oif up0 lookup 4242", "to 192.0.2.0/24 lookup 4242", "lookup main"):
+    for which, to in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
+        node.ip(f"{which} route add local {to} dev lo table 4243")
+    for harmless in ("fwmark 7 lookup 4243", "oif up0 lookup 4242", "to 192.0.2.0/24 lookup 4242", "lookup main"):
         for family in (4, 6) if "192" not in harmless else (4,):
             node.ip(f"-{family} rule add {harmless} preference 50")
     node.ip("-4 rule add from 203.0.113.7 lookup 4242 preference 500")
@@ -208,6 +211,41 @@ async def test_addresses_outside_of_pools_have_rules_too(
         for address, own in zip(kept, (NODE_V4, NODE_V6), strict=True):
             assert ask(node, address, PORT, "udp", bind=own)
     assert outside.exists
+
+
+async def test_marks_of_several_uplinks(
+    node: Host, outside: Host, web: Host, start_daemon: StartDaemon, second_table: None
+) -> None:
+    """Connections are marked by the uplink that they came in by, and packets by that mark, which chooses a table with
+    a way out alone: what came in and answers to workloads go on to them all the same."""
+    node.run(
+        "nft 'table inet mw { chain pre { type filter hook prerouting priority mangle; "
+        f'iifname "{UPLINK}" ct mark set 1; meta mark set ct mark; }}; }}\''
+    )
+    add_rules(node, ("fwmark 1 lookup 4242 preference 5", "fwmark 1 lookup 4242 preference 5"))
+    daemon = await start_daemon()
+    async with daemon.client() as client:
+        await client.attach(attach(web, ports=(f"{HOST_PORT}:{PORT}/tcp", f"{HOST_PORT}:{PORT}/udp")))
+        with serving(web, PORT), serving(outside, PORT):
+            for protocol in ("tcp", "udp"):
+                for address in (NODE_V4, NODE_V6):
+                    assert ask(outside, address, HOST_PORT, protocol), f"{address} {protocol}"
+                for address in (OUTSIDE_V4, OUTSIDE_V6):
+                    assert ask(web, address, PORT, protocol), f"{address} {protocol}"
+        assert (await client.check("web")).in_sync
+
+
+async def test_a_transparent_proxys_rule_stays_before_ours(
+    node: Host, web: Host, client: AsyncClient, attached: tuple[str, ...]
+) -> None:
+    """What it marks is meant for the node itself, also what is sent to workloads."""
+    for which, to in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
+        node.ip(f"{which} route add local {to} dev lo table 4243")
+        node.ip(f"{which} rule add fwmark 7 lookup 4243 preference 50")
+    node.ip("-4 rule add from 203.0.113.7 lookup 4242 preference 60")  # what moves ours, shows that rules were looked at
+    await until(lambda: ("10.213.0.0", 59) in ours(node), "ours goes before that one")
+    assert ("fd13::", RULE_PREFERENCE) in ours(node)
+    assert (await client.check("web")).in_sync
 
 
 async def test_a_rule_that_cannot_be_preceded_is_told(client: AsyncClient, node: Host) -> None:

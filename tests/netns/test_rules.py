@@ -23,6 +23,11 @@ FOREIGN = (
     "-4 rule add oif lo unreachable preference 71",
     "-4 rule add fwmark 0x80/0xf0 prohibit preference 71",
     "-4 rule add ipproto tcp dport 80 lookup 101 preference 72",
+    "-4 rule add tos 0x10 ipproto udp sport 80-90 blackhole preference 73",
+    "-4 rule add fwmark 0/1 uidrange 0-5 lookup main suppress_ifgroup 7 preference 74",
+    "-4 rule add l3mdev preference 75",
+    "-4 rule add fwmark 1 lookup 103 preference 76",
+    "-4 rule add fwmark 1 lookup 104 preference 77",
     "-6 rule add from fd01::/64 to fd02::/64 lookup 102 protocol 77 preference 50",
 )
 
@@ -45,17 +50,22 @@ def test_what_was_added_is_read_back_and_goes() -> None:
 
 def test_rules_of_others_are_told_as_ip_shows_them() -> None:
     """With what tells whether they concern workloads."""
-    for line in FOREIGN:
+    for line in (*FOREIGN, "link set lo up", "-4 route add local 0.0.0.0/0 dev lo table 104"):
         subprocess.run(["ip", *line.split()], check=True)
     with Channel() as channel:
         found = [rule for rule in dumps.foreign_rules(channel) if 0 < rule.preference < 32766]
     assert [str(rule) for rule in found] == [
         "50: from 192.0.2.1/32 lookup 100",
         "60: not from all fwmark 0xca6c lookup 51820",
-        "70: from all to 10.9.0.0/24 iif lo lookup 254",
+        "70: from all to 10.9.0.0/24 iif lo lookup 254 suppress_prefixlength 0",
         "71: from all oif lo unreachable",
         "71: from all fwmark 0x80/0xf0 prohibit",
-        "72: from all lookup 101",
+        "72: from all ipproto tcp dport 80 lookup 101",
+        "73: from all tos 0x10 ipproto udp sport 80-90 blackhole",
+        "74: from all fwmark 0x0/0x1 uidrange 0-5 lookup 254 suppress_ifgroup 7",
+        "75: from all l3mdev",
+        "76: from all fwmark 0x1 lookup 103",
+        "77: from all fwmark 0x1 lookup 104",
         "50: from fd01::/64 to fd02::/64 lookup 102",
     ]
     assert [(rule.looks_up, rule.ends, rule.inverted, rule.selects_more) for rule in found] == [
@@ -65,5 +75,12 @@ def test_rules_of_others_are_told_as_ip_shows_them() -> None:
         (False, "unreachable", False, True),
         (False, "prohibit", False, True),
         (True, "", False, True),
+        (False, "blackhole", False, True),
+        (True, "", False, True),
+        (False, "", False, True),
+        (True, "", False, True),
+        (True, "", False, True),
         (True, "", False, False),
     ]
+    assert [rule.preference for rule in found if rule.wants_mark] == [71, 76, 77]
+    assert [rule.preference for rule in found if rule.delivers] == [77]

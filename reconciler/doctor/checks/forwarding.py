@@ -94,11 +94,12 @@ def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
     pools = prefixes(facts)
     for rule in facts.around.rules:
         if not rule.preference and rule.may_divert(pools):
-            yield broken(
+            make, verb = (risk, "may take") if rule.wants_mark else (broken, "takes")
+            yield make(
                 "policy-routing",
-                f"the routing rule `{rule}` takes traffic to workloads elsewhere",
+                f"the routing rule `{rule}` {verb} traffic to workloads elsewhere",
                 "it stands first of all, so that netplumb's cannot stand before it",
-                f"ip rule del {_selector(str(rule))}, and add it with a preference of 1 or more",
+                f"ip{' -6' if rule.version == 6 else ''} rule del {_selector(str(rule))}, and add it with a preference of 1 or more",
             )
         elif rule.ends and not (rule.fwmask or rule.oif) and _is_from(rule.src, pools):
             yield broken(

@@ -5,7 +5,7 @@ Only the attributes that the models carry are read. Held equal to pyroute2's dec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from struct import unpack_from
 
@@ -220,7 +220,35 @@ def foreign_rule(body: Buffer) -> ForeignRule | None:
         oif=string(found.get(rt.FRA_OIFNAME)),
         iif=string(found.get(rt.FRA_IIFNAME)),
         selects_more=bool(tos or found.keys() - known),
+        selectors=tuple(_selectors(tos, found)),
+        suppress=tuple(
+            (name, str(number))
+            for name, kind in _SUPPRESSORS
+            if (number := _unless_unset(found.get(kind))) is not None
+        ),
     )
+
+
+_IP_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp"}
+_SUPPRESSORS = (("suppress_prefixlength", rt.FRA_SUPPRESS_PREFIXLEN), ("suppress_ifgroup", rt.FRA_SUPPRESS_IFGROUP))
+_RANGES = (("uidrange", rt.FRA_UID_RANGE), ("sport", rt.FRA_SPORT_RANGE), ("dport", rt.FRA_DPORT_RANGE))
+
+
+def _selectors(tos: int, found: Mapping[int, Buffer]) -> Iterator[tuple[str, str]]:
+    """What else a packet must have to meet a rule, as `ip rule` words it."""
+    if tos:
+        yield "tos", f"{tos:#x}"
+    if rt.FRA_L3MDEV in found:
+        yield "l3mdev", ""
+    if rt.FRA_TUN_ID in found:
+        yield "tun_id", str(int.from_bytes(found[rt.FRA_TUN_ID], "big"))
+    if rt.FRA_IP_PROTO in found:
+        number = found[rt.FRA_IP_PROTO][0]
+        yield "ipproto", _IP_PROTOCOLS.get(number, str(number))
+    for name, kind in _RANGES:
+        if kind in found:
+            first, last = unpack_from("=II" if kind == rt.FRA_UID_RANGE else "=HH", found[kind])
+            yield name, f"{first}" if first == last and name != "uidrange" else f"{first}-{last}"
 
 
 def _network(ip: Buffer, prefix_len: int) -> IPNetwork:

@@ -7,6 +7,7 @@ Raises Retryable where no consistent dump can be had, TooLarge where it is past 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from errno import ENODEV, ENOENT
 from typing import TypeVar
 
@@ -60,7 +61,16 @@ def rules(channel: Channel, scope: Scope, bound: Bound | None = None) -> list[Ru
 def foreign_rules(channel: Channel) -> list[ForeignRule]:
     """Those of others, of both families, in their order."""
     found = channel.dump(rt.RTM_GETRULE, encode.dump_rules())
-    return [rule for _, message in found if (rule := decode.foreign_rule(message)) is not None]
+    rules = [rule for _, message in found if (rule := decode.foreign_rule(message)) is not None]
+    by_mark = {(it.version, it.table) for it in rules if it.looks_up and it.wants_mark}
+    delivering = {(version, table) for version, table in by_mark if _delivers(channel, version, table)}
+    return [replace(it, delivers=it.wants_mark and (it.version, it.table) in delivering) for it in rules]
+
+
+def _delivers(channel: Channel, version: int, table: int) -> bool:
+    """Whether some route of a table makes packets the node's own. Only such are asked for, of which there are few."""
+    family = rt.AF_INET if version == 4 else rt.AF_INET6
+    return bool(channel.dump(rt.RTM_GETROUTE, encode.dump_routes(family, table=table, type_=rt.RTN_LOCAL)))
 
 
 def neighbours(channel: Channel, body: bytes, scope: Scope, names: Mapping[int, str]) -> list[Neighbour]:

@@ -38,6 +38,9 @@ def places(node: Node) -> list[int]:
         replace(DIVERTING, fwmark=51820, fwmask=ANY_BIT, inverted=True),
         replace(DIVERTING, dst=ip_network("192.0.2.0/24"), inverted=True),
         replace(DIVERTING, iif="up0"),
+        replace(DIVERTING, fwmark=7, fwmask=ANY_BIT),
+        replace(DIVERTING, fwmark=0, fwmask=1),
+        replace(DIVERTING, fwmark=0, fwmask=1, looks_up=False, ends="prohibit"),
         replace(DIVERTING, looks_up=False, ends="prohibit"),
         replace(DIVERTING, table=RT_TABLE_MAIN, looks_up=False, ends="prohibit"),
     ],
@@ -52,7 +55,8 @@ def test_ours_go_before_what_may_divert(rule: ForeignRule) -> None:
     "rule",
     [
         replace(DIVERTING, dst=ip_network("192.0.2.0/24")),
-        replace(DIVERTING, fwmark=7, fwmask=ANY_BIT),
+        replace(DIVERTING, fwmark=7, fwmask=ANY_BIT, delivers=True),
+        replace(DIVERTING, fwmark=7, fwmask=ANY_BIT, looks_up=False, ends="prohibit"),
         replace(DIVERTING, oif="up0"),
         replace(DIVERTING, table=RT_TABLE_MAIN),
         replace(DIVERTING, table=RT_TABLE_LOCAL),
@@ -62,7 +66,7 @@ def test_ours_go_before_what_may_divert(rule: ForeignRule) -> None:
     ids=str,
 )
 def test_ours_stay_behind_what_does_not(rule: ForeignRule) -> None:
-    """What is marked or bound to an interface is meant to go elsewhere."""
+    """What is marked for the node itself is a proxy's; what is bound to an interface finds no route over another."""
     assert places(beside(rule)) == [RULE_PREFERENCE, RULE_PREFERENCE]
 
 
@@ -79,6 +83,9 @@ def test_a_rule_at_the_very_front_is_told() -> None:
     assert (told.type, told.status) == ("PolicyRouted", True)
     assert "0: from 192.0.2.1/32 lookup 100" in told.message
     assert not list(node_conditions(beside(DIVERTING, ForeignRule(4, 0, table=RT_TABLE_LOCAL))))
+    (told,) = node_conditions(beside(replace(DIVERTING, preference=0, fwmark=7, fwmask=ANY_BIT)))
+    assert (told.type, told.status) == ("PolicyRoutedByMark", True)
+    assert "may take traffic to workloads elsewhere (0: from 192.0.2.1/32 fwmark 0x7 lookup 100)" in told.message
 
 
 @pytest.mark.parametrize(
