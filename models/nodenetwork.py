@@ -67,8 +67,9 @@ class EndingRoute:
 @dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
-    links' indexes, `aside` routes of tables that no rule leads to, `ending` those that end the way, `link_locals` each
-    interface's IPv6 address for its link alone. Not `complete` where a table was too large to be read to its end."""
+    links' indexes, `aside` routes of tables that no rule leads to, `ending` those that end the way, `outdoing` those to
+    single addresses that the main table has before ours, `link_locals` each interface's IPv6 address for its link
+    alone. Not `complete` where a table was too large to be read to its end."""
 
     addresses: tuple[NodeAddress, ...] = ()
     routes: tuple[NodeRoute, ...] = ()
@@ -76,6 +77,7 @@ class NetworkFacts:
     rules: tuple[ForeignRule, ...] = ()
     aside: tuple[NodeRoute, ...] = ()
     ending: tuple[EndingRoute, ...] = ()
+    outdoing: tuple[NodeRoute, ...] = ()
     links: Mapping[int, Link] = field(default_factory=dict)
     complete: bool = True
     link_locals: Mapping[int, IPAddress] = field(default_factory=dict)
@@ -134,7 +136,9 @@ class Uplink:
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
-    `ended` are those to which the node's routes end the way;
+    `ended` are those to which the node's routes end the way, `outdone` those to which another route goes before ours,
+    and `before` are prefixes with routes in the local table that lead nobody here; each with words for it;
+    `ending_rules` are those that end what workloads send, or some of it;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
     lowest metric, `uplink_mtu` the smallest MTU of those in use, None where there is none; `shown_uplinks` is for
@@ -147,6 +151,9 @@ class NodeNetwork:
     local: tuple[tuple[IPNetwork, str], ...] = ()
     next_hops: Mapping[IPAddress, str] = field(default_factory=dict)
     ended: frozenset[IPAddress] = frozenset()
+    outdone: Mapping[IPAddress, str] = field(default_factory=dict)
+    before: tuple[tuple[IPNetwork, str], ...] = ()
+    ending_rules: tuple[ForeignRule, ...] = ()
     connected: tuple[Connected, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     taken: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
+from netplumb.models.naming import is_our_name
 
 _WHOLE_MARK = 0xFFFFFFFF
+ENDS = frozenset({"blackhole", "unreachable", "prohibit"})
+_OF_SERVICES = frozenset({"ipproto", "sport"})
 _HARMLESS_TABLES = (RT_TABLE_LOCAL, RT_TABLE_MAIN)
 
 
@@ -34,6 +37,19 @@ class ForeignRule:
     selectors: tuple[tuple[str, str], ...] = ()
     suppress: tuple[tuple[str, str], ...] = ()
     delivers: bool = False
+
+    @property
+    def is_end(self) -> bool:
+        """Whether no route is looked up for what meets it, here nor behind it."""
+        return self.ends in ENDS
+
+    @property
+    def ends_sending(self) -> bool:
+        """Whether it ends what is sent from its source, or by its interface of ours, to anywhere, if only of one
+        protocol or from some ports."""
+        picks = self.inverted or self.wants_mark or self.oif or self.dst is not None
+        named = {name for name, _ in self.selectors}
+        return self.is_end and not picks and named <= _OF_SERVICES and (not self.iif or is_our_name(self.iif))
 
     @property
     def wants_mark(self) -> bool:

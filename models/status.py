@@ -53,10 +53,23 @@ class AttachmentStatus:
         return next((c for c in self.conditions if c.type == type_), None)
 
 
-OBSTACLES = frozenset({"AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreachable", "TooLarge", "UpperInterface"})
+OBSTACLES = frozenset(
+    {
+        "AddressTaken",
+        "Fighting",
+        "HostPortInUse",
+        "NetnsUnreachable",
+        "RoutedNowhere",
+        "TooLarge",
+        "UpperInterface",
+    }
+)
 """Conditions of an attachment by which traffic of the workload, or of the process of the node that listened where one
 of its ports is mapped now, does not flow, though it is attached; or flows past its guards. The others tell of what was
-not wished for (a pool that is gone) or is off by a switch, and then no part of the wish."""
+not wished for (a pool that is gone), or is off by a switch of the workload's own, and then no part of the wish."""
+
+IPV6_DISABLED, OFF_IN_WORKLOAD = "IPv6Disabled", "SwitchedOffInWorkload"
+"""The condition, of an attachment and of the node, and its reason where the node has no part in it."""
 
 PEER_NOT_ON_LINK = "PeerNotOnLink"
 PEER_WITHOUT_ADDRESS = "PeerWithoutAddress"
@@ -65,7 +78,9 @@ FOREIGN_WAY = "ForeignWay"
 WAYS_FAILED = "WaysFailed"
 _WAYS = {PEER_NOT_ON_LINK, PEER_WITHOUT_ADDRESS, UNDERLAY_MISSING, FOREIGN_WAY, WAYS_FAILED}
 
-NODE_OBSTACLES = frozenset({"Fighting", "ForwardBlocked", "ForwardingOff", "NoSourceAddress", "PolicyRouted", *_WAYS})
+NODE_OBSTACLES = frozenset(
+    {"Fighting", "ForwardBlocked", "ForwardingOff", IPV6_DISABLED, "NoSourceAddress", "PolicyRouted", *_WAYS}
+)
 """The same of the node. What only may be in the way of some traffic, such as ForwardFiltered, is told and no obstacle:
 on many nodes it is meant."""
 
@@ -135,16 +150,20 @@ class AttachmentView:
         elif phase is not Phase.ATTACHED:
             yield self.status.condition("Ready") or Condition("Ready", False, phase.value, _NOT_SEEN)
         for condition in self.status.conditions:
-            if condition.status and (condition.type in OBSTACLES or self._is_stated_in_vain(condition)):
+            if condition.status and (condition.type in OBSTACLES or self._is_without_ipv6(condition)):
                 yield replace(condition, reason=condition.type)
 
-    def _is_stated_in_vain(self, condition: Condition) -> bool:
-        """Whether the wish states an address of a family that is switched off."""
-        return condition.type == "IPv6Disabled" and any(a.version == 6 for a in self.attachment.spec.addresses)
+    def _is_without_ipv6(self, condition: Condition) -> bool:
+        """Whether an address of a family that is off was wished for. A workload, or who made its namespace, may do
+        without what pools give it, but nobody said so of what the node has off."""
+        if condition.type != IPV6_DISABLED:
+            return False
+        stated = any(a.version == 6 for a in self.attachment.spec.addresses)
+        return stated or condition.reason != OFF_IN_WORKLOAD
 
     @property
     def answered(self) -> tuple[bytes, ...]:
-        ipv6_off = (c := self.status.condition("IPv6Disabled")) is not None and c.status
+        ipv6_off = (c := self.status.condition(IPV6_DISABLED)) is not None and c.status
         return tuple(a.packed for a in self.attachment.addresses if not (ipv6_off and a.version == 6))
 
     @property

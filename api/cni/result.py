@@ -15,7 +15,7 @@ from netplumb.api.cni.spec import number
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import FIRST_HOP_MAC, FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.naming import ifb_name, node_if_name
-from netplumb.models.status import AttachmentView
+from netplumb.models.status import IPV6_DISABLED, OFF_IN_WORKLOAD, AttachmentView
 from netplumb.models.words import ip_words
 
 _NOTHING = Result()
@@ -97,8 +97,8 @@ def missing(request: Request, expected: Result, view: AttachmentView) -> str:
     answered = set(_answered(view))
     if new := sorted(map(str, answered - listed)):
         return f"the address is {', '.join(new)} now, which prevResult does not have"
-    off = view.status.condition("IPv6Disabled")
-    if off is not None and off.reason == "SwitchedOffInWorkload":
+    off = view.status.condition(IPV6_DISABLED)
+    if off is not None and off.reason == OFF_IN_WORKLOAD:
         return ""
     if gone := sorted(map(str, listed & set(view.attachment.addresses) - answered)):
         return f"the address {', '.join(gone)} of prevResult is not in force"

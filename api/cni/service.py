@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import structlog
@@ -17,7 +18,7 @@ from netplumb.api.cni.unknown import Unknowns
 from netplumb.api.cni.wishes import attachment_spec
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import NotReady, PoolExhausted, Refusal
-from netplumb.models.status import CheckReport
+from netplumb.models.status import IPV6_DISABLED, CheckReport
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,8 @@ class Service:
         if expected is None:
             raise CniError(Code.INVALID_CONFIG, "prevResult: CHECK needs the result of the ADD")
         report = await self._networks.check(asked.source, asked.container_id, asked.if_name, asked.netns)
+        # Whether an address is missed for want of IPv6 is for the result of the ADD to say.
+        report = replace(report, unmet=tuple(it for it in report.unmet if it.reason != IPV6_DISABLED))
         if not report.in_sync:
             raise CniError(Code.NOT_AS_DESIRED, "the kernel does not hold what it should", _differences(report))
         if words := missing(asked, expected, report.view):

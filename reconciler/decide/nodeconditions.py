@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterator
 
 from netplumb.models.base import IPAddress
 from netplumb.models.network import Node
-from netplumb.models.status import Condition
+from netplumb.models.status import IPV6_DISABLED, Condition
 
-IPV6_OFF = "IPv6Disabled"
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
 POLICY_ROUTED_BY_MARK = "PolicyRoutedByMark"
@@ -39,7 +38,7 @@ def node_conditions(
             f"the node's loopback has IPv6 switched off by {node.ipv6_switch}, so workloads have IPv4 alone; "
             "to give them IPv6 too, run: sysctl -w net.ipv6.conf.lo.disable_ipv6=0"
         )
-        yield Condition(IPV6_OFF, status=True, reason="SwitchedOff", message=message)
+        yield Condition(IPV6_DISABLED, status=True, reason="SwitchedOff", message=message)
     if names := node.around.not_forwarding:
         switches = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in names)
         message = (

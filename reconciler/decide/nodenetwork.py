@@ -8,12 +8,12 @@ local prefix is the node's own however large it is: its table is asked before th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import collapse_addresses, ip_network
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, Refusal
-from netplumb.models.kernel import RT_TABLE_MAIN
+from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import (
     Connected,
@@ -27,6 +27,8 @@ from netplumb.models.nodenetwork import (
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
+from netplumb.reconciler.decide.render.policy import place
+from netplumb.reconciler.decide.sending import ending_rules
 from netplumb.reconciler.decide.uplinks import has_own, in_use, is_way_out, link_local_sources, sources, uplink_mtu
 
 POOL_OVERLAP = "PoolOverlap"
@@ -51,7 +53,15 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
     ways_out = {hop.index for route in routes if is_way_out(route) for hop in route.hops}
     ways = frozenset((names[hop.index], it.dst.version) for it in routes if is_way_out(it) for hop in it.hops)
     own = {version for version in (4, 6) if has_own(facts, version, names)}
-    inside = {pool.prefix: list(_inside(pool, facts, routes, connected, next_hops, names)) for pool in pools}
+    before = tuple(_before(facts, aside, pools, names))
+    outdone = {it.dst.network_address: _led(it, names) for it in _outdoing(facts, names)}
+    inside = {
+        pool.prefix: [
+            *_inside(pool, facts, routes, connected, next_hops, names),
+            *_inside_before(pool, before),
+        ]
+        for pool in pools
+    }
     return NodeNetwork(
         own={it.ip: f"the node's own, on {names[it.index]}" for it in facts.addresses if it.index in names},
         since={it.ip: it.since for it in facts.addresses if it.index in names},
@@ -61,6 +71,9 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         local=tuple((network, names[index]) for network, index in facts.local if index in names),
         next_hops=next_hops,
         ended=frozenset(_ended(facts)),
+        outdone=outdone,
+        before=before,
+        ending_rules=tuple(ending_rules(facts, [pool.cidr for pool in pools])),
         connected=connected,
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
         taken={pool.prefix: _stretches(pool, inside[pool.prefix]) for pool in pools},
@@ -100,7 +113,49 @@ def _words(route: NodeRoute, names: Names) -> str:
     ways = [
         f"via {hop.gateway} dev {names[hop.index]}" if hop.gateway else f"dev {names[hop.index]}" for hop in route.hops
     ]
-    return f"{dst} {', '.join(ways)}{f' table {route.table}' if route.table != RT_TABLE_MAIN else ''}"
+    table = "local" if route.table == RT_TABLE_LOCAL else str(route.table)
+    return f"{dst} {', '.join(ways)}{f' table {table}' if route.table != RT_TABLE_MAIN else ''}"
+
+
+def _led(route: NodeRoute, names: Names) -> str:
+    return f"led elsewhere by the node's route {_words(route, names)}, which goes before netplumb's"
+
+
+def _outdoing(facts: NetworkFacts, names: Names) -> Iterator[NodeRoute]:
+    """With the metric of ours, an IPv6 route takes some of what is sent there."""
+    for it in facts.outdoing:
+        if all(hop.index in names for hop in it.hops) and (it.dst.version == 4 or it.metric <= HOST_ROUTE_METRIC_V6):
+            yield it
+
+
+def _before(
+    facts: NetworkFacts, aside: Iterable[NodeRoute], pools: Sequence[Pool], names: Names
+) -> Iterator[tuple[IPNetwork, str]]:
+    """What the local table leads elsewhere, or ends: it is asked before the rules that lead to our routes, unless its
+    own rule was moved behind them."""
+    prefixes = [pool.cidr for pool in pools]
+    first = {
+        version
+        for version in (4, 6)
+        if any(
+            it.version == version and it.looks_up and it.table == RT_TABLE_LOCAL and it.preference < at
+            for at in (place(facts.rules, prefixes, version),)
+            for it in facts.rules
+        )
+    }
+    for route in aside:
+        if route.table == RT_TABLE_LOCAL and route.dst.version in first:
+            yield route.dst, _led(route, names)
+    for end in facts.ending:
+        if end.table == RT_TABLE_LOCAL and end.type != "throw" and end.dst.version in first:
+            yield end.dst, f"ended by the node's route {end}, which goes before netplumb's"
+
+
+def _inside_before(pool: Pool, before: Iterable[tuple[IPNetwork, str]]) -> Iterator[tuple[Overlap, IPNetwork]]:
+    for network, words in before:
+        if network.overlaps(pool.cidr):
+            all_of_it = network.prefixlen <= pool.cidr.prefixlen
+            yield Overlap(pool.prefix, f"{network}, {words}", cuts=False, covers=all_of_it), network
 
 
 def _connected(facts: NetworkFacts, routes: Sequence[NodeRoute], names: Names) -> Iterator[Connected]:
@@ -208,7 +263,14 @@ def whose_else(address: IPAddress, known: NodeNetwork) -> str:
     if address in known.ended:
         return "ended by a route of the node (blackhole, unreachable, prohibit or throw)"
     inside = ((network, link) for network, link in known.local if address in network)
-    return next((f"the node's own, in the local prefix {network} on {link}" for network, link in inside), "")
+    if own := next((f"the node's own, in the local prefix {network} on {link}" for network, link in inside), ""):
+        return own
+    return next((words for network, words in known.before if address in network), "")
+
+
+def lost_to(address: IPAddress, known: NodeNetwork) -> str:
+    """To whom what is sent to a workload goes, which has this address and its routes; empty if to the workload."""
+    return whose_else(address, known) or known.outdone.get(address, "")
 
 
 def network_conditions(known: NodeNetwork) -> Iterator[Condition]:
@@ -219,7 +281,8 @@ def network_conditions(known: NodeNetwork) -> Iterator[Condition]:
     if (more := len(known.overlaps) - len(told)) > 0:
         told.append(f"and {more} more")
     message = (
-        f"{'; '.join(told)}: this is given to no workload; what is behind a network or a route is cut off where a "
-        "workload has its address already. Take another pool, or remove it from the node"
+        f"{'; '.join(told)}: this is given to no workload; where one has its address already, what is behind a network "
+        "or a route is cut off, or the workload is, as its condition AddressTaken says. Take another pool, or remove "
+        "it from the node"
     )
     yield Condition(POOL_OVERLAP, status=True, reason="ForeignInPool", message=message)

@@ -22,9 +22,11 @@ from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, HeldBySource, Refusal, StoreUnwritable
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.policy import ForeignRule
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.claims import PortHolders
-from netplumb.reconciler.decide.nodenetwork import whose_else
+from netplumb.reconciler.decide.nodenetwork import lost_to
+from netplumb.reconciler.decide.sending import ends_of
 from netplumb.reconciler.desired.admission import admitted
 from netplumb.reconciler.desired.assignment import assigned, changed_with, nameless
 from netplumb.reconciler.desired.claims import Claims
@@ -107,18 +109,25 @@ class Desired:
 
     def surround(self, known: NodeNetwork) -> set[AttachmentKey]:
         """Takes what is known of the node's network from now on. Returns whose addresses became somebody else's too, or
-        nobody's but theirs."""
-        others = [{*it.own, *it.next_hops, *it.ended} for it in (self._known, known)]
-        prefixes = {network for network, _ in {*self._known.local} ^ {*known.local}}
+        nobody's but theirs, and for whom it ends what they send, or does no more."""
+        others = [{*it.own, *it.next_hops, *it.ended, *it.outdone} for it in (self._known, known)]
+        was, now = ({*it.local, *it.before} for it in (self._known, known))
+        prefixes = {network for network, _ in was ^ now}
+        sending = known.ending_rules != self._known.ending_rules
+        ended = {it.key for it in self._held.records.values() if sending and self.ends_of(it) != ends_of(it, known)}
         self._known = known
         self._allocator.surround(known.taken, known.covered)
         self._let_go()
         turned = (others[0] ^ others[1]) | self._allocator.held_in(prefixes)
-        return {key for ip in turned if (key := self._allocator.holder(ip)) is not None}
+        return {key for ip in turned if (key := self._allocator.holder(ip)) is not None} | ended
+
+    def ends_of(self, attachment: Attachment) -> tuple[ForeignRule, ...]:
+        """The node's rules that end something of what it sends."""
+        return ends_of(attachment, self._known)
 
     def taken(self, attachment: Attachment) -> tuple[str, ...]:
         """Which of its addresses are somebody else's too, and whose."""
-        return tuple(f"{ip} is {whose}" for ip in attachment.addresses if (whose := whose_else(ip, self._known)))
+        return tuple(f"{ip} is {whose}" for ip in attachment.addresses if (whose := lost_to(ip, self._known)))
 
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import DumpInterrupted, StepError, Terminal
 from netplumb.models.fields import MTU_MIN
-from netplumb.models.status import AttachmentStatus, Condition, Phase
+from netplumb.models.policy import ForeignRule
+from netplumb.models.status import IPV6_DISABLED, OFF_IN_WORKLOAD, AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.uppers import Upper
 from netplumb.reconciler.converge.work import Outcome, Reach
 from netplumb.reconciler.decide import listeners
@@ -37,6 +38,7 @@ def status_of(
     pool_removed: tuple[str, ...],
     ports_in_use: Sequence[str] = (),
     taken: tuple[str, ...] = (),
+    ended_by: Sequence[ForeignRule] = (),
     uppers: Sequence[Upper] = (),
     fight: Fight | None = None,
     held_s: float = 0.0,
@@ -49,8 +51,8 @@ def status_of(
     if not outcome.families.v6 and any(a.version == 6 for a in attachment.addresses):
         switch = outcome.families.switch or "the node or the workload"
         message = f"IPv6 is switched off by {switch}; its address is not assigned"
-        reason = "SwitchedOffInWorkload" if _is_off_inside(attachment, outcome) else "SwitchedOff"
-        conditions.append(Condition("IPv6Disabled", status=True, reason=reason, message=message))
+        reason = OFF_IN_WORKLOAD if _is_off_inside(attachment, outcome) else "SwitchedOff"
+        conditions.append(Condition(IPV6_DISABLED, status=True, reason=reason, message=message))
     if outcome.reach is not Reach.OPEN and outcome.node_link is not None:
         message = f"{outcome.reach_message}; the interface lives, and {_ONLY_THE_NODE}"
         conditions.append(Condition("NetnsUnreachable", status=True, reason=outcome.reach.reason, message=message))
@@ -66,6 +68,13 @@ def status_of(
     if taken:
         message = f"{'; '.join(taken)}: what is sent there does not reach the workload; take it from one of the two"
         conditions.append(Condition("AddressTaken", status=True, reason="HeldByNode", message=message))
+    if ended_by:
+        rules = ", ".join(f"`{rule}`" for rule in ended_by)
+        heal = " && ".join(
+            f"ip{' -6' if it.version == 6 else ''} rule del preference {it.preference}" for it in ended_by
+        )
+        message = f"{rules} of the node's routing rules ends what the workload sends; if it should flow: {heal}"
+        conditions.append(Condition("RoutedNowhere", status=True, reason="RuleInTheWay", message=message))
     if uppers:
         message = (
             f"{', '.join(map(str, uppers))} is on top of its interface on the node, and takes what the guards should "
@@ -110,8 +119,7 @@ def _throttled(held_s: float, *, muted: bool) -> Iterator[Condition]:
 def _is_off_inside(attachment: Attachment, outcome: Outcome) -> bool:
     """Whether IPv6 is off by what was done in the workload, also where the node's end follows it: the kernel takes it
     off an interface with a small MTU."""
-    on_node = outcome.node_link is None or outcome.node_link.ipv6_disabled
-    return not on_node or 0 < attachment.chain_mtu < MTU_MIN
+    return not outcome.families.switch.endswith(" on the node") or 0 < attachment.chain_mtu < MTU_MIN
 
 
 def _ready(phase: Phase, outcome: Outcome) -> Condition:

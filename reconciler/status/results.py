@@ -191,6 +191,7 @@ class Results:
             pool_removed=self._outside_pools(attachment),
             ports_in_use=self._ports_in_use(attachment.spec) if attachment.spec.port_mappings else (),
             taken=self._desired.taken(attachment),
+            ended_by=self._desired.ends_of(attachment),
             uppers=self.hints.uppers.on(outcome.node_link.index) if outcome.node_link is not None else (),
             fight=self._fights.fight(key, now),
             held_s=self._budgets.held_s(key, now),

@@ -260,13 +260,24 @@ async def test_a_workload_whose_address_the_node_takes_is_told(
     assert not [c for c in (await client.status()).conditions if c.type == "PoolOverlap"]
 
 
+LOCAL, ENDED = "the node's own, in the local prefix", "ended by a route of the node"
+LED = f"led elsewhere by the node's route {{}} dev {UPLINK}"
+
+
 @pytest.mark.parametrize(
     ("which", "add", "words"),
     [
-        (0, "-4 route add local 10.213.0.2/31 dev lo", "the node's own, in the local prefix"),
-        (1, "-6 route add local fd13::2/127 dev lo", "the node's own, in the local prefix"),
-        (0, "-4 route prepend blackhole 10.213.0.2", "ended by a route of the node"),
-        (1, "-6 route add unreachable fd13::2 metric 1", "ended by a route of the node"),
+        (0, "-4 route add local 10.213.0.2/31 dev lo", LOCAL),
+        (1, "-6 route add local fd13::2/127 dev lo", LOCAL),
+        (0, "-4 route prepend blackhole 10.213.0.2", ENDED),
+        (1, "-6 route add unreachable fd13::2 metric 1", ENDED),
+        (0, f"-4 route add 10.213.0.2 via {OUTSIDE_V4} table local", LED.format(f"10.213.0.2/32 via {OUTSIDE_V4}")),
+        (1, f"-6 route add fd13::2 via {OUTSIDE_V6} table local", LED.format(f"fd13::2/128 via {OUTSIDE_V6}")),
+        (0, f"-4 route add 10.213.0.0/30 dev {UPLINK} table local", LED.format("10.213.0.0/30")),
+        (0, "-4 route add prohibit 10.213.0.2 table local", "ended by the node's route prohibit 10.213.0.2/32 table"),
+        (1, "-6 route add blackhole fd13::2 table local", "ended by the node's route blackhole fd13::2/128 table 255"),
+        (0, f"-4 route prepend 10.213.0.2 via {OUTSIDE_V4}", LED.format(f"10.213.0.2/32 via {OUTSIDE_V4}")),
+        (1, f"-6 route add fd13::2 via {OUTSIDE_V6} metric 1", LED.format(f"fd13::2/128 via {OUTSIDE_V6}")),
     ],
 )
 async def test_a_route_that_takes_addresses_of_workloads(
@@ -274,14 +285,19 @@ async def test_a_route_that_takes_addresses_of_workloads(
 ) -> None:
     """Its addresses are given to nobody, and who has one already is told, until it goes."""
     taken = texts(await client.attach(attach(web)))[which]
-    node.ip(add)
+    with serving(web, 4711):
+        assert ask(node, taken, 4711) is not None
+        node.ip(add)
+        assert ask(node, taken, 4711) is None
 
     async def told() -> bool:
         found = condition(await client.get("web"), "AddressTaken")
         return found is not None and f"{taken} is {words}" in found.message
 
     await until(told, "it is told")
-    assert await _overlaps(client, taken if "ended" in words else "the node's local prefix")
+    assert not (await client.check("web")).in_sync
+    route = words.rpartition("the node's route ")[2]
+    assert await _overlaps(client, {LOCAL: "the node's local prefix", ENDED: "ends the way"}.get(words, route))
     other = make_host("other")
     given = texts(await client.attach(attach(other)))[which]
     with serving(other, 4711):
@@ -294,6 +310,45 @@ async def test_a_route_that_takes_addresses_of_workloads(
     await until(over, "it is over")
     with serving(web, 4711):
         assert await comes_true(lambda: ask(node, taken, 4711) is not None)
+
+
+async def test_a_route_that_covers_a_pool_in_the_local_table(
+    client: AsyncClient, node: Host, web: Host, make_host: MakeHost
+) -> None:
+    """All of its workloads are told, and nobody is given an address of it; where the rule of that table was moved
+    behind ours, it takes nothing away."""
+    taken = texts(await client.attach(attach(web)))[0]
+    node.ip(f"route add 10.213.0.0/16 dev {UPLINK} table local")
+
+    async def told() -> bool:
+        return condition(await client.get("web"), "AddressTaken") is not None
+
+    await until(told, "it is told")
+    with wishes.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "10.213.0.0/24"):
+        await client.attach(attach(make_host("other")))
+    node.ip("rule add preference 32765 lookup local")
+    node.ip("rule delete preference 0")
+
+    async def over() -> bool:
+        return not await told()
+
+    await until(over, "it is over")
+    with serving(web, 4711):
+        assert ask(node, taken, 4711) is not None
+    assert (await client.check("web")).in_sync
+
+
+async def test_routes_that_outdo_nothing_are_not_told(client: AsyncClient, node: Host, web: Host) -> None:
+    """One behind ours, and one with a greater metric."""
+    addresses = texts(await client.attach(attach(web)))
+    node.ip(f"-4 route append {addresses[0]} via {OUTSIDE_V4}")
+    node.ip(f"-6 route add {addresses[1]} via {OUTSIDE_V6} metric 17")
+    await until(lambda: _overlaps(client, f"{addresses[1]}/128 via"), "it is seen")
+    assert condition(await client.get("web"), "AddressTaken") is None
+    with serving(web, 4711):
+        for address in addresses:
+            assert ask(node, address, 4711) is not None
+    assert (await client.check("web")).in_sync
 
 
 async def test_an_address_that_the_node_took_a_moment_ago_is_refused(

@@ -47,7 +47,7 @@ async def test_off_from_the_start(start_daemon: StartDaemon, node: Host, outside
         assert_reaches(web, outside, OUTSIDE_V4)
         for said in (await told(client), await told_of_the_node(client)):
             assert f"net.ipv6.conf.{which}.disable_ipv6" in said
-        assert (await client.check("web")).in_sync
+        assert {it.reason for it in (await client.check("web")).unmet} == {"IPv6Disabled"}
         for name in {which, "lo", "default"}:
             node.set_sysctl(SWITCH.format(name), "0")
         if which == "all":  # what went with it
@@ -61,6 +61,7 @@ async def test_off_from_the_start(start_daemon: StartDaemon, node: Host, outside
         await until(lambda: len(web.addresses("eth0")) == 2, "the workload has both")
         await until(lambda: web.ping(OUTSIDE_V6), "it reaches the outside")
         assert_reaches(web, outside, OUTSIDE_V4, OUTSIDE_V6)
+        assert (await client.check("web")).in_sync
 
 
 async def test_the_loopback_loses_it_later(
@@ -73,6 +74,10 @@ async def test_the_loopback_loses_it_later(
     node.set_sysctl(SWITCH.format("lo"), "1")
     await until(lambda: told(client), "it is told")
     assert "net.ipv6.conf.lo.disable_ipv6 on the node" in await told(client)
+    for command in ("check", "check web", "list", "status", "plan"):
+        done = daemon.command(*command.split(), f"--socket={daemon.socket}")
+        assert done.returncode == ("check" in command)
+        assert "IPv6Disabled" in done.stdout
     assert (await client.get("web")).phase == "Attached"
     assert (await client.status()).ready
     assert len(texts(await client.attach(attach(db)))) == 1
@@ -86,13 +91,20 @@ async def test_the_loopback_loses_it_later(
 
 
 async def test_our_link_alone_loses_it(client: AsyncClient, node: Host, outside: Host, web: Host) -> None:
-    """The switch of our own link is named too; IPv4 goes on."""
-    await client.attach(attach(web))
-    node.set_sysctl(SWITCH.format(LINK), "1")
-    node.ip(f"link set {LINK} mtu 1400")  # of the switch itself nothing tells; anything else does
-    await until(lambda: told(client), "it is told")
-    assert f"net.ipv6.conf.{LINK}.disable_ipv6 on the node" in await told(client)
-    assert_reaches(web, outside, OUTSIDE_V4)
+    """The switch of our own link is ours: it is put right, and with it all that went."""
+    addresses = texts(await client.attach(attach(web)))
+    for _ in range(2):
+        node.set_sysctl(SWITCH.format(LINK), "1")
+        await until(lambda: node.sysctl(SWITCH.format(LINK)) == "0", "it is on again")
+
+        async def repaired() -> bool:
+            return (await client.check("web")).in_sync
+
+        await until(repaired, "all is as it was")
+        assert_reaches(web, outside, OUTSIDE_V4, OUTSIDE_V6)
+        with serving(web, PORT):
+            assert ask(node, addresses[1], PORT)
+    assert not await told(client)
 
 
 async def test_the_uplink_loses_it(client: AsyncClient, node: Host, outside: Host, web: Host, db: Host) -> None:
@@ -115,9 +127,15 @@ async def test_new_links_have_none(client: AsyncClient, node: Host, outside: Hos
     node.set_sysctl(SWITCH.format("default"), "1")
     assert len(texts(await client.attach(attach(web)))) == 1
     assert "net.ipv6.conf." in await told(client)
+    assert {it.reason for it in (await client.check("web")).unmet} == {"IPv6Disabled"}
+    assert (await client.check("db")).in_sync
     assert_reaches(web, outside, OUTSIDE_V4)
     assert_reaches(db, outside, OUTSIDE_V4, OUTSIDE_V6)
     assert await told_of_the_node(client) == ""
+    node.set_sysctl(SWITCH.format("default"), "0")
+    node.ip(f"link set {LINK} mtu 1400")  # of the default nothing tells; of this the kernel does
+    await until(lambda: len(web.addresses("eth0")) == 2, "what came without it has it too")
+    assert_reaches(web, outside, OUTSIDE_V6)
 
 
 @pytest.mark.parametrize("which", ["eth0", "all"])
@@ -127,6 +145,7 @@ async def test_a_workload_loses_it_and_has_it_again(client: AsyncClient, outside
     for _ in range(3):
         web.set_sysctl(SWITCH.format(which), "1")
         await until(lambda: told(client), "it is told")
+        assert (await client.check("web")).in_sync, "that is the workload's own business"
         assert_reaches(web, outside, OUTSIDE_V4)
         web.set_sysctl(SWITCH.format(which), "0")
         await until(lambda: len(web.addresses("eth0")) == 2, "it has both addresses again", within_s=5)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.naming import node_if_name
 from netplumb.reconciler.decide.render.policy import RULE_PREFERENCE
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.daemons import Daemon
@@ -13,7 +15,7 @@ from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.test_guards import spoofed
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach, detach, texts
+from tests.e2e.wishes import attach, condition, detach, texts
 
 PORT, HOST_PORT = 9400, 8400
 TABLE = 4242
@@ -242,7 +244,7 @@ async def test_a_transparent_proxys_rule_stays_before_ours(
     for which, to in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
         node.ip(f"{which} route add local {to} dev lo table 4243")
         node.ip(f"{which} rule add fwmark 7 lookup 4243 preference 50")
-    node.ip("-4 rule add from 203.0.113.7 lookup 4242 preference 60")  # what moves ours, shows that rules were looked at
+    node.ip("-4 rule add from 203.0.113.7 lookup 4242 preference 60")  # which moves ours
     await until(lambda: ("10.213.0.0", 59) in ours(node), "ours goes before that one")
     assert ("fd13::", RULE_PREFERENCE) in ours(node)
     assert (await client.check("web")).in_sync
@@ -261,6 +263,91 @@ async def test_a_rule_that_cannot_be_preceded_is_told(client: AsyncClient, node:
 
     async def over() -> bool:
         return not await told()
+
+    await until(over, "it is over")
+
+
+ENDING_RULES = {
+    "of one address": ("from {} prohibit preference 500", ("tcp", "udp")),
+    "of the pool": ("from {pool} unreachable preference 500", ("tcp", "udp")),
+    "of all": ("from all blackhole preference 2000", ("tcp", "udp")),
+    "of what has no mark": ("fwmark 0/2 prohibit preference 2000", ("tcp", "udp")),
+    "of a protocol": ("from {pool} ipproto udp blackhole preference 2000", ("udp",)),
+    "of an interface of ours": ("iif {link} prohibit preference 900", ("tcp", "udp")),
+}
+
+
+@pytest.mark.parametrize(("rule", "ended"), ENDING_RULES.values(), ids=ENDING_RULES)
+async def test_a_rule_that_ends_what_workloads_send_is_told(
+    client: AsyncClient,
+    node: Host,
+    outside: Host,
+    web: Host,
+    attached: tuple[str, ...],
+    rule: str,
+    ended: tuple[str, ...],
+) -> None:
+    """With the attachment, by the whole rule and what takes it away, and not before traffic ends, nor after."""
+    for address, out, pool, flag in zip(
+        attached, (OUTSIDE_V4, OUTSIDE_V6), ("10.213.0.0/24", "fd13::/64"), ("-4", "-6"), strict=True
+    ):
+        words = rule.format(address, pool=pool, link=node_if_name(AttachmentKey("web", "eth0")))
+        with serving(outside, PORT):
+            for protocol in ("tcp", "udp"):
+                assert ask(web, out, PORT, protocol)
+            node.ip(f"{flag} rule add {words}")
+            assert [it for it in ("tcp", "udp") if ask(web, out, PORT, it) is None] == list(ended)
+            await until(lambda: nowhere(client), "it is told")
+            selected = words.partition(" preference")[0].replace(
+                f"from {address} ", f"from {address}/{'32' if flag == '-4' else '128'} "
+            )
+            for word in selected.replace("fwmark 0/2", "fwmark 0x0/0x2").split():
+                assert word in await nowhere(client)
+            assert [it.reason for it in (await client.check("web")).unmet] == ["RoutedNowhere"]
+            node.run((await nowhere(client)).partition("should flow: ")[2])
+            for protocol in ("tcp", "udp"):
+                assert ask(web, out, PORT, protocol)
+
+        async def over() -> bool:
+            return not await nowhere(client)
+
+        await until(over, "it is over")
+        assert (await client.check("web")).in_sync
+
+
+async def nowhere(client: AsyncClient) -> str:
+    found = condition(await client.get("web"), "RoutedNowhere")
+    return found.message if found is not None else ""
+
+
+async def test_a_rule_against_a_served_port_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host, db: Host, attached: tuple[str, ...]
+) -> None:
+    """Who serves that port is told, and nobody else; nor are rules behind those that lead out, or for some destinations
+    or marks, which somebody wished for."""
+    await client.attach(attach(db))
+    for wished in (
+        "to 203.0.113.0/24 prohibit preference 600",
+        "fwmark 9 prohibit preference 600",
+        "dport 25 ipproto tcp prohibit preference 600",
+        "iif up7 prohibit preference 600",
+        "from all prohibit preference 32800",
+        "from 10.213.0.200 prohibit preference 600",
+        "sport 81 prohibit preference 600",
+    ):
+        node.ip(f"-4 rule add {wished}")
+    node.ip(f"-4 rule add sport {PORT} prohibit preference 900")
+    with serving(web, PORT):
+        assert ask(outside, NODE_V4, HOST_PORT) is None
+        await until(lambda: nowhere(client), "it is told")
+        assert f"`900: from all sport {PORT} prohibit` of the node" in await nowhere(client)
+        assert "," not in await nowhere(client)
+        assert (await client.check("db")).in_sync
+        node.ip("-4 rule del preference 900")
+        assert ask(outside, NODE_V4, HOST_PORT)
+
+    async def over() -> bool:
+        return not await nowhere(client)
 
     await until(over, "it is over")
 

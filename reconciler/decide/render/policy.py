@@ -11,12 +11,13 @@ take what goes to the node elsewhere. Of the cluster's pools those to single nod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from netplumb.models.base import IPNetwork
 from netplumb.models.cluster import ClusterMode
 from netplumb.models.kernel import Rule, Scope
 from netplumb.models.network import Node
+from netplumb.models.policy import ForeignRule
 
 RULE_PREFERENCE = 1078
 """Behind 1000, where the kernel puts its rule for VRFs, which are to stay apart."""
@@ -49,7 +50,10 @@ def _routed(node: Node) -> tuple[IPNetwork, ...]:
 
 
 def preference(node: Node, version: int) -> int:
+    return place(node.around.rules, (*node.workload_prefixes, *_routed(node)), version)
+
+
+def place(rules: Iterable[ForeignRule], prefixes: Collection[IPNetwork], version: int) -> int:
     """Before whatever of others may divert traffic to workloads, if there is room."""
-    prefixes = (*node.workload_prefixes, *_routed(node))
-    diverting = (r.preference for r in node.around.rules if r.version == version and r.may_divert(prefixes))
+    diverting = (it.preference for it in rules if it.version == version and it.may_divert(prefixes))
     return max(0, min(RULE_PREFERENCE, min(diverting, default=RULE_PREFERENCE + 1) - 1))

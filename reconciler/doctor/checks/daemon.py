@@ -20,7 +20,8 @@ _HEALS = {
 _JUDGED_HERE = frozenset(
     {
         *("ForwardBlocked", "ForwardFiltered", "PoolOverlap", "ForwardingOff", "PolicyRouted", "PortsByMainTable"),
-        *("PortsByPoolsTable", "IPv6Disabled", "NodeInSync", "AddressTaken"),
+        *("PortsByPoolsTable", "IPv6Disabled", "NodeInSync", "AddressTaken", "RoutedNowhere"),
+        "PolicyRoutedByMark",
     }
 )
 """Conditions that other checks find for themselves."""

@@ -8,6 +8,7 @@ from netplumb.models.base import IPNetwork
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.nodenetwork import EndingRoute, NodeRoute
 from netplumb.models.policy import ForeignRule
+from netplumb.reconciler.decide.sending import ending_rules
 from netplumb.reconciler.decide.uplinks import is_as_wide, is_way_out
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
@@ -92,6 +93,7 @@ def set_by_files(facts: Facts) -> Iterator[Finding]:
 def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
     own = [it.ip for it in facts.network.addresses if not it.ours]
     pools = prefixes(facts)
+    reached = {it for it in ending_rules(facts.network, pools) if not (it.wants_mark or it.oif)}
     for rule in facts.around.rules:
         if not rule.preference and rule.may_divert(pools):
             make, verb = (risk, "may take") if rule.wants_mark else (broken, "takes")
@@ -99,14 +101,15 @@ def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
                 "policy-routing",
                 f"the routing rule `{rule}` {verb} traffic to workloads elsewhere",
                 "it stands first of all, so that netplumb's cannot stand before it",
-                f"ip{' -6' if rule.version == 6 else ''} rule del {_selector(str(rule))}, and add it with a preference of 1 or more",
+                f"{_ip(rule)} rule del {_selector(str(rule))}, and add it with a preference of 1 or more",
             )
-        elif rule.ends and not (rule.fwmask or rule.oif) and _is_from(rule.src, pools):
-            yield broken(
+        elif rule in reached and _is_from(rule.src, pools):
+            make, what = (broken, "ends") if rule.ends_sending else (risk, "may end some of")
+            yield make(
                 "policy-routing",
-                f"the routing rule `{rule}` ends what workloads send",
+                f"the routing rule `{rule}` {what} what workloads send",
                 "no route is looked up behind it: the packet is dropped, or refused with an ICMP error",
-                f"ip{' -6' if rule.version == 6 else ''} rule del preference {rule.preference}",
+                f"{_ip(rule)} rule del preference {rule.preference}",
             )
         if any(map(rule.answers_for, own)):
             yield risk(
@@ -176,6 +179,10 @@ def _concerns_all(rule: ForeignRule, pools: list[IPNetwork]) -> bool:
 
 def _is_from(src: IPNetwork | None, pools: list[IPNetwork]) -> bool:
     return src is None or any(pool.version == src.version and pool.overlaps(src) for pool in pools)
+
+
+def _ip(rule: ForeignRule) -> str:
+    return "ip -6" if rule.version == 6 else "ip"
 
 
 def _selector(rule: str) -> str:

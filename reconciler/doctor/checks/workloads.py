@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from netplumb.reconciler.decide.listeners import in_use
-from netplumb.reconciler.decide.nodenetwork import surveyed, whose_else
+from netplumb.reconciler.decide.nodenetwork import lost_to, surveyed
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
@@ -29,12 +29,12 @@ def address_held_twice(facts: Facts) -> Iterator[Finding]:
     known = surveyed(facts.network, facts.settings.pools)
     for it in facts.attachments:
         for address in it.addresses:
-            if whose := whose_else(address, known):
+            if whose := lost_to(address, known):
                 yield broken(
                     "address-taken",
                     f"{it.key} has {address}, which is {whose}",
                     "one of the two is not reached",
-                    f"attach {it.spec.workload_id} again with another address, or take it from the node",
+                    f"attach {it.spec.workload_id} again with another address, or take that from the node",
                 )
 
 

@@ -6,6 +6,7 @@ is closed where the bound is met; what the kernel, people and their tools set is
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -61,6 +62,7 @@ def read_network(most: int = MESSAGES_MOST) -> NetworkFacts:
         tuple(rules),
         aside,
         tuple(dict.fromkeys(_endings(bodies))),
+        tuple(_outdoing(bodies, next_hops)),
         _links(indexes),
         complete and local_complete,
         dict(it for body in reversed(told) if (it := _link_local(body)) is not None),
@@ -172,6 +174,23 @@ def _endings(bodies: Iterable[Buffer]) -> Iterator[EndingRoute]:
             yield replace(end, behind=(end.dst, end.table, end.metric) in ours)
         elif rt.RTMSG.unpack_from(body)[5] == RT_PROTOCOL:
             ours.update(_place_v4(body))
+
+
+def _outdoing(bodies: Iterable[Buffer], next_hops: Mapping[int, tuple[Hop, ...]]) -> Iterator[NodeRoute]:
+    """Routes to single addresses that may go before ours: of IPv4 those that are tried first where ours is there, of
+    IPv6 all, since there the metric decides."""
+    first: defaultdict[tuple[IPNetwork, int, int], list[NodeRoute]] = defaultdict(list)
+    for body in bodies:
+        family, prefix_len, _, _, table, protocol, _, _, _ = rt.RTMSG.unpack_from(body)
+        if table != rt.RT_TABLE_MAIN or prefix_len != (32 if family == rt.AF_INET else 128):
+            continue
+        if protocol == RT_PROTOCOL:
+            yield from (it for place in _place_v4(body) for it in first.pop(place, ()))
+        elif (route := _route(body, next_hops)) is not None:
+            if route.dst.version == 6:
+                yield route
+            else:
+                first[route.dst, route.table, route.metric].append(route)
 
 
 def _place_v4(body: Buffer) -> Iterator[tuple[IPNetwork, int, int]]:

@@ -45,7 +45,7 @@ def test_what_is_attached_needs_no_reason() -> None:
     assert view(Phase.ATTACHED, READY).unmet == ()
 
 
-@pytest.mark.parametrize("type_", ["AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreachable"])
+@pytest.mark.parametrize("type_", ["AddressTaken", "Fighting", "HostPortInUse", "NetnsUnreachable", "RoutedNowhere"])
 def test_attached_is_not_as_wished_while_traffic_may_not_flow(type_: str) -> None:
     """The condition's type is the reason; once it does not hold any more, there is none."""
     condition = Condition(type_, True, "SomeReason", "in the way")
@@ -53,14 +53,15 @@ def test_attached_is_not_as_wished_while_traffic_may_not_flow(type_: str) -> Non
     assert view(Phase.ATTACHED, READY, replace(condition, status=False)).unmet == ()
 
 
-@pytest.mark.parametrize("type_", ["PoolRemoved", "Rebuilt", "IPv6Disabled"])
+@pytest.mark.parametrize("type_", ["PoolRemoved", "Rebuilt"])
 def test_what_takes_nothing_of_what_was_wished_is_no_reason(type_: str) -> None:
     assert view(Phase.ATTACHED, READY, Condition(type_, True)).unmet == ()
 
 
 def test_a_stated_address_of_a_family_that_is_off_is_a_reason() -> None:
-    """That one was wished for; an address of the pools was not."""
-    off = Condition("IPv6Disabled", True, "SwitchedOff", "off")
+    """That one was wished for; of what pools give, a workload may do without, but not by the node."""
+    off = Condition("IPv6Disabled", True, "SwitchedOffInWorkload", "off")
+    assert told(view(Phase.ATTACHED, READY, replace(off, reason="SwitchedOff"))) == [("IPv6Disabled", "off")]
     assert told(view(Phase.ATTACHED, READY, off, addresses=("fd00::7",))) == [("IPv6Disabled", "off")]
     assert told(view(Phase.ATTACHED, READY, off, addresses=("10.0.0.7",))) == []
 

@@ -1,0 +1,71 @@
+"""Which rules of others end what a workload sends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from netplumb.models.attachment import Attachment, AttachmentSpec
+from netplumb.models.kernel import RT_TABLE_MAIN
+from netplumb.models.naming import node_if_name
+from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeNetwork, NodeRoute
+from netplumb.models.policy import ForeignRule
+from netplumb.reconciler.decide.sending import ending_rules, ends_of
+
+POOLS = [ip_network("10.99.0.0/16")]
+SPEC = {"workload_id": "web", "netns": {"name": "web"}, "port_mappings": ["8080:80"]}
+WEB = Attachment(
+    spec=AttachmentSpec.model_validate(SPEC),
+    source="rpc",
+    mac="02:00:00:00:00:01",
+    addresses=(ip_address("10.99.0.2"),),
+)
+END = ForeignRule(4, 500, looks_up=False, ends="prohibit")
+MAIN = ForeignRule(4, 32766, table=RT_TABLE_MAIN)
+OUT = NodeRoute(ip_network("0.0.0.0/0"), (Hop(7),), RT_TABLE_MAIN)
+
+
+@pytest.mark.parametrize(
+    ("rule", "ends"),
+    [
+        (END, True),
+        (replace(END, src=ip_network("10.99.0.2/32")), True),
+        (replace(END, src=ip_network("10.99.0.3/32")), False),
+        (replace(END, version=6), False),
+        (replace(END, selectors=(("ipproto", "udp"),)), True),
+        (replace(END, selectors=(("sport", "80"),)), True),
+        (replace(END, selectors=(("ipproto", "tcp"), ("sport", "70-90"))), True),
+        (replace(END, selectors=(("ipproto", "udp"), ("sport", "80"))), False),
+        (replace(END, selectors=(("sport", "81"),)), False),
+        (replace(END, selectors=(("dport", "25"),)), False),
+        (replace(END, dst=ip_network("192.0.2.0/24")), False),
+        (replace(END, fwmark=1, fwmask=1), False),
+        (replace(END, fwmark=0, fwmask=1), True),
+        (replace(END, inverted=True), False),
+        (replace(END, iif="up0"), False),
+        (replace(END, iif=node_if_name(WEB.key)), True),
+        (replace(END, ends="action 2"), False),
+        (ForeignRule(4, 500, table=100), False),
+    ],
+    ids=str,
+)
+def test_what_ends_what_it_sends_is_told(rule: ForeignRule, ends: bool) -> None:
+    """As far as that is sure, and nobody's wish about some destination."""
+    assert bool(ends_of(WEB, NodeNetwork(ending_rules=(rule,)))) is ends
+
+
+def test_a_rule_behind_one_that_leads_all_out_ends_nothing() -> None:
+    """It is not asked then; but what suppresses routes, or leads some out, is no such rule."""
+    late = replace(END, preference=40000)
+    assert list(ending_rules(NetworkFacts(rules=(END, MAIN, late), routes=(OUT,)), POOLS)) == [END]
+    assert list(ending_rules(NetworkFacts(rules=(MAIN, late)), POOLS)) == [late]
+    for before in (
+        replace(MAIN, suppress=(("suppress_prefixlength", "0"),)),
+        replace(MAIN, iif="up0"),
+        replace(MAIN, src=ip_network("10.99.1.0/24")),
+        replace(MAIN, dst=ip_network("10.99.1.0/24")),
+        replace(MAIN, version=6),
+    ):
+        assert list(ending_rules(NetworkFacts(rules=(before, late), routes=(OUT,)), POOLS)) == [late]
