@@ -46,7 +46,7 @@ WAYS_GROUP = 0x6E71
 
 _SETTABLE = (
     *("name", "kind", "mac", "mtu", "group", "master", "alias", "tunnel"),
-    *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6"),
+    *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6", "ipv6"),
 )
 """What may be desired of a link."""
 
@@ -102,13 +102,14 @@ class Link:
     route_localnet: bool | None = None
     forwarding_v4: bool | None = None
     forwarding_v6: bool | None = None
+    ipv6: bool | None = None
     master: int | None = None
     tunnel: Tunnel | None = None
     peer: str | None = field(default=None, compare=False)
+    stray: bool = field(default=False, compare=False)
     index: int = field(default=0, compare=False)
     peer_index: int = field(default=0, compare=False)
     peer_nsid: int = field(default=-1, compare=False)
-    ipv6_disabled: bool = field(default=False, compare=False)
     accept_ra: int = field(default=0, compare=False)
     qdisc: str = field(default="", compare=False)
     master_name: str = field(default="", compare=False)
@@ -116,6 +117,12 @@ class Link:
     @property
     def key(self) -> tuple[object, ...]:
         return (Link, self.scope, self.name)
+
+    @property
+    def ipv6_disabled(self) -> bool:
+        """Whether it has no IPv6: by its switch, or since it has no part for it at all (`ipv6` is None), as with an MTU
+        that is too small."""
+        return not self.ipv6
 
     @property
     def master_words(self) -> str:
@@ -154,6 +161,8 @@ class Link:
             words.append("route_localnet on")
         if self.forwarding_v4:
             words.append("forwarding on")
+        if self.ipv6 is False:
+            words.append("disable_ipv6 on")
         return " ".join(words)
 
 

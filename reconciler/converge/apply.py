@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import filterfalse
 
 from netplumb.models.errors import Conflict, Retryable, StepError, Terminal, errno_name
@@ -84,9 +84,9 @@ class _Run:
             self.flush()
             if thing.kind == "ifb" and (self.applied.errors or self._doubted):
                 return  # beside it what leads there is known as ours, and that may be there yet: the next look tells
-            self._queue(step, Scope.NODE, encodelinks.delete_link(thing.index))
+            self._queue(step, thing.scope, encodelinks.delete_link(thing.index))
             self.flush()
-            for scope, name in ((Scope.NODE, thing.name), (Scope.WORKLOAD, thing.peer)):
+            for scope, name in ((thing.scope, thing.name), (Scope.WORKLOAD, thing.peer)):
                 self._indexes.pop((scope, name or ""), None)
         elif isinstance(thing, Route) and step.verb is Verb.REMOVE and (thing.scope, thing.dst) in self._stuck:
             return  # a pass asks for neighbours at the addresses that routes lead to: the next would not find it
@@ -117,7 +117,8 @@ class _Run:
         self.applied.made = made
         self._indexes[(Scope.NODE, node.name)] = made.index
         self._indexes[(Scope.WORKLOAD, workload_end.name)] = made.peer_index
-        for switch in ipv6_switches(node, made):
+        # One that came without IPv6 is looked at before it is given any.
+        for switch in ipv6_switches(replace(node, ipv6=None), made):
             self._write(step, switch)
 
     def create_alone(self, step: Step, link: Link) -> None:
@@ -232,7 +233,9 @@ def _rule_requests(step: Step, rule: Rule) -> list[Request]:
 
 
 def ipv6_switches(desired: Link, observed: Link) -> Iterator[Sysctl]:
-    """Those of the node's end that are to be on and are not; netlink cannot set them."""
+    """Those of the node's end that are not as they are to be; netlink cannot set them."""
+    if desired.ipv6 and observed.ipv6 is False:
+        yield Sysctl(Scope.NODE, f"net/ipv6/conf/{observed.name}/disable_ipv6", "0")
     for name, wanted, there in (
         ("proxy_ndp", desired.proxy_ndp, observed.proxy_ndp),
         ("forwarding", desired.forwarding_v6, observed.forwarding_v6),

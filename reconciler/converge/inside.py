@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, replace
 
+from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import (
+    ADDRESS_PROTOCOL,
     FIRST_HOP_V4,
     FIRST_HOP_V6,
     LINK_GROUP,
@@ -74,6 +76,19 @@ def observe_inside(
                     add_rule(found, rule)
     observed.objects |= found
     return lo_ipv6
+
+
+def observe_stray(workload: Channel, observed: Observed, attachment: Attachment) -> None:
+    """Takes an interface under the attachment's name for an end of ours, whose other end left the node, where it has
+    the attachment's MAC and one of its addresses with our mark. What a workload may forge of it is its own loss."""
+    link = observed.workload_link
+    if link is None or link.kind != "veth" or link.peer or link.mac != bytes.fromhex(attachment.mac.replace(":", "")):
+        return
+    ours = {address.packed for address in attachment.addresses}
+    found = dumps.addresses(workload, Scope.WORKLOAD, {link.index: link.name}, AT_ONCE)
+    if any(it.protocol == ADDRESS_PROTOCOL and it.ip in ours for it in found):
+        observed.workload_link = replace(link, stray=True)
+        observed.objects[(Link, Scope.WORKLOAD, attachment.key.if_name)] = observed.workload_link
 
 
 def _add(objects: dict[Key, KernelObject], thing: KernelObject, key: Key | None = None) -> None:

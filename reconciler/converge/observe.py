@@ -16,11 +16,12 @@ from netplumb.models.errors import DumpInterrupted, TooLarge
 from netplumb.models.kernel import FIRST_HOP_V6, RT_PROTOCOL, Link, LinkUp, Neighbour, Route, Scope
 from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
 from netplumb.models.network import Families
-from netplumb.reconciler.converge.inside import is_pair, observe_inside
+from netplumb.reconciler.converge.inside import is_pair, observe_inside, observe_stray
 from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
 from netplumb.reconciler.converge.uppers import Upper, upper_of
 from netplumb.reconciler.decide.ownership import is_our_link
+from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer
 from netplumb.reconciler.kernel.rtnetlink import decode, dumps, encode, encodelinks
@@ -90,6 +91,13 @@ def observe(
             observed.unread = error
         if found is None and (index := _renamed_end(node, observed.workload_link, alias_of(key))):
             return observe(node, workload, attachment, hint_indexes=(*hint_indexes, index), node_ipv6=node_ipv6)
+        if found is None and observed.unread is None:
+            try:
+                observe_stray(workload, observed, attachment)
+            except (TooLarge, DumpInterrupted) as error:
+                if at_once:
+                    raise
+                observed.unread = error
     if observed.node_link is not None:
         paired = observed.workload_link is not None and bool(observed.workload_link.peer)
         observed.node_link = replace(observed.node_link, peer=key.if_name if paired else None)
@@ -106,15 +114,21 @@ def observe(
 
 def _ipv6_off(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> str:
     """The switch by which IPv6 cannot be rendered; empty where it can. A link tells for itself; before there is one,
-    the node's default and the workload's loopback tell what it will be."""
+    the node's default and the workload's loopback tell what it will be. The switch of our own link is ours to set, but
+    where links to come are to have none."""
     node_link, link = observed.node_link, observed.workload_link
-    if node_link is not None and node_link.ipv6_disabled:
+    if node_link is not None and node_link.ipv6_disabled and not (node_ipv6 and _is_ours_to_set(node_link)):
         return f"net.ipv6.conf.{node_link.name}.disable_ipv6 on the node"
     if node_link is None and not node_ipv6:
         return "net.ipv6.conf.default.disable_ipv6 on the node"
     if link is not None and link.peer:
         return f"net.ipv6.conf.{link.name}.disable_ipv6 in the workload" if link.ipv6_disabled else ""
     return "" if lo_ipv6 else "net.ipv6.conf.lo.disable_ipv6 in the workload"
+
+
+def _is_ours_to_set(node_link: Link) -> bool:
+    """Asked anew: nothing tells of the default, and a link that came while it was off is meant to be without."""
+    return node_link.ipv6 is False and sysctls.read("net/ipv6/conf/default/disable_ipv6") == "0"
 
 
 _OUR_ROUTES = (

@@ -78,10 +78,12 @@ def _differs(thing: KernelObject, there: KernelObject) -> bool:
 
 def _doomed_links(wanted: Mapping[Key, KernelObject], observed: Mapping[Key, KernelObject]) -> dict[Key, Link]:
     """Our links on the node that nobody wants, whose other end is not in the workload that wants it, or that cannot be
-    made what they should be."""
+    made what they should be; and ends of ours in a workload that have none."""
     doomed = {}
     for key, there in observed.items():
-        if isinstance(there, Link) and is_ours(there):
+        if isinstance(there, Link) and there.stray:
+            doomed[key] = there
+        elif isinstance(there, Link) and is_ours(there):
             thing = wanted.get(key)
             if not isinstance(thing, Link) or (thing.peer and not there.peer) or thing.tunnel != there.tunnel:
                 doomed[key] = there
@@ -99,7 +101,7 @@ def _place(thing: KernelObject) -> tuple[Scope, str] | None:
 def _conflict(desired: Link, there: Link) -> str:
     """Why a link under the desired name cannot be taken for ours; empty if it can."""
     if desired.scope is Scope.WORKLOAD:
-        if there.peer:
+        if there.peer or there.stray:
             return ""
         return f"another interface named {there.name} is in the workload's namespace; remove or rename it"
     if not is_ours(there):

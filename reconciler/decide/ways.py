@@ -145,6 +145,7 @@ def render_ground(of: Ground) -> Way:
         addr_gen_mode=ADDR_GEN_MODE_NONE if of.ipv6 else None,
         forwarding_v4=True,
         forwarding_v6=True if of.ipv6 else None,
+        ipv6=True if of.ipv6 else None,
         master=0,
         tunnel=Tunnel(of.device.network, of.device.port, of.local.packed),
     )

@@ -46,7 +46,7 @@ class Side:
         self.cookie = cookie
         self.mark = mark
         self.ipv6_off = False
-        self.links: dict[str, Link] = {"lo": Link(scope, "lo", kind="", index=1)}
+        self.links: dict[str, Link] = {"lo": Link(scope, "lo", kind="", index=1, ipv6=True)}
         self.bound: dict[Key, Bound] = {}
 
     def by_index(self, index: int) -> Link | None:
@@ -86,7 +86,7 @@ class Side:
     def switch_ipv6_off(self) -> None:
         """All that is IPv6 goes, and interfaces to come have none."""
         self.ipv6_off = True
-        self.links = {name: replace(link, ipv6_disabled=True) for name, link in self.links.items()}
+        self.links = {name: replace(link, ipv6=False) for name, link in self.links.items()}
         self.drop(thing for thing in self.bound.values() if not isinstance(thing, LinkUp) and _is_v6(thing))
 
     def delete_address(self, address: Address) -> None:
@@ -234,7 +234,7 @@ class FakeKernel:
             paired = named is not None and bool(named.peer)
             observed.node_link = replace(found, peer=key.if_name if paired else None)
             observed.objects[(Link, Scope.NODE, name)] = observed.node_link
-        node_on = not found.ipv6_disabled if found is not None else node_ipv6
+        node_on = node_ipv6 or (found is not None and bool(found.ipv6))
         workload_on = not named.ipv6_disabled if named is not None and named.peer else lo_ipv6
         observed.families = Families(v6=node_on and workload_on)
         return observed
@@ -419,7 +419,7 @@ def _new(wanted: Link, index: int, peer_index: int, *, ipv6_off: bool) -> Link:
         master=0,
         index=index,
         peer_index=peer_index,
-        ipv6_disabled=ipv6_off,
+        ipv6=not ipv6_off,
     )
 
 

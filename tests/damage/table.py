@@ -77,6 +77,14 @@ def _on_the_node() -> Iterator[Damage]:
         _node(
             "interface deleted", "ip link delete {np}", "RTM_DELLINK", "the pair is made anew, with the same addresses"
         ),
+        Damage(
+            "interface moved to another namespace",
+            Place.NODE,
+            ("ip netns add {np}-away", "ip link set {np} netns {np}-away"),
+            "RTM_DELLINK",
+            "what is left in the workload goes, and the pair is made anew, with the same addresses",
+            undo=("ip netns delete {np}-away",),
+        ),
         _node(
             "interface down",
             "ip link set {np} down",
@@ -105,6 +113,13 @@ def _on_the_node() -> Iterator[Damage]:
             "sysctl -qw net.ipv6.conf.{np}.forwarding=0",
             "RTM_NEWNETCONF",
             "switched on",
+        ),
+        _node(
+            "IPv6 of the interface switched off",
+            "sysctl -qw net.ipv6.conf.{np}.disable_ipv6=1",
+            "nothing in the kernel",
+            "switched on; all that is IPv6 is added",
+            noticed=Noticed.LOOK,
         ),
         _node("IPv4 host route deleted", "ip -4 route delete {v4}", "RTM_DELROUTE", "added"),
         _node("IPv6 host route deleted", "ip -6 route delete {v6}", "RTM_DELROUTE", "added"),

@@ -133,7 +133,7 @@ async def test_new_links_have_none(client: AsyncClient, node: Host, outside: Hos
     assert_reaches(db, outside, OUTSIDE_V4, OUTSIDE_V6)
     assert await told_of_the_node(client) == ""
     node.set_sysctl(SWITCH.format("default"), "0")
-    node.ip(f"link set {LINK} mtu 1400")  # of the default nothing tells; of this the kernel does
+    node.ip("-4 rule add to 203.0.113.7 lookup 4242")  # of the default nothing tells; of this the kernel does
     await until(lambda: len(web.addresses("eth0")) == 2, "what came without it has it too")
     assert_reaches(web, outside, OUTSIDE_V6)
 

@@ -134,6 +134,16 @@ async def test_an_interface_moved_to_another_namespace_is_made_anew(
     await _is_repaired(client, scene, lambda: scene.web.ip("link set eth0 netns db"))
 
 
+async def test_the_nodes_end_moved_to_another_namespace_is_made_anew(
+    client: AsyncClient, scene: Scene, db: Host
+) -> None:
+    """What is left of the pair in the workload is known by its MAC and the mark of its address, and goes."""
+    await _is_repaired(client, scene, lambda: scene.node.ip(f"link set {NAME} netns db"))
+    assert NAME not in db.links()
+    for address in (OUTSIDE_V4, OUTSIDE_V6):
+        assert scene.web.ping(address)
+
+
 async def test_repairs_are_counted(client: AsyncClient, scene: Scene) -> None:
     """Status and the attachment tell how many objects were repaired, by kind."""
     await _is_repaired(client, scene, lambda: scene.node.ip(f"-4 route delete {scene.v4}"))

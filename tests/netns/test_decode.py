@@ -114,19 +114,19 @@ def link_of(message: Any) -> Link:
         message.get_attr("IFLA_IFNAME") == "eth1",  # as it was set; pyroute2 0.9.7 reads another of the switches
         message.get_attr("IFLA_IFNAME") == "eth1",
         bool(conf["forwarding"]) if conf is not None else False,
+        not conf["disable_ipv6"] if conf is not None else None,
         message.get_attr("IFLA_MASTER") or 0,
         qdisc=message.get_attr("IFLA_QDISC"),
         index=message["index"],
         peer_index=message.get_attr("IFLA_LINK") or 0,
         peer_nsid=nsid if nsid is not None else -1,
-        ipv6_disabled=bool(conf["disable_ipv6"]) if conf is not None else True,
         accept_ra=conf["accept_ra"] if conf is not None else 0,
     )
 
 
 def all_fields(link: Link) -> tuple[object, ...]:
     """A link's fields, those that do not take part in comparison too."""
-    return link, link.index, link.peer_index, link.peer_nsid, link.ipv6_disabled, link.qdisc, link.accept_ra
+    return link, link.index, link.peer_index, link.peer_nsid, link.qdisc, link.accept_ra
 
 
 def test_links_are_decoded_as_pyroute2_does(channel: Channel) -> None:

@@ -47,6 +47,7 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
         route_localnet=True if maps_localhost(attachment, 4) else None,
         forwarding_v4=True,
         forwarding_v6=True if families.v6 else None,
+        ipv6=True if families.v6 else None,
         master=0,  # a guard knows what a workload sends by this link's group, and a master has another
         peer=if_name,
     )

@@ -54,7 +54,7 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         peer_index=_u32(found.get(rt.IFLA_LINK)),
         peer_nsid=unpack_from("=i", nsid)[0] if nsid is not None else -1,
         accept_ra=_number(inet6, rt.DEVCONF_ACCEPT_RA),
-        ipv6_disabled=inet6 is None or _is_on(inet6, rt.DEVCONF_DISABLE_IPV6),
+        ipv6=None if inet6 is None else not _is_on(inet6, rt.DEVCONF_DISABLE_IPV6),
     )
     return observed, bool(flags & rt.IFF_UP)
 
@@ -222,9 +222,7 @@ def foreign_rule(body: Buffer) -> ForeignRule | None:
         selects_more=bool(tos or found.keys() - known),
         selectors=tuple(_selectors(tos, found)),
         suppress=tuple(
-            (name, str(number))
-            for name, kind in _SUPPRESSORS
-            if (number := _unless_unset(found.get(kind))) is not None
+            (name, str(number)) for name, kind in _SUPPRESSORS if (number := _unless_unset(found.get(kind))) is not None
         ),
     )
 
