@@ -62,8 +62,8 @@ WORKLOAD_ADDRESS: Schema = {
 NODE_ADDRESS: Schema = {
     "type": "string",
     "anyOf": [
-        {"format": "ipv4", "pattern": rf"^(?!22[4-9]\.|23[0-9]\.){V4}$"},
-        {"format": "ipv6", "pattern": f"^(?![fF][fF][0-9a-fA-F]{{2}}:){V6}$"},
+        {"format": "ipv4", "pattern": rf"^(?!22[4-9]\.|2[3-5][0-9]\.){V4}$"},
+        {"format": "ipv6", "pattern": f"^(?![fF][fF][0-9a-fA-F]{{2}}:){_NOT_MAPPED_V6}{V6}$"},
     ],
 }
 NAME_SERVER: Schema = {

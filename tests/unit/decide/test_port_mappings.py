@@ -63,6 +63,9 @@ def test_text_means_what_the_fields_mean(text: object, fields: dict[str, Any]) -
         ("1-10:80-90", "the two ranges differ in length"),
         ("1-100:65500", "go beyond 65535"),
         ("224.0.0.1:80:80", "cannot be an address of the node"),
+        ("255.255.255.255:80:80", "cannot be an address of the node"),
+        ("[::ffff:192.0.2.1]:80:80", "cannot be an address of the node"),
+        ("[::ffff:c000:201]:80:80", "cannot be an address of the node"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, said: str) -> None:
