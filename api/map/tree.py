@@ -44,7 +44,7 @@ def tree(picture: Picture) -> Laid:
     root.below += (_Branch(Text(f"? {note}", "yellow")) for note in picture.notes)
     for uplink in picture.uplinks:
         mtu = f", MTU {uplink.mtu}" if uplink.mtu else ""
-        what = f"{uplink.name}  {' '.join(uplink.addresses)}{mtu}"
+        what = f"{uplink.name}  {' '.join(uplink.addresses) or 'no address of its own'}{mtu}"
         root.below.append(_Branch(Text.assemble(("uplink ", "bold"), what)))
     root.below += map(_of_group, picture.groups)
     return root

@@ -25,6 +25,8 @@ def in_use(spec: AttachmentSpec, mappings: Iterable[PortMapping], listeners: Ite
     own = {spec.container_id} - {""}
     found: dict[str, None] = {}
     for listener in listeners:
+        if listener.ip is not None and listener.ip.is_multicast:
+            continue  # only what is sent to an address of the node is mapped
         if listener.process is not None and own.intersection(listener.process.arguments):
             continue
         for mapping in mappings:

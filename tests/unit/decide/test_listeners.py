@@ -46,6 +46,8 @@ def found(wish: AttachmentSpec, *listeners: Listener) -> list[str]:
         ("127.0.0.1:80:1", listener(), True),
         ("127.0.0.1:80:1", listener("192.0.2.1"), False),
         ("[::1]:80:1", listener("::1", versions=(6,)), True),
+        ("80:1/udp", listener("224.0.0.251", protocol="udp"), False),
+        ("80:1/udp", listener("ff02::fb", protocol="udp", versions=(6,)), False),
     ],
 )
 def test_a_listener_that_the_mapped_packets_would_have_reached(mapping: str, there: Listener, taken: bool) -> None:

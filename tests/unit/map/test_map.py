@@ -75,6 +75,11 @@ def test_the_tree_tells_each_workload_below_its_pools() -> None:
     ]
 
 
+def test_an_unnumbered_uplink_is_shown_as_that() -> None:
+    status = pb.StatusResponse(ready=True, uplinks=[pb.Uplink(name="up0", mtu=1400)])
+    assert "uplink up0  no address of its own, MTU 1400" in [*tree(drawn(status=status)).lines(80)][1].plain
+
+
 def test_a_tree_stays_one_where_its_lines_are_wrapped() -> None:
     """Each goes on within its own branch, beside the stem of what comes below it."""
     why = pb.Unmet(workload_id="db", reason="Conflict", message="held by file/web.yaml since Monday")
