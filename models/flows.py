@@ -11,6 +11,11 @@ SOURCE_REPLACED, DESTINATION_REPLACED = 1 << 4, 1 << 5
 """IPS_SRC_NAT and IPS_DST_NAT, include/uapi/linux/netfilter/nf_conntrack_common.h."""
 
 
+CUT = 0x6E706375
+"""The mark (ct mark, "npcu") of a flow that policies forbid and that is not forgotten: nothing of it passes as long as
+somebody sends. Forgotten, it would begin anew with what its answerer sends, and the asker's would be answers."""
+
+
 class Flow(NamedTuple):
     """What `source` sent first, to `to`, is answered by `answerer`, who sends to `answered`: the same two the other way
     round, unless one of them was replaced on the way. A protocol without ports has port 0."""
@@ -34,10 +39,12 @@ class Flow(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Walk:
     """One walk over the table: of one IP version or of both, of one protocol and one port or of all, and with those
-    bits of `status` that `mask` names. What does not fit the kernel does not list."""
+    bits of `status` that `mask` names; with a `mark`, of those that have it. What does not fit the kernel does not
+    list."""
 
     version: int = 0
     protocol: int = 0
     port: int = 0
     status: int = 0
     mask: int = 0
+    mark: int = 0

@@ -50,6 +50,7 @@ _FEW = 200  # looking at each of so many takes as long as one walk, 9 ms with 26
 _PORT_BY_PORT = 3
 """Up to so many ports of one protocol, a walk for each is cheaper than two for that protocol's flows."""
 _HAIRPINS = frozenset(hairpin_set(version).name for version in (4, 6))
+_TCP = 6
 _ISOLATION = frozenset((WORKLOADS_CLOSED.name, WORKLOADS_OPEN.name))
 
 
@@ -224,6 +225,15 @@ class Course:
         if (other := self.links.get(flow.answerer[0])) is not None:
             return not self._are_one(flow.source[0], flow.answerer[0]) and self._are_apart(links, other)
         return self.masquerade and self._leaves_as_itself(flow)
+
+    def is_cut(self, flow: Flow) -> bool:
+        """Whether what is wrong is marked instead of forgotten. A datagram begins a flow, whoever sends it, so that an
+        answerer who may ask would have it anew; of TCP, policies let nothing begin one but what does."""
+        return flow.protocol != _TCP and self._is_forbidden(flow)
+
+    def is_cut_no_more(self, flow: Flow) -> bool:
+        """Of one that was: policies allow it now."""
+        return self.policed is not None and self.policed.allow(flow)
 
     def _is_answered_nowhere(self, flow: Flow) -> bool:
         """Under an address that was the node's, also where a workload or the node asks by a port of the node."""

@@ -16,7 +16,7 @@ from struct import Struct, pack
 from typing import Self
 
 from netplumb.models.errors import Retryable, errno_name
-from netplumb.models.flows import Flow, Walk
+from netplumb.models.flows import CUT, Flow, Walk
 from netplumb.reconciler.kernel.netlink.channel import (
     NETLINK_CAP_ACK,
     NETLINK_NETFILTER,
@@ -32,7 +32,17 @@ from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, a
 
 # NFNL_SUBSYS_CTNETLINK << 8 | message, and attributes: include/uapi/linux/netfilter/nfnetlink_conntrack.h
 _CT_NEW, _CT_GET, _CT_DELETE = (1 << 8 | message for message in (0, 1, 2))
-_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _ID, _ZONE, _FILTER, _STATUS_MASK = 1, 2, 3, 12, 18, 25, 26
+_TUPLE_ORIG, _TUPLE_REPLY, _STATUS, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER, _STATUS_MASK = (
+    1,
+    2,
+    3,
+    8,
+    12,
+    18,
+    21,
+    25,
+    26,
+)
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SRC, _IP_DST = {4: 1, 6: 3}, {4: 2, 6: 4}
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
@@ -42,6 +52,7 @@ _NESTED = 1 << 15
 _FAMILIES: Mapping[int, int] = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _VERSIONS = {family: version for version, family in _FAMILIES.items()}
 ALL = Walk()
+_CUT = pack(">I", CUT)
 _RECEIVE_BYTES = 1 << 16
 _DELETIONS_A_SEND = 64  # whose acknowledgements fit the socket's buffer
 
@@ -69,18 +80,24 @@ class Conntrack:
         """Raises Retryable when the kernel does not answer."""
         return (flow for _, body in self._dump(walk) if (flow := _flow(body)) is not None)
 
-    def forget(self, walk: Walk, is_wrong: Callable[[Flow], bool]) -> int:
-        """Forgets what is wrong among what a walk finds, and returns how many flows that were. Raises Retryable when
-        the kernel does not answer."""
-        forgotten = 0
-        wrong: list[tuple[int, bytes]] = []
+    def forget(
+        self, walk: Walk, is_wrong: Callable[[Flow], bool], is_cut: Callable[[Flow], bool] = lambda _: False
+    ) -> int:
+        """Forgets what is wrong among what a walk finds, or marks it where it `is_cut`, and returns how many flows that
+        were. Raises Retryable when the kernel does not answer."""
+        done = 0
+        wrong: list[tuple[int, int, bytes]] = []
         for family, body in self._dump(walk):
-            if (flow := _flow(body)) is not None and is_wrong(flow):
-                wrong.append((family, _identity(body)))
-                if len(wrong) == _DELETIONS_A_SEND:
-                    forgotten += self._delete(wrong)
-                    wrong = []
-        return forgotten + (self._delete(wrong) if wrong else 0)
+            if (flow := _flow(body)) is None or not is_wrong(flow):
+                continue
+            if not is_cut(flow):
+                wrong.append((_CT_DELETE, family, _identity(body)))
+            elif bytes(attributes(body, 4).get(_MARK, b"")) != _CUT:
+                wrong.append((_CT_NEW, family, _identity(body) + attribute(_MARK, _CUT)))
+            if len(wrong) == _DELETIONS_A_SEND:
+                done += self._carry_out(wrong)
+                wrong = []
+        return done + (self._carry_out(wrong) if wrong else 0)
 
     def _dump(self, walk: Walk) -> Iterator[tuple[int, Buffer]]:
         expected = self._sequence = self._sequence + 1
@@ -100,21 +117,21 @@ class Conntrack:
         except OSError as error:
             raise _lost(error) from None
 
-    def _delete(self, flows: list[tuple[int, bytes]]) -> int:
+    def _carry_out(self, flows: list[tuple[int, int, bytes]]) -> int:
         """Returns how many were still there."""
         datagram = bytearray()
         first = self._sequence + 1
-        for family, identity in flows:
+        for type_, family, identity in flows:
             self._sequence += 1
             payload = pack("=BBH", family, 0, 0) + identity
             flags = NLM_F_REQUEST | NLM_F_ACK
-            datagram += HEADER.pack(16 + len(payload), _CT_DELETE, flags, self._sequence, 0) + payload
+            datagram += HEADER.pack(16 + len(payload), type_, flags, self._sequence, 0) + payload
         waiting, gone = len(flows), 0
         try:
             self._deleting.send(datagram)
             while waiting:
-                for type_, _, sequence, _, body in messages(memoryview(self._deleting.recv(_RECEIVE_BYTES))):
-                    if sequence < first or type_ != NLMSG_ERROR:
+                for answer, _, sequence, _, body in messages(memoryview(self._deleting.recv(_RECEIVE_BYTES))):
+                    if sequence < first or answer != NLMSG_ERROR:
                         continue
                     waiting -= 1
                     code = _code(body)
@@ -128,6 +145,8 @@ class Conntrack:
 
 def _asked(walk: Walk) -> bytes:
     asked = b""
+    if walk.mark:
+        asked += attribute(_MARK, pack(">I", walk.mark)) + attribute(_MARK_MASK, pack(">I", 0xFFFFFFFF))
     if walk.mask:
         asked += attribute(_STATUS, pack(">I", walk.status)) + attribute(_STATUS_MASK, pack(">I", walk.mask))
     if walk.protocol:

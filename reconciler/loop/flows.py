@@ -22,6 +22,7 @@ import structlog
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import StepError
+from netplumb.models.flows import CUT, Walk
 from netplumb.models.lookups import Question
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
@@ -165,7 +166,8 @@ def _forget_wrong(suspected: Suspects, deciding: Deciding, nftables: Nftables) -
     kept = sysctls.read("net/netfilter/nf_conntrack_count")
     with Conntrack() as conntrack:
         walked = walks(suspected, int(kept) if kept is not None else None)
-        return sum(conntrack.forget(walk, course.is_wrong) for walk in walked)
+        freed = 0 if suspected.only_ports else conntrack.forget(Walk(mark=CUT), course.is_cut_no_more)
+        return freed + sum(conntrack.forget(walk, course.is_wrong, course.is_cut) for walk in walked)
 
 
 def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Course:

@@ -18,6 +18,7 @@ from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare, document
+from tests.e2e.streams import open_socket
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, texts, v4, v6
 
@@ -243,6 +244,39 @@ async def test_a_server_that_goes_on_sending_keeps_no_connection(
         assert not goes_on(far, near)
         assert not goes_on(near, far)
         assert not goes_on(near, far)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_datagrams_that_a_policy_forbids_end(
+    daemon: Daemon, client: AsyncClient, node: Host, db: Host, make_host: MakeHost, version: int
+) -> None:
+    """Where the server goes on sending, which may ask whom it likes: what the forbidden client sends does not come in
+    as answers, and nothing of the flow goes out, while others' flows go on; it passes again when the policy is gone."""
+    spy = make_host("spy")
+    address = (v4, v6)[version == 6](await client.attach(attach(db, labels={"app": "db"})))
+    await client.attach(attach(spy, labels={"app": "spy"}))
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    with open_socket(db, address, socket.SOCK_DGRAM) as server, open_socket(spy, address, socket.SOCK_DGRAM) as asking:
+        assert server.family == family
+        server.bind((address, 9000))
+        asking.connect((address, 9000))
+        asking.send(b"hello")
+        _, asker = server.recvfrom(16)
+        server.connect(asker)
+        for end in (server, asking):
+            end.settimeout(0.3)
+        assert goes_on(server, asking)
+        file = declare(daemon, "policy.yaml", FROM_WEB)
+        await sent_on(server, until_true=lambda: enforced(node))
+        await sent_on(server)
+        drained(asking)
+        drained(server)
+        for _ in range(5):
+            assert not goes_on(asking, server)
+            assert not goes_on(server, asking)
+        file.unlink()
+        await until(lambda: goes_on(asking, server), "allowed again")
+        assert goes_on(server, asking)
 
 
 async def sent_on(end: socket.socket, until_true: Callable[[], bool] | None = None) -> None:

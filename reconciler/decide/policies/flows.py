@@ -1,7 +1,7 @@
 """PURE: which flows network policies would not let begin now.
 
-The kernel drops what the asker sends, whenever the flow began; to forget the flow ends the answers. What a workload
-sends or is sent whose labels nobody knows is left alone.
+The kernel drops what the asker sends, whenever the flow began; to forget the flow, or to mark it as cut, ends the
+answers. What a workload sends or is sent whose labels nobody knows is left alone.
 """
 
 from __future__ import annotations
@@ -28,11 +28,20 @@ class PolicedFlows:
         self._is_local = is_local
 
     def forbid(self, flow: Flow) -> bool:
+        return not self._is_of_unknown(flow) and not self._is_allowed(flow)
+
+    def allow(self, flow: Flow) -> bool:
+        return not self._is_of_unknown(flow) and self._is_allowed(flow)
+
+    def _is_of_unknown(self, flow: Flow) -> bool:
+        return flow.source[0] in self._unknown or flow.answerer[0] in self._unknown
+
+    def _is_allowed(self, flow: Flow) -> bool:
         ends = (flow.source[0], flow.answerer[0])
-        if not self._world.policies or any(it in self._unknown or self._is_local(it) for it in ends):
-            return False
+        if not self._world.policies or any(map(self._is_local, ends)):
+            return True
         source, answerer = map(ip_address, ends)
-        return not verdict(self._world, Packet(source, answerer, flow.protocol, flow.answerer[1])).allowed
+        return verdict(self._world, Packet(source, answerer, flow.protocol, flow.answerer[1])).allowed
 
 
 def endpoint_of(record: Attachment) -> Endpoint:

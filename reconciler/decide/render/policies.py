@@ -15,7 +15,8 @@ often for each link that nobody's denials hide another's, and never so often tha
 
 Answers pass. A flow that was cut would come back with its first late answer, which conntrack would take for the
 beginning of a flow the other way, and what its asker sends for answers of that one. So where an end is isolated, in
-whichever direction, nothing is the first packet of a TCP connection but what begins one.
+whichever direction, nothing is the first packet of a TCP connection but what begins one. Of other protocols any packet
+begins a flow, so one that is cut is not forgotten but marked, and nothing of it passes until nobody sends any more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from netplumb.models.attachment import Attachment
+from netplumb.models.flows import CUT
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.networkpolicy import Direction, NetworkPolicy, Rule
@@ -90,6 +92,7 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
     for direction, (name, priority, elsewhere, link, alone) in _HOOKS.items():
         rules = (
             canonical_rule([elsewhere, ACCEPT]),
+            _rule("flows that were cut", match({"ct": {"key": "mark"}}, CUT), COUNTER, DROP),
             canonical_rule([{"vmap": {"key": meta(link), "data": f"@{POLICY_MAPS[direction].name}"}}]),
             _rule("late answers", NEW, NO_SYN, in_set(meta(link), alone), COUNTER, DROP),
         )
