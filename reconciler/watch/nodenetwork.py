@@ -55,6 +55,7 @@ class NetworkWatch:
         self._changed = changed
         self._cluster = cluster
         self._due = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     def mark(self) -> None:
         """Something may have changed."""
@@ -69,7 +70,7 @@ class NetworkWatch:
             with Channel() as channel:
                 found = ends_here(channel, addresses)
             if any(not whose_else(address, self._known) for address in found):
-                self.take(await asyncio.to_thread(look, self._pools(), self._cluster()))
+                await self._look()
         except (StepError, OSError) as error:
             log.warning("the node's network cannot be read", cause=str(error))
 
@@ -80,12 +81,18 @@ class NetworkWatch:
             self._due.clear()
             cost_s = 0.0
             try:
-                known, cost_s = await asyncio.to_thread(_look_and_cost, self._pools(), self._cluster())
-                self.take(known)
+                cost_s = await self._look()
             except (StepError, OSError) as error:
                 log.warning("the node's network cannot be read", cause=str(error))
                 self._due.set()
             await asyncio.sleep(max(PAUSE_LEAST_S, cost_s * PAUSES_A_LOOK))
+
+    async def _look(self) -> float:
+        """One at a time: what began earlier must not be taken for newer because it ended later. Returns the cost."""
+        async with self._looking:
+            known, cost_s = await asyncio.to_thread(_look_and_cost, self._pools(), self._cluster())
+            self.take(known)
+            return cost_s
 
     def take(self, known: NodeNetwork) -> None:
         """Passes on what somebody saw, if it is not as before."""
