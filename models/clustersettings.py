@@ -71,7 +71,8 @@ def _endpoints(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _node_name(value: str) -> str:
+def checked_node_name(value: str) -> str:
+    """Raises ValueError. It is part of keys, so that no slash may be in it."""
     if not _NODE_NAME.match(value):
         raise ValueError(
             f"{value[:100]!r} must be letters, digits, dots, dashes and underscores, with a letter or digit at either "
@@ -120,7 +121,7 @@ _Path = Annotated[
 Endpoint = Annotated[str, AfterValidator(_endpoint), WithJsonSchema(written.ENDPOINT)]
 NodeName = Annotated[
     str,
-    AfterValidator(_node_name),
+    AfterValidator(checked_node_name),
     WithJsonSchema(written.text(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$")),
 ]
 _Endpoints = Annotated[

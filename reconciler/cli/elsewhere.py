@@ -32,7 +32,10 @@ class ByEtcd:
             raise typer.BadParameter("is for what was applied to a daemon", param_hint="--prune")
 
         async def ask(settings: ClusterSettings) -> Sequence[pb.Applied]:
-            applied = await Documents(settings, node).apply(_files(request), dry_run=request.dry_run)
+            documents = Documents(settings, _checked(node))
+            applied = await documents.apply(_files(request), dry_run=request.dry_run)
+            if not documents.node_is_known:
+                tell(f"no node {node} was ever in this cluster; what is wanted of it waits until one is")
             return answers.apply_response(applied).applied
 
         return asked(config, ask)
@@ -45,7 +48,7 @@ class ByEtcd:
         keys = [AttachmentKey(it.workload_id, it.if_name) for it in request.names]
 
         async def ask(settings: ClusterSettings) -> pb.DeleteResponse:
-            deleted = await Documents(settings, node).delete(_files(request), keys, dry_run=request.dry_run)
+            deleted = await Documents(settings, _checked(node)).delete(_files(request), keys, dry_run=request.dry_run)
             return answers.delete_response(deleted)
 
         return asked(config, ask)
@@ -57,6 +60,15 @@ class ByEtcd:
             return [it async for it in attachments_of_all(settings)]
 
         return asked(config, ask)
+
+
+def _checked(node: str) -> str:
+    from netplumb.models.clustersettings import checked_node_name
+
+    try:
+        return checked_node_name(node)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--node") from None
 
 
 def _files(request: pb.ApplyRequest | pb.DeleteRequest) -> list[StateFile]:

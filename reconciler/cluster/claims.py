@@ -1,12 +1,12 @@
 """PURE: which prefixes are whose, and which is free.
 
 Two nodes do not come to claim addresses in common by what they write, which is one transaction; but they can by what
-people do to etcd. Then the older claim holds.
+people do to etcd. Then the older claim holds. One that is not inside of the pool that it is said to be of is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
@@ -29,10 +29,7 @@ class Claim:
 
 def claims(layout: Layout, entries: Mapping[str, Entry]) -> list[Claim]:
     """Those that hold, the oldest first. One that overlaps an older one of another node does not."""
-    found = []
-    for key, entry in entries.items():
-        if (said := layout.prefix_in(key)) is not None and (record := read(PrefixRecord, entry.value)) is not None:
-            found.append(Claim(*said, record.pool, entry.created))
+    found = [it for it in _said(layout, entries) if is_inside(it.cidr, [it.pool])]
     found.sort(key=lambda it: (it.since, it.node, str(it.cidr)))
     held: list[Claim] = []
     # Networks that overlap are one inside of the other, so that in order of addresses only neighbours need be compared.
@@ -41,6 +38,27 @@ def claims(layout: Layout, entries: Mapping[str, Entry]) -> list[Claim]:
         held += _without_overlaps(of_version)
     held.sort(key=lambda it: (it.since, it.node, str(it.cidr)))
     return held
+
+
+def strays(layout: Layout, entries: Mapping[str, Entry], pools: Collection[IPNetwork]) -> list[Claim]:
+    """Those that are in none of these pools, or not in the one that they are said to be of."""
+    found = [it for it in _said(layout, entries) if not (is_inside(it.cidr, pools) and is_inside(it.cidr, [it.pool]))]
+    return sorted(found, key=lambda it: (it.node, str(it.cidr)))
+
+
+def _said(layout: Layout, entries: Mapping[str, Entry]) -> Iterator[Claim]:
+    for key, entry in entries.items():
+        if (said := layout.prefix_in(key)) is not None and (record := read(PrefixRecord, entry.value)) is not None:
+            yield Claim(*said, record.pool, entry.created)
+
+
+def is_inside(cidr: IPNetwork, pools: Iterable[IPNetwork]) -> bool:
+    return any(
+        int(pool.network_address) <= int(cidr.network_address)
+        and int(cidr.broadcast_address) <= int(pool.broadcast_address)
+        for pool in pools
+        if pool.version == cidr.version
+    )
 
 
 def _without_overlaps(found: list[Claim]) -> list[Claim]:

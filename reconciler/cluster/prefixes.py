@@ -74,17 +74,20 @@ class Prefixes:
             wait_s = min(WAIT_MOST_S, wait_s * 2)
         raise Away(f"other nodes came first {TRIES} times when a prefix of {pool.cidr} was to be taken")
 
-    async def take_again(self, lost: Mapping[IPNetwork, IPNetwork]) -> None:
-        """What an etcd that went back in time does not know that this node holds, by its pool, unless another node has
-        taken it since. Raises Away or Refused."""
+    async def say_again(self, held: Mapping[IPNetwork, IPNetwork]) -> None:
+        """Makes an etcd that went back in time say of this node what it holds, by its pool: what that etcd does not
+        know is taken again, unless another node has it, and what this node had then and lost since is given up, so that
+        it is whose it is now. Raises Away or Refused."""
         for _ in range(TRIES):
             snapshot = await self._read()
-            others = _all(self._layout, snapshot)
-            free = {cidr: pool for cidr, pool in lost.items() if not any(cidr.overlaps(claim.cidr) for claim in others)}
-            if not free or await self._write(snapshot, free) is not None:
+            said = _all(self._layout, snapshot)
+            past = [it.cidr for it in said if it.node == self._name and it.cidr not in held]
+            there = [it.cidr for it in said if it.node != self._name or it.cidr in held]
+            free = {cidr: pool for cidr, pool in held.items() if not any(cidr.overlaps(it) for it in there)}
+            if not (free or past) or await self._write(snapshot, free, past=past) is not None:
                 return
             await asyncio.sleep(random.uniform(0, WAIT_MOST_S))
-        raise Away("other nodes came first each time when prefixes were to be taken again")
+        raise Away("other nodes came first each time when prefixes were to be said again")
 
     async def _read(self) -> Snapshot:
         known = self._lineage.known
@@ -93,13 +96,18 @@ class Prefixes:
         return snapshot
 
     async def _write(
-        self, snapshot: Snapshot, parts: Mapping[IPNetwork, IPNetwork], instead: Claim | None = None
+        self,
+        snapshot: Snapshot,
+        parts: Mapping[IPNetwork, IPNetwork],
+        instead: Claim | None = None,
+        past: Iterable[IPNetwork] = (),
     ) -> int | None:
         compares = [none_since(self._layout.prefixes, snapshot.header.revision), self._fence()]
         changes: list[Put | Delete] = [
             Put(self._layout.prefix_of(self._name, cidr), PrefixRecord(pool=pool).written())
             for cidr, pool in parts.items()
         ]
+        changes += [Delete(Keys(self._layout.prefix_of(self._name, cidr), is_prefix=False)) for cidr in past]
         if instead is not None:
             compares.append(absent(self._layout.presence(instead.node)))
             changes.append(Delete(Keys(self._layout.prefix_of(instead.node, instead.cidr), is_prefix=False)))

@@ -1,5 +1,5 @@
 """What is done once etcd went back in time: nothing, until somebody accepted that; then first what this node holds is
-said again, and what others hold is waited for.
+said again, and what it lost since then is given up; and what others hold is waited for.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Recovery:
 
     async def run(self) -> None:
         """Asks for nothing but a token that was not known, which no backup can hold. Then this node says again what it
-        holds, and time passes in which the others do, before what is missing counts as gone."""
+        holds, and time passes in which the others do, before what is missing counts as gone. It says so once more at
+        the end, since what another node had to give up first is free by then."""
         while True:
             await self._went_back.wait()
             await self._until_done(self._is_accepted)
@@ -82,6 +83,7 @@ class Recovery:
                 mirror.read_anew()
             await self._until_done(self._has_said_again)
             await asyncio.sleep(self._settle_s)
+            await self._until_done(self._has_said_again)
             self._went_back.clear()
             self._standing.troubles.went_back = ""
             self.may_write.set()
@@ -103,5 +105,5 @@ class Recovery:
         if self._standing.name_is_ours:
             if not self._presence.is_held:
                 return False
-            await self._prefixes.take_again({it.cidr: it.pool for it in self._standing.held})
+            await self._prefixes.say_again({it.cidr: it.pool for it in self._standing.held})
         return True

@@ -43,12 +43,13 @@ class _There:
 
 
 class Documents:
-    """Those of one node, and those of all."""
+    """Those of one node, and those of all. Once it was asked, it is known whether there was ever such a node."""
 
     def __init__(self, settings: ClusterSettings, node: str) -> None:
         self._settings = settings
         self._layout = Layout(settings.prefix)
         self._node = node
+        self.node_is_known = False
 
     async def apply(self, files: Sequence[StateFile], *, dry_run: bool) -> list[Applied]:
         """Raises InvalidRequest, ChangedMeanwhile or EtcdError."""
@@ -83,6 +84,8 @@ class Documents:
     async def _there(self, etcd: Client) -> _There:
         own = await etcd.read(self._layout.attachments(self._node))
         every = await etcd.read(self._layout.documents)
+        itself = await etcd.read(Keys(self._layout.node(self._node), is_prefix=False))
+        self.node_is_known = bool(itself.entries)
         entries = {**own.entries, **every.entries}
         attachments: dict[AttachmentKey, AttachmentSpec] = {}
         manifests: dict[ManifestKey, Manifest] = {}

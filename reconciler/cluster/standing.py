@@ -3,6 +3,8 @@ to be told. It is told what was found out, and answers from memory at any time; 
 
 - Where etcd is away, all stays as it was last known, also over a restart.
 - The pools are this node's only while the name is, or was when etcd was last heard.
+- What others hold outside of the cluster's pools leads nowhere, and is told: who may write below a node's name could
+  otherwise have all nodes send to it what is anybody's.
 - A prefix that is not held any more gives no addresses. It is told as long as workloads have some of it.
 """
 
@@ -21,7 +23,7 @@ from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
-from netplumb.reconciler.cluster.claims import Claim, claims
+from netplumb.reconciler.cluster.claims import Claim, claims, strays
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
@@ -29,6 +31,7 @@ from netplumb.reconciler.cluster.records import Identity, NodeRecord
 from netplumb.reconciler.cluster.views import pools_of, underlay_of, view
 
 SPARE_SHARE, SPARE_MOST = 8, 16
+TOLD_MAX = 8
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +90,7 @@ class Standing:
         self._layout = Layout(settings.prefix)
         self._shared: Mapping[str, Entry] = known.shared.as_entries() if known else {}
         self._claims = claims(self._layout, self._shared)
+        self._strays = self._found_strays()
         self._is_ours = known is not None
         self._started_at = time.time()
         self.heard_at = known.heard_at if known else None
@@ -110,6 +114,7 @@ class Standing:
         before = self.held
         self._shared, self.revision = shared, revision
         self._claims = claims(self._layout, shared)
+        self._strays = self._found_strays()
         after = {it.cidr for it in self.held}
         for claim in before:
             if claim.cidr not in after and self._is_ours:
@@ -118,6 +123,9 @@ class Standing:
         for cidr in after & self.lost.keys():
             del self.lost[cidr]
         self.forget_lost()
+
+    def _found_strays(self) -> list[Claim]:
+        return strays(self._layout, self._shared, [it.cidr for it in self._settings.pools])
 
     def _why_lost(self, cidr: IPNetwork) -> str:
         other = next((it for it in self._claims if it.cidr.overlaps(cidr)), None)
@@ -161,7 +169,7 @@ class Standing:
         return view(
             self._layout,
             self._shared,
-            self._claims,
+            [it for it in self._claims if it.node == self._itself.node or it not in self._strays],
             node=self._itself.node,
             mode=self._settings.mode,
             own=underlay_of(self._settings.underlay, self._around.network()),
@@ -202,6 +210,11 @@ class Standing:
         if self.lost:
             words = "; ".join(f"{cidr} {why}" for cidr, why in self.lost.items())
             yield Condition("PrefixLost", True, "NotHeld", f"{words}; what has addresses of it is left as it is")
+        if self._strays:
+            words = ", ".join(f"{it.cidr} of {it.node}" for it in self._strays[:TOLD_MAX])
+            more = f" and {len(self._strays) - TOLD_MAX} more" if len(self._strays) > TOLD_MAX else ""
+            told_of = f"{words}{more}: in no pool of this node's settings, so no way is made to it"
+            yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))
 

@@ -97,3 +97,20 @@ async def test_what_cannot_be_asked_is_told(etcd: Etcd, tmp_path: Path) -> None:
     away = await netplumb(etcd, "cluster", "status")
     assert (away.exit_code, away.stdout) == (1, "")
     assert etcd.endpoints[0] in away.stderr
+
+
+async def test_documents_for_a_node_that_is_not_there_are_told(etcd: Etcd, tmp_path: Path) -> None:
+    """They may be for one that is yet to come. What cannot be a node's name would be a key of somebody else's."""
+    file = tmp_path / "web.yaml"
+    file.write_text("kind: Attachment\nworkload_id: web\nnetns: {name: web}\n")
+    async with nodes(etcd, tmp_path, "a"):
+        known = await netplumb(etcd, "apply", "-f", str(file), "--node", "a")
+        assert (known.exit_code, known.stderr) == (0, "")
+        unknown = await netplumb(etcd, "apply", "-f", str(file), "--node", "b")
+        assert unknown.exit_code == 0
+        assert "no node b was ever in this cluster" in unknown.stderr
+        before = etcd.revision()
+        for name in ("a/attachments", "..", ""):
+            refused = await netplumb(etcd, "apply", "-f", str(file), "--node", name)
+            assert refused.exit_code == 2, name
+        assert etcd.revision() == before

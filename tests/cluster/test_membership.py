@@ -233,6 +233,43 @@ async def test_an_older_snapshot_removes_nothing_until_it_is_accepted(etcd: Etcd
             assert all(it == view for it in a.views), "b was never missing"
 
 
+async def test_a_prefix_that_was_lost_before_a_restore_is_not_had_again(etcd: Etcd, tmp_path: Path) -> None:
+    """It was given to another node after the backup was made; that one keeps it, whose workloads have its addresses."""
+    pool = {"cidr": "10.200.0.0/24"}
+    async with nodes(etcd, tmp_path, "a", pools=[pool]) as (a,):
+        (prefix,) = a.prefixes
+        snapshot = etcd.save()
+        a.used[ip_network(prefix)] = 1
+        etcd.ctl("del", f"/netplumb/shared/prefixes/a/{prefix.replace('/', '-')}")
+        await until(lambda: not a.prefixes, "a has lost it")
+        b = Node(a.settings, "b", tmp_path, address="192.0.2.2").start()
+        await until(lambda: b.prefixes == [prefix] and "b" in a.view.peers, "b has it")
+        a.used.clear()
+        await until(lambda: "PrefixLost" not in a.conditions, "a has nothing to do with it any more")
+        etcd.restore(snapshot)
+        await until(lambda: restored(a.conditions) and restored(b.conditions), "both say so", within_s=LONG_S)
+        etcd.ctl("put", "/netplumb/shared/accepted/token", "{}")
+        await until(lambda: not restored(a.conditions) and not restored(b.conditions), "accepted", within_s=LONG_S)
+        await until(lambda: b.is_well, "b is well", within_s=LONG_S)
+        await asyncio.sleep(1)
+        assert (a.prefixes, b.prefixes) == ([], [prefix])
+        await b.stop()
+
+
+async def test_a_prefix_outside_the_pools_leads_nowhere(etcd: Etcd, tmp_path: Path) -> None:
+    """Who may write below a node's name does not have the others send to it what is anybody's."""
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        await until(lambda: "b" in a.view.peers and a.view.peers["b"].prefixes, "a sees b")
+        view = a.view
+        for prefix in ("192.0.2.0-25", "0.0.0.0-1", "127.1.0.0-16", "10.0.0.0-8"):
+            etcd.ctl("put", f"/netplumb/shared/prefixes/b/{prefix}", '{"pool": "10.200.0.0/16"}')
+        await until(lambda: "PrefixOutsidePools" in a.conditions, "it is told")
+        assert "192.0.2.0/25 of b" in a.conditions["PrefixOutsidePools"].message
+        assert a.view == view
+        assert a.prefixes
+        assert b.prefixes
+
+
 async def test_an_answer_from_before_that_comes_late_stops_nothing_for_good(etcd: Etcd, tmp_path: Path) -> None:
     """What was asked before somebody accepted, and is answered after it, compares with what counts no more."""
     async with nodes(etcd, tmp_path, "a") as (a,):
