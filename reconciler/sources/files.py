@@ -111,11 +111,13 @@ class StateFiles:
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
         # Before any attachment of any file: none may come up without the policies that are about it.
+        refused = set()
         for name, content in look.contents.items():
-            if not content.problem:
-                await self._declare_policies(_source(name), content.manifests)
+            if not content.problem and not await self._declare_policies(_source(name), content.manifests):
+                refused.add(name)
         for name in self._in_order(look):
-            await self._take(name, look.contents[name])
+            if name not in refused:
+                await self._take(name, look.contents[name])
         if look.complete:
             await self._remove_vanished(look.listing)
             if not self._loaded:

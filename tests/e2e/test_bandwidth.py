@@ -174,6 +174,10 @@ async def test_a_restart_keeps_the_limits(daemon: Daemon, client: AsyncClient, n
     before = (node.link(LINK)["ifindex"], node.link(IFB)["ifindex"])
     daemon.kill9()
     await daemon.restart()
-    assert (await client.check("web")).in_sync
+
+    async def in_sync() -> bool:
+        return (await client.check("web")).in_sync
+
+    await until(in_sync, "it is looked at")
     assert (node.link(LINK)["ifindex"], node.link(IFB)["ifindex"]) == before
     assert rate_of(node, IFB) == 16 * MBIT

@@ -22,16 +22,20 @@ class Recorder:
 
     def __init__(self, *held: str) -> None:
         self.partitions: dict[str, list[str]] = {source: ["before"] for source in held}
+        self.policies: dict[str, list[str]] = {}
         self.problems: dict[str, str] = {}
         self.calls: list[tuple[str, ...]] = []
         self.loads = 0
         self.refusing = False
+        self.refusing_policies = False
 
     def declared_sources(self) -> Collection[str]:
         return self.partitions.keys()
 
     async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
-        """What policies a file has does not matter here."""
+        if self.refusing_policies:
+            raise StoreUnwritable("the disk is full")
+        self.policies[source] = [manifest.key.name for manifest in manifests]
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         if self.refusing:

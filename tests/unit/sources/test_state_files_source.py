@@ -255,6 +255,19 @@ class TestScan:
         await source.scan()
         assert (desired.partitions, desired.problems) == ({"file/a.yaml": ["a"]}, {})
 
+    async def test_policies_that_desired_state_could_not_take_are_tried_again(
+        self, directory: Path, desired: Recorder
+    ) -> None:
+        """The file's attachments wait: none comes up without the policies that are about it."""
+        (directory / "a.yaml").write_text(document("a"))
+        source = StateFiles(directory, desired)
+        desired.refusing_policies = True
+        await source.scan()
+        assert (desired.partitions, desired.problems) == ({}, {"file/a.yaml": "the disk is full"})
+        desired.refusing_policies = False
+        await source.scan()
+        assert (desired.partitions, desired.problems) == ({"file/a.yaml": ["a"]}, {})
+
 
 class TestRun:
     async def test_changes_are_followed(self, directory: Path, desired: Recorder) -> None:
