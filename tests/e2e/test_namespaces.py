@@ -128,7 +128,7 @@ async def test_ipv6_switched_off_under_an_attachment(client: AsyncClient, node: 
 async def test_a_node_without_ipv6_gives_ipv4_alone(
     node: Host, start_daemon: object, daemon: Daemon, web: Host
 ) -> None:
-    """Where IPv6 is switched off on the node, no IPv6 address is answered."""
+    """Where IPv6 is switched off on the node, no IPv6 address is answered, and `check` is not content."""
     daemon.terminate()
     for which in ("all", "default"):
         node.set_sysctl(DISABLE_IPV6.format(which), "1")
@@ -137,7 +137,7 @@ async def test_a_node_without_ipv6_gives_ipv4_alone(
         answer = await client.attach(attach(web))
         assert [len(raw) for raw in answer.ip] == [4]
         assert condition(answer.attachment, "IPv6Disabled") is not None
-        assert (await client.check("web")).in_sync
+        assert not (await client.check("web")).in_sync
     assert node.ping(v4(answer))
     assert web.ping("192.0.2.2")
 
