@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from itertools import combinations, pairwise
 
@@ -62,10 +62,14 @@ def overlaps(layout: Layout, entries: Mapping[str, Entry]) -> list[tuple[str, st
     return [(f"{a[0]} {a[1]}", f"{b[0]} {b[1]}") for a, b in pairs if a[1].overlaps(b[1])]
 
 
-async def race(etcd: Etcd, number: int) -> None:
+async def nothing() -> None: ...
+
+
+async def race(etcd: Etcd, number: int, harm: Callable[[], Awaitable[None]] = nothing) -> None:
+    """Nothing is looked at before the harm that is done meanwhile is over."""
     layout = Layout(f"/round-{number}")
     racers = [Racer(etcd, layout, f"node-{number}-{it}", deaths=it % 3) for it in range(NODES)]
-    taken = await asyncio.gather(*(it.run() for it in racers))
+    taken, _ = await asyncio.gather(asyncio.gather(*(it.run() for it in racers)), harm())
     assert not [pair for pair in combinations(taken, 2) if pair[0].cidr.overlaps(pair[1].cidr)]
     connection = Connection(etcd.settings())
     entries = (await Client(connection).read(layout.prefixes)).entries
@@ -93,4 +97,4 @@ async def test_nor_while_the_leader_dies(three: Etcd) -> None:
             leader.start(three.members)
             await asyncio.to_thread(three.wait)
 
-    await asyncio.gather(harm(), race(three, 0))
+    await race(three, 0, harm)
