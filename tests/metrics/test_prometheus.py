@@ -19,12 +19,19 @@ from netplumb.reconciler.settings import documents
 from tests.damage.victims import victim
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
+from tests.e2e.statefiles import declare
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, detach
 
 CONFIG = Path(__file__).parents[2] / "config"
 METRICS, PROMETHEUS = "127.0.0.1:9478", "127.0.0.1:9090"
 WITHIN_S = 30.0
+ALONE = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: alone}
+spec: {podSelector: {}}
+"""
 
 
 def promtool(*words: str, given: str = "", where: Path = CONFIG) -> None:
@@ -48,13 +55,16 @@ async def scraped(daemon: Daemon) -> Daemon:
 
 @pytest.fixture
 async def used(scraped: Daemon, node: Host, web: Host) -> AsyncIterator[AsyncClient]:
-    """It has attached, detached and repaired something."""
+    """It has attached, detached and repaired something, and a network policy is in force."""
+    declare(scraped, "policy.yaml", ALONE)
     async with scraped.client() as client:
         hit = victim(node, web, await client.attach(attach(web, ports=["8080:80"])))
         await client.attach(attach(web, "other", if_name="eth1"))
         await client.detach(detach("other", if_name="eth1"))
         node.ip(f"-4 route delete {hit.v4}")
         await until(lambda: node.route(hit.v4) is not None, "the route is repaired")
+        denied = "netplumb_workload_denied_packets_total{"
+        await until(lambda: denied in get(node, f"{METRICS}/metrics"), "the policy counts what it denies")
         yield client
 
 
