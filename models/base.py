@@ -10,6 +10,11 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
 
+def is_within(network: IPNetwork, around: IPNetwork) -> bool:
+    """Whether all of its addresses are in the other, which may be of the other family."""
+    return network.overlaps(around) and network.prefixlen >= around.prefixlen
+
+
 class Model(BaseModel):
     """Frozen, closed (an unknown field is an error), and strict about nothing that a person writes in YAML."""
 

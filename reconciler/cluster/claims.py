@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPNetwork, is_within
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
@@ -53,12 +53,7 @@ def _said(layout: Layout, entries: Mapping[str, Entry]) -> Iterator[Claim]:
 
 
 def is_inside(cidr: IPNetwork, pools: Iterable[IPNetwork]) -> bool:
-    return any(
-        int(pool.network_address) <= int(cidr.network_address)
-        and int(cidr.broadcast_address) <= int(pool.broadcast_address)
-        for pool in pools
-        if pool.version == cidr.version
-    )
+    return any(is_within(cidr, pool) for pool in pools)
 
 
 def _without_overlaps(found: list[Claim]) -> list[Claim]:

@@ -185,7 +185,7 @@ class Standing:
     def wants(self, pool: ClusterPool) -> bool:
         """A first prefix, or one more when the others are nearly full. One that was taken away is not made good for
         before what runs in it is gone: somebody wanted this node to have no more."""
-        if not self._is_ours or any(_within(it, pool.cidr) for it in self.lost):
+        if not self._is_ours or any(it.overlaps(pool.cidr) for it in self.lost):
             return False
         mine = [it.cidr for it in self.held if it.pool == pool.cidr]
         fullness = self._around.fullness()
@@ -217,7 +217,3 @@ class Standing:
             yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))
-
-
-def _within(cidr: IPNetwork, pool: IPNetwork) -> bool:
-    return cidr.version == pool.version and cidr.overlaps(pool)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import collapse_addresses, ip_network
 
-from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork, is_within
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, Refusal
 from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.network import Pool
@@ -100,7 +100,7 @@ def _crossing(
         *(Crossing(it.dst, it.metric, _words(it, names)) for it in routes if it.table == RT_TABLE_MAIN),
         *(Crossing(it.dst, it.metric, str(it)) for it in facts.ending if it.table == RT_TABLE_MAIN),
     ]
-    return (it for it in found if any(_is_within(it.dst, prefix) for prefix in cluster))
+    return (it for it in found if any(is_within(it.dst, prefix) for prefix in cluster))
 
 
 def _shown(index: int, facts: NetworkFacts) -> Uplink:
@@ -196,7 +196,7 @@ def _inside(
         if it.of_address and it.network.overlaps(pool.cidr):
             yield Overlap(pool.prefix, f"the connected network {it.network} on {it.link}", cuts=True), it.network
     for route in routes:
-        if route.table == RT_TABLE_MAIN and not route.connected and _is_within(route.dst, pool.cidr):
+        if route.table == RT_TABLE_MAIN and not route.connected and is_within(route.dst, pool.cidr):
             yield Overlap(pool.prefix, f"the node's route {_words(route, names)}", cuts=True), route.dst
     for ip in _ended(facts):
         if ip in pool.cidr:
@@ -214,16 +214,12 @@ def _ended(facts: NetworkFacts) -> Iterator[IPAddress]:
             yield it.dst.network_address
 
 
-def _is_within(network: IPNetwork, pool: IPNetwork) -> bool:
-    return network.overlaps(pool) and network.prefixlen >= pool.prefixlen
-
-
 def _stretches(pool: Pool, inside: Sequence[tuple[Overlap, IPNetwork]]) -> tuple[tuple[int, int], ...]:
     """What of a pool is not its own to give, in order. Where all of it is connected or routed, it was given knowingly;
     but nothing that is sent to a local prefix comes to a workload."""
     if any(overlap.covers for overlap, _ in inside):
         return ((int(pool.cidr.network_address), int(pool.cidr.broadcast_address)),)
-    parts = [it for _, it in inside if _is_within(it, pool.cidr) and it != pool.cidr]
+    parts = [it for _, it in inside if is_within(it, pool.cidr) and it != pool.cidr]
     merged = collapse_addresses(parts)  # type: ignore[type-var]  # all are of the pool's family
     return tuple((int(it.network_address), int(it.broadcast_address)) for it in merged)
 

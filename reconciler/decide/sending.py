@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from netplumb.models.attachment import Attachment
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPNetwork, is_within
 from netplumb.models.kernel import RT_TABLE_LOCAL
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
@@ -40,7 +40,7 @@ def _is_for_all(rule: ForeignRule, prefixes: Sequence[IPNetwork]) -> bool:
     src = rule.src
     if src is None or not prefixes:
         return src is None
-    return all(it.version == src.version and it.subnet_of(src) for it in prefixes)  # type: ignore[arg-type]
+    return all(is_within(it, src) for it in prefixes)
 
 
 def ends_of(attachment: Attachment, known: NodeNetwork) -> tuple[ForeignRule, ...]:
