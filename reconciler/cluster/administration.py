@@ -69,7 +69,7 @@ async def nodes(settings: ClusterSettings) -> Seen:
     layout = Layout(settings.prefix)
     async with client(settings) as etcd:
         snapshot = await etcd.read(layout.shared)
-    held = claims(layout, snapshot.entries)
+    held = claims(layout, snapshot.entries).held
     seen = view(
         layout,
         snapshot.entries,

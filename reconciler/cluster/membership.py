@@ -15,9 +15,8 @@ from contextlib import suppress
 
 import structlog
 
-from netplumb.models.clustersettings import ClusterPool, ClusterSettings
+from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.status import WatchEvent
-from netplumb.reconciler.cluster.absences import Absences
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
@@ -26,18 +25,16 @@ from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known, KnownFile, KnownRange, range_of
 from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Mirror
-from netplumb.reconciler.cluster.prefixes import PoolFull, Prefixes
+from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
 from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
 from netplumb.reconciler.cluster.reporting import Reporting
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
+from netplumb.reconciler.cluster.taking import Taking
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 SAVE_PAUSE_S = 1.0
 PAUSES_A_LESSON = 4
-DAY_S = 24 * 3600.0
-LOOK_S = 1.0
-"""How often it is looked whether a pool is nearly full."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,12 +73,10 @@ class Membership:
             self._name_is_ours,
             self._shared.check,
         )
-        self._prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
+        prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
+        self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._own_changed)
         self._reporting: Reporting | None = None
-        self._absences = Absences()
-        self._awaited = 0  # what was taken counts as soon as the watch tells of it, as everything does
         self._dirty = asyncio.Event()
-        self._look = asyncio.Event()
         self._learn = asyncio.Event()
         self._saving = asyncio.Lock()
         self._recovery = Recovery(
@@ -90,7 +85,7 @@ class Membership:
             self._lineage,
             self.standing,
             self._presence,
-            self._prefixes,
+            prefixes,
             (self._shared, self._own),
             lambda: self._shared.entries,
             settle_s=settle_s,
@@ -136,7 +131,7 @@ class Membership:
         """Whether a further prefix is wanted, which is looked for at once then."""
         wanted = any(self.standing.wants(pool) for pool in self._settings.pools)
         if wanted:
-            self._look.set()
+            self._taking.look()
         return wanted
 
     def network_changed(self) -> None:
@@ -157,14 +152,14 @@ class Membership:
             standing.troubles.away = None
             standing.troubles.refused.clear()
             self._dirty.set()
-            self._look.set()
+            self._taking.look()
             self._changed()
 
     def _name_is_ours(self) -> None:
         self.standing.troubles.refused.pop("presence", None)
         if self.standing.name_is(ours=True):
             self._changed()
-        self._look.set()
+        self._taking.look()
 
     def _shared_changed(self) -> None:
         self._learn.set()
@@ -181,7 +176,7 @@ class Membership:
             if self.standing.held != held:
                 await self._save_once()  # before any address of it is given
             self._dirty.set()
-            self._look.set()
+            self._taking.look()
             self._changed()
             await asyncio.sleep(PAUSES_A_LESSON * took_s)
 
@@ -214,7 +209,7 @@ class Membership:
                 self._again_and_again("presence", self._presence.hold, may_write),
                 self._again_and_again("shared", self._shared.follow, may_read),
                 self._again_and_again("own", self._own.follow, may_read),
-                self._again_and_again("prefixes", self._take_prefixes, may_read),
+                self._again_and_again("prefixes", self._taking.run, may_read),
                 *([self._again_and_again("status", self._report, may_read)] if self._reporting else []),
                 self._learn_again_and_again(),
                 self._recovery.run(),
@@ -244,6 +239,7 @@ class Membership:
                 await does()
             except WentBack as error:
                 self._recovery.stop_at(error)
+                self._taking.forget_claims()
                 self._changed()
             except NameTaken as error:
                 if self.standing.name_is(ours=False, why_not=str(error)):
@@ -258,51 +254,6 @@ class Membership:
     async def _report(self) -> None:
         if self._reporting is not None and self._presence.is_held and self._is_followed:
             await self._reporting.run()
-
-    async def _take_prefixes(self) -> None:
-        """Takes what is wanted whenever that may be more, until something is wrong."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._look.wait()
-            self._look.clear()
-            if self._settings.away_days:
-                self._look_who_is_away()
-            if self.standing.forget_lost():
-                self._dirty.set()
-                self._changed()
-            if self._presence.is_held and self._shared.following and self._shared.position >= self._awaited:
-                for pool in self._settings.pools:
-                    if self.standing.wants(pool):
-                        await self._take(pool)
-
-    def _given_up(self) -> list[str]:
-        """Nodes that have been away for so long that they may lose their prefixes."""
-        if not self._settings.away_days:
-            return []
-        return self._absences.for_longer_than(self._settings.away_days * DAY_S, time.monotonic())
-
-    def _look_who_is_away(self) -> None:
-        if self._shared.following:
-            away = [name for name, it in self.standing.view.peers.items() if it.prefixes and not it.present]
-            self._absences.saw(away, time.monotonic())
-        else:
-            self._absences.saw_nothing()
-
-    async def _take(self, pool: ClusterPool) -> None:
-        full = self.standing.troubles.full
-        try:
-            claim = await self._prefixes.take(pool, [it.cidr for it in self.standing.held], self._given_up())
-        except PoolFull as error:
-            if full.get(pool.cidr) != str(error):
-                full[pool.cidr] = str(error)
-                self._changed()
-            await asyncio.sleep(RETRY_MOST_S)
-            return
-        full.pop(pool.cidr, None)
-        self.standing.troubles.refused.pop("prefixes", None)
-        log.info("a prefix is this node's", prefix=str(claim.cidr), pool=str(pool.cidr))
-        self._awaited = claim.since
 
     # What is kept
 

@@ -23,7 +23,7 @@ from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
-from netplumb.reconciler.cluster.claims import Claim, claims, strays
+from netplumb.reconciler.cluster.claims import Claim, ahead_of, claims, strays
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
@@ -89,8 +89,9 @@ class Standing:
         self._around = surroundings
         self._layout = Layout(settings.prefix)
         self._shared: Mapping[str, Entry] = known.shared.as_entries() if known else {}
-        self._claims = claims(self._layout, self._shared)
+        self.claims = claims(self._layout, self._shared)
         self._strays = self._found_strays()
+        self._present: Mapping[str, int] = {}
         self._is_ours = known is not None
         self._started_at = time.time()
         self.heard_at = known.heard_at if known else None
@@ -113,8 +114,10 @@ class Standing:
         """What all nodes share is this now."""
         before = self.held
         self._shared, self.revision = shared, revision
-        self._claims = claims(self._layout, shared)
+        self.claims = claims(self._layout, shared)
         self._strays = self._found_strays()
+        first = self._layout.presences.first
+        self._present = {key.removeprefix(first): it.created for key, it in shared.items() if key.startswith(first)}
         after = {it.cidr for it in self.held}
         for claim in before:
             if claim.cidr not in after and self._is_ours:
@@ -128,7 +131,7 @@ class Standing:
         return strays(self._layout, self._shared, [it.cidr for it in self._settings.pools])
 
     def _why_lost(self, cidr: IPNetwork) -> str:
-        other = next((it for it in self._claims if it.cidr.overlaps(cidr)), None)
+        other = next((it for it in self.claims.held if it.cidr.overlaps(cidr)), None)
         return f"is held by {other.node} since revision {other.since}" if other else "was taken from this node"
 
     def forget_lost(self) -> bool:
@@ -147,7 +150,12 @@ class Standing:
 
     @property
     def held(self) -> list[Claim]:
-        return [it for it in self._claims if it.node == self._itself.node]
+        return [it for it in self.claims.held if it.node == self._itself.node]
+
+    @property
+    def void(self) -> list[Claim]:
+        """What this node claimed and another came before with; but not what it held once and runs workloads with."""
+        return [it for it in self.claims.void if it.node == self._itself.node and it.cidr not in self.lost]
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -169,7 +177,7 @@ class Standing:
         return view(
             self._layout,
             self._shared,
-            [it for it in self._claims if it.node == self._itself.node or it not in self._strays],
+            [it for it in self.claims.held if it.node == self._itself.node or it not in self._strays],
             node=self._itself.node,
             mode=self._settings.mode,
             own=underlay_of(self._settings.underlay, self._around.network()),
@@ -193,6 +201,10 @@ class Standing:
         if len(found) < len(mine):
             return False  # the pools are on their way to where that is known
         return Fullness(sum(it.free for it in found), max((it.size for it in found), default=0)).is_nearly_full
+
+    def ahead(self, pool: ClusterPool) -> int:
+        """How many parts of the pool are for nodes that came before this one."""
+        return ahead_of(self._itself.node, pool.cidr, self.claims.held, self._present)
 
     def conditions(self) -> Iterator[Condition]:
         told = self.troubles

@@ -38,8 +38,9 @@ class Racer:
     async def run(self) -> Claim:
         while True:
             connection = Connection(self._etcd.settings())
-            prefixes = Prefixes(Client(connection), self._layout, self.name, lambda: absent("/nobody"), Lineage())
-            taking = asyncio.ensure_future(prefixes.take(POOL, ()))
+            client = Client(connection)
+            prefixes = Prefixes(client, self._layout, self.name, lambda: absent("/nobody"), Lineage())
+            taking = asyncio.ensure_future(self._take(client, prefixes))
             try:
                 if self._deaths:
                     self._deaths -= 1
@@ -52,6 +53,17 @@ class Racer:
             finally:
                 with suppress(asyncio.CancelledError):
                     await connection.close()
+
+    async def _take(self, client: Client, prefixes: Prefixes) -> Claim:
+        """All want the same one, the first that is free, which is the worst that they could do."""
+        while True:
+            known = claims(self._layout, (await client.read(self._layout.prefixes)).entries)
+            if mine := [it for it in known.held if it.node == self.name]:
+                return mine[0]
+            if void := [it for it in known.void if it.node == self.name]:
+                await prefixes.give_back(void)
+            else:
+                await prefixes.claim(POOL, known)
 
 
 def overlaps(layout: Layout, entries: Mapping[str, Entry]) -> list[tuple[str, str]]:
@@ -76,7 +88,7 @@ async def race(etcd: Etcd, number: int, harm: Callable[[], Awaitable[None]] = no
     await connection.close()
     assert overlaps(layout, entries) == []
     for racer, claim in zip(racers, taken, strict=True):
-        mine = [it for it in claims(layout, entries) if it.node == racer.name]
+        mine = [it for it in claims(layout, entries).held if it.node == racer.name]
         assert [it.cidr for it in mine] == [claim.cidr], "one each, however often it had to begin anew"
 
 

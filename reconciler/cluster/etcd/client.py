@@ -54,7 +54,12 @@ def absent(key: str) -> pb.Compare:
 
 
 def unchanged(key: str, entry: Entry) -> pb.Compare:
-    return pb.Compare(key=key.encode(), target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=entry.modified)
+    return written_at(key, entry.modified)
+
+
+def written_at(key: str, revision: int) -> pb.Compare:
+    """The key is there, and was last written at the revision."""
+    return pb.Compare(key=key.encode(), target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=revision)
 
 
 def says(key: str, value: bytes) -> pb.Compare:
