@@ -9,6 +9,7 @@ from typing import Protocol
 
 from tests import namespaces
 from tests.bench import damage, datapath, files, hostile, latency, paired, policy, scale, soak, ways
+from tests.bench.cluster import bench as cluster
 from tests.bench.peers import bench as peers
 
 
@@ -23,6 +24,7 @@ class Bench(Protocol):
 
 BENCHES: Mapping[str, Bench] = {
     "latency": latency,
+    "cluster": cluster,
     "datapath": datapath,
     "damage": damage,
     "files": files,
