@@ -65,6 +65,23 @@ class EndingRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedWay:
+    """An ending route, and the rule by which what workloads send comes to it."""
+
+    route: EndingRoute
+    rule: ForeignRule
+
+    @property
+    def is_in_main(self) -> bool:
+        return self.route.table == RT_TABLE_MAIN
+
+    @property
+    def heal(self) -> str:
+        """The command that takes it away."""
+        return f"ip{' -6' if self.route.dst.version == 6 else ''} route del {self.route}"
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkFacts:
     """What was read of the node's network. `local` are whole prefixes that the node takes for its own, with their
     links' indexes, `aside` routes of tables that no rule leads to, `ending` those that end the way, `outdoing` those to
@@ -138,7 +155,7 @@ class NodeNetwork:
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
     `ended` are those to which the node's routes end the way, `outdone` those to which another route goes before ours,
     and `before` are prefixes with routes in the local table that lead nobody here; each with words for it;
-    `ending_rules` are those that end what workloads send, or some of it;
+    `ending_rules` are those that end what workloads send, or some of it, `ended_ways` the routes that end all of it;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
     lowest metric, `uplink_mtu` the smallest MTU of those in use, None where there is none; `shown_uplinks` is for
@@ -154,6 +171,7 @@ class NodeNetwork:
     outdone: Mapping[IPAddress, str] = field(default_factory=dict)
     before: tuple[tuple[IPNetwork, str], ...] = ()
     ending_rules: tuple[ForeignRule, ...] = ()
+    ended_ways: tuple[EndedWay, ...] = ()
     connected: tuple[Connected, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
     taken: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)

@@ -52,6 +52,11 @@ class ForeignRule:
         return self.is_end and not picks and named <= _OF_SERVICES and (not self.iif or is_our_name(self.iif))
 
     @property
+    def heal(self) -> str:
+        """The command that takes it away."""
+        return f"ip{' -6' if self.version == 6 else ''} rule del preference {self.preference}"
+
+    @property
     def wants_mark(self) -> bool:
         """Whether what nobody marked does not meet it: a rule for the mark 0 is for exactly that."""
         return bool(self.fwmask and self.fwmark) and not self.inverted

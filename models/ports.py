@@ -68,11 +68,16 @@ Place = tuple[HostPort, IPAddress | None]
 """Where one port is mapped: at one address of the node, or as None at every one of its family."""
 
 
-def _may_be_the_nodes(ip: IPAddress) -> bool:
-    """An IPv4 address in IPv6's clothes is none that a packet is sent to, and the kernel spells it otherwise."""
-    if isinstance(ip, IPv6Address) and (ip.scope_id or ip.ipv4_mapped):
-        return False
-    return not (ip.is_multicast or (ip.version == 4 and ip.is_reserved))
+def _unmappable(ip: IPAddress) -> str:
+    """Why no port of this address can be mapped; empty where one can. An IPv4 address in IPv6's clothes is none that a
+    packet is sent to, and the kernel spells it otherwise."""
+    if ip.version == 6 and ip.is_link_local:
+        return f"{ip} is link-local, the same on every interface; leave the address out, or name a global one"
+    if (isinstance(ip, IPv6Address) and (ip.scope_id or ip.ipv4_mapped)) or (
+        ip.is_multicast or (ip.version == 4 and ip.is_reserved)
+    ):
+        return f"{ip} cannot be an address of the node"
+    return ""
 
 
 class PortMapping(Model):
@@ -98,8 +103,8 @@ class PortMapping(Model):
             raise ValueError(f"the range {self.host_port}-{self.host_port_end} ends before it begins")
         if self.container_port + self.size - 1 > PORT_MAX:
             raise ValueError(f"{self.size} ports from container port {self.container_port} on go beyond {PORT_MAX}")
-        if self.host_ip is not None and not _may_be_the_nodes(self.host_ip):
-            raise ValueError(f"host_ip: {self.host_ip} cannot be an address of the node")
+        if self.host_ip is not None and (why := _unmappable(self.host_ip)):
+            raise ValueError(f"host_ip: {why}")
         return self
 
     @field_serializer("host_ip")

@@ -28,8 +28,16 @@ from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.render.policy import place
-from netplumb.reconciler.decide.sending import ending_rules
-from netplumb.reconciler.decide.uplinks import has_own, in_use, is_way_out, link_local_sources, sources, uplink_mtu
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules
+from netplumb.reconciler.decide.uplinks import (
+    has_own,
+    in_use,
+    is_as_wide,
+    is_way_out,
+    link_local_sources,
+    sources,
+    uplink_mtu,
+)
 
 POOL_OVERLAP = "PoolOverlap"
 TOLD_MAX = 20
@@ -52,6 +60,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
                 next_hops.setdefault(hop.gateway, f"the next hop of the node's route {_words(route, names)}")
     ways_out = {hop.index for route in routes if is_way_out(route) for hop in route.hops}
     ways = frozenset((names[hop.index], it.dst.version) for it in routes if is_way_out(it) for hop in it.hops)
+    prefixes = [pool.cidr for pool in pools]
     own = {version for version in (4, 6) if has_own(facts, version, names)}
     before = tuple(_before(facts, aside, pools, names))
     outdone = {it.dst.network_address: _led(it, names) for it in _outdoing(facts, names)}
@@ -73,7 +82,8 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         ended=frozenset(_ended(facts)),
         outdone=outdone,
         before=before,
-        ending_rules=tuple(ending_rules(facts, [pool.cidr for pool in pools])),
+        ending_rules=tuple(ending_rules(facts, prefixes)),
+        ended_ways=tuple(it for it in ended_ways(facts, prefixes) if is_as_wide(it.route.dst)),
         connected=connected,
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),
         taken={pool.prefix: _stretches(pool, inside[pool.prefix]) for pool in pools},

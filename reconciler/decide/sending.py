@@ -1,4 +1,4 @@
-"""PURE: rules of others that end what workloads send, as those do that shut a host off from elsewhere.
+"""PURE: rules and routes of others that end what workloads send, as those do that shut a host off from elsewhere.
 
 Only what is sure is told with an attachment: what ends the way to some destinations, or of what somebody marked, is
 somebody's wish.
@@ -6,15 +6,15 @@ somebody's wish.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPNetwork, is_within
-from netplumb.models.kernel import RT_TABLE_LOCAL
+from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.naming import node_if_name
-from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
+from netplumb.models.nodenetwork import EndedWay, EndingRoute, NetworkFacts, NodeNetwork, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.decide.uplinks import is_way_out
+from netplumb.reconciler.decide.uplinks import is_as_wide, is_way_out
 
 
 def ending_rules(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[ForeignRule]:
@@ -43,9 +43,50 @@ def _is_for_all(rule: ForeignRule, prefixes: Sequence[IPNetwork]) -> bool:
     return all(is_within(it, src) for it in prefixes)
 
 
-def ends_of(attachment: Attachment, known: NodeNetwork) -> tuple[ForeignRule, ...]:
-    """The rules that end something of what this one sends."""
-    return tuple(rule for rule in known.ending_rules if rule.ends_sending and _meets(attachment, rule))
+def ended_ways(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[EndedWay]:
+    """In the tables that workloads' packets come to, in that order, as far as the first that leads all of them out or
+    ends all of them: what stands behind it is not asked. Of a family that the node has addresses of. In the main table
+    only what ends all: people end the way there to what should not leave the node."""
+    having = {it.ip.version for it in facts.addresses if not it.ours}
+    for version in sorted(having & {it.version for it in prefixes}):
+        for rule in facts.rules:
+            if rule.version != version or not _looks_up_for_all(rule, prefixes):
+                continue
+            ways = [it for it in facts.routes if _is_of(it, rule) and is_way_out(it)]
+            ending = [it for it in facts.ending if _is_of(it, rule) and it.type != "throw"]
+            wide = [it for it in ending if is_as_wide(it.dst)]
+            ends = [it for it in wide if not any(_goes_before(way, it) for way in ways)]
+            ends += [it for it in ending if it not in wide and rule.table != RT_TABLE_MAIN]
+            yield from (EndedWay(it, rule) for it in ends)
+            if rule.dst is None and (ways or wide):
+                break
+
+
+def _is_of(route: NodeRoute | EndingRoute, rule: ForeignRule) -> bool:
+    return route.table == rule.table and route.dst.version == rule.version
+
+
+def _goes_before(way: NodeRoute, route: EndingRoute) -> bool:
+    return (way.dst.prefixlen, -way.metric) > (route.dst.prefixlen, -route.metric)
+
+
+def _looks_up_for_all(rule: ForeignRule, prefixes: Collection[IPNetwork]) -> bool:
+    """Whether a table is looked up for whatever some workload sends, if nobody marked it."""
+    picks = rule.inverted or rule.fwmask or rule.iif or rule.oif or rule.selects_more
+    return rule.looks_up and not picks and is_from_any(rule.src, prefixes)
+
+
+def is_from_any(src: IPNetwork | None, prefixes: Collection[IPNetwork]) -> bool:
+    """Whether something from one of the prefixes comes from there."""
+    return src is None or any(it.version == src.version and it.overlaps(src) for it in prefixes)
+
+
+def ends_of(attachment: Attachment, known: NodeNetwork) -> tuple[ForeignRule | EndedWay, ...]:
+    """The rules that end something of what this one sends, and the routes that end all of it."""
+    return (
+        *(rule for rule in known.ending_rules if rule.ends_sending and _meets(attachment, rule)),
+        *(way for way in known.ended_ways if _meets(attachment, way.rule)),
+    )
 
 
 def _meets(attachment: Attachment, rule: ForeignRule) -> bool:

@@ -21,7 +21,7 @@ from netplumb.models.attachment import (
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, HeldBySource, Refusal, StoreUnwritable
 from netplumb.models.naming import node_if_name
-from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.nodenetwork import EndedWay, NodeNetwork
 from netplumb.models.policy import ForeignRule
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.claims import PortHolders
@@ -113,16 +113,17 @@ class Desired:
         others = [{*it.own, *it.next_hops, *it.ended, *it.outdone} for it in (self._known, known)]
         was, now = ({*it.local, *it.before} for it in (self._known, known))
         prefixes = {network for network, _ in was ^ now}
-        sending = known.ending_rules != self._known.ending_rules
-        ended = {it.key for it in self._held.records.values() if sending and self.ends_of(it) != ends_of(it, known)}
+        was_ending, is_ending = ((it.ending_rules, it.ended_ways) for it in (self._known, known))
+        sending = self._held.records.values() if was_ending != is_ending else ()
+        ended = {it.key for it in sending if self.ends_of(it) != ends_of(it, known)}
         self._known = known
         self._allocator.surround(known.taken, known.covered)
         self._let_go()
         turned = (others[0] ^ others[1]) | self._allocator.held_in(prefixes)
         return {key for ip in turned if (key := self._allocator.holder(ip)) is not None} | ended
 
-    def ends_of(self, attachment: Attachment) -> tuple[ForeignRule, ...]:
-        """The node's rules that end something of what it sends."""
+    def ends_of(self, attachment: Attachment) -> tuple[ForeignRule | EndedWay, ...]:
+        """The node's rules and routes that end something of what it sends."""
         return ends_of(attachment, self._known)
 
     def taken(self, attachment: Attachment) -> tuple[str, ...]:

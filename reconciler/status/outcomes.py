@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from netplumb.models.attachment import Attachment
 from netplumb.models.errors import DumpInterrupted, StepError, Terminal
 from netplumb.models.fields import MTU_MIN
+from netplumb.models.nodenetwork import EndedWay
 from netplumb.models.policy import ForeignRule
 from netplumb.models.status import IPV6_DISABLED, OFF_IN_WORKLOAD, AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.uppers import Upper
@@ -38,7 +39,7 @@ def status_of(
     pool_removed: tuple[str, ...],
     ports_in_use: Sequence[str] = (),
     taken: tuple[str, ...] = (),
-    ended_by: Sequence[ForeignRule] = (),
+    ended_by: Sequence[ForeignRule | EndedWay] = (),
     uppers: Sequence[Upper] = (),
     fight: Fight | None = None,
     held_s: float = 0.0,
@@ -68,13 +69,7 @@ def status_of(
     if taken:
         message = f"{'; '.join(taken)}: what is sent there does not reach the workload; take it from one of the two"
         conditions.append(Condition("AddressTaken", status=True, reason="HeldByNode", message=message))
-    if ended_by:
-        rules = ", ".join(f"`{rule}`" for rule in ended_by)
-        heal = " && ".join(
-            f"ip{' -6' if it.version == 6 else ''} rule del preference {it.preference}" for it in ended_by
-        )
-        message = f"{rules} of the node's routing rules ends what the workload sends; if it should flow: {heal}"
-        conditions.append(Condition("RoutedNowhere", status=True, reason="RuleInTheWay", message=message))
+    conditions += _routed_nowhere(ended_by)
     if uppers:
         message = (
             f"{', '.join(map(str, uppers))} is on top of its interface on the node, and takes what the guards should "
@@ -102,6 +97,21 @@ def status_of(
         retries=0 if done else before.retries + bool(outcome.errors),
         repairs=before.repairs + repaired,
     )
+
+
+def _routed_nowhere(ended_by: Sequence[ForeignRule | EndedWay]) -> Iterator[Condition]:
+    if not ended_by:
+        return
+    reason = "RuleInTheWay" if isinstance(ended_by[0], ForeignRule) else "RouteInTheWay"
+    words, heal = ", ".join(map(_ending_words, ended_by)), " && ".join(it.heal for it in ended_by)
+    message = f"{words} ends what the workload sends; if it should flow: {heal}"
+    yield Condition("RoutedNowhere", status=True, reason=reason, message=message)
+
+
+def _ending_words(it: ForeignRule | EndedWay) -> str:
+    if isinstance(it, ForeignRule):
+        return f"`{it}` of the node's routing rules"
+    return f"`{it.route}` of the node's routes{'' if it.is_in_main else f' (by the rule `{it.rule}`)'}"
 
 
 def _throttled(held_s: float, *, muted: bool) -> Iterator[Condition]:

@@ -315,6 +315,54 @@ async def test_a_rule_that_ends_what_workloads_send_is_told(
         assert (await client.check("web")).in_sync
 
 
+ENDED_WAYS = {
+    "in the table of a rule for the pool": (
+        "rule add from {pool} lookup 4242 preference 900",
+        "route add unreachable default table 4242",
+    ),
+    "in the table of a rule for one address": (
+        "rule add from {address} lookup 4242 preference 900",
+        "route add blackhole default table 4242",
+    ),
+    "in the main table, before its way out": ("route add prohibit {half}",),
+}
+
+
+@pytest.mark.parametrize("lines", ENDED_WAYS.values(), ids=ENDED_WAYS)
+async def test_a_route_that_ends_what_workloads_send_is_told(
+    client: AsyncClient,
+    node: Host,
+    outside: Host,
+    web: Host,
+    db: Host,
+    attached: tuple[str, ...],
+    lines: tuple[str, ...],
+) -> None:
+    """As a VPN's kill switch leaves it behind: with the attachments that it ends, and with what takes it away."""
+    await client.attach(attach(db))
+    for flag, address, pool, half, beyond in (
+        ("-4", attached[0], "10.213.0.0/24", "128.0.0.0/1", "203.0.113.7"),
+        ("-6", attached[1], "fd13::/64", "2000::/3", "2001:db8:7::7"),
+    ):
+        outside.ip(f"{flag} address add {beyond} dev lo")
+        with serving(outside, PORT):
+            assert ask(web, beyond, PORT)
+            for line in lines:
+                node.ip(f"{flag} {line.format(address=address, pool=pool, half=half)}")
+            assert ask(web, beyond, PORT) is None
+            await until(lambda: nowhere(client), "it is told")
+            assert [it.reason for it in (await client.check("web")).unmet] == ["RoutedNowhere"]
+            assert (await client.check("db")).in_sync is ("{address}" in lines[0])
+            node.run((await nowhere(client)).partition("should flow: ")[2])
+            assert ask(web, beyond, PORT)
+
+        async def over() -> bool:
+            return not await nowhere(client)
+
+        await until(over, "it is over")
+    assert (await client.check("web")).in_sync
+
+
 async def nowhere(client: AsyncClient) -> str:
     found = condition(await client.get("web"), "RoutedNowhere")
     return found.message if found is not None else ""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from netplumb.models.base import IPNetwork
-from netplumb.models.kernel import RT_TABLE_MAIN
-from netplumb.models.nodenetwork import EndingRoute, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.decide.sending import ending_rules
-from netplumb.reconciler.decide.uplinks import is_as_wide, is_way_out
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, is_from_any
+from netplumb.reconciler.decide.uplinks import is_as_wide
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
@@ -103,13 +101,13 @@ def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
                 "it stands first of all, so that netplumb's cannot stand before it",
                 f"{_ip(rule)} rule del {_selector(str(rule))}, and add it with a preference of 1 or more",
             )
-        elif rule in reached and _is_from(rule.src, pools):
+        elif rule in reached and is_from_any(rule.src, pools):
             make, what = (broken, "ends") if rule.ends_sending else (risk, "may end some of")
             yield make(
                 "policy-routing",
                 f"the routing rule `{rule}` {what} what workloads send",
                 "no route is looked up behind it: the packet is dropped, or refused with an ICMP error",
-                f"{_ip(rule)} rule del preference {rule.preference}",
+                rule.heal,
             )
         if any(map(rule.answers_for, own)):
             yield risk(
@@ -128,57 +126,17 @@ def rules_in_the_way(facts: Facts) -> Iterator[Finding]:
 
 
 def ways_ended(facts: Facts) -> Iterator[Finding]:
-    """In the tables that workloads' packets come to, in that order, as far as the first that leads all of them out or
-    ends all of them: what stands behind it is not asked. Of a family that the node has addresses of."""
-    pools = prefixes(facts)
-    for version in sorted(_versions(facts) & {it.ip.version for it in facts.network.addresses if not it.ours}):
-        for rule in facts.around.rules:
-            if rule.version != version or not _concerns_all(rule, pools):
-                continue
-            ways = [it for it in facts.network.routes if _is_of(it, rule) and is_way_out(it)]
-            ending = [it for it in facts.network.ending if _is_of(it, rule) and it.type != "throw"]
-            for route in ending:
-                if (found := _ended(route, ways, rule)) is not None:
-                    yield found
-            if rule.dst is None and (ways or any(is_as_wide(it.dst) for it in ending)):
-                break
-
-
-def _ended(route: EndingRoute, ways: Sequence[NodeRoute], rule: ForeignRule) -> Finding | None:
-    """People end the way to what should not leave the node, and what their ways out leave over when they are gone."""
-    by = "" if route.table == RT_TABLE_MAIN else f", which the routing rule `{rule}` leads to,"
-    if is_as_wide(route.dst):
-        if any(_goes_before(way, route) for way in ways):
-            return None
+    for it in ended_ways(facts.network, prefixes(facts)):
+        by = "" if it.is_in_main else f", which the routing rule `{it.rule}` leads to,"
         make, what = broken, "all that workloads send beyond the node"
-    elif route.table != RT_TABLE_MAIN:
-        make, what = risk, f"what workloads send to {route.dst}"
-    else:
-        return None
-    return make(
-        "policy-routing",
-        f"the route `{route}`{by} ends {what}",
-        "the packet is dropped, or refused with an ICMP error, and no other table is asked",
-        f"ip{' -6' if route.dst.version == 6 else ''} route del {route}",
-    )
-
-
-def _goes_before(way: NodeRoute, route: EndingRoute) -> bool:
-    return (way.dst.prefixlen, -way.metric) > (route.dst.prefixlen, -route.metric)
-
-
-def _is_of(route: NodeRoute | EndingRoute, rule: ForeignRule) -> bool:
-    return route.table == rule.table and route.dst.version == rule.version
-
-
-def _concerns_all(rule: ForeignRule, pools: list[IPNetwork]) -> bool:
-    """Whether a table is looked up for whatever some workload sends, if nobody marked it."""
-    picks = rule.inverted or rule.fwmask or rule.iif or rule.oif or rule.selects_more
-    return rule.looks_up and not picks and _is_from(rule.src, pools)
-
-
-def _is_from(src: IPNetwork | None, pools: list[IPNetwork]) -> bool:
-    return src is None or any(pool.version == src.version and pool.overlaps(src) for pool in pools)
+        if not is_as_wide(it.route.dst):
+            make, what = risk, f"what workloads send to {it.route.dst}"
+        yield make(
+            "policy-routing",
+            f"the route `{it.route}`{by} ends {what}",
+            "the packet is dropped, or refused with an ICMP error, and no other table is asked",
+            it.heal,
+        )
 
 
 def _ip(rule: ForeignRule) -> str:

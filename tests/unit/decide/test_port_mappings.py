@@ -66,6 +66,8 @@ def test_text_means_what_the_fields_mean(text: object, fields: dict[str, Any]) -
         ("255.255.255.255:80:80", "cannot be an address of the node"),
         ("[::ffff:192.0.2.1]:80:80", "cannot be an address of the node"),
         ("[::ffff:c000:201]:80:80", "cannot be an address of the node"),
+        ("[fe80::1]:80:80", "fe80::1 is link-local, the same on every interface"),
+        ("[fe80::1%up0]:80:80", "is link-local"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, said: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 from netplumb.models.attachment import Attachment, AttachmentSpec
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.naming import node_if_name
-from netplumb.models.nodenetwork import Hop, NetworkFacts, NodeNetwork, NodeRoute
+from netplumb.models.nodenetwork import EndedWay, EndingRoute, Hop, NetworkFacts, NodeAddress, NodeNetwork, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.decide.sending import ending_rules, ends_of
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, ends_of
 
 POOLS = [ip_network("10.99.0.0/16")]
 SPEC = {"workload_id": "web", "netns": {"name": "web"}, "port_mappings": ["8080:80"]}
@@ -69,3 +69,39 @@ def test_a_rule_behind_one_that_leads_all_out_ends_nothing() -> None:
         replace(MAIN, version=6),
     ):
         assert list(ending_rules(NetworkFacts(rules=(before, late), routes=(OUT,)), POOLS)) == [late]
+
+
+ALL = ip_network("0.0.0.0/0")
+NODE = NodeAddress(ip_address("192.0.2.1"), ip_network("192.0.2.0/24"), 7)
+ASIDE = ForeignRule(4, 900, src=POOLS[0], table=100)
+UNREACHABLE = EndingRoute("unreachable", ALL, 100)
+
+
+def ended(*routes: NodeRoute | EndingRoute, rules: tuple[ForeignRule, ...] = (ASIDE, MAIN)) -> list[EndedWay]:
+    ways = tuple(it for it in routes if isinstance(it, NodeRoute))
+    ending = tuple(it for it in routes if isinstance(it, EndingRoute))
+    return list(ended_ways(NetworkFacts((NODE,), ways, rules=rules, ending=ending), POOLS))
+
+
+def test_a_route_that_ends_all_is_met_where_no_way_out_goes_before_it() -> None:
+    """In the table of a rule for workloads, or in the main table once nothing led out before it."""
+    assert ended(UNREACHABLE, OUT) == [EndedWay(UNREACHABLE, ASIDE)]
+    assert not ended(replace(UNREACHABLE, metric=9), replace(OUT, table=100))
+    assert ended(replace(UNREACHABLE, metric=5), replace(OUT, table=100, metric=9))
+    in_main = replace(UNREACHABLE, table=RT_TABLE_MAIN, metric=9)
+    assert ended(in_main) == [EndedWay(in_main, MAIN)]
+    assert not ended(in_main, OUT)
+    assert not ended(in_main, replace(OUT, table=100)), "nobody comes as far"
+    assert not ended(replace(UNREACHABLE, type="throw"))
+
+
+def test_a_route_that_ends_all_is_told_of_those_alone_whose_packets_come_to_it() -> None:
+    one = replace(ASIDE, src=ip_network("10.99.0.3/32"))
+    assert ends_of(WEB, NodeNetwork(ended_ways=(EndedWay(UNREACHABLE, ASIDE),)))
+    assert not ends_of(WEB, NodeNetwork(ended_ways=(EndedWay(UNREACHABLE, one),)))
+
+
+def test_the_ways_to_some_destinations_are_ended_by_somebody_s_wish_in_the_main_table() -> None:
+    bogons = EndingRoute("blackhole", ip_network("192.168.0.0/16"), RT_TABLE_MAIN)
+    assert not ended(bogons)
+    assert ended(replace(bogons, table=100)) == [EndedWay(replace(bogons, table=100), ASIDE)]
