@@ -54,6 +54,11 @@ class IpsecPolicy:
         """As `ip xfrm policy delete` takes it."""
         return f"src {self.src} dst {self.dst} dir {self.direction}"
 
+    @property
+    def heal(self) -> str:
+        """The command that takes it away."""
+        return f"ip xfrm policy delete {self}"
+
 
 @dataclass(frozen=True, slots=True)
 class NeighbourTable:

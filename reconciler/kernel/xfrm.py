@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
 from struct import Struct
 
 from netplumb.models.base import IPNetwork
@@ -25,11 +26,14 @@ _DIRECTION_AT, _INFO_BYTES = 160, 168  # of struct xfrm_userpolicy_info, behind 
 _TEMPLATES, _MARK = 5, 21
 _BLOCK = 1
 _NO_IPSEC = frozenset({errno.EPROTONOSUPPORT, errno.EINVAL})
+_SOCKETS = Path("/proc/thread-self/net/netlink")
 _DIRECTIONS = {0: "in", 1: "out", 2: "fwd"}
 
 
 def read_policies() -> tuple[IpsecPolicy, ...]:
-    """Up to a bound; none where the kernel has no IPsec. Raises Retryable."""
+    """Up to a bound; none where the kernel has no IPsec. Raises Retryable, OSError."""
+    if not _is_served():
+        return ()
     try:
         with Channel(_NETLINK_XFRM) as channel:
             told, _ = channel.dump_at_most(_GET_POLICY, _POLICY_ID, Bound(POLICIES_MOST))
@@ -42,6 +46,12 @@ def read_policies() -> tuple[IpsecPolicy, ...]:
             return ()
         raise
     return tuple(policy for _, body in told for policy in _policy(body))
+
+
+def _is_served() -> bool:
+    """Whether the kernel's own end is there. For whoever asks it without, the kernel would load a module."""
+    lines = _SOCKETS.read_text().splitlines()[1:]
+    return any(words[1:3] == [str(_NETLINK_XFRM), "0"] for words in map(str.split, lines))
 
 
 def _policy(body: Buffer) -> Iterator[IpsecPolicy]:

@@ -101,7 +101,7 @@ class View:
     @cached_property
     def _firewalls(self) -> tuple[Ruleset, Sequence[str]]:
         with self.inside():
-            nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read(with_nat=True)
+            nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read(iptables.ALL)
         return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
 
     def listeners(self, protocol: Protocol, port: int) -> list[Listener]:

@@ -6,12 +6,14 @@ theirs is changed.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.reconciler.watch.firewalls import LOOK_AGAIN_S
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK
 from tests.e2e.echoes import ask, serving
@@ -228,3 +230,48 @@ async def test_a_large_ruleset_is_said_to_be_unread(
         return any(it.reason == "NotAllLookedAt" and "table inet large" in it.message for it in conditions)
 
     await until(said, "only what was not looked at is told", within_s=LATE_S)
+
+
+async def test_a_legacy_translation_of_a_mapped_port_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host
+) -> None:
+    """It stands before ours, since its chain is the older one; and only where a port of ours is meant."""
+    node.run("iptables-legacy -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 192.0.2.77")
+    await client.attach(wishes.attach(web, ports=["8081:80/tcp"]))
+    await asyncio.sleep(2 * LOOK_AGAIN_S)
+    await untold(client)
+    await client.attach(wishes.attach(web, ports=[f"8080:{PORT}/tcp"]))
+    message = await told(client, "ForwardFiltered", "chain ip nat PREROUTING of iptables-legacy", within_s=LATE_S)
+    node.run(f"sh -c '{message.partition('should pass: ')[2]}'")
+    await untold(client, within_s=LATE_S)
+    with serving(web, PORT):
+        assert ask(outside, NODE_V4, 8080)
+
+
+BLOCKS = {
+    "all that workloads send out": ("10.213.0.0/24", "0.0.0.0/0", "fwd", "ForwardBlocked"),
+    "all that is forwarded, IPv6": ("::/0", "::/0", "out", "ForwardBlocked"),
+    "what is sent to somewhere": ("10.213.0.0/24", f"{OUTSIDE_V4}/32", "fwd", "ForwardFiltered"),
+}
+
+
+@pytest.mark.parametrize("what", BLOCKS)
+async def test_an_ipsec_policy_that_blocks_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host, what: str
+) -> None:
+    """No rule of a firewall lets pass what it stops; with what takes it away, and gone with it."""
+    await client.attach(wishes.attach(web))
+    src, dst, direction, type_ = BLOCKS[what]
+    target = OUTSIDE_V6 if ":" in src else OUTSIDE_V4
+    with serving(outside, PORT):
+        for protocol in ("tcp", "udp"):
+            assert ask(web, target, PORT, protocol)
+        node.run(f"ip xfrm policy add src {src} dst {dst} dir {direction} action block")
+        message = await told(client, type_, f"`src {src} dst {dst} dir {direction}` blocks", within_s=LATE_S)
+        for protocol in ("tcp", "udp"):
+            assert ask(web, target, PORT, protocol) is None
+        assert (await client.check("web")).in_sync is (type_ == "ForwardFiltered")
+        node.run(message.partition("should pass: ")[2])
+        await untold(client, within_s=LATE_S)
+        for protocol in ("tcp", "udp"):
+            assert ask(web, target, PORT, protocol)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from shlex import quote
 from typing import Any
 
 from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.naming import NODE_IF_PREFIX
+from netplumb.models.nodestate import IpsecPolicy
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId, Expression, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Side
@@ -39,25 +40,37 @@ _SIDES = {
 """By which of our links a chain at a hook can tell what is ours."""
 
 
-def conditions(drops: Sequence[Drop], ruleset: Ruleset, unread: Sequence[str] = ()) -> tuple[Condition, ...]:
-    """Whether something certainly drops, and where there is such, what may. `unread` is what was not looked at."""
-    certain = [drop for drop in drops if drop.certain]
-    doubtful = [drop for drop in drops if not drop.certain]
+def conditions(
+    drops: Sequence[Drop],
+    ruleset: Ruleset,
+    unread: Sequence[str] = (),
+    ipsec: Iterable[tuple[IpsecPolicy, bool]] = (),
+) -> tuple[Condition, ...]:
+    """Whether something certainly drops, and where there is such, what may. `unread` is what was not looked at, `ipsec`
+    are the policies that concern workloads, each with whether it does all of them."""
+    blocking = [it for it in ipsec if it[0].blocks]
+    certain = _told([it for it in drops if it.certain], ruleset, [it for it, is_wide in blocking if is_wide])
+    doubtful = _told([it for it in drops if not it.certain], ruleset, [it for it, is_wide in blocking if not is_wide])
     left = _printable(f"not looked at: {_several(unread)}") if unread else ""
     if certain:
-        message = "; ".join([_told(certain, ruleset), *([left] if left else [])])
-        blocked = Condition(FORWARD_BLOCKED, status=True, reason="ForeignChain", message=message)
+        message = "; ".join(filter(None, (certain, left)))
+        reason = "ForeignChain" if any(it.certain for it in drops) else "IpsecPolicy"
+        blocked = Condition(FORWARD_BLOCKED, status=True, reason=reason, message=message)
     else:
         reason = "NotAllLookedAt" if left else "NothingInTheWay"
         blocked = Condition(FORWARD_BLOCKED, status=False, reason=reason, message=left)
     if not doubtful:
         return (blocked,)
-    message = _told(doubtful, ruleset)
-    return blocked, Condition(FORWARD_FILTERED, status=True, reason="ForeignRule", message=message)
+    return blocked, Condition(FORWARD_FILTERED, status=True, reason="ForeignRule", message=doubtful)
 
 
-def _told(drops: Sequence[Drop], ruleset: Ruleset) -> str:
-    return _printable(_several([_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]], len(drops)))
+def _told(drops: Sequence[Drop], ruleset: Ruleset, policies: Sequence[IpsecPolicy]) -> str:
+    told = [_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]] + [_policy(it) for it in policies[:_MOST_TOLD]]
+    return _printable(_several(told, len(drops) + len(policies)))
+
+
+def _policy(policy: IpsecPolicy) -> str:
+    return f"the IPsec policy `{policy}` blocks packets of workloads; if they should pass: {policy.heal}"
 
 
 def _printable(text: str) -> str:

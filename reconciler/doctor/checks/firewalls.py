@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-from netplumb.models.base import IPNetwork
+from netplumb.reconciler.decide.firewalls.ipsec import concerning
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.weigh import Drop, leaving_as_others, translated, untracked, weigh
@@ -67,28 +67,16 @@ def leaves_as_others(facts: Facts) -> Iterator[Finding]:
 
 
 def taken_by_ipsec(facts: Facts) -> Iterator[Finding]:
-    """A policy for a site elsewhere is meant; one for all that workloads send seldom is."""
-    pools = [pool.cidr for pool in facts.settings.pools]
-    for policy in facts.ipsec:
-        if policy.direction == "in" or not (_holds(policy.src, pools) or _holds(policy.dst, pools)):
-            continue
-        is_wide = policy.for_all and any(
-            _holds(one, pools) and other.prefixlen <= 1
-            for one, other in ((policy.src, policy.dst), (policy.dst, policy.src))
-        )
+    for policy, is_wide in concerning(facts.ipsec, [pool.cidr for pool in facts.settings.pools]):
         make = broken if policy.blocks and is_wide else risk
-        does_ = "blocks" if policy.blocks else "takes into IPsec"
+        verb = "blocks" if policy.blocks else "takes into IPsec"
         yield make(
             "ipsec",
-            f"the IPsec policy `{policy}` {does_} packets of workloads",
+            f"the IPsec policy `{policy}` {verb} packets of workloads",
             "it holds for whatever is forwarded, and no firewall's rule lets pass what it stops; IPsec drops what it "
             "takes and has no keys for",
-            f"if that is not meant: ip xfrm policy delete {policy}",
+            f"if that is not meant: {policy.heal}",
         )
-
-
-def _holds(network: IPNetwork, pools: Collection[IPNetwork]) -> bool:
-    return any(network.version == pool.version and network.overlaps(pool) for pool in pools)
 
 
 def _owner(drop: Drop, facts: Facts) -> str:

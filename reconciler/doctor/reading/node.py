@@ -61,7 +61,7 @@ def read_unrouted_v6() -> int:
 
 def read_ruleset() -> tuple[Ruleset, list[str]]:
     """What other tables hold, iptables-legacy's too, and what of it was too much to be read. Raises StepError."""
-    nftables, (legacy, unread) = foreigntables.read(), iptables.read(with_nat=True)
+    nftables, (legacy, unread) = foreigntables.read(), iptables.read(iptables.ALL)
     return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
 
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from struct import error, pack, unpack_from
 from typing import Any
 
 from netplumb.reconciler.kernel.firewalls.xtentries import IP, IP6, NAT, PRIORITIES, listed
+
+DROPPING = frozenset(PRIORITIES)
+"""The tables that drop; iptables lets nobody do so in nat."""
+TRANSLATING = frozenset({NAT})
+ALL = DROPPING | TRANSLATING
 
 MOST_BYTES = 4 << 20
 """Of one table; some 25,000 rules."""
@@ -30,10 +35,9 @@ _INFO_BYTES, _ENTRIES_HEADER_BYTES = 84, 40  # struct ipt_getinfo, struct ipt_ge
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def read(*, with_nat: bool = False) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Chains and rules of the calling thread's namespace, as libnftables would list them; and what was not read. The
-    nat table, where nothing is dropped and service proxies keep thousands of rules, only where that is asked."""
-    wanted = {*PRIORITIES, *((NAT,) if with_nat else ())}
+def read(tables: Collection[str] = DROPPING) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Chains and rules of these tables of the calling thread's namespace, as libnftables would list them; and what was
+    not read. In the nat table, where nothing is dropped, service proxies keep thousands of rules."""
     found: list[Mapping[str, Any]] = []
     unread: list[str] = []
     for layout, family, level, names in _FAMILIES:
@@ -44,7 +48,7 @@ def read(*, with_nat: bool = False) -> tuple[list[Mapping[str, Any]], list[str]]
         except OSError as why:
             unread.append(f"iptables-legacy's {layout.family} tables ({why.strerror})")
             continue
-        for table in sorted(set(there) & wanted):
+        for table in sorted(set(there) & set(tables)):
             try:
                 found += listed(layout, table, *_entries(family, level, table))
             except (OSError, ValueError, LookupError, error) as why:

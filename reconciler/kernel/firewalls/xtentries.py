@@ -17,7 +17,7 @@ from typing import Any
 from netplumb.reconciler.kernel.firewalls.xtmatches import Expression, decoded, header, matching, targeted
 
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
-"""Of the tables that drop; iptables lets nobody do so in nat."""
+"""Of the tables that drop."""
 
 NAT = "nat"
 _NAT_PRIORITIES = {"prerouting": -100, "input": 100, "output": -100, "postrouting": 100}
