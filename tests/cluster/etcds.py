@@ -19,6 +19,7 @@ from netplumb.models.clustersettings import ClusterSettings
 from tests.e2e.hosts import Host
 
 UP_WITHIN_S = 30.0
+CLIENT_PORT, PEER_PORT = 2379, 2380
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,13 @@ def _help() -> bytes:
 
 @dataclass(slots=True)
 class Etcd:
+    """`asked` are the members that are asked by hand; all, where none are named."""
+
     place: Path
     members: list[Member] = field(default_factory=list)
     secured: Secured | None = None
+    console: Host | None = None
+    asked: Sequence[Member] = ()
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -120,13 +125,12 @@ class Etcd:
     def tried(self, *words: str) -> subprocess.CompletedProcess[str]:
         flags = ["--dial-timeout=1s", "--command-timeout=2s"]
         if not any(word.startswith("--endpoints=") for word in words):
-            flags.append(f"--endpoints={','.join(self.endpoints)}")
+            flags.append(f"--endpoints={','.join(it.endpoint for it in self.asked or self.members)}")
         if (files := self.secured) is not None:
             flags += [f"--cacert={files.ca}", f"--cert={files.cert}", f"--key={files.key}"]
         command = ["etcdctl", *flags, *words]
-        host = self.members[0].host
         environ = {**os.environ, "ETCDCTL_API": "3"}
-        line = host.command(*command) if host else command
+        line = self.console.command(*command) if self.console else command
         return subprocess.run(line, capture_output=True, text=True, env=environ, timeout=30, check=False)
 
     def ctl(self, *words: str) -> str:
@@ -183,20 +187,28 @@ def free_ports(number: int) -> list[int]:
 
 @contextmanager
 def running(
-    members: int = 1, *, host: Host | None = None, address: str = "127.0.0.1", secured: Secured | None = None
+    members: int = 1,
+    *,
+    seats: Sequence[tuple[Host, str]] = (),
+    console: Host | None = None,
+    secured: Secured | None = None,
 ) -> Iterator[Etcd]:
-    """An etcd that is up; in the host's namespace, or on this one's loopback."""
+    """An etcd that is up: each member in a host of its own and at an address of that, or all on this one's loopback.
+    What is asked of it by hand is asked from the console."""
     with TemporaryDirectory(prefix="np-etcd-") as directory:
         place = Path(directory)
-        if host is not None:
-            ports = [port for it in range(members) for port in (2379 + 10 * it, 2380 + 10 * it)]
+        if seats:
+            made = [
+                Member(f"m{it}", place / f"m{it}", address, CLIENT_PORT, PEER_PORT, host, secured)
+                for it, (host, address) in enumerate(seats)
+            ]
         else:
             ports = free_ports(2 * members)
-        made = [
-            Member(f"m{it}", place / f"m{it}", address, ports[2 * it], ports[2 * it + 1], host, secured)
-            for it in range(members)
-        ]
-        etcd = Etcd(place, made, secured)
+            made = [
+                Member(f"m{it}", place / f"m{it}", "127.0.0.1", ports[2 * it], ports[2 * it + 1], None, secured)
+                for it in range(members)
+            ]
+        etcd = Etcd(place, made, secured, console)
         try:
             etcd.start()
             yield etcd

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import Any
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.cluster.etcds import Etcd, Secured, running
 from tests.e2e.daemons import Daemon
-from tests.e2e.nodes import GATEWAY_V4, POOLS, Lan, Machine, lan
+from tests.e2e.hosts import Host, temporary
+from tests.e2e.nodes import POOLS, UNDERLAY, Lan, Machine, lan
 from tests.e2e.waiting import until
 
 WITHIN_S = 20.0
@@ -64,10 +65,11 @@ async def site(
     pools: Sequence[dict[str, Any]] = tuple({"cidr": cidr} for cidr in POOLS),
     **settings: Any,
 ) -> AsyncIterator[Site]:
-    """With all daemons started, each with its prefixes and ways to all others."""
+    """With all daemons started, each with its prefixes and ways to all others; each member of etcd is a machine."""
     with (
         lan(count, mode, directory) as link,
-        running(members, host=link.outside, address=GATEWAY_V4, secured=secured) as etcd,
+        _seats(link, members) as seats,
+        running(seats=seats, console=link.outside, secured=secured) as etcd,
     ):
         it = Site(link, etcd)
         for machine in link.machines:
@@ -83,6 +85,37 @@ async def site(
             for machine in link.machines:
                 print(machine.name, machine.daemon.logged()[-6000:])
             raise
+
+
+@contextmanager
+def _seats(link: Lan, count: int) -> Iterator[list[tuple[Host, str]]]:
+    """Machines on the link for members of etcd, so that each may be cut off by itself."""
+    with ExitStack() as stack:
+        found = []
+        for number in range(count):
+            host, address = stack.enter_context(temporary(f"etcd{number}")), f"192.0.2.{200 + number}"
+            host.ip("link set lo up")
+            host.ip(f"link add {UNDERLAY} type veth peer name e{number} netns {link.outside.name}")
+            link.outside.ip(f"link set e{number} master br0 up")
+            host.ip(f"link set {UNDERLAY} up")
+            host.ip(f"address add {address}/24 dev {UNDERLAY}")
+            found.append((host, address))
+        yield found
+
+
+@contextmanager
+def cut(host: Host, *, peers: Iterable[str] = ()) -> Iterator[None]:
+    """What it sends and is sent by these addresses, or by anybody, is lost, and nobody is told: connections stay."""
+    peers = tuple(peers)
+    ends = [("input", "saddr"), ("output", "daddr")]
+    for hook, end in ends:
+        match = f"ip {end} {{ {', '.join(peers)} }}" if peers else ("iif != lo" if hook == "input" else "oif != lo")
+        chain = f"chain {hook} {{ type filter hook {hook} priority 0; {match} drop; }};"
+        host.run(f"nft 'table inet cut {{ {chain} }}'")
+    try:
+        yield
+    finally:
+        host.run("nft delete table inet cut")
 
 
 async def _is_joined(machine: Machine, wanted: int) -> bool:
