@@ -12,7 +12,9 @@ RUNTIME_PACKAGES := bats busybox-static catatonit conmon containerd containernet
 METRICS_PACKAGES := prometheus
 CLUSTER_PACKAGES := etcd-client etcd-server
 UI_PACKAGES := chromium chromium-driver
-DIST_PACKAGES := debhelper dpkg-dev
+PLUGIN := .venv/libexec/netplumb-cni
+PLUGIN_PACKAGES := golang-go
+DIST_PACKAGES := debhelper dpkg-dev $(PLUGIN_PACKAGES)
 IN_NAMESPACES := scripts/in-namespaces
 PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
 
@@ -37,6 +39,11 @@ debian:
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
+
+.PHONY: plugin
+plugin: setup ## Build the compiled CNI plugin, which `netplumb cni install` then takes (installs Debian's Go)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(PLUGIN_PACKAGES)
+	scripts/build-plugin $(PLUGIN)
 
 .PHONY: run
 run: setup ## Run the demo in a sandbox
@@ -65,7 +72,7 @@ test-owned: setup ## Test with the table owned by the daemon, as it is by defaul
 	E2E_OWN_TABLE=1 $(PYTEST) -m "not sweep and not open_table" $(OWNED)
 
 .PHONY: test-runtimes
-test-runtimes: setup ## Test with real containerd and Podman (root; installs their Debian packages)
+test-runtimes: plugin ## Test with real containerd and Podman (root; installs their Debian packages)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(RUNTIME_PACKAGES)
 	$(BIN)/python -m pytest --timeout 900 tests/runtimes # the first build of containerd takes minutes
 
@@ -150,7 +157,7 @@ PEERS := golang-go golang-google-grpc-dev golang-google-protobuf-dev golang-gith
 	containernetworking-plugins netavark iptables
 
 .PHONY: bench-peers
-bench-peers: setup ## Measure side by side with a plain Go server, the CNI plugins and netavark
+bench-peers: plugin ## Measure side by side with a plain Go server, the CNI plugins and netavark
 	dpkg -s $(PEERS) >/dev/null 2>&1 || apt-get install -qq --no-install-recommends $(PEERS)
 	$(BIN)/python -m tests.bench peers $(PEERS_FLAGS)
 

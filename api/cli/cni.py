@@ -15,6 +15,7 @@ from netplumb.api.defaults import DEFAULT_SOCKET
 NETWORK = "netplumb"
 CONF_DIR, BIN_DIR = Path("/etc/cni/net.d"), Path("/opt/cni/bin")
 
+_SCRIPT = "a script for Python; compiled, it would start ten times faster: see docs/cni.md"
 _EPILOG = "Exit codes: 0 done, 1 failed, or something that is not netplumb's is in the way, 2 wrong usage."
 
 ConfDir: TypeAlias = Annotated[Path, typer.Option("--conf-dir", help="Where runtimes look for configurations.")]
@@ -35,6 +36,10 @@ def install(
     conf_dir: ConfDir = CONF_DIR,
     bin_dir: BinDir = BIN_DIR,
     socket: Socket = DEFAULT_SOCKET,
+    plugin: Annotated[
+        Path | None,
+        typer.Option(help="The compiled plugin; that of this installation without it, or else a script for Python."),
+    ] = None,
 ) -> None:
     """Write the plugin and the configuration of a network that uses it. Nothing that is not netplumb's is replaced.
 
@@ -43,10 +48,12 @@ def install(
     from netplumb.api.cli.call import fail
     from netplumb.api.cli.exits import Exit
     from netplumb.api.cni import install as installation
+    from netplumb.api.cni import programs
 
     places = installation.Places(conf_dir, bin_dir)
+    compiled = plugin or (programs.COMPILED if programs.COMPILED.exists() else None)
     try:
-        written = installation.install(places, network, pool, socket)
+        written = installation.install(places, network, pool, socket, compiled=compiled)
         other = installation.chosen_before(places, written[-1])
     except installation.InstallError as error:
         fail(str(error), Exit.FAILED)
@@ -54,6 +61,7 @@ def install(
         fail(f"{error.filename}: {error.strerror}", Exit.FAILED)
     for path in written:
         typer.echo(path)
+    tell(f"{places.plugin} is compiled, from {compiled}" if compiled else f"{places.plugin} is {_SCRIPT}")
     if other is not None:
         tell(f"a runtime that uses only the first configuration uses {other}")
 

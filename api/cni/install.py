@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,21 +15,17 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from netplumb.api.cni import loopback, plugin
+from netplumb.api.cni import programs
+from netplumb.api.cni.programs import LOOPBACK, PLUGIN, ProgramError
 from netplumb.api.cni.spec import SUPPORTED
 from netplumb.api.cni.wire import socket_path
 
-PLUGIN = "netplumb-cni"
-LOOPBACK = "loopback"
 CAPABILITIES = ("portMappings", "bandwidth", "dns", "ips", "mac", "io.kubernetes.cri.pod-annotations")
 CONFIGURED_VERSION = "1.0.0"
 """For runtimes that know no more than this; who knows `cniVersions` chooses the latest."""
 
-SHEBANG_MAX_BYTES = 255  # BINPRM_BUF_SIZE, include/uapi/linux/binfmts.h
-_MARK = "# Written by `netplumb cni install`; `netplumb cni uninstall` removes it."
 _MADE_BY = {"madeBy": "netplumb cni install"}
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
-_SOCKET_LINE = re.compile(r"^SOCKET = .*$", re.MULTILINE)
 
 
 class InstallError(Exception):
@@ -59,29 +54,35 @@ class Places:
         return (path for path in sorted(self.conf_dir.glob("*.conflist")) if _is_our_conflist(path))
 
 
-def install(places: Places, network: str, pool: str, daemon_socket: Path) -> list[Path]:
-    """Writes plugin, configuration and, where there is none, the loopback plugin. Returns the files in this order.
+def install(
+    places: Places, network: str, pool: str, daemon_socket: Path, *, compiled: Path | None = None
+) -> list[Path]:
+    """Writes plugin, configuration and, where there is none, the loopback plugin. Returns the files in this order. The
+    plugin is the `compiled` one, a script for Python without.
 
     Raises InstallError, and OSError for what the system refuses.
     """
     if not _NAME.fullmatch(network):
         raise InstallError(f"network {network!r} must be letters, digits, dots, dashes and underscores")
     conflist = places.conflist(network)
-    for path, is_ours in ((places.plugin, _is_our_plugin), (conflist, _is_our_conflist)):
+    for path, is_ours in ((places.plugin, programs.is_ours), (conflist, _is_our_conflist)):
         if path.exists() and not is_ours(path):
             raise InstallError(f"{path} is not netplumb's; it is left alone")
-    first_line = _first_line()
+    asked = socket_path(daemon_socket.absolute())
+    try:
+        plugin = programs.script(asked) if compiled is None else programs.compiled(compiled, asked)
+        loopback = programs.loopback_script()
+    except ProgramError as error:
+        raise InstallError(str(error)) from None
     for directory in (places.bin_dir, places.conf_dir):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    text = _source(plugin.__file__)
-    socket = str(socket_path(daemon_socket.absolute()))
-    _write(places.plugin, first_line + _SOCKET_LINE.sub(lambda _: f"SOCKET = {socket!r}", text, count=1), mode=0o755)
+    _write(places.plugin, plugin, mode=0o755)
     written = [places.plugin]
-    if not places.loopback.exists() or _is_our_plugin(places.loopback):
-        _write(places.loopback, first_line + _source(loopback.__file__), mode=0o755)
+    if not places.loopback.exists() or programs.is_ours(places.loopback):
+        _write(places.loopback, loopback, mode=0o755)
         written.append(places.loopback)
     # Last, since with it a runtime takes the network for usable.
-    _write(conflist, json.dumps(_configuration(network, pool), indent=2) + "\n", mode=0o644)
+    _write(conflist, (json.dumps(_configuration(network, pool), indent=2) + "\n").encode(), mode=0o644)
     return [*written, conflist]
 
 
@@ -90,7 +91,7 @@ def uninstall(places: Places, network: str = "") -> list[Path]:
     conflists = list(places.our_conflists())
     doomed = [path for path in conflists if not network or path == places.conflist(network)]
     if len(doomed) == len(conflists):
-        doomed += (path for path in (places.plugin, places.loopback) if path.exists() and _is_our_plugin(path))
+        doomed += (path for path in (places.plugin, places.loopback) if path.exists() and programs.is_ours(path))
     for path in doomed:
         path.unlink(missing_ok=True)
     return doomed
@@ -119,39 +120,17 @@ def _configuration(network: str, pool: str) -> Mapping[str, Any]:
     }
 
 
-def _first_line() -> str:
-    """The interpreter that this environment was made from: the plugin outlives the environment, and needs nothing of
-    it. A name without a version outlives an upgrade of the interpreter besides."""
-    python = Path(sys.executable).resolve()
-    if (unversioned := Path(sys.base_prefix, "bin", "python3")).resolve() == python:
-        python = unversioned
-    shebang = f"#!{python} -IS"
-    if len(shebang.encode()) > SHEBANG_MAX_BYTES or shebang.count(" ") > 1:
-        raise InstallError(f"{shebang!r} cannot be the first line of a script")
-    return f"{shebang}\n{_MARK}\n"
-
-
-def _source(module_file: str | None) -> str:
-    assert module_file is not None
-    return Path(module_file).read_text("utf-8")
-
-
-def _write(path: Path, text: str, *, mode: int) -> None:
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as made:
+def _write(path: Path, content: bytes, *, mode: int) -> None:
+    with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as made:
         place = Path(made.name)
         try:
-            made.write(text)
+            made.write(content)
             made.flush()
             place.chmod(mode)
             place.rename(path)
         except BaseException:
             place.unlink()
             raise
-
-
-def _is_our_plugin(path: Path) -> bool:
-    with path.open("rb") as file:
-        return _MARK.encode() in file.read(2 * SHEBANG_MAX_BYTES).splitlines()
 
 
 def _is_our_conflist(path: Path) -> bool:

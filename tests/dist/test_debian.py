@@ -135,7 +135,11 @@ def test_removed_it_leaves_the_network_and_what_was_written(root: Root) -> None:
     """The workloads go on. Only a runtime is not sent to a daemon that is no more."""
     daemon = start_daemon(root)
     attach(root, "web")
-    root.run("netplumb", "cni", "install")
+    assert "netplumb-cni is compiled, from /opt/netplumb/libexec" in root.run("netplumb", "cni", "install")
+    environment = "CNI_COMMAND=ADD CNI_CONTAINERID=db CNI_IFNAME=eth0 CNI_NETNS=/run/netns/db"
+    root.run("ip", "netns", "add", "db")
+    asked = '{"cniVersion": "1.0.0", "name": "netplumb", "type": "netplumb-cni"}'
+    assert "10.99.0." in root.shell(f"echo '{asked}' | {environment} /opt/cni/bin/netplumb-cni")
     edited = root.run("cat", CONFIG)
     root.stop(daemon)
 

@@ -129,12 +129,12 @@ async def reaches(source: Host, result: Json) -> None:
         await until(partial(source.ping, address), f"{address} answers", within_s=20)
 
 
-def installed(daemon: Daemon, network: str = NETWORK, pool: str = "") -> Path:
+def installed(daemon: Daemon, network: str = NETWORK, pool: str = "", *, compiled: Path | None = None) -> Path:
     """The plugin, installed for this daemon; returns the directory of the plugins."""
-    places = places_of(daemon)
-    install(places, network, pool, daemon.socket)
+    places = places_of(daemon, "compiled" if compiled else "cni")
+    install(places, network, pool, daemon.socket, compiled=compiled)
     return places.bin_dir
 
 
-def places_of(daemon: Daemon) -> Places:
-    return Places(daemon.directory / "cni" / "conf", daemon.directory / "cni" / "bin")
+def places_of(daemon: Daemon, name: str = "cni") -> Places:
+    return Places(daemon.directory / name / "conf", daemon.directory / name / "bin")

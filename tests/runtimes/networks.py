@@ -1,4 +1,5 @@
-"""netplumb as a CNI plugin for runtimes, installed as its user would: where they look by themselves."""
+"""netplumb as a CNI plugin for runtimes, installed as its user would: where they look by themselves. The plugin is the
+compiled one, as Debian's package has it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ def installed(daemon: Daemon, *networks: str) -> Iterator[None]:
     """The plugin, and networks by name, or the one that has netplumb's without any."""
     try:
         for network in networks or ("",):
-            _cni(daemon, "install", *(("--network", network) if network else ()), "--socket", str(daemon.socket))
+            flags = (*(("--network", network) if network else ()), "--socket", str(daemon.socket))
+            told = _cni(daemon, "install", *flags)
+            assert "is compiled" in told, told
         yield
     finally:
         _cni(daemon, "uninstall")
@@ -24,6 +27,8 @@ def installed(daemon: Daemon, *networks: str) -> Iterator[None]:
     assert not left, "uninstall leaves nothing of ours"
 
 
-def _cni(daemon: Daemon, *words: str) -> None:
+def _cni(daemon: Daemon, *words: str) -> str:
+    """What is to be known beside the answer."""
     done = daemon.command("cni", *words)
     assert done.returncode == 0, done.stderr
+    return done.stderr

@@ -2,7 +2,7 @@
 plain server in Go by the same gRPC calls, the reference CNI plugins, and netavark: each on a node of its own, workload
 by workload in turn, so that what else the machine does meets all of them.
 
-It wants root and Debian's packages of them (`make bench-peers` installs those).
+It wants root, Debian's packages of them and the compiled plugin (`make bench-peers` sees to that).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.cni.programs import COMPILED
 from tests.bench.calls import Call, attach, connected, detach, timed
 from tests.bench.floor import floor
 from tests.bench.loopbacks import loopbacks
@@ -119,12 +120,13 @@ async def measure(directory: Path, given: argparse.Namespace, machine: str) -> M
         for each in dirs:
             each.mkdir()
         plain = [
-            programs.netplumb(running, hosts("p", count), features=False),
+            programs.netplumb(running, hosts("p", count), COMPILED, features=False),
+            programs.netplumb(running, hosts("u", count), None, features=False),
             programs.ptp(nodes[3], hosts("q", count), dirs[0], features=False),
             programs.netavark(nodes[4], hosts("r", count), dirs[2]),
         ]
         featured = [
-            programs.netplumb(running, hosts("s", count), features=True),
+            programs.netplumb(running, hosts("s", count), COMPILED, features=True),
             programs.ptp(nodes[3], hosts("t", count), dirs[1], features=True),
         ]
         groups = {PLAIN: [server.row() for server in servers], PROCESS: _programs(plain, count, given.rounds)}

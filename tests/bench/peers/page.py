@@ -29,7 +29,8 @@ _PEERS = """\
   the kernel has found that nobody else has the IPv6 address, which takes more than a second; netplumb's addresses are
   its own, so that there is nothing to ask.
 - **netavark**: Podman's, with a bridge.
-- **netplumb-cni**: netplumb's CNI plugin, a Python program that asks the daemon; Python's start is part of its time.
+- **netplumb-cni**: netplumb's CNI plugin, a [compiled program](../api/go/plugin/main.go) that asks the daemon, as
+  Debian's package brings it; the script that pip installs does the same, and Python's start is part of its time.
 """
 
 _COSTS = """\

@@ -98,8 +98,8 @@ def _port(number: int) -> Conf:
     return {"hostPort": 8080 + number, "containerPort": 80, "protocol": "tcp"}
 
 
-def netplumb(daemon: Daemon, workloads: Sequence[Host], *, features: bool) -> Program:
-    """Its plugin for CNI, which asks the daemon."""
+def netplumb(daemon: Daemon, workloads: Sequence[Host], compiled: Path | None, *, features: bool) -> Program:
+    """Its plugin for CNI, which asks the daemon: the compiled one, or the script."""
 
     def plugins(number: int) -> list[Conf]:
         conf: Conf = {"type": "netplumb-cni"}
@@ -108,8 +108,10 @@ def netplumb(daemon: Daemon, workloads: Sequence[Host], *, features: bool) -> Pr
             conf["runtimeConfig"] = {"portMappings": [_port(number)], "bandwidth": LIMITS}
         return [conf]
 
-    chain = Chain(installed(daemon), plugins, workloads)
-    return Program("netplumb-cni", daemon.node, workloads, chain.add, chain.delete)
+    chain = Chain(installed(daemon, compiled=compiled), plugins, workloads)
+    return Program(
+        "netplumb-cni" if compiled else "the same as a script", daemon.node, workloads, chain.add, chain.delete
+    )
 
 
 def ptp(node: Host, workloads: Sequence[Host], leases: Path, *, features: bool) -> Program:

@@ -15,10 +15,16 @@ import typer
 from typer.testing import CliRunner, Result
 
 from netplumb.api.cli.cni import register
+from netplumb.api.cni import programs
 from netplumb.api.cni.install import CAPABILITIES, InstallError, Places, install, uninstall
 
 FOREIGN = "#!/bin/sh\necho mine\n"
 DAEMON = Path("/run/netplumb/workloadnet.sock")
+FIELD = (
+    b"# Written by `netplumb cni install`; `netplumb cni uninstall` removes it.\n"
+    b"SOCKET = /run/netplumb/workloadnet.sock.cni".ljust(192, b"\0")
+)
+COMPILED = b"\x7fELF\0before" + FIELD + b"after\0\xff"
 
 Netplumb = Callable[..., Result]
 
@@ -26,6 +32,14 @@ Netplumb = Callable[..., Result]
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     return Places(tmp_path / "etc" / "net.d", tmp_path / "opt" / "bin")
+
+
+@pytest.fixture(autouse=True)
+def no_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this installation would have the compiled plugin, and has none."""
+    place = tmp_path / "libexec"
+    monkeypatch.setattr(programs, "COMPILED", place)
+    return place
 
 
 @pytest.fixture
@@ -128,6 +142,46 @@ def test_a_socket_may_have_any_name(places: Places, name: str) -> None:
     assert json.loads(told.stdout)["details"].startswith(f"/run/{name}.cni")
 
 
+def test_the_compiled_plugin_is_taken_where_there_is_one(
+    places: Places, netplumb: Netplumb, no_compiled: Path, tmp_path: Path
+) -> None:
+    """That of the installation, or else the one that is named; and it is told which."""
+    assert f"{places.plugin} is a script" in netplumb("install").stderr
+    no_compiled.write_bytes(COMPILED)
+    done = netplumb("install", "--socket=/run/other.sock")
+    assert f"{places.plugin} is compiled, from {no_compiled}" in done.stderr
+    written = places.plugin.read_bytes()
+    assert len(written) == len(COMPILED)
+    assert written == COMPILED.replace(b"/run/netplumb/workloadnet.sock.cni", b"/run/other.sock.cni".ljust(34, b"\0"))
+    assert os.access(places.plugin, os.X_OK)
+    (another := tmp_path / "another").write_bytes(COMPILED + b"!")
+    assert netplumb("install", f"--plugin={another}").exit_code == 0
+    assert places.plugin.read_bytes().endswith(b"!")
+    assert netplumb("uninstall").exit_code == 0
+    assert tree(places.bin_dir) == {}
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF", COMPILED + FIELD, b"SOCKET = /run/a"])
+def test_what_has_no_place_for_the_socket_is_not_installed(places: Places, content: bytes, tmp_path: Path) -> None:
+    """Nor what has two; nothing is written then."""
+    (program := tmp_path / "program").write_bytes(content)
+    with pytest.raises(InstallError, match="program is not"):
+        install(places, "blue", "", DAEMON, compiled=program)
+    assert not places.bin_dir.exists()
+
+
+@pytest.mark.parametrize("as_compiled", [False, True])
+def test_a_socket_that_no_plugin_could_ask_is_refused(places: Places, tmp_path: Path, as_compiled: bool) -> None:
+    """A path that is one byte longer than that of a socket may be; the longest is taken."""
+    (program := tmp_path / "program").write_bytes(COMPILED)
+    compiled = program if as_compiled else None
+    longest = Path("/run", "x" * (107 - len("/run/.cni")))
+    install(places, "blue", "", longest, compiled=compiled)
+    assert f"{longest}.cni".encode() in places.plugin.read_bytes()
+    with pytest.raises(InstallError, match="108 bytes long"):
+        install(places, "blue", "", longest.with_name(f"{longest.name}x"), compiled=compiled)
+
+
 def test_a_second_install_changes_nothing(places: Places, netplumb: Netplumb) -> None:
     assert netplumb("install").exit_code == 0
     before = tree(places.bin_dir.parent.parent)
@@ -225,7 +279,7 @@ def test_a_configuration_before_ours_is_told(places: Places, netplumb: Netplumb)
     assert done.exit_code == 0
     assert "05-bridge.conf" in done.stderr
     (places.conf_dir / "05-bridge.conf").rename(places.conf_dir / "99-bridge.conf")
-    assert netplumb("install").stderr == ""
+    assert "bridge" not in netplumb("install").stderr
 
 
 @pytest.mark.parametrize("network", ["", "a/b", "../up", "-x", "a b"])

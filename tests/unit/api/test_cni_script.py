@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from netplumb.api.cni.install import Places, install
 from netplumb.api.cni.spec import SUPPORTED
+from tests.unit.api.played import CONFIG, hanging, played, run
 
-CONFIG = b'{"cniVersion": "0.4.0", "name": "cluster"}'
 CHEAP = {"_socket", "posix", "__main__"}
 """What it may load beside what Python itself does."""
 
@@ -30,39 +26,6 @@ def places(socket_path: Path) -> Places:
     places = Places(directory / "conf", directory / "bin")
     install(places, "cluster", "", socket_path)
     return places
-
-
-def run(places: Places, command: str, config: bytes = CONFIG, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {"CNI_COMMAND": command, "CNI_IFNAME": "eth0", "SECRET": "x", **variables}
-    return subprocess.run([places.plugin], input=config, capture_output=True, env=environment, timeout=30, check=False)
-
-
-@contextmanager
-def played(socket_path: Path, answer: bytes, *, hears_out: bool = True) -> Iterator[list[bytes]]:
-    """A daemon for one request, which is kept, that says `answer` and leaves."""
-    heard: list[bytes] = []
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"{socket_path}.cni")
-        listening.listen()
-
-        def play() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                while hears_out and not (heard and _whole(heard[-1])):
-                    heard[:] = [b"".join(heard) + connection.recv(1 << 16)]
-                connection.sendall(answer)
-
-        thread = Thread(target=play)
-        thread.start()
-        try:
-            yield heard
-        finally:
-            thread.join(30)
-
-
-def _whole(request: bytes) -> bool:
-    head, newline, rest = request.partition(b"\n")
-    return bool(newline) and len(rest) == sum(int(word) for word in head.split()[2:])
 
 
 def error(done: subprocess.CompletedProcess[bytes]) -> Any:
@@ -104,7 +67,7 @@ def test_it_hands_over_environment_and_input_as_they_are(places: Places, socket_
     """What CNI has of the environment, and not one variable more."""
     config = CONFIG + b" \xff\0\n"
     with played(socket_path, b"0 0\n") as heard:
-        done = run(places, "DEL", config, CNI_ARGS="A=1;B=2")
+        done = run(places.plugin, "DEL", config, CNI_ARGS="A=1;B=2")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     head, _, rest = heard[0].partition(b"\n")
     magic, version, variables, size = head.split()
@@ -116,7 +79,7 @@ def test_it_hands_over_environment_and_input_as_they_are(places: Places, socket_
 @pytest.mark.parametrize(("answer", "status"), [(b'0 8\n{"a": 1}', 0), (b'1 8\n{"a": 1}', 1)])
 def test_it_prints_the_answer_and_exits_as_told(places: Places, socket_path: Path, answer: bytes, status: int) -> None:
     with played(socket_path, answer):
-        done = run(places, "ADD")
+        done = run(places.plugin, "ADD")
     assert (done.returncode, done.stdout, done.stderr) == (status, b'{"a": 1}', b"")
 
 
@@ -124,20 +87,20 @@ def test_a_large_answer_is_printed_whole(places: Places, socket_path: Path) -> N
     """Larger than a pipe takes at once."""
     body = b"x" * 1_000_000
     with played(socket_path, b"0 %d\n%s" % (len(body), body)):
-        assert run(places, "ADD").stdout == body
+        assert run(places.plugin, "ADD").stdout == body
 
 
 def test_an_answer_before_the_whole_request_counts(places: Places, socket_path: Path) -> None:
     """A daemon that refuses a huge request does not read it, and closes."""
     with played(socket_path, b'1 8\n{"a": 1}', hears_out=False):
-        done = run(places, "ADD", CONFIG + b" " * 8_000_000)
+        done = run(places.plugin, "ADD", CONFIG + b" " * 8_000_000)
     assert (done.returncode, done.stdout, done.stderr) == (1, b'{"a": 1}', b"")
 
 
 @pytest.mark.parametrize(("command", "code"), [("ADD", 11), ("DEL", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)])
 def test_without_a_daemon_it_says_so(places: Places, command: str, code: int) -> None:
     """Error 11: try again later; STATUS has one of its own. In the version in use, and naming the socket."""
-    told = error(run(places, command))
+    told = error(run(places.plugin, command))
     assert (told["cniVersion"], told["code"]) == ("0.4.0", code)
     assert ".sock.cni" in told["details"]
 
@@ -146,24 +109,25 @@ def test_without_a_daemon_it_says_so(places: Places, command: str, code: int) ->
 def test_a_broken_answer_is_no_answer(places: Places, socket_path: Path, answer: bytes) -> None:
     """A daemon that dies while it answers has not answered: half a result must not pass for one."""
     with played(socket_path, answer):
-        assert error(run(places, "ADD"))["code"] == 11
+        assert error(run(places.plugin, "ADD"))["code"] == 11
 
 
-def test_a_daemon_that_hangs_is_not_waited_for_without_end(places: Places, socket_path: Path) -> None:
-    """Error 11 after a while, as if it were away; here the while is made short."""
+@pytest.mark.parametrize("full", [False, True])
+def test_a_daemon_that_hangs_is_not_waited_for_without_end(places: Places, socket_path: Path, full: bool) -> None:
+    """Error 11 after a while, as if it were away, also where so many wait that it cannot be asked; here the while is
+    made short."""
     text = places.plugin.read_text()
-    assert "ANSWER_WITHIN_S = 120.0" in text
-    places.plugin.write_text(text.replace("ANSWER_WITHIN_S = 120.0", "ANSWER_WITHIN_S = 0.1"))
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(f"{socket_path}.cni")
-        listening.listen()
-        assert error(run(places, "ADD"))["code"] == 11
+    assert "ANSWER_WITHIN_S = 120\n" in text
+    places.plugin.write_text(text.replace("ANSWER_WITHIN_S = 120\n", "ANSWER_WITHIN_S = 1\n"))
+    with hanging(socket_path, full=full):
+        told = error(run(places.plugin, "ADD"))
+    assert (told["code"], told["details"]) == (11, f"{socket_path}.cni: nothing came of it within 1 s")
 
 
 @pytest.mark.parametrize("config", [b"", b"{", b"[]", b'{"cniVersion": 7}'])
 def test_it_says_so_whatever_the_configuration(places: Places, config: bytes) -> None:
     """Without a version to speak, it speaks its latest."""
-    told = error(run(places, "ADD", config))
+    told = error(run(places.plugin, "ADD", config))
     assert (told["cniVersion"], told["code"]) == (SUPPORTED[-1], 11)
 
 
@@ -172,7 +136,7 @@ def test_it_says_so_whatever_the_configuration(places: Places, config: bytes) ->
 )
 def test_version_needs_no_daemon(places: Places, config: bytes, version: str) -> None:
     """VERSION answers the version that it was asked in, and all that are supported."""
-    done = run(places, "VERSION", config)
+    done = run(places.plugin, "VERSION", config)
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout) == {"cniVersion": version, "supportedVersions": list(SUPPORTED)}
 
@@ -180,7 +144,7 @@ def test_version_needs_no_daemon(places: Places, config: bytes, version: str) ->
 def test_an_input_that_cannot_be_read_is_code_5(places: Places) -> None:
     """Error 5: I/O failure."""
     done = subprocess.run(
-        ["sh", "-c", '"$0" <&-', places.plugin],
+        ["sh", "-c", '"$0" 0>/dev/null', places.plugin],
         capture_output=True,
         env={"CNI_COMMAND": "ADD", "PATH": os.environ["PATH"]},
         timeout=30,

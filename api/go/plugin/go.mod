@@ -1,0 +1,4 @@
+// It needs nothing but Go's own library.
+module netplumb-cni
+
+go 1.19
