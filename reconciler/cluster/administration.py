@@ -9,16 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from netplumb.models.cluster import ClusterMode, Peer, Underlay
+from netplumb.models.cluster import Peer
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.errors import NetplumbError
-from netplumb.reconciler.cluster.claims import claims
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Member, Put, absent
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Header, Keys
 from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.keys import Layout
-from netplumb.reconciler.cluster.views import view
+from netplumb.reconciler.cluster.roster import Roster
 
 
 class NotRemoved(NetplumbError):
@@ -69,19 +68,9 @@ async def nodes(settings: ClusterSettings) -> Seen:
     layout = Layout(settings.prefix)
     async with client(settings) as etcd:
         snapshot = await etcd.read(layout.shared)
-    held = claims(layout, snapshot.entries).held
-    seen = view(
-        layout,
-        snapshot.entries,
-        held,
-        node="",
-        mode=ClusterMode.NONE,
-        own=Underlay(),
-        pools=(),
-        revision=snapshot.header.revision,
-        away_since=None,
-    )
-    return Seen(snapshot.header, list(seen.peers.values()))
+    roster = Roster(layout)
+    roster.take(snapshot.entries)
+    return Seen(snapshot.header, [roster.peers[name] for name in sorted(roster.peers)])
 
 
 async def members(settings: ClusterSettings) -> list[Member]:

@@ -11,15 +11,19 @@ all up to a claim's revision knows whether it holds; what comes later is younger
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_left, insort
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from typing import TypeAlias
 
 from netplumb.models.base import IPNetwork, is_within
-from netplumb.models.clustersettings import ClusterPool
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.records import PrefixRecord, read
+
+_Place: TypeAlias = tuple[int, int, int]
+"""IP version, first address and length: a network, as it is looked up and put in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ class Claim:
     cidr: IPNetwork
     pool: IPNetwork
     since: int
+
+    @property
+    def age(self) -> tuple[int, str]:
+        """The oldest is the least. One node's of one revision do not compete."""
+        return self.since, self.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,81 +57,115 @@ class Claims:
 
 def claims(layout: Layout, entries: Mapping[str, Entry]) -> Claims:
     """Of all keys of prefixes, complete as of some revision."""
-    taken = frozenset(said[1] for key in entries if (said := layout.prefix_in(key)) is not None)
-    found = sorted((it for it in _said(layout, entries) if is_inside(it.cidr, [it.pool])), key=_age)
-    void = _void(found)
-    return Claims(tuple(it for it in found if it not in void), tuple(it for it in found if it in void), taken)
-
-
-def strays(layout: Layout, entries: Mapping[str, Entry], pools: Collection[IPNetwork]) -> list[Claim]:
-    """Those that are in none of these pools, or not in the one that they are said to be of."""
-    found = [it for it in _said(layout, entries) if not (is_inside(it.cidr, pools) and is_inside(it.cidr, [it.pool]))]
-    return sorted(found, key=lambda it: (it.node, str(it.cidr)))
-
-
-def _said(layout: Layout, entries: Mapping[str, Entry]) -> Iterator[Claim]:
+    ledger = Ledger(layout)
     for key, entry in entries.items():
-        if (said := layout.prefix_in(key)) is not None and (record := read(PrefixRecord, entry.value)) is not None:
-            yield Claim(*said, record.pool, entry.modified)
+        ledger.take(key, entry)
+    return ledger.claims
 
 
 def is_inside(cidr: IPNetwork, pools: Iterable[IPNetwork]) -> bool:
     return any(is_within(cidr, pool) for pool in pools)
 
 
-def _age(claim: Claim) -> tuple[int, str, str]:
-    return claim.since, claim.node, str(claim.cidr)
+class Ledger:
+    """Claims, kept up key by key: a change costs what it overlaps, whatever else is claimed."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._keys: dict[str, tuple[str, IPNetwork]] = {}
+        self._claims: dict[str, Claim] = {}
+        self._at: defaultdict[_Place, dict[str, Claim]] = defaultdict(dict)
+        self._places: list[_Place] = []
+        self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}
+        self._void: set[Claim] = set()
+        self._by_node: defaultdict[str, set[Claim]] = defaultdict(set)
+
+    @property
+    def claims(self) -> Claims:
+        every = sorted(self._claims.values(), key=_in_order)
+        held = tuple(it for it in every if it not in self._void)
+        void = tuple(it for it in every if it in self._void)
+        return Claims(held, void, frozenset(cidr for _, cidr in self._keys.values()))
+
+    def held_by(self, node: str) -> list[Claim]:
+        """The oldest first."""
+        return sorted((it for it in self._by_node.get(node, ()) if it not in self._void), key=_in_order)
+
+    def void_of(self, node: str) -> list[Claim]:
+        return sorted((it for it in self._by_node.get(node, ()) if it in self._void), key=_in_order)
+
+    def holder_of(self, cidr: IPNetwork) -> Claim | None:
+        """The oldest that holds addresses of it."""
+        held = (it for it in self._overlapping(cidr) if it not in self._void)
+        return min(held, key=lambda it: it.age, default=None)
+
+    def take(self, key: str, entry: Entry | None) -> set[str]:
+        """What a key says by now, None where it is gone. Returns the nodes of which something is otherwise."""
+        said = self._layout.prefix_in(key)
+        if said is None:
+            return set()
+        touched = self._remove(key)
+        if entry is None:
+            self._keys.pop(key, None)
+            return touched
+        self._keys[key] = said
+        record = read(PrefixRecord, entry.value)
+        if record is not None and is_within(said[1], record.pool):
+            touched |= self._add(key, Claim(*said, record.pool, entry.modified))
+        return touched
+
+    def _add(self, key: str, claim: Claim) -> set[str]:
+        place = _place(claim.cidr)
+        around = list(self._overlapping(claim.cidr))
+        if place not in self._at:
+            insort(self._places, place)
+            self._lengths[place[0]][place[2]] += 1
+        self._at[place][claim.node] = claim
+        self._claims[key] = claim
+        self._by_node[claim.node].add(claim)
+        return {claim.node, *self._judge([claim, *around])}
+
+    def _remove(self, key: str) -> set[str]:
+        claim = self._claims.pop(key, None)
+        if claim is None:
+            return set()
+        place = _place(claim.cidr)
+        del self._at[place][claim.node]
+        if not self._at[place]:
+            del self._at[place]
+            del self._places[bisect_left(self._places, place)]
+            self._lengths[place[0]] -= Counter([place[2]])
+        self._by_node[claim.node].discard(claim)
+        self._void.discard(claim)
+        return {claim.node, *self._judge(list(self._overlapping(claim.cidr)))}
+
+    def _judge(self, some: Iterable[Claim]) -> Iterator[str]:
+        """Anew; yields whose are void now and were not, or the other way around."""
+        for claim in some:
+            is_void = any(it.node != claim.node and it.age < claim.age for it in self._overlapping(claim.cidr))
+            if is_void != (claim in self._void):
+                self._void ^= {claim}
+                yield claim.node
+
+    def _overlapping(self, cidr: IPNetwork) -> Iterator[Claim]:
+        """Networks that overlap are one inside of the other: those of each shorter length, and those that follow."""
+        version, first, length = _place(cidr)
+        bits = cidr.max_prefixlen
+        for shorter in self._lengths[version]:
+            if shorter < length:
+                begin = first >> (bits - shorter) << (bits - shorter)
+                yield from self._at.get((version, begin, shorter), {}).values()
+        last = int(cidr.broadcast_address)
+        for number in range(bisect_left(self._places, (version, first, length)), len(self._places)):
+            place = self._places[number]
+            if place[0] != version or place[1] > last:
+                return
+            yield from self._at[place].values()
 
 
-def _void(found: Iterable[Claim]) -> set[Claim]:
-    """Those that an older one of another node overlaps. Networks that overlap are one inside of the other, so that in
-    order of addresses each need only be compared with those that it lies in."""
-    void: set[Claim] = set()
-    around: list[Claim] = []
-    for claim in sorted(found, key=lambda it: (it.cidr.version, int(it.cidr.network_address), it.cidr.prefixlen)):
-        while around and not is_within(claim.cidr, around[-1].cidr):
-            around.pop()
-        void |= {max(claim, it, key=_age) for it in around if it.node != claim.node}
-        around.append(claim)
-    return void
+def _place(cidr: IPNetwork) -> _Place:
+    return cidr.version, int(cidr.network_address), cidr.prefixlen
 
 
-def free_part(pool: ClusterPool, taken: Iterable[IPNetwork], ahead: int = 0) -> IPNetwork | None:
-    """Of the parts of the pool that overlap nothing that is taken the first, or the one after so many `ahead`, counted
-    around where there are not so many. None where there is none."""
-    size = 1 << (pool.cidr.max_prefixlen - pool.node_length)
-    gaps = list(_gaps(pool, size, taken))
-    left = ahead % max(1, sum(number for _, number in gaps))
-    kind = IPv4Network if pool.version == 4 else IPv6Network
-    for first, number in gaps:
-        if left < number:
-            return kind((int(pool.cidr.network_address) + (first + left) * size, pool.node_length))
-        left -= number
-    return None
-
-
-def _gaps(pool: ClusterPool, size: int, taken: Iterable[IPNetwork]) -> Iterator[tuple[int, int]]:
-    """Stretches of free parts: the number of the first, and how many there are."""
-    begin = int(pool.cidr.network_address)
-    stretches = sorted(
-        ((int(it.network_address) - begin) // size, (int(it.broadcast_address) - begin) // size)
-        for it in taken
-        if it.version == pool.version and it.overlaps(pool.cidr)
-    )
-    number = 0
-    for first, last in stretches:
-        if first > number:
-            yield number, first - number
-        number = max(number, last + 1)
-    if number < pool.parts:
-        yield number, pool.parts - number
-
-
-def ahead_of(node: str, pool: IPNetwork, held: Iterable[Claim], present: Mapping[str, int]) -> int:
-    """How many nodes are to take a prefix of the pool before this one: those that are there and have none yet, in the
-    order in which they came. `present` says at which revision each did. So nodes that join at one moment do not all
-    claim the same prefix, and each need know of no more than of those that came before it."""
-    having = {it.node for it in held if it.pool == pool}
-    waiting = {name: since for name, since in present.items() if name not in having}
-    mine = waiting.pop(node, None)
-    return len(waiting) if mine is None else sum(since < mine for since in waiting.values())
+def _in_order(claim: Claim) -> tuple[tuple[int, str], _Place]:
+    return claim.age, _place(claim.cidr)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
 import structlog
@@ -33,8 +33,10 @@ from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.taking import Taking
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
-SAVE_PAUSE_S = 1.0
-PAUSES_A_LESSON = 4
+SAVE_PAUSE_S, PAUSES_A_SAVE = 1.0, 100
+"""All is written each time, so that a file of thousands of keys is written seldom."""
+
+LESSON_PAUSE_S = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +80,7 @@ class Membership:
         self._reporting: Reporting | None = None
         self._dirty = asyncio.Event()
         self._learn = asyncio.Event()
+        self._unlearnt: set[str] = set()
         self._saving = asyncio.Lock()
         self._recovery = Recovery(
             self._client,
@@ -161,26 +164,26 @@ class Membership:
             self._changed()
         self._taking.look()
 
-    def _shared_changed(self) -> None:
+    def _shared_changed(self, keys: Collection[str]) -> None:
+        self._unlearnt |= set(keys)
         self._learn.set()
 
     async def _learn_again_and_again(self) -> None:
-        """What all nodes share, as often as it changes: at once, and the longer that took, the longer is the pause
-        after it, so that a thousand nodes that come at one moment are learnt of together."""
+        """What all nodes share, as often as it changes; what changes within a moment is learnt of together."""
         while True:
             await self._learn.wait()
             self._learn.clear()
-            began_s, held = time.thread_time(), self.standing.held
-            self.standing.learnt(self._shared.entries, self._shared.position)
-            took_s = time.thread_time() - began_s
+            held = self.standing.held
+            entries, unlearnt, self._unlearnt = self._shared.entries, self._unlearnt, set()
+            self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             if self.standing.held != held:
                 await self._save_once()  # before any address of it is given
             self._dirty.set()
             self._taking.look()
             self._changed()
-            await asyncio.sleep(PAUSES_A_LESSON * took_s)
+            await asyncio.sleep(LESSON_PAUSE_S)
 
-    def _own_changed(self) -> None:
+    def _own_changed(self, _: Collection[str] = ()) -> None:
         self._dirty.set()
         self._changed()
 
@@ -261,8 +264,9 @@ class Membership:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
+            began = time.monotonic()
             await self._save_once()
-            await asyncio.sleep(SAVE_PAUSE_S)
+            await asyncio.sleep(max(SAVE_PAUSE_S, PAUSES_A_SAVE * (time.monotonic() - began)))
 
     async def _save_once(self) -> None:
         async with self._saving:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 
@@ -29,14 +29,15 @@ log = structlog.get_logger(__name__)
 
 
 class Mirror:
-    """`entries` are complete as of `position`, which is 0 as long as nothing was ever read."""
+    """`entries` are complete as of `position`, which is 0 as long as nothing was ever read. `changed` is told of which
+    keys something else is known than before."""
 
     def __init__(
         self,
         client: Client,
         keys: Keys,
         lineage: Lineage,
-        changed: Callable[[], None],
+        changed: Callable[[Collection[str]], None],
         heard: Callable[[], None],
         *,
         reread_s: float,
@@ -136,7 +137,7 @@ class Mirror:
                     self._take(key, entry)
                 self.position = each.revision
                 self._lineage.advance(Header(each.cluster, each.revision))
-                self._changed()
+                self._changed(each.entries.keys())
 
     def _signed(self, header: Header) -> None:
         self._lineage.check_cluster(header.cluster)
@@ -155,9 +156,11 @@ class Mirror:
         self._lineage.check(snapshot.header, known)
         if self.is_known and not anew:
             self._compare({key: it.modified for key, it in snapshot.entries.items() if it.modified <= position})
-        different = snapshot.entries != self.entries or not self.is_known
+        before, was_known = self.entries, self.is_known
         self.entries, self.position = dict(snapshot.entries), snapshot.header.revision
         self._lineage.advance(snapshot.header)
         self._must_read, self._forget, self._read_at = False, False, asyncio.get_running_loop().time()
-        if different:
-            self._changed()
+        keys = before.keys() | self.entries.keys()
+        different = [key for key in keys if before.get(key) != self.entries.get(key)]
+        if different or not was_known:
+            self._changed(different)

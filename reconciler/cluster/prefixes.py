@@ -20,13 +20,14 @@ from collections.abc import Callable, Collection, Mapping
 from netplumb.models.base import IPNetwork
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.models.errors import NetplumbError
-from netplumb.reconciler.cluster.claims import Claim, Claims, claims, free_part
+from netplumb.reconciler.cluster.claims import Claim, Claims, claims
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put, absent, none_since, written_at
 from netplumb.reconciler.cluster.etcd.entries import Keys, Snapshot
 from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.lineage import Lineage
+from netplumb.reconciler.cluster.parts import free_part
 from netplumb.reconciler.cluster.records import PrefixRecord
 
 TRIES = 5

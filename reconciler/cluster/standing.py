@@ -23,11 +23,13 @@ from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
-from netplumb.reconciler.cluster.claims import Claim, ahead_of, claims, strays
+from netplumb.reconciler.cluster.claims import Claim, Claims
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
+from netplumb.reconciler.cluster.parts import ahead_of
 from netplumb.reconciler.cluster.records import Identity, NodeRecord
+from netplumb.reconciler.cluster.roster import Roster
 from netplumb.reconciler.cluster.views import pools_of, underlay_of, view
 
 SPARE_SHARE, SPARE_MOST = 8, 16
@@ -87,11 +89,10 @@ class Standing:
         self._settings = settings
         self._itself = itself
         self._around = surroundings
-        self._layout = Layout(settings.prefix)
-        self._shared: Mapping[str, Entry] = known.shared.as_entries() if known else {}
-        self.claims = claims(self._layout, self._shared)
-        self._strays = self._found_strays()
-        self._present: Mapping[str, int] = {}
+        pools = [it.cidr for it in settings.pools]
+        self._roster = Roster(Layout(settings.prefix), itself.node, pools)
+        if known is not None:
+            self._roster.take(known.shared.as_entries())
         self._is_ours = known is not None
         self._started_at = time.time()
         self.heard_at = known.heard_at if known else None
@@ -110,14 +111,11 @@ class Standing:
         self._is_ours, self.troubles.name_taken = ours, why_not
         return True
 
-    def learnt(self, shared: Mapping[str, Entry], revision: int) -> None:
-        """What all nodes share is this now."""
+    def learnt(self, changes: Mapping[str, Entry | None], revision: int) -> None:
+        """Of the keys that all nodes share these say something else than before, complete as of a revision."""
         before = self.held
-        self._shared, self.revision = shared, revision
-        self.claims = claims(self._layout, shared)
-        self._strays = self._found_strays()
-        first = self._layout.presences.first
-        self._present = {key.removeprefix(first): it.created for key, it in shared.items() if key.startswith(first)}
+        self._roster.take(changes)
+        self.revision = revision
         after = {it.cidr for it in self.held}
         for claim in before:
             if claim.cidr not in after and self._is_ours:
@@ -127,11 +125,8 @@ class Standing:
             del self.lost[cidr]
         self.forget_lost()
 
-    def _found_strays(self) -> list[Claim]:
-        return strays(self._layout, self._shared, [it.cidr for it in self._settings.pools])
-
     def _why_lost(self, cidr: IPNetwork) -> str:
-        other = next((it for it in self.claims.held if it.cidr.overlaps(cidr)), None)
+        other = self._roster.holder_of(cidr)
         return f"is held by {other.node} since revision {other.since}" if other else "was taken from this node"
 
     def forget_lost(self) -> bool:
@@ -150,12 +145,17 @@ class Standing:
 
     @property
     def held(self) -> list[Claim]:
-        return [it for it in self.claims.held if it.node == self._itself.node]
+        return self._roster.held_by(self._itself.node)
 
     @property
     def void(self) -> list[Claim]:
         """What this node claimed and another came before with; but not what it held once and runs workloads with."""
-        return [it for it in self.claims.void if it.node == self._itself.node and it.cidr not in self.lost]
+        return [it for it in self._roster.void_of(self._itself.node) if it.cidr not in self.lost]
+
+    @property
+    def claims(self) -> Claims:
+        """Of all nodes."""
+        return self._roster.claims
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -175,9 +175,7 @@ class Standing:
     @property
     def view(self) -> ClusterView:
         return view(
-            self._layout,
-            self._shared,
-            [it for it in self.claims.held if it.node == self._itself.node or it not in self._strays],
+            self._roster.peers,
             node=self._itself.node,
             mode=self._settings.mode,
             own=underlay_of(self._settings.underlay, self._around.network()),
@@ -204,7 +202,7 @@ class Standing:
 
     def ahead(self, pool: ClusterPool) -> int:
         """How many parts of the pool are for nodes that came before this one."""
-        return ahead_of(self._itself.node, pool.cidr, self.claims.held, self._present)
+        return ahead_of(self._itself.node, pool.cidr, self.claims.held, self._roster.present)
 
     def conditions(self) -> Iterator[Condition]:
         told = self.troubles
@@ -222,9 +220,9 @@ class Standing:
         if self.lost:
             words = "; ".join(f"{cidr} {why}" for cidr, why in self.lost.items())
             yield Condition("PrefixLost", True, "NotHeld", f"{words}; what has addresses of it is left as it is")
-        if self._strays:
-            words = ", ".join(f"{it.cidr} of {it.node}" for it in self._strays[:TOLD_MAX])
-            more = f" and {len(self._strays) - TOLD_MAX} more" if len(self._strays) > TOLD_MAX else ""
+        if strays := self._roster.strays:
+            words = ", ".join(f"{it.cidr} of {it.node}" for it in strays[:TOLD_MAX])
+            more = f" and {len(strays) - TOLD_MAX} more" if len(strays) > TOLD_MAX else ""
             told_of = f"{words}{more}: in no pool of this node's settings, so no way is made to it"
             yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
         if told.full:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from netplumb.models.base import IPAddress, IPNetwork
-from netplumb.models.cluster import ClusterMode, ClusterView, HeldPrefix, Peer, Underlay
+from netplumb.models.cluster import ClusterMode, ClusterView, Peer, Underlay
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.cluster.claims import Claim
-from netplumb.reconciler.cluster.etcd.entries import Entry
-from netplumb.reconciler.cluster.keys import Layout
-from netplumb.reconciler.cluster.records import NodeRecord, read
 
 
 def underlay_of(setting: IPAddress | str | None, known: NodeNetwork) -> Underlay:
@@ -55,9 +51,7 @@ def pools_of(claims: Iterable[Claim], pools: Iterable[ClusterPool]) -> tuple[Poo
 
 
 def view(
-    layout: Layout,
-    entries: Mapping[str, Entry],
-    claims: Iterable[Claim],
+    peers: Mapping[str, Peer],
     *,
     node: str,
     mode: ClusterMode,
@@ -66,30 +60,16 @@ def view(
     revision: int,
     away_since: float | None,
 ) -> ClusterView:
-    prefixes: dict[str, list[HeldPrefix]] = defaultdict(list)
-    for claim in claims:
-        prefixes[claim.node].append(HeldPrefix(claim.pool, claim.cidr))
-    peers = {}
-    nodes = (key.removeprefix(layout.nodes.first) for key in entries if key.startswith(layout.nodes.first))
-    for name in sorted({*nodes, *prefixes}):
-        entry = entries.get(layout.node(name))
-        record = read(NodeRecord, entry.value) if entry is not None else None
-        peers[name] = Peer(
-            name,
-            underlay(record.underlay) if record is not None else Underlay(),
-            tuple(sorted(prefixes.get(name, ()), key=lambda it: (it.cidr.version, it.cidr.network_address.packed))),
-            record.identity.boot if record is not None else "",
-            record.version if record is not None else "",
-            layout.presence(name) in entries,
-        )
-    itself = peers.pop(node, None)
+    """`peers` are all nodes, this one among them."""
+    others = dict(peers)
+    itself = others.pop(node, None)
     return ClusterView(
         node,
         mode,
         own,
         tuple(pools),
         itself.prefixes if itself is not None else (),
-        MappingProxyType(peers),
+        MappingProxyType(others),
         revision,
         away_since,
     )

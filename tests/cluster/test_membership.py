@@ -401,8 +401,9 @@ async def test_a_prefix_that_was_taken_away_gives_nothing_and_is_told(etcd: Etcd
 async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_path: Path) -> None:
     async with nodes(etcd, tmp_path, "a", "b", reread_s=1.0) as (a, _):
         await until(lambda: "b" in a.view.peers, "a sees b")
-        a.membership._shared.entries.pop("/netplumb/shared/nodes/b")  # as if its event had never come
-        a.membership._shared_changed()
+        key = "/netplumb/shared/nodes/b"
+        a.membership._shared.entries.pop(key)  # as if its event had never come
+        a.membership._shared_changed([key])
         await until(lambda: not a.view.peers["b"].underlay.addresses, "a has lost sight of it")
         await until(lambda: a.view.peers["b"].underlay.addresses, "b is whole again")
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from netplumb.models.base import IPNetwork
 from netplumb.models.clustersettings import ClusterPool
-from netplumb.reconciler.cluster.claims import Claim, ahead_of, claims, free_part
+from netplumb.reconciler.cluster.claims import Claim, Ledger, claims
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.parts import ahead_of, free_part
 from netplumb.reconciler.cluster.records import PrefixRecord
 
 LAYOUT = Layout("/netplumb")
@@ -67,6 +68,32 @@ def test_what_holds_goes_on_doing_so_until_it_is_deleted(said: list[tuple[str, i
     later = [(data.draw(st.sampled_from("abc")), "10.0.0.0/24", len(said) + 1)] if data.draw(st.booleans()) else []
     after = held(*{it[:2]: it for it in (*later, *left)}.values())
     assert {it for it in before if it in {one[:2] for one in left}} <= set(after)
+
+
+CHANGE = st.tuples(
+    st.sampled_from("abc"), st.integers(0, 255), st.integers(24, 30), st.sampled_from(["put", "put", "delete", "junk"])
+)
+
+
+@given(st.lists(CHANGE, max_size=40))
+def test_a_change_comes_to_the_same_as_reading_all_anew(changes: list[tuple[str, int, int, str]]) -> None:
+    """Of claims that overlap in any way, come, are written again, go, and say nothing; and it is told of which nodes
+    something is otherwise."""
+    ledger, found = Ledger(LAYOUT), dict[str, Entry]()
+    for revision, (node, last, length, what) in enumerate(changes, 1):
+        before = {it: (ledger.held_by(it), ledger.void_of(it)) for it in "abc"}
+        cidr = ip_network((f"10.0.0.{last}", length), strict=False)
+        said = entries((node, str(cidr), revision))
+        (key, entry) = said.popitem()
+        if what == "delete":
+            found.pop(key, None)
+            touched = ledger.take(key, None)
+        else:
+            found[key] = entry if what == "put" else Entry(b"junk", revision, revision)
+            touched = ledger.take(key, found[key])
+        assert ledger.claims == claims(LAYOUT, found)
+        after = {it: (ledger.held_by(it), ledger.void_of(it)) for it in "abc"}
+        assert {it for it in "abc" if before[it] != after[it]} <= touched
 
 
 def test_nodes_that_join_at_once_leave_each_other_a_part() -> None:

@@ -1,0 +1,116 @@
+"""Who there is and who holds what, kept up key by key: a change costs what it is about, not what the cluster is large.
+
+It is told what the keys say that all nodes share, and knows nothing of how that was found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+from netplumb.models.base import IPNetwork
+from netplumb.models.cluster import HeldPrefix, Peer, Underlay
+from netplumb.reconciler.cluster.claims import Claim, Claims, Ledger, is_inside
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.records import NodeRecord, PrefixRecord, read
+from netplumb.reconciler.cluster.views import underlay
+
+V = TypeVar("V")
+
+
+class Roster:
+    """`peers` are all nodes by name. Of other nodes than `itself` prefixes count only where they are in the `pools`;
+    without pools, for people who look from outside, all do."""
+
+    def __init__(self, layout: Layout, itself: str = "", pools: Collection[IPNetwork] | None = None) -> None:
+        self._layout = layout
+        self._itself = itself
+        self._pools = pools
+        self._ledger = Ledger(layout)
+        self._records: dict[str, NodeRecord | None] = {}
+        self._strays: dict[str, Claim] = {}
+        self._starts = (layout.nodes.first, layout.presences.first, layout.prefixes.first)
+        self.present: dict[str, int] = {}
+        self.peers: dict[str, Peer] = {}
+
+    def take(self, changes: Mapping[str, Entry | None]) -> None:
+        """What keys say by now; None of those that are gone."""
+        nodes, presences, prefixes = self._starts
+        touched: set[str] = set()
+        for key, entry in changes.items():
+            if key.startswith(presences):
+                name = key.removeprefix(presences)
+                _keep(self.present, name, None if entry is None else entry.created)
+            elif key.startswith(nodes):
+                name = key.removeprefix(nodes)
+                if entry is None:
+                    self._records.pop(name, None)
+                else:
+                    self._records[name] = read(NodeRecord, entry.value)
+            elif key.startswith(prefixes):
+                touched |= self._ledger.take(key, entry)
+                _keep(self._strays, key, self._stray(key, entry))
+                continue
+            else:
+                continue
+            touched.add(name)
+        for name in touched:
+            _keep(self.peers, name, self._peer(name))
+
+    def _stray(self, key: str, entry: Entry | None) -> Claim | None:
+        """One that is in no pool of the settings, or not in the one that it is said to be of."""
+        said = self._layout.prefix_in(key)
+        record = read(PrefixRecord, entry.value) if entry is not None else None
+        if said is None or entry is None or record is None or self._pools is None:
+            return None
+        claim = Claim(*said, record.pool, entry.modified)
+        return None if is_inside(claim.cidr, self._pools) and is_inside(claim.cidr, [claim.pool]) else claim
+
+    def _peer(self, name: str) -> Peer | None:
+        held = self._ledger.held_by(name)
+        if self._strays and name != self._itself:
+            strays = set(self._strays.values())
+            held = [it for it in held if it not in strays]
+        if name not in self._records and not held:
+            return None
+        record = self._records.get(name)
+        return Peer(
+            name,
+            underlay(record.underlay) if record is not None else Underlay(),
+            _prefixes(held),
+            record.identity.boot if record is not None else "",
+            record.version if record is not None else "",
+            name in self.present,
+        )
+
+    @property
+    def claims(self) -> Claims:
+        return self._ledger.claims
+
+    def held_by(self, node: str) -> list[Claim]:
+        """The oldest first."""
+        return self._ledger.held_by(node)
+
+    def void_of(self, node: str) -> list[Claim]:
+        return self._ledger.void_of(node)
+
+    def holder_of(self, cidr: IPNetwork) -> Claim | None:
+        """The oldest that holds addresses of it."""
+        return self._ledger.holder_of(cidr)
+
+    @property
+    def strays(self) -> list[Claim]:
+        return sorted(self._strays.values(), key=lambda it: (it.node, str(it.cidr)))
+
+
+def _keep(kept: dict[str, V], name: str, value: V | None) -> None:
+    if value is None:
+        kept.pop(name, None)
+    else:
+        kept[name] = value
+
+
+def _prefixes(held: Iterable[Claim]) -> tuple[HeldPrefix, ...]:
+    in_order = sorted(held, key=lambda it: (it.cidr.version, it.cidr.network_address.packed))
+    return tuple(HeldPrefix(it.pool, it.cidr) for it in in_order)
