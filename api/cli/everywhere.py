@@ -21,10 +21,14 @@ def show(found: Sequence[dict[str, Any]], output: ListFormat) -> None:
         for it in found:
             say(f"{it['node']} {_name(it)}")
         return
-    table = Columns(("NODE", "NAME", "PHASE", "ADDRESSES", "SOURCE"))
+    more = ("NAMESPACE", "LABELS") if output is ListFormat.WIDE else ()
+    table = Columns(("NODE", "NAME", "PHASE", "ADDRESSES", "SOURCE", *more))
     for it in found:
         addresses = ", ".join(map(str, it.get("addresses", ()))) or "-"
-        table.add_row(str(it["node"]), _name(it), str(it.get("phase", "-")), addresses, str(it.get("source", "-")))
+        labels = " ".join(f"{key}={value}" for key, value in sorted(it.get("labels", {}).items()))
+        wide = (str(it.get("namespace") or "-"), labels or "-") if more else ()
+        phase, source = str(it.get("phase", "-")), str(it.get("source", "-"))
+        table.add_row(str(it["node"]), _name(it), phase, addresses, source, *wide)
     printer()(table)
 
 

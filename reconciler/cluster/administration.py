@@ -107,6 +107,7 @@ async def remove(settings: ClusterSettings, node: str, *, force: bool) -> list[s
             Delete(Keys(layout.node(node), is_prefix=False)),
             Delete(Keys(layout.presence(node), is_prefix=False)),
             Delete(layout.own(node)),
+            Delete(layout.endpoints_of(node)),
         ]
         compares = [] if force else [absent(layout.presence(node))]
         if await etcd.commit(compares, changes) is None:

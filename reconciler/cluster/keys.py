@@ -5,11 +5,12 @@
     shared/prefixes/NODE/CIDR      that it holds this prefix; it stays too
     shared/accepted/TOKEN          that somebody accepted an etcd that had gone back in time; never removed
     shared/documents/NAME          network policies and namespaces, of every node
+    endpoints/NODE/WORKLOAD/IF     what policies see of its workloads: addresses, namespace, labels; it stays, too
     nodes/NODE/attachments/NAME    what is wanted on this node, as people write it
     nodes/NODE/status/NAME         what its attachments are, as the node writes it back
 
-Every node watches all of `shared/` and what is wanted of it. A node writes below its own name alone, so that a role
-of etcd can hold it to that.
+Every node watches all of `shared/` and `endpoints/`, and what is wanted of it. A node writes below its own name alone,
+so that a role of etcd can hold it to that.
 """
 
 from __future__ import annotations
@@ -71,6 +72,13 @@ class Layout:
     @property
     def documents(self) -> Keys:
         return Keys(f"{self.prefix}/shared/documents/")
+
+    @property
+    def endpoints(self) -> Keys:
+        return Keys(f"{self.prefix}/endpoints/")
+
+    def endpoints_of(self, name: str) -> Keys:
+        return Keys(f"{self.endpoints.first}{name}/")
 
     @property
     def every_node(self) -> Keys:

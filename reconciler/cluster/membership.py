@@ -28,7 +28,7 @@ from netplumb.reconciler.cluster.mirror import Mirror
 from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
 from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
-from netplumb.reconciler.cluster.reporting import Reporting
+from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE_S, Reporting, endpoint, state
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.taking import Taking
 
@@ -77,7 +77,8 @@ class Membership:
         )
         prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
         self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._own_changed)
-        self._reporting: Reporting | None = None
+        self._states: Reporting | None = None
+        self._endpoints: Reporting | None = None
         self._dirty = asyncio.Event()
         self._learn = asyncio.Event()
         self._unlearnt: set[str] = set()
@@ -128,7 +129,11 @@ class Membership:
 
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
         """Before it runs: whose state is written back."""
-        self._reporting = Reporting(self._client, self._layout, self._itself.node, self._presence.fence, watch)
+        layout, node, fence = self._layout, self._itself.node, self._presence.fence
+        self._states = Reporting(self._client, layout.statuses(node), state, fence, watch, pause_s=STATE_PAUSE_S)
+        self._endpoints = Reporting(
+            self._client, layout.endpoints_of(node), endpoint, fence, watch, pause_s=ENDPOINTS_PAUSE_S
+        )
 
     def wants_more(self) -> bool:
         """Whether a further prefix is wanted, which is looked for at once then."""
@@ -213,7 +218,8 @@ class Membership:
                 self._again_and_again("shared", self._shared.follow, may_read),
                 self._again_and_again("own", self._own.follow, may_read),
                 self._again_and_again("prefixes", self._taking.run, may_read),
-                *([self._again_and_again("status", self._report, may_read)] if self._reporting else []),
+                self._again_and_again("status", self._report_states, may_read),
+                self._again_and_again("endpoints", self._report_endpoints, may_write),
                 self._learn_again_and_again(),
                 self._recovery.run(),
                 self._save(),
@@ -243,6 +249,9 @@ class Membership:
             except WentBack as error:
                 self._recovery.stop_at(error)
                 self._taking.forget_claims()
+                for each in (self._states, self._endpoints):
+                    if each is not None:
+                        each.begin_anew()
                 self._changed()
             except NameTaken as error:
                 if self.standing.name_is(ours=False, why_not=str(error)):
@@ -254,9 +263,19 @@ class Membership:
             await asyncio.sleep(random.uniform(wait_s / 4, wait_s))
             wait_s = min(RETRY_MOST_S, wait_s * 2)
 
-    async def _report(self) -> None:
-        if self._reporting is not None and self._presence.is_held and self._is_followed:
-            await self._reporting.run()
+    async def _report_states(self) -> None:
+        if self._is_followed:
+            await self._report(self._states)
+
+    async def _report_endpoints(self) -> None:
+        """Also to an etcd that was accepted and is not taken from yet: others would miss them by then."""
+        await self._report(self._endpoints)
+
+    async def _report(self, reporting: Reporting | None) -> None:
+        if reporting is not None and self._presence.is_held:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.reread_s * random.uniform(0.75, 1.25)):
+                    await reporting.run()
 
     # What is kept
 

@@ -49,6 +49,16 @@ class PrefixRecord(Record):
     pool: _Network
 
 
+class EndpointRecord(Record):
+    """What policies see of an interface of a workload, said by the node that it is on."""
+
+    workload_id: str
+    if_name: str
+    namespace: str
+    labels: dict[str, str] = {}
+    addresses: tuple[_Address, ...] = ()
+
+
 R = TypeVar("R", bound=Record)
 
 

@@ -21,6 +21,7 @@ from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put, absent, unchanged
 from netplumb.reconciler.cluster.etcd.entries import Entry, Keys
 from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.records import EndpointRecord, read
 from netplumb.reconciler.sources.applied import told, wished_in
 from netplumb.reconciler.sources.statefile import StateFileError, declared
 
@@ -135,10 +136,12 @@ def _manifest(manifest: Manifest) -> bytes:
 
 
 async def attachments_of_all(settings: ClusterSettings) -> AsyncIterator[dict[str, object]]:
-    """What every node wrote back of its attachments, with the node's name. Raises EtcdError."""
+    """What every node wrote of its attachments: their state, and what policies see of them, with the node's name.
+    Raises EtcdError."""
     layout = Layout(settings.prefix)
     async with client(settings) as etcd:
         snapshot = await etcd.read(layout.every_node)
+        endpoints = (await etcd.read(layout.endpoints)).entries
     for key, entry in sorted(snapshot.entries.items()):
         node, _, rest = key.removeprefix(layout.every_node.first).partition("/")
         if rest.startswith("status/"):
@@ -147,4 +150,9 @@ async def attachments_of_all(settings: ClusterSettings) -> AsyncIterator[dict[st
             except ValueError:
                 continue
             if isinstance(said, dict):
-                yield {"node": node, **said}
+                there = endpoints.get(layout.endpoints_of(node).first + rest.removeprefix("status/"))
+                record = read(EndpointRecord, there.value) if there is not None else None
+                yield {"node": node, **said, **(_NO_ENDPOINT if record is None else record.model_dump(mode="json"))}
+
+
+_NO_ENDPOINT: Mapping[str, object] = {"namespace": "", "labels": {}, "addresses": []}

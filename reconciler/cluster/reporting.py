@@ -1,7 +1,9 @@
-"""The state of this node's attachments, written back to etcd below its own name, for people who look at all nodes.
+"""What this node tells of its attachments, written to etcd below its own name: their state, for people who look at all
+nodes, and what policies of other nodes see of them.
 
-It is written some at a time and not more often than once a second, each attachment's latest; so that a node on which
-thousands come and go costs etcd no more than a few transactions.
+Each kind is written some at a time and not more often than its pause, each attachment's latest; so that a node on which
+thousands come and go costs etcd no more than a few transactions. What etcd has is read at the beginning, and only what
+differs is written.
 """
 
 from __future__ import annotations
@@ -18,12 +20,17 @@ from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put
 from netplumb.reconciler.cluster.etcd.entries import Keys
 from netplumb.reconciler.cluster.etcd.errors import Away
-from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.records import EndpointRecord
 
 AT_ONCE = 100
 """etcd takes 128 operations in a transaction (--max-txn-ops)."""
 
-PAUSE_S = 1.0
+STATE_PAUSE_S = 1.0
+ENDPOINTS_PAUSE_S = 0.2
+"""Shorter, since packets wait for it."""
+
+Said = Callable[[AttachmentView, bytes | None], bytes | None]
+"""What is to be in etcd of an attachment, where this is; None for nothing."""
 
 
 def key_name(view: AttachmentView) -> str:
@@ -32,16 +39,14 @@ def key_name(view: AttachmentView) -> str:
     return f"{name}@{quote(view.attachment.source, safe='')}" if view.is_claim else name
 
 
-def written(view: AttachmentView) -> bytes:
-    attachment, spec = view.attachment, view.attachment.spec
+def state(view: AttachmentView, _: bytes | None = None) -> bytes:
+    """What became of it; what it is to policies is said apart, and once."""
+    attachment = view.attachment
     return json.dumps(
         {
             "workload_id": view.key.workload_id,
             "if_name": view.key.if_name,
             "phase": view.status.phase.value,
-            "addresses": [str(it) for it in attachment.addresses],
-            "namespace": spec.namespace or "",
-            "labels": dict(spec.labels),
             "source": attachment.source,
             "generation": attachment.generation,
             "observed_generation": view.status.observed_generation,
@@ -51,37 +56,67 @@ def written(view: AttachmentView) -> bytes:
     ).encode()
 
 
+def endpoint(view: AttachmentView, there: bytes | None) -> bytes | None:
+    """Nothing of what waits for another's key, and nothing any more of what goes. Of what was rebuilt nobody here knows
+    the labels, so that what is there stays."""
+    attachment = view.attachment
+    if attachment.is_rebuilt:
+        return there
+    if view.is_claim or attachment.removing or not attachment.addresses:
+        return None
+    return EndpointRecord(
+        workload_id=view.key.workload_id,
+        if_name=view.key.if_name,
+        namespace=attachment.namespace,
+        labels=dict(sorted(attachment.policy_labels.items())),
+        addresses=attachment.addresses,
+    ).written()
+
+
 class Reporting:
     """`watch` tells of all attachments, and then of each change; `fence` is what has to hold for anything to be
-    written."""
+    written below `keys`."""
 
     def __init__(
         self,
         client: Client,
-        layout: Layout,
-        node: str,
+        keys: Keys,
+        said: Said,
         fence: Callable[[], pb.Compare],
         watch: Callable[[], AsyncIterator[WatchEvent]],
+        *,
+        pause_s: float,
     ) -> None:
         self._client = client
-        self._keys = layout.statuses(node)
+        self._keys = keys
+        self._said = said
+        self._pause_s = pause_s
         self._fence = fence
         self._watch = watch
         self._due: dict[str, bytes | None] = {}
         self._woken = asyncio.Event()
+        self._anew = False
+
+    def begin_anew(self) -> None:
+        """What etcd has may be other than what was written: ends what runs, so that all is compared again."""
+        self._anew = True
+        self._woken.set()
 
     async def run(self) -> None:
-        """Until something is wrong: raises Away or Refused."""
+        """Until something is wrong, or all is to be compared again: raises Away or Refused."""
+        self._anew = False
         stored = {key: it.value for key, it in (await self._client.read(self._keys)).entries.items()}
         following = asyncio.ensure_future(self._follow(stored))
         try:
             while True:
                 await self._woken.wait()
                 self._woken.clear()
+                if self._anew:
+                    return
                 began = time.monotonic()
                 while self._due:
                     await self._write(stored)
-                await asyncio.sleep(max(PAUSE_S, time.monotonic() - began))
+                await asyncio.sleep(max(self._pause_s, time.monotonic() - began))
         finally:
             following.cancel()
             with suppress(asyncio.CancelledError):
@@ -101,7 +136,8 @@ class Reporting:
                     key = self._keys.first + key_name(event.view)
                     if seen is not None:
                         seen.add(key)
-                    self._due[key] = None if event.change is Change.REMOVED else written(event.view)
+                    gone = event.change is Change.REMOVED
+                    self._due[key] = None if gone else self._said(event.view, stored.get(key))
                 self._woken.set()
 
     async def _write(self, stored: dict[str, bytes]) -> None:

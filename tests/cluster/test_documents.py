@@ -40,7 +40,8 @@ async def test_a_document_in_etcd_attaches_and_detaches(directory: Path) -> None
         await until(lambda: told(it, node, "web").get("phase") == "Attached", "it is told as attached", within_s=LONG_S)
         state = told(it, node, "web")
         assert state["source"] == "cluster"
-        assert set(state["addresses"]) == {address.partition("/")[0] for address in web.addresses("eth0")}
+        (row,) = json.loads((await netplumb(it, "list", "--all-nodes", "-o", "json")).stdout)
+        assert set(row["addresses"]) == {address.partition("/")[0] for address in web.addresses("eth0")}
 
         it.etcd.ctl("put", wanted(node, "web"), "kind: [")
 
