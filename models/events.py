@@ -25,6 +25,8 @@ class EventKind(Enum):
     DENIED = "Denied"  # network policies do not let a packet pass
     POOL_NEARLY_FULL = "PoolNearlyFull"
     UPLINK_CHANGED = "UplinkChanged"
+    GATEWAY_SILENT = "GatewaySilent"  # the next hop of a way out answers nobody
+    GATEWAY_ANSWERS = "GatewayAnswers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,18 @@ class Uplink:
 
 
 @dataclass(frozen=True, slots=True)
+class Gateway:
+    """The next hop of a way out that workloads' packets take."""
+
+    ip: IPAddress
+    link: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.ip} on {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
 class NodeNetwork:
     """What follows. `own` and `next_hops` are addresses with the words that tell whose they are, `since` when the node
     came to have each of its own, `foreign` those that others gave it and that it can send from, with their links;
@@ -158,9 +170,10 @@ class NodeNetwork:
     `ending_rules` are those that end what workloads send, or some of it, `ended_ways` the routes that end all of it;
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
-    lowest metric, `uplink_mtu` the smallest MTU of those in use, None where there is none; `shown_uplinks` is for
-    people. For the `ways` that are `without_source` the node has no address of its own at all. In a cluster, `crossing`
-    are routes of others to its addresses, and `mtus` are those of the links that have an address."""
+    lowest metric, `gateways` the next hops of these, `uplink_mtu` the smallest MTU of those in use, None where there is
+    none; `shown_uplinks` is for people. For the `ways` that are `without_source` the node has no address of its own at
+    all. In a cluster, `crossing` are routes of others to its addresses, and `mtus` are those of the links that have an
+    address."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -180,6 +193,7 @@ class NodeNetwork:
     ways: frozenset[tuple[str, int]] = frozenset()
     best: frozenset[tuple[str, int]] = frozenset()
     without_source: frozenset[tuple[str, int]] = frozenset()
+    gateways: tuple[Gateway, ...] = ()
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()
     complete: bool = True

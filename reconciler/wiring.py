@@ -54,6 +54,7 @@ from netplumb.reconciler.sources.rpc import NO_POOLS, NO_PREFIXES, RpcSource
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.watch.firewalls import FirewallWatch
+from netplumb.reconciler.watch.gateways import GatewayWatch
 from netplumb.reconciler.watch.hostports import HostPorts
 from netplumb.reconciler.watch.namespaces import NamespaceWatch
 from netplumb.reconciler.watch.nodenetwork import NetworkWatch, look
@@ -130,6 +131,7 @@ class Parts:
             lambda seen: self._network_changed(seen),
             lambda: optional.cluster_prefixes(self._settings),
         )
+        self._gateways = GatewayWatch(lambda: self.nodewide.known.gateways, lambda *events: self._history.tell(*events))
         self._desired = Desired(
             store,
             settings,
@@ -261,7 +263,7 @@ class Parts:
         yield self.loop.run()
         yield self._declared.run()
         yield self._history.run()
-        for watch in (self._namespaces, self._firewalls, self._host_ports, self._network):
+        for watch in (self._namespaces, self._firewalls, self._host_ports, self._network, self._gateways):
             yield watch.run()
         yield watch_proxies(self._proxies, self._results.hints, self._proxy_lost)
         for each in (self._files, self._exporter, self._page, self._remote, self._ways, self._cluster):
@@ -356,7 +358,14 @@ class Parts:
         unknown = self._unknowns.conditions({it.source for it in self._desired.attachments.values()})
         optional = (self._exporter, self._page, self._remote, self._ways, self._cluster)
         served = [condition for each in optional if each is not None for condition in each.conditions]
-        return (*self._declared.conditions(), *kept, *served, *self._firewalls.conditions, *unknown)
+        return (
+            *self._declared.conditions(),
+            *kept,
+            *served,
+            *self._firewalls.conditions,
+            *self._gateways.conditions,
+            *unknown,
+        )
 
     def _ours(self) -> Ours:
         settings, known = self._settings, self.nodewide.known

@@ -18,6 +18,7 @@ from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import (
     Connected,
     Crossing,
+    Gateway,
     NetworkFacts,
     NodeNetwork,
     NodeRoute,
@@ -36,6 +37,7 @@ from netplumb.reconciler.decide.uplinks import (
     is_way_out,
     link_local_sources,
     sources,
+    tables,
     uplink_mtu,
 )
 
@@ -92,6 +94,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         ways=ways,
         best=frozenset((names[hop.index], it.dst.version) for it in in_use(routes) for hop in it.hops),
         without_source=frozenset(way for way in ways if way[1] not in own),
+        gateways=tuple(_gateways(facts, routes, pools, names)),
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),
         complete=facts.complete,
@@ -100,6 +103,15 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         if cluster
         else {},
     )
+
+
+def _gateways(
+    facts: NetworkFacts, routes: Sequence[NodeRoute], pools: Sequence[Pool], names: Names
+) -> Iterable[Gateway]:
+    """The kernel does not leave the best way for another because its gateway is silent."""
+    reached = {RT_TABLE_MAIN, *tables(facts, pools)}
+    hops = (hop for it in in_use(routes) if it.table in reached for hop in it.hops)
+    return dict.fromkeys(Gateway(it.gateway, names[it.index], it.index) for it in hops if it.gateway is not None)
 
 
 def _crossing(

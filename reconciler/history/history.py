@@ -31,6 +31,7 @@ _WARNINGS = frozenset(
         EventKind.FIGHTING,
         EventKind.POOL_NEARLY_FULL,
         EventKind.UPLINK_CHANGED,
+        EventKind.GATEWAY_SILENT,
     }
 )
 """What somebody should look at; the rest is logged as information."""

@@ -1,12 +1,13 @@
-"""PURE: what became of the node's pools and uplinks, as events."""
+"""PURE: what became of the node's pools, uplinks and gateways, as events, and as the condition that lasts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Collection, Iterable, Iterator, Set
 
 from netplumb.models.events import Event, EventKind
-from netplumb.models.nodenetwork import NodeNetwork
-from netplumb.models.status import PoolUsage
+from netplumb.models.nodenetwork import Gateway, NodeNetwork
+from netplumb.models.status import Condition, PoolUsage
+from netplumb.models.words import asking
 
 NEARLY_FULL, RELIEVED = 0.9, 0.8
 """The part of a pool that is held when it is told of, and below which it would be told of again."""
@@ -39,3 +40,30 @@ def uplink_words(network: NodeNetwork) -> str:
         return "no uplink"
     mtu = f", MTU {network.uplink_mtu}" if network.uplink_mtu else ""
     return f"{'uplink' if len(network.uplinks) == 1 else 'uplinks'} {' '.join(sorted(network.uplinks))}{mtu}"
+
+
+GATEWAY_SILENT = "GatewaySilent"
+
+
+def gateway_events(before: Set[Gateway], after: Set[Gateway], gateways: Collection[Gateway]) -> Iterator[Event]:
+    """One that is no gateway any more is told of by what it is not: the uplinks changed."""
+    for it in sorted(after - before, key=str):
+        yield Event(EventKind.GATEWAY_SILENT, None, f"the gateway {_unanswered(it)}")
+    for it in sorted(before - after, key=str):
+        if it in gateways:
+            yield Event(EventKind.GATEWAY_ANSWERS, None, f"the gateway {it} answers again")
+
+
+def gateway_condition(silent: Set[Gateway]) -> Iterator[Condition]:
+    """Nothing of the node is wrong then, and no check fails by it."""
+    if silent:
+        found = sorted(silent, key=str)
+        message = (
+            f"the gateway {', '.join(map(_unanswered, found))}: what workloads send beyond the node by it is lost, and "
+            f"so are answers; see whether it is up and has this address: {asking(found[0].link, found[0].ip)}"
+        )
+        yield Condition(GATEWAY_SILENT, status=True, reason="NoAnswer", message=message)
+
+
+def _unanswered(it: Gateway) -> str:
+    return f"{it} does not answer {'ARP' if it.ip.version == 4 else 'neighbour discovery'}"

@@ -21,7 +21,7 @@ _JUDGED_HERE = frozenset(
     {
         *("ForwardBlocked", "ForwardFiltered", "PoolOverlap", "ForwardingOff", "PolicyRouted", "PortsByMainTable"),
         *("PortsByPoolsTable", "IPv6Disabled", "NodeInSync", "AddressTaken", "RoutedNowhere"),
-        "PolicyRoutedByMark",
+        *("PolicyRoutedByMark", "GatewaySilent"),
     }
 )
 """Conditions that other checks find for themselves."""

@@ -156,6 +156,12 @@ def get_neighbour(index: int, ip: bytes, *, proxy: bool = False) -> Request:
     return Request(rt.RTM_GETNEIGH, 0, body + attribute(rt.NDA_DST, ip))
 
 
+def ask_neighbour(index: int, ip: bytes) -> Request:
+    """Has the kernel ask for it, as if something was sent there."""
+    body = rt.NDMSG.pack(rt.family_of(ip), index, 0, rt.NTF_USE, 0)
+    return Request(rt.RTM_NEWNEIGH, rt.NLM_F_CREATE, body + attribute(rt.NDA_DST, ip))
+
+
 def add_fdb(entry: FdbEntry, index: int) -> list[Request]:
     return [Request(rt.RTM_NEWNEIGH, rt.NLM_F_CREATE | rt.NLM_F_REPLACE, _fdb(entry, index))]
 
