@@ -43,8 +43,8 @@ class Scenario:
 
     @property
     def kind(self) -> str:
-        """What it begins with: attach, detach, repair, make, remove."""
-        return self.name.split()[0]
+        """What it begins with: attach, detach, repair, police, make, remove."""
+        return self.name.split()[0].rstrip(",")
 
 
 async def nothing(_: Site) -> None:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
-from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon, under_unit_rights
+from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
@@ -18,8 +18,7 @@ from tests.e2e.wishes import attach, detach, refused
 
 
 def netplumb(daemon: Daemon, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    line = daemon.node.command(*under_unit_rights(str(COMMAND), *words, f"--socket={daemon.socket}"))
-    return subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+    return daemon.command(*words, f"--socket={daemon.socket}", given=stdin)
 
 
 def applied(daemon: Daemon, text: str, *words: str) -> list[str]:

@@ -132,13 +132,13 @@ async def test_a_death_at_any_point_loses_and_leaks_nothing(site: Site, scenario
         at -= 1
 
 
-FORSAKEN = (
-    (attach_web, detach_web, "attached, then detached"),
-    (declare_made, drop_made, "declared with a namespace to make, then not any more"),
-)
+FORSAKEN = {
+    (attach_web, detach_web): "attached, then detached",
+    (declare_made, drop_made): "declared with a namespace to make, then not any more",
+}
 
 
-@pytest.mark.parametrize(("wish", "withdraw"), [each[:2] for each in FORSAKEN], ids=[each[2] for each in FORSAKEN])
+@pytest.mark.parametrize(("wish", "withdraw"), swept(FORSAKEN, lambda _: "a wish", FORSAKEN.__getitem__))
 async def test_a_wish_that_is_withdrawn_after_a_death_leaves_nothing(site: Site, wish: Act, withdraw: Act) -> None:
     """Killed at every point on the way to a wish that nobody has any more when the daemon starts again: nothing of it
     is left, and its addresses are free."""

@@ -15,7 +15,7 @@ import pytest
 from netplumb.api.server.remote import CONNECTIONS_MAX, HANDSHAKE_WITHIN_MS
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
-from tests.e2e.daemons import COMMAND, READY_WITHIN_S, Daemon
+from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import document
 from tests.e2e.waiting import until
@@ -67,8 +67,7 @@ class Elsewhere:
         """The command as the holder of the certificate of this name."""
         place = (signed or self._authority).place
         own = [f"--cert={place / name}.crt", f"--key={place / name}.key", f"--ca={ca or self._authority.certificate}"]
-        line = self._host.command(str(COMMAND), *words, f"--host={ADDRESS}", *own)
-        return subprocess.run(line, input=stdin, capture_output=True, text=True, timeout=READY_WITHIN_S, check=False)
+        return FORKED.run(self._host, [*words, f"--host={ADDRESS}", *own], given=stdin, within_s=READY_WITHIN_S)
 
     def does(self, name: str, *words: str, stdin: str = "") -> str:
         done = self.run(name, *words, stdin=stdin)
