@@ -24,9 +24,10 @@ from netplumb.reconciler.cli.elsewhere import ByEtcd
 if TYPE_CHECKING:
     from netplumb.models.settings import Settings
 
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-"""For gRPC's core, which writes to stderr past every log: without it a line for each connection of a client that was
-not let in. It is read when gRPC is imported, which is only in commands."""
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+"""For gRPC's core, which writes to stderr past every log: a line for each connection of a client that was not let in,
+and for each that etcd ended. What of that concerns somebody is said in netplumb's own words. It is read when gRPC is
+imported, which is only in commands."""
 
 THREAD_TURN_S = 0.0005
 """How long one thread runs Python before another has its turn. The loop's own gives its turn up at each of a dozen

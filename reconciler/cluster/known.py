@@ -11,37 +11,29 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TypeAlias
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import Field
 
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.records import Identity, Record
 
 FILE = "cluster.json"
-FORMAT = 1
+FORMAT = 2
 
-_Bytes = Annotated[
-    bytes,
-    BeforeValidator(lambda it: b64decode(it) if isinstance(it, str) else it),
-    PlainSerializer(lambda it: b64encode(it).decode()),
-]
-
-
-class KnownEntry(Record):
-    value: _Bytes
-    created: int
-    modified: int
+_Kept: TypeAlias = tuple[str, int, int]
+"""An entry: its value in base64, and the revisions at which it was made and last written. No model of its own, as there
+may be thousands, which are written often."""
 
 
 class KnownRange(Record):
     """`position` is the revision up to which it is complete."""
 
     position: int = 0
-    entries: dict[str, KnownEntry] = Field(default_factory=dict)
+    entries: dict[str, _Kept] = Field(default_factory=dict)
 
     def as_entries(self) -> dict[str, Entry]:
-        return {key: Entry(it.value, it.created, it.modified) for key, it in self.entries.items()}
+        return {key: Entry(b64decode(value), *revisions) for key, (value, *revisions) in self.entries.items()}
 
 
 class Known(Record):
@@ -67,7 +59,7 @@ class Known(Record):
 
 
 def range_of(entries: Mapping[str, Entry], position: int) -> KnownRange:
-    kept = {key: KnownEntry(value=it.value, created=it.created, modified=it.modified) for key, it in entries.items()}
+    kept = {key: (b64encode(it.value).decode(), it.created, it.modified) for key, it in entries.items()}
     return KnownRange(position=position, entries=kept)
 
 
@@ -82,9 +74,12 @@ class KnownFile:
 
     def load(self) -> Known | None:
         try:
-            return Known.model_validate_json(self.path.read_bytes())
-        except (OSError, ValidationError):
+            known = Known.model_validate_json(self.path.read_bytes())
+            for each in (known.shared, known.own):
+                each.as_entries()
+        except (OSError, ValueError):
             return None
+        return known
 
     def save(self, known: Known) -> None:
         """All or nothing, and durable when it returns. Raises OSError."""

@@ -33,8 +33,9 @@ from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.taking import Taking
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
-SAVE_PAUSE_S, PAUSES_A_SAVE = 1.0, 100
-"""All is written each time, so that a file of thousands of keys is written seldom."""
+SAVE_PAUSE_S, PAUSES_A_SAVE = 1.0, 1000
+"""All is written each time, so a file of thousands of keys is written seldom: a daemon that dies meanwhile resumes from
+a little further back."""
 
 LESSON_PAUSE_S = 0.02
 

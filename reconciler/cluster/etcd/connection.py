@@ -94,8 +94,8 @@ class Connection:
         options = (
             ("grpc.keepalive_time_ms", ping_ms),
             ("grpc.keepalive_timeout_ms", int(settings.silence_s * 1000 / 3)),
-            ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.bdp_probe", 0),  # is a ping to etcd like any other, and one too many
             ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
             ("grpc.initial_reconnect_backoff_ms", 200),
             ("grpc.max_reconnect_backoff_ms", 2000),
