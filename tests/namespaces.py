@@ -34,9 +34,9 @@ def _checked(result: int, what: str) -> None:
         raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
-def mount(source: str, target: Path, kind: str, flags: int) -> None:
-    encoded = os.fsencode(target)
-    _checked(_libc.mount(source.encode(), encoded, kind.encode(), ctypes.c_ulong(flags), None), f"mount {target}")
+def mount(source: str, target: Path, kind: str, flags: int, data: str = "") -> None:
+    words = source.encode(), os.fsencode(target), kind.encode()
+    _checked(_libc.mount(*words, ctypes.c_ulong(flags), data.encode() or None), f"mount {target}")
 
 
 def unmount(target: Path) -> None:

@@ -233,7 +233,7 @@ class NodeWide:
             if not errors:
                 self._enforced = self.node.policies
             if self.ready:
-                repaired = self._repairs(steps, before)
+                repaired = self._repairs(_carried_out(steps, errors), before)
                 self._count(repaired)
         except StepError as error:
             errors = [error]
@@ -297,6 +297,17 @@ class NodeWide:
         for step in steps:
             if isinstance(step.thing, Sysctl) and isinstance(step.observed, Sysctl):
                 self._record_sysctl(step.thing.name, step.observed.value, step.observed.interface)
+
+
+def _carried_out(steps: Iterable[Step], errors: Sequence[StepError]) -> list[Step]:
+    """Those that did not fail. What is in the nftables table fails as one."""
+    failed = tuple(it.subject for it in errors if it.subject)
+    table = any(it.reason == "NftablesFailed" for it in errors)
+
+    def has_failed(thing: KernelObject) -> bool:
+        return (table and isinstance(thing, NftSet | NftChain | NftElement)) or str(thing).startswith(failed)
+
+    return [it for it in steps if not has_failed(it.thing)]
 
 
 def _of_the_node(cluster: ClusterView | None) -> object:

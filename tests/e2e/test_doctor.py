@@ -3,13 +3,13 @@ kernel, or where the tool in question keeps its settings."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import node_if_name
-from netplumb.reconciler.doctor.reading.host import read_host
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_tables
 from tests import namespaces
@@ -25,14 +24,13 @@ from tests.e2e.conftest import NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.doctors import Said, descriptors, doctor, run, said_by_command, settings_of
 from tests.e2e.hosts import Host, kernel_state
+from tests.e2e.tenants import fill_with_flows
 from tests.e2e.test_fighting import fighting
 from tests.e2e.test_host_ports import process
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 PORT = 8080
-OTHERS_END = 3  # other tests have daemons too, with an instance each
-NEIGHBOURS_MOST = int(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").read_text())
 
 
 @pytest.fixture
@@ -592,32 +590,91 @@ async def test_descriptors_of_the_daemon(daemon: Daemon) -> None:
     doctor(daemon, skip=("clock",)).one("descriptors", "the daemon has", f"of {used + 4} file descriptors")
 
 
-async def test_the_neighbour_table(daemon: Daemon, node: Host, directory: Path) -> None:
+async def test_a_neighbour_table_that_is_nearly_full(daemon: Daemon, node: Host, directory: Path) -> None:
     """Entries that the kernel may throw away count, ours are none of them."""
-    batch = directory / "neighbours"
-    lines = (f"neigh add 192.0.2.{n} lladdr 02:00:00:00:00:{n:02x} dev {UPLINK} nud stale\n" for n in range(10, 250))
-    batch.write_text("".join(lines))
-    node.run(f"ip -batch {batch}")
     with node.enter(), Channel() as channel:
-        tables = {it.version: it for it in read_neighbour_tables(channel)}
-    assert tables[4].entries >= 240
-    assert tables[4].most == NEIGHBOURS_MOST
+        most = next(it.most for it in read_neighbour_tables(channel) if it.version == 4)
+    first, count = ip_address("198.18.0.0"), most * 82 // 100
+    batch = directory / "neighbours"
+    batch.write_text(
+        "".join(f"neigh add {first + n} lladdr 02:00:00:00:00:01 dev {UPLINK} nud stale\n" for n in range(1, count + 1))
+    )
+    assert not doctor(daemon).of("neighbours-full")
+    node.run(f"ip -batch {batch}")
+    found = doctor(daemon).one("neighbours-full", "the ARP table has", f"of {most} entries")
+    assert int(found["what"].split()[4]) >= count
+    node.ip(f"neigh flush dev {UPLINK}")
+    assert not doctor(daemon).of("neighbours-full")
 
 
-async def test_connections_and_inotify_instances_are_counted(daemon: Daemon, node: Host, outside: Host) -> None:
-    """As the kernel counts them: those of the node, and those of the user."""
-    with node.enter():
-        before = read_host(daemon.data_dir, 0.0)
-    libc = ctypes.CDLL(None)
-    kept = [libc.inotify_init() for _ in range(5)]
-    node.ping(OUTSIDE_V4)
-    with node.enter():
-        after = read_host(daemon.data_dir, 0.0)
-    for descriptor in kept:
-        os.close(descriptor)
-    assert after.conntrack.used > before.conntrack.used
-    assert after.conntrack.most > 0
-    assert after.inotify.used >= before.inotify.used + 5 - OTHERS_END
+@pytest.mark.sweep
+async def test_a_connection_table_that_is_nearly_full(daemon: Daemon, attached: Host, node: Host) -> None:
+    """A workload that sends to one port after the other. How many there may be is the machine's, and counted for each
+    namespace."""
+    most = int(node.sysctl("net/netfilter/nf_conntrack_max"))
+    assert not doctor(daemon).of("conntrack-full")
+    node.set_sysctl("net/netfilter/nf_conntrack_udp_timeout", "600")
+    fill_with_flows(attached, "10.213.0.1", most * 85 // 100)
+    doctor(daemon).one("conntrack-full", "the kernel tracks", f"of {most} connections")
+
+
+async def test_inotify_instances_that_are_nearly_used_up(daemon: Daemon) -> None:
+    """Here of a user namespace with a limit of its own, 8; instances of others outside do not count for it."""
+    holding = (
+        "import ctypes, os, sys; open('/proc/sys/user/max_inotify_instances', 'w').write('8'); "
+        "[ctypes.CDLL(None).inotify_init() for _ in range(7)]; os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    within = ("unshare", "--user", "--map-root-user", sys.executable, "-c", holding)
+    said = run(daemon, "doctor", f"--config={daemon.config}", f"--socket={daemon.socket}", rights=within).stdout
+    assert "7 of 8 inotify instances of this user are in use" in said
+
+
+async def test_another_network_that_runtimes_take_first(daemon: Daemon) -> None:
+    """Of the folder they take the first by name; what is in it on this machine is out of the way meanwhile."""
+    with covered(Path("/etc/cni")) as place:
+        networks = place / "net.d"
+        networks.mkdir()
+        (networks / "20-netplumb.conflist").write_text("{}")
+        (networks / "87-podman-bridge.conflist").write_text("{}")
+        assert not doctor(daemon).of("cni-order")
+        (networks / "10-calico.conflist").write_text("{}")
+        found = doctor(daemon).one("cni-order", "10-calico.conflist comes before 20-netplumb.conflist")
+        assert found["severity"] == "risk"
+
+
+@contextmanager
+def covered(place: Path) -> Iterator[Path]:
+    """An empty folder instead of it, for this test alone. It may have to be made: over a copy of what is above."""
+    above = place.parent
+    upper, work = Path("/run/upper"), Path("/run/work")
+    for it in (upper, work):
+        it.mkdir()
+    namespaces.mount("overlay", above, "overlay", 0, f"lowerdir={above},upperdir={upper},workdir={work}")
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        yield place
+    finally:
+        namespaces.unmount(above)
+        for it in (upper, work):
+            shutil.rmtree(it)
+
+
+async def test_a_node_whose_own_objects_cannot_be_put_right(daemon: Daemon, client: AsyncClient, node: Host) -> None:
+    """As in a container whose /proc/sys is not to be written."""
+    assert not doctor(daemon).of("node")
+    daemon.pause()
+    node.set_sysctl("net/ipv4/ip_forward", "0")
+    with namespaces.read_only(Path("/proc/sys")):
+        daemon.resume()
+
+        async def told() -> bool:
+            return any(it.type == "NodeInSync" and not it.status for it in (await client.status()).conditions)
+
+        await until(told, "the daemon says so", within_s=10)
+        doctor(daemon).one("node", "ip_forward", "/proc/sys is read-only here")
+        assert not [it async for it in client.events() if it.kind == "Repaired"], "nothing was put right"
+    await until(lambda: not doctor(daemon).findings, "it is put right", within_s=20)
 
 
 async def test_what_the_kernel_was_built_without(daemon: Daemon, node: Host, directory: Path) -> None:

@@ -58,7 +58,7 @@ def tables_nearly_full(facts: Facts) -> Iterator[Finding]:
             "inotify-full",
             f"{host.inotify} inotify instances of this user are in use",
             "a daemon that starts without one cannot watch its state files and namespaces",
-            f"sysctl -w fs.inotify.max_user_instances={host.inotify.most * 4}",
+            f"sysctl -w user.max_inotify_instances={host.inotify.most * 4}",
         )
 
 

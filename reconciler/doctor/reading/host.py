@@ -49,7 +49,7 @@ def read_host(data_dir: Path, made_at: float) -> HostFacts:
         modules_gone=gone,
         conntrack=Fullness(_number(f"{_CONNTRACK}_count"), _number(f"{_CONNTRACK}_max")),
         conntrack_drops=_conntrack_drops(),
-        inotify=Fullness(_inotify_used(), _number("sys/fs/inotify/max_user_instances")),
+        inotify=_inotify(),
         files=_files(),
         disk=disk,
         inodes=inodes,
@@ -119,12 +119,21 @@ def _conntrack_drops() -> int:
     return sum(int(line.split()[column], 16) for line in lines[1:] for column in columns)
 
 
-def _inotify_used() -> int:
-    """By all processes of this user, for whom the limit is."""
-    return sum(1 for _ in _inotify_descriptors(os.geteuid()))
+def _inotify() -> Fullness:
+    """By all processes of this user, for whom the limit is; where a user namespace has one of its own, by those in it,
+    if that is the fuller."""
+    users = list(_inotify_users(os.geteuid()))
+    here = _user_namespace("self")
+    inside = [it for it in users if _user_namespace(it) == here]
+    found = (
+        Fullness(len(users), _number("sys/fs/inotify/max_user_instances")),
+        Fullness(len(inside), _number("sys/user/max_inotify_instances")),
+    )
+    return max(found, key=lambda it: it.used / it.most if it.most else 0)
 
 
-def _inotify_descriptors(user: int) -> Iterator[str]:
+def _inotify_users(user: int) -> Iterator[str]:
+    """The process of each instance."""
     for directory in _PROC.iterdir():
         if directory.name.isdecimal():
             with suppress(OSError):  # it ended meanwhile, or is not to be looked at
@@ -132,7 +141,13 @@ def _inotify_descriptors(user: int) -> Iterator[str]:
                     for descriptor in (directory / "fd").iterdir():
                         with suppress(OSError):
                             if str(descriptor.readlink()) == "anon_inode:inotify":
-                                yield str(descriptor)
+                                yield directory.name
+
+
+def _user_namespace(process: str) -> str:
+    with suppress(OSError):
+        return str((_PROC / process / "ns/user").readlink())
+    return ""
 
 
 def _files() -> Fullness:

@@ -46,7 +46,7 @@ def on_host(**facts: object) -> Facts:
             "52429 of 65536 connections; 3 found no room",
             "nf_conntrack_max=131072",
         ),
-        (on_host(inotify=Fullness(103, 128)), "inotify-full", "103 of 128", "max_user_instances=512"),
+        (on_host(inotify=Fullness(103, 128)), "inotify-full", "103 of 128", "max_inotify_instances=512"),
         (on_host(files=Fullness(90000, 100000)), "descriptors", "the machine has 90000", "fs.file-max=200000"),
         (on_host(inodes=Fullness(99, 100)), "disk", "no inodes left", "df -i /run/netplumb"),
         (on_host(lacking=("module sch_tbf",)), "kernel-module", "lacks module sch_tbf", "modprobe sch_tbf"),
