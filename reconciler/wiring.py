@@ -233,6 +233,8 @@ class Parts:
                 lambda: self._loading.loaded("cluster"),
                 self._statuses.watch,
             )
+            # What the node itself needs follows from the settings, also where nothing is known of other nodes.
+            self.nodewide.cluster = self.nodewide.cluster or cluster.view
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
 
     def _made_exporter(self) -> Exporter | None:

@@ -183,7 +183,10 @@ class Membership:
             entries, unlearnt, self._unlearnt = self._shared.entries, self._unlearnt, set()
             self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             if self.standing.held != held:
-                await self._save_once()  # before any address of it is given
+                self._changed()  # of what is lost no address is given from now on
+                cidrs = [it.cidr for it in self.standing.held]
+                await self._save_once()
+                self.standing.wrote(cidrs)
             self._dirty.set()
             self._taking.look()
             self._changed()

@@ -80,9 +80,9 @@ class ClusterPart:
         return settings.model_copy(update={"pools": (*settings.pools, *self._standing.pools)})
 
     @property
-    def view(self) -> ClusterView | None:
-        """What is known of other nodes; None where nothing is."""
-        return self._standing.view if self._membership.is_known else None
+    def view(self) -> ClusterView:
+        """What is known of other nodes; where nothing is, what the settings say of the cluster."""
+        return self._standing.view
 
     def reloading(self, reload: Callable[[], Settings]) -> Callable[[], Settings]:
         return lambda: self.with_pools(reload())

@@ -5,13 +5,14 @@ to be told. It is told what was found out, and answers from memory at any time; 
 - The pools are this node's only while the name is, or was when etcd was last heard.
 - What others hold outside of the cluster's pools leads nowhere, and is told: who may write below a node's name could
   otherwise have all nodes send to it what is anybody's.
-- A prefix that is not held any more gives no addresses. It is told as long as workloads have some of it.
+- A prefix gives addresses once it is on this node's disk that it is held, and none from the moment that it is not. It
+  is told as long as workloads have some of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
@@ -96,6 +97,7 @@ class Standing:
         self._is_ours = known is not None
         self._started_at = time.time()
         self.heard_at = known.heard_at if known else None
+        self._written = frozenset(it.cidr for it in self.held)
         self.lost: dict[IPNetwork, str] = {ip_network(it): why for it, why in (known.lost if known else {}).items()}
         self.troubles = Troubles()
         self.revision = known.shared.position if known else 0
@@ -137,6 +139,10 @@ class Standing:
             del self.lost[cidr]
         return bool(over)
 
+    def wrote(self, cidrs: Iterable[IPNetwork]) -> None:
+        """That this node holds these is on its disk, so that their addresses may be given."""
+        self._written = frozenset(cidrs)
+
     # What it answers
 
     @property
@@ -160,11 +166,15 @@ class Standing:
     @property
     def pools(self) -> tuple[Pool, ...]:
         """Those that this node gives addresses from, besides its own."""
-        return pools_of(self.held, self._settings.pools) if self._is_ours else ()
+        return pools_of(self._given, self._settings.pools) if self._is_ours else ()
+
+    @property
+    def _given(self) -> list[Claim]:
+        return [it for it in self.held if it.cidr in self._written]
 
     @property
     def has_of_each_pool(self) -> bool:
-        return {it.cidr for it in self._settings.pools} <= {it.pool for it in self.held}
+        return {it.cidr for it in self._settings.pools} <= {it.pool for it in self._given}
 
     @property
     def record(self) -> NodeRecord:

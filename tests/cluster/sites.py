@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from netplumb.api.v1 import netplumb_pb2 as pb
@@ -63,6 +64,8 @@ async def site(
     members: int = 1,
     secured: Secured | None = None,
     pools: Sequence[dict[str, Any]] = tuple({"cidr": cidr} for cidr in POOLS),
+    daemon: Callable[[Host, Path], Daemon] = Daemon,
+    cluster: Mapping[str, Any] = MappingProxyType({}),
     **settings: Any,
 ) -> AsyncIterator[Site]:
     """With all daemons started, each with its prefixes and ways to all others; each member of etcd is a machine."""
@@ -73,8 +76,8 @@ async def site(
     ):
         it = Site(link, etcd)
         for machine in link.machines:
-            machine.daemon = Daemon(machine.host, machine.daemon.directory, pools=())
-            machine.daemon.configure(pools=(), cluster=it.cluster(machine, pools=list(pools)), **settings)
+            machine.daemon = daemon(machine.host, machine.daemon.directory)
+            machine.daemon.configure(pools=(), cluster=it.cluster(machine, pools=list(pools), **cluster), **settings)
         try:
             for machine in link.machines:
                 await machine.daemon.start(ready=False)

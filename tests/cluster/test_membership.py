@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from ipaddress import ip_network
 from pathlib import Path
+from unittest import mock
 
 from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.lineage import WentBack
 from tests.cluster.etcds import Etcd
 from tests.cluster.members import V4, Node, nodes
@@ -399,13 +402,41 @@ async def test_a_prefix_that_was_taken_away_gives_nothing_and_is_told(etcd: Etcd
 
 
 async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_path: Path) -> None:
+    """Of what came, and of what went: no position moves on, and nothing is taken for an etcd that went back."""
     async with nodes(etcd, tmp_path, "a", "b", reread_s=1.0) as (a, _):
         await until(lambda: "b" in a.view.peers, "a sees b")
+        shared = a.membership._shared
         key = "/netplumb/shared/nodes/b"
-        a.membership._shared.entries.pop(key)  # as if its event had never come
-        a.membership._shared_changed([key])
-        await until(lambda: not a.view.peers["b"].underlay.addresses, "a has lost sight of it")
+        entry = shared.entries.pop(key)  # as if its event had never come
+        ghost = "/netplumb/shared/nodes/ghost"
+        shared.entries[ghost] = entry  # and that of its deletion neither
+        a.membership._shared_changed([key, ghost])
+        await until(lambda: "ghost" in a.view.peers and not a.view.peers["b"].underlay.addresses, "a is mistaken")
         await until(lambda: a.view.peers["b"].underlay.addresses, "b is whole again")
+        assert "ghost" not in a.view.peers
+        assert not a.conditions
+
+
+async def test_a_prefix_that_is_lost_gives_nothing_from_that_moment(etcd: Etcd, tmp_path: Path) -> None:
+    """Whatever the disk is doing, which a prefix that is gained waits for."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        (lost,) = a.prefixes
+        written, save = threading.Event(), a.membership._file.save
+
+        def slow(known: Known) -> None:
+            written.wait(20)
+            save(known)
+
+        a.membership._file = mock.Mock(save=slow)
+        a.used[ip_network(lost)] = 1
+        etcd.ctl("del", f"/netplumb/shared/prefixes/a/{lost.replace('/', '-')}")
+        await until(lambda: "PrefixLost" in a.conditions, "it is lost")
+        assert a.prefixes == []
+        etcd.ctl("put", "/netplumb/shared/prefixes/a/10.200.9.0-24", '{"pool": "10.200.0.0/16"}')
+        await asyncio.sleep(0.5)
+        assert a.prefixes == []
+        written.set()
+        await until(lambda: a.prefixes == ["10.200.9.0/24"], "the other is written")
 
 
 async def test_a_node_that_is_away_for_days_gives_way_where_nothing_is_free(etcd: Etcd, tmp_path: Path) -> None:

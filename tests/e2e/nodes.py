@@ -19,6 +19,7 @@ from tests.e2e.wishes import attach
 
 POOLS = ("10.128.0.0/14", "fd80::/48")
 UNDERLAY = "up0"
+UNDERLAYS = {4: "192.0.2.{}", 6: "2001:db8::{}"}
 GATEWAY_V4, GATEWAY_V6 = "192.0.2.254", "2001:db8::fe"
 DEVICE = "np-vxlan"
 VIEW = "cluster-view.json"
@@ -106,6 +107,20 @@ class Lan:
                 await until(in_sync, f"{it.name} is as it should be")
 
 
+def wire(host: Host, number: int, outside: Host, families: Iterable[int] = (4, 6)) -> None:
+    """Puts a bare host on the link."""
+    host.ip("link set lo up")
+    host.ip(f"link add {UNDERLAY} type veth peer name n{number} netns {outside.name}")
+    host.set_sysctl(f"net/ipv6/conf/{UNDERLAY}/accept_dad", "0")
+    outside.ip(f"link set n{number} master br0 up")
+    host.ip(f"link set {UNDERLAY} up")
+    for version in families:
+        rest, gateway = ("/24", GATEWAY_V4) if version == 4 else ("/64", GATEWAY_V6)
+        nodad = "" if version == 4 else "nodad"
+        host.ip(f"address add {UNDERLAYS[version].format(number)}{rest} dev {UNDERLAY} {nodad}")
+        host.ip(f"-{version} route add default via {gateway}")
+
+
 @contextmanager
 def lan(count: int, mode: str, directory: Path, *, families: Iterable[int] = (4, 6), **settings: Any) -> Iterator[Lan]:
     families = tuple(families)
@@ -120,16 +135,7 @@ def lan(count: int, mode: str, directory: Path, *, families: Iterable[int] = (4,
         machines = []
         for number in range(1, count + 1):
             host = stack.enter_context(temporary(f"node{number}"))
-            host.ip("link set lo up")
-            host.ip(f"link add {UNDERLAY} type veth peer name n{number} netns lan")
-            host.set_sysctl(f"net/ipv6/conf/{UNDERLAY}/accept_dad", "0")
-            outside.ip(f"link set n{number} master br0 up")
-            host.ip(f"link set {UNDERLAY} up")
-            addresses = {4: f"192.0.2.{number}", 6: f"2001:db8::{number}"}
-            for version in families:
-                rest = "/24" if version == 4 else "/64 nodad"
-                host.ip(f"address add {addresses[version]}{rest.split()[0]} dev {UNDERLAY} {rest.partition(' ')[2]}")
-                host.ip(f"-{version} route add default via {GATEWAY_V4 if version == 4 else GATEWAY_V6}")
+            wire(host, number, outside, families)
             where = directory / f"n{number}"
             where.mkdir()
             daemon = ToldDaemon(host, where, pools=(), server=TOLD)
@@ -140,7 +146,7 @@ def lan(count: int, mode: str, directory: Path, *, families: Iterable[int] = (4,
                 "pools": [{"cidr": cidr} for cidr in POOLS],
             }
             daemon.configure(pools=(), cluster=cluster, **settings)
-            underlay = tuple(addresses[version] for version in families)
+            underlay = tuple(UNDERLAYS[version].format(number) for version in families)
             machines.append(Machine(number, host, daemon, underlay, stack))
         try:
             yield Lan(machines, outside, mode)

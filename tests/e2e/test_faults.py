@@ -15,9 +15,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from netplumb.api.client.asynchronous import AsyncClient
+from tests.e2e.clockeddaemons import ClockedDaemon
 from tests.e2e.conftest import MakeHost
-from tests.e2e.daemons import Daemon, under_unit_rights
-from tests.e2e.forks import ForkServer
+from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.losses import all_attached, files_of, listed, store_of
 from tests.e2e.paces import repairs_s
@@ -29,25 +29,6 @@ from tests.e2e.wishes import attach, detach, v4
 HOUR_S = 3600
 PAUSE_S = [pytest.param(8), pytest.param(180, marks=[pytest.mark.sweep, pytest.mark.timeout(400)])]
 MEMORY_FREE_BYTES = 160 << 20
-CLOCKED = ForkServer("tests.e2e.clocked", rights=under_unit_rights())
-
-
-class ClockedDaemon(Daemon):
-    """Its clock is wrong by as much as a test says."""
-
-    def __init__(self, node: Host, directory: Path) -> None:
-        super().__init__(node, directory, server=CLOCKED)
-        self.set_clock(0)
-
-    def set_clock(self, wrong_by_s: float) -> None:
-        self._clock.write_text(str(wrong_by_s))
-
-    @property
-    def _clock(self) -> Path:
-        return self.directory / "clock"
-
-    def arguments(self) -> list[str]:
-        return [str(self._clock), *super().arguments()]
 
 
 @pytest.fixture
