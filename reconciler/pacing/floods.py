@@ -28,9 +28,9 @@ class Floods(Generic[_K]):
         self._told: Counter[_K] = Counter()
         self.muted: Set[_K] = frozenset()
 
-    def heeds(self, namespace: _K) -> bool:
-        """Whether the next message from there is to be looked at. It is counted."""
-        self._told[namespace] += 1
+    def heeds(self, namespace: _K, messages: int = 1) -> bool:
+        """Whether the next messages from there are to be looked at. They are counted."""
+        self._told[namespace] += messages
         return namespace not in self.muted
 
     def settle(self, now: float) -> Set[_K]:

@@ -114,9 +114,9 @@ class Listening:
         if heard.lost:
             self._lost()
 
-    def _heeds(self, nsid: int) -> bool:
+    def _heeds(self, nsid: int, messages: int) -> bool:
         """A namespace that nothing is attached to concerns nobody."""
-        return bool(self._results.hints.in_namespace(nsid)) and self._floods.heeds(nsid)
+        return bool(self._results.hints.in_namespace(nsid)) and self._floods.heeds(nsid, messages)
 
     def _settle_floods(self) -> None:
         """Whom this mutes, or mutes no more, is looked at once, so that it is told."""

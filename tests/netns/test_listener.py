@@ -178,8 +178,9 @@ def test_who_is_not_heeded_is_not_read(listener: Listener) -> None:
     asked: list[int] = []
     events: list[Event] = []
 
-    def heeds(nsid: int) -> bool:
+    def heeds(nsid: int, messages: int) -> bool:
         asked.append(nsid)
+        assert messages > 0
         return False
 
     ends = time.monotonic() + WAIT_S

@@ -10,6 +10,7 @@ from struct import pack
 
 from netplumb.models.errors import Retryable, errno_name
 from netplumb.reconciler.kernel.netlink.channel import NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
+from netplumb.reconciler.kernel.netlink.datagrams import waiting
 from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, messages, text
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, and attributes: include/uapi/linux/netfilter/nf_tables.h
@@ -81,14 +82,11 @@ def _ask(channel: socket.socket, *requests: bytes) -> list[tuple[int, Buffer]]:
 def discard_late_answers(channel: socket.socket) -> None:
     """Those to what was given up: whoever asks next would take them for its own. libnftables does with
     acknowledgements of ours, and then says that there is no table."""
-    while True:
-        try:
-            channel.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:  # an answer did not fit; it is told once, and others may wait
-                raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
+    try:
+        for _ in waiting(channel, _RECEIVE_BYTES):
+            pass
+    except OSError as error:
+        raise Retryable(f"nftables does not answer: {error}", code=error.errno or 0) from None
 
 
 def _message(type_: int, flags: int, body: bytes, family: int = _NFPROTO_INET, resource: int = 0) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from dataclasses import dataclass, field
 
 from netplumb.reconciler.kernel.netlink.channel import NETLINK_ADD_MEMBERSHIP, NETLINK_NETFILTER, SOL_NETLINK
+from netplumb.reconciler.kernel.netlink.datagrams import waiting
 from netplumb.reconciler.kernel.netlink.wire import attributes, messages, string
 from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
 
@@ -48,14 +48,8 @@ class NftListener:
 
     def drain(self) -> NftHeard:
         heard = NftHeard()
-        while True:
-            try:
-                datagram = self._socket.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return heard
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for datagram in waiting(self._socket, _RECEIVE_BYTES):
+            if datagram is None:
                 heard.lost = True
                 continue
             for type_, _, _, _, body in messages(memoryview(datagram)):
@@ -66,6 +60,7 @@ class NftListener:
                     self._ours = False
                 elif string(name) == TABLE:
                     self._ours = True
+        return heard
 
     def close(self) -> None:
         self._socket.close()

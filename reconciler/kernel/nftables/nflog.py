@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import islice
 from struct import pack
 
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import Retryable, StepError, errno_name
 from netplumb.models.ports import Protocol
 from netplumb.reconciler.kernel.netlink.channel import NETLINK_NETFILTER, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR
+from netplumb.reconciler.kernel.netlink.datagrams import waiting
 from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attribute, attributes, messages, string
 
 # include/uapi/linux/netfilter/nfnetlink_log.h; NFNL_SUBSYS_ULOG << 8 | message
@@ -88,16 +90,8 @@ class Nflog:
 
     def drain(self) -> Iterator[Told]:
         """What waits, or the first of it."""
-        for _ in range(DRAINED_MOST):
-            try:
-                datagram = self._socket.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                continue
-            for type_, _, _, _, body in messages(memoryview(datagram)):
+        for datagram in islice(waiting(self._socket, _RECEIVE_BYTES), DRAINED_MOST):
+            for type_, _, _, _, body in messages(memoryview(datagram or b"")):
                 if type_ == _PACKET and (told := told_of(body)) is not None:
                     yield told
 

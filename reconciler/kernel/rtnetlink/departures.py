@@ -6,11 +6,11 @@ removed it some twenty times later: it waits for an RCU barrier in between, afte
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Iterator
 
 from netplumb.reconciler.kernel.netlink.channel import NETLINK_ADD_MEMBERSHIP, SOL_NETLINK
+from netplumb.reconciler.kernel.netlink.datagrams import waiting
 from netplumb.reconciler.kernel.netlink.socketfilter import attach_filter, type_filter
 from netplumb.reconciler.kernel.netlink.wire import messages
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -38,16 +38,8 @@ class Departures:
 
     def drain(self) -> Iterator[int]:
         """The indexes of the links that are gone since."""
-        while True:
-            try:
-                data = self._socket.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                continue
-            for type_, _, _, _, body in messages(data):
+        for datagram in waiting(self._socket, _RECEIVE_BYTES):
+            for type_, _, _, _, body in messages(datagram or b""):
                 family, _, index, _, _ = rt.IFINFOMSG.unpack_from(body)
                 if type_ == rt.RTM_DELLINK and family == rt.AF_UNSPEC:  # AF_BRIDGE: it has left a bridge
                     yield index

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,6 +28,7 @@ from netplumb.reconciler.kernel.netlink.channel import (
     OWN_PORT_IDS_MASK,
     SOL_NETLINK,
 )
+from netplumb.reconciler.kernel.netlink.datagrams import Batches, waiting
 from netplumb.reconciler.kernel.netlink.socketfilter import Consequences, attach_filter, echo_filter
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, messages, string
 from netplumb.reconciler.kernel.rtnetlink import decode, tc
@@ -190,6 +192,7 @@ class Listener:
         except Terminal:
             self._node.close()
             raise
+        self._of_workloads = Batches(self._workloads, _RECEIVE_BYTES)
         self.is_drained = True
         """Whether the last drain left nothing behind."""
 
@@ -201,20 +204,32 @@ class Listener:
         self._workloads.close()
 
     def drain(
-        self, most: int, within_s: float = inf, heeds: Callable[[int], bool] = lambda _: True
+        self, most: int, within_s: float = inf, heeds: Callable[[int, int], bool] = lambda *_: True
     ) -> Iterator[Event | None]:
         """What was heard, at most so many messages of the node, and of workloads what can be read in that time. None
-        stands for lost ones (ENOBUFS). Of a message from a namespace that `heeds` says no to nothing is read."""
+        stands for lost ones (ENOBUFS). `heeds` is asked for each namespace that told of something, with how many
+        messages; where it says no, nothing is read of them."""
         ends = time.monotonic() + within_s
         self.is_drained = False
-        for told in islice(_received(self._node), most):
-            yield from _events(told)
-        for told in _received(self._workloads):
-            if told is None or (told[1] != NODE_NSID and heeds(told[1])):
-                yield from _events(told)
+        for datagram in islice(waiting(self._node, _RECEIVE_BYTES), most):
+            yield from _events(datagram, NODE_NSID)
+        for namespaces in self._of_workloads.waiting():
+            if namespaces is None:
+                yield None
+            else:
+                yield from self._heeded(namespaces, heeds)
             if time.monotonic() > ends:
                 return
         self.is_drained = True
+
+    def _heeded(self, namespaces: Sequence[int | None], heeds: Callable[[int, int], bool]) -> Iterator[Event | None]:
+        told = Counter(namespaces)
+        heeded = {nsid for nsid, messages in told.items() if nsid is not None and heeds(nsid, messages)}
+        if not heeded:
+            return
+        for number, nsid in enumerate(namespaces):
+            if nsid is not None and nsid in heeded:
+                yield from _events(self._of_workloads[number], nsid)
 
 
 def _opened(
@@ -245,28 +260,11 @@ def _grow_buffer(made: socket.socket, size: int) -> None:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
-def _received(from_: socket.socket) -> Iterator[tuple[bytes, int] | None]:
-    """Each message that is there, and the number of the namespace that it comes from; None where some were lost."""
-    receive = from_.recvmsg
-    while True:
-        try:
-            data, ancillary, _, _ = receive(_RECEIVE_BYTES, 64)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            yield None
-            continue
-        yield data, int.from_bytes(ancillary[0][2][:4], "little", signed=True) if ancillary else NODE_NSID
-
-
-def _events(told: tuple[bytes, int] | None) -> Iterator[Event | None]:
-    if told is None:
+def _events(datagram: bytes | None, nsid: int) -> Iterator[Event | None]:
+    if datagram is None:
         yield None
         return
-    data, nsid = told
-    for type_, flags, _, port_id, body in messages(data):
+    for type_, flags, _, port_id, body in messages(datagram):
         if (subject := _SUBJECTS.get(type_)) is not None:
             yield _event(subject, type_, flags, nsid, body, by_kernel=port_id == 0)
 

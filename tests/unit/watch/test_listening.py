@@ -58,8 +58,8 @@ class _FloodedListener(_Unread):
     def __init__(self) -> None:
         self.heeded = 0
 
-    def drain(self, _: int, within_s: float, heeds: Callable[[int], bool]) -> Iterator[Event | None]:
-        self.heeded = sum(heeds(NSID) for _ in range(int(within_s * 1e6)))
+    def drain(self, _: int, within_s: float, heeds: Callable[[int, int], bool]) -> Iterator[Event | None]:
+        self.heeded = sum(heeds(NSID, 1) for _ in range(int(within_s * 1e6)))
         return iter(())
 
 
