@@ -179,7 +179,8 @@ class Loop:
 
         Raises Superseded, NotConverged with the cause, or the Terminal that no retry heals.
         """
-        self.mark(attachment.key, Urgency.RPC)
+        self.queue.ask(attachment.key)
+        self._wake.set()
         try:
             await self._results.reached(attachment, timeout_s, lambda: self._nodewide.cause)
         finally:
@@ -188,7 +189,8 @@ class Loop:
         await self._flows.settled(node_if_name(attachment.key))
 
     def _nobody_waits(self, key: AttachmentKey) -> None:
-        """A wish stays when its client leaves, but nobody is to wait behind it, and no descriptor for its turn."""
+        """A wish stays when its client leaves, but nobody is to wait behind it, and no descriptor for its turn; nor is
+        one that is fulfilled looked at for nobody."""
         self.queue.calm(key)
         if (handed := self._handed.pop(key, None)) is not None:
             handed.close()

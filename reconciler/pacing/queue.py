@@ -27,9 +27,20 @@ class Queue:
         self._clock = clock
         # Not plain dicts, which keep a gap for each first entry that was taken out, and walk over all gaps at the next.
         self._marked: tuple[OrderedDict[AttachmentKey, float], ...] = tuple(OrderedDict() for _ in Urgency)
+        self._only_asked: set[AttachmentKey] = set()
 
     def mark(self, key: AttachmentKey, urgency: Urgency) -> None:
         """Marks a key; one that is marked already keeps its place, or moves to the more urgent."""
+        self._only_asked.discard(key)
+        self._put(key, urgency)
+
+    def ask(self, key: AttachmentKey) -> None:
+        """A client waits for what becomes of it, which is no reason for a pass when that client has gone."""
+        if not any(key in marked for marked in self._marked):
+            self._only_asked.add(key)
+        self._put(key, Urgency.RPC)
+
+    def _put(self, key: AttachmentKey, urgency: Urgency) -> None:
         since = self._clock()
         for other in Urgency:
             if key in self._marked[other]:
@@ -39,8 +50,12 @@ class Queue:
         self._marked[urgency][key] = since
 
     def calm(self, key: AttachmentKey) -> None:
-        """Nobody waits for it any more."""
-        if (since := self._marked[Urgency.RPC].pop(key, None)) is not None:
+        """Nobody waits for it any more. What else marked it is not in a hurry."""
+        if (since := self._marked[Urgency.RPC].pop(key, None)) is None:
+            return
+        if key in self._only_asked:
+            self._only_asked.remove(key)
+        else:
             self._marked[Urgency.WISH][key] = since
 
     def take(self, urgencies: Collection[Urgency], busy: Collection[AttachmentKey]) -> AttachmentKey | None:
@@ -49,10 +64,12 @@ class Queue:
             for key in self._marked[urgency]:
                 if key not in busy:
                     del self._marked[urgency][key]
+                    self._only_asked.discard(key)
                     return key
         return None
 
     def discard(self, key: AttachmentKey) -> None:
+        self._only_asked.discard(key)
         for marked in self._marked:
             marked.pop(key, None)
 

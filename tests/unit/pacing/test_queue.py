@@ -60,6 +60,24 @@ def test_what_nobody_waits_for_any_more_waits_behind_what_somebody_does() -> Non
     assert taken(queue) == [B, C, A]
 
 
+def test_what_was_only_asked_for_is_not_worked_for_when_nobody_waits() -> None:
+    """A client that asks again for what is there, and leaves, costs no pass; what anything else marked stays."""
+    queue = Queue(Clock())
+    queue.ask(A)
+    queue.ask(B)
+    queue.mark(B, Urgency.EVENT)
+    queue.mark(C, Urgency.RESYNC)
+    queue.ask(C)
+    queue.ask(D)
+    for key in (A, B, C):
+        queue.calm(key)
+    assert taken(queue) == [D, B, C]
+    queue.ask(D)
+    queue.ask(D)
+    queue.calm(D)
+    assert len(queue) == 0
+
+
 def test_a_key_moves_up_and_never_down() -> None:
     """A resync's mark does not put an RPC's back; an RPC's takes a resync's to the front with its age."""
     clock = Clock()
