@@ -33,6 +33,7 @@ from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
 from netplumb.reconciler.status.outcomes import worst_of
 from netplumb.reconciler.status.statuses import timed
+from netplumb.reconciler.watch.waydevice import watch_ipv6
 from netplumb.reconciler.watch.ways import WayHints
 
 RETRY_FIRST_S = 0.1
@@ -112,19 +113,31 @@ class Ways:
             self._all_due |= marks.all
             self._wake.set()
 
+    def _device_with_ipv6(self) -> str:
+        return next((it.name for it in self._base.things if isinstance(it, Link) and it.ipv6), "")
+
+    def _switched_off(self) -> None:
+        self._lasting.noticed(None, time.monotonic())
+        self.compare()
+
     # The passes.
 
     async def run(self) -> None:
         """Runs until cancelled; what runs in the thread then is let finish."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if (view := self._view) is not None and self._is_ready():
-                    await self._pass(view)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._passes())
+                tasks.create_task(watch_ipv6(self._device_with_ipv6, self._switched_off))
         finally:
             self._thread.shutdown(wait=True)
             self._kernel.close()
+
+    async def _passes(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if (view := self._view) is not None and self._is_ready():
+                await self._pass(view)
 
     async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

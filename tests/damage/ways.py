@@ -76,6 +76,15 @@ def _to_vxlan() -> Iterator[Damage]:
             "RTM_NEWNETCONF",
             "switched on",
         ),
+        replace(
+            _damage(
+                "IPv6 of the device switched off",
+                "sysctl -qw net.ipv6.conf.{dev}.disable_ipv6=1",
+                "nothing in the kernel",
+                "switched on; what is IPv6 of the ways is added",
+            ),
+            noticed=Noticed.LOOK,
+        ),
         _damage("entry deleted", "bridge fdb delete {mac} dev {dev} dst {at}", "RTM_DELNEIGH", "added"),
         _damage("entry changed", "bridge fdb replace {mac} dev {dev} dst 192.0.2.77", "RTM_NEWNEIGH", BACK),
         _damage("entry that floods added", "bridge fdb append 00:00:00:00:00:00 dev {dev} dst 192.0.2.77", *_STRAY),
