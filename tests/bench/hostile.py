@@ -99,9 +99,9 @@ def _harms(scale: float, node_address: str) -> dict[str, Harm]:
 def _harms_of_others(running: Daemon) -> dict[str, Harm]:
     """By clients, and by another program on the node; none of them in the workload's namespace."""
     return {
-        f"{HASTY} clients with deadlines of 1 ms": lambda host: hasty(running, host, "deadline"),
-        f"{HASTY} clients that cancel after 1 ms": lambda host: hasty(running, host, "cancel"),
-        f"{HASTY} clients that plan for all": lambda host: hasty(running, host, "plan"),
+        f"{HASTY} clients with deadlines of 1 ms": lambda host: hasty(running.socket, host, "deadline"),
+        f"{HASTY} clients that cancel after 1 ms": lambda host: hasty(running.socket, host, "cancel"),
+        f"{HASTY} clients that plan for all": lambda host: hasty(running.socket, host, "plan"),
         "300 plugins that stall": lambda _: stalling(running),
         "no descriptor is free": lambda _: hoarding(running),
         "nft flush ruleset": lambda _: repeating(lambda: running.node.run("nft flush ruleset"), FLUSH_EVERY_S),

@@ -21,19 +21,34 @@ from tests.e2e.daemons import ROOT, Daemon
 from tests.e2e.hosts import Host
 
 HASTY = 16
+KNOCKING = 300
 GIVES_UP_S = 0.001
+_KNOCKS_EVERY_S = 0.05
+_KNOCKS_WAIT_S = 0.02  # where it is not gone at once
 _WORKLOADS_EACH = 3
 
 
 @contextmanager
-def hasty(daemon: Daemon, mallory: Host, how: str) -> Iterator[None]:
+def hasty(socket_: Path, mallory: Host, how: str) -> Iterator[None]:
     """Sixteen clients in a program beside the test give up each Attach after a millisecond, by `deadline` or `cancel`,
     and go on to the next; or `plan`, each for the whole node, again and again."""
-    words = [sys.executable, "-m", "tests.e2e.strangers", str(daemon.socket), mallory.path, how]
-    with subprocess.Popen(words, cwd=ROOT) as process:
+    with _beside("the haste", str(socket_), mallory.path, how):
+        yield
+
+
+@contextmanager
+def knocking(socket_: Path) -> Iterator[None]:
+    """Three hundred in a program beside the test connect, and are gone at once or after a moment, and come again."""
+    with _beside("the knocking", str(socket_), "", "knock"):
+        yield
+
+
+@contextmanager
+def _beside(what: str, *words: str) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-m", "tests.e2e.strangers", *words], cwd=ROOT) as process:
         try:
             yield
-            assert process.poll() is None, "the haste ended too soon"
+            assert process.poll() is None, f"{what} ended too soon"
         finally:
             process.kill()
 
@@ -98,7 +113,19 @@ async def _haste(target: str, netns_path: str, how: str, client: int) -> None:
             await _give_up(stub, pb.AttachRequest(workload_id=f"hasty-{client}-{number}", netns=netns), how)
 
 
+async def _knock(path: str, number: int) -> None:
+    while True:
+        await asyncio.sleep(_KNOCKS_EVERY_S)
+        with suppress(OSError):
+            _, writer = await asyncio.open_unix_connection(path)
+            if number % 2:
+                await asyncio.sleep(_KNOCKS_WAIT_S)
+            writer.close()
+
+
 async def _all(path: str, netns_path: str, how: str) -> None:
+    if how == "knock":
+        await asyncio.gather(*(_knock(path, number) for number in range(KNOCKING)))
     await asyncio.gather(*(_haste(f"unix:{path}", netns_path, how, client) for client in range(HASTY)))
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from statistics import median
 
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.cni.wire import socket_path
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.paces import attach_s, repairs_s
 from tests.e2e.processes import resident_bytes
-from tests.e2e.strangers import hasty, hoarding, stalling
+from tests.e2e.runtimes import Container, Runtime
+from tests.e2e.strangers import hasty, hoarding, knocking, stalling
 from tests.e2e.wishes import attach, v4
 from tests.footprint import cpu_s
 
 HASTE_S = 4.0
+ADDS = 7
 TIMES_MOST = 10.0  # they take processors from everybody, on a machine that may have two; it was hundreds
 FREE_S = 0.1
 GROWTH_MOST_BYTES = 48 << 20
@@ -30,7 +35,7 @@ async def test_clients_that_give_up_at_once_hold_up_nobody(
     """What nobody waits for any more is not worked for, and not kept."""
     quiet_s = await attach_s(client, db)
     before = resident_bytes(daemon)
-    with hasty(daemon, web, how):
+    with hasty(daemon.socket, web, how):
         await asyncio.sleep(HASTE_S)
         meanwhile_s = await attach_s(client, db)
         grown = resident_bytes(daemon) - before
@@ -49,6 +54,31 @@ async def test_plugins_that_stall_cost_little_and_hold_up_nobody(daemon: Daemon,
     print(f"Attach: {quiet_s * 1e3:.1f} ms, beside those that stall {meanwhile_s * 1e3:.1f} ms; {grown >> 20} MiB more")
     assert meanwhile_s < quiet_s * TIMES_MOST + FREE_S
     assert grown < 2 * GROWTH_MOST_BYTES
+
+
+@pytest.mark.parametrize("which", ["plugin", "grpc"])
+async def test_those_who_come_and_go_hold_up_nobody(
+    daemon: Daemon, client: AsyncClient, db: Host, runtime: Runtime, which: str
+) -> None:
+    """Three hundred that connect and are gone again, all the time, to either socket: others' Attach and ADD."""
+    container = runtime.container("c1", db)
+    quiet_s = await attach_s(client, db), await _add_s(container)
+    with knocking(daemon.socket if which == "grpc" else socket_path(daemon.socket)):
+        await asyncio.sleep(1)
+        meanwhile_s = await attach_s(client, db), await _add_s(container)
+    for what, quiet, meanwhile in zip(("Attach", "ADD"), quiet_s, meanwhile_s, strict=True):
+        print(f"{what}: {quiet * 1e3:.1f} ms, beside those who knock {meanwhile * 1e3:.1f} ms")
+        assert meanwhile < quiet * TIMES_MOST + FREE_S
+
+
+async def _add_s(container: Container) -> float:
+    took = []
+    for _ in range(ADDS):
+        began = time.perf_counter()
+        (await asyncio.to_thread(container.add)).result()
+        took.append(time.perf_counter() - began)
+        (await asyncio.to_thread(container.delete)).succeeded()
+    return median(took)
 
 
 async def test_repairs_go_on_where_no_descriptor_is_free(daemon: Daemon, client: AsyncClient, web: Host) -> None:

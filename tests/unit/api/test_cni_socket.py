@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from netplumb.api.cni import server as server_module
+from netplumb.api.cni.accepting import A_TURN, REST_S
 from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
 from netplumb.api.cni.wire import REQUEST_MAX_BYTES
@@ -299,3 +300,37 @@ async def test_large_requests_wait_for_each_other_and_not_the_usual_ones(server:
     finally:
         for _, writer in large:
             writer.close()
+
+
+async def test_who_is_gone_again_is_not_served(server: CniServer, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects and closes costs no task; one behind hundreds of them is answered."""
+    served: list[socket.socket] = []
+    serve = server._connected
+
+    async def counted(connection: socket.socket) -> None:
+        served.append(connection)
+        await serve(connection)
+
+    assert server._accepting is not None
+    monkeypatch.setattr(server._accepting, "_serve", counted)
+    for _ in range(300):
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.connect(str(path))
+    assert taken_apart(await said(path, request()))[0] == 0
+    assert len(served) == 1
+
+
+async def test_where_many_come_at_once_others_have_their_turns(server: CniServer, path: Path) -> None:
+    """They are taken a few at a time, and all of them in the end."""
+    knocking = [socket.socket(socket.AF_UNIX) for _ in range(5 * A_TURN)]
+    try:
+        for each in knocking:
+            each.connect(str(path))
+        await asyncio.sleep(REST_S / 2)
+        assert server._accepting is not None
+        assert len(server._accepting.calls) <= 2 * A_TURN
+        assert taken_apart(await said(path, request()))[0] == 0
+        assert len(server._accepting.calls) == len(knocking)
+    finally:
+        for each in knocking:
+            each.close()
