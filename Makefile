@@ -172,7 +172,7 @@ bench-paired: setup ## Measure by pairs what metrics, page and remote clients co
 
 .PHONY: bench-policy
 bench-policy: setup ## Measure what network policies cost, as ratios of one run
-	$(IN_NAMESPACES) $(BIN)/python -m tests.bench policy
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench policy $(POLICY_FLAGS)
 
 .PHONY: soak
 soak: setup ## Attach and detach 20,000 times, and see whether anything grows

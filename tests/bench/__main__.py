@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, files, hostile, latency, paired, policy, scale, soak, ways
+from tests.bench import damage, datapath, files, hostile, latency, paired, scale, soak, ways
 from tests.bench.cluster import bench as cluster
 from tests.bench.peers import bench as peers
+from tests.bench.policy import bench as policy
 
 
 class Bench(Protocol):

@@ -17,6 +17,7 @@ FEATURES = {
     "CONFIG_VETH": "veth",
     "CONFIG_NF_TABLES": "nf_tables",
     "CONFIG_NF_CONNTRACK": "nf_conntrack",
+    "CONFIG_NF_CONNTRACK_MARK": "",
     "CONFIG_NF_CT_NETLINK": "nf_conntrack_netlink",
     "CONFIG_NFT_CT": "nft_ct",
     "CONFIG_NFT_NAT": "nft_chain_nat",

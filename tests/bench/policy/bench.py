@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -24,6 +25,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.bench.calls import Call, connected, detach, timed
 from tests.bench.datapath import Ratio
+from tests.bench.policy.measured import Measured, record
 from tests.bench.scale import measured_resync_s, quiet
 from tests.bench.servers import daemon
 from tests.bench.soak import made
@@ -128,7 +130,7 @@ def _packets_s(source: Host, destination: Host, address: str) -> float:
         return PACKETS / took_s
 
 
-async def measure(directory: Path, given: argparse.Namespace) -> tuple[list[Ratio], list[str]]:
+async def measure(directory: Path, given: argparse.Namespace, busy: float) -> Measured:
     async with AsyncExitStack() as stack:
         fill, probes = made(stack, "workload", given.attachments), made(stack, "probe", given.probes)
         node = stack.enter_context(temporary("node"))
@@ -152,38 +154,51 @@ async def measure(directory: Path, given: argparse.Namespace) -> tuple[list[Rati
         load_s = perf_counter() - started
         after = await figures(running, client, probes, ends, address, given.labels)
         change = await timed([client], [labelled(fill[2], number % given.labels) for number in range(3, 53)])
+        packets = before.packets_s, after.packets_s
         ratios = [
-            Ratio("attach one more (ms)", before.attach_ms, after.attach_ms, "ms", ATTACH_MOST),
+            Ratio("one more Attach (ms)", before.attach_ms, after.attach_ms, "ms", ATTACH_MOST),
             Ratio("the daemon's CPU for it (ms)", before.attach_cpu_ms, after.attach_cpu_ms, "ms", ATTACH_MOST),
             Ratio("a resync, the daemon's CPU (ms)", before.resync_ms, after.resync_ms, "ms", ATTACH_MOST),
             Ratio("connections a second", 1e6 / before.connect_us, 1e6 / after.connect_us, "/s", PATH_LEAST, True),
-            Ratio("packets a second", before.packets_s, after.packets_s, "/s", PATH_LEAST, True),
+            Ratio("packets of 64 bytes a second, from one sender", *packets, "/s", PATH_LEAST, True),
         ]
-        told = [
-            f"load all, until enforced: {load_s:.1f} s",
-            f"change one label: {median(change.each) * 1e3:.2f} ms",
-            f"memory: {before.rss_kib / 1024:.0f} MiB before, {after.rss_kib / 1024:.0f} MiB after",
-        ]
-        return ratios, told
+        return Measured(
+            f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {busy:.1f} before",
+            busy,
+            given.attachments,
+            given.policies,
+            given.labels,
+            ratios,
+            load_s,
+            median(change.each) * 1e3,
+            (before.rss_kib / 1024, after.rss_kib / 1024),
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attachments", type=int, default=2000, help="workloads (%(default)s)")
     parser.add_argument("--policies", type=int, default=500, help="policies (%(default)s)")
     parser.add_argument("--labels", type=int, default=50, help="labels (%(default)s)")
+    parser.add_argument("--record", action="store_true", help="keep the numbers for docs/policy.md")
     parser.add_argument("--probes", type=int, default=50, help="how many are attached to be timed (%(default)s)")
 
 
 def run(given: argparse.Namespace) -> int:
-    load_before = os.getloadavg()[0]
+    busy = os.getloadavg()[0]
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
-        ratios, told = asyncio.run(measure(Path(directory), given))
+        found = asyncio.run(measure(Path(directory), given, busy))
+    _show(found)
+    if given.record:
+        record(found)
+    return 0 if all(it.is_done for it in found.ratios) else 1
+
+
+def _show(found: Measured) -> None:
     console = Console(highlight=False)
-    console.print(f"{given.attachments} workloads, {given.policies} policies, {given.labels} labels")
-    for it in ratios:
+    console.print(f"{found.attachments} workloads, {found.policies} policies, {found.labels} labels; {found.machine}")
+    for it in found.ratios:
         style = "" if it.is_done else "bold red"
         console.print(f"{it.what}: {it.before:.2f} without, {it.after:.2f} with: {it.value:.2f}", style=style)
-    for line in told:
-        console.print(line)
-    console.print(f"Load of the machine before: {load_before:.1f}")
-    return 0 if all(it.is_done for it in ratios) else 1
+    console.print(f"load all, until enforced: {found.load_s:.1f} s")
+    console.print(f"change one label: {found.label_ms:.2f} ms")
+    console.print("memory: {:.0f} MiB before, {:.0f} MiB after".format(*found.memory_mib))
