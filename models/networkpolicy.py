@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -43,7 +43,8 @@ _SET_BY_KUBERNETES = (
 """What `kubectl get -o yaml` prints of an object's metadata that nobody wrote."""
 _LABEL_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
 _NAMESPACE = re.compile(_LABEL_NAME)
-_NAME = re.compile(rf"{_LABEL_NAME}(\.{_LABEL_NAME})*")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+"""RFC 1123 too, as Kubernetes reads it: no part of it has a bound of its own."""
 
 
 class PolicyKey(NamedTuple):
@@ -127,6 +128,8 @@ def _cidr(value: Any) -> IPNetwork:
     if not isinstance(value, str) or "/" not in value:
         raise ValueError("must be a network such as 10.0.0.0/8")
     network: IPNetwork = ip_network(value, strict=False)
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise ValueError(f"{value} is IPv4 in IPv6's clothes, and no packet has such an address; write it as IPv4")
     return network
 
 

@@ -85,6 +85,9 @@ def declared(name: str, content: bytes) -> Declared:
         if _is_settings(document):
             mistakes.append(Mistake(document.line, _SETTINGS_HERE))
             continue
+        if _is_of_others(document):
+            mistakes.append(Mistake(document.line_of(("kind",)), _kind_words(document)))
+            continue
         model = _model(document)
         try:
             said = model.model_validate(document.data)
@@ -128,12 +131,19 @@ def _is_settings(document: documents.Document) -> bool:
     return said <= set(Settings.model_fields) and not said <= set(AttachmentDocument.model_fields)
 
 
+def _is_of_others(document: documents.Document) -> bool:
+    """Whether it is Kubernetes' and of a kind that is not taken, as a provider's own policies are."""
+    return isinstance(document.data, dict) and "apiVersion" in document.data and _kind(document) not in KINDS
+
+
 def _kind(document: documents.Document) -> str:
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
     return kind if isinstance(kind, str) else ""
 
 
 def _words(wrong: Wrong, document: documents.Document) -> str:
-    if wrong.path == ("kind",) and (kind := _kind(document)):
-        return f"kind: must be one of {', '.join(KINDS)}, not {shown(kind)}"
-    return str(wrong)
+    return _kind_words(document) if wrong.path == ("kind",) and _kind(document) else str(wrong)
+
+
+def _kind_words(document: documents.Document) -> str:
+    return f"kind: must be one of {', '.join(KINDS)}, not {shown(_kind(document))}"

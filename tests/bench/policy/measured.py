@@ -14,9 +14,9 @@ FILE = Path(__file__).with_name("measured.json")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """All of one run. `machine` tells on what, and `busy` how many processes ran or wanted to before. `load_s` is how long it took until all policies were enforced, in
-    seconds, `label_ms` how long another label of one workload took, in milliseconds; the daemon's memory is in MiB,
-    without and with policies."""
+    """All of one run. `machine` tells on what, and `busy` how many processes ran or wanted to before. `load_s` is how
+    long it took until all policies were enforced, in seconds, `label_ms` how long another label of one workload took,
+    in milliseconds; the daemon's memory is in MiB, without and with policies."""
 
     machine: str
     busy: float

@@ -54,6 +54,10 @@ def test_empty_fields_are_no_fields() -> None:
             {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]}]},
             "11.0.0.0/16 must lie within 10.0.0.0/8",
         ),
+        (
+            {"egress": [{"to": [{"ipBlock": {"cidr": "::ffff:10.0.0.0/104"}}]}]},
+            "::ffff:10.0.0.0/104 is IPv4 in IPv6's clothes",
+        ),
         ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}, "In needs at least one"),
         ({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]}}, "not Gt"),
         ({"podselector": {}}, "podselector"),

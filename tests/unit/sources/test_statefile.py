@@ -83,6 +83,10 @@ def test_every_mistake_is_named_with_its_line() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
+        (
+            "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: a}\n",
+            "web.yaml:2: kind: must be one of Attachment, NetworkPolicy, Namespace, not AdminNetworkPolicy",
+        ),
         (WEB.format(id="a") + "mtu: 12\n", "web.yaml:4: mtu: 12 is not within 1280 to 65535"),
         (WEB.format(id="a") + "mtu: 1400\nmtu: 1500\n", "web.yaml:5: mtu is given twice, first in line 4"),
         (WEB.format(id="a") + "labels: &x {a: b}\n", "web.yaml:4: anchors are not supported: &x"),
