@@ -14,6 +14,9 @@ from types import MappingProxyType
 
 from netplumb.models.base import IPAddress, IPNetwork
 
+KNOWN_FILE = "cluster.json"
+"""What was last known of the cluster, in the daemon's directory: where it is, the node is in one, or was."""
+
 
 class ClusterMode(StrEnum):
     """How a node reaches the workloads of the others."""

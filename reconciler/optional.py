@@ -3,23 +3,29 @@ nothing of it is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 from netplumb.api.server.roles import Roles
 from netplumb.api.server.workloads import Workloads
 from netplumb.models.base import IPNetwork
+from netplumb.models.cluster import KNOWN_FILE
 from netplumb.models.errors import NetplumbError
 from netplumb.models.settings import Settings
 from netplumb.models.steps import Step
 
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from netplumb.api.page.server import Page
     from netplumb.api.server.remote import Remote
     from netplumb.reconciler.cluster.part import ClusterPart
     from netplumb.reconciler.history.lasting import Lasted
     from netplumb.reconciler.loop.node import NodeWide
     from netplumb.reconciler.loop.ways import Ways
+    from netplumb.reconciler.sources.declared import DeclaredFiles
+
+    Leave: TypeAlias = Callable[[DeclaredFiles, Callable[[], None]], Coroutine[Any, Any, None]]
 
 
 class ExtraMissing(NetplumbError):
@@ -62,6 +68,16 @@ def cluster(settings: Settings, boot: str) -> ClusterPart | None:
     from netplumb.reconciler.cluster.part import ClusterPart
 
     return ClusterPart(settings, boot, version("netplumb"))
+
+
+def leaving(settings: Settings) -> Leave | None:
+    """What is to be done where this node was one of many before, and is not by its settings."""
+    known = settings.data_dir / KNOWN_FILE
+    if settings.cluster is not None or not known.exists():
+        return None
+    from netplumb.reconciler.cluster.leaving import leave
+
+    return lambda declared, withdrawn: leave(known, declared, withdrawn)
 
 
 def ways(

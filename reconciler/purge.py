@@ -1,6 +1,6 @@
 """Takes all that is netplumb's off a node: links, loopback addresses, rules, ways to other nodes, the nftables table,
-namespaces that it made, the store and what happened. What is ours is read from the kernel's own marks, so that it
-works without a store too."""
+namespaces that it made, the store, what happened and what was known of a cluster. What is ours is read from the
+kernel's own marks, so that it works without a store too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.cluster import KNOWN_FILE
 from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, FdbEntry, Link, Rule, Scope, Sysctl
 from netplumb.models.naming import alias_of, key_of_alias
@@ -113,5 +114,6 @@ class Purge:
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Rule | Sysctl)])
         self._store.erase()
         eventfile.remove(self._data_dir)
+        (self._data_dir / KNOWN_FILE).unlink(missing_ok=True)
         if errors:
             raise errors[0]

@@ -189,7 +189,8 @@ class Parts:
         declarations = Declarations(
             self._desired, lambda key, source, error: self._history.tell(refused(key, source, error))
         )
-        awaited = {"files": settings.state_files, "cluster": cluster}
+        self._leaving = optional.leaving(settings)
+        awaited = {"files": settings.state_files, "cluster": cluster or self._leaving}
         self._loading = Loading([name for name, it in awaited.items() if it is not None], self.loop.sources_loaded)
         self._declared = DeclaredFiles(declarations, lambda: self._loading.loaded("files"), self._host_ports.look)
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
@@ -271,6 +272,8 @@ class Parts:
         for each in (self._files, self._exporter, self._page, self._remote, self._ways, self._cluster):
             if each is not None:
                 yield each.run()
+        if self._leaving is not None:
+            yield self._leaving(self._declared, lambda: self._loading.loaded("cluster"))
 
     def cluster_seen(self, view: ClusterView) -> None:
         """What is known of other nodes is this from now on."""

@@ -15,10 +15,10 @@ from typing import TypeAlias
 
 from pydantic import Field
 
+from netplumb.models.cluster import KNOWN_FILE
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.records import Identity, Record
 
-FILE = "cluster.json"
 FORMAT = 2
 
 _Kept: TypeAlias = tuple[str, int, int]
@@ -70,7 +70,7 @@ class KnownFile:
 
     @property
     def path(self) -> Path:
-        return self.directory / FILE
+        return self.directory / KNOWN_FILE
 
     def load(self) -> Known | None:
         try:

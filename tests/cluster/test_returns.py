@@ -14,6 +14,7 @@ import pytest
 from netplumb.api.client.errors import Unavailable
 from tests.cluster.churn import flowing, none_deleted
 from tests.cluster.sites import Site, conditions, held, site
+from tests.cluster.test_documents import POLICY, document, wanted
 from tests.e2e.clockeddaemons import ClockedDaemon
 from tests.e2e.echoes import ask, serving
 from tests.e2e.nodes import Machine, wire
@@ -227,3 +228,38 @@ async def test_an_older_backup_takes_no_way_away(directory: Path) -> None:
                     return all([set(await conditions(machine)) == {"NodeInSync"} for machine in it.machines])
 
                 await until(well, "both are well", within_s=LONG_S)
+
+
+@pytest.mark.parametrize("mode", ["routes", "vxlan"])
+async def test_a_node_that_leaves_its_cluster_leaves_nothing_of_it(directory: Path, mode: str) -> None:
+    """Its settings say none any more: the ways go, and what documents wanted of it; who was attached by a client stays
+    attached, and so do ways of others. A cluster that the settings have again gives it the same prefixes."""
+    async with site(2, directory, mode=mode) as it:
+        one, other = it.machines
+        web, has = await one.attach("web")
+        mine, theirs = await held(one), await held(other)
+        declared = one.workload("declared")
+        it.etcd.ctl("put", wanted(one, "declared"), document("declared"))
+        it.etcd.ctl("put", "/netplumb/shared/documents/nobody", POLICY)
+        await until(lambda: "eth0" in declared.links(), "what is declared is attached", within_s=LONG_S)
+        one.host.ip("route add 203.0.113.0/24 via 192.0.2.9 proto static")
+        assert all(one.host.route(prefix) for prefix in theirs)
+        settings = one.daemon.config.read_text()
+        one.daemon.configure(pools=["10.213.0.0/24"])
+        await one.daemon.restart()
+        await until(lambda: not any(one.host.route(prefix) for prefix in theirs), "its ways are gone", within_s=LONG_S)
+        await until(lambda: "eth0" not in declared.links(), "what is declared is detached", within_s=LONG_S)
+        assert "np-vxlan" not in one.host.links()
+        assert one.host.route("203.0.113.0/24")
+        assert {address.partition("/")[0] for address in web.addresses("eth0")} == {v4(has), v6(has)}
+        async with one.client() as client:
+            assert [found.name for found in await client.policies()] == []
+        await until(lambda: in_sync(one), "it is in sync", within_s=LONG_S)
+        one.daemon.config.write_text(settings)
+        await one.daemon.restart()
+
+        async def is_back() -> bool:
+            return await held(one) == mine and all(one.host.route(prefix) for prefix in theirs)
+
+        await until(is_back, "it has its prefixes and ways", within_s=LONG_S)
+        await until(lambda: "eth0" in declared.links(), "what is declared is attached", within_s=LONG_S)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netplumb.models.cluster import KNOWN_FILE
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import kernel_state
 from tests.e2e.nodes import DEVICE, GATEWAY_V4, GATEWAY_V6, lan, running
@@ -135,9 +136,12 @@ async def test_a_purge_takes_the_ways_away_and_leaves_what_is_foreign(directory:
         await site.settled(one)
         assert kernel_state(one.host) > before
         one.daemon.terminate()
+        known = one.daemon.data_dir / KNOWN_FILE
+        assert known.exists()
         done = one.daemon.purge(answer="y\n")
         assert done.returncode == 0, done.stderr
         assert kernel_state(one.host) == before
+        assert not known.exists()
 
 
 @pytest.mark.parametrize("mode", ["routes", "vxlan"])
