@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from grpc import StatusCode
 from typer.testing import CliRunner, Result
 
 from netplumb.reconciler.main import app
 from tests.cluster.sites import Site, conditions, site
+from tests.e2e.hosts import Host
 from tests.e2e.nodes import Machine
 from tests.e2e.waiting import until
+from tests.e2e.wishes import attach, detach, refused, v4
 
 LONG_S = 30.0
 
@@ -140,3 +143,48 @@ async def test_a_document_that_is_withdrawn_while_the_daemon_does_not_run_is_gon
         it.etcd.ctl("del", wanted(node, "web"))
         await node.daemon.start(ready=False)
         await until(lambda: "eth0" not in web.links(), "it is detached", within_s=LONG_S)
+
+
+async def test_of_two_sources_that_want_one_workload_the_first_has_it(directory: Path) -> None:
+    """A document in etcd waits for what a client or a state file has, and says so; it has it when that lets go. A
+    client that comes after it is refused, a state file waits. Addresses are kept by who comes next."""
+    async with site(1, directory) as it:
+        (node,) = it.machines
+        by_client, has = await node.attach("client")
+        by_file, by_etcd = node.workload("file"), node.workload("etcd")
+        (node.daemon.state_files / "file.yaml").write_text(document("file"))
+        await until(lambda: "eth0" in by_file.links(), "the state file's is attached", within_s=LONG_S)
+        for name in ("client", "file", "etcd"):
+            it.etcd.ctl("put", wanted(node, name), document(name, mtu=1400))
+        await until(lambda: "eth0" in by_etcd.links(), "the document's is attached", within_s=LONG_S)
+        await until(lambda: waits(it, node, "client") and waits(it, node, "file"), "two wait", within_s=LONG_S)
+        assert (mtu(by_client), mtu(by_file)) == (1500, 1500)
+
+        async with node.client() as client:
+            with refused(StatusCode.ALREADY_EXISTS, "cluster"):
+                await client.attach(attach(by_etcd))
+            with refused(StatusCode.FAILED_PRECONDITION, "`netplumb delete --node` it"):
+                await client.detach(detach("etcd", by_etcd.path))
+        (node.daemon.state_files / "etcd.yaml").write_text(document("etcd", mtu=1300))
+        await node.daemon.restart()
+        assert mtu(by_etcd) == 1400
+
+        async with node.client() as client:
+            await client.detach(detach("client", by_client.path))
+        await until(
+            lambda: by_client.links().get("eth0", {}).get("mtu") == 1400, "the document has it", within_s=LONG_S
+        )
+        assert v4(has) in {address.partition("/")[0] for address in by_client.addresses("eth0")}
+        it.etcd.ctl("del", wanted(node, "etcd"))
+        await until(lambda: mtu(by_etcd) == 1300, "the state file has it", within_s=LONG_S)
+        (node.daemon.state_files / "file.yaml").unlink()
+        await until(lambda: mtu(by_file) == 1400, "the document has it", within_s=LONG_S)
+
+
+def mtu(host: Host) -> int:
+    return int(host.links().get("eth0", {}).get("mtu", 0))
+
+
+def waits(it: Site, machine: Machine, name: str) -> bool:
+    """Whether the node wrote back that the document's wish for it waits."""
+    return any(f"/status/{name}/eth0@cluster" in key for key in it.etcd.key_names())

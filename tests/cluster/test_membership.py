@@ -10,6 +10,10 @@ from pathlib import Path
 from unittest import mock
 
 from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put
+from netplumb.reconciler.cluster.etcd.connection import Connection
+from netplumb.reconciler.cluster.etcd.entries import Keys
+from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.lineage import WentBack
 from tests.cluster.etcds import Etcd
@@ -358,6 +362,56 @@ async def test_a_name_that_is_in_use_is_refused(etcd: Etcd, tmp_path: Path) -> N
         await until(lambda: second.is_well, "the name is free", within_s=LONG_S)
         assert second.prefixes == held, "what the name holds is its"
         await second.stop()
+
+
+async def test_of_many_that_claim_a_name_at_one_moment_one_has_it(etcd: Etcd, tmp_path: Path) -> None:
+    """Machines that were made from one image, with all of it the same but the boot: the others are refused and told,
+    and no prefix has two that give its addresses."""
+    settings = etcd.settings(pools=[V4])
+    alike = [Node(settings, "a", tmp_path / str(it), boot=f"boot-{it}", machine="one").start() for it in range(5)]
+    try:
+        await until(lambda: sum(it.is_well for it in alike) == 1, "one of them is well", within_s=LONG_S)
+        refused = [it for it in alike if not it.is_well]
+        await until(lambda: all("NodeNameTaken" in it.conditions for it in refused), "four are told", within_s=LONG_S)
+        assert sum(bool(it.prefixes) for it in alike) == 1
+        assert "or a copy of it" in refused[0].conditions["NodeNameTaken"].message
+    finally:
+        for it in alike:
+            await it.stop()
+
+
+async def test_what_is_read_in_pages_is_of_one_moment(etcd: Etcd, tmp_path: Path) -> None:
+    """However many pages it takes, and whatever is written meanwhile: a node that joins knows each of a thousand
+    others, as they were at one revision, and then what changed."""
+    connection = Connection(etcd.settings())
+    client = Client(connection)
+    record = b'{"identity": {"boot": "x"}, "underlay": ["192.0.2.9"]}'
+    for first in range(0, 1200, 100):
+        names = [f"/netplumb/shared/nodes/x{number:04}" for number in range(first, first + 100)]
+        await client.commit((), [Put(name, record) for name in names])
+    turns = 0
+
+    async def swaps() -> None:
+        """One node goes and another comes, in one transaction: at every moment there are as many."""
+        nonlocal turns
+        while True:
+            gone, came = (
+                f"/netplumb/shared/nodes/x{it}" for it in (("0000", "9999") if turns % 2 == 0 else ("9999", "0000"))
+            )
+            await client.commit((), [Delete(Keys(gone, is_prefix=False)), Put(came, record)])
+            turns += 1
+
+    swapping = asyncio.ensure_future(swaps())
+    try:
+        for _ in range(20):
+            snapshot = await client.read(Layout("/netplumb").nodes)
+            assert len(snapshot.entries) == 1200
+        assert turns > 5
+        async with nodes(etcd, tmp_path, "a") as (a,):
+            await until(lambda: len(a.view.peers) == 1200, "it knows them all", within_s=LONG_S)
+    finally:
+        swapping.cancel()
+        await connection.close()
 
 
 async def test_a_node_that_was_suspended_finds_its_name_taken(etcd: Etcd, tmp_path: Path) -> None:

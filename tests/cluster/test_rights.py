@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from tests.e2e.certificates import Authority
 from tests.e2e.waiting import until
 
 LONG_S = 30.0
+LASTING_S = 8.0
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 
 
@@ -31,8 +33,8 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path / "pki").founded()
 
 
-def secured(authority: Authority, name: str, *, expired: bool = False) -> Secured:
-    cert, key = authority.issued(name, alternative="IP:127.0.0.1", expired=expired)
+def secured(authority: Authority, name: str, *, expired: bool = False, lasting_s: float = 0) -> Secured:
+    cert, key = authority.issued(name, alternative="IP:127.0.0.1", expired=expired, lasting_s=lasting_s)
     return Secured(authority.certificate, cert, key)
 
 
@@ -122,6 +124,37 @@ async def test_an_expired_certificate_is_told_and_a_renewed_one_taken(
         await until(lambda: a.is_well, "it is well", within_s=LONG_S)
     finally:
         await a.stop()
+
+
+@pytest.mark.parametrize("whose", ["node", "etcd"])
+async def test_a_certificate_that_expires_while_it_is_used_is_told_once_it_matters(
+    authority: Authority, tmp_path: Path, whose: str
+) -> None:
+    """A connection outlives it, and etcd is followed; the next one is refused, which is told, while all that is known
+    holds. A renewed one, in the same files, heals it without a restart of netplumb."""
+    lasting = {name: LASTING_S if name == whose else 0 for name in ("node", "etcd")}
+    files = secured(authority, "a", lasting_s=lasting["node"])
+    with running(secured=secured(authority, "root", lasting_s=lasting["etcd"])) as etcd:
+        a = node(etcd, tmp_path, "a", files).start()
+        try:
+            await until(lambda: a.is_well, "it is well", within_s=LONG_S)
+            prefixes, view = a.prefixes, a.view
+            await asyncio.sleep(LASTING_S + 1)
+            assert a.is_well, "the connection outlives the certificate"
+            etcd.kill()
+            etcd.members[0].start(etcd.members)
+            await until(lambda: "EtcdAway" in a.conditions, "etcd is away", within_s=LONG_S)
+            await asyncio.sleep(2)
+            assert "EtcdAway" in a.conditions
+            assert (a.prefixes, a.view) == (prefixes, view)
+            etcd.kill()
+            assert secured(authority, "a") == files, "in the same files"
+            assert secured(authority, "root") == etcd.secured
+            etcd.start()
+            await until(lambda: a.is_well, "it is well again", within_s=LONG_S)
+            assert a.prefixes == prefixes
+        finally:
+            await a.stop()
 
 
 async def test_a_certificate_that_is_missing_is_named(guarded: Etcd, authority: Authority, tmp_path: Path) -> None:

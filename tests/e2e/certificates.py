@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
@@ -32,22 +33,25 @@ class Authority:
         )
         return self
 
-    def issued(self, name: str, *, common: str = "", alternative: str = "", expired: bool = False) -> tuple[Path, Path]:
-        """A certificate and its key; the common name is the name of the files unless it is another."""
+    def issued(
+        self, name: str, *, common: str = "", alternative: str = "", expired: bool = False, lasting_s: float = 0
+    ) -> tuple[Path, Path]:
+        """A certificate and its key; the common name is the name of the files unless it is another. It is valid for two
+        days, or for as long as is said."""
         certificate, key, request = (self.place / f"{name}.{kind}" for kind in ("crt", "key", "csr"))
         extension = ("-addext", f"subjectAltName={alternative}") if alternative else ()
         subject = f"/CN={common or name}"
         _openssl("req", *CURVE, "-keyout", str(key), "-out", str(request), "-subj", subject, *extension)
-        days = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z") if expired else ("-days", "2")
         signed = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-copy_extensions", "copyall")
-        if expired:
-            self._backdated(request, certificate)
+        if expired or lasting_s:
+            end = datetime.now(UTC) + timedelta(seconds=lasting_s)
+            self._dated(request, certificate, "20200102000000Z" if expired else end.strftime("%Y%m%d%H%M%SZ"))
         else:
-            _openssl("x509", "-req", "-in", str(request), "-out", str(certificate), *signed, *days)
+            _openssl("x509", "-req", "-in", str(request), "-out", str(certificate), *signed, "-days", "2")
         return certificate, key
 
-    def _backdated(self, request: Path, certificate: Path) -> None:
-        """By `openssl ca`, which alone takes a date from long ago, before OpenSSL 3.4."""
+    def _dated(self, request: Path, certificate: Path, end: str) -> None:
+        """By `openssl ca`, which alone takes dates, before OpenSSL 3.4."""
         config = self.place / "ca.cnf"
         config.write_text(
             f"[ca]\ndefault_ca=it\n[it]\ndatabase={self.place}/index.txt\nserial={self.place}/serial\n"
@@ -58,7 +62,7 @@ class Authority:
         _openssl(
             *("ca", "-batch", "-config", str(config), "-create_serial", "-in", str(request), "-out", str(certificate)),
             *("-cert", str(self.certificate), "-keyfile", str(self.key), "-notext"),
-            *("-startdate", "20200101000000Z", "-enddate", "20200102000000Z"),
+            *("-startdate", "20200101000000Z", "-enddate", end),
         )
 
 
