@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, field_serializer, model_validator
 
 from netplumb.models import written
 from netplumb.models.bandwidth import Bandwidth
-from netplumb.models.base import IPAddress, Model
+from netplumb.models.base import GivenAddress, IPAddress, Model
 from netplumb.models.fields import (
     LABEL_KEY_MAX_CHARS,
     MTU_MAX,
@@ -187,15 +187,15 @@ class Attachment(Model):
     spec: AttachmentSpec
     source: str
     generation: int = 1
-    addresses: tuple[IPAddress, ...] = ()
+    addresses: tuple[GivenAddress, ...] = ()
     mac: str
-    node_addresses: tuple[IPAddress, ...] = ()
-    releasing: tuple[IPAddress, ...] = ()
+    node_addresses: tuple[GivenAddress, ...] = ()
+    releasing: tuple[GivenAddress, ...] = ()
     netns_cookie: int = 0
     netns_created: bool = False
     removing: bool = False
     default_route_by: str = ""
-    siblings: tuple[IPAddress, ...] = ()
+    siblings: tuple[GivenAddress, ...] = ()
     ports_elsewhere: tuple[PortMapping, ...] = ()
     chain_mtu: int = 0
 

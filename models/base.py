@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, WrapValidator
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
+
+
+def _read_once(value: object, otherwise: ValidatorFunctionWrapHandler) -> object:
+    return value if isinstance(value, IPAddress) else otherwise(value)
+
+
+GivenAddress = Annotated[IPAddress, WrapValidator(_read_once)]
+"""For the fields of models: an address is taken as it is, and not written and read as one of each family in turn."""
 
 
 def is_within(network: IPNetwork, around: IPNetwork) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 
 from netplumb.models import written
-from netplumb.models.base import IPAddress, printable
+from netplumb.models.base import GivenAddress, IPAddress, printable
 
 WORKLOAD_ID_MAX_BYTES = 200
 LABEL_KEY_MAX_CHARS = 253 + 1 + 63  # what Kubernetes allows: a DNS name, a slash, a name
@@ -97,7 +97,7 @@ NetnsName = Annotated[
 ]
 Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema(written.MAC)]
 Mtu = Annotated[int, WithJsonSchema(written.zero_or(MTU_MIN, MTU_MAX))]
-AssignableAddress = Annotated[IPAddress, AfterValidator(_assignable), WithJsonSchema(written.WORKLOAD_ADDRESS)]
+AssignableAddress = Annotated[GivenAddress, AfterValidator(_assignable), WithJsonSchema(written.WORKLOAD_ADDRESS)]
 ContainerId = Annotated[
     str, StringConstraints(max_length=256), AfterValidator(printable), WithJsonSchema(written.printable_text(0, 256))
 ]

@@ -285,7 +285,7 @@ def carry_at_once(node: Channel, made: Link) -> None:
     """Makes the end that came up first carry packets now. It got its carrier when the other end came up, and would
     drop what it is given until the kernel's link watch has its turn, milliseconds later; since Linux 6.8 a read of
     the link does not answer before that is done."""
-    node.transact([encodelinks.get_link_by_index(made.index)])
+    node.carry_out([encodelinks.get_link_by_index(made.index)])
 
 
 def _is_neighbour_removal(step: Step) -> bool:

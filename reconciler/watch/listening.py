@@ -57,7 +57,7 @@ class Listening:
         self._lost_more = False
         self._bursts = 0
         self._muted_timer: asyncio.TimerHandle | None = None
-        self._gathering: asyncio.TimerHandle | None = None
+        self._gathering: asyncio.Handle | None = None
         self._just_heard = False
 
     def start(self) -> None:
@@ -70,15 +70,19 @@ class Listening:
 
     def stop(self) -> None:
         self._pause()
-        for timer in (self._gathering, self._loss_timer, self._muted_timer):
-            if timer is not None:
-                timer.cancel()
+        for due in (self._gathering, self._loss_timer, self._muted_timer):
+            if due is not None:
+                due.cancel()
 
     def _told(self) -> None:
         if self._just_heard:
             return  # what is there yet is told of again at once
         self._pause()
-        self._gathering = asyncio.get_running_loop().call_later(GATHER_EVENTS_S, self._hear_gathered)
+        self._gathering = asyncio.get_running_loop().call_later(GATHER_EVENTS_S, self._gathered)
+
+    def _gathered(self) -> None:
+        """Behind those whom a slice in the same turn of the event loop has answered."""
+        self._gathering = asyncio.get_running_loop().call_soon(self._hear_gathered)
 
     def _hear_gathered(self) -> None:
         self.hear()

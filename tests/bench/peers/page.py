@@ -50,6 +50,11 @@ about it; the ratios are those of two daemons in one run, with and without it, a
   to 0.96 of the time and 0.89 to 0.93 of the processor time of an Attach, and 1.25 times the rate of 16 clients.
 - An Attach with a mapped port makes one walk over the table of connection tracking, or none where it is empty, and not
   one for each port and family: 5 ms of processor time where it were 25, with 262,144 buckets.
+- The store is written without a sync, since what one would save ends with the boot anyhow: on a tmpfs nothing; where
+  the data directory is on a disk that others write to, 0.81 of an Attach's time and 0.72 of a Detach's.
+- An address is not written and read again, as one of each family in turn, when a record is made of it, and a link is
+  read for its carrier by one exchange: 0.95 of the time and 0.94 of the processor time, on a tmpfs.
+- Messages of the kernel that were gathered are read behind the answer of a pass in the same turn.
 - A Detach is answered when the kernel tells that the link is gone, not when it answers: 0.23 to 0.33 of the time.
 - An idle daemon waits for names by inotify, and looks at its socket without connecting: 0.37% of a core on a busy
   machine, where it was 1.37%.

@@ -17,7 +17,7 @@ from netplumb.models.errors import Retryable
 from netplumb.models.naming import workload_mac
 from netplumb.reconciler.desired.reservations import Reservation
 from netplumb.reconciler.desired.store import Change, Contents, Store
-from netplumb.reconciler.desired.storefile import MIGRATIONS, SCHEMA, TABLES, StoreUnusableError, Verdict
+from netplumb.reconciler.desired.storefile import MIGRATIONS, SCHEMA, TABLES, StoreUnusableError, Verdict, connect
 
 NODE = "boot-1/4711"
 LINK, ADDRESSES = "npaaaaaaaaaaaa", (ip_address("10.1.0.9"), ip_address("fd01::9"))
@@ -304,3 +304,10 @@ def test_a_claimed_link_is_no_longer_unclaimed(tmp_path: Path) -> None:
 def test_the_key_of_a_rebuilt_record_is_kept(tmp_path: Path) -> None:
     with closing(Store(tmp_path, NODE, rebuilt)) as store:
         assert store.load().attachments[AttachmentKey("web", "eth0")].is_rebuilt
+
+
+def test_no_commit_waits_for_a_disk(tmp_path: Path) -> None:
+    """What the kernel has taken survives the daemon, and the kernel's own death ends the boot that a store is of."""
+    with closing(connect(tmp_path / "netplumb.db")) as database:
+        assert database.execute("PRAGMA synchronous").fetchone() == (0,)
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -166,3 +166,29 @@ async def test_what_was_heard_right_after_a_pass_is_not_gathered_again() -> None
     await until(lambda: listener.asked == 2)
     ear.listening.stop()
     listener.close()
+
+
+async def test_gathered_messages_are_read_behind_who_is_answered_in_that_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose slice has just ended does not wait for them."""
+    monkeypatch.setattr(listening, "GATHER_EVENTS_S", 0)
+    loop = asyncio.get_running_loop()
+    listener = _CountedListener()
+    ear = listening_to(listener)
+    slice_ended = loop.create_future()
+    asked_before: list[int] = []
+    slice_ended.add_done_callback(lambda _: asked_before.append(listener.asked))
+    told, tells = os.pipe()
+    os.write(tells, b"x")
+
+    def in_the_next_turn() -> None:
+        loop.remove_reader(told)
+        loop.call_soon(slice_ended.set_result, None)
+
+    loop.add_reader(told, in_the_next_turn)
+    ear.listening.start()
+    await until(lambda: bool(listener.asked))
+    assert asked_before == [0]
+    ear.listening.stop()
+    listener.close()
+    for end in (told, tells):
+        os.close(end)
