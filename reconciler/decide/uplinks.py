@@ -12,6 +12,7 @@ from ipaddress import ip_network
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import ClusterMode, ClusterView
+from netplumb.models.fields import MTU_MIN
 from netplumb.models.kernel import Link
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork, NodeRoute, Source
@@ -59,7 +60,13 @@ def uplink_mtu(routes: Iterable[NodeRoute], links: Mapping[int, Link]) -> int | 
 
 
 def mtu_with_ways(view: ClusterView | None, known: NodeNetwork) -> int | None:
-    """What passes by the ways out and by those to other nodes; None where either is not known."""
+    """What passes by the ways out and by those to other nodes; None where either is not known. With less than IPv6
+    needs, workloads would lose it among each other for the sake of an uplink that has none."""
+    found = _least_of_ways(view, known)
+    return max(found, MTU_MIN) if found is not None else None
+
+
+def _least_of_ways(view: ClusterView | None, known: NodeNetwork) -> int | None:
     if view is None or view.mode is ClusterMode.NONE:
         return known.uplink_mtu
     addresses, local = view.underlay.addresses, view.underlay.v4 or view.underlay.v6

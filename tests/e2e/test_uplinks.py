@@ -10,10 +10,11 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
+from tests.e2e.doctors import doctor
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach
+from tests.e2e.wishes import attach, texts
 
 SECOND = "up1"
 PORT = 4711
@@ -96,6 +97,24 @@ async def test_a_routes_own_mtu_counts(client: AsyncClient, node: Host, web: Hos
     node.ip(f"route replace default via {OUTSIDE_V4} mtu 1420")
     await client.attach(attach(web))
     await until(lambda: web.link("eth0")["mtu"] == 1420, "the route's MTU")
+
+
+async def test_an_uplink_that_ipv6_is_too_large_for_takes_none_from_workloads(
+    daemon: Daemon, client: AsyncClient, node: Host, outside: Host, web: Host, db: Host
+) -> None:
+    """Their MTU is the least that IPv6 works with; what is larger than the uplink takes is cut by the node, or refused
+    with an ICMP error as on any router. The doctor tells."""
+    await client.attach(attach(web))
+    to = texts(await client.attach(attach(db)))
+    node.ip(f"link set {UPLINK} mtu 600")
+    outside.ip("link set eth0 mtu 600")
+    await until(lambda: web.link("eth0")["mtu"] == 1280, "the MTU")
+    assert web.ping(to[1])
+    assert " 0% packet loss" in web.run(f"ping -n -c 1 -W 2 -s 1200 -M dont {OUTSIDE_V4}")
+    with serving(outside, PORT):
+        assert ask(web, OUTSIDE_V4, PORT)
+    assert (await client.check("web")).in_sync
+    doctor(daemon).one("mtu", "the uplink takes packets of 600 bytes", "interfaces have 1280")
 
 
 async def test_without_an_uplink_the_mtu_stays_what_it_was(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from netplumb.models.fields import MTU_MIN
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.nodenetwork import Hop, NodeRoute
 from netplumb.models.nodestate import LinkState
@@ -197,6 +198,9 @@ def mtu_too_large(facts: Facts) -> Iterator[Finding]:
     if uplink and wanted > uplink:
         heal = f"leave the setting mtu out, or set it to {uplink}"
         yield risk("mtu", f"the setting mtu is {wanted}, and the uplink takes {uplink}", why, heal)
+    if uplink and not wanted and uplink < MTU_MIN:
+        what = f"the uplink takes packets of {uplink} bytes, and workloads' interfaces have {MTU_MIN}, as IPv6 needs"
+        yield risk("mtu", what, why, f"give the uplink an MTU of {MTU_MIN} or more, and what is behind it too")
     for it in facts.attachments:
         if uplink and it.spec.mtu > uplink:
             heal = f"attach {it.spec.workload_id} again with --mtu {uplink}"
