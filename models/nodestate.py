@@ -10,7 +10,8 @@ from netplumb.models.base import IPAddress, IPNetwork
 @dataclass(frozen=True, slots=True)
 class LinkState:
     """An interface of the node. `running` is one that is up and has a carrier, `asks` one of Ethernet's kind behind
-    which the kernel asks for neighbours; `rp_filter` is what holds for it, the node's and its own taken together."""
+    which the kernel asks for neighbours; `rp_filter` is what holds for it, the node's and its own taken together, and
+    `qdisc` the kind of queue that it sends through."""
 
     name: str
     index: int
@@ -21,6 +22,7 @@ class LinkState:
     group: int = 0
     alias: str = ""
     rp_filter: int = 0
+    qdisc: str = ""
 
 
 @dataclass(frozen=True, slots=True)

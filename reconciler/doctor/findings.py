@@ -19,6 +19,7 @@ CheckName: TypeAlias = Literal[
     "disk",
     "duplicate-address",
     "foreign-firewall",
+    "foreign-queue",
     "forwarding-off",
     "fought-over",
     "gateway-silent",

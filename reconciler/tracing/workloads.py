@@ -68,7 +68,11 @@ class Workloads:
             return None
         by = attachment if link.name == attachment.spec.if_name else self._sibling(attachment, link)
         if by is None:
-            raise NotFollowedError(f"{view.name}: it leaves by {link.name}, which is not netplumb's")
+            raise NotFollowedError(
+                f"{view.name}: it leaves by {link.name}, which is not netplumb's",
+                f"if it should leave by {attachment.spec.if_name}, see which route leads there: "
+                f"nsenter --net={attachment.spec.netns.where} ip route show match {flow.dst}",
+            )
         self._course.through(view, flow, ("output", "postrouting"), None, link)
         self._course.routed_by_mark(view, flow, flow.question(), found)
         hop = found.gateway or flow.dst

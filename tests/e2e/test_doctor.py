@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
+from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import node_if_name
 from netplumb.reconciler.kernel.netlink.channel import Channel
@@ -527,6 +528,22 @@ async def test_udev(daemon: Daemon, attached: Host, node: Host) -> None:
     node.ip(f"link set {name} down name ens7")
     doctor(daemon).one("udev-renames", "web is called ens7")
     daemon.resume()
+
+
+async def test_a_queue_of_others_on_a_workload_s_link(
+    daemon: Daemon, client: AsyncClient, attached: Host, node: Host
+) -> None:
+    """It lets nothing pass here; with a limit that the workload has, the queue is netplumb's."""
+    (name,) = [name for name in node.links() if name.startswith("np")]
+    node.run(f"tc qdisc replace dev {name} root tbf rate 1kbit burst 10 latency 1ms")
+    assert not node.ping("10.213.0.2")
+    found = doctor(daemon).one(
+        "foreign-queue", f"web/eth0 receives goes through a queue that is not netplumb's (tbf on {name})"
+    )
+    node.run(found["heal"].partition("meant: ")[2])
+    assert node.ping("10.213.0.2")
+    await client.attach(attach(attached, bandwidth=pb.Bandwidth(ingress_rate=10_000_000, ingress_burst=1_000_000)))
+    assert not doctor(daemon).of("foreign-queue")
 
 
 async def test_a_file_that_switches_forwarding_off(daemon: Daemon) -> None:

@@ -48,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     tools.network_manager,
     tools.link_files,
     tools.renamed,
+    tools.queued,
     tools.cni_order,
     host.tables_nearly_full,
     host.disk,

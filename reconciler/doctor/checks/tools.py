@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-from netplumb.models.naming import ALIAS_PREFIX, NODE_IF_PREFIX, is_our_name
+from netplumb.models.bandwidth import NO_LIMITS
+from netplumb.models.kernel import LINK_GROUP
+from netplumb.models.naming import ALIAS_PREFIX, NODE_IF_PREFIX, is_our_name, key_of_alias, node_if_name
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, risk
 from netplumb.reconciler.doctor.inifiles import last_value, sections
@@ -13,6 +15,7 @@ from netplumb.reconciler.doctor.inifiles import last_value, sections
 _LINK_OF_OURS = NODE_IF_PREFIX + "abcdefghijkl"
 _MATCHES = {"Name": _LINK_OF_OURS, "OriginalName": _LINK_OF_OURS, "Type": "ether", "Kind": "veth", "Driver": "veth"}
 _NETWORKD, _NETWORK_MANAGER = "systemd-network", "NetworkManager"  # as /proc has them, 15 characters
+_NO_QUEUE = frozenset({"noqueue", "noop", ""})
 _NO = frozenset({"no", "false", "0", "off", "n", "f"})
 
 
@@ -105,6 +108,21 @@ def renamed(facts: Facts) -> Iterator[Finding]:
                 "somebody renamed it; the daemon calls it back, and rules by name miss it until then",
                 f"see who did: udevadm test /sys/class/net/{link.name}",
             )
+
+
+def queued(facts: Facts) -> Iterator[Finding]:
+    """A veth has no queue; one for a limit that a workload has is netplumb's."""
+    limited = {node_if_name(it.key) for it in facts.attachments if it.spec.bandwidth != NO_LIMITS}
+    for link in facts.links:
+        if link.group != LINK_GROUP or link.qdisc in _NO_QUEUE or (link.qdisc == "tbf" and link.name in limited):
+            continue
+        yield risk(
+            "foreign-queue",
+            f"what {key_of_alias(link.alias) or link.name} receives goes through a queue that is not "
+            f"netplumb's ({link.qdisc} on {link.name})",
+            "it may hold back or drop all of it, and no firewall tells of that",
+            f"if that is not meant: tc qdisc del dev {link.name} root",
+        )
 
 
 def cni_order(facts: Facts) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ def _link(body: Buffer) -> LinkState:
         mtu=unpack_from("=I", found[rt.IFLA_MTU])[0],
         group=unpack_from("=I", found[rt.IFLA_GROUP])[0],
         alias=string(found.get(rt.IFLA_IFALIAS)),
+        qdisc=string(found.get(rt.IFLA_QDISC)),
         rp_filter=max(_number(f"net/ipv4/conf/{which}/rp_filter") for which in ("all", name)),
     )
 
