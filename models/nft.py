@@ -158,8 +158,15 @@ ISOLATED_ALONE = {Direction.INGRESS: INGRESS_ALONE, Direction.EGRESS: EGRESS_ALO
 
 
 def peers_set(name: str) -> NftSet:
-    """Links of the workloads that a rule of a policy names. There are as many of these sets as rules differ in that."""
-    return NftSet(name, ("ifname",))
+    """Those whom a rule of a policy names by selectors: links of this node's workloads, and by their IP version the
+    addresses of those of other nodes. There are as many of these sets as rules differ in that."""
+    _, version, family = name.rpartition("_ip")
+    return NftSet(name, (f"ipv{family}_addr",) if version and family in ("4", "6") else ("ifname",))
+
+
+def peer_addresses(name: str, version: int) -> NftSet:
+    """Beside a set of links, the addresses of one IP version."""
+    return peers_set(f"{name}_ip{version}")
 
 
 def is_of_policies(name: str) -> bool:

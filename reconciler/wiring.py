@@ -18,6 +18,7 @@ from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.events import Event, EventKind
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
+from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition, Phase
@@ -146,13 +147,14 @@ class Parts:
             settings=settings,
             node_addresses=self._desired.node_addresses,
             prefixes=self._desired.allocator.prefixes,
-            elements=lambda node: self._results.elements(node),
+            elements=self._elements,
             left_alone=lambda: (*self._desired.unclaimed, *self._links_of(lambda it: it.removing)),
             unlabelled=lambda: self._links_of(lambda it: it.is_rebuilt),
-            without_pass=lambda: self._results.links_without_pass(),
+            without_pass=self._without_pass,
             uppers=lambda: self._results.hints.uppers.names(),
             under_way=lambda: map(node_if_name, self.loop.busy),
             attached=lambda: self._links_of(lambda _: True),
+            knows_elsewhere=lambda: self.loop.elsewhere is None or self.loop.elsewhere.is_settled,
             record_sysctl=store.record_sysctl,
             forget_sysctl=store.forget_sysctl,
             mtu=store.uplink_mtu or Node().mtu,
@@ -182,6 +184,7 @@ class Parts:
             look_around=self._network.mark,
             resync_s=settings.resync_s,
             ways=self._ways,
+            elsewhere=cluster.endpoints if cluster is not None else None,
         )
         self._namespaces = NamespaceWatch(
             Path(NETNS_DIR), self._desired, self._results.unsettled, self.loop.mark_damaged
@@ -304,6 +307,16 @@ class Parts:
             self._denials = DenialWatch(self._results.hints, self._desired.attachments.get, self._history.tell)
         if self._denials is not None:
             self._denials.take(policies)
+
+    def _elements(self, node: Node) -> Iterator[NftElement]:
+        yield from self._results.elements(node)
+        if self.loop.elsewhere is not None:
+            yield from self.loop.elsewhere.elements(node)
+
+    def _without_pass(self) -> Iterator[str]:
+        yield from self._results.links_without_pass()
+        if self.loop.elsewhere is not None:
+            yield from self.loop.elsewhere.due
 
     def _links_of(self, meant: Callable[[Attachment], bool]) -> Iterator[str]:
         return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))

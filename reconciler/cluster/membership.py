@@ -17,6 +17,7 @@ import structlog
 
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.status import WatchEvent
+from netplumb.reconciler.cluster.endpoints import Endpoints
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
@@ -24,11 +25,12 @@ from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known, KnownFile, KnownRange, range_of
 from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
-from netplumb.reconciler.cluster.mirror import Mirror
+from netplumb.reconciler.cluster.mirror import Kept, Mirror
 from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
 from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
 from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE_S, Reporting, endpoint, state
+from netplumb.reconciler.cluster.shelf import InMemory, Shelf
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.taking import Taking
 
@@ -52,7 +54,9 @@ class Membership:
         changed: Callable[[], None],
         *,
         settle_s: float = SETTLE_S,
+        looks_only: bool = False,
     ) -> None:
+        """Who `looks_only` at what was last known, as beside a daemon, never runs it."""
         self._settings = settings
         self._itself = itself
         self._file = file
@@ -64,8 +68,15 @@ class Membership:
         self._lineage = Lineage(Header(known.cluster, known.revision) if known else NOTHING)
         self._connection = Connection(settings)
         self._client = Client(self._connection)
-        self._shared = self._mirror(known.shared if known else KnownRange(), shared=True)
-        self._own = self._mirror(known.own if known else KnownRange(), shared=False)
+        layout = self._layout
+        self._shared_entries, self._own_entries = (InMemory(it.as_entries(), it.position) for it in _ranges(known))
+        self._shelf = Shelf(file.directory, as_left=known is not None, looks_only=looks_only)
+        pools = [it.cidr for it in settings.pools]
+        self.endpoints = Endpoints(layout, itself.node, self._shelf, pools)
+        self.endpoints.seen(self.standing.peers)
+        self._shared = self._mirror(layout.shared, self._shared_entries, self._shared_changed)
+        self._own = self._mirror(layout.attachments(itself.node), self._own_entries, self._own_changed)
+        self._others = self._mirror(layout.endpoints, self._shelf, self.endpoints.said)
         self._presence = Presence(
             self._client,
             self._layout,
@@ -79,7 +90,7 @@ class Membership:
         prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
         self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._own_changed)
         self._states: Reporting | None = None
-        self._endpoints: Reporting | None = None
+        self._told_endpoints: Reporting | None = None
         self._dirty = asyncio.Event()
         self._learn = asyncio.Event()
         self._unlearnt: set[str] = set()
@@ -91,21 +102,20 @@ class Membership:
             self.standing,
             self._presence,
             prefixes,
-            (self._shared, self._own),
-            lambda: self._shared.entries,
+            (self._shared, self._own, self._others),
+            lambda: self._shared_entries,
             settle_s=settle_s,
         )
 
-    def _mirror(self, known: KnownRange, *, shared: bool) -> Mirror:
+    def _mirror(self, keys: Keys, entries: Kept, changed: Callable[[Collection[str]], None]) -> Mirror:
         return Mirror(
             self._client,
-            self._layout.shared if shared else self._layout.attachments(self._itself.node),
+            keys,
             self._lineage,
-            self._shared_changed if shared else self._own_changed,
+            changed,
             self._heard,
             reread_s=self._settings.reread_s,
-            entries=known.as_entries(),
-            position=known.position,
+            entries=entries,
         )
 
     @property
@@ -119,20 +129,20 @@ class Membership:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it is known, now or from before, what the cluster wants of this node."""
-        return self._shared.is_known and self._own.is_known
+        """Whether it is known, now or from before, what the cluster wants of this node, and who else there is."""
+        return self._shared.is_known and self._own.is_known and self._others.is_known
 
     @property
     def documents(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry]]:
         """What is wanted of this node, and what of every node, by the name of the document."""
         own, every = self._layout.attachments(self._itself.node), self._layout.documents
-        return _below(own, self._own.entries), _below(every, self._shared.entries)
+        return _below(own, self._own_entries), _below(every, self._shared_entries)
 
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
         """Before it runs: whose state is written back."""
         layout, node, fence = self._layout, self._itself.node, self._presence.fence
         self._states = Reporting(self._client, layout.statuses(node), state, fence, watch, pause_s=STATE_PAUSE_S)
-        self._endpoints = Reporting(
+        self._told_endpoints = Reporting(
             self._client, layout.endpoints_of(node), endpoint, fence, watch, pause_s=ENDPOINTS_PAUSE_S
         )
 
@@ -151,7 +161,7 @@ class Membership:
 
     @property
     def _is_followed(self) -> bool:
-        return self._shared.following and self._own.following
+        return self._shared.following and self._own.following and self._others.following
 
     def _heard(self) -> None:
         standing = self.standing
@@ -180,8 +190,10 @@ class Membership:
             await self._learn.wait()
             self._learn.clear()
             held = self.standing.held
-            entries, unlearnt, self._unlearnt = self._shared.entries, self._unlearnt, set()
+            entries, unlearnt, self._unlearnt = self._shared_entries, self._unlearnt, set()
             self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
+            if any(key.startswith(self._layout.prefixes.first) for key in unlearnt):
+                self.endpoints.seen(self.standing.peers)
             if self.standing.held != held:
                 self._changed()  # of what is lost no address is given from now on
                 cidrs = [it.cidr for it in self.standing.held]
@@ -221,6 +233,8 @@ class Membership:
                 self._again_and_again("presence", self._presence.hold, may_write),
                 self._again_and_again("shared", self._shared.follow, may_read),
                 self._again_and_again("own", self._own.follow, may_read),
+                self._again_and_again("others", self._others.follow, may_read),
+                self.endpoints.run(),
                 self._again_and_again("prefixes", self._taking.run, may_read),
                 self._again_and_again("status", self._report_states, may_read),
                 self._again_and_again("endpoints", self._report_endpoints, may_write),
@@ -241,6 +255,7 @@ class Membership:
                         await self._presence.end()
             await self._connection.close()
             self._save_now()
+            self._shelf.close()
 
     async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: asyncio.Event) -> None:
         """Nodes that lost etcd at one moment do not come back at one moment."""
@@ -253,7 +268,7 @@ class Membership:
             except WentBack as error:
                 self._recovery.stop_at(error)
                 self._taking.forget_claims()
-                for each in (self._states, self._endpoints):
+                for each in (self._states, self._told_endpoints):
                     if each is not None:
                         each.begin_anew()
                 self._changed()
@@ -273,7 +288,7 @@ class Membership:
 
     async def _report_endpoints(self) -> None:
         """Also to an etcd that was accepted and is not taken from yet: others would miss them by then."""
-        await self._report(self._endpoints)
+        await self._report(self._told_endpoints)
 
     async def _report(self, reporting: Reporting | None) -> None:
         if reporting is not None and self._presence.is_held:
@@ -304,7 +319,7 @@ class Membership:
 
     def _as_known(self) -> Callable[[], None]:
         """What writes what is known now, wherever it is called: there may be thousands of keys."""
-        shared, own = dict(self._shared.entries), dict(self._own.entries)
+        shared, own = dict(self._shared_entries), dict(self._own_entries)
         positions, latest = (self._shared.position, self._own.position), self._lineage.known
         lost = {str(cidr): why for cidr, why in self.standing.lost.items()}
         heard_at = self.standing.heard_at
@@ -325,6 +340,10 @@ class Membership:
             )
 
         return write
+
+
+def _ranges(known: Known | None) -> tuple[KnownRange, KnownRange]:
+    return (known.shared, known.own) if known is not None else (KnownRange(), KnownRange())
 
 
 def _below(keys: Keys, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:

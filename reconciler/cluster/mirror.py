@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
-from types import MappingProxyType
+from typing import Protocol
 
 import structlog
 
@@ -28,9 +28,23 @@ LATEST = 20
 log = structlog.get_logger(__name__)
 
 
+class Kept(Protocol):
+    """What is known, complete as of a position, which is 0 as long as nothing was ever read."""
+
+    position: int
+
+    def __len__(self) -> int: ...
+
+    def get(self, key: str, /) -> Entry | None: ...
+
+    def take(self, changes: Mapping[str, Entry | None], position: int) -> None: ...
+
+    def replace(self, entries: Mapping[str, Entry], position: int) -> Collection[str]:
+        """Returns the keys of which something else is known than before."""
+
+
 class Mirror:
-    """`entries` are complete as of `position`, which is 0 as long as nothing was ever read. `changed` is told of which
-    keys something else is known than before."""
+    """Keeps `entries` as etcd has them. `changed` is told of which keys something else is known than before."""
 
     def __init__(
         self,
@@ -41,8 +55,7 @@ class Mirror:
         heard: Callable[[], None],
         *,
         reread_s: float,
-        entries: Mapping[str, Entry] = MappingProxyType({}),
-        position: int = 0,
+        entries: Kept,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -50,12 +63,15 @@ class Mirror:
         self._changed = changed
         self._heard = heard
         self._reread_s = reread_s
-        self.entries = dict(entries)
-        self.position = position
+        self.entries = entries
         self.following = False
-        self._must_read = position == 0
+        self._must_read = entries.position == 0
         self._forget = False
         self._read_at = 0.0
+
+    @property
+    def position(self) -> int:
+        return self.entries.position
 
     @property
     def is_known(self) -> bool:
@@ -133,21 +149,13 @@ class Mirror:
         async with aclosing(changes(self._client.connection, self._keys, self.position, self._signed)) as stream:
             async for each in stream:
                 self._lineage.check_cluster(each.cluster)
-                for key, entry in each.entries.items():
-                    self._take(key, entry)
-                self.position = each.revision
+                self.entries.take(each.entries, each.revision)
                 self._lineage.advance(Header(each.cluster, each.revision))
                 self._changed(each.entries.keys())
 
     def _signed(self, header: Header) -> None:
         self._lineage.check_cluster(header.cluster)
         self._heard()
-
-    def _take(self, key: str, entry: Entry | None) -> None:
-        if entry is None:
-            self.entries.pop(key, None)
-        else:
-            self.entries[key] = entry
 
     async def read_all(self) -> None:
         """Reads all, and takes it for what is, deletions included."""
@@ -156,11 +164,9 @@ class Mirror:
         self._lineage.check(snapshot.header, known)
         if self.is_known and not anew:
             self._compare({key: it.modified for key, it in snapshot.entries.items() if it.modified <= position})
-        before, was_known = self.entries, self.is_known
-        self.entries, self.position = dict(snapshot.entries), snapshot.header.revision
+        was_known = self.is_known
+        different = self.entries.replace(snapshot.entries, snapshot.header.revision)
         self._lineage.advance(snapshot.header)
         self._must_read, self._forget, self._read_at = False, False, asyncio.get_running_loop().time()
-        keys = before.keys() | self.entries.keys()
-        different = [key for key in keys if before.get(key) != self.entries.get(key)]
         if different or not was_known:
             self._changed(different)

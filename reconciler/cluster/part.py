@@ -24,6 +24,7 @@ from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition, WatchEvent
 from netplumb.reconciler.cluster.documents import ClusterDocuments
+from netplumb.reconciler.cluster.endpoints import Endpoints
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.known import KnownFile
 from netplumb.reconciler.cluster.membership import Membership
@@ -57,15 +58,16 @@ class _Joined:
 
 
 class ClusterPart:
-    """`boot` names boot and node namespace, as the store's. Raises NoNodeName."""
+    """`boot` names boot and node namespace, as the store's. Who `looks_only`, beside a daemon, never runs it. Raises
+    NoNodeName."""
 
-    def __init__(self, settings: Settings, boot: str, version: str) -> None:
+    def __init__(self, settings: Settings, boot: str, version: str, *, looks_only: bool = False) -> None:
         assert settings.cluster is not None
         self._given = settings
         itself = Itself(node_name(settings.cluster), Identity(boot=boot, machine=_machine_id()), version)
         surroundings = Surroundings(self._network, self._fullness, self._in_use)
         file = KnownFile(settings.data_dir)
-        self._membership = Membership(settings.cluster, itself, file, surroundings, self._wake)
+        self._membership = Membership(settings.cluster, itself, file, surroundings, self._wake, looks_only=looks_only)
         self._standing = self._membership.standing
         self._joined: _Joined | None = None
         self._documents: ClusterDocuments | None = None
@@ -83,6 +85,11 @@ class ClusterPart:
     def view(self) -> ClusterView:
         """What is known of other nodes; where nothing is, what the settings say of the cluster."""
         return self._standing.view
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Workloads of other nodes."""
+        return self._membership.endpoints
 
     def reloading(self, reload: Callable[[], Settings]) -> Callable[[], Settings]:
         return lambda: self.with_pools(reload())
@@ -114,7 +121,7 @@ class ClusterPart:
     @property
     def conditions(self) -> tuple[Condition, ...]:
         """With the time since when, for those that do not tell it themselves."""
-        found = tuple(self._standing.conditions())
+        found = (*self._standing.conditions(), *self._membership.endpoints.conditions)
         untimed = timed(tuple(it for it in found if not it.last_transition), self._conditions)
         self._conditions = (*untimed, *(it for it in found if it.last_transition))
         return self._conditions

@@ -68,9 +68,12 @@ def read(kind: type[R], value: bytes) -> R | None:
     return found if isinstance(found, kind) else None
 
 
-@lru_cache(maxsize=KEPT)
-def _read(kind: type[Record], value: bytes) -> Record | None:
+def parsed(kind: type[R], value: bytes) -> R | None:
+    """The same, and nothing is remembered of it: there may be a hundred thousand."""
     try:
         return kind.model_validate_json(value)
     except ValidationError:
         return None
+
+
+_read = lru_cache(maxsize=KEPT)(parsed)

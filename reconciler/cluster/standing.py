@@ -19,7 +19,7 @@ from ipaddress import ip_network
 import structlog
 
 from netplumb.models.base import IPNetwork
-from netplumb.models.cluster import ClusterView
+from netplumb.models.cluster import ClusterView, Peer
 from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
@@ -157,6 +157,11 @@ class Standing:
     def void(self) -> list[Claim]:
         """What this node claimed and another came before with; but not what it held once and runs workloads with."""
         return [it for it in self._roster.void_of(self._itself.node) if it.cidr not in self.lost]
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """All nodes by name, this one among them."""
+        return self._roster.peers
 
     @property
     def claims(self) -> Claims:

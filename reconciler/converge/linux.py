@@ -251,6 +251,10 @@ class LinuxKernel:
         """How often the nftables table was read: its elements need no comparison while this stays as it is."""
         return self._nftables.readings
 
+    def elements_of(self, owner: str, wanted: Sequence[Key]) -> Sequence[NftElement]:
+        """Those that carry this owner, and what stands under the wanted keys."""
+        return self._nftables.elements_of(owner, wanted)
+
     def observe_elements(self) -> Mapping[Key, NftElement]:
         return self._nftables.elements()
 

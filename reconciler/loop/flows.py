@@ -40,6 +40,7 @@ from netplumb.reconciler.decide.flows import (
 )
 from netplumb.reconciler.decide.leaving import Leaving
 from netplumb.reconciler.decide.policies.flows import PolicedFlows
+from netplumb.reconciler.decide.policies.verdict import Endpoint
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.conntrack import Conntrack
@@ -63,6 +64,7 @@ class Deciding:
     node: Node
     known: NodeNetwork
     attachments: Sequence[Attachment]
+    elsewhere: Sequence[Endpoint] = ()
 
 
 @dataclass(slots=True)
@@ -193,7 +195,7 @@ def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Cour
         cluster=node.cluster_prefixes,
         unfit=unfit(node.node_addresses, known) | suspected.unfit,
         former=suspected,
-        policed=PolicedFlows(node.policies, deciding.attachments, is_local),
+        policed=PolicedFlows(node.policies, deciding.attachments, is_local, deciding.elsewhere),
         leaves_as=_leaves_as(links, known),
     )
 

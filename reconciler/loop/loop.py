@@ -31,6 +31,7 @@ from netplumb.reconciler.kernel.namespaces import Namespace
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
 from netplumb.reconciler.kernel.rtnetlink.listener import Listener
 from netplumb.reconciler.loop.dearpasses import DearPasses
+from netplumb.reconciler.loop.elsewhere import Elsewhere, Others
 from netplumb.reconciler.loop.flows import Deciding, Flows
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.nodepasses import NodePasses
@@ -76,6 +77,7 @@ class Loop:
         look_around: Callable[[], None],
         resync_s: float,
         ways: OtherNodes | None = None,
+        elsewhere: Others | None = None,
     ) -> None:
         self._desired = desired
         self._results = results
@@ -101,6 +103,7 @@ class Loop:
         self._wake = asyncio.Event()
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._node = NodePasses(nodewide, results, kernel, self._wake.set)
+        self.elsewhere = Elsewhere(elsewhere, self._wake.set, self._elsewhere_settled) if elsewhere else None
         self.policies_changed()
 
     # What wakes it.
@@ -142,6 +145,7 @@ class Loop:
         """A source changed its mind about this key. It is more urgent from when a client waits for it."""
         if (record := self._desired.attachments.get(key)) is not None and not record.removing:
             self._nodewide.policing.noticed(record)
+            self._need_elsewhere()
         self._results.wish_changed(key)
         self.mark(key, Urgency.WISH)
 
@@ -149,6 +153,16 @@ class Loop:
         """Other network policies are in force."""
         records = (record for record in self._desired.attachments.values() if not record.removing)
         self._nodewide.policing.take(self._desired.policies.in_force, records)
+        self._need_elsewhere()
+        self._node.mark()
+
+    def _need_elsewhere(self) -> None:
+        if self.elsewhere is not None:
+            self.elsewhere.need(self._nodewide.policing)
+
+    def _elsewhere_settled(self) -> None:
+        """What was left alone, since it was not known whose it was, is looked at."""
+        self._nodewide.compare_elements()
         self._node.mark()
 
     def sources_loaded(self) -> None:
@@ -187,6 +201,8 @@ class Loop:
             if not self._results.is_awaited(attachment.key):
                 self._nobody_waits(attachment.key)
         await self._flows.settled(node_if_name(attachment.key))
+        if self.elsewhere is not None:
+            await self.elsewhere.settled()
 
     def _nobody_waits(self, key: AttachmentKey) -> None:
         """A wish stays when its client leaves, but nobody is to wait behind it, and no descriptor for its turn; nor is
@@ -225,6 +241,8 @@ class Loop:
     def _slice(self) -> None:
         if self._node.due:
             self._converge_node()
+        if self.elsewhere is not None and self._nodewide.ready:
+            self.elsewhere.converge(self._kernel, self._nodewide.node, may_remove=self._nodewide.may_remove)
         ends = time.monotonic() + SLICE_S
         while (key := self.queue.take(HERE, self.busy)) is not None:
             self._pass(key)
@@ -336,7 +354,9 @@ class Loop:
         self._flows.suspect_all()
 
     def _deciding(self) -> Deciding:
-        return Deciding(self._nodewide.node, self._nodewide.known, tuple(self._desired.attachments.values()))
+        elsewhere = tuple(self.elsewhere.endpoints) if self.elsewhere is not None else ()
+        attachments = tuple(self._desired.attachments.values())
+        return Deciding(self._nodewide.node, self._nodewide.known, attachments, elsewhere)
 
     # Removal.
 

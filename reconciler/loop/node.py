@@ -23,6 +23,7 @@ from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.decide.nodeconditions import node_conditions
 from netplumb.reconciler.decide.nodenetwork import network_conditions
 from netplumb.reconciler.decide.plan import Plan, plan
+from netplumb.reconciler.decide.policies.elsewhere import is_elsewhere
 from netplumb.reconciler.decide.policies.naming import staying
 from netplumb.reconciler.decide.render import render_node
 from netplumb.reconciler.decide.uplinks import mtu_with_ways
@@ -44,7 +45,8 @@ class NodeWish:
     `left_alone` stay, such as of one that goes and takes them with it, and so do policies' of links that are
     `unlabelled`: what they belong to was rebuilt, and nobody has said its labels yet. Of a link whose pass is
     `under_way` only that pass knows what it is to have, beside policies'. One that is there though nobody wants it, as
-    `attached` tells, is guarded until it goes, and its removal takes them."""
+    `attached` tells, is guarded until it goes, and its removal takes them. Addresses of other nodes' workloads stay
+    until it is known who is there, which `knows_elsewhere` says."""
 
     node: Node
     elements: Callable[[Node], Iterable[NftElement]] | None
@@ -53,6 +55,7 @@ class NodeWish:
     unlabelled: frozenset[str] = frozenset()
     under_way: frozenset[str] = frozenset()
     attached: Callable[[], Iterable[str]] = tuple
+    knows_elsewhere: bool = True
 
     def compared(self, kernel: LinuxKernel, *, elements_unless_read: int | None = None) -> tuple[Node, Plan]:
         """What is known of the node now, and what differs; changes nothing. The elements are compared unless the
@@ -95,6 +98,8 @@ class NodeWish:
                 return False
             if step.verb is not Verb.REMOVE:
                 return True
+            if is_elsewhere(step.thing) and not self.knows_elsewhere:
+                return False
             stays = self.left_alone | (self.unlabelled if is_of_policies(step.thing.set) else frozenset())
             return self.may_remove and step.thing.owner not in stays
         if step.verb is not Verb.REMOVE:
@@ -123,6 +128,7 @@ class NodeWide:
         uppers: Callable[[], tuple[str, ...]] = tuple,
         under_way: Callable[[], Iterable[str]] = tuple,
         attached: Callable[[], Iterable[str]] = tuple,
+        knows_elsewhere: Callable[[], bool] = lambda: True,
         mtu: int = Node().mtu,
     ) -> None:
         self.settings = settings
@@ -138,6 +144,7 @@ class NodeWide:
         self._uppers = uppers
         self._under_way = under_way
         self._attached = attached
+        self._knows_elsewhere = knows_elsewhere
         self._compared_reading = 0
         self.policing = Policing()
         self._enforced = NO_POLICIES
@@ -174,6 +181,10 @@ class NodeWide:
         waits = (self.retry_after_s, self._fights.next_look_s(time.monotonic()))
         return min((wait for wait in waits if wait is not None), default=None)
 
+    def compare_elements(self) -> None:
+        """With the next pass, though nobody touched them."""
+        self._compared_reading = 0
+
     def wish(self) -> NodeWish:
         """What is wanted now; the elements are asked for when they are needed."""
         node = replace(
@@ -192,7 +203,16 @@ class NodeWide:
         )
         unlabelled = frozenset(self._unlabelled())
         left_alone, under_way = frozenset(self._left_alone()), frozenset(self._under_way())
-        return NodeWish(node, self._elements, left_alone, self.may_remove, unlabelled, under_way, self._attached)
+        return NodeWish(
+            node,
+            self._elements,
+            left_alone,
+            self.may_remove,
+            unlabelled,
+            under_way,
+            self._attached,
+            self._knows_elsewhere(),
+        )
 
     def gathered_wish(self) -> NodeWish:
         """The wish with its elements, for a thread that may not read what the event loop changes."""
@@ -228,7 +248,8 @@ class NodeWide:
             errors = kernel.apply_node(steps)
             for name in kernel.left_as_set:
                 self._forget_sysctl(name)
-            if not errors and self.may_remove and len(steps) == len(planned.steps) and not wish.under_way:
+            whole = self.may_remove and wish.knows_elsewhere and not wish.under_way
+            if not errors and whole and len(steps) == len(planned.steps):
                 self._compared_reading = reading
             if not errors:
                 self._enforced = self.node.policies

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.policyset import NO_POLICIES, Combination, PolicySet
+from netplumb.reconciler.decide.policies.elsewhere import looked_in
 from netplumb.reconciler.decide.policies.selection import selection
 
 
@@ -18,6 +19,11 @@ class Policing:
     def __init__(self) -> None:
         self.policies = NO_POLICIES
         self.combinations: frozenset[Combination] = frozenset()
+
+    @property
+    def looked_in(self) -> frozenset[str]:
+        """The sets of peers that these look in."""
+        return looked_in(self.policies, self.combinations)
 
     def take(self, policies: PolicySet, attachments: Iterable[Attachment]) -> None:
         """Other policies are in force from now on."""

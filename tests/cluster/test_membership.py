@@ -459,11 +459,11 @@ async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_
     """Of what came, and of what went: no position moves on, and nothing is taken for an etcd that went back."""
     async with nodes(etcd, tmp_path, "a", "b", reread_s=1.0) as (a, _):
         await until(lambda: "b" in a.view.peers, "a sees b")
-        shared = a.membership._shared
+        shared = a.membership._shared_entries
         key = "/netplumb/shared/nodes/b"
-        entry = shared.entries.pop(key)  # as if its event had never come
+        entry = shared.pop(key)  # as if its event had never come
         ghost = "/netplumb/shared/nodes/ghost"
-        shared.entries[ghost] = entry  # and that of its deletion neither
+        shared[ghost] = entry  # and that of its deletion neither
         a.membership._shared_changed([key, ghost])
         await until(lambda: "ghost" in a.view.peers and not a.view.peers["b"].underlay.addresses, "a is mistaken")
         await until(lambda: a.view.peers["b"].underlay.addresses, "b is whole again")

@@ -6,7 +6,7 @@ answers. What a workload sends or is sent whose labels nobody knows is left alon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
 from netplumb.models.attachment import Attachment
@@ -16,14 +16,18 @@ from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World,
 
 
 class PolicedFlows:
-    """`is_local` tells whether the node takes an address for its own."""
+    """`is_local` tells whether the node takes an address for its own; `elsewhere` are workloads of other nodes."""
 
     def __init__(
-        self, policies: PolicySet, attachments: Iterable[Attachment], is_local: Callable[[bytes], bool]
+        self,
+        policies: PolicySet,
+        attachments: Iterable[Attachment],
+        is_local: Callable[[bytes], bool],
+        elsewhere: Sequence[Endpoint] = (),
     ) -> None:
         records = [it for it in attachments if not it.removing]
         endpoints = tuple(endpoint_of(it) for it in records if not it.is_rebuilt)
-        self._world = World(policies.policies, policies.namespaces, endpoints)
+        self._world = World(policies.policies, policies.namespaces, endpoints, elsewhere=elsewhere)
         self._unknown = frozenset(ip.packed for it in records if it.is_rebuilt for ip in it.addresses)
         self._is_local = is_local
 

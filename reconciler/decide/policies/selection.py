@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,8 +67,21 @@ class Selection:
         """The sets of peers that there are, by name."""
         return self._peers
 
+    def peers_in(self, combinations: Iterable[Combination]) -> frozenset[str]:
+        """The sets of peers that rules of these policies look in."""
+        by_key = {it.policy_key: it for it in self._policies.policies}
+        return frozenset(
+            name
+            for combination in combinations
+            for policy in (by_key[key] for key in combination.policies if key in by_key)
+            for rule in policy.spec.rules(combination.direction)
+            if (name := peers_name(policy, rule.peers)) is not None
+        )
+
     def of(self, attachment: Attachment) -> Selected:
-        labels, namespace = attachment.policy_labels, attachment.namespace
+        return self.of_labels(attachment.namespace, attachment.policy_labels)
+
+    def of_labels(self, namespace: str, labels: Mapping[str, str]) -> Selected:
         asked = (namespace, frozenset(labels.items()))
         if (known := self._answers.get(asked)) is None:
             if len(self._answers) >= _KEPT:

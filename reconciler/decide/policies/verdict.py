@@ -26,12 +26,16 @@ from netplumb.models.networkpolicy import (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A workload's interface: what policies see of it."""
+    """A workload's interface: what policies see of it. `node` is the other node that it is on, empty for this one."""
 
     name: str
     namespace: str
     labels: Mapping[str, str]
     addresses: Sequence[IPAddress]
+    node: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.name}" if self.node else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +51,33 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What there is: policies, namespaces whose labels somebody declared, workloads, and the node's own addresses."""
+    """What there is: policies, namespaces whose labels somebody declared, workloads, and the node's own addresses. What
+    workloads `elsewhere` may do is judged where they are; here they are whom others ask, or who asks."""
 
     policies: Sequence[NetworkPolicy] = ()
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     endpoints: Sequence[Endpoint] = ()
     node: frozenset[IPAddress] = frozenset()
+    elsewhere: Sequence[Endpoint] = ()
     _by_address: dict[IPAddress, Endpoint] = field(default_factory=dict, init=False, repr=False)
+    _judged: set[int] = field(default_factory=set, init=False, repr=False)
     _selecting: dict[tuple[str, Direction], list[NetworkPolicy]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._by_address.update((address, it) for it in self.elsewhere for address in it.addresses)
         self._by_address.update((address, it) for it in self.endpoints for address in it.addresses)
+        self._judged.update(id(it) for it in self.endpoints)
 
     def endpoint_at(self, address: IPAddress) -> Endpoint | None:
         return self._by_address.get(address)
 
+    def is_judged(self, endpoint: Endpoint) -> bool:
+        """Whether what it may do is decided here."""
+        return id(endpoint) in self._judged
+
     def selecting(self, subject: Endpoint, direction: Direction) -> Sequence[NetworkPolicy]:
         """The policies that isolate it, found out once."""
-        asked = (subject.name, direction)
+        asked = (str(subject), direction)
         if (known := self._selecting.get(asked)) is None:
             known = self._selecting[asked] = [it for it in self.policies if isolates(it, subject, direction)]
         return known
@@ -125,7 +138,7 @@ def verdict(world: World, packet: Packet) -> Verdict:
 def _judged(
     world: World, direction: Direction, subject: Endpoint | None, other: IPAddress, packet: Packet
 ) -> Judgement:
-    if subject is None:
+    if subject is None or not world.is_judged(subject):
         return Judgement(direction)
     selecting = world.selecting(subject, direction)
     allowances = [

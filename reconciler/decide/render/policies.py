@@ -3,8 +3,8 @@
 A packet is judged twice where it is forwarded: by what its sender may ask, then by what its receiver may be asked. Each
 is a hook of its own, in which "accept" means that this end allows it. One look-up by the link tells whether the end is
 isolated, and leads to the chain of the policies that select it; these ask whether the other end is in a set of links,
-or its address among ranges. So what a packet costs follows from the policies of its two ends and from no others, and a
-workload that comes, goes or has other labels is elements alone.
+or its address in a set of those of other nodes' workloads, or among ranges. So what a packet costs follows from the
+policies of its two ends and from no others, and a workload that comes, goes or has other labels is elements alone.
 
 Addresses are judged before a source is replaced and after a port of the node has led on: an ipBlock sees the client's
 address as it came. What the node itself sends is not forwarded, so it reaches its workloads. Guards stand in a hook of
@@ -39,6 +39,7 @@ from netplumb.models.nft import (
     NftElement,
     NftSet,
     canonical_rule,
+    peer_addresses,
     peers_set,
 )
 from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, Combination
@@ -81,10 +82,12 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
     """Nothing where there are no policies: then no packet pays for them."""
     if not node.policies.policies:
         return
-    yield from map(peers_set, selection(node.policies).peers)
+    for name in selection(node.policies).peers:
+        yield peers_set(name)
+        yield from (peer_addresses(name, version) for version in _versions_elsewhere(node))
     for policy in node.policies.policies:
         for direction in policy.spec.directions:
-            yield NftChain(policy_chain(policy.policy_key, direction), rules=tuple(_allowing(policy, direction)))
+            yield NftChain(policy_chain(policy.policy_key, direction), rules=tuple(_allowing(policy, direction, node)))
     for combination in sorted(node.combinations, key=lambda it: it.chain):
         yield NftChain(combination.chain, rules=tuple(_judging(combination, tells=node.tells_denied)))
     itself = (_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6))
@@ -111,20 +114,28 @@ def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
     yield _rule(f"no policy allows this {direction.lower()}", COUNTER, DROP)
 
 
-def _allowing(policy: NetworkPolicy, direction: Direction) -> Iterator[str]:
+def _allowing(policy: NetworkPolicy, direction: Direction, node: Node) -> Iterator[str]:
     """Ports first: a packet of another protocol is then asked for no address and no link."""
     for number, rule in enumerate(policy.spec.rules(direction), 1):
-        for peer, port in product(_peers(policy, rule, direction), _ports(rule)):
+        for peer, port in product(_peers(policy, rule, direction, node), _ports(rule)):
             yield _rule(f"rule {number} of {policy.policy_key}", *port, *peer, ACCEPT)
 
 
-def _peers(policy: NetworkPolicy, rule: Rule, direction: Direction) -> Iterator[tuple[Expression, ...]]:
+def _versions_elsewhere(node: Node) -> tuple[int, ...]:
+    """Of which IP versions workloads of other nodes have addresses."""
+    return tuple(sorted({pool.version for pool in node.cluster_prefixes}))
+
+
+def _peers(policy: NetworkPolicy, rule: Rule, direction: Direction, node: Node) -> Iterator[tuple[Expression, ...]]:
     """Each way in which the other end can be meant."""
     if not rule.peers:
         yield ()
     link, address = _OTHER_END[direction]
     if (name := peers_name(policy, rule.peers)) is not None:
         yield (in_set(meta(link), peers_set(name)),)
+        for version in _versions_elsewhere(node):
+            family = "ip" if version == 4 else "ip6"
+            yield (in_set(payload(family, address), peer_addresses(name, version)),)
     blocks = [peer.ip_block for peer in rule.peers if peer.ip_block is not None]
     for version, ip in ((4, "ip"), (6, "ip6")):
         if allowed := ranges.addresses(blocks, version):

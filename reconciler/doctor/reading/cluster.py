@@ -21,7 +21,7 @@ def with_cluster(settings: Settings) -> tuple[Settings, ClusterView | None]:
     from netplumb.reconciler.cluster.part import ClusterPart
 
     with Channel() as channel:
-        part = ClusterPart(settings, f"{boot_id()}/{channel.netns_cookie}", version("netplumb"))
+        part = ClusterPart(settings, f"{boot_id()}/{channel.netns_cookie}", version("netplumb"), looks_only=True)
     return part.with_pools(settings), part.view
 
 

@@ -1,0 +1,211 @@
+"""What is known of workloads of other nodes, for network policies: what some rule of this node's can mean is kept at
+hand, all else lies on the shelf, where it is looked for when policies come to need it.
+
+- What a node says counts for addresses in prefixes that it holds, and for no others: a node that says to have another's
+  address is told, and gives that address no labels.
+- A look at the shelf is made bit by bit, so that nothing waits for it but who asked to (`settled`).
+- Nothing goes since etcd is away; what is known is as of when it was heard last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import structlog
+
+from netplumb.models.attachment import AttachmentKey
+from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.cluster import Peer
+from netplumb.models.policyset import NO_POLICIES, PolicySet
+from netplumb.models.status import Condition
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.records import EndpointRecord, parsed
+from netplumb.reconciler.cluster.shelf import Shelf
+from netplumb.reconciler.decide.policies.elsewhere import needed
+from netplumb.reconciler.decide.policies.verdict import Endpoint
+
+AT_ONCE = 200
+TOLD_MAX = 8
+STOLEN_MAX = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class Endpoints:
+    """Of all nodes but `itself`. `changed` is told of addresses that are somebody else's now, or that others mean."""
+
+    def __init__(self, layout: Layout, itself: str, shelf: Shelf, pools: Collection[IPNetwork]) -> None:
+        self._first = layout.endpoints.first
+        self._itself = itself
+        self._shelf = shelf
+        self._pools = pools
+        self._prefixes: dict[str, tuple[IPNetwork, ...]] = {}
+        self._policies = NO_POLICIES
+        self._sets: frozenset[str] = frozenset()
+        self._kept: dict[str, tuple[int, Endpoint]] = {}
+        self._at: defaultdict[IPAddress, set[str]] = defaultdict(set)
+        self._stolen: dict[str, str] = {}
+        self._due: set[str] = {""}
+        """Nodes whose endpoints are to be looked through, "" for all."""
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self.changed: Callable[[Collection[IPAddress]], None] = lambda _: None
+
+    # What it is told
+
+    def said(self, keys: Collection[str]) -> None:
+        """Other endpoints are on the shelf under these keys than before."""
+        self._tell(ip for key in keys for ip in self._look_at(key, self._shelf.get(key)))
+
+    def seen(self, peers: Mapping[str, Peer]) -> None:
+        """These are the nodes now, with the prefixes that they hold."""
+        now = {name: tuple(held.cidr for held in it.prefixes) for name, it in peers.items() if it.prefixes}
+        others = {it for it in now.keys() | self._prefixes.keys() if now.get(it) != self._prefixes.get(it)}
+        self._prefixes = now
+        self._look_through(others)
+
+    def need(self, policies: PolicySet, sets: frozenset[str]) -> None:
+        """Rules of these policies look in these sets of peers."""
+        if policies is self._policies and sets <= self._sets:
+            return
+        self._policies, self._sets = policies, sets
+        self._look_through({""})
+
+    def _look_through(self, nodes: Collection[str]) -> None:
+        if nodes:
+            self._due.update(nodes)
+            self._settled.clear()
+            self._wake.set()
+
+    # What it answers
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is needed is at hand."""
+        return not self._due
+
+    async def settled(self) -> None:
+        if self._due:
+            await self._settled.wait()
+
+    def at(self, address: IPAddress) -> Endpoint | None:
+        """Whose the address is, among those that are needed: of two that say so, the one that said it last."""
+        keys = self._at.get(address)
+        return max((self._kept[key] for key in keys), key=lambda it: it[0])[1] if keys else None
+
+    @property
+    def addresses(self) -> Collection[IPAddress]:
+        return self._at.keys()
+
+    @property
+    def kept(self) -> list[Endpoint]:
+        return [it for _, it in self._kept.values()]
+
+    def everybody(self) -> Iterator[Endpoint]:
+        """Whoever is on the shelf, needed or not."""
+        for key, entry in self._shelf_below(self._first):
+            if (found := self._understood(key, entry)) is not None and found.addresses:
+                yield found
+
+    def called(self, name: str) -> list[Endpoint]:
+        """Of the workload NODE/WORKLOAD or WORKLOAD, or one interface of it; of several nodes where several have it."""
+        return [
+            it
+            for it in self.everybody()
+            if name in (f"{it.node}/{it.name}", it.name, str(it).rpartition("/")[0], it.name.rpartition("/")[0])
+        ]
+
+    @property
+    def conditions(self) -> Iterator[Condition]:
+        if self._stolen:
+            told = list(self._stolen.values())[:TOLD_MAX]
+            more = f" and {len(self._stolen) - TOLD_MAX} more" if len(self._stolen) > TOLD_MAX else ""
+            words = f"{'; '.join(told)}{more}: in no prefix of that node, so no policy goes by it"
+            yield Condition("EndpointOfAnother", True, "NotOfItsNode", words)
+
+    # What is done
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due:
+                await self._look_through_one(min(self._due))
+            self._settled.set()
+            self.changed(())
+
+    async def _look_through_one(self, node: str) -> None:
+        policies, sets, prefixes = self._policies, self._sets, self._prefixes
+        first = f"{self._first}{node}/" if node else self._first
+        if not self._sets:
+            for key in [it for it in self._kept if it.startswith(first)]:
+                self._tell(self._look_at(key, None))
+        else:
+            for number, (key, entry) in enumerate(self._shelf_below(first), 1):
+                self._tell(self._look_at(key, entry))
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        if (policies, sets, prefixes) == (self._policies, self._sets, self._prefixes):
+            self._due = set() if not node else self._due - {node}
+
+    def _shelf_below(self, first: str) -> Iterator[tuple[str, Entry]]:
+        after = first
+        while some := list(self._shelf.below(first, after, AT_ONCE)):
+            yield from some
+            after = some[-1][0]
+
+    def _look_at(self, key: str, entry: Entry | None) -> set[IPAddress]:
+        """Keeps it, or does so no more; the addresses for which that changes anything."""
+        before = self._kept.pop(key, None)
+        endpoint = self._understood(key, entry) if entry is not None else None
+        self._note_stolen(key, endpoint)
+        now = None
+        if entry is not None and endpoint is not None:
+            mine = self._trusted(endpoint)
+            if mine is not None and needed(mine, self._policies, self._sets):
+                now = self._kept[key] = (entry.modified, mine)
+        was = set(before[1].addresses) if before is not None else set()
+        has = set(now[1].addresses) if now is not None else set()
+        for ip in was - has:
+            self._at[ip].discard(key)
+            if not self._at[ip]:
+                del self._at[ip]
+        for ip in has - was:
+            self._at[ip].add(key)
+        return set() if before == now else was | has
+
+    def _tell(self, addresses: Collection[IPAddress] | Iterator[IPAddress]) -> None:
+        if found := set(addresses):
+            self.changed(found)
+
+    def _understood(self, key: str, entry: Entry) -> Endpoint | None:
+        node = key.removeprefix(self._first).partition("/")[0]
+        record = parsed(EndpointRecord, entry.value) if node != self._itself else None
+        if record is None:
+            return None
+        name = str(AttachmentKey(record.workload_id, record.if_name))
+        return Endpoint(name, record.namespace, record.labels, record.addresses, node)
+
+    def _trusted(self, said: Endpoint) -> Endpoint | None:
+        """With those of its addresses that its node may speak of."""
+        prefixes = self._prefixes.get(said.node, ())
+        mine = tuple(ip for ip in said.addresses if any(ip in cidr for cidr in prefixes))
+        return Endpoint(said.name, said.namespace, said.labels, mine, said.node) if mine else None
+
+    def _note_stolen(self, key: str, said: Endpoint | None) -> None:
+        """An address outside of the cluster's pools is of a pool of that node alone, which is no harm."""
+        prefixes = self._prefixes.get(said.node, ()) if said is not None else ()
+        stolen = [
+            ip
+            for ip in (said.addresses if said is not None else ())
+            if any(ip in pool for pool in self._pools) and not any(ip in cidr for cidr in prefixes)
+        ]
+        if not stolen or said is None:
+            self._stolen.pop(key, None)
+        elif len(self._stolen) < STOLEN_MAX and key not in self._stolen:
+            self._stolen[key] = f"{said} with {', '.join(map(str, stolen))}"
+            log.warning("a node says to have an address that is not its own", endpoint=str(said), addresses=stolen)

@@ -1,0 +1,138 @@
+"""What is kept of a range of etcd's keys, complete as of a position: in memory, where all of it is looked at again and
+again, or on a shelf beside it, where most is never wanted and there may be a hundred thousand.
+
+The shelf is a file of SQLite that is changed by what changed, together with the position: after any death it is what
+etcd had at some moment. It is of use to the machine and the cluster that wrote it, which the caller knows, and is made
+anew where it is damaged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.errors import Away
+
+FILE = "endpoints.db"
+_TABLES = """
+create table if not exists kept (key text primary key, value blob, created integer, modified integer) without rowid;
+create table if not exists at (position integer);
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class InMemory(dict[str, Entry]):
+    """All of it at hand."""
+
+    def __init__(self, entries: Mapping[str, Entry], position: int) -> None:
+        super().__init__(entries)
+        self.position = position
+
+    def take(self, changes: Mapping[str, Entry | None], position: int) -> None:
+        for key, entry in changes.items():
+            if entry is None:
+                self.pop(key, None)
+            else:
+                self[key] = entry
+        self.position = position
+
+    def replace(self, entries: Mapping[str, Entry], position: int) -> Collection[str]:
+        """With what is all there is now; the keys of which something else is known than before."""
+        different = [key for key in self.keys() | entries.keys() if self.get(key) != entries.get(key)]
+        self.clear()
+        self.take(entries, position)
+        return different
+
+
+class Shelf:
+    """Used on one thread. What it cannot write is as if it had not come: raises Away, so that it comes again."""
+
+    def __init__(self, directory: Path, *, as_left: bool, looks_only: bool = False) -> None:
+        """`as_left` is whether what is there is of this machine and cluster. Who `looks_only`, beside a daemon maybe,
+        changes nothing."""
+        self._path = directory / FILE
+        if looks_only:
+            self._file = self._looked_at()
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._file = self._opened(as_left=as_left)
+        except sqlite3.Error as error:
+            log.warning("what was known of other nodes' endpoints is lost; it is read anew", cause=str(error))
+            self._file = self._opened(as_left=False)
+
+    def _opened(self, *, as_left: bool) -> sqlite3.Connection:
+        if not as_left:
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    self._path.with_name(FILE + suffix).unlink()
+        file = sqlite3.connect(self._path, isolation_level=None)
+        self._path.chmod(0o600)
+        file.execute("pragma journal_mode=wal")
+        file.execute("pragma synchronous=normal")
+        return self._read(file)
+
+    def _looked_at(self) -> sqlite3.Connection:
+        with suppress(sqlite3.Error):
+            return self._read(sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True), is_new=False)
+        return self._read(sqlite3.connect(":memory:"))
+
+    def _read(self, file: sqlite3.Connection, *, is_new: bool = True) -> sqlite3.Connection:
+        if is_new:
+            file.executescript(_TABLES)
+        found = file.execute("select position from at").fetchone()
+        self.position = int(found[0]) if found else 0
+        (self._number,) = file.execute("select count(*) from kept").fetchone()
+        return file
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return int(self._number)
+
+    def get(self, key: str) -> Entry | None:
+        row = self._file.execute("select value, created, modified from kept where key = ?", (key,)).fetchone()
+        return Entry(*row) if row is not None else None
+
+    def below(self, first: str, after: str, most: int) -> Iterator[tuple[str, Entry]]:
+        """Some of those that begin so, in the order of their keys, behind one."""
+        behind = first[:-1] + chr(ord(first[-1]) + 1)
+        rows = self._file.execute(
+            "select key, value, created, modified from kept where key > ? and key < ? order by key limit ?",
+            (max(after, first), behind, most),
+        ).fetchall()
+        return ((key, Entry(*rest)) for key, *rest in rows)
+
+    def take(self, changes: Mapping[str, Entry | None], position: int) -> None:
+        try:
+            self._file.execute("begin")
+            number = self._number
+            for key, entry in changes.items():
+                number -= self._file.execute("delete from kept where key = ?", (key,)).rowcount
+                if entry is not None:
+                    row = (key, entry.value, entry.created, entry.modified)
+                    self._file.execute("insert into kept values (?, ?, ?, ?)", row)
+                    number += 1
+            self._file.execute("delete from at")
+            self._file.execute("insert into at values (?)", (position,))
+            self._file.execute("commit")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._file.execute("rollback")
+            raise Away(f"{self._path}: cannot be written: {error}") from error
+        self._number, self.position = number, position
+
+    def replace(self, entries: Mapping[str, Entry], position: int) -> Collection[str]:
+        known = dict(self._file.execute("select key, modified from kept"))
+        changes: dict[str, Entry | None] = {key: it for key, it in entries.items() if known.get(key) != it.modified}
+        changes |= dict.fromkeys(known.keys() - entries.keys())
+        self.take(changes, position)
+        return changes.keys()

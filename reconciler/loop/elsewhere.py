@@ -1,0 +1,120 @@
+"""Workloads of other nodes among the peers of this node's policies: one address that is another's now, or nobody's, is
+elements alone, looked at and put right by itself.
+
+What the table has of all of them is compared with the rest of it wherever that is (`NodeWide`), and nothing of it goes
+before it is known who is there. Runs on the event loop's thread, behind the node's own pass, which makes the sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Protocol
+
+import structlog
+
+from netplumb.models.base import IPAddress
+from netplumb.models.errors import StepError
+from netplumb.models.network import Node
+from netplumb.models.nft import NftElement
+from netplumb.models.policyset import PolicySet
+from netplumb.models.steps import Step, Verb
+from netplumb.reconciler.converge.linux import LinuxKernel
+from netplumb.reconciler.decide.plan import plan
+from netplumb.reconciler.decide.policies.elsewhere import owner, render_at
+from netplumb.reconciler.decide.policies.verdict import Endpoint
+from netplumb.reconciler.loop.policing import Policing
+
+AT_ONCE = 200
+"""Addresses in one transaction."""
+
+log = structlog.get_logger(__name__)
+
+
+class Others(Protocol):
+    """What is known of workloads of other nodes, as far as policies need it."""
+
+    changed: Callable[[Collection[IPAddress]], None]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that is needed is at hand."""
+
+    @property
+    def addresses(self) -> Collection[IPAddress]: ...
+
+    @property
+    def kept(self) -> Collection[Endpoint]: ...
+
+    def at(self, address: IPAddress) -> Endpoint | None: ...
+
+    def need(self, policies: PolicySet, sets: frozenset[str]) -> None: ...
+
+    async def settled(self) -> None: ...
+
+
+class Elsewhere:
+    """`wake` is called when something is due, and `settled` when all that is needed has come to hand."""
+
+    def __init__(self, others: Others, wake: Callable[[], None], settled: Callable[[], None]) -> None:
+        self._others = others
+        self._wake = wake
+        self._has_settled = settled
+        self._was_settled = False
+        self._due: set[IPAddress] = set()
+        others.changed = self._changed
+
+    def _changed(self, addresses: Collection[IPAddress]) -> None:
+        self._due.update(addresses)
+        if self._others.is_settled and not self._was_settled:
+            self._was_settled = True
+            self._has_settled()
+        self._wake()
+
+    def need(self, policing: Policing) -> None:
+        """Policies, or whom they select, are others."""
+        self._others.need(policing.policies, policing.looked_in)
+        self._was_settled = self._others.is_settled
+
+    async def settled(self) -> None:
+        await self._others.settled()
+
+    @property
+    def is_settled(self) -> bool:
+        return self._others.is_settled
+
+    @property
+    def endpoints(self) -> Collection[Endpoint]:
+        return self._others.kept
+
+    @property
+    def due(self) -> Iterator[str]:
+        """The owners of elements that are to change."""
+        return map(owner, self._due)
+
+    def elements(self, node: Node) -> Iterator[NftElement]:
+        for address in self._others.addresses:
+            yield from render_at(address, self._others.at(address), node)
+
+    def converge(self, kernel: LinuxKernel, node: Node, *, may_remove: bool) -> None:
+        """Some of what is due; where the kernel refuses, it stays due until somebody looks again."""
+        if not self._due or not node.policies.policies:
+            self._due.clear()
+            return
+        some = [self._due.pop() for _ in range(min(AT_ONCE, len(self._due)))]
+        try:
+            steps = [it for ip in some for it in self._steps(ip, kernel, node)]
+            if steps := [it for it in steps if may_remove or it.verb is not Verb.REMOVE]:
+                errors = kernel.apply_node(steps)
+                if errors:
+                    raise errors[0]
+        except StepError as error:
+            log.warning("workloads of other nodes are not among the peers of policies yet", cause=str(error))
+            self._due.update(some)
+            return
+        if self._due:
+            self._wake()
+
+    def _steps(self, address: IPAddress, kernel: LinuxKernel, node: Node) -> Iterator[Step]:
+        wanted = list(render_at(address, self._others.at(address), node))
+        there = kernel.elements_of(owner(address), [it.key for it in wanted])
+        yield from plan(wanted, {it.key: it for it in there}).steps

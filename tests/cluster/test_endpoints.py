@@ -1,0 +1,198 @@
+"""Policies of one node that select workloads of another: real daemons, a real etcd, TCP and UDP of both families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netplumb.api.v1 import netplumb_pb2 as pb
+from tests.cluster.sites import Site, conditions, site
+from tests.e2e.echoes import KINDS, ask, serving
+from tests.e2e.hosts import Host
+from tests.e2e.nodes import Machine
+from tests.e2e.waiting import until
+from tests.e2e.wishes import attach, detach, v4, v6
+
+LONG_S = 30.0
+SHORT_S = 5.0
+PORT = 81
+
+
+def from_web(**more: Any) -> str:
+    """Workloads called db are asked by workloads called web, and by nobody else."""
+    return json.dumps(
+        {
+            "kind": "NetworkPolicy",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {"name": "from-web"},
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "db"}},
+                "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "web"}}, **more}]}],
+            },
+        }
+    )
+
+
+@dataclass
+class Asked:
+    """A server, and who may ask it."""
+
+    server: Host
+    at: pb.AttachResponse
+
+    def by(self, client: Host) -> list[str]:
+        """By which protocols and families the client is answered."""
+        asked = [(kind, address(self.at)) for kind in KINDS for address in (v4, v6)]
+        return [f"{kind} {to}" for kind, to in asked if ask(client, to, PORT, kind, within_s=0.5)]
+
+    def answers(self, client: Host) -> bool:
+        return len(self.by(client)) == 4
+
+    def answers_none_of(self, client: Host) -> bool:
+        return not self.by(client)
+
+
+@contextmanager
+def asked(server: Host, at: pb.AttachResponse) -> Iterator[Asked]:
+    with serving(server, PORT):
+        yield Asked(server, at)
+
+
+def say(it: Site, document: str) -> None:
+    it.etcd.ctl("put", "/netplumb/shared/documents/policy", document)
+
+
+async def isolated(machine: Machine, name: str) -> None:
+    async def is_isolated() -> bool:
+        async with machine.client() as client:
+            return bool((await client.get(name)).policies)
+
+    await until(is_isolated, f"{name} is isolated", within_s=LONG_S)
+
+
+def members(machine: Machine) -> list[str]:
+    """The addresses elsewhere that the kernel of the node has among peers."""
+    return sorted(element["elem"]["val"] for it in sets(machine) for element in it.get("elem", ()))
+
+
+def sets(machine: Machine) -> list[dict[str, Any]]:
+    listed = json.loads(machine.host.run("nft -j list table inet netplumb"))["nftables"]
+    return [it["set"] for it in listed if "set" in it and it["set"]["name"].endswith(("_ip4", "_ip6"))]
+
+
+def both(*answers: pb.AttachResponse) -> list[str]:
+    return sorted(address(it) for it in answers for address in (v4, v6))
+
+
+@pytest.mark.parametrize("mode", ["routes", "vxlan"])
+async def test_a_policy_selects_workloads_of_another_node(directory: Path, mode: str) -> None:
+    """Whoever has the label may ask and nobody else, as labels and workloads change; what is damaged is put right."""
+    async with site(2, directory, mode=mode) as it:
+        one, other = it.machines
+        db, db_at = await one.attach("db", labels={"app": "db"})
+        web, web_at = await other.attach("web", labels={"app": "web"})
+        job, job_at = await other.attach("job", labels={"app": "job"})
+        with asked(db, db_at) as server:
+            await until(lambda: server.answers(web) and server.answers(job), "the ways are there", within_s=LONG_S)
+            say(it, from_web())
+            await isolated(one, "db")
+            await until(lambda: members(one) == both(web_at), "web is among the peers", within_s=SHORT_S)
+            assert server.answers(web)
+            assert server.answers_none_of(job)
+            assert members(other) == [], "a node keeps only what its own workloads need"
+
+            async with other.client() as client:
+                await client.attach(attach(job, labels={"app": "web"}))
+                await client.attach(attach(web, labels={"app": "old"}))
+            await until(lambda: members(one) == both(job_at), "it follows the labels", within_s=SHORT_S)
+            assert server.answers(job)
+            assert server.answers_none_of(web)
+
+            name = next(it["name"] for it in sets(one) if it["name"].endswith("_ip4"))
+            one.host.run(f"nft delete element inet netplumb {name} '{{ {v4(job_at)} }}'")
+            await until(lambda: members(one) == both(job_at), "the element is back", within_s=SHORT_S)
+
+            async with other.client() as client:
+                await client.detach(detach("job"))
+            await until(lambda: members(one) == [], "who is gone is nobody's peer", within_s=SHORT_S)
+            async with one.client() as client:
+                assert not (await client.plan()).changes
+
+
+async def test_an_address_of_another_workload_is_not_allowed_any_more(directory: Path) -> None:
+    async with site(2, directory) as it:
+        one, other = it.machines
+        db, db_at = await one.attach("db", labels={"app": "db"})
+        _, web_at = await other.attach("web", labels={"app": "web"})
+        say(it, from_web())
+        await isolated(one, "db")
+        await until(lambda: members(one) == both(web_at), "web is among the peers", within_s=SHORT_S)
+        async with other.client() as client:
+            await client.detach(detach("web"))
+        stranger, at = await other.attach("stranger", addresses=both(web_at))
+        assert both(at) == both(web_at)
+        await until(lambda: members(one) == [], "the address is not web's any more", within_s=SHORT_S)
+        with asked(db, db_at) as server:
+            assert server.answers_none_of(stranger)
+
+
+async def test_nothing_is_cut_and_nothing_opened_since_etcd_is_away(directory: Path) -> None:
+    """A restart included, and a node that is away; what changed meanwhile is learnt afterwards."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        db, db_at = await one.attach("db", labels={"app": "db"})
+        web, web_at = await other.attach("web", labels={"app": "web"})
+        job, job_at = await other.attach("job", labels={"app": "job"})
+        say(it, from_web())
+        await isolated(one, "db")
+        await until(lambda: members(one) == both(web_at), "web is among the peers", within_s=SHORT_S)
+        with asked(db, db_at) as server:
+            it.etcd.kill()
+
+            async def away() -> bool:
+                return "EtcdAway" in await conditions(one)
+
+            await until(away, "etcd is away", within_s=LONG_S)
+            await one.daemon.restart()
+            one.daemon.kill9()
+            assert server.answers(web)
+            await one.daemon.start()
+            assert members(one) == both(web_at)
+            assert server.answers(web)
+            assert server.answers_none_of(job)
+            async with other.client() as client:
+                await client.attach(attach(job, labels={"app": "web"}))
+            it.etcd.start()
+            await until(lambda: members(one) == both(web_at, job_at), "it catches up", within_s=LONG_S)
+            other.daemon.terminate()
+            gone = f"/netplumb/shared/presence/{other.name}"
+            await until(lambda: gone not in it.etcd.key_names(), "the other is away", within_s=LONG_S)
+            assert members(one) == both(web_at, job_at), "its workloads may well live"
+            assert server.answers(web)
+            it.etcd.ctl("del", "--prefix", f"/netplumb/endpoints/{other.name}/")
+            await until(lambda: members(one) == [], "they are ended by who removes the node", within_s=SHORT_S)
+
+
+async def test_a_node_cannot_give_itself_the_address_of_another(directory: Path) -> None:
+    """What it says counts within its own prefixes, and is told where it says more."""
+    async with site(3, directory) as it:
+        one, other, third = it.machines
+        await one.attach("db", labels={"app": "db"})
+        _, job_at = await third.attach("job", labels={"app": "job"})
+        say(it, from_web())
+        await isolated(one, "db")
+        record = {"workload_id": "web", "if_name": "eth0", "namespace": "default", "labels": {"app": "web"}}
+        stolen = json.dumps({**record, "addresses": both(job_at)})
+        it.etcd.ctl("put", f"/netplumb/endpoints/{other.name}/false/eth0", stolen)
+
+        async def told() -> bool:
+            return v4(job_at) in (await conditions(one)).get("EndpointOfAnother", "")
+
+        await until(told, "it is told", within_s=SHORT_S)
+        assert members(one) == []

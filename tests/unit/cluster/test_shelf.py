@@ -1,0 +1,70 @@
+"""What is kept of a range of keys, in memory and on a shelf: the same answers, and on the shelf over a death."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.errors import Away
+from netplumb.reconciler.cluster.mirror import Kept
+from netplumb.reconciler.cluster.shelf import FILE, InMemory, Shelf
+
+
+def entry(value: str, revision: int) -> Entry:
+    return Entry(value.encode(), revision, revision)
+
+
+@pytest.fixture(params=["memory", "shelf"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    return InMemory({}, 0) if request.param == "memory" else Shelf(tmp_path, as_left=True)
+
+
+def test_changes_are_taken_with_the_position(kept: Kept) -> None:
+    kept.take({"a": entry("1", 2), "b": entry("1", 2)}, 2)
+    kept.take({"a": entry("2", 3), "b": None, "c": None}, 4)
+    assert (kept.get("a"), kept.get("b"), len(kept), kept.position) == (entry("2", 3), None, 1, 4)
+
+
+def test_what_was_read_whole_takes_the_place_of_what_was_known(kept: Kept) -> None:
+    kept.take({"same": entry("1", 1), "other": entry("1", 2), "gone": entry("1", 3)}, 3)
+    different = kept.replace({"same": entry("1", 1), "other": entry("2", 5), "new": entry("1", 6)}, 7)
+    assert set(different) == {"other", "gone", "new"}
+    assert (len(kept), kept.position, kept.get("gone")) == (3, 7, None)
+
+
+def test_keys_are_had_in_their_order_a_few_at_a_time(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, as_left=True)
+    shelf.take({f"/n/{name}": entry(name, 1) for name in "cab"} | {"/o/x": entry("x", 1)}, 1)
+    assert [key for key, _ in shelf.below("/n/", "/n/", 2)] == ["/n/a", "/n/b"]
+    assert [key for key, _ in shelf.below("/n/", "/n/b", 2)] == ["/n/c"]
+
+
+def test_one_of_another_machine_is_begun_anew(tmp_path: Path) -> None:
+    before = Shelf(tmp_path, as_left=True)
+    before.take({"a": entry("1", 1)}, 1)
+    before.close()
+    after = Shelf(tmp_path, as_left=False)
+    assert (len(after), after.position) == (0, 0)
+
+
+def test_one_that_is_damaged_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database at all" * 100)
+    shelf = Shelf(tmp_path, as_left=True)
+    shelf.take({"a": entry("1", 1)}, 1)
+    assert len(shelf) == 1
+
+
+def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
+    """Beside whoever writes it, and where there is none."""
+    assert len(Shelf(tmp_path, as_left=False, looks_only=True)) == 0
+    assert not (tmp_path / FILE).exists()
+    writing = Shelf(tmp_path, as_left=True)
+    writing.take({"a": entry("1", 1)}, 1)
+    looking = Shelf(tmp_path, as_left=False, looks_only=True)
+    writing.take({"b": entry("1", 2)}, 2)
+    assert (len(looking), looking.get("b")) == (1, entry("1", 2))
+    with pytest.raises(Away):
+        looking.take({"a": None}, 3)
+    assert writing.get("a") == entry("1", 1)
