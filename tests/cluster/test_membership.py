@@ -29,6 +29,7 @@ async def test_nodes_see_each_other_with_their_prefixes(etcd: Etcd, tmp_path: Pa
         held = [prefix for node in (a, b, c) for prefix in node.prefixes]
         assert len(held) == len(set(held)) == 6
         await until(lambda: len(a.view.peers) == 2 and a.view.peers["b"].present, "a sees b and c")
+        await until(lambda: len(a.view.peers["b"].prefixes) == 2, "a knows all that b holds")
         peer = a.view.peers["b"]
         assert [str(it.cidr) for it in peer.prefixes] == b.prefixes
         assert (str(peer.underlay), peer.boot_id, peer.version) == ("192.0.2.2", "boot-1", "1.0")
