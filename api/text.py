@@ -19,3 +19,9 @@ def within_bytes(text: str, limit: int) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 change`, `2 changes`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+NO_UPLINK = (
+    "no default route, nor one to half of all addresses, leads out of this node in the tables that routing rules name"
+)
+"""What was looked for where no uplink was found."""

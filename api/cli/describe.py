@@ -33,11 +33,12 @@ def describe(
     from netplumb.api.client.asynchronous import AsyncClient
     from netplumb.api.client.errors import NotFound
 
-    async def ask(client: AsyncClient) -> Sequence[pb.Description]:
+    async def ask(client: AsyncClient) -> tuple[Sequence[pb.Description], pb.StatusResponse]:
         try:
-            return await client.describe(workload, events=events)
+            found = await client.describe(workload, events=events)
         except NotFound:
             key = await keys.workload(client, workload)
-            return await client.describe(*key, events)
+            found = await client.describe(*key, events)
+        return found, await client.status(without_pools=True)
 
-    descriptions.show(call(daemon, ask), output)
+    descriptions.show(*call(daemon, ask), output)

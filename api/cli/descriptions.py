@@ -14,7 +14,8 @@ from netplumb.api.cli.plain import plain, serialised
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 
-def show(found: Sequence[pb.Description], output: Format) -> None:
+def show(found: Sequence[pb.Description], node: pb.StatusResponse, output: Format) -> None:
+    """`node` tells what may be in the way of all workloads; a table ends with it."""
     if output is not Format.TABLE:
         typer.echo(serialised([plain(it) for it in found], output), nl=False)
         return
@@ -22,6 +23,11 @@ def show(found: Sequence[pb.Description], output: Format) -> None:
     for number, it in enumerate(found):
         for part in (*([Text()] if number else []), *_parts(it)):
             show_part(part)
+    told = {reason.reason for it in found for reason in it.unmet}
+    if notes := tables.in_the_way(node.conditions, told):
+        show_part(Text("of the node, what may concern it:", "bold"))
+        for note in notes:
+            show_part(note)
 
 
 def _parts(it: pb.Description) -> Iterator[Part]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from rich.text import Text
 
 from netplumb.api.cli.layout import Columns, Fields, Laid
+from netplumb.api.text import NO_UPLINK
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 PHASE_STYLES = {"Attached": "green", "Pending": "yellow", "Retrying": "yellow", "Detaching": "yellow"}
@@ -134,6 +135,7 @@ def status(answer: pb.StatusResponse) -> list[Laid]:
             ("ready", Text("yes", "green") if answer.ready else Text("no", "red")),
             ("version", answer.version),
             ("started", _moment(answer.started_at)),
+            ("uplinks", "\n".join(_uplinks(answer.uplinks))),
             ("attachments", _counts(answer.phases.items())),
             ("not as wished", "\n".join(_named_unmet(answer))),
             ("queue", f"{answer.queue_length} waiting, the oldest for {answer.queue_age_s:.3f} s"),
@@ -154,6 +156,22 @@ def status(answer: pb.StatusResponse) -> list[Laid]:
             pools.add_row(pool.name, str(pool.held), pool.size)
         tables.append(pools)
     return tables
+
+
+def _uplinks(found: Sequence[pb.Uplink]) -> Iterator[str]:
+    if not found:
+        yield f"none: {NO_UPLINK}"
+    for it in found:
+        yield " ".join([it.name, *it.addresses]) + (f", MTU {it.mtu}" if it.mtu else "")
+
+
+def in_the_way(conditions: Iterable[pb.Condition], told: Collection[str]) -> list[Text]:
+    """What holds of the node and may be in the way of a workload, less what was told as a reason already."""
+    return [
+        Text.assemble(f"  {it.type}: ", (it.message, "yellow"))
+        for it in conditions
+        if it.status and it.message and it.type not in told
+    ]
 
 
 def unmet(it: pb.Unmet) -> str:

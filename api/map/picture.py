@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from netplumb.api.text import NO_UPLINK
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 
@@ -53,7 +54,7 @@ def picture(status: pb.StatusResponse, attachments: Iterable[pb.Attachment]) -> 
     groups = [Group(tuple(by_name[name] for name in names), tuple(them)) for names, them in sorted(grouped.items())]
     problems = tuple(words(it) for it in status.unmet if not it.workload_id)
     if not status.uplinks:
-        problems = ("no uplink: nothing leads out of this node", *problems)
+        problems = (f"no uplink: {NO_UPLINK}", *problems)
     told = {it.reason for it in status.unmet}
     notes = tuple(
         f"{it.type}: {it.message}" for it in status.conditions if it.status and it.message and it.type not in told

@@ -57,3 +57,34 @@ async def test_each_interface_is_described(client: AsyncClient, web: Host) -> No
     assert [it.attachment.if_name for it in await client.describe("web", "eth1")] == ["eth1"]
     with refused(grpc.StatusCode.NOT_FOUND, "no attachment web/eth2"):
         await client.describe("web", "eth2")
+
+
+async def test_what_of_the_node_may_concern_it_is_described_too(
+    daemon: Daemon, client: AsyncClient, node: Host, web: Host
+) -> None:
+    """Such as a rule that may drop some of what it sends, and no view calls it not as wished for that."""
+    await client.attach(attach(web))
+    node.run(
+        "nft 'table inet site { chain f { type filter hook forward priority 5;"
+        " iifname np* ip daddr 192.0.2.99 meta mark 7 drop; }; }'"
+    )
+
+    async def told() -> bool:
+        return any(it.type == "ForwardFiltered" and it.status for it in (await client.status()).conditions)
+
+    await until(told, "the daemon tells of it")
+    said = daemon.command("describe", "web", f"--socket={daemon.socket}").stdout
+    assert "of the node, what may concern it:" in said
+    assert "ForwardFiltered: chain inet site f" in said
+
+
+async def test_status_tells_the_uplinks(daemon: Daemon, node: Host) -> None:
+    """With addresses and MTU; where there is none, what was looked for."""
+    assert "up0 192.0.2.1 2001:db8::1, MTU 1500" in daemon.command("status", f"--socket={daemon.socket}").stdout
+    node.run("ip route del default")
+    node.run("ip -6 route del default")
+
+    def none() -> bool:
+        return "none: no default route" in daemon.command("status", f"--socket={daemon.socket}").stdout
+
+    await until(none, "that there is none")

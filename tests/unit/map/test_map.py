@@ -12,6 +12,7 @@ from netplumb.api.map import page
 from netplumb.api.map.picture import Picture, limits, picture, port
 from netplumb.api.map.svg import drawing
 from netplumb.api.map.tree import tree
+from netplumb.api.text import NO_UPLINK
 from netplumb.api.v1 import netplumb_pb2 as pb
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -51,7 +52,7 @@ def test_what_is_wrong_with_the_node_is_told() -> None:
     """That it has no way out among it, which nothing else would show."""
     status = pb.StatusResponse(unmet=[pb.Unmet(reason="ForwardBlocked", message="by Docker"), *BROKEN.unmet])
     assert drawn(status=status).problems == (
-        "no uplink: nothing leads out of this node",
+        f"no uplink: {NO_UPLINK}",
         "ForwardBlocked: by Docker",
     )
 
