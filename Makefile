@@ -184,7 +184,11 @@ scale: setup ## Measure what 10,000 attachments cost, each, against 200
 
 .PHONY: hostile
 hostile: setup ## Measure what others wait for while one workload does its worst
-	$(IN_NAMESPACES) $(BIN)/python -m tests.bench hostile
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench hostile $(HOSTILE_FLAGS)
+
+.PHONY: hostile-guard
+hostile-guard: setup ## Do a little of each harm, and fail if others wait far too long
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench hostile --guard
 
 .PHONY: chaos
 chaos: setup ## Do harm of every kind for CHAOS_MINUTES, and see whether all comes right

@@ -1,4 +1,5 @@
-"""A gRPC server like the daemon's whose Attach does nothing: the floor of any call. A process of its own."""
+"""A gRPC server like the daemon's, within the same limits, whose Attach does nothing: the floor of any call. A process
+of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from netplumb.api.server.server import REQUEST_MAX_BYTES, SERVICE
+from netplumb.api.server.server import OPTIONS, SERVICE
 from netplumb.api.unixsocket import grpc_address
 from netplumb.api.v1 import netplumb_pb2 as pb
 
@@ -21,7 +22,7 @@ async def attach(request: pb.AttachRequest, context: grpc.aio.ServicerContext[An
 
 
 async def serve(socket: Path) -> None:
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", REQUEST_MAX_BYTES)])
+    server = grpc.aio.server(options=OPTIONS)
     handler = grpc.unary_unary_rpc_method_handler(
         attach,
         request_deserializer=pb.AttachRequest.FromString,
