@@ -15,6 +15,8 @@ from types import MappingProxyType
 from netplumb.models.base import IPAddress, IPNetwork
 
 KNOWN_FILE = "cluster.json"
+ENDPOINTS_FILE = "endpoints.db"
+KEPT_FILES = (KNOWN_FILE, *(ENDPOINTS_FILE + suffix for suffix in ("", "-wal", "-shm")))
 """What was last known of the cluster, in the daemon's directory: where it is, the node is in one, or was."""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from netplumb.models.attachment import Attachment, AttachmentKey
-from netplumb.models.cluster import KNOWN_FILE
+from netplumb.models.cluster import KEPT_FILES
 from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, FdbEntry, Link, Rule, Scope, Sysctl
 from netplumb.models.naming import alias_of, key_of_alias
@@ -114,6 +114,7 @@ class Purge:
         errors += self._kernel.apply_node([s for s in steps if isinstance(s.thing, Address | Rule | Sysctl)])
         self._store.erase()
         eventfile.remove(self._data_dir)
-        (self._data_dir / KNOWN_FILE).unlink(missing_ok=True)
+        for name in KEPT_FILES:
+            (self._data_dir / name).unlink(missing_ok=True)
         if errors:
             raise errors[0]

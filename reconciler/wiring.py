@@ -217,6 +217,7 @@ class Parts:
             ways=self._ways.differences if self._ways is not None else None,
             no_pools=NO_POOLS if cluster is None else NO_PREFIXES,
             more_addresses=cluster.more if cluster is not None else None,
+            elsewhere=cluster.endpoints if cluster is not None else None,
             denied=nftables.denied,
             element=nftables.element,
         )

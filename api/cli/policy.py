@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from netplumb.api.v1 import netplumb_pb2 as pb
 
 _FAILED = {"explain": "failed, or it is denied", "diff": "failed, or something would change"}
-_END = "A workload, an interface of it as workload/interface, or an address."
+_END = "A workload, an interface of it as workload/interface, or an address; of another node as node/workload, too."
 
 
 @asking

@@ -166,7 +166,7 @@ class WorkloadNetworking(rpc.WorkloadNetworkingServicer):
         request: pb.ExplainPolicyRequest,
         context: Context,  # noqa: ARG002
     ) -> pb.ExplainPolicyResponse:
-        return answers.explain_policy_response(self._workloads.explain_policy(wishes.policy_question(request)))
+        return answers.explain_policy_response(await self._workloads.explain_policy(wishes.policy_question(request)))
 
     @_answered
     async def DiffPolicies(

@@ -74,7 +74,7 @@ class Workloads(Protocol):
         """What sources declare of network policies and namespaces, in the order of their keys."""
         ...
 
-    def explain_policy(self, asked: Asked) -> Answer:
+    async def explain_policy(self, asked: Asked) -> Answer:
         """Whether policies let a packet pass, and why; NotFound for an end that is not known."""
         ...
 

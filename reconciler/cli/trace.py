@@ -21,7 +21,8 @@ _EPILOG = (
 )
 
 _End: TypeAlias = Annotated[
-    str, typer.Argument(metavar="FROM", help="WORKLOAD, WORKLOAD/INTERFACE, `node`, or an address.")
+    str,
+    typer.Argument(metavar="FROM", help="WORKLOAD, WORKLOAD/INTERFACE, NODE/WORKLOAD, `node`, or an address."),
 ]
 _Target: TypeAlias = Annotated[str, typer.Argument(metavar="TO", help="The same.")]
 

@@ -104,19 +104,17 @@ class Endpoints:
     def kept(self) -> list[Endpoint]:
         return [it for _, it in self._kept.values()]
 
-    def everybody(self) -> Iterator[Endpoint]:
-        """Whoever is on the shelf, needed or not."""
-        for key, entry in self._shelf_below(self._first):
-            if (found := self._understood(key, entry)) is not None and found.addresses:
-                yield found
-
-    def called(self, name: str) -> list[Endpoint]:
-        """Of the workload NODE/WORKLOAD or WORKLOAD, or one interface of it; of several nodes where several have it."""
-        return [
-            it
-            for it in self.everybody()
-            if name in (f"{it.node}/{it.name}", it.name, str(it).rpartition("/")[0], it.name.rpartition("/")[0])
-        ]
+    async def found(self, meant: Callable[[Endpoint], bool] = lambda _: True) -> list[Endpoint]:
+        """Whoever is meant of all on the shelf, needed or not."""
+        found = []
+        for number, (key, entry) in enumerate(self._shelf_below(self._first), 1):
+            said = self._understood(key, entry)
+            mine = self._trusted(said) if said is not None else None
+            if mine is not None and meant(mine):
+                found.append(mine)
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
     @property
     def conditions(self) -> Iterator[Condition]:

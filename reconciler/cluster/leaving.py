@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from netplumb.models.attachment import CLUSTER_SOURCE
+from netplumb.models.cluster import KEPT_FILES
 from netplumb.models.errors import StepError, StoreUnwritable
 from netplumb.reconciler.cluster.documents import Desired
 from netplumb.reconciler.converge.ways import WaysKernel
@@ -48,4 +49,5 @@ def _forget(known: Path) -> None:
             raise error
     finally:
         kernel.close()
-    known.unlink(missing_ok=True)
+    for name in reversed(KEPT_FILES):  # the one by which it is known that there was a cluster is the last to go
+        known.with_name(name).unlink(missing_ok=True)

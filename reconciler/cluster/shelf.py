@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import structlog
 
+from netplumb.models.cluster import ENDPOINTS_FILE
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.etcd.errors import Away
 
-FILE = "endpoints.db"
 _TABLES = """
 create table if not exists kept (key text primary key, value blob, created integer, modified integer) without rowid;
 create table if not exists at (position integer);
@@ -57,7 +57,7 @@ class Shelf:
     def __init__(self, directory: Path, *, as_left: bool, looks_only: bool = False) -> None:
         """`as_left` is whether what is there is of this machine and cluster. Who `looks_only`, beside a daemon maybe,
         changes nothing."""
-        self._path = directory / FILE
+        self._path = directory / ENDPOINTS_FILE
         if looks_only:
             self._file = self._looked_at()
             return
@@ -71,8 +71,7 @@ class Shelf:
     def _opened(self, *, as_left: bool) -> sqlite3.Connection:
         if not as_left:
             for suffix in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    self._path.with_name(FILE + suffix).unlink()
+                self._path.with_name(ENDPOINTS_FILE + suffix).unlink(missing_ok=True)
         file = sqlite3.connect(self._path, isolation_level=None)
         self._path.chmod(0o600)
         file.execute("pragma journal_mode=wal")

@@ -9,14 +9,15 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Protocol
 
-from netplumb.models.attachment import FILE_SOURCE_PREFIX, Attachment, AttachmentKey
+from netplumb.models.attachment import CLUSTER_SOURCE, FILE_SOURCE_PREFIX, Attachment, AttachmentKey
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import InvalidRequest, NotFound
 from netplumb.models.flows import Flow, Walk
 from netplumb.models.kernel import Key
 from netplumb.models.naming import node_if_name
-from netplumb.models.networkpolicy import Direction, Manifest, NetworkPolicy
+from netplumb.models.networkpolicy import Direction, Manifest, Namespace, NetworkPolicy
 from netplumb.models.nft import POLICY_MAPS, NftElement
 from netplumb.models.policyset import PolicySet
 from netplumb.models.policyviews import Answer, Asked, PolicyDifference, PolicyView
@@ -38,18 +39,26 @@ _HELD = (
 )
 
 
+class Elsewhere(Protocol):
+    async def found(self, meant: Callable[[Endpoint], bool] = ..., /) -> Sequence[Endpoint]:
+        """Whoever is meant of all workloads of other nodes."""
+
+
 class PolicyQuestions:
-    """`node_addresses` are those that the node takes for its own; `element` is what the kernel's table has."""
+    """`node_addresses` are those that the node takes for its own; `element` is what the kernel's table has. Without
+    `elsewhere` there is no other node."""
 
     def __init__(
         self,
         desired: Desired,
         node_addresses: Callable[[], frozenset[IPAddress]],
         element: Callable[[Key], NftElement | None],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._desired = desired
         self._node_addresses = node_addresses
         self._element = element
+        self._elsewhere = elsewhere
 
     def all(self) -> Sequence[PolicyView]:
         """In the order of their keys, those in force before those that wait."""
@@ -67,29 +76,42 @@ class PolicyQuestions:
                 views.append(PolicyView(manifest, source, in_force, selects))
         return sorted(views, key=lambda it: (it.manifest.key, not it.in_force, it.source))
 
-    def explain(self, asked: Asked) -> Answer:
-        """Raises NotFound for an end that is neither a workload nor an address, InvalidRequest for another protocol."""
+    async def explain(self, asked: Asked) -> Answer:
+        """What is decided at another node is judged by what the cluster wants of all; what that node has of its own is
+        not known here. Raises NotFound for an end that is neither a workload nor an address, InvalidRequest for another
+        protocol."""
         if (protocol := _PROTOCOLS.get(asked.protocol.lower())) is None:
             raise InvalidRequest("protocol", f"must be one of {', '.join(_PROTOCOLS)}, not {asked.protocol!r}")
-        source, destination = self._addresses(asked.source), self._addresses(asked.destination)
+        source, far_source = await self._end(asked.source)
+        destination, far_destination = await self._end(asked.destination)
         ends = next(((a, b) for a in source for b in destination if a.version == b.version), None)
         if ends is None:
             raise InvalidRequest("destination", f"{asked.source} and {asked.destination} have no IP version in common")
         if protocol == _PROTOCOLS["icmp"] and ends[0].version == 6:
             protocol = _ICMP_V6
-        world = self._world(self._desired.policies.in_force)
-        found = verdict(world, Packet(*ends, protocol, asked.port))
+        packet = Packet(*ends, protocol, asked.port)
+        others = tuple(it for it in (far_source, far_destination) if it is not None)
+        world = self._world(self._desired.policies.in_force, others)
+        found = verdict(world, packet)
         if found.always:
             return Answer(True, str(ends[0]), str(ends[1]), (found.always,))
         reasons: list[str] = []
         held = False
-        for judgement, address in ((found.egress, ends[0]), (found.ingress, ends[1])):
-            if self._is_held(address, judgement.direction):
+        there = self._world_elsewhere(others)
+        at_others = verdict(there, packet)
+        sides = (
+            (found.egress, at_others.egress, far_source, ends[0]),
+            (found.ingress, at_others.ingress, far_destination, ends[1]),
+        )
+        for judgement, at_other, far, address in sides:
+            if far is not None:
+                reasons += (f"on {far.node}: {words}" for words in explained(at_other, there))
+            elif self._is_held(address, judgement.direction):
                 held = True
                 reasons.append(f"{judgement.direction.lower()}: {_HELD}")
             else:
                 reasons += explained(judgement, world)
-        return Answer(found.allowed and not held, str(ends[0]), str(ends[1]), tuple(reasons))
+        return Answer(found.allowed and at_others.allowed and not held, str(ends[0]), str(ends[1]), tuple(reasons))
 
     def _is_held(self, address: IPAddress, direction: Direction) -> bool:
         """Whether the workload there is isolated by what was known before the store was lost."""
@@ -104,9 +126,10 @@ class PolicyQuestions:
         contents = await asyncio.to_thread(read, files)
         partitions = {FILE_SOURCE_PREFIX + it.name: it.manifests for it in contents}
         after = self._desired.policies.rehearsed(partitions)
-        worlds = self._world(self._desired.policies.in_force), self._world(after)
+        others = await self._elsewhere.found() if self._elsewhere is not None else ()
+        worlds = self._world(self._desired.policies.in_force, others), self._world(after, others)
         node = frozenset(it.packed for it in self._node_addresses())
-        policed = PolicedFlows(after, self._records(), lambda ip: ip in node)
+        policed = PolicedFlows(after, self._records(), lambda ip: ip in node, others)
         difference = await asyncio.to_thread(_difference, worlds, policed)
         return replace(difference, waiting=tuple(self._waiting(partitions)))
 
@@ -120,9 +143,40 @@ class PolicyQuestions:
     def _records(self) -> list[Attachment]:
         return [it for it in self._desired.attachments.values() if not it.removing]
 
-    def _world(self, policies: PolicySet) -> World:
-        endpoints = tuple(endpoint_of(it) for it in self._records() if not it.is_rebuilt)  # nobody knows those labels
-        return World(policies.policies, policies.namespaces, endpoints, self._node_addresses())
+    def _world(self, policies: PolicySet, elsewhere: Sequence[Endpoint]) -> World:
+        return World(policies.policies, policies.namespaces, self._endpoints(), self._node_addresses(), elsewhere)
+
+    def _endpoints(self) -> tuple[Endpoint, ...]:
+        """Those of this node less who was rebuilt: nobody knows their labels."""
+        return tuple(endpoint_of(it) for it in self._records() if not it.is_rebuilt)
+
+    def _world_elsewhere(self, others: Sequence[Endpoint]) -> World:
+        """As the nodes of these see it."""
+        manifests = self._desired.policies.of(CLUSTER_SOURCE).values()
+        return World(
+            [it for it in manifests if isinstance(it, NetworkPolicy)],
+            {it.metadata.name: it for it in manifests if isinstance(it, Namespace)},
+            others,
+            elsewhere=self._endpoints(),
+        )
+
+    async def _end(self, word: str) -> tuple[Sequence[IPAddress], Endpoint | None]:
+        """Its addresses, and who it is where that is on another node."""
+        try:
+            addresses = self._addresses(word)
+        except NotFound:
+            found = await self._meant(lambda it: it.is_called(word))
+            if not found:
+                raise
+            if len(nodes := sorted({it.node for it in found})) > 1:
+                raise InvalidRequest("", f"{word} is on {' and '.join(nodes)}: say NODE/{word}") from None
+            return found[0].addresses, found[0]
+        here = any(it in record.addresses for record in self._records() for it in addresses)
+        found = [] if here else await self._meant(lambda it: addresses[0] in it.addresses)
+        return addresses, found[0] if found else None
+
+    async def _meant(self, meant: Callable[[Endpoint], bool]) -> Sequence[Endpoint]:
+        return await self._elsewhere.found(meant) if self._elsewhere is not None else ()
 
     def _addresses(self, end: str) -> Sequence[IPAddress]:
         workload, _, if_name = end.rpartition("/")
@@ -134,7 +188,7 @@ class PolicyQuestions:
         try:
             return (ip_address(end),)
         except ValueError:
-            raise NotFound(f"{end} is no workload of this node, and no address") from None
+            raise NotFound(f"{end} is no workload that is known, and no address") from None
 
 
 def _selects(policy: NetworkPolicy, endpoint: Endpoint) -> bool:

@@ -57,7 +57,7 @@ from netplumb.reconciler.sources.applied import AppliedDocuments
 from netplumb.reconciler.sources.declared import DeclaredFiles
 from netplumb.reconciler.sources.fileplan import FilePlan
 from netplumb.reconciler.sources.nodereport import NodeReport
-from netplumb.reconciler.sources.policyquestions import PolicyQuestions
+from netplumb.reconciler.sources.policyquestions import Elsewhere, PolicyQuestions
 from netplumb.reconciler.sources.survey import Survey
 from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.statuses import Statuses
@@ -95,6 +95,7 @@ class RpcSource:
         ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
         no_pools: str = NO_POOLS,
         more_addresses: Callable[[], Awaitable[bool]] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._no_pools = no_pools
         self._more_addresses = more_addresses
@@ -108,7 +109,7 @@ class RpcSource:
         self._file_plan = FilePlan(desired, self._survey, rehearse_ports)
         self._applied = AppliedDocuments(desired, declared, self._file_plan, loop)
         self._policies = PolicyQuestions(
-            desired, lambda: frozenset((*nodewide.known.own, *nodewide.node.node_addresses)), element
+            desired, lambda: frozenset((*nodewide.known.own, *nodewide.node.node_addresses)), element, elsewhere
         )
         self.timeout_s = timeout_s
         self._look_at_ports = look_at_ports
@@ -273,8 +274,8 @@ class RpcSource:
     def policies(self) -> Sequence[PolicyView]:
         return self._policies.all()
 
-    def explain_policy(self, asked: Asked) -> Answer:
-        return self._policies.explain(asked)
+    async def explain_policy(self, asked: Asked) -> Answer:
+        return await self._policies.explain(asked)
 
     async def diff_policies(self, files: Sequence[StateFile]) -> PolicyDifference:
         return await self._policies.difference(files)

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import InvalidRequest
+from netplumb.reconciler.decide.policies.verdict import Endpoint
 
 NODE = "node"
 TOLD_MAX = 5
@@ -27,14 +28,17 @@ class End:
         return next((it for it in self.addresses if it.version == version), None)
 
 
-def end(word: str, attachments: Sequence[Attachment], own: Collection[IPAddress]) -> End:
-    """Raises InvalidRequest for a word that means nobody. `own` are the node's addresses."""
+def end(
+    word: str, attachments: Sequence[Attachment], own: Collection[IPAddress], elsewhere: Sequence[Endpoint] = ()
+) -> End:
+    """Raises InvalidRequest for a word that means nobody. `own` are the node's addresses, `elsewhere` who is on
+    others."""
     if word == NODE:
         return End(NODE, tuple(own), is_node=True)
     try:
         address = ip_address(word)
     except ValueError:
-        return _workload(word, attachments)
+        return _workload(word, attachments, [it for it in elsewhere if it.is_called(word)])
     if address.version == 6 and address.is_link_local:
         raise InvalidRequest(
             "", f"{word} is an address of one link alone, and not routed: name the workload, or `{NODE}`"
@@ -45,10 +49,14 @@ def end(word: str, attachments: Sequence[Attachment], own: Collection[IPAddress]
     return End(f"{NODE} ({address})" if address in own else str(address), (address,), is_node=address in own)
 
 
-def _workload(word: str, attachments: Sequence[Attachment]) -> End:
+def _workload(word: str, attachments: Sequence[Attachment], elsewhere: Sequence[Endpoint]) -> End:
     """One that is named without its interface is meant by the one that holds its default route."""
     found = [it for it in attachments if word in (str(it.key), it.spec.workload_id)] or _begun(word, attachments)
     chosen = next((it for it in found if it.default_route), found[0] if found else None)
+    if chosen is None and elsewhere:
+        if len(nodes := sorted({it.node for it in elsewhere})) > 1:
+            raise InvalidRequest("", f"{word!r} is on {' and '.join(nodes)}: say NODE/{word}")
+        return End(str(elsewhere[0]), tuple(elsewhere[0].addresses))
     if chosen is None:
         known = ", ".join(str(it.key) for it in attachments[:10]) or "none"
         raise InvalidRequest("", f"{word!r} is no workload, no address and not `{NODE}`; workloads here: {known}")

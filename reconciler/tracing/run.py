@@ -16,7 +16,7 @@ from netplumb.models.ports import Port
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.policies.selection import selection
 from netplumb.reconciler.decide.portmaps import target_of
-from netplumb.reconciler.doctor.reading.cluster import with_cluster
+from netplumb.reconciler.doctor.reading.cluster import elsewhere, with_cluster
 from netplumb.reconciler.doctor.reading.desired import Wanted, read_wanted
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
@@ -47,13 +47,14 @@ def trace(
     """Called in the node's namespace. With `live` a packet is sent, and what became of it counts.
 
     Raises InvalidRequest for words that mean nobody, StepError where the kernel does not answer."""
+    others = elsewhere(settings)
     settings, _ = with_cluster(settings)
     wanted = read_wanted(settings.data_dir, settings.pools)
     attachments = wanted.attachments
     addresses = read_network().addresses
     own = [it.ip for it in addresses]
     links = {it.ip: it.index for it in addresses if it.index != LO_INDEX}
-    ends = end(source, attachments, own), end(target, attachments, own)
+    ends = end(source, attachments, own, others), end(target, attachments, own, others)
     version = version_of(*ends, ipv6=ipv6)
     with ExitStack() as stack:
         channel = stack.enter_context(Channel())

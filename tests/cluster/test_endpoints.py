@@ -107,7 +107,14 @@ async def test_a_policy_selects_workloads_of_another_node(directory: Path, mode:
             assert server.answers_none_of(job)
             assert members(other) == [], "a node keeps only what its own workloads need"
 
+            async with one.client() as client:
+                for name, allowed in (("web", True), (f"{other.name}/web/eth0", True), ("job", False)):
+                    answer = await client.explain_policy(pb.ExplainPolicyRequest(source=name, destination="db"))
+                    assert answer.allowed is allowed
+                    assert f"on {other.name}: egress: no policy selects this end" in answer.reasons[0]
             async with other.client() as client:
+                answer = await client.explain_policy(pb.ExplainPolicyRequest(source="job", destination="db"))
+                assert answer.reasons[1] == f"on {one.name}: ingress: denied; no rule of default/from-web allows it"
                 await client.attach(attach(job, labels={"app": "web"}))
                 await client.attach(attach(web, labels={"app": "old"}))
             await until(lambda: members(one) == both(job_at), "it follows the labels", within_s=SHORT_S)
@@ -117,6 +124,10 @@ async def test_a_policy_selects_workloads_of_another_node(directory: Path, mode:
             name = next(it["name"] for it in sets(one) if it["name"].endswith("_ip4"))
             one.host.run(f"nft delete element inet netplumb {name} '{{ {v4(job_at)} }}'")
             await until(lambda: members(one) == both(job_at), "the element is back", within_s=SHORT_S)
+            one.host.run(f"nft add element inet netplumb {name} '{{ 198.51.100.9 }}'")
+            await until(lambda: members(one) == both(job_at), "the stranger is gone", within_s=SHORT_S)
+            one.host.run(f"nft flush set inet netplumb {name}")
+            await until(lambda: members(one) == both(job_at), "the set is filled again", within_s=SHORT_S)
 
             async with other.client() as client:
                 await client.detach(detach("job"))

@@ -1,7 +1,7 @@
 """PURE: what other policies would change: which workloads would reach which ports of others, or would no more.
 
 Ports between two of those that some rule names fare alike, and so do workloads with the same labels in the same blocks
-of addresses; each such group is asked once.
+of addresses; each such group is asked once. Of a group on other nodes one is named, and how many more there are.
 """
 
 from __future__ import annotations
@@ -25,18 +25,26 @@ def differences(before: World, after: World) -> Iterator[Gain]:
     policies = (*before.policies, *after.policies)
     networks = _networks(policies)
     alike: defaultdict[_Kind, list[Endpoint]] = defaultdict(list)
-    for endpoint in sorted(after.endpoints, key=lambda it: it.name):
+    for endpoint in sorted((*after.endpoints, *after.elsewhere), key=str):
         alike[_kind(endpoint, networks)].append(endpoint)
     spans = {protocol: _spans(policies, protocol) for protocol in Transport}
     found = []
     for sources in alike.values():
         for destinations in alike.values():
             pair = next(((a, b) for a in sources for b in destinations if a is not b), None)
-            if pair is None:
+            if pair is None or (sources[0].node and destinations[0].node):  # which is for those nodes to tell
                 continue
             told = list(_told(before, after, *pair, spans))
-            found += [Gain(a.name, b.name, *what) for a in sources for b in destinations if a is not b for what in told]
+            found += [
+                Gain(a, b, *what) for a in _names(sources) for b in _names(destinations) if a != b for what in told
+            ]
     yield from sorted(found, key=lambda it: (it.source, it.destination, it.protocol, it.first))
+
+
+def _names(alike: Sequence[Endpoint]) -> list[str]:
+    if not alike[0].node:
+        return [it.name for it in alike]
+    return [f"{alike[0]} and {len(alike) - 1} more" if len(alike) > 1 else str(alike[0])]
 
 
 def _networks(policies: Sequence[NetworkPolicy]) -> frozenset[IPNetwork]:
@@ -55,7 +63,7 @@ def _networks(policies: Sequence[NetworkPolicy]) -> frozenset[IPNetwork]:
 def _kind(endpoint: Endpoint, networks: frozenset[IPNetwork]) -> _Kind:
     inside = frozenset(it for it in networks if any(address in it for address in endpoint.addresses))
     versions = tuple(sorted({address.version for address in endpoint.addresses}))
-    return endpoint.namespace, frozenset(endpoint.labels.items()), inside, versions
+    return bool(endpoint.node), endpoint.namespace, frozenset(endpoint.labels.items()), inside, versions
 
 
 def _spans(policies: Sequence[NetworkPolicy], protocol: Transport) -> list[Range]:

@@ -37,6 +37,11 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.node}/{self.name}" if self.node else self.name
 
+    def is_called(self, word: str) -> bool:
+        """Its name, or its workload's, with its node's before it or without."""
+        names = (self.name, self.name.rpartition("/")[0])
+        return word in names or any(word == f"{self.node}/{it}" for it in names)
+
 
 @dataclass(frozen=True, slots=True)
 class Packet:

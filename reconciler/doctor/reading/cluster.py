@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from netplumb.models.cluster import ClusterView
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
 from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.nodenetwork import surveyed
+from netplumb.reconciler.decide.policies.verdict import Endpoint
 from netplumb.reconciler.desired.store import boot_id
 from netplumb.reconciler.kernel.netlink.channel import Channel
+
+if TYPE_CHECKING:
+    from netplumb.reconciler.cluster.part import ClusterPart
 
 
 def with_cluster(settings: Settings) -> tuple[Settings, ClusterView | None]:
     """The settings with the pools that the node has of the cluster, and the view, where there is one. Raises
     NetplumbError, StepError."""
+    part = _looked_at(settings)
+    return (settings, None) if part is None else (part.with_pools(settings), part.view)
+
+
+def elsewhere(settings: Settings) -> list[Endpoint]:
+    """Workloads of other nodes, as was last known. Raises NetplumbError, StepError."""
+    part = _looked_at(settings)
+    return asyncio.run(part.endpoints.found()) if part is not None else []
+
+
+def _looked_at(settings: Settings) -> ClusterPart | None:
     if settings.cluster is None:
-        return settings, None
+        return None
     from netplumb.reconciler.cluster.part import ClusterPart
 
     with Channel() as channel:
-        part = ClusterPart(settings, f"{boot_id()}/{channel.netns_cookie}", version("netplumb"), looks_only=True)
-    return part.with_pools(settings), part.view
+        return ClusterPart(settings, f"{boot_id()}/{channel.netns_cookie}", version("netplumb"), looks_only=True)
 
 
 def known_of(network: NetworkFacts, settings: Settings, view: ClusterView | None) -> NodeNetwork:

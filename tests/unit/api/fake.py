@@ -197,7 +197,7 @@ class FakeWorkloads:
         self._raise()
         return self.policy_views
 
-    def explain_policy(self, asked: Asked) -> Answer:
+    async def explain_policy(self, asked: Asked) -> Answer:
         self._raise()
         self.asked.append(asked)
         return self.answer

@@ -171,10 +171,9 @@ async def test_what_was_known_is_known_after_a_restart(known: Known, tmp_path: P
     again.shelf.close()
 
 
-async def test_one_is_found_by_its_name_whether_needed_or_not(known: Known) -> None:
+async def test_whoever_is_meant_is_found_whether_needed_or_not(known: Known) -> None:
     known.say("b/web", "10.1.1.5")
     known.say("c/web", "10.1.2.5")
-    assert [it.node for it in known.endpoints.called("web")] == ["b", "c"]
-    assert [it.node for it in known.endpoints.called("c/web")] == ["c"]
-    assert [it.node for it in known.endpoints.called("c/web/eth0")] == ["c"]
-    assert not known.endpoints.called("db")
+    known.say("c/false", "10.1.1.6")
+    assert [str(it) for it in await known.endpoints.found()] == ["b/web/eth0", "c/web/eth0"]
+    assert [str(it) for it in await known.endpoints.found(lambda it: it.is_called("c/web"))] == ["c/web/eth0"]

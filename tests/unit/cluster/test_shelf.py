@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from netplumb.models.cluster import ENDPOINTS_FILE
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.mirror import Kept
-from netplumb.reconciler.cluster.shelf import FILE, InMemory, Shelf
+from netplumb.reconciler.cluster.shelf import InMemory, Shelf
 
 
 def entry(value: str, revision: int) -> Entry:
@@ -50,7 +51,7 @@ def test_one_of_another_machine_is_begun_anew(tmp_path: Path) -> None:
 
 
 def test_one_that_is_damaged_is_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(b"no database at all" * 100)
+    (tmp_path / ENDPOINTS_FILE).write_bytes(b"no database at all" * 100)
     shelf = Shelf(tmp_path, as_left=True)
     shelf.take({"a": entry("1", 1)}, 1)
     assert len(shelf) == 1
@@ -59,7 +60,7 @@ def test_one_that_is_damaged_is_begun_anew(tmp_path: Path) -> None:
 def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
     """Beside whoever writes it, and where there is none."""
     assert len(Shelf(tmp_path, as_left=False, looks_only=True)) == 0
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / ENDPOINTS_FILE).exists()
     writing = Shelf(tmp_path, as_left=True)
     writing.take({"a": entry("1", 1)}, 1)
     looking = Shelf(tmp_path, as_left=False, looks_only=True)

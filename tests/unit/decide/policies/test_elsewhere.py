@@ -13,6 +13,7 @@ from netplumb.models.network import Node
 from netplumb.models.networkpolicy import Direction, Namespace, NetworkPolicy
 from netplumb.models.nft import NftChain, NftElement, peer_addresses
 from netplumb.models.policyset import Combination, PolicySet
+from netplumb.reconciler.decide.policies.differences import differences
 from netplumb.reconciler.decide.policies.elsewhere import looked_in, needed, owner, render_at
 from netplumb.reconciler.decide.policies.selection import peers_name
 from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World, verdict
@@ -145,3 +146,13 @@ def test_without_a_cluster_no_rule_asks_for_addresses_elsewhere() -> None:
     assert "_ip4" in rules(combined)
     assert "_ip6" in rules(combined)
     assert "_ip4" not in rules(alone)
+
+
+def test_a_difference_tells_of_workloads_elsewhere_by_one_of_them() -> None:
+    policy = ingress_from({"podSelector": {"matchLabels": {"app": "web"}}})
+    others = [
+        Endpoint(f"{name}/eth0", "default", {"app": "job"}, (ip_address(f"10.1.{number}.9"),), "b")
+        for number, name in enumerate(("one", "two", "three"), 1)
+    ]
+    found = list(differences(World((), {}, (DB,), elsewhere=others), World((policy,), {}, (DB,), elsewhere=others)))
+    assert {(it.source, it.destination, it.allowed) for it in found} == {("b/one/eth0 and 2 more", "db/eth0", False)}
