@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from netplumb.api.client.errors import Unavailable
 from tests.cluster.sites import conditions, held, site
 from tests.e2e.echoes import ask, serving
+from tests.e2e.nodes import GATEWAY_V4, GATEWAY_V6, Lan, Machine
 from tests.e2e.waiting import until
 from tests.e2e.wishes import v4, v6
 
@@ -139,3 +141,58 @@ async def test_the_doctor_takes_nothing_of_a_cluster_for_a_difference(directory:
         one.daemon.terminate()
         assert differences() == []
         await one.daemon.start()
+
+
+def new_address(node: Machine, _: Lan) -> str:
+    """In the place of the old one, with which the kernel takes all routes by that link."""
+    node.host.ip("-4 address delete 192.0.2.1/24 dev up0")
+    node.host.ip("address add 192.0.2.51/24 dev up0")
+    node.host.ip(f"-4 route add default via {GATEWAY_V4}")
+    return "192.0.2.51"
+
+
+def new_interface(node: Machine, lan: Lan) -> str:
+    """Under another name and with other addresses; the old one is gone."""
+    node.host.ip(f"link add up1 type veth peer name n1b netns {lan.outside.name}")
+    lan.outside.ip("link set n1b master br0 up")
+    node.host.set_sysctl("net/ipv6/conf/up1/accept_dad", "0")
+    node.host.ip("link delete up0")
+    node.host.ip("link set up1 up")
+    node.host.ip("address add 192.0.2.52/24 dev up1")
+    node.host.ip("address add 2001:db8::52/64 dev up1 nodad")
+    node.host.ip(f"-4 route add default via {GATEWAY_V4}")
+    node.host.ip(f"-6 route add default via {GATEWAY_V6}")
+    return "192.0.2.52"
+
+
+@pytest.mark.parametrize("mode", ["routes", "vxlan"])
+@pytest.mark.parametrize("change", [new_address, new_interface])
+async def test_a_node_whose_underlay_changes_is_reached_there(
+    directory: Path, mode: str, change: Callable[[Machine, Lan], str]
+) -> None:
+    """While it runs, and with no word to netplumb: it tells the others, and both reach each other's workloads again."""
+    async with site(2, directory, mode=mode) as it:
+        one, other = it.machines
+        web, web_has = await one.attach("web")
+        db, db_has = await other.attach("db")
+        with serving(db, 81), serving(web, 81):
+            at = change(one, it.lan)
+
+            def is_told() -> bool:
+                if mode == "vxlan":
+                    return f"dst {at} " in other.host.run("bridge fdb show dev np-vxlan")
+                return any(route.get("gateway") == at for route in other.host.routes())
+
+            await until(is_told, "the other node knows where it is", within_s=LONG_S)
+
+            def reaches() -> bool:
+                return all(
+                    (ask(web, address(db_has), 81), ask(db, address(web_has), 81))
+                    == (f"db {address(web_has)}", f"web {address(db_has)}")
+                    for address in (v4, v6)
+                )
+
+            await until(reaches, "they reach each other", within_s=LONG_S)
+        for machine in it.machines:
+            async with machine.client() as client:
+                assert not (await client.plan()).changes
