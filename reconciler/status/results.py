@@ -73,6 +73,8 @@ class Results:
         self.floods: Floods[int] = Floods()
         """Of namespaces, by the node's number for them."""
         self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
+        self._absent: set[AttachmentKey] = set()
+        """Those of which the last pass found neither a namespace nor a link, and so made nothing."""
         self._settled: dict[AttachmentKey, tuple[Attachment, Node]] = {}
         """What the last pass that came to its end made come true."""
 
@@ -83,7 +85,8 @@ class Results:
             if not attachment.removing:
                 published = self._published.get(key)
                 yield from published if published is not None else render_own_elements(attachment)
-                yield from render_policy_elements(attachment, node)
+                if key not in self._absent:
+                    yield from render_policy_elements(attachment, node)
 
     def links_without_pass(self) -> Iterator[str]:
         """Of those over which no pass has ended yet in this daemon's life: what lacks of them is no damage."""
@@ -182,6 +185,8 @@ class Results:
             self._published[key] = tuple(
                 it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set)
             )
+            is_absent = outcome.reach is not Reach.OPEN and outcome.node_link is None and not outcome.errors
+            (self._absent.add if is_absent else self._absent.discard)(key)
         self._learn(attachment, outcome)
         status = status_of(
             attachment,
@@ -318,6 +323,7 @@ class Results:
         self._fights.forget(key)
         self._budgets.forget(key)
         self._published.pop(key, None)
+        self._absent.discard(key)
         self._settled.pop(key, None)
         self._unreached.discard(key)
         self._lasting.forget(key)

@@ -19,7 +19,7 @@ from tests.e2e.daemons import Daemon, daemon_alone
 from tests.e2e.echoes import serving
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.runtimes import Runtime
-from tests.e2e.statefiles import declare
+from tests.e2e.statefiles import declare, document
 from tests.e2e.test_detach_guarded import NO_EGRESS, NO_INGRESS, Flood, bound, received
 from tests.e2e.test_metrics import ADDRESS, scrape
 from tests.e2e.test_policies import DENY_ALL, FROM_WEB, HEAD, PORT, enforced, in_force, passes
@@ -45,6 +45,32 @@ async def test_applied_policies_outlive_the_daemon(
         assert [(it.name, it.source, it.in_force) for it in await again.policies()] == [("deny", "applied", True)]
         with serving(db, PORT):
             assert not passes(web, address)
+
+
+async def test_who_waits_for_a_namespace_is_no_difference(
+    daemon: Daemon, client: AsyncClient, node: Host, make_host: MakeHost
+) -> None:
+    """What policies select and is not there has nothing in the table: before there ever was a namespace, and after it
+    went. Once there is one, it is isolated."""
+    declare(daemon, "policy.yaml", DENY_ALL)
+    await until(lambda: enforced(node), "the policy")
+    name = node_if_name(AttachmentKey("late", "eth0"))
+    declare(daemon, "late.yaml", document("late", Host("late")))
+
+    async def waits() -> bool:
+        return [found.phase async for found in client.list()] == ["Pending"]
+
+    await until(waits, "it waits")
+    await until(lambda: in_force(client), "in sync")
+    assert name not in node.run("nft list map inet netplumb policy_ingress")
+    late = make_host("late")
+    await until(lambda: "eth0" in late.links(), "it is attached")
+    await until(lambda: name in node.run("nft list map inet netplumb policy_ingress"), "it is isolated")
+    late.remove()
+    await until(waits, "it waits again")
+    await until(lambda: in_force(client), "in sync")
+    assert name not in node.run("nft list map inet netplumb policy_ingress")
+    late.create()
 
 
 async def test_policies_of_a_file_that_went_meanwhile_go_too(
