@@ -10,6 +10,7 @@ from hypothesis.stateful import precondition, rule
 from tests.chaos import verdicts
 from tests.chaos.drawn import bursts
 from tests.chaos.history import Code, History
+from tests.chaos.peers import PEERS
 from tests.chaos.policies import POLICIES
 from tests.chaos.wishes import FILES, Declared, Wish
 
@@ -68,6 +69,10 @@ class Bursts(History):
                 chosen = frozenset(it for place, it in enumerate(POLICIES) if number >> place & 1)
                 self.tell(f"- policies {sorted(it.name for it in chosen)}")
                 world.police(chosen)
+            case "meet":
+                others = frozenset(it for place, it in enumerate(PEERS) if number >> place & 1)
+                self.tell(f"- other nodes {sorted(it.name for it in others)}")
+                world.meet(others)
             case "remake":
                 if wish.netns in world.namespaces:
                     self.tell(f"- namespace {wish.netns} is made anew")

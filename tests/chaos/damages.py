@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.kernel import Scope
+from tests.chaos import peers
 from tests.contract.damages import DAMAGES, NODE_LINK_RENAMED, V4, V6, Damage
 from tests.e2e.hosts import Host
 
@@ -46,6 +47,7 @@ NODE_DAMAGES = (
     "nft flush chain inet netplumb policy_egress",
     "sysctl -qw net.ipv4.ip_forward=0",
     "sysctl -qw net.ipv6.conf.all.forwarding=0",
+    *peers.DAMAGES,
 )
 
 

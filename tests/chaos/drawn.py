@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
+from tests.chaos.peers import PEERS
 from tests.chaos.policies import POLICIES
 from tests.chaos.wishes import (
     ALTERNATE,
@@ -45,7 +46,8 @@ declarations = st.lists(
     unique_by=lambda declared: declared.key,
 )
 policies = st.frozensets(st.sampled_from(POLICIES))
-BURST = ("attach", "attach", "detach", "damage", "node", "declare", "undeclare", "police", "remake", "read")
+peers = st.frozensets(st.sampled_from(PEERS))
+BURST = ("attach", "attach", "detach", "damage", "node", "declare", "undeclare", "police", "meet", "remake", "read")
 bursts = st.lists(
     st.tuples(st.sampled_from(BURST), wishes(), declarations, st.integers(0, 199)), min_size=2, max_size=8
 )

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.chaos.foreigners import THEIRS_ON_LO
+from tests.chaos.peers import is_way
 from tests.chaos.readings import Reading
 from tests.chaos.wishes import EVERY_POOL, VISITORS, Key
 from tests.e2e.hosts import Host
@@ -18,15 +19,16 @@ from tests.e2e.hosts import Host
 FIRST_HOP_V4, FIRST_HOP_V6 = "169.254.77.1", "fe80::1"
 FIRST_HOP_MAC = "02:9c:52:fe:6d:0a"
 GROUP = "28272"
-UPLINK_MTU = 1500
 
 Found: TypeAlias = set[tuple[object, ...]]
 Served: TypeAlias = tuple[int, str, int, int]
 """An IP version, a protocol, a port of the node, and that of the workload."""
 
 
-def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collection[str]) -> Iterator[str]:
-    """What differs on the node, in words."""
+def on_node(
+    reading: Reading, listed: Collection[pb.Attachment], pools: Collection[str], node_mtu: int
+) -> Iterator[str]:
+    """What differs on the node, in words, but for the ways to other nodes."""
     attached = [each for each in listed if each.phase == "Attached"]
     links: Found = set()
     routes: Found = set()
@@ -37,7 +39,7 @@ def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collecti
         dev = each.node_if_name
         alias = f"netplumb:{each.if_name}:{each.workload_id}"
         shaped = "tbf" if each.bandwidth.ingress_rate else "noqueue"
-        mtu = each.mtu or UPLINK_MTU
+        mtu = each.mtu or node_mtu
         links.add((dev, "veth", alias, mtu, GROUP, FIRST_HOP_MAC, "none", shaped, True))
         if each.bandwidth.egress_rate:
             links.add((dev.replace("np", "nq", 1), "ifb", alias, mtu, GROUP, "tbf", True))
@@ -50,7 +52,7 @@ def on_node(reading: Reading, listed: Collection[pb.Attachment], pools: Collecti
     seen = {name: link for name, link in reading.links.items() if str(link.get("ifalias", "")).startswith("netplumb:")}
     seen.pop("theirs5", None)  # the foreign one with an alias like ours
     yield from _compared("link", links, {_look_of(link) for link in seen.values()})
-    yield from _compared("route", routes, {(route["dst"], route["dev"]) for route in reading.routes_of_ours()})
+    yield from _compared("route", routes, {(it["dst"], it["dev"]) for it in reading.routes_of_ours() if not is_way(it)})
     here = {name for name, *_ in links} | set(seen)
     yield from _compared(
         "neighbour", neighbours, {(n["dst"], n["dev"], n.get("lladdr")) for n in reading.neighbours if n["dev"] in here}
@@ -134,7 +136,11 @@ def _node_address(pool: str) -> str:
 
 
 def in_workload(
-    name: str, reading: Reading, attached: Collection[pb.Attachment], listed: Iterable[pb.Attachment]
+    name: str,
+    reading: Reading,
+    attached: Collection[pb.Attachment],
+    listed: Iterable[pb.Attachment],
+    node_mtu: int,
 ) -> Iterator[str]:
     """What differs in one workload's namespace. `listed` tells which workloads have several interfaces."""
     interfaces = Counter(each.workload_id for each in listed if each.generation and each.phase != "Detaching")
@@ -146,7 +152,7 @@ def in_workload(
     neighbours: Found = set()
     for each in attached:
         dev = each.if_name
-        links.add((dev, each.mac, each.mtu or UPLINK_MTU, True))
+        links.add((dev, each.mac, each.mtu or node_mtu, True))
         for version, hop in ((4, FIRST_HOP_V4), (6, FIRST_HOP_V6)):
             mine = [address for address in each.addresses if ip_address(address).version == version]
             addresses.update((dev, address) for address in mine)

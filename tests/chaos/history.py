@@ -16,6 +16,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from tests.chaos import verdicts
 from tests.chaos.damages import ATTACHMENT_DAMAGES, LINES, MARKS, UNTOLD
 from tests.chaos.drawn import wishes
+from tests.chaos.peers import MODES
 from tests.chaos.wishes import OTHER_POOLS, Wish
 from tests.chaos.world import World
 
@@ -42,12 +43,13 @@ class History(RuleBasedStateMachine):
 
     @initialize(
         resync_s=st.sampled_from((RESYNC_NEVER_S, RESYNC_OFTEN_S)),
+        mode=st.sampled_from(MODES),
         population=st.lists(wishes(), min_size=2, max_size=5, unique_by=lambda wish: wish.key),
     )
-    def begin(self, resync_s: int, population: list[Wish]) -> None:
-        self.world = World(self.stack, resync_s)
+    def begin(self, resync_s: int, mode: str, population: list[Wish]) -> None:
+        self.world = World(self.stack, resync_s, mode)
         self.client: AsyncClient = self.world.open_client()
-        self.tell(f"resync every {resync_s} s")
+        self.tell(f"resync every {resync_s} s, ways to other nodes: {mode or 'none'}")
         self.do(self.client.__aenter__())
         self.do(self.world.start())
         for wish in population:

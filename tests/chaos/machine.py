@@ -10,8 +10,9 @@ from hypothesis.stateful import precondition, rule
 from tests.chaos import verdicts
 from tests.chaos.bursts import Bursts
 from tests.chaos.damages import NODE_DAMAGES
-from tests.chaos.drawn import declarations, keys, netns_names, policies, wishes
+from tests.chaos.drawn import declarations, keys, netns_names, peers, policies, wishes
 from tests.chaos.history import Code
+from tests.chaos.peers import Peer
 from tests.chaos.policies import Policy
 from tests.chaos.wishes import FILES, POOLS, Declared, Key, Wish
 
@@ -82,6 +83,11 @@ class Chaos(Bursts):
     def police(self, chosen: frozenset[Policy]) -> None:
         self.tell(f"policies {sorted(it.name for it in chosen)}")
         self.world.police(chosen)
+
+    @rule(others=peers)
+    def meet(self, others: frozenset[Peer]) -> None:
+        self.tell(f"other nodes {sorted((it.name, it.moved) for it in others)}")
+        self.world.meet(others)
 
     @rule(name=st.sampled_from(FILES), content=st.sampled_from(BROKEN))
     def break_file(self, name: str, content: str) -> None:

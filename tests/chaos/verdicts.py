@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from tests import namespaces
-from tests.chaos import expectations, policies
+from tests.chaos import expectations, peers, policies
 from tests.chaos.readings import Reading, read
 from tests.chaos.wishes import DECLARED
 from tests.chaos.world import World
@@ -59,8 +59,9 @@ async def _problems(world: World, client: AsyncClient) -> list[str]:
 def _differences(world: World, listed: Sequence[pb.Attachment]) -> Iterator[str]:
     """The kernel against the list."""
     node = read(world.node)
-    yield from expectations.on_node(node, listed, world.pools)
+    yield from expectations.on_node(node, listed, world.pools, world.mtu)
     yield from expectations.in_table(world.node, listed)
+    yield from peers.differences(world.node, node, world.mode, world.wishes.peers)
     yield from world.foreigners["node"].missing(node)
     created = {path.name for path in namespaces.NETNS_DIR.iterdir()} & set(DECLARED)
     claimed = {each.workload_id for each in world.wishes.claims().values() if each.is_created}
@@ -68,7 +69,7 @@ def _differences(world: World, listed: Sequence[pb.Attachment]) -> Iterator[str]
     for name in sorted(world.namespaces | created):
         reading = read(Host(name))
         mine = [each for each in listed if each.netns_path == Host(name).path and each.phase == "Attached"]
-        yield from expectations.in_workload(name, reading, mine, listed)
+        yield from expectations.in_workload(name, reading, mine, listed, world.mtu)
         if name in world.foreigners:
             yield from world.foreigners[name].missing(reading)
         yield from _missing_visitors(world, name, reading)
@@ -95,6 +96,7 @@ async def empty(world: World, client: AsyncClient) -> None:
     for name in tuple(world.wishes.files):
         world.remove_file(name)
     world.police(frozenset())
+    world.meet(frozenset())
     await quiet(world, client)
     for key in tuple(world.wishes.rpc):
         assert await world.detach(client, key) is None

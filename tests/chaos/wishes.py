@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from netplumb.api.v1 import netplumb_pb2 as pb
+from tests.chaos.peers import Peer
 from tests.chaos.policies import Policy
 from tests.e2e.hosts import Host
 from tests.e2e.wishes import attach
@@ -95,14 +96,15 @@ class Declared:
 class Wishes:
     """`rpc` is what RPCs were answered with success, `doubtful` the keys of which that is not known for sure, with all
     that may hold for them (None: nothing). `files` are the last good contents, `lately` the keys that a file claimed
-    until a moment ago, of which the daemon may not have heard, `policies` the network policies of a file of their own.
-    """
+    until a moment ago, of which the daemon may not have heard, `policies` the network policies of a file of their own,
+    `peers` the other nodes that are known."""
 
     rpc: dict[Key, Wish] = field(default_factory=dict)
     doubtful: dict[Key, list[Wish | None]] = field(default_factory=dict)
     files: dict[str, tuple[Declared, ...]] = field(default_factory=dict)
     lately: set[Key] = field(default_factory=set)
     policies: frozenset[Policy] = frozenset()
+    peers: frozenset[Peer] = frozenset()
 
     def doubt(self, key: Key, *may_hold: Wish | None) -> None:
         doubts = self.doubtful.setdefault(key, [self.rpc.pop(key, None)])

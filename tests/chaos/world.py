@@ -19,14 +19,17 @@ from netplumb.api.client.errors import ClientError
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.kernel import Scope
 from tests import namespaces
+from tests.chaos import peers
 from tests.chaos.damages import NODE_DAMAGES, Victim
 from tests.chaos.foreigners import Foreigners
+from tests.chaos.peers import Peer
 from tests.chaos.policies import FILE, Policy
 from tests.chaos.wishes import ALTERNATE, DECLARED, USUAL_POOLS, VISITORS, WORKLOADS, Declared, Key, Wish, Wishes
 from tests.chaos.witness import Witness
 from tests.contract.damages import Damage
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host, temporary
+from tests.e2e.nodes import TOLD, VIEW, ToldDaemon
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
 from tests.e2e.wishes import detach
@@ -45,11 +48,13 @@ FLUSHES = frozenset({"addresses flushed"})
 class World:
     """Everything that the chaos is about. Only the machine's own thread is to use it."""
 
-    def __init__(self, stack: ExitStack, resync_s: int) -> None:
+    def __init__(self, stack: ExitStack, resync_s: int, mode: str) -> None:
         self._stack = stack
         self.resyncs = resync_s < QUIET_WITHIN_S
         self.node = stack.enter_context(temporary("node"))
         self.node.ip("link set lo up")
+        peers.settle(self.node)
+        self.mode, self.mtu = mode, peers.MTU[mode]
         self.foreigners = {"node": Foreigners(self.node, on_node=True)}
         self.foreigners["node"].settle()
         self.hidden: dict[str, tuple[Foreigners, int]] = {}
@@ -58,9 +63,14 @@ class World:
             self.make_namespace(name)
         directory = stack.enter_context(TemporaryDirectory(prefix="np-"))
         self.pools: tuple[str, ...] = USUAL_POOLS
-        self.daemon = Daemon(self.node, Path(directory), flags=f"--resync-s={resync_s}")
+        flags = f"--resync-s={resync_s}"
+        if mode:
+            self.daemon: Daemon = ToldDaemon(self.node, Path(directory), flags=flags, server=TOLD)
+        else:
+            self.daemon = Daemon(self.node, Path(directory), flags=flags)
         self.running = False  # as it should be
         self.wishes = Wishes()
+        self.meet(frozenset())
         self.listed: list[pb.Attachment] = []
         self.witness = Witness(self.node)
         self.witness.start()
@@ -137,7 +147,11 @@ class World:
 
     def configure(self, pools: tuple[str, ...]) -> None:
         self.pools = pools
-        self.daemon.configure(pools=pools, netns_gone_grace_s=GRACE_S)
+        self._write_settings(pools)
+
+    def _write_settings(self, pools: tuple[str, ...]) -> None:
+        cluster = {"cluster": peers.settings(self.mode)} if self.mode else {}
+        self.daemon.configure(pools=pools, netns_gone_grace_s=GRACE_S, **cluster)
 
     async def reload(self, client: AsyncClient, pools: tuple[str, ...]) -> None:
         """Other pools for what comes; waits until they are in force."""
@@ -186,7 +200,7 @@ class World:
 
     async def refused_reload(self) -> None:
         """Settings with a mistake change nothing."""
-        self.daemon.configure(pools=("203.0.113.0/24", "fd15::/64"))  # the first is a foreign route's
+        self._write_settings(("203.0.113.0/24", "fd15::/64"))  # the first is a foreign route's
         refusals = self.daemon.logged().count("settings were not reloaded")
         self.daemon.reload()
         refused = lambda: self.daemon.logged().count("settings were not reloaded") > refusals  # noqa: E731
@@ -220,6 +234,15 @@ class World:
             declare(self.daemon, FILE, *(it.manifest for it in sorted(policies, key=lambda it: it.name)))
         else:
             (self.daemon.state_files / FILE).unlink(missing_ok=True)
+
+    def meet(self, others: frozenset[Peer]) -> None:
+        """These are the other nodes from now on, each of them once."""
+        by_name = {it.name: it for it in sorted(others, key=lambda it: it.moved)}
+        self.wishes.peers = frozenset(by_name.values()) if self.mode else frozenset()
+        file = self.daemon.directory / VIEW
+        draft = file.with_suffix(".draft")
+        draft.write_text(peers.view(self.mode or "none", self.wishes.peers))
+        draft.replace(file)
 
     # Damage, and what others do.
 

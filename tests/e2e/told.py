@@ -73,6 +73,7 @@ def told_by(file: Path) -> None:
 
     def begin_told(parts: wiring.Parts) -> None:
         begin(parts)
+        parts._loading.loaded("cluster")  # which wants nothing of the node
         if (first := next(told)) is not None:
             parts.cluster_seen(first)
         parts.following = asyncio.get_running_loop().create_task(follow(parts))  # type: ignore[attr-defined]
@@ -82,8 +83,9 @@ def told_by(file: Path) -> None:
 
 
 def _with_pools(settings: Settings, file: Path) -> Settings:
+    """Where the node holds nothing of the cluster, it has pools of its own."""
     own = json.loads(file.read_text())["prefixes"]
-    return settings.model_copy(update={"pools": tuple(Pool(cidr=it) for it in own)})
+    return settings.model_copy(update={"pools": tuple(Pool(cidr=it) for it in own)}) if own else settings
 
 
 if __name__ == "__main__":
