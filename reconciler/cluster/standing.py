@@ -215,6 +215,11 @@ class Standing:
             return False  # the pools are on their way to where that is known
         return Fullness(sum(it.free for it in found), max((it.size for it in found), default=0)).is_nearly_full
 
+    @property
+    def sees_itself(self) -> bool:
+        """Whether all is known of those that came before this node, as it is once its own presence has been told."""
+        return self._itself.node in self._roster.present
+
     def ahead(self, pool: ClusterPool) -> int:
         """How many parts of the pool are for nodes that came before this one."""
         return ahead_of(self._itself.node, pool.cidr, self.claims.held, self._roster.present)

@@ -71,12 +71,18 @@ class Taking:
                 self._look_who_is_away()
             if self._standing.forget_lost():
                 self._changed()
-            if self._presence.is_held and self._shared.following and self._standing.revision >= self._awaited:
+            if self._may_claim:
                 if void := self._standing.void:
                     await self._prefixes.give_back(void)
                 for pool in self._settings.pools:
                     if self._standing.wants(pool) and time.monotonic() >= self._full_until.get(pool, 0):
                         await self._take(pool)
+
+    @property
+    def _may_claim(self) -> bool:
+        standing = self._standing
+        follows = self._presence.is_held and self._shared.following
+        return follows and standing.sees_itself and standing.revision >= self._awaited
 
     async def _take(self, pool: ClusterPool) -> None:
         standing, full = self._standing, self._standing.troubles.full

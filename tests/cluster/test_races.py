@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,12 @@ from netplumb.reconciler.cluster.etcd.client import Client, absent
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.etcd.errors import EtcdError
+from netplumb.reconciler.cluster.etcd.watch import changes
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.lineage import Lineage
 from netplumb.reconciler.cluster.prefixes import Prefixes
 from tests.cluster.etcds import Etcd
+from tests.cluster.members import nodes
 from tests.sweeps import swept
 
 NODES = 20
@@ -110,3 +113,20 @@ async def test_nor_while_the_leader_dies(three: Etcd) -> None:
             await asyncio.to_thread(three.wait)
 
     await race(three, 0, harm)
+
+
+async def test_nodes_that_join_at_once_claim_one_prefix_each(etcd: Etcd, tmp_path: Path) -> None:
+    """In the order of their arrival, so that no claim turns out void, and the parts follow each other."""
+    names = [f"n{it}" for it in range(NODES)]
+    async with nodes(etcd, tmp_path, *names, pools=[{"cidr": "10.0.0.0/8"}]) as made:
+        held = [prefix for node in made for prefix in node.prefixes]
+        assert sorted(held) == sorted(f"10.0.{it}.0/24" for it in range(NODES))
+    connection = Connection(etcd.settings())
+    written = 0
+    async with aclosing(changes(connection, Layout("/netplumb").prefixes, 0, lambda _: None)) as stream:
+        async for each in stream:
+            assert None not in each.entries.values()
+            written += len(each.entries)
+            if written >= NODES:
+                break
+    await connection.close()
