@@ -15,16 +15,19 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from tests.bench import waysdamage
 from tests.bench.eyes import Eyes, eyes
 from tests.bench.objects import NODE_ADDRESSES, POOLS
 from tests.damage import measured
-from tests.damage.table import DAMAGES, Damage, Group, Noticed
+from tests.damage.table import DAMAGES, Damage, Group, Noticed, Place
 from tests.damage.victims import Poised, Victim, police, victim, wish
+from tests.damage.ways import WAYS
 from tests.e2e.daemons import INSTALLED, Daemon
 from tests.e2e.hosts import Host, temporary
 
@@ -117,6 +120,7 @@ def measure(
         stack.callback(daemon.end)
         victims = asyncio.run(_attached(daemon, workloads))
         seeing = stack.enter_context(eyes(node))
+        idle.extend(seeing.idle_request() for _ in range(samples))
         for damage in _rounds(kinds, samples):
             idle.append(seeing.idle_request())
             found[damage.id].append(_sample(damage, _drawn(damage, victims), seeing))
@@ -125,19 +129,24 @@ def measure(
 
 def run(given: argparse.Namespace) -> int:
     """Exits with 1 when a kind's p99 is beyond the aim."""
-    kinds = [damage for damage in DAMAGES if damage.noticed is not Noticed.RESYNC if given.only in damage.id]
+    table = (*DAMAGES, *chain(*WAYS.values()))
+    kinds = [damage for damage in table if damage.noticed is not Noticed.RESYNC if given.only in damage.id]
     kept = measured.recorded()
     if given.missing:
         again = kept.later.kinds if kept.later is not None else ()
         kinds = [damage for damage in kinds if damage.id not in kept.kinds or damage.id in again]
     load_before = os.getloadavg()[0]
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
-        found, idle = measure(Path(directory), kinds, given.attachments, given.samples)
+        of_node = [damage for damage in kinds if damage.place is not Place.WAYS]
+        # Where only ways are damaged, one attachment is there for what is measured of the machine.
+        attachments = given.attachments if of_node else 1
+        found, idle = measure(Path(directory) / "node", of_node, attachments, given.samples)
+        found = {**found, **waysdamage.measure(Path(directory), kinds, given.samples)}
     spreads = {name: measured.spread(seconds) for name, seconds in found.items()}
-    table = measured.Measured(measured.machine(load_before), given.attachments, measured.spread(idle), spreads)
-    Console(highlight=False).print(measured.shown(table))
+    came = measured.Measured(measured.machine(load_before), given.attachments, measured.spread(idle), spreads)
+    Console(highlight=False).print(measured.shown(came))
     if given.record:
-        measured.record(measured.completed(kept, table) if given.missing else table)
+        measured.record(measured.completed(kept, came) if given.missing else came)
     slow = [name for name, spread in spreads.items() if spread.p99_ms > AIM_MS]
     for name in slow:
         print(f"{name}: p99 is above {AIM_MS:g} ms")

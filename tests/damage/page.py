@@ -37,8 +37,8 @@ _WIDTH = 118
 
 _WAYS = """\
 Where there is a [cluster](cluster.md). A repair touches the one node that the damage concerns, or reads all ways anew
-where a link that they go by was damaged; both run beside everything else. What such a pass costs is measured by
-`python -m tests.bench ways`.
+where a link that they go by was damaged; both run beside everything else. The times are those of a node with 100
+others. What such a pass costs is measured by `python -m tests.bench ways`.
 Somebody else's route to a node's prefix is no damage: it is told by the condition `ForeignWay`, and stays."""
 
 _FIGHTS = """\
@@ -154,19 +154,17 @@ def _lines(measurement: Measured) -> Iterator[str]:
         )
     for place in (Place.NODE, Place.WORKLOAD):
         yield f"\n## {place.value}\n"
-        yield "| Damage | For example | Who notices | How it is repaired | p50 | p99 | Samples |"
-        yield "| --- | --- | --- | --- | --- | --- | --- |"
+        yield from _HEAD
         for damage in DAMAGES:
             if damage.place is place:
-                yield _row(damage, measurement)
+                yield _row(damage, measurement, _OF_AN_ATTACHMENT)
     yield f"\n## {Place.WAYS.value}\n"
     yield from _WAYS.splitlines()
     for mode, damages in WAYS.items():
         yield f"\nWith `mode: {mode}`:\n"
-        yield "| Damage | For example | Who notices | How it is repaired |"
-        yield "| --- | --- | --- | --- |"
+        yield from _HEAD
         for damage in damages:
-            yield f"{_told(damage, _OF_WAYS)} |"
+            yield _row(damage, measurement, _OF_WAYS)
     yield f"\n## {Place.NAMESPACE.value}\n"
     yield "None of these can be repaired, or not as it was.\n"
     yield "| What happens | Who notices | What becomes of the attachment |"
@@ -178,6 +176,11 @@ def _lines(measurement: Measured) -> Iterator[str]:
     yield _FLUSH
     yield _FIGHTS
 
+
+_HEAD = (
+    "| Damage | For example | Who notices | How it is repaired | p50 | p99 | Samples |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
+)
 
 _OF_WAYS = {
     "dev": "np-vxlan",
@@ -214,14 +217,14 @@ def _told(damage: Damage, words: Mapping[str, str]) -> str:
     return f"| {damage.name} | `{examples}` | {noticed} | {damage.repaired}"
 
 
-def _row(damage: Damage, measurement: Measured) -> str:
+def _row(damage: Damage, measurement: Measured, words: Mapping[str, str]) -> str:
     kinds, later = measurement.kinds, measurement.later
     if (spread := kinds.get(damage.id)) is not None:
         mark = " ¹" if later is not None and damage.id in later.kinds else ""
         times = f"{spread.p50_ms:.1f}{mark} | {spread.p99_ms:.1f}{mark} | {spread.samples}"
     else:
         times = "at most `resync_s` | | " if damage.noticed is Noticed.RESYNC else "not measured yet | | "
-    return f"{_told(damage, _OF_AN_ATTACHMENT)} | {times} |"
+    return f"{_told(damage, words)} | {times} |"
 
 
 if __name__ == "__main__":

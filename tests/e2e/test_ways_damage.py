@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from netplumb.models.naming import node_mac
 from tests.damage.table import Damage, Noticed
 from tests.damage.ways import WAYS
+from tests.damage.waysvictims import words_between
 from tests.e2e.hosts import Host, kernel_state
-from tests.e2e.nodes import DEVICE, UNDERLAY, Lan, lan
+from tests.e2e.nodes import DEVICE, Lan, lan
 from tests.e2e.waiting import comes_true, until
 from tests.e2e.wishes import v4, v6
 
@@ -36,19 +36,7 @@ class Ground:
         return self.site.machines[0].host
 
     def words(self) -> dict[str, str]:
-        one, other = self.site.machines
-        return {
-            "dev": DEVICE,
-            "link": UNDERLAY,
-            "v4": other.prefixes[0],
-            "v6": other.prefixes[1],
-            "gw": other.prefixes[0].partition("/")[0],
-            "mac": node_mac(other.name).hex(":"),
-            "at": other.underlay[0],
-            "at6": other.underlay[1],
-            "node_v4": one.own_v4,
-            "node_v6": one.own_v6,
-        }
+        return words_between(*self.site.machines)
 
     def look(self) -> set[str]:
         """All that the kernel holds of it, without what a remade object may have anew."""

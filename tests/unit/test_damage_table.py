@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 from tests.damage import measured, page
 from tests.damage.table import DAMAGES, FATES, Noticed
+from tests.damage.ways import WAYS
 
 TESTS = Path(__file__).parents[1] / "e2e" / "test_damage_namespaces.py"
 
@@ -23,7 +25,8 @@ def test_no_kind_of_damage_stands_twice() -> None:
 
 def test_what_is_measured_is_in_the_table() -> None:
     """The kept measurement has no kind that is there no more, or that a resync finds; a new one is measured later."""
-    assert measured.recorded().kinds.keys() <= {d.id for d in DAMAGES if d.noticed is not Noticed.RESYNC}
+    kinds = (*DAMAGES, *chain(*WAYS.values()))
+    assert measured.recorded().kinds.keys() <= {d.id for d in kinds if d.noticed is not Noticed.RESYNC}
 
 
 def test_each_fate_has_its_test() -> None:
