@@ -51,6 +51,7 @@ class Endpoints:
         self._due: set[str] = {""}
         """Nodes whose endpoints are to be looked through, "" for all."""
         self._wake = asyncio.Event()
+        self._wake.set()  # also where no other node is known, and no policy is in force, that is found out
         self._settled = asyncio.Event()
         self.changed: Callable[[Collection[IPAddress]], None] = lambda _: None
 

@@ -177,3 +177,16 @@ async def test_whoever_is_meant_is_found_whether_needed_or_not(known: Known) -> 
     known.say("c/false", "10.1.1.6")
     assert [str(it) for it in await known.endpoints.found()] == ["b/web/eth0", "c/web/eth0"]
     assert [str(it) for it in await known.endpoints.found(lambda it: it.is_called("c/web"))] == ["c/web/eth0"]
+
+
+async def test_a_node_that_knows_of_no_other_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Neither a node is known nor a policy in force, as on the first node, or while etcd is away: that is all there
+    is to find out."""
+    endpoints = Endpoints(LAYOUT, "a", Shelf(tmp_path, as_left=True), [POOL])
+    running = asyncio.ensure_future(endpoints.run())
+    try:
+        async with asyncio.timeout(5):
+            await endpoints.settled()
+    finally:
+        running.cancel()
+    assert endpoints.is_settled
