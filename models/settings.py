@@ -192,7 +192,10 @@ class Settings(Model):
         description="Prefixes that workloads are given addresses from, in order, one address per family. "
         "A prefix such as 10.99.0.0/24, or {cidr, reserved} with the addresses that are never given out",
     )
-    resync_s: _Seconds = Field(default=30.0, description="Seconds between full comparisons with the kernel")
+    resync_s: _Seconds = Field(
+        default=30.0,
+        description="Seconds between full comparisons with the kernel; up to ten times more where one takes long",
+    )
     masquerade: bool = Field(default=True, description="Masquerade what workloads send to outside the node")
     own_table: bool = Field(
         default=True, description="Let nobody else change the nftables table, where the kernel can (Linux 6.9)"

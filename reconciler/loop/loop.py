@@ -37,6 +37,7 @@ from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.nodepasses import NodePasses
 from netplumb.reconciler.loop.removals import Removals
 from netplumb.reconciler.loop.threadpasses import ThreadPasses
+from netplumb.reconciler.pacing.budgets import resync_after_s
 from netplumb.reconciler.pacing.queue import Queue, Urgency
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.watch.listening import Listening
@@ -235,7 +236,7 @@ class Loop:
     async def _resync_periodically(self) -> None:
         while True:
             # Jitter keeps many nodes that started together from reading all at once.
-            await asyncio.sleep(self.resync_s * random.uniform(0.9, 1.1))
+            await asyncio.sleep(resync_after_s(self.resync_s, self._beside.resync_cost_s) * random.uniform(0.9, 1.1))
             self.resync()
 
     def _slice(self) -> None:

@@ -96,6 +96,9 @@ class ThreadPasses:
         self._orphans_due = False
         self._routes_due = False
         self._resync_began_at: float | None = None
+        self._spent_s = 0.0
+        self.resync_cost_s = 0.0
+        """What the passes of the last resync that ended worked together, seconds."""
         self.busy: set[AttachmentKey] = set()
         """Whose passes are under way here; nobody else may pass over them."""
         self.may_remove_orphans = False
@@ -119,7 +122,7 @@ class ThreadPasses:
         """The last thing that a resync does."""
         self._orphans_due = True
         if self._resync_began_at is None:
-            self._resync_began_at = time.monotonic()
+            self._resync_began_at, self._spent_s = time.monotonic(), 0.0
         self._wake.set()
 
     def freed(self) -> None:
@@ -152,6 +155,7 @@ class ThreadPasses:
         """Unless another one was asked for meanwhile, which takes as long as both."""
         if self._resync_began_at is not None and not self._orphans_due:
             self._results.tally.resyncing.observe(time.monotonic() - self._resync_began_at)
+            self.resync_cost_s = self._spent_s
             self._resync_began_at = None
 
     async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
@@ -172,6 +176,7 @@ class ThreadPasses:
         works = [self._passes.work(it, may_block=True, snapshot=self._read.of(it.key)) for it in attachments]
         self._read.passed(self.busy)
         outcomes = await self._in_thread(partial(self._converge_all, works))
+        self._spent_s += sum(outcome.cost_s for outcome in outcomes)
         self.busy = set()
         self._passes.finished(outcomes)
 

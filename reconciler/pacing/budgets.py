@@ -5,6 +5,8 @@ attachment has a small share of one processor for passes that no client waits fo
 is charged what it took; time pays that off. Who owes more than the beginning waits until it does not: what took a
 second waits for the better part of a minute, what takes two milliseconds may be done a hundred times in a row. Nobody
 else waits for it, and a client's wish never does, though what it takes is charged too.
+
+A resync reads what no event told, and takes no larger share of a processor either, as long as it is not too seldom.
 """
 
 from __future__ import annotations
@@ -14,9 +16,15 @@ from typing import Generic, TypeVar
 SHARE = 0.02
 BEGINNING_S = 0.2
 WAIT_MOST_S = 60.0
+RESYNC_LATER_MOST = 10.0
 DEAR_S = 0.02  # who took so long the last time is not passed over where others wait
 
 _K = TypeVar("_K")
+
+
+def resync_after_s(period_s: float, cost_s: float) -> float:
+    """How long after a resync that took so much of a processor's time the next one comes."""
+    return min(max(period_s, cost_s / SHARE), period_s * RESYNC_LATER_MOST)
 
 
 class Budgets(Generic[_K]):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests import namespaces
-from tests.bench import damage, datapath, files, hostile, latency, paired, scale, soak, ways
+from tests.bench import damage, datapath, files, hostile, latency, paired, scale, soak, tails, ways
 from tests.bench.cluster import bench as cluster
 from tests.bench.peers import bench as peers
 from tests.bench.policy import bench as policy
@@ -35,6 +35,7 @@ BENCHES: Mapping[str, Bench] = {
     "ways": ways,
     "soak": soak,
     "scale": scale,
+    "tails": tails,
     "peers": peers,
 }
 

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netplumb.reconciler.pacing.budgets import BEGINNING_S, DEAR_S, SHARE, WAIT_MOST_S, Budgets
+from netplumb.reconciler.pacing.budgets import (
+    BEGINNING_S,
+    DEAR_S,
+    RESYNC_LATER_MOST,
+    SHARE,
+    WAIT_MOST_S,
+    Budgets,
+    resync_after_s,
+)
 
 ORDINARY_S = 0.002
 
@@ -64,3 +72,10 @@ def test_who_waits_as_told_takes_its_share_and_no_more(costs: list[float]) -> No
         budgets.charge("web", cost_s, now)
         spent_s += cost_s
         assert spent_s <= BEGINNING_S + SHARE * now + cost_s + 1e-6
+
+
+@pytest.mark.parametrize(("cost_s", "after_s"), [(0.0, 30.0), (0.6, 30.0), (1.2, 60.0), (100.0, 300.0)])
+def test_resyncs_take_a_small_share_and_are_never_too_seldom(cost_s: float, after_s: float) -> None:
+    """The period holds as long as one takes no more than that share of it, and ten times the period always."""
+    assert resync_after_s(30.0, cost_s) == pytest.approx(after_s)
+    assert SHARE * after_s >= min(cost_s, SHARE * 30.0 * RESYNC_LATER_MOST)
