@@ -166,3 +166,40 @@ async def test_a_certificate_that_is_missing_is_named(guarded: Etcd, authority: 
         assert str(files.cert) in a.conditions["EtcdRefuses"].message
     finally:
         await a.stop()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"ca": "other"}, "not signed by the authority in `ca`"),
+        ({"cert": "other", "key": "other"}, "see `cert` and `key`"),
+        ({"cert": None, "key": None}, "see `cert` and `key`"),
+        ({"scheme": "http", "ca": None, "cert": None, "key": None}, "`endpoints` begin with https"),
+    ],
+)
+async def test_what_keeps_a_node_from_etcd_is_told_with_the_setting(
+    authority: Authority, tmp_path: Path, wrong: dict[str, str | None], told: str
+) -> None:
+    """An authority that is another, a certificate that is, or none, and http where etcd speaks TLS."""
+    ours, theirs = secured(authority, "root"), secured(Authority(tmp_path / "other").founded(), "root")
+    with running(secured=ours) as etcd:
+        given = {name: getattr(theirs if wrong.get(name) else ours, name) for name in ("ca", "cert", "key")}
+        given |= {name: None for name, value in wrong.items() if value is None}
+        endpoints = [it.replace("https:", f"{wrong.get('scheme') or 'https'}:") for it in etcd.endpoints]
+        it = Node(etcd.settings(pools=[V4], **given, endpoints=endpoints), "a", tmp_path).start()
+        try:
+            await until(lambda: told in it.conditions["EtcdAway"].message, told, within_s=LONG_S)
+        finally:
+            await it.stop()
+
+
+async def test_https_to_an_etcd_without_is_told_with_the_setting(
+    etcd: Etcd, authority: Authority, tmp_path: Path
+) -> None:
+    endpoints = [it.replace("http:", "https:") for it in etcd.endpoints]
+    it = Node(etcd.settings(endpoints=endpoints, ca=authority.certificate), "a", tmp_path).start()
+    try:
+        told = "does not speak TLS"
+        await until(lambda: told in it.conditions["EtcdAway"].message, told, within_s=LONG_S)
+    finally:
+        await it.stop()

@@ -38,7 +38,7 @@ class TokenInvalid(EtcdError):
 def meaning(error: grpc.RpcError, endpoint: str) -> EtcdError:
     code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None
     details = (error.details() if isinstance(error, grpc.aio.AioRpcError) else None) or "no answer"
-    words = f"{endpoint}: {details}"
+    words = f"{endpoint}: {_advice(endpoint, details)}"
     if _COMPACTED in details:
         return Compacted(words)
     if _NOT_YET in details:
@@ -49,6 +49,23 @@ def meaning(error: grpc.RpcError, endpoint: str) -> EtcdError:
         return Refused(words)
     return Away(words)
 
+
+def _advice(endpoint: str, details: str) -> str:
+    """What to change, before what gRPC says, where that is known by it."""
+    for said, of_scheme, words in _ADVICE:
+        if said in details and endpoint.startswith(of_scheme):
+            return f"{words} ({details.rpartition('last error: ')[2]})"
+    return details
+
+
+_ADVICE = (
+    ("CERTIFICATE_VERIFY_FAILED", "https:", "its certificate is not signed by the authority in `ca`"),
+    ("Hostname Verification Check failed", "https:", "its certificate is not for this name; see `endpoints`"),
+    ("Unwrap failed", "https:", "it does not take this node's certificate; see `cert` and `key`"),
+    ("Handshake read failed", "https:", "it does not speak TLS, it seems: `endpoints` would begin with http then"),
+    ("Socket closed", "http:", "it hung up; where it speaks TLS, `endpoints` begin with https"),
+)
+"""What gRPC says of a connection that cannot be made, for which scheme, and the settings that it depends on."""
 
 _REFUSALS = (
     grpc.StatusCode.PERMISSION_DENIED,
