@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from netplumb.models import written
-from netplumb.models.base import Model
+from netplumb.models.base import Model, is_within
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.fields import MTU_MAX, MTU_MIN
 from netplumb.models.network import Pool
@@ -263,3 +263,14 @@ class Settings(Model):
     )
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="How the daemon logs")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="The least severe level that is logged")
+
+    @property
+    def awaited_pools(self) -> tuple[Pool, ...]:
+        """Of the cluster's pools those of which this node has no part, as what a part would be called and be for."""
+        if self.cluster is None:
+            return ()
+        return tuple(
+            Pool(cidr=pool.cidr, name=pool.name, labels=pool.labels)
+            for pool in self.cluster.pools
+            if not any(is_within(it.cidr, pool.cidr) for it in self.pools)
+        )

@@ -109,6 +109,8 @@ class Allocator:
         self._pools: list[_PoolState] = []
         self._holders: dict[IPAddress, AttachmentKey] = {}
         self.reservations = Reservations(clock)
+        self.awaited: Sequence[Pool] = ()
+        """What the cluster is to give this node a part of, and has not: nobody goes without an address of it."""
         self._prefixes: tuple[IPNetwork, ...] | None = None
         self._outside: set[IPAddress] = set()
 
@@ -196,11 +198,17 @@ class Allocator:
         """The address of one family that an attachment may have: what is reserved for its key, else the next free one
         of the pools that it may take from, in their order; None if there are no such pools.
 
-        Raises PoolExhausted, naming the pools, when all are full, and InvalidRequest when no pool has the name.
+        Raises PoolExhausted, naming the pools, when all are full or not this node's yet, and InvalidRequest when no
+        pool has the name.
         """
-        chosen = choose_pools(self.pools, name, labels)
+        chosen = choose_pools((*self.pools, *self.awaited), name, labels)
         states = [state for state in self._pools if state.pool.version == version and state.pool in chosen]
         if not states:
+            if awaited := [it.prefix for it in self.awaited if it.version == version and it in chosen]:
+                raise PoolExhausted(
+                    f"no IPv{version} address can be given: the cluster has given this node no prefix of "
+                    f"{', '.join(awaited)} yet; `netplumb status` tells why"
+                )
             return None
         if key is not None and (address := self._first_free(self.reservations.of(key), states)) is not None:
             return address

@@ -18,6 +18,7 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import AlreadyHeld, InvalidRequest, PoolExhausted
 from netplumb.models.network import Pool
+from netplumb.models.settings import Settings
 from netplumb.reconciler.desired import ipam
 from netplumb.reconciler.desired.ipam import Allocator
 
@@ -128,6 +129,18 @@ def test_a_full_pool_is_refused_with_its_name() -> None:
 def test_a_family_without_pools_has_no_address() -> None:
     """No pool of a family is not the same as a full one."""
     assert allocator(pool("10.0.0.0/24")).pick(6) is None
+
+
+def test_a_family_that_the_cluster_is_to_serve_is_refused_until_it_does() -> None:
+    """Nobody goes without an address of a family because the cluster had no prefix left for this node."""
+    cluster = {"endpoints": ["http://192.0.2.1:2379"], "pools": [{"cidr": "10.128.0.0/14"}, {"cidr": "fd80::/48"}]}
+    given = Settings.model_validate({"cluster": cluster}).model_copy(update={"pools": (pool("10.128.1.0/24"),)})
+    from_ = allocator(*given.pools)
+    from_.awaited = given.awaited_pools
+    assert from_.pick(4) == ip_address("10.128.1.2")
+    with pytest.raises(PoolExhausted, match="no prefix of fd80::/48 yet"):
+        from_.pick(6)
+    assert from_.pick(6, "10.128.1.0/24") is None
 
 
 def test_a_pool_goes_on_where_it_stood() -> None:
