@@ -48,7 +48,7 @@ class Endpoints:
         self._kept: dict[str, tuple[int, Endpoint]] = {}
         self._at: defaultdict[IPAddress, set[str]] = defaultdict(set)
         self._stolen: dict[str, str] = {}
-        self._due: set[str] = {""}
+        self._due: set[str] = set()
         """Nodes whose endpoints are to be looked through, "" for all."""
         self._wake = asyncio.Event()
         self._wake.set()  # also where no other node is known, and no policy is in force, that is found out

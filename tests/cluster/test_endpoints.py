@@ -78,7 +78,8 @@ async def isolated(machine: Machine, name: str) -> None:
 
 def members(machine: Machine) -> list[str]:
     """The addresses elsewhere that the kernel of the node has among peers."""
-    return sorted(element["elem"]["val"] for it in sets(machine) for element in it.get("elem", ()))
+    elements = [each for it in sets(machine) for each in it.get("elem", ())]
+    return sorted(it["elem"]["val"] if isinstance(it, dict) else it for it in elements)
 
 
 def sets(machine: Machine) -> list[dict[str, Any]]:
@@ -207,3 +208,37 @@ async def test_a_node_cannot_give_itself_the_address_of_another(directory: Path)
 
         await until(told, "it is told", within_s=SHORT_S)
         assert members(one) == []
+
+
+async def test_an_etcd_that_went_back_cuts_nobody(directory: Path) -> None:
+    """Nothing changes before it is accepted, and after that no sooner than each node has said its endpoints again."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        await one.attach("db", labels={"app": "db"})
+        _, old_at = await other.attach("old", labels={"app": "web"})
+        say(it, from_web())
+        await isolated(one, "db")
+        await until(lambda: members(one) == both(old_at), "old is among the peers", within_s=SHORT_S)
+        snapshot = it.etcd.save()
+        _, web_at = await other.attach("web", labels={"app": "web"})
+        async with other.client() as client:
+            await client.detach(detach("old"))
+        await until(lambda: members(one) == both(web_at), "web is, and old no more", within_s=SHORT_S)
+        it.etcd.restore(snapshot)
+
+        async def went_back() -> bool:
+            assert members(one) == both(web_at)
+            return "EtcdWentBack" in await conditions(one) and "EtcdWentBack" in await conditions(other)
+
+        await until(went_back, "both say so", within_s=LONG_S)
+        it.etcd.ctl("put", "/netplumb/shared/accepted/by-a-test", "{}")
+
+        async def accepted() -> bool:
+            assert members(one) == both(web_at)
+            told = {*await conditions(one), *await conditions(other)}
+            return not told & {"EtcdWentBack", "EtcdAway"}
+
+        await until(accepted, "both follow it again", within_s=60)
+        assert members(one) == both(web_at)
+        told = [key for key in it.etcd.key_names("/netplumb/endpoints/") if f"/{other.name}/" in key]
+        assert told == [f"/netplumb/endpoints/{other.name}/web/eth0"]

@@ -13,7 +13,7 @@ import pytest
 from netplumb.models.base import IPAddress
 from netplumb.models.cluster import HeldPrefix, Peer
 from netplumb.models.networkpolicy import NetworkPolicy
-from netplumb.models.policyset import PolicySet
+from netplumb.models.policyset import NO_POLICIES, PolicySet
 from netplumb.reconciler.cluster.endpoints import Endpoints
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
@@ -98,6 +98,16 @@ def known(tmp_path: Path) -> Iterator[Known]:
     it = Known(tmp_path)
     yield it
     it.shelf.close()
+
+
+async def test_who_needs_nobody_waits_for_nothing(tmp_path: Path) -> None:
+    """Before anything was ever heard of the cluster, too."""
+    shelf = Shelf(tmp_path, as_left=False)
+    endpoints = Endpoints(LAYOUT, "a", shelf, [POOL])
+    endpoints.need(NO_POLICIES, frozenset())
+    assert endpoints.is_settled
+    await endpoints.settled()
+    shelf.close()
 
 
 async def test_only_what_some_rule_can_mean_is_kept(known: Known) -> None:
