@@ -92,6 +92,7 @@ class Membership:
         self._states: Reporting | None = None
         self._told_endpoints: Reporting | None = None
         self._dirty = asyncio.Event()
+        self._named = asyncio.Event()  # after each time that the name was claimed
         self._learn = asyncio.Event()
         self._unlearnt: set[str] = set()
         self._saving = asyncio.Lock()
@@ -176,6 +177,7 @@ class Membership:
 
     def _name_is_ours(self) -> None:
         self.standing.troubles.refused.pop("presence", None)
+        self._named.set()
         if self.standing.name_is(ours=True):
             self._changed()
         self._taking.look()
@@ -291,7 +293,10 @@ class Membership:
         await self._report(self._told_endpoints)
 
     async def _report(self, reporting: Reporting | None) -> None:
-        if reporting is not None and self._presence.is_held:
+        if not self._presence.is_held:  # no sooner, and no later: others wait for what is said anew
+            self._named.clear()
+            await self._named.wait()
+        if reporting is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.reread_s * random.uniform(0.75, 1.25)):
                     await reporting.run()
