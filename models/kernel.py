@@ -46,7 +46,7 @@ WAYS_GROUP = 0x6E71
 
 _SETTABLE = (
     *("name", "kind", "mac", "mtu", "group", "master", "alias", "tunnel"),
-    *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6", "ipv6"),
+    *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6", "ipv6", "arp", "arp_filter"),
 )
 """What may be desired of a link."""
 
@@ -85,7 +85,8 @@ class Link:
 
     None in a desired link means "whatever the kernel has". A veth's two ends are two links, each the other's `peer`.
     `master` is the index of the bridge, bond or VRF that takes what the link receives, 0 if none; to rules, what comes
-    in by the link then comes in by the master.
+    in by the link then comes in by the master. One without `arp` resolves no neighbours, of IPv6 neither; when that is
+    switched the kernel forgets them all. With `arp_filter` only who is reached by the link is answered there.
     """
 
     rank: ClassVar[int] = 20
@@ -103,6 +104,8 @@ class Link:
     forwarding_v4: bool | None = None
     forwarding_v6: bool | None = None
     ipv6: bool | None = None
+    arp: bool | None = None
+    arp_filter: bool | None = None
     master: int | None = None
     tunnel: Tunnel | None = None
     peer: str | None = field(default=None, compare=False)
@@ -161,6 +164,10 @@ class Link:
             words.append("route_localnet on")
         if self.forwarding_v4:
             words.append("forwarding on")
+        if self.arp_filter:
+            words.append("arp_filter on")
+        if self.arp is False:
+            words.append("arp off")
         if self.ipv6 is False:
             words.append("disable_ipv6 on")
         return " ".join(words)

@@ -146,6 +146,7 @@ def render_ground(of: Ground) -> Way:
         forwarding_v4=True,
         forwarding_v6=True if of.ipv6 else None,
         ipv6=True if of.ipv6 else None,
+        arp=True,
         master=0,
         tunnel=Tunnel(of.device.network, of.device.port, of.local.packed),
     )

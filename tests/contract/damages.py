@@ -82,6 +82,12 @@ def _changed(**fields: Any) -> Callable[[FakeWorld, Side, str], None]:
     return change
 
 
+def _without_arp(world: FakeWorld, side: Side, link: str) -> None:
+    """The kernel forgets the neighbours of both families then, but those that it answers for."""
+    side.change(link, arp=False)
+    _without(lambda it: isinstance(it, Neighbour) and not it.proxy)(world, side, link)
+
+
 def _flushed(which: Callable[[Bound], bool]) -> Callable[[FakeWorld, Side, str], None]:
     def take(_: FakeWorld, side: Side, link: str) -> None:
         side.drop(thing for thing in side.on(link) if which(thing) and not isinstance(thing, Address))
@@ -143,6 +149,8 @@ DAMAGES = (
     Damage("alias changed", NODE, ("link set {link} alias mine",), _changed(alias="mine")),
     Damage("addr_gen_mode changed", NODE, ("link set {link} addrgenmode eui64",), _changed(addr_gen_mode=0)),
     Damage("proxy_ndp off", NODE, ("sysctl net/ipv6/conf/{link}/proxy_ndp 0",), _changed(proxy_ndp=False)),
+    Damage("arp off", NODE, ("link set {link} arp off",), _without_arp),
+    Damage("arp_filter off", NODE, ("sysctl net/ipv4/conf/{link}/arp_filter 0",), _changed(arp_filter=False)),
     Damage("IPv4 forwarding off", NODE, ("sysctl net/ipv4/conf/{link}/forwarding 0",), _changed(forwarding_v4=False)),
     Damage("IPv6 forwarding off", NODE, ("sysctl net/ipv6/conf/{link}/forwarding 0",), _changed(forwarding_v6=False)),
     Damage("IPv4 route gone", NODE, (f"-4 route delete {V4}/32 dev {{link}}",), _without(_is(Route, 4))),

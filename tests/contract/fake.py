@@ -416,6 +416,8 @@ def _new(wanted: Link, index: int, peer_index: int, *, ipv6_off: bool) -> Link:
         route_localnet=bool(wanted.route_localnet),
         forwarding_v4=bool(wanted.forwarding_v4),
         forwarding_v6=bool(wanted.forwarding_v6),
+        arp=True,
+        arp_filter=bool(wanted.arp_filter),
         master=0,
         index=index,
         peer_index=peer_index,

@@ -121,6 +121,20 @@ def _on_the_node() -> Iterator[Damage]:
             "switched on; all that is IPv6 is added",
             noticed=Noticed.LOOK,
         ),
+        _node("ARP switched off", "ip link set {np} arp off", "RTM_NEWLINK", "switched on; all neighbours are added"),
+        _node(
+            "ARP switched off and on",
+            "ip link set {np} arp off && ip link set {np} arp on",
+            "RTM_NEWLINK",
+            "all neighbours are added",
+        ),
+        _node(
+            "ARP answers to any sender",
+            "sysctl -qw net.ipv4.conf.{np}.arp_filter=0",
+            "nothing in the kernel",
+            "answers to the workload's own addresses alone",
+            noticed=Noticed.RESYNC,
+        ),
         _node("IPv4 host route deleted", "ip -4 route delete {v4}", "RTM_DELROUTE", "added"),
         _node("IPv6 host route deleted", "ip -6 route delete {v6}", "RTM_DELROUTE", "added"),
         _node(

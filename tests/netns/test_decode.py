@@ -35,6 +35,7 @@ LINES = (
     "link set eth0 up",
     "link set eth1 up",
     "link add br0 type bridge",
+    "link set br0 arp off",
     "link set eth1 master br0",
     "address add 10.9.0.2/32 peer 10.9.0.3/32 dev eth0 scope link",
     "address add fd09::2/128 dev eth1 nodad",
@@ -73,6 +74,7 @@ def channel(own_run: None) -> Iterator[Channel]:
         host.set_sysctl("net/ipv6/conf/eth1/disable_ipv6", "1")
         host.set_sysctl("net/ipv4/conf/eth1/route_localnet", "1")
         host.set_sysctl("net/ipv4/conf/eth1/forwarding", "1")
+        host.set_sysctl("net/ipv4/conf/eth1/arp_filter", "1")
         host.set_sysctl("net/ipv6/conf/eth0/forwarding", "1")
         with host.enter(), Channel() as opened:
             yield opened
@@ -115,6 +117,8 @@ def link_of(message: Any) -> Link:
         message.get_attr("IFLA_IFNAME") == "eth1",
         bool(conf["forwarding"]) if conf is not None else False,
         not conf["disable_ipv6"] if conf is not None else None,
+        not message["flags"] & rt.IFF_NOARP,
+        message.get_attr("IFLA_IFNAME") == "eth1",
         message.get_attr("IFLA_MASTER") or 0,
         qdisc=message.get_attr("IFLA_QDISC"),
         index=message["index"],

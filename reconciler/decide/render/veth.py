@@ -48,10 +48,14 @@ def render_veth(attachment: Attachment, node: Node, families: Families) -> Itera
         forwarding_v4=True,
         forwarding_v6=True if families.v6 else None,
         ipv6=True if families.v6 else None,
+        arp=True,
+        # Whoever is answered takes a place among the neighbours, of which the kernel keeps a thousand, in one table for
+        # all of its namespaces: one workload that asks in many names would leave none for the node's gateway.
+        arp_filter=True,
         master=0,  # a guard knows what a workload sends by this link's group, and a master has another
         peer=if_name,
     )
-    yield Link(Scope.WORKLOAD, if_name, mac=mac, mtu=mtu, group=workload_group(attachment), peer=name)
+    yield Link(Scope.WORKLOAD, if_name, mac=mac, mtu=mtu, group=workload_group(attachment), arp=True, peer=name)
     yield LinkUp(Scope.NODE, name)
     if families.v6:
         yield Neighbour(Scope.NODE, name, FIRST_HOP_V6, proxy=True)

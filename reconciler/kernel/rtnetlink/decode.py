@@ -47,6 +47,8 @@ def link(scope: Scope, body: Buffer) -> tuple[Link, bool]:
         route_localnet=_is_on(inet, rt.IPV4_DEVCONF_ROUTE_LOCALNET - 1),
         forwarding_v4=_is_on(inet, rt.IPV4_DEVCONF_FORWARDING - 1),
         forwarding_v6=_is_on(inet6, rt.DEVCONF_FORWARDING),
+        arp=not flags & rt.IFF_NOARP,
+        arp_filter=_is_on(inet, rt.IPV4_DEVCONF_ARPFILTER - 1),
         master=_u32(found.get(rt.IFLA_MASTER)),
         tunnel=_tunnel(details.get(rt.IFLA_INFO_DATA)) if kind == "vxlan" else None,
         qdisc=string(found.get(rt.IFLA_QDISC)),

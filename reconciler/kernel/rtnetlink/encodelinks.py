@@ -5,11 +5,18 @@ Interface indexes are resolved by the caller, as in `encode`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import pack
 
 from netplumb.models.kernel import Link
 from netplumb.reconciler.kernel.netlink.wire import Request, attribute, text, u32
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
+
+_IPV4_SWITCHES = {
+    "forwarding_v4": rt.IPV4_DEVCONF_FORWARDING,
+    "route_localnet": rt.IPV4_DEVCONF_ROUTE_LOCALNET,
+    "arp_filter": rt.IPV4_DEVCONF_ARPFILTER,
+}
 
 
 def link_header(index: int, flags: int = 0, change: int = 0) -> bytes:
@@ -54,18 +61,14 @@ def create_pair(node: Link, workload_end: Link, netns_fd: int) -> Request:
 
 def settle(node: Link, which: bytes) -> list[Request]:
     """What can only be set on a link that is there, which the header tells."""
-    settings = _settings(node.alias, node.addr_gen_mode, _ipv4_conf(node.route_localnet or None, node.forwarding_v4))
+    switches = [name for name in _IPV4_SWITCHES if getattr(node, name)]
+    settings = _settings(node.alias, node.addr_gen_mode, _ipv4_conf(node, switches))
     return [Request(rt.RTM_NEWLINK, 0, which + settings)] if settings else []
 
 
-def _ipv4_conf(route_localnet: bool | None, forwarding: bool | None) -> bytes:
+def _ipv4_conf(link: Link, switches: Iterable[str]) -> bytes:
     """Switches that a new link has by the node's default, which may be off."""
-    conf = b""
-    if forwarding is not None:
-        conf += attribute(rt.IPV4_DEVCONF_FORWARDING, pack("=I", forwarding))
-    if route_localnet is not None:
-        conf += attribute(rt.IPV4_DEVCONF_ROUTE_LOCALNET, pack("=I", route_localnet))
-    return conf
+    return b"".join(attribute(_IPV4_SWITCHES[name], pack("=I", getattr(link, name))) for name in switches)
 
 
 def _settings(alias: str | None, addr_gen_mode: int | None, ipv4_conf: bytes) -> bytes:
@@ -144,13 +147,13 @@ def change_link(desired: Link, observed: Link) -> list[Request]:
     body += _settings(
         desired.alias if "alias" in fields else None,
         desired.addr_gen_mode if "addr_gen_mode" in fields else None,
-        _ipv4_conf(
-            desired.route_localnet if "route_localnet" in fields else None,
-            desired.forwarding_v4 if "forwarding_v4" in fields else None,
-        ),
+        _ipv4_conf(desired, [name for name in _IPV4_SWITCHES if name in fields]),
     )
     if body:
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))
+    if "arp" in fields:
+        flags = 0 if desired.arp else rt.IFF_NOARP
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index, flags, rt.IFF_NOARP)))
     return requests
 
 
