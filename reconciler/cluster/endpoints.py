@@ -27,7 +27,7 @@ from netplumb.reconciler.cluster.shelf import Shelf
 from netplumb.reconciler.decide.policies.elsewhere import needed
 from netplumb.reconciler.decide.policies.verdict import Endpoint
 
-AT_ONCE = 200
+AT_ONCE = 100
 TOLD_MAX = 8
 STOLEN_MAX = 1000
 
