@@ -35,7 +35,7 @@ class Hop:
 @dataclass(frozen=True, slots=True)
 class NodeRoute:
     """A unicast route of the node that is not ours. `connected` is one that the kernel made of an address; `mtu` is 0
-    unless the route has one of its own."""
+    unless the route has one of its own; `src` is whose packets it is for, where not all (`from`)."""
 
     dst: IPNetwork
     hops: tuple[Hop, ...]
@@ -44,6 +44,13 @@ class NodeRoute:
     metric: int = 0
     mtu: int = 0
     connected: bool = False
+    src: IPNetwork | None = None
+
+    @property
+    def rank(self) -> int:
+        """The metric, which counts for nothing where a route is for some senders: the kernel asks that before any other
+        to its destination, and gives the other senders none of these."""
+        return self.metric if self.src is None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,19 @@ class EndingRoute:
     table: int
     metric: int = 0
     behind: bool = field(default=False, compare=False)
+    src: IPNetwork | None = None
+
+    @property
+    def rank(self) -> int:
+        """As that of a `NodeRoute`."""
+        return self.metric if self.src is None else 0
 
     def __str__(self) -> str:
         """As `ip route` takes it."""
+        src = f" from {self.src}" if self.src is not None else ""
         table = f" table {self.table}" if self.table != RT_TABLE_MAIN else ""
         metric = f" metric {self.metric}" if self.metric else ""
-        return f"{self.type} {self.dst if self.dst.prefixlen else 'default'}{table}{metric}"
+        return f"{self.type} {self.dst if self.dst.prefixlen else 'default'}{src}{table}{metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +150,7 @@ class Crossing:
     """A route of somebody else's to some of the cluster's addresses, in words too."""
 
     dst: IPNetwork
-    metric: int
+    rank: int
     words: str
 
 

@@ -119,8 +119,8 @@ def _crossing(
 ) -> Iterator[Crossing]:
     """Less specific ones lead nothing away from the ways to other nodes."""
     found = [
-        *(Crossing(it.dst, it.metric, _words(it, names)) for it in routes if it.table == RT_TABLE_MAIN),
-        *(Crossing(it.dst, it.metric, str(it)) for it in facts.ending if it.table == RT_TABLE_MAIN),
+        *(Crossing(it.dst, it.rank, _words(it, names)) for it in routes if it.table == RT_TABLE_MAIN),
+        *(Crossing(it.dst, it.rank, str(it)) for it in facts.ending if it.table == RT_TABLE_MAIN),
     ]
     return (it for it in found if any(is_within(it.dst, prefix) for prefix in cluster))
 
@@ -136,7 +136,8 @@ def _words(route: NodeRoute, names: Names) -> str:
         f"via {hop.gateway} dev {names[hop.index]}" if hop.gateway else f"dev {names[hop.index]}" for hop in route.hops
     ]
     table = "local" if route.table == RT_TABLE_LOCAL else str(route.table)
-    return f"{dst} {', '.join(ways)}{f' table {table}' if route.table != RT_TABLE_MAIN else ''}"
+    src = f"from {route.src} " if route.src is not None else ""
+    return f"{dst} {src}{', '.join(ways)}{f' table {table}' if route.table != RT_TABLE_MAIN else ''}"
 
 
 def _led(route: NodeRoute, names: Names) -> str:
@@ -146,7 +147,7 @@ def _led(route: NodeRoute, names: Names) -> str:
 def _outdoing(facts: NetworkFacts, names: Names) -> Iterator[NodeRoute]:
     """With the metric of ours, an IPv6 route takes some of what is sent there."""
     for it in facts.outdoing:
-        if all(hop.index in names for hop in it.hops) and (it.dst.version == 4 or it.metric <= HOST_ROUTE_METRIC_V6):
+        if all(hop.index in names for hop in it.hops) and (it.dst.version == 4 or it.rank <= HOST_ROUTE_METRIC_V6):
             yield it
 
 
@@ -232,7 +233,7 @@ def _ended(facts: NetworkFacts) -> Iterator[IPAddress]:
     """Addresses whose way ends before ours, or in its place."""
     for it in facts.ending:
         least = 0 if it.dst.version == 4 else HOST_ROUTE_METRIC_V6
-        if it.table == RT_TABLE_MAIN and it.dst.num_addresses == 1 and it.metric <= least and not it.behind:
+        if it.table == RT_TABLE_MAIN and it.dst.num_addresses == 1 and it.rank <= least and not it.behind:
             yield it.dst.network_address
 
 

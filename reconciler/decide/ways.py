@@ -236,7 +236,7 @@ def _on_link(ip: IPAddress, of: Ground) -> str:
 def _in_the_way(route: Route, of: Ground) -> Crossing | None:
     """A route to the very prefix that would be asked before ours, or that ours would only be put before."""
     same = (it for it in of.crossing if _is_to(it.dst, route))
-    return next((it for it in same if it.metric <= route.metric), None)
+    return next((it for it in same if it.rank <= route.metric), None)
 
 
 def _is_to(dst: IPNetwork, route: Route) -> bool:

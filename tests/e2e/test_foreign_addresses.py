@@ -277,6 +277,12 @@ LED = f"led elsewhere by the node's route {{}} dev {UPLINK}"
         (0, "-4 route add prohibit 10.213.0.2 table local", "ended by the node's route prohibit 10.213.0.2/32 table"),
         (1, "-6 route add blackhole fd13::2 table local", "ended by the node's route blackhole fd13::2/128 table 255"),
         (0, f"-4 route prepend 10.213.0.2 via {OUTSIDE_V4}", LED.format(f"10.213.0.2/32 via {OUTSIDE_V4}")),
+        (
+            1,
+            f"-6 route add fd13::2 from {OUTSIDE_V6} via {OUTSIDE_V6}",
+            LED.format(f"fd13::2/128 from {OUTSIDE_V6}/128 via {OUTSIDE_V6}"),
+        ),
+        (1, "-6 route add blackhole fd13::2 from 2001:db8:9::/48", ENDED),
         (1, f"-6 route add fd13::2 via {OUTSIDE_V6} metric 1", LED.format(f"fd13::2/128 via {OUTSIDE_V6}")),
     ],
 )
@@ -339,10 +345,11 @@ async def test_a_route_that_covers_a_pool_in_the_local_table(
 
 
 async def test_routes_that_outdo_nothing_are_not_told(client: AsyncClient, node: Host, web: Host) -> None:
-    """One behind ours, and one with a greater metric."""
+    """One behind ours, one with a greater metric, and one to more than the address for some senders."""
     addresses = texts(await client.attach(attach(web)))
     node.ip(f"-4 route append {addresses[0]} via {OUTSIDE_V4}")
     node.ip(f"-6 route add {addresses[1]} via {OUTSIDE_V6} metric 17")
+    node.ip(f"-6 route add fd13::/64 from 2001:db8:9::/48 via {OUTSIDE_V6}")
     await until(lambda: _overlaps(client, f"{addresses[1]}/128 via"), "it is seen")
     assert condition(await client.get("web"), "AddressTaken") is None
     with serving(web, 4711):

@@ -157,6 +157,7 @@ def _route(body: Buffer, next_hops: Mapping[int, tuple[Hop, ...]]) -> NodeRoute 
         _u32(found.get(rt.RTA_PRIORITY)),
         _u32(metrics.get(rt.RTAX_MTU)),
         connected=protocol == rt.RTPROT_KERNEL and all(hop.gateway is None for hop in hops),
+        src=_source(body, found),
     )
 
 
@@ -178,7 +179,7 @@ def _endings(bodies: Iterable[Buffer]) -> Iterator[EndingRoute]:
 
 def _outdoing(bodies: Iterable[Buffer], next_hops: Mapping[int, tuple[Hop, ...]]) -> Iterator[NodeRoute]:
     """Routes to single addresses that may go before ours: of IPv4 those that are tried first where ours is there, of
-    IPv6 all, since there the metric decides."""
+    IPv6 all, since there the metric decides, and whom a route is for."""
     first: defaultdict[tuple[IPNetwork, int, int], list[NodeRoute]] = defaultdict(list)
     for body in bodies:
         family, prefix_len, _, _, table, protocol, _, _, _ = rt.RTMSG.unpack_from(body)
@@ -209,7 +210,13 @@ def _ending(body: Buffer) -> EndingRoute | None:
     dst = _network(family, found.get(rt.RTA_DST), prefix_len)
     if dst is None:
         return None
-    return EndingRoute(_ENDING[type_], dst, _u32(found.get(rt.RTA_TABLE)), _u32(found.get(rt.RTA_PRIORITY)))
+    table, metric = _u32(found.get(rt.RTA_TABLE)), _u32(found.get(rt.RTA_PRIORITY))
+    return EndingRoute(_ENDING[type_], dst, table, metric, src=_source(body, found))
+
+
+def _source(body: Buffer, found: Mapping[int, Buffer]) -> IPNetwork | None:
+    family, _, length, *_ = rt.RTMSG.unpack_from(body)
+    return _network(family, found.get(rt.RTA_SRC), length) if length else None
 
 
 def _hops(found: Mapping[int, Buffer], flags: int, next_hops: Mapping[int, tuple[Hop, ...]]) -> Iterator[Hop]:
