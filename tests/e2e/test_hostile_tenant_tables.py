@@ -16,7 +16,7 @@ from tests.e2e.hosts import Host
 from tests.e2e.paces import attach_s, repair_s
 from tests.e2e.tenants import fill_with_addresses, fill_with_routes, renewing
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach, condition, refused, v4
+from tests.e2e.wishes import attach, condition, detach, refused, v4
 
 RTPROT_STATIC = 4
 MOST_LONGER = 5.0
@@ -84,7 +84,9 @@ async def test_others_do_not_wait_for_what_one_holds(
     fill_with_routes(mallory, 100_000, if_name, protocol)
     with renewing(mallory, protocol=RTPROT_STATIC):
         busy = await attach_s(client, db), await repair_s(web, address)
-    times = [during / before for before, during in zip(quiet, busy, strict=True)]
+    assert condition(await client.get("web"), "TooLarge") is None
+    await client.detach(detach(mallory.name, mallory.path), timeout_s=60)
+    again = await attach_s(client, db), await repair_s(web, address)  # the machine may have less left than before
+    times = [during / max(alone) for during, *alone in zip(busy, quiet, again, strict=True)]
     print(f"{times[0]:.1f} times an Attach, {times[1]:.1f} times a repair")
     assert max(times) <= MOST_LONGER
-    assert condition(await client.get("web"), "TooLarge") is None
