@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from netplumb.models.attachment import AttachmentKey
 from netplumb.reconciler.converge.attachment import converge_guarded
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.loop.threadpasses import Passes
+from netplumb.reconciler.loop.workthread import WorkThread
 from netplumb.reconciler.pacing.queue import Queue, Urgency
 
 
@@ -25,38 +25,33 @@ class DearPasses:
     def __init__(self, passes: Passes, kernel: LinuxKernel) -> None:
         self._passes = passes
         self._kernel = kernel
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dear-passes")
+        self._thread = WorkThread("dear-passes")
         self._queue = Queue(time.monotonic)
-        self._wake = asyncio.Event()
         self.busy: set[AttachmentKey] = set()
         """Whose pass is under way here; nobody else may pass over it."""
 
     def mark(self, key: AttachmentKey, urgency: Urgency) -> None:
         self._queue.mark(key, urgency)
-        self._wake.set()
+        self._thread.wake()
 
     def freed(self) -> None:
         """Another thread is done with what it was busy with."""
-        self._wake.set()
+        self._thread.wake()
 
     async def run(self) -> None:
         """Runs until cancelled; what runs in the thread then is let finish."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while (key := self._queue.take(tuple(Urgency), self._passes.busy)) is not None:
-                    await self._pass(key)
-        finally:
-            self._thread.shutdown(wait=True)
+        await self._thread.run(self._turn)
+
+    async def _turn(self) -> None:
+        while (key := self._queue.take(tuple(Urgency), self._passes.busy)) is not None:
+            await self._pass(key)
 
     async def _pass(self, key: AttachmentKey) -> None:
         if (attachment := self._passes.prepared(key, dear=True)) is None:
             return
         self.busy = {key}
         work = self._passes.work(attachment, may_block=True)
-        pass_over = partial(converge_guarded, work, self._kernel)
-        outcome = await asyncio.get_running_loop().run_in_executor(self._thread, pass_over)
+        outcome = await self._thread.do(partial(converge_guarded, work, self._kernel))
         self.busy = set()
         self._passes.finished([outcome])
         await asyncio.sleep(outcome.cost_s)

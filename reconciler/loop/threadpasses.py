@@ -6,14 +6,12 @@ of the node are put back for all attachments at once. The thread is never cut of
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
@@ -32,14 +30,13 @@ from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.noderead import NodeRead
 from netplumb.reconciler.loop.removals import Removals
+from netplumb.reconciler.loop.workthread import WorkThread
 from netplumb.reconciler.pacing.queue import Queue, Urgency
 from netplumb.reconciler.status.results import Results
 
 SLICE_KEYS = 16  # who is damaged meanwhile waits for the whole slice, where it is among it
 
 log = structlog.get_logger(__name__)
-
-_Result = TypeVar("_Result")
 
 
 class Passes(Protocol):
@@ -89,8 +86,7 @@ class ThreadPasses:
         self._nodewide = nodewide
         self._removals = removals
         self._worker = worker
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="passes")
-        self._wake = asyncio.Event()
+        self._thread = WorkThread("passes")
         self._read = NodeRead(self._snapshot)
         self._deferred = Queue(time.monotonic)
         self._orphans_due = False
@@ -107,7 +103,7 @@ class ThreadPasses:
     def marked(self, key: AttachmentKey) -> None:
         """A key was marked for a resync."""
         self._read.marked(key)
-        self._wake.set()
+        self._thread.wake()
 
     def passed(self, key: AttachmentKey) -> None:
         """A pass on another thread may change what there is of this key."""
@@ -116,40 +112,37 @@ class ThreadPasses:
     def defer(self, key: AttachmentKey, urgency: Urgency) -> None:
         """Takes over a pass that may block."""
         self._deferred.mark(key, urgency)
-        self._wake.set()
+        self._thread.wake()
 
     def look_for_orphans(self) -> None:
         """The last thing that a resync does."""
         self._orphans_due = True
         if self._resync_began_at is None:
             self._resync_began_at, self._spent_s = time.monotonic(), 0.0
-        self._wake.set()
+        self._thread.wake()
 
     def freed(self) -> None:
         """Another thread is done with what it was busy with."""
-        self._wake.set()
+        self._thread.wake()
 
     def restore_routes(self) -> None:
         """An address of the node was away, and with it every route that preferred it, of which no event told."""
         self._routes_due = True
-        self._wake.set()
+        self._thread.wake()
 
     async def run(self) -> None:
         """Runs until cancelled; what runs in the thread then is let finish."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while keys := await self._take():
-                    await self._pass_over(keys)
-                if self.may_remove_orphans and self._orphans_due:
-                    self._orphans_due = False
-                    await self._remove_orphans()
-                    self._passes.resynced()
-                    self._resynced()
-                self._read.drop()
-        finally:
-            self._thread.shutdown(wait=True)
+        await self._thread.run(self._turn)
+
+    async def _turn(self) -> None:
+        while keys := await self._take():
+            await self._pass_over(keys)
+        if self.may_remove_orphans and self._orphans_due:
+            self._orphans_due = False
+            await self._remove_orphans()
+            self._passes.resynced()
+            self._resynced()
+        self._read.drop()
 
     def _resynced(self) -> None:
         """Unless another one was asked for meanwhile, which takes as long as both."""
@@ -157,9 +150,6 @@ class ThreadPasses:
             self._results.tally.resyncing.observe(time.monotonic() - self._resync_began_at)
             self.resync_cost_s = self._spent_s
             self._resync_began_at = None
-
-    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _take(self) -> list[AttachmentKey]:
         if self._routes_due:
@@ -175,7 +165,7 @@ class ThreadPasses:
         await self._read.prepare(self.busy, resync=self._orphans_due)
         works = [self._passes.work(it, may_block=True, snapshot=self._read.of(it.key)) for it in attachments]
         self._read.passed(self.busy)
-        outcomes = await self._in_thread(partial(self._converge_all, works))
+        outcomes = await self._thread.do(partial(self._converge_all, works))
         self._spent_s += sum(outcome.cost_s for outcome in outcomes)
         self.busy = set()
         self._passes.finished(outcomes)
@@ -187,7 +177,7 @@ class ThreadPasses:
         uppers = self._results.hints.uppers
         changes = uppers.changes
         try:
-            snapshot = await self._in_thread(partial(self._worker.snapshot, in_part=True))
+            snapshot = await self._thread.do(partial(self._worker.snapshot, in_part=True))
         except (Retryable, OSError) as error:
             log.warning("no consistent read of the node", cause=str(error))
             return None
@@ -205,7 +195,7 @@ class ThreadPasses:
         records = (record for record in self._desired.attachments.values() if not record.removing)
         placed = [Placed(record, hint) for record in records if (hint := hints.get(record.key)) is not None]
         try:
-            restored = await self._in_thread(partial(restore_host_routes, self._worker, self._nodewide.node, placed))
+            restored = await self._thread.do(partial(restore_host_routes, self._worker, self._nodewide.node, placed))
         except (StepError, OSError) as error:
             log.warning("host routes are put back one attachment at a time", cause=str(error))
             self._passes.mark_all()
@@ -245,5 +235,5 @@ class ThreadPasses:
         missing = [link for link in self._desired.unclaimed if link not in seen]
         with suppress(StepError, StoreUnwritable):  # then their addresses are held until the next resync
             if missing and not snapshot.whole:
-                seen |= await self._in_thread(partial(self._worker.there, missing))
+                seen |= await self._thread.do(partial(self._worker.there, missing))
             self._desired.links_seen(seen)

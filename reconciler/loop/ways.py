@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -29,6 +27,7 @@ from netplumb.reconciler.converge.ways import WaysKernel
 from netplumb.reconciler.decide.ways import Device, Ground, Way, ground, way_conditions
 from netplumb.reconciler.history.lasting import Lasted, Lasting
 from netplumb.reconciler.kernel.rtnetlink.listener import Event
+from netplumb.reconciler.loop.workthread import WorkThread
 from netplumb.reconciler.pacing.backoff import backoff_s
 from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
 from netplumb.reconciler.status.outcomes import worst_of
@@ -41,8 +40,6 @@ RETRY_MOST_S = 10.0
 PAUSES_A_PASS = 4  # how much longer than the work of a pass over all the pause after it is
 
 log = structlog.get_logger(__name__)
-
-_Result = TypeVar("_Result")
 
 
 class Ways:
@@ -80,8 +77,7 @@ class Ways:
         self._retry: asyncio.TimerHandle | None = None
         self._fights: Fights[str] = Fights()
         self._lasting: Lasting[None] = Lasting()
-        self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ways")
+        self._thread = WorkThread("ways")
         self.conditions: tuple[Condition, ...] = ()
 
     # What wakes it.
@@ -94,16 +90,16 @@ class Ways:
             return
         names = before.peers.keys() | view.peers.keys()
         self._due.update(it for it in names if before.peers.get(it) != view.peers.get(it))
-        self._wake.set()
+        self._thread.wake()
 
     def compare(self) -> None:
         """All is to be read anew."""
         self._all_due = True
-        self._wake.set()
+        self._thread.wake()
 
     def looked_around(self) -> None:
         """What ways follow from may be another: the node, or what is known of its network."""
-        self._wake.set()
+        self._thread.wake()
 
     def heard(self, event: Event) -> None:
         """Something changed on the node."""
@@ -111,7 +107,7 @@ class Ways:
             self._lasting.noticed(None, time.monotonic())
             self._due |= marks.peers
             self._all_due |= marks.all
-            self._wake.set()
+            self._thread.wake()
 
     def _device_with_ipv6(self) -> str:
         return next((it.name for it in self._base.things if isinstance(it, Link) and it.ipv6), "")
@@ -126,21 +122,14 @@ class Ways:
         """Runs until cancelled; what runs in the thread then is let finish."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._passes())
+                tasks.create_task(self._thread.run(self._turn))
                 tasks.create_task(watch_ipv6(self._device_with_ipv6, self._switched_off))
         finally:
-            self._thread.shutdown(wait=True)
             self._kernel.close()
 
-    async def _passes(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if (view := self._view) is not None and self._is_ready():
-                await self._pass(view)
-
-    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _turn(self) -> None:
+        if (view := self._view) is not None and self._is_ready():
+            await self._pass(view)
 
     async def _pass(self, view: ClusterView) -> None:
         on = ground(view, self._device, self._node(), self._known())
@@ -154,7 +143,7 @@ class Ways:
         else:
             return
         began = time.monotonic()
-        done = await self._in_thread(partial(converge, work, self._kernel, self._is_held))
+        done = await self._thread.do(partial(converge, work, self._kernel, self._is_held))
         self._finish(done, None if is_whole else due, time.monotonic() - began)
         if is_whole:
             await asyncio.sleep(done.cost_s * PAUSES_A_PASS)
@@ -172,7 +161,7 @@ class Ways:
             # What a link that was made or changed took with it is found by reading all.
             self._all_due |= any(isinstance(step.thing, Link) for step in done.steps) and not done.errors
             if self._all_due:
-                self._wake.set()
+                self._thread.wake()
         elif not done.errors:
             self._base = done.base  # nothing was looked at, and it tells why
         self._cause = worst_of(done.errors) if done.errors else None
@@ -243,4 +232,4 @@ class Ways:
         if (view := self._view) is None:
             return ()
         work = Work(ground(view, self._device, self._node(), self._known()), view.peers.values())
-        return (await self._in_thread(partial(compare, work, self._kernel))).steps
+        return (await self._thread.do(partial(compare, work, self._kernel))).steps
