@@ -124,7 +124,7 @@ def _on_the_node() -> Iterator[Damage]:
         _node("ARP switched off", "ip link set {np} arp off", "RTM_NEWLINK", "switched on; all neighbours are added"),
         _node(
             "ARP switched off and on",
-            "ip link set {np} arp off && ip link set {np} arp on",
+            "sh -c 'ip link set {np} arp off; ip link set {np} arp on'",
             "RTM_NEWLINK",
             "all neighbours are added",
         ),
@@ -370,6 +370,7 @@ def _in_the_workload() -> Iterator[Damage]:
             "set back; neighbours are added",
         ),
         ("MTU changed", "ip link set {if_name} mtu 1300", "RTM_NEWLINK", "set back"),
+        ("ARP switched off", "ip link set {if_name} arp off", "RTM_NEWLINK", "switched on; all neighbours are added"),
         ("IPv4 address removed", "ip address delete {v4}/32 dev {if_name}", "RTM_DELADDR", "added, and its routes"),
         ("IPv6 address removed", "ip address delete {v6}/128 dev {if_name}", "RTM_DELADDR", "added, and its routes"),
         ("addresses flushed", "ip address flush dev {if_name} scope global", "RTM_DELADDR", "added, and their routes"),

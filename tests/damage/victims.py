@@ -19,7 +19,12 @@ from tests.e2e.wishes import attach
 NODE_V4, NODE_V6 = "10.213.0.1", "fd13::1"
 LIMITS = {"ingress_rate": 8_000_000, "egress_rate": 16_000_000}
 SOMAXCONN = "net.core.somaxconn"
-LINK_SWITCHES = ("ipv6/conf/{}/proxy_ndp", "ipv4/conf/{}/forwarding", "ipv6/conf/{}/forwarding")
+LINK_SWITCHES = (
+    "ipv6/conf/{}/proxy_ndp",
+    "ipv4/conf/{}/forwarding",
+    "ipv6/conf/{}/forwarding",
+    "ipv4/conf/{}/arp_filter",
+)
 FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -140,7 +145,7 @@ def _link_words(host: Host, name: str) -> str:
     fields = [
         link.get(field) for field in ("ifname", "address", "mtu", "group", "master", "ifalias", "inet6_addr_gen_mode")
     ]
-    return str([*fields, "UP" in link["flags"]])
+    return str([*fields, *(flag in link["flags"] for flag in ("UP", "NOARP"))])
 
 
 def _rule_words(host: Host, family: int) -> str:
