@@ -2,11 +2,13 @@
 
 What is wanted of this node alone lies below its own name, policies and namespaces where all nodes read them. All
 of it is one partition of desired state. A document that cannot be used keeps its last good content and says why;
-while it is not known what that was, as after a start, nothing of the partition is removed.
+while it is not known what that was, as after a start, nothing of the partition is removed. They are read in a thread:
+one of the size that is allowed takes seconds.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -65,10 +67,10 @@ class ClusterDocuments:
         for name in [it for it in self._documents if it not in names]:
             del self._documents[name]
             self._tell(name, "")
-        for name, entry in names.items():
-            known = self._documents.get(name)
-            if known is None or known.modified != entry.modified:
-                self._read(name, entry, known)
+        unread = {name: entry for name, entry in names.items() if self._is_new(name, entry)}
+        said = await asyncio.to_thread(_read, unread) if unread else {}
+        for name, it in said.items():
+            self._keep(name, unread[name], it)
         wanted = self._wanted()
         complete = all(it.good is not None for it in self._documents.values())
         attachments, manifests = self._desired.declared_by(CLUSTER_SOURCE)
@@ -83,20 +85,18 @@ class ClusterDocuments:
         if changed or dropped:
             await self._desired.amend(CLUSTER_SOURCE, changed, dropped)
 
-    def _read(self, name: str, entry: Entry, known: _Document | None) -> None:
-        kind, _, rest = name.partition("/")
-        document = self._documents[name] = _Document(entry.modified, known.good if known is not None else None)
-        try:
-            said = declared(rest, entry.value)
-        except StateFileError as error:
-            self._tell(name, str(error))
-            return
-        misplaced = said.attachments if kind == "all" else said.manifests
-        if misplaced:
-            self._tell(name, f"{rest}: {ONE_NODES if kind == 'all' else ALL_NODES}")
-            return
-        document.good = said
-        self._tell(name, "")
+    def _is_new(self, name: str, entry: Entry) -> bool:
+        known = self._documents.get(name)
+        return known is None or known.modified != entry.modified
+
+    def _keep(self, name: str, entry: Entry, said: Declared | str) -> None:
+        known = self._documents.get(name)
+        if isinstance(said, str):
+            self._documents[name] = _Document(entry.modified, known.good if known is not None else None)
+            self._tell(name, said)
+        else:
+            self._documents[name] = _Document(entry.modified, said)
+            self._tell(name, "")
 
     def _wanted(self) -> _Wanted:
         """What all documents say, in the order of their names. Where two say something of one key, the first does."""
@@ -125,3 +125,18 @@ class ClusterDocuments:
             del self._broken[name]
         self._desired.broken(f"{CLUSTER_SOURCE}/{name.partition('/')[2]}", message)
         self._told(name, message)
+
+
+def _read(documents: Mapping[str, Entry]) -> dict[str, Declared | str]:
+    return {name: _said(name, entry.value) for name, entry in documents.items()}
+
+
+def _said(name: str, content: bytes) -> Declared | str:
+    """What a document says, or why it cannot be used."""
+    kind, _, rest = name.partition("/")
+    try:
+        said = declared(rest, content)
+    except StateFileError as error:
+        return str(error)
+    misplaced = said.attachments if kind == "all" else said.manifests
+    return f"{rest}: {ONE_NODES if kind == 'all' else ALL_NODES}" if misplaced else said

@@ -122,7 +122,7 @@ class Etcd:
         for member in self.members:
             member.kill()
 
-    def tried(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def tried(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
         flags = ["--dial-timeout=1s", "--command-timeout=2s"]
         if not any(word.startswith("--endpoints=") for word in words):
             flags.append(f"--endpoints={','.join(it.endpoint for it in self.asked or self.members)}")
@@ -131,10 +131,11 @@ class Etcd:
         command = ["etcdctl", *flags, *words]
         environ = {**os.environ, "ETCDCTL_API": "3"}
         line = self.console.command(*command) if self.console else command
-        return subprocess.run(line, capture_output=True, text=True, env=environ, timeout=30, check=False)
+        return subprocess.run(line, input=given, capture_output=True, text=True, env=environ, timeout=30, check=False)
 
-    def ctl(self, *words: str) -> str:
-        done = self.tried(*words)
+    def ctl(self, *words: str, given: str = "") -> str:
+        """A value that is not among the words of `put` is read from what is `given`."""
+        done = self.tried(*words, given=given)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

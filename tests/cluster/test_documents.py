@@ -188,3 +188,15 @@ def mtu(host: Host) -> int:
 def waits(it: Site, machine: Machine, name: str) -> bool:
     """Whether the node wrote back that the document's wish for it waits."""
     return any(f"/status/{name}/eth0@cluster" in key for key in it.etcd.key_names())
+
+
+async def test_the_node_answers_while_it_reads_a_large_document(directory: Path) -> None:
+    """And tells then what is wrong with it."""
+    async with site(1, directory) as it:
+        (node,) = it.machines
+        labels = {f"k{number}": "v" for number in range(60_000)}
+        answers = 0
+        it.etcd.ctl("put", wanted(node, "big"), given=document("big", labels=labels))
+        while "more than" not in (await conditions(node)).get("StateFileBroken", ""):
+            answers += 1
+        assert answers > 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
@@ -106,3 +107,17 @@ async def test_of_two_that_say_the_same_key_the_first_counts(wanted: Wanted) -> 
     await documents.take({"b": entry(attachment("web", mtu=1400)), "a": entry(attachment("web", mtu=1300))}, {})
     assert [spec.mtu for spec in wanted.attachments.values()] == [1300]
     assert "is declared by a too" in wanted.mistakes["cluster/b"]
+
+
+@pytest.mark.parametrize("where", ["own", "shared"])
+async def test_others_have_their_turn_while_a_large_document_is_read(wanted: Wanted, where: str) -> None:
+    """Whoever writes it, for one node or for all."""
+    large = {"big": entry(attachment("big", labels={f"k{number}": "v" for number in range(2_000)}))}
+    documents = ClusterDocuments(wanted)
+    taking = asyncio.create_task(documents.take(**{"own": {}, "shared": {}, where: large}))
+    turns = 0
+    while not taking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+    assert "has more than" in wanted.mistakes["cluster/big"]
