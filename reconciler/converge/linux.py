@@ -176,7 +176,7 @@ class LinuxKernel:
                 self.left_as_set.add(sysctl.name)
         elif namespace is not None:
             with self._namespaces.inside(namespace.fd):
-                sysctls.write(sysctl.name, sysctl.value)
+                sysctls.write_as_read(sysctl.name, sysctl.value)
 
     def _apply_table(self, steps: Sequence[Step]) -> None:
         if steps:

@@ -67,6 +67,17 @@ def write(name: str, value: str) -> None:
         raise _failed(name, error) from None
 
 
+def write_as_read(name: str, value: str) -> None:
+    """The same of a value that somebody else chose: one that the kernel reads back otherwise would never be seen to be
+    as desired, so it is told how the kernel has it. Raises Terminal then too."""
+    write(name, value)
+    has = canonical(read(name) or "")
+    if has != canonical(value):
+        subject = f"sysctl {name.replace('/', '.')}"
+        message = f"{subject}: the kernel makes {has!r} of {value!r}; say it as the kernel does, or another value"
+        raise Terminal(message, subject=subject, reason="SysctlFailed")
+
+
 def _path(name: str) -> str:
     # Compared part by part: an interface may be called `a..b`.
     if not name.startswith("net/") or ".." in name.split("/"):

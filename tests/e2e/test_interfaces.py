@@ -170,6 +170,30 @@ async def test_kernel_parameters_of_the_workload(client: AsyncClient, node: Host
         await client.attach(wishes.attach("/run/netns/web", sysctls={"net.ipv4.tcp_syncookies": "many"}))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kernels"),
+    [
+        ("net.ipv4.tcp_retries2", "0x10", "16"),
+        ("net.ipv4.tcp_retries2", "010", "8"),
+        ("net.ipv4.tcp_ecn", "01", "1"),
+        ("net.ipv4.ip_local_reserved_ports", "8082,8080-8081", "8080-8082"),
+        ("net.ipv4.tcp_rmem", "4096 5000", ""),
+        ("net.ipv4.ping_group_range", "5 1", "1 0"),
+        ("net.ipv4.tcp_fastopen_key", "1-2-3-4", "00000001-00000002-00000003-00000004"),
+    ],
+)
+async def test_a_kernel_parameter_is_said_as_the_kernel_says_it(
+    client: AsyncClient, web: Host, name: str, value: str, kernels: str
+) -> None:
+    """Any other way would never be seen to be as asked for; the refusal tells what the kernel makes of it."""
+    with wishes.refused(grpc.StatusCode.FAILED_PRECONDITION, name, repr(value)):
+        await client.attach(wishes.attach(web, sysctls={name: value}))
+    has = " ".join(web.sysctl(name.replace(".", "/")).split())
+    assert has == (kernels or has)
+    await client.attach(wishes.attach(web, sysctls={name: has}))
+    assert (await client.check("web")).in_sync
+
+
 async def test_names_and_annotations_are_carried_through(client: AsyncClient, web: Host) -> None:
     """DNS comes back as it was said; of annotations, those that the settings allow, however large the rest is."""
     dns = pb.DNS(servers=["10.213.0.1", "fd13::1"], searches=["a.example"], options=["ndots:2"])
