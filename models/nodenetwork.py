@@ -185,8 +185,9 @@ class NodeNetwork:
     `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
     lowest metric, `gateways` the next hops of these, `uplink_mtu` the smallest MTU of those in use, None where there is
-    none; `shown_uplinks` is for people. For the `ways` that are `without_source` the node has no address of its own at
-    all. In a cluster, `crossing` are routes of others to its addresses, and `mtus` are those of the links that have an
+    none; `shown_uplinks` is for people. For the `ways` that are `without_source` the node has no address of its own
+    at all; of the IP versions of `unused_main` the main table has the way out, and no rule leads there. In a
+    cluster, `crossing` are routes of others to its addresses, and `mtus` are those of the links that have an
     address."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
@@ -207,6 +208,7 @@ class NodeNetwork:
     ways: frozenset[tuple[str, int]] = frozenset()
     best: frozenset[tuple[str, int]] = frozenset()
     without_source: frozenset[tuple[str, int]] = frozenset()
+    unused_main: tuple[int, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()

@@ -79,7 +79,16 @@ WAYS_FAILED = "WaysFailed"
 _WAYS = {PEER_NOT_ON_LINK, PEER_WITHOUT_ADDRESS, UNDERLAY_MISSING, FOREIGN_WAY, WAYS_FAILED}
 
 NODE_OBSTACLES = frozenset(
-    {"Fighting", "ForwardBlocked", "ForwardingOff", IPV6_DISABLED, "NoSourceAddress", "PolicyRouted", *_WAYS}
+    {
+        "Fighting",
+        "ForwardBlocked",
+        "ForwardingOff",
+        IPV6_DISABLED,
+        "MainTableUnused",
+        "NoSourceAddress",
+        "PolicyRouted",
+        *_WAYS,
+    }
 )
 """The same of the node. What only may be in the way of some traffic, such as ForwardFiltered, is told and no obstacle:
 on many nodes it is meant."""

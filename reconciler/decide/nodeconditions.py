@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from netplumb.models.base import IPAddress
 from netplumb.models.network import Node
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import IPV6_DISABLED, Condition
 
 FORWARDING_OFF = "ForwardingOff"
@@ -14,13 +15,15 @@ POLICY_ROUTED_BY_MARK = "PolicyRoutedByMark"
 PORTS_BY_MAIN_TABLE = "PortsByMainTable"
 PORTS_BY_POOLS_TABLE = "PortsByPoolsTable"
 NO_SOURCE = "NoSourceAddress"
+MAIN_TABLE_UNUSED = "MainTableUnused"
+
+_NOTHING_KNOWN = NodeNetwork()
 
 
 def node_conditions(
-    node: Node, own: Collection[IPAddress] = (), without_source: Collection[tuple[str, int]] = ()
+    node: Node, own: Collection[IPAddress] = (), known: NodeNetwork = _NOTHING_KNOWN
 ) -> Iterator[Condition]:
-    """Only what is in the way now. `own` are the node's addresses, less ours, `without_source` the ways out that none
-    of them fits."""
+    """Only what is in the way now. `own` are the node's addresses, less ours."""
     if rules := [rule for rule in node.around.rules if rule.sends_for(node.workload_prefixes)]:
         message = (
             f"what workloads send goes by a table of its own ({'; '.join(map(str, rules))}), and so do their answers "
@@ -46,7 +49,7 @@ def node_conditions(
             f"workload, answers included; where it should, run: sysctl -w {switches}"
         )
         yield Condition(FORWARDING_OFF, status=True, reason="InterfaceSwitch", message=message)
-    bare = [way for way in sorted(without_source) if any(it.version == way[1] for it in node.workload_prefixes)]
+    bare = [way for way in sorted(known.without_source) if any(it.version == way[1] for it in node.workload_prefixes)]
     if bare and node.masquerade:
         ways = ", ".join(f"{link} (IPv{version})" for link, version in bare)
         message = (
@@ -54,6 +57,14 @@ def node_conditions(
             "link answers workloads, nor the node itself; give it one, as by: ip address add ADDRESS dev lo"
         )
         yield Condition(NO_SOURCE, status=True, reason="NoAddress", message=message)
+    if known.unused_main:
+        versions = " and ".join(f"IPv{version}" for version in known.unused_main)
+        adds = " && ".join(f"ip -{version} rule add preference 32766 lookup main" for version in known.unused_main)
+        message = (
+            f"no routing rule leads {versions} to the main table, which has the way out: nothing leaves the node, nor "
+            f"what workloads send; to put the kernel's own rule back, run: {adds}"
+        )
+        yield Condition(MAIN_TABLE_UNUSED, status=True, reason="NoRule", message=message)
     yield from _in_the_way(node)
 
 

@@ -29,7 +29,7 @@ from netplumb.models.status import Condition
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.render.policy import place
-from netplumb.reconciler.decide.sending import ended_ways, ending_rules
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, unused_main
 from netplumb.reconciler.decide.uplinks import (
     has_own,
     in_use,
@@ -94,6 +94,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         ways=ways,
         best=frozenset((names[hop.index], it.dst.version) for it in in_use(routes) for hop in it.hops),
         without_source=frozenset(way for way in ways if way[1] not in own),
+        unused_main=tuple(unused_main(facts, prefixes)),
         gateways=tuple(_gateways(facts, routes, pools, names)),
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),

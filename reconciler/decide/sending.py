@@ -62,6 +62,22 @@ def ended_ways(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[E
                 break
 
 
+def unused_main(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[int]:
+    """The IP versions of which the main table has a way out, and no rule leads what workloads send to any, as where the
+    kernel's own rule for that table was deleted."""
+    for version in (4, 6):
+        inside = [it for it in prefixes if it.version == version]
+        led = {it.table for it in facts.rules if it.version == version and _may_lead_out(it, inside)}
+        having = {it.table for it in facts.routes if it.dst.version == version and is_way_out(it)}
+        if inside and RT_TABLE_MAIN in having and led.isdisjoint(having):
+            yield version
+
+
+def _may_lead_out(rule: ForeignRule, prefixes: Collection[IPNetwork]) -> bool:
+    """Whether something that nobody marked may come to a default route by it."""
+    return rule.looks_up and not rule.wants_mark and not rule.suppress and is_from_any(rule.src, prefixes)
+
+
 def _is_of(route: NodeRoute | EndingRoute, rule: ForeignRule) -> bool:
     return route.table == rule.table and route.dst.version == rule.version
 

@@ -261,7 +261,7 @@ class NodeWide:
         except StoreUnwritable as error:
             errors = [Retryable(str(error), reason="StoreUnwritable")]
         own = {ip for ip, _ in self.known.foreign}
-        told = (*node_conditions(self.node, own, self.known.without_source), *network_conditions(self.known))
+        told = (*node_conditions(self.node, own, self.known), *network_conditions(self.known))
         self.conditions = timed(told, self.conditions)
         if bool(errors) is not bool(self.cause):
             self.since = time.time()

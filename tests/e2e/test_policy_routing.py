@@ -441,3 +441,49 @@ async def test_ports_of_pools_with_a_table_of_their_own_are_told(client: AsyncCl
     await until(told, "it is told")
     assert {*await told()} == {"PortsByPoolsTable"}
     assert "90: from fd13::/64 lookup 4242" in (await told())["PortsByPoolsTable"]
+
+
+@pytest.mark.parametrize(("family", "out"), [(4, OUTSIDE_V4), (6, OUTSIDE_V6)])
+async def test_a_node_whose_main_table_no_rule_leads_to(
+    client: AsyncClient, node: Host, outside: Host, web: Host, family: int, out: str
+) -> None:
+    """Nothing leaves it, which is told with what helps, until the rule is there again."""
+    await client.attach(attach(web))
+
+    async def told() -> str:
+        return " ".join(it.message for it in (await client.status()).conditions if it.type == "MainTableUnused")
+
+    with serving(outside, PORT):
+        assert ask(web, out, PORT) is not None
+        assert not await told()
+        node.ip(f"-{family} rule del preference 32766")
+        assert ask(web, out, PORT) is None
+        await until(told, "it is told")
+        assert f"ip -{family} rule add preference 32766 lookup main" in await told()
+        assert not (await client.check("web")).in_sync
+        node.ip(f"-{family} rule add preference 32766 lookup main")
+
+        async def over() -> bool:
+            return not await told()
+
+        await until(over, "it is over")
+        assert ask(web, out, PORT) is not None
+        assert (await client.check("web")).in_sync
+
+
+async def test_a_way_out_by_another_table_needs_no_rule_for_the_main_one(
+    client: AsyncClient, node: Host, outside: Host, web: Host, second_table: None
+) -> None:
+    """What is led out otherwise is not said to be lost."""
+    await client.attach(attach(web))
+    node.ip(f"-4 rule add preference 32765 lookup {TABLE}")
+    node.ip("-4 rule del preference 32766")
+    node.ip("-6 rule del preference 32766")
+
+    async def told() -> list[str]:
+        return [it.message for it in (await client.status()).conditions if it.type == "MainTableUnused"]
+
+    await until(told, "IPv6 is told")
+    assert "leads IPv6 to" in (await told())[0]
+    with serving(outside, PORT):
+        assert ask(web, OUTSIDE_V4, PORT) is not None
