@@ -2,7 +2,7 @@
 
     shared/nodes/NODE              what a node tells of itself; it stays when the node is away
     shared/presence/NODE           that it is there; it goes with the node's lease
-    shared/prefixes/NODE/CIDR      that it holds this prefix; it stays too
+    shared/prefixes/NODE/CIDR      that it holds this prefix, a dash for the slash; it stays too
     shared/accepted/TOKEN          that somebody accepted an etcd that had gone back in time; never removed
     shared/documents/NAME          network policies and namespaces, of every node
     endpoints/NODE/WORKLOAD/IF     what policies see of its workloads: addresses, namespace, labels; it stays, too
