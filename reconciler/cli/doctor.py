@@ -37,7 +37,8 @@ def doctor(
 ) -> None:
     """Read this node and tell what hurts workloads' network, or will: what, why it matters, and what heals it.
 
-    Needs root and no daemon, and changes nothing. A daemon with flags of its own wants the same flags here.
+    Needs root and no daemon, and changes nothing. A daemon with flags of its own wants the same flags here, less
+    its pools, which it tells.
     """
     _refuse_unknown(skip or ())
     settings, mistakes = _settings(flags, config)

@@ -32,7 +32,7 @@ class DaemonFacts:
     """`process` holds the node's lock, 0 where nobody does; `state` is the letter that proc_pid_stat(5) has for it.
     `unreachable` is why its socket does not answer. The rest it told itself: `phases` are attachments that are not
     attached, each with the reason, `unmet` what of those that are attached is not as wished: the condition and its
-    message."""
+    message; `pools` are the prefixes of those that it has, which flags of its own may have given it."""
 
     process: int = 0
     state: str = ""
@@ -41,6 +41,7 @@ class DaemonFacts:
     phases: tuple[tuple[str, str, str], ...] = ()
     unmet: tuple[tuple[str, str, str], ...] = ()
     descriptors: Fullness = NOTHING
+    pools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

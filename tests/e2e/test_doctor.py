@@ -23,7 +23,7 @@ from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_table
 from tests import namespaces
 from tests.e2e.conftest import NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.doctors import Said, descriptors, doctor, run, said_by_command, settings_of
+from tests.e2e.doctors import OF_THE_MACHINE, Said, descriptors, doctor, run, said_by_command, settings_of
 from tests.e2e.hosts import Host, kernel_state
 from tests.e2e.tenants import fill_with_flows
 from tests.e2e.test_fighting import fighting
@@ -49,6 +49,18 @@ async def test_a_healthy_node_has_no_finding(daemon: Daemon, attached: Host, nod
     assert kernel_state(node, attached) == before
     assert node.ruleset() == ruleset
     assert written_at(daemon) == files
+
+
+async def test_a_daemon_with_pools_and_a_socket_of_its_own_is_healthy(
+    daemon: Daemon, attached: Host, directory: Path
+) -> None:
+    """The socket is that of the settings file, and the pools are asked for where the file has not those."""
+    assert attached.links()
+    config = directory / "named.yaml"
+    config.write_text(f"socket: {daemon.socket}\ndata_dir: {daemon.data_dir}\n")
+    skipped = [f"--skip={name}" for name in OF_THE_MACHINE]
+    done = run(daemon, "doctor", f"--config={config}", *skipped)
+    assert (done.stdout, done.returncode) == ("Nothing found.\n", 0)
 
 
 def written_at(daemon: Daemon) -> dict[Path, int]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from netplumb.models.cluster import ClusterView
 from netplumb.models.errors import NetplumbError
-from netplumb.models.network import Node, Surroundings
+from netplumb.models.network import Node, Pool, Surroundings
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
 from netplumb.models.nodestate import LinkState
 from netplumb.models.settings import Settings
@@ -51,6 +51,8 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
     parts = _Parts()
     alone: tuple[Settings, ClusterView | None] = (settings, None)
     settings, view = parts.read("the cluster", lambda: cluster.with_cluster(settings), alone)
+    told = parts.read("the daemon", lambda: daemon.read_daemon(settings.socket), DaemonFacts())
+    settings = _with_pools(settings, told.pools)
     wanted = parts.read(
         "desired state", lambda: desired.read_wanted(settings.data_dir, settings.pools), desired.Wanted()
     )
@@ -59,7 +61,6 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
     view = cluster.with_underlay(view, settings, known)
     links = parts.read("the node's interfaces", lambda: _in_channel(linkstates.read_links), _NO_LINKS)
     ruleset, unread_tables = parts.read("other firewalls", node.read_ruleset, (Ruleset(), list[str]()))
-    told = parts.read("the daemon", lambda: daemon.read_daemon(settings.socket), DaemonFacts())
     rendered, differences = _UNCOMPARED
     if told.process or wanted.attachments:  # else nobody wants anything of this node
         rendered, differences = parts.read(
@@ -93,6 +94,15 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         host=parts.read("the machine", lambda: host.read_host(settings.data_dir, wanted.made_at), HostFacts()),
         unread=tuple(parts.unread),
     )
+
+
+def _with_pools(settings: Settings, prefixes: Sequence[str]) -> Settings:
+    """With the pools that the daemon says it has, if it says so: flags of its own may have given it others."""
+    if not prefixes:
+        return settings
+    known = {it.prefix: it for it in settings.pools}
+    pools = tuple(known.get(it) or Pool.model_validate({"cidr": it}) for it in prefixes)
+    return settings.model_copy(update={"pools": pools})
 
 
 def _differences(

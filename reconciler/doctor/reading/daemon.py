@@ -33,10 +33,11 @@ def read_daemon(socket_path: Path) -> DaemonFacts:
         )
     try:
         with Client(socket_path, ANSWERS_WITHIN_S) as client:
+            status = client.status(without_pools=True)
             conditions = tuple(
-                Condition(it.type, it.status, it.reason, it.message, it.last_transition)
-                for it in client.status(without_pools=True).conditions
+                Condition(it.type, it.status, it.reason, it.message, it.last_transition) for it in status.conditions
             )
+            pools = tuple(it.name for it in status.pools)
             listed = tuple((f"{it.workload_id}/{it.if_name}", it.phase, it.unmet) for it in client.list())
     except ClientError as error:
         return DaemonFacts(process, state, error.message, descriptors=descriptors)
@@ -46,7 +47,7 @@ def read_daemon(socket_path: Path) -> DaemonFacts:
     in_part = tuple(
         (name, why.reason, why.message) for name, phase, unmet in listed if phase == _ATTACHED for why in unmet
     )
-    return DaemonFacts(process, state, "", conditions, phases, in_part, descriptors)
+    return DaemonFacts(process, state, "", conditions, phases, in_part, descriptors, pools)
 
 
 def _holder() -> int:
