@@ -44,9 +44,21 @@ def look_up(channel: Channel, asked: Question) -> Lookup:
 
 
 def ends_here(channel: Channel, addresses: Sequence[IPAddress]) -> list[IPAddress]:
-    """Those of which the kernel says that they are its own, or that a route ends the way to them."""
+    """Those of which the kernel says that they are its own, or that a route ends the way to them.
+
+    An IPv6 address has its route to itself only when a worker of the kernel had its turn, also where no duplicate is
+    looked for; so it is asked for, too.
+    """
     replies = channel.transact([_request(Question(address), 0) for address in addresses])
-    return [address for address, reply in zip(addresses, replies, strict=True) if _ends(reply)]
+    found = [address for address, reply in zip(addresses, replies, strict=True) if _ends(reply)]
+    asked = [address for address in addresses if address.version == 6 and address not in found]
+    held = channel.transact([_held(address) for address in asked]) if asked else []
+    return [*found, *(address for address, reply in zip(asked, held, strict=True) if reply.parts)]
+
+
+def _held(address: IPAddress) -> Request:
+    header = rt.IFADDRMSG.pack(rt.AF_INET6, 0, 0, 0, 0)
+    return Request(rt.RTM_GETADDR, 0, header + attribute(rt.IFA_ADDRESS, address.packed))
 
 
 def _ends(reply: Reply) -> bool:
