@@ -135,7 +135,8 @@ def test_removed_it_leaves_the_network_and_what_was_written(root: Root) -> None:
     """The workloads go on. Only a runtime is not sent to a daemon that is no more."""
     daemon = start_daemon(root)
     attach(root, "web")
-    assert "netplumb-cni is compiled, from /opt/netplumb/libexec" in root.run("netplumb", "cni", "install")
+    told = " ".join(root.run("netplumb", "cni", "install").split())  # where a line breaks is the terminal's
+    assert "netplumb-cni is compiled, from /opt/netplumb/libexec" in told
     environment = "CNI_COMMAND=ADD CNI_CONTAINERID=db CNI_IFNAME=eth0 CNI_NETNS=/run/netns/db"
     root.run("ip", "netns", "add", "db")
     asked = '{"cniVersion": "1.0.0", "name": "netplumb", "type": "netplumb-cni"}'
