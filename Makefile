@@ -174,6 +174,12 @@ bench-paired: setup ## Measure by pairs what metrics, page and remote clients co
 bench-policy: setup ## Measure what network policies cost, as ratios of one run
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench policy $(POLICY_FLAGS)
 
+.PHONY: bench-cluster
+bench-cluster: setup ## Measure what many nodes cost themselves and etcd, for docs/scale.md (installs Debian's)
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(CLUSTER_PACKAGES)
+	$(IN_NAMESPACES) $(BIN)/python -m tests.bench cluster --record $(CLUSTER_FLAGS)
+	$(BIN)/python -m tests.bench.cluster.page
+
 .PHONY: soak
 soak: setup ## Attach and detach 20,000 times, and see whether anything grows
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench soak
