@@ -62,6 +62,7 @@ class Peer:
     node: str
     underlay: Underlay = Underlay()
     prefixes: tuple[HeldPrefix, ...] = ()
+    mode: str = field(default="", compare=False)
     boot_id: str = field(default="", compare=False)
     version: str = field(default="", compare=False)
     present: bool = field(default=False, compare=False)

@@ -85,8 +85,12 @@ NODE_OBSTACLES = frozenset(
         "ForwardingOff",
         IPV6_DISABLED,
         "MainTableUnused",
+        "ModesDiffer",
+        "NodeNameTaken",
         "NoSourceAddress",
         "PolicyRouted",
+        "PrefixLost",
+        "PrefixOutsidePools",
         *_WAYS,
     }
 )

@@ -47,6 +47,7 @@ def status(config: Config = None, output: Output = "table") -> None:
                     "present": it.present,
                     "underlay": [str(ip) for ip in it.underlay.addresses],
                     "prefixes": [str(prefix.cidr) for prefix in it.prefixes],
+                    "mode": it.mode,
                     "version": it.version,
                 }
                 for it in seen.nodes
@@ -56,10 +57,12 @@ def status(config: Config = None, output: Output = "table") -> None:
         return
     from netplumb.api.cli.layout import Columns
 
-    table = Columns(("NODE", "PRESENT", "UNDERLAY", "PREFIXES", "VERSION"))
+    table = Columns(("NODE", "PRESENT", "UNDERLAY", "PREFIXES", "MODE", "VERSION"))
     for it in seen.nodes:
         prefixes = ", ".join(str(prefix.cidr) for prefix in it.prefixes) or "-"
-        table.add_row(it.node, "yes" if it.present else "no", str(it.underlay), prefixes, it.version or "-")
+        table.add_row(
+            it.node, "yes" if it.present else "no", str(it.underlay), prefixes, it.mode or "-", it.version or "-"
+        )
     _show(table)
     say(f"etcd is at revision {seen.header.revision}.")
 
@@ -105,14 +108,21 @@ def remove(
     """Take a node's prefixes from it, for other nodes to have, and forget it.
 
     For a node that does not come back. One that does finds its prefixes gone and says so; what runs there keeps its
-    addresses, which others may be given by then.
+    addresses, which others may be given by then. Documents that say what is wanted of it stay.
     """
-    if not yes and not typer.confirm(f"Give the prefixes of {node} to others?"):
-        raise typer.Exit(_FAILED)
     from netplumb.reconciler.cluster import administration
 
-    prefixes = asked(config, lambda settings: administration.remove(settings, node, force=force))
-    say(f"{node} is removed; {', '.join(prefixes) or 'it held no prefix, so nothing'} is free again.")
+    found = asked(config, lambda settings: administration.removal(settings, node, force=force))
+    prefixes = ", ".join(found.prefixes)
+    if not yes and not typer.confirm(f"Give {prefixes or 'what it holds, which is nothing,'} of {node} to others?"):
+        raise typer.Exit(_FAILED)
+    asked(config, lambda settings: administration.remove(settings, node, force=force))
+    say(f"{node} is removed; {prefixes or 'it held no prefix, so nothing'} is free again.")
+    if found.documents:
+        say(
+            f"What documents want of it stays ({found.documents}), so that nothing ends that runs there: "
+            f"`netplumb delete WORKLOAD --node {node}` withdraws one."
+        )
 
 
 def accept(yes: Yes = False, config: Config = None) -> None:

@@ -87,32 +87,47 @@ async def members(settings: ClusterSettings) -> list[Member]:
     return found
 
 
-async def remove(settings: ClusterSettings, node: str, *, force: bool) -> list[str]:
-    """Takes a node's prefixes from it, for others to have, and forgets it and what was wanted of it. Returns the
-    prefixes. Raises NotRemoved or EtcdError."""
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What `remove` would take from a node, and leaves: how many documents say what is wanted there."""
+
+    prefixes: Sequence[str]
+    documents: int
+
+
+async def removal(settings: ClusterSettings, node: str, *, force: bool) -> Removal:
+    """Raises NotRemoved or EtcdError."""
     layout = Layout(settings.prefix)
     async with client(settings) as etcd:
-        snapshot = await etcd.read(layout.shared)
-        prefixes = [said[1] for key in snapshot.entries if (said := layout.prefix_in(key)) and said[0] == node]
-        if layout.node(node) not in snapshot.entries and not prefixes:
-            raise NotRemoved(f"there is no node {node}; `netplumb cluster status` lists them")
-        present = layout.presence(node) in snapshot.entries
-        if present and not force:
-            raise NotRemoved(
-                f"{node} is there: stop netplumb on it first, or say --force; its workloads keep addresses that others "
-                "will be given"
-            )
+        shared = (await etcd.read(layout.shared)).entries
+        documents = (await etcd.read(layout.attachments(node))).entries
+    prefixes = [str(said[1]) for key in shared if (said := layout.prefix_in(key)) and said[0] == node]
+    if layout.node(node) not in shared and not prefixes:
+        raise NotRemoved(f"there is no node {node}; `netplumb cluster status` lists them")
+    if layout.presence(node) in shared and not force:
+        raise NotRemoved(
+            f"{node} is there: stop netplumb on it first, or say --force; its workloads keep addresses that others "
+            "will be given"
+        )
+    return Removal(prefixes, len(documents))
+
+
+async def remove(settings: ClusterSettings, node: str, *, force: bool) -> None:
+    """Takes a node's prefixes from it, for others to have, and forgets what it told of itself. What is wanted of it
+    stays: a node that lives yet, or comes back after all, would take it for withdrawn, and end what runs. Raises
+    NotRemoved or EtcdError."""
+    layout = Layout(settings.prefix)
+    async with client(settings) as etcd:
         changes = [
             Delete(layout.prefixes_of(node)),
             Delete(Keys(layout.node(node), is_prefix=False)),
             Delete(Keys(layout.presence(node), is_prefix=False)),
-            Delete(layout.own(node)),
+            Delete(layout.statuses(node)),
             Delete(layout.endpoints_of(node)),
         ]
         compares = [] if force else [absent(layout.presence(node))]
         if await etcd.commit(compares, changes) is None:
             raise NotRemoved(f"{node} has come back meanwhile")
-    return [str(it) for it in prefixes]
 
 
 async def accept(settings: ClusterSettings) -> Header:

@@ -193,6 +193,8 @@ class Membership:
             self._learn.clear()
             held = self.standing.held
             entries, unlearnt, self._unlearnt = self._shared_entries, self._unlearnt, set()
+            if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
+                self._presence.forget()  # somebody removed this node, which is there yet, and says so again
             self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             if any(key.startswith(self._layout.prefixes.first) for key in unlearnt):
                 self.endpoints.seen(self.standing.peers)

@@ -36,10 +36,11 @@ class PresenceRecord(Record):
 
 
 class NodeRecord(Record):
-    """What a node tells of itself."""
+    """What a node tells of itself; `mode` is how it sends to others and takes what they send."""
 
     identity: Identity
     underlay: tuple[_Address, ...] = ()
+    mode: str = ""
     version: str = ""
 
 

@@ -79,6 +79,7 @@ class Roster:
             name,
             underlay(record.underlay) if record is not None else Underlay(),
             _prefixes(held),
+            record.mode if record is not None else "",
             record.identity.boot if record is not None else "",
             record.version if record is not None else "",
             name in self.present,

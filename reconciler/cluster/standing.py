@@ -19,7 +19,7 @@ from ipaddress import ip_network
 import structlog
 
 from netplumb.models.base import IPNetwork
-from netplumb.models.cluster import ClusterView, Peer
+from netplumb.models.cluster import ClusterMode, ClusterView, Peer
 from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
@@ -185,7 +185,12 @@ class Standing:
     def record(self) -> NodeRecord:
         """What this node tells the others of itself."""
         own = underlay_of(self._settings.underlay, self._around.network())
-        return NodeRecord(identity=self._itself.identity, underlay=own.addresses, version=self._itself.version)
+        return NodeRecord(
+            identity=self._itself.identity,
+            underlay=own.addresses,
+            mode=self._settings.mode,
+            version=self._itself.version,
+        )
 
     @property
     def view(self) -> ClusterView:
@@ -202,6 +207,13 @@ class Standing:
     @property
     def away_since(self) -> float | None:
         return None if self.troubles.away is None else self.heard_at or self._started_at
+
+    @property
+    def _of_another_mode(self) -> list[Peer]:
+        """Those that do not understand what this node sends. Where there is no mode, somebody else makes the ways."""
+        own = self._settings.mode
+        found = (it for it in self._roster.peers.values() if it.mode and it.mode != own and it.prefixes)
+        return sorted((it for it in found if ClusterMode.NONE not in (own, it.mode)), key=lambda it: it.node)
 
     def wants(self, pool: ClusterPool) -> bool:
         """A first prefix, or one more when the others are nearly full. One that was taken away is not made good for
@@ -243,7 +255,17 @@ class Standing:
         if strays := self._roster.strays:
             words = ", ".join(f"{it.cidr} of {it.node}" for it in strays[:TOLD_MAX])
             more = f" and {len(strays) - TOLD_MAX} more" if len(strays) > TOLD_MAX else ""
-            told_of = f"{words}{more}: in no pool of this node's settings, so no way is made to it"
+            told_of = (
+                f"{words}{more}: in no pool of this node's settings, so there is no way to it from here, nor for its "
+                "answers; name its pool in `cluster.pools`"
+            )
             yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
+        if others := self._of_another_mode:
+            words = ", ".join(f"{it.node} ({it.mode})" for it in others[:TOLD_MAX])
+            more = f" and {len(others) - TOLD_MAX} more" if len(others) > TOLD_MAX else ""
+            told_of = (
+                f"{words}{more}: this node's `cluster.mode` is {self._settings.mode}, so nothing passes between them"
+            )
+            yield Condition("ModesDiffer", True, "SetOtherwise", told_of)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))

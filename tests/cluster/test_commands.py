@@ -30,8 +30,8 @@ async def test_status_tells_who_is_there_and_what_they_hold(etcd: Etcd, tmp_path
         table = await netplumb(etcd, "cluster", "status")
         assert table.exit_code == 0, table.output
         rows = {line.split()[0]: line.split()[1:] for line in table.stdout.splitlines()[1:3]}
-        assert rows["a"] == ["yes", "192.0.2.1", *a.prefixes, "1.0"]
-        assert rows["b"] == ["no", "192.0.2.2", *b.prefixes, "1.0"]
+        assert rows["a"] == ["yes", "192.0.2.1", *a.prefixes, "routes", "1.0"]
+        assert rows["b"] == ["no", "192.0.2.2", *b.prefixes, "routes", "1.0"]
         told = json.loads((await netplumb(etcd, "cluster", "status", "-o", "json")).stdout)
         assert [(it["name"], it["present"], it["prefixes"]) for it in told["nodes"]] == [
             ("a", True, a.prefixes),
@@ -60,10 +60,14 @@ async def test_remove_gives_a_node_up_and_not_one_that_is_there(etcd: Etcd, tmp_
         assert "b is there: stop netplumb on it first, or say --force" in there.stderr
         (prefix,) = b.prefixes
         await b.stop()
+        etcd.ctl("put", "/netplumb/nodes/b/attachments/web", "kind: Attachment")
+        etcd.ctl("put", "/netplumb/nodes/b/status/web", "{}")
         assert (await netplumb(etcd, "cluster", "remove", "b", given="n\n")).exit_code == 1
         assert b.name in a.view.peers
         removed = await netplumb(etcd, "cluster", "remove", "b", "--yes")
-        assert removed.stdout == f"b is removed; {prefix} is free again.\n"
+        assert removed.stdout.startswith(f"b is removed; {prefix} is free again.\nWhat documents want of it stays (1)")
+        assert "/netplumb/nodes/b/attachments/web" in etcd.key_names(), "what runs there would end if it came back"
+        assert "/netplumb/nodes/b/status/web" not in etcd.key_names()
         await until(lambda: "b" not in a.view.peers, "a knows b no more")
         missing = await netplumb(etcd, "cluster", "remove", "b", "--yes")
         assert (missing.exit_code, "there is no node b" in missing.stderr) == (1, True)

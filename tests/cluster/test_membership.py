@@ -9,7 +9,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from netplumb.models.status import Condition
+from netplumb.reconciler.cluster import administration
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Keys
@@ -276,6 +279,35 @@ async def test_a_prefix_outside_the_pools_leads_nowhere(etcd: Etcd, tmp_path: Pa
         assert a.view == view
         assert a.prefixes
         assert b.prefixes
+
+
+@pytest.mark.parametrize("mode", ["vxlan", "none"])
+async def test_another_mode_is_told_on_both_sides(etcd: Etcd, tmp_path: Path, mode: str) -> None:
+    """Nothing would pass between them. Where there is no mode, the ways are somebody else's."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        b = Node(etcd.settings(pools=[V4], mode=mode), "b", tmp_path, address="192.0.2.2").start()
+        await until(lambda: _knows(a, "b") and _knows(b, "a"), "they know each other", within_s=20)
+        told = {"vxlan": [True, True], "none": [False, False]}[mode]
+        await until(lambda: ["ModesDiffer" in it.conditions for it in (a, b)] == told, "it is told where it is so")
+        assert mode == "none" or "b (vxlan)" in a.conditions["ModesDiffer"].message
+        await b.stop()
+
+
+def _knows(node: Node, other: str) -> bool:
+    return other in node.view.peers and bool(node.view.peers[other].prefixes)
+
+
+async def test_a_node_that_is_removed_while_it_is_there_says_that_it_is_there(etcd: Etcd, tmp_path: Path) -> None:
+    """It has no prefix any more, and takes none before what runs with the lost one is gone."""
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        (lost,) = b.prefixes
+        b.used[ip_network(lost)] = 1
+        await administration.remove(a.settings, "b", force=True)
+        await until(lambda: "PrefixLost" in b.conditions, "b says so")
+        await until(lambda: "b" in a.view.peers and a.view.peers["b"].present, "a sees that it is there", within_s=20)
+        assert (b.prefixes, a.view.peers["b"].prefixes) == ([], ())
+        b.used.clear()
+        await until(lambda: b.prefixes, "it is a node as any then", within_s=20)
 
 
 async def test_an_answer_from_before_that_comes_late_stops_nothing_for_good(etcd: Etcd, tmp_path: Path) -> None:
