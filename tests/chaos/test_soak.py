@@ -20,6 +20,7 @@ SLOPE_MOST_BYTES = 2048.0  # so few cycles do not tell a small leak from what Py
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(900)
 async def test_attaching_and_detaching_leaves_the_daemon_as_it_was() -> None:
     """Hundreds of attachments that come and go cost the daemon no memory, descriptor or thread."""
     async with AsyncExitStack() as stack:
