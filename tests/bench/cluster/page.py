@@ -48,10 +48,12 @@ _ROWS: Sequence[tuple[str, Callable[[Grown], float]]] = (
     ("… CPU ms of the node", lambda it: it.back_cpu_ms),
     ("A member of etcd: MiB", lambda it: it.etcd_mib),
 )
+_OF_THIS_MACHINE = ("seconds until", "ms until known", "… p99")
 
 _READING = """\
 Figures are for each node, and those of a change for each node and change. The last column is the straight line through
-the two largest runs: what it says of {far} nodes was not measured.
+the two largest runs: what it says of {far} nodes was not measured. Where one machine did the work of all nodes, the
+line says nothing of as many machines, and is left out.
 
 - A node asks etcd for its own keys when it claims a prefix, for all keys when it comes for the first time or was away
   for longer than etcd remembers, in pages of 500, and for nothing else: changes come by its watches, whose number
@@ -75,7 +77,8 @@ def _lines(measured: Measured) -> Iterator[str]:
     yield f"| --- |{' ---: |' * len(heads)}"
     for name, value in _ROWS:
         values = [value(it) for it in grown]
-        yield f"| {name} | {' | '.join(map(_shown, [*values, _far(grown, value)]))} |"
+        far = "" if any(it in name for it in _OF_THIS_MACHINE) else _shown(_far(grown, value))
+        yield f"| {name} | {' | '.join([*map(_shown, values), far])} |"
     yield ""
     yield _READING.format(far=f"{FAR:,}")
     if measured.reach:
