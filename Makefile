@@ -61,7 +61,9 @@ test: setup ## Run all checks, and all tests but the sweeps
 
 .PHONY: sweeps
 sweeps: setup ## Run the tests that take long: each fault at each call, chaos, soak, fuzzing
+	@PYTHON="$(PYTHON)" scripts/setup-debian $(CLUSTER_PACKAGES)
 	$(PYTEST) -m sweep
+	$(PYTEST) -m sweep tests/cluster
 
 OWNED = $(addprefix tests/e2e/test_,$(addsuffix .py,attach detach ports ports_shared guards flows untranslated martians \
 	restart repair damage_repairs damage_namespaces damage_resync several_interfaces uplinks unnumbered node_settings \
@@ -84,7 +86,7 @@ test-metrics: setup ## Test metrics, alerts and dashboard with promtool and a re
 .PHONY: test-cluster
 test-cluster: setup ## Test many nodes on a real etcd (installs Debian's)
 	@PYTHON="$(PYTHON)" scripts/setup-debian $(CLUSTER_PACKAGES)
-	$(PYTEST) tests/cluster
+	$(PYTEST) -m "not sweep" tests/cluster
 
 .PHONY: test-ui
 test-ui: setup ## Test the page in a real browser, Chromium (installs Debian's)
