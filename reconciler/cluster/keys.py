@@ -87,9 +87,6 @@ class Layout:
     def statuses(self, name: str) -> Keys:
         return Keys(f"{self.prefix}/nodes/{name}/status/")
 
-    def own(self, name: str) -> Keys:
-        return Keys(f"{self.prefix}/nodes/{name}/")
-
     def attachments(self, name: str) -> Keys:
         return Keys(f"{self.prefix}/nodes/{name}/attachments/")
 
