@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -22,6 +22,7 @@ from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
 from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
+from netplumb.reconciler.cluster.gate import Gate
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known, KnownFile, KnownRange, range_of
 from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
@@ -95,6 +96,8 @@ class Membership:
         self._named = asyncio.Event()  # after each time that the name was claimed
         self._learn = asyncio.Event()
         self._unlearnt: set[str] = set()
+        self._answers = self._answers_in(self._shared_entries)
+        self._later_answers: set[str] = set()
         self._saving = asyncio.Lock()
         self._recovery = Recovery(
             self._client,
@@ -104,7 +107,7 @@ class Membership:
             self._presence,
             prefixes,
             (self._shared, self._own, self._others),
-            lambda: self._shared_entries,
+            lambda: self._answers,
             settle_s=settle_s,
         )
 
@@ -167,6 +170,7 @@ class Membership:
     def _heard(self) -> None:
         standing = self.standing
         standing.heard_at = time.time()
+        self._know_answers()
         if standing.troubles.away is not None and self._is_followed:
             log.info("etcd is followed", endpoint=self._connection.stubs().endpoint, revision=self._shared.position)
             standing.troubles.away = None
@@ -184,7 +188,19 @@ class Membership:
 
     def _shared_changed(self, keys: Collection[str]) -> None:
         self._unlearnt |= set(keys)
+        self._later_answers |= self._answers_in(keys)
+        self._know_answers()
         self._learn.set()
+
+    def _answers_in(self, keys: Iterable[str]) -> set[str]:
+        """Those by which somebody accepted that etcd went back."""
+        return {key for key in keys if key.startswith(self._layout.accepted.first)}
+
+    def _know_answers(self) -> None:
+        """One that comes while not all of etcd was found to be what was followed may answer what is yet to be found."""
+        if self._is_followed:
+            self._answers |= self._later_answers
+            self._later_answers.clear()
 
     async def _learn_again_and_again(self) -> None:
         """What all nodes share, as often as it changes; what changes within a moment is learnt of together."""
@@ -230,18 +246,18 @@ class Membership:
 
     async def run(self) -> None:
         """Until cancelled; the presence is ended then, and what is held stays."""
-        may_write, may_read = self._recovery.may_write, self._recovery.may_read
+        writing, reading = self._recovery.writing, self._recovery.reading
         tasks = [
             asyncio.ensure_future(each)
             for each in (
-                self._again_and_again("presence", self._presence.hold, may_write),
-                self._again_and_again("shared", self._shared.follow, may_read),
-                self._again_and_again("own", self._own.follow, may_read),
-                self._again_and_again("others", self._others.follow, may_read),
+                self._again_and_again("presence", self._presence.hold, writing),
+                self._again_and_again("shared", self._shared.follow, reading),
+                self._again_and_again("own", self._own.follow, reading),
+                self._again_and_again("others", self._others.follow, reading),
                 self.endpoints.run(),
-                self._again_and_again("prefixes", self._taking.run, may_read),
-                self._again_and_again("status", self._report_states, may_read),
-                self._again_and_again("endpoints", self._report_endpoints, may_write),
+                self._again_and_again("prefixes", self._taking.run, reading),
+                self._again_and_again("status", self._report_states, reading),
+                self._again_and_again("endpoints", self._report_endpoints, writing),
                 self._learn_again_and_again(),
                 self._recovery.run(),
                 self._save(),
@@ -261,14 +277,14 @@ class Membership:
             self._save_now()
             self._shelf.close()
 
-    async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: asyncio.Event) -> None:
+    async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: Gate) -> None:
         """Nodes that lost etcd at one moment do not come back at one moment."""
         wait_s = RETRY_FIRST_S
         while True:
-            await gate.wait()
+            await gate.opened()
             began = time.monotonic()
             try:
-                await does()
+                await gate.through(does)
             except WentBack as error:
                 self._recovery.stop_at(error)
                 self._taking.forget_claims()

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Set
 from contextlib import suppress
 
 import structlog
 
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.errors import EtcdError
+from netplumb.reconciler.cluster.gate import Gate
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.lineage import Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Mirror
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Recovery:
-    """`may_read` and `may_write` are set as long as etcd is to be trusted: what reads or writes waits for them."""
+    """What reads of etcd and what writes to it goes through these gates, which are open as long as it is trusted."""
 
     def __init__(
         self,
@@ -39,7 +40,7 @@ class Recovery:
         presence: Presence,
         prefixes: Prefixes,
         mirrors: Collection[Mirror],
-        known_tokens: Callable[[], Collection[str]],
+        known_answers: Callable[[], Set[str]],
         *,
         settle_s: float = SETTLE_S,
     ) -> None:
@@ -50,20 +51,18 @@ class Recovery:
         self._presence = presence
         self._prefixes = prefixes
         self._mirrors = mirrors
-        self._known_tokens = known_tokens
+        self._known_answers = known_answers
         self._settle_s = settle_s
         self._went_back = asyncio.Event()
-        self.may_read, self.may_write = asyncio.Event(), asyncio.Event()
-        self.may_read.set()
-        self.may_write.set()
+        self.reading, self.writing = Gate(), Gate()
 
     @property
     def is_needed(self) -> bool:
         return self._went_back.is_set()
 
     def stop_at(self, error: WentBack) -> None:
-        self.may_read.clear()
-        self.may_write.clear()
+        self.reading.close()  # also what found nothing amiss, since of what is told from now on nothing counts
+        self.writing.close()
         self._presence.forget()
         if not self._went_back.is_set():
             log.error("etcd went back in time; nothing is taken from it", cause=str(error))
@@ -86,8 +85,8 @@ class Recovery:
             await self._until_done(self._has_said_again)
             self._went_back.clear()
             self._standing.troubles.went_back = ""
-            self.may_write.set()
-            self.may_read.set()
+            self.writing.open()
+            self.reading.open()
 
     async def _until_done(self, done: Callable[[], Awaitable[bool]]) -> None:
         while True:
@@ -98,10 +97,10 @@ class Recovery:
 
     async def _is_accepted(self) -> bool:
         answer = await self._client.read(self._layout.accepted)
-        return bool(answer.entries.keys() - set(self._known_tokens()))
+        return bool(answer.entries.keys() - self._known_answers())
 
     async def _has_said_again(self) -> bool:
-        self.may_write.set()  # each time: an answer from before may have come late, and stopped everything once more
+        self.writing.open()  # each time: an answer from before may have come late, and stopped everything once more
         if self._standing.name_is_ours:
             if not self._presence.is_held:
                 return False

@@ -2,8 +2,8 @@
 
 Our own work causes some 18 events an attachment; those of links and of what the kernel derives carry no sender.
 The listener's socket filter drops what is surely an echo or a mere consequence. Of the rest, a link event that shows
-the link as it is desired marks nothing; and in the drain that follows a pass at once, a link that was down is taken for
-one that the pass brought up, unless it went down after it had come up.
+the link as it is desired marks nothing; and in the drain that follows a pass at once, the last one of a link counts,
+and one that was down is taken for one that the pass brought up, unless it went down after it had come up.
 """
 
 from __future__ import annotations
@@ -80,10 +80,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             heard.keys.add(key)
     for place, event in last_link.items():
         key = hints.at(place)
-        if key is None or (hint := hints.get(key)) is None:
-            continue
-        desired = hint.desired_at(place)
-        if not event.up or (desired is not None and desired.differences(event.link())):
+        if key is not None and key in just_applied and _is_not_desired(event, hints.get(key), place):
             heard.keys.add(key)
     for place, found in switches.items():
         # What went with the node's own switch comes back with its repair.
@@ -181,4 +178,13 @@ def _hear_link(
     went_down = not event.up and (key not in just_applied or (before is not None and before.up))
     if event.deleted or went_down:
         heard.keys.add(key)
+    elif key not in just_applied and key not in heard.keys and _is_not_desired(event, hints.get(key), place):
+        heard.keys.add(
+            key
+        )  # also where a later one is: what the link lost meanwhile, as its neighbours, no event tells
     last_link[place] = event
+
+
+def _is_not_desired(event: Event, hint: Hint | None, place: Place) -> bool:
+    desired = hint.desired_at(place) if hint is not None else None
+    return not event.up or (desired is not None and bool(desired.differences(event.link())))

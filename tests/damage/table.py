@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from netplumb.models.kernel import FIRST_HOP_MAC
+from netplumb.models.words import mac_words
+
 
 class Place(Enum):
     """Where the commands are typed."""
@@ -67,7 +70,7 @@ class Damage:
         return tuple(command.format(**words) for command in self.undo)
 
 
-OTHER_MAC = "02:00:00:00:00:77"
+OTHER_MAC, OUR_MAC = "02:00:00:00:00:77", mac_words(FIRST_HOP_MAC)
 RULE_PREFERENCE = 1078
 FIRST_HOP_V4, FIRST_HOP_V6 = "169.254.77.1", "fe80::1"
 
@@ -124,7 +127,13 @@ def _on_the_node() -> Iterator[Damage]:
         _node("ARP switched off", "ip link set {np} arp off", "RTM_NEWLINK", "switched on; all neighbours are added"),
         _node(
             "ARP switched off and on",
-            "sh -c 'ip link set {np} arp off; ip link set {np} arp on'",
+            "sh -c '(echo link set {np} arp off; echo link set {np} arp on) | ip -batch -'",
+            "RTM_NEWLINK",
+            "all neighbours are added",
+        ),
+        _node(
+            "MAC changed and set back",
+            f"sh -c '(echo link set {{np}} address {OTHER_MAC}; echo link set {{np}} address {OUR_MAC}) | ip -batch -'",
             "RTM_NEWLINK",
             "all neighbours are added",
         ),
