@@ -1,39 +1,21 @@
-"""What was last known of the cluster, in a file: a daemon that starts while etcd is away knows by it its prefixes, its
-peers and its wishes. Nothing in it is ever written to etcd unasked.
+"""Which cluster was known last, and what this node lost in it, in a file. None of it is ever written to etcd unasked.
 
-The file is of one cluster (its prefix), one name and one machine. What is of another, or damaged, is as good as none.
+The file is of one cluster (its prefix), one name and one machine. What is of another, or damaged, is as good as none,
+and so are the shelves beside it then.
 """
 
 from __future__ import annotations
 
 import os
-from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from pydantic import Field
 
 from netplumb.models.cluster import KNOWN_FILE
-from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.records import Identity, Record
 
-FORMAT = 2
-
-_Kept: TypeAlias = tuple[str, int, int]
-"""An entry: its value in base64, and the revisions at which it was made and last written. No model of its own, as there
-may be thousands, which are written often."""
-
-
-class KnownRange(Record):
-    """`position` is the revision up to which it is complete."""
-
-    position: int = 0
-    entries: dict[str, _Kept] = Field(default_factory=dict)
-
-    def as_entries(self) -> dict[str, Entry]:
-        return {key: Entry(b64decode(value), *revisions) for key, (value, *revisions) in self.entries.items()}
+FORMAT = 3
 
 
 class Known(Record):
@@ -46,8 +28,6 @@ class Known(Record):
     identity: Identity
     cluster: int = 0
     revision: int = 0
-    shared: KnownRange = KnownRange()
-    own: KnownRange = KnownRange()
     lost: dict[str, str] = Field(default_factory=dict)
     heard_at: float | None = None
 
@@ -56,11 +36,6 @@ class Known(Record):
         if (self.format, self.prefix, self.node) != (FORMAT, prefix, node):
             return False
         return self.identity == identity or (bool(identity.machine) and self.identity.machine == identity.machine)
-
-
-def range_of(entries: Mapping[str, Entry], position: int) -> KnownRange:
-    kept = {key: (b64encode(it.value).decode(), it.created, it.modified) for key, it in entries.items()}
-    return KnownRange(position=position, entries=kept)
 
 
 @dataclass(slots=True)
@@ -74,12 +49,9 @@ class KnownFile:
 
     def load(self) -> Known | None:
         try:
-            known = Known.model_validate_json(self.path.read_bytes())
-            for each in (known.shared, known.own):
-                each.as_entries()
+            return Known.model_validate_json(self.path.read_bytes())
         except (OSError, ValueError):
             return None
-        return known
 
     def save(self, known: Known) -> None:
         """All or nothing, and durable when it returns. Raises OSError."""

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 import structlog
 
+from netplumb.models.cluster import SHELVES
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.status import WatchEvent
 from netplumb.reconciler.cluster.endpoints import Endpoints
@@ -24,21 +25,19 @@ from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
 from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
 from netplumb.reconciler.cluster.gate import Gate
 from netplumb.reconciler.cluster.keys import Layout
-from netplumb.reconciler.cluster.known import Known, KnownFile, KnownRange, range_of
+from netplumb.reconciler.cluster.known import Known, KnownFile
 from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Kept, Mirror
 from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
 from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
 from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE_S, Reporting, endpoint, state
-from netplumb.reconciler.cluster.shelf import InMemory, Shelf
+from netplumb.reconciler.cluster.shelf import AtHand, Shelf
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.taking import Taking
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
-SAVE_PAUSE_S, PAUSES_A_SAVE = 1.0, 1000
-"""All is written each time, so a file of thousands of keys is written seldom: a daemon that dies meanwhile resumes from
-a little further back."""
+SAVE_PAUSE_S = 1.0
 
 LESSON_PAUSE_S = 0.02
 
@@ -65,13 +64,16 @@ class Membership:
         self._layout = Layout(settings.prefix)
         found = file.load()
         known = found if found and found.is_of(settings.prefix, itself.node, itself.identity) else None
-        self.standing = Standing(settings, itself, surroundings, known)
-        self._lineage = Lineage(Header(known.cluster, known.revision) if known else NOTHING)
+        self._shelves = [
+            Shelf(file.directory / name, as_left=known is not None, looks_only=looks_only) for name in SHELVES
+        ]
+        shared, own, self._shelf = self._shelves
+        self._shared_entries, self._own_entries = AtHand(shared), AtHand(own)
+        self.standing = Standing(settings, itself, surroundings, known, self._shared_entries, shared.position)
+        self._lineage = Lineage(_latest(known, self._shelves) if known is not None else NOTHING)
         self._connection = Connection(settings)
         self._client = Client(self._connection)
         layout = self._layout
-        self._shared_entries, self._own_entries = (InMemory(it.as_entries(), it.position) for it in _ranges(known))
-        self._shelf = Shelf(file.directory, as_left=known is not None, looks_only=looks_only)
         pools = [it.cidr for it in settings.pools]
         self.endpoints = Endpoints(layout, itself.node, self._shelf, pools)
         self.endpoints.seen(self.standing.peers)
@@ -247,6 +249,7 @@ class Membership:
     async def run(self) -> None:
         """Until cancelled; the presence is ended then, and what is held stays."""
         writing, reading = self._recovery.writing, self._recovery.reading
+        self._save_now()  # by which what comes onto the shelves is known for this node's
         tasks = [
             asyncio.ensure_future(each)
             for each in (
@@ -275,7 +278,8 @@ class Membership:
                         await self._presence.end()
             await self._connection.close()
             self._save_now()
-            self._shelf.close()
+            for shelf in self._shelves:
+                shelf.close()
 
     async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: Gate) -> None:
         """Nodes that lost etcd at one moment do not come back at one moment."""
@@ -325,9 +329,8 @@ class Membership:
         while True:
             await self._dirty.wait()
             self._dirty.clear()
-            began = time.monotonic()
             await self._save_once()
-            await asyncio.sleep(max(SAVE_PAUSE_S, PAUSES_A_SAVE * (time.monotonic() - began)))
+            await asyncio.sleep(SAVE_PAUSE_S)
 
     async def _save_once(self) -> None:
         async with self._saving:
@@ -341,9 +344,8 @@ class Membership:
             self._as_known()()
 
     def _as_known(self) -> Callable[[], None]:
-        """What writes what is known now, wherever it is called: there may be thousands of keys."""
-        shared, own = dict(self._shared_entries), dict(self._own_entries)
-        positions, latest = (self._shared.position, self._own.position), self._lineage.known
+        """What writes what is known now, in whichever thread."""
+        latest = self._lineage.known
         lost = {str(cidr): why for cidr, why in self.standing.lost.items()}
         heard_at = self.standing.heard_at
 
@@ -355,8 +357,6 @@ class Membership:
                     identity=self._itself.identity,
                     cluster=latest.cluster,
                     revision=latest.revision,
-                    shared=range_of(shared, positions[0]),
-                    own=range_of(own, positions[1]),
                     lost=lost,
                     heard_at=heard_at,
                 )
@@ -365,8 +365,9 @@ class Membership:
         return write
 
 
-def _ranges(known: Known | None) -> tuple[KnownRange, KnownRange]:
-    return (known.shared, known.own) if known is not None else (KnownRange(), KnownRange())
+def _latest(known: Known, shelves: Iterable[Shelf]) -> Header:
+    """The file is written a little later than the shelves."""
+    return Header(known.cluster, max(known.revision, *(it.position for it in shelves)))
 
 
 def _below(keys: Keys, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:

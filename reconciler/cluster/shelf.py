@@ -1,9 +1,10 @@
-"""What is kept of a range of etcd's keys, complete as of a position: in memory, where all of it is looked at again and
-again, or on a shelf beside it, where most is never wanted and there may be a hundred thousand.
+"""What is kept of a range of etcd's keys, complete as of a position, over any death of the daemon: on a shelf alone,
+where most is never wanted and there may be a hundred thousand, or in memory too, where all of it is looked at again and
+again.
 
-The shelf is a file of SQLite that is changed by what changed, together with the position: after any death it is what
-etcd had at some moment. It is of use to the machine and the cluster that wrote it, which the caller knows, and is made
-anew where it is damaged.
+The shelf is a file of SQLite that is changed by what changed, together with the position, before anybody acts on it: a
+daemon that starts while etcd is away knows at least what the one before it went by, and takes nothing back. It is of
+use to the machine and the cluster that wrote it, which the caller knows, and is made anew where it is damaged.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from urllib.parse import quote
 
 import structlog
 
-from netplumb.models.cluster import ENDPOINTS_FILE
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.etcd.errors import Away
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class InMemory(dict[str, Entry]):
-    """All of it at hand."""
+    """All of it at hand, and nothing after a death."""
 
     def __init__(self, entries: Mapping[str, Entry], position: int) -> None:
         super().__init__(entries)
@@ -46,32 +46,43 @@ class InMemory(dict[str, Entry]):
     def replace(self, entries: Mapping[str, Entry], position: int) -> Collection[str]:
         """With what is all there is now; the keys of which something else is known than before."""
         different = [key for key in self.keys() | entries.keys() if self.get(key) != entries.get(key)]
-        self.clear()
-        self.take(entries, position)
+        self.take({key: entries.get(key) for key in different}, position)
         return different
+
+
+class AtHand(InMemory):
+    """All of a shelf. Raises Away as that does."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        super().__init__(shelf.all(), shelf.position)
+        self._shelf = shelf
+
+    def take(self, changes: Mapping[str, Entry | None], position: int) -> None:
+        self._shelf.take(changes, position)
+        super().take(changes, position)
 
 
 class Shelf:
     """Used on one thread. What it cannot write is as if it had not come: raises Away, so that it comes again."""
 
-    def __init__(self, directory: Path, *, as_left: bool, looks_only: bool = False) -> None:
+    def __init__(self, path: Path, *, as_left: bool, looks_only: bool = False) -> None:
         """`as_left` is whether what is there is of this machine and cluster. Who `looks_only`, beside a daemon maybe,
         changes nothing."""
-        self._path = directory / ENDPOINTS_FILE
+        self._path = path
         if looks_only:
             self._file = self._looked_at()
             return
-        directory.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = self._opened(as_left=as_left)
         except sqlite3.Error as error:
-            log.warning("what was known of other nodes' endpoints is lost; it is read anew", cause=str(error))
+            log.warning("what was known of the cluster is lost; it is read anew", file=str(path), cause=str(error))
             self._file = self._opened(as_left=False)
 
     def _opened(self, *, as_left: bool) -> sqlite3.Connection:
         if not as_left:
             for suffix in ("", "-wal", "-shm"):
-                self._path.with_name(ENDPOINTS_FILE + suffix).unlink(missing_ok=True)
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         file = sqlite3.connect(self._path, isolation_level=None)
         self._path.chmod(0o600)
         file.execute("pragma journal_mode=wal")
@@ -100,6 +111,10 @@ class Shelf:
     def get(self, key: str) -> Entry | None:
         row = self._file.execute("select value, created, modified from kept where key = ?", (key,)).fetchone()
         return Entry(*row) if row is not None else None
+
+    def all(self) -> dict[str, Entry]:
+        rows = self._file.execute("select key, value, created, modified from kept")
+        return {key: Entry(*rest) for key, *rest in rows}
 
     def below(self, first: str, after: str, most: int) -> Iterator[tuple[str, Entry]]:
         """Some of those that begin so, in the order of their keys, behind one."""

@@ -85,22 +85,28 @@ class Troubles:
 
 class Standing:
     def __init__(
-        self, settings: ClusterSettings, itself: Itself, surroundings: Surroundings, known: Known | None
+        self,
+        settings: ClusterSettings,
+        itself: Itself,
+        surroundings: Surroundings,
+        known: Known | None,
+        shared: Mapping[str, Entry],
+        revision: int,
     ) -> None:
+        """Begins with what was known before: of what all nodes share, as of a revision."""
         self._settings = settings
         self._itself = itself
         self._around = surroundings
         pools = [it.cidr for it in settings.pools]
         self._roster = Roster(Layout(settings.prefix), itself.node, pools)
-        if known is not None:
-            self._roster.take(known.shared.as_entries())
+        self._roster.take(shared)
         self._is_ours = known is not None
         self._started_at = time.time()
         self.heard_at = known.heard_at if known else None
         self._written = frozenset(it.cidr for it in self.held)
         self.lost: dict[IPNetwork, str] = {ip_network(it): why for it, why in (known.lost if known else {}).items()}
         self.troubles = Troubles()
-        self.revision = known.shared.position if known else 0
+        self.revision = revision
 
     # What it is told
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -333,31 +336,44 @@ async def test_one_range_that_is_as_it_was_swallows_no_answer(etcd: Etcd, tmp_pa
     """What all nodes share is the same in the backup, so that it is followed before it is found that what is wanted of
     this node is not; the answer that comes then is one all the same, and counts for this restore alone."""
     async with nodes(etcd, tmp_path, "a") as (a,):
-        shared, own = a.membership._shared, a.membership._own
-        snapshot, key = etcd.save(), f"{a.membership._layout.attachments('a').first}x"
+        membership = a.membership
+        shared, own, presence = membership._shared, membership._own, membership._presence
+        snapshot, key = etcd.save(), f"{membership._layout.attachments('a').first}x"
+        answer, grown = "/netplumb/shared/accepted/token", asyncio.Event()
         etcd.ctl("put", key, "{}")
-        await until(lambda: "x" in a.membership.documents[0], "it is wanted")
-        asked = own.check
+        await until(lambda: "x" in membership.documents[0], "it is wanted")
 
-        async def late() -> None:
+        def after(ready: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[None]]) -> Any:
+            async def checked() -> None:
+                await ready()
+                await check()
+
+            return checked
+
+        async def shared_is_followed() -> None:
             await until(lambda: shared.following, "what is shared is followed", within_s=LONG_S)
             if at_once:
-                etcd.ctl("put", "/netplumb/shared/accepted/token", "{}")
-                await until(lambda: shared.entries.get("/netplumb/shared/accepted/token"), "the answer came")
-            await asked()
+                etcd.ctl("put", answer, "{}")
+                await until(lambda: shared.entries.get(answer), "the answer came", within_s=LONG_S)
 
-        with mock.patch.object(own, "check", late):
+        with ExitStack() as patched:
+            for it, name in ((shared, "check"), (membership._others, "check"), (presence, "_check")):
+                patched.enter_context(mock.patch.object(it, name, after(grown.wait, getattr(it, name))))
+            patched.enter_context(mock.patch.object(own, "check", after(shared_is_followed, own.check)))
             etcd.restore(snapshot)
+            for number in range(5):
+                etcd.ctl("put", f"/elsewhere/{number}", "")  # so that the revision alone tells nothing
+            grown.set()
             if not at_once:
                 await until(lambda: restored(a.conditions), "a says so", within_s=LONG_S)
                 assert not shared.following
-                assert "x" in a.membership.documents[0]
-                etcd.ctl("put", "/netplumb/shared/accepted/token", "{}")
-            await until(lambda: "x" not in a.membership.documents[0], "etcd counts as it is", within_s=LONG_S)
+                assert "x" in membership.documents[0]
+                etcd.ctl("put", answer, "{}")
+            await until(lambda: "x" not in membership.documents[0], "etcd counts as it is", within_s=LONG_S)
         await until(lambda: a.is_well, "a is well", within_s=LONG_S)
         snapshot = etcd.save()
         etcd.ctl("put", key, "{}")
-        await until(lambda: "x" in a.membership.documents[0], "it is wanted again")
+        await until(lambda: "x" in membership.documents[0], "it is wanted again")
         etcd.restore(snapshot)
         await until(lambda: restored(a.conditions), "a says so again", within_s=LONG_S)
         await asyncio.sleep(2)

@@ -47,7 +47,7 @@ class Known:
     """Endpoints of node a, and what it was told to look at anew."""
 
     def __init__(self, place: Path) -> None:
-        self.shelf = Shelf(place, as_left=True)
+        self.shelf = Shelf(place / "it.db", as_left=True)
         self.endpoints = Endpoints(LAYOUT, "a", self.shelf, [POOL])
         self.changed: list[IPAddress] = []
         self.endpoints.changed = self._changed
@@ -102,7 +102,7 @@ def known(tmp_path: Path) -> Iterator[Known]:
 
 async def test_who_needs_nobody_waits_for_nothing(tmp_path: Path) -> None:
     """Before anything was ever heard of the cluster, too."""
-    shelf = Shelf(tmp_path, as_left=False)
+    shelf = Shelf(tmp_path / "it.db", as_left=False)
     endpoints = Endpoints(LAYOUT, "a", shelf, [POOL])
     endpoints.need(NO_POLICIES, frozenset())
     assert endpoints.is_settled
@@ -192,7 +192,7 @@ async def test_whoever_is_meant_is_found_whether_needed_or_not(known: Known) -> 
 async def test_a_node_that_knows_of_no_other_keeps_nobody_waiting(tmp_path: Path) -> None:
     """Neither a node is known nor a policy in force, as on the first node, or while etcd is away: that is all there
     is to find out."""
-    endpoints = Endpoints(LAYOUT, "a", Shelf(tmp_path, as_left=True), [POOL])
+    endpoints = Endpoints(LAYOUT, "a", Shelf(tmp_path / "it.db", as_left=True), [POOL])
     running = asyncio.ensure_future(endpoints.run())
     try:
         async with asyncio.timeout(5):
