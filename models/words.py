@@ -1,7 +1,8 @@
-"""Kernel objects in words: addresses as people write them, and one word for each kind."""
+"""Kernel objects in words: addresses as people write them, and one word for each kind; and how many more there are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 
@@ -37,6 +38,13 @@ def asking(link: str, address: IPAddress) -> str:
 
 def mac_words(mac: bytes | None) -> str:
     return mac.hex(":") if mac else "any"
+
+
+def several(told: Sequence[str], most: int, between: str = "; ") -> str:
+    """So many of them, and how many more there are: `a; b; and 3 more`, or between commas `a, b and 3 more`."""
+    more = len(told) - most
+    end = f"{between.replace(',', '')}and {more} more" if more > 0 else ""
+    return between.join(told[:most]) + end
 
 
 _KINDS = {

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from netplumb.api.cli.keys import Key
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.words import several
 
 TOLD_MAX = 5
 
@@ -55,8 +56,7 @@ class Waiting:
     def missing(self) -> str:
         """What has not come, and why, for a person."""
         words = [f"{key} {why}" for key, why in self._pending()]
-        more = [f"and {len(words) - TOLD_MAX} more"] if len(words) > TOLD_MAX else []
-        return "; ".join([*words[:TOLD_MAX], *more]) or "the daemon has not told of all that there is"
+        return several(words, TOLD_MAX) or "the daemon has not told of all that there is"
 
     def _pending(self) -> Iterator[tuple[Key, str]]:
         for key in self._seen:

@@ -20,6 +20,7 @@ from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import Peer
 from netplumb.models.policyset import NO_POLICIES, PolicySet
 from netplumb.models.status import Condition
+from netplumb.models.words import several
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.records import EndpointRecord, parsed
@@ -120,9 +121,9 @@ class Endpoints:
     @property
     def conditions(self) -> Iterator[Condition]:
         if self._stolen:
-            told = list(self._stolen.values())[:TOLD_MAX]
-            more = f" and {len(self._stolen) - TOLD_MAX} more" if len(self._stolen) > TOLD_MAX else ""
-            words = f"{'; '.join(told)}{more}: in no prefix of that node, so no policy goes by it"
+            words = (
+                f"{several(list(self._stolen.values()), TOLD_MAX)}: in no prefix of that node, so no policy goes by it"
+            )
             yield Condition("EndpointOfAnother", True, "NotOfItsNode", words)
 
     # What is done

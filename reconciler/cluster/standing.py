@@ -24,6 +24,7 @@ from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
+from netplumb.models.words import several
 from netplumb.reconciler.cluster.claims import Claim, Claims
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
@@ -259,19 +260,15 @@ class Standing:
             words = "; ".join(f"{cidr} {why}" for cidr, why in self.lost.items())
             yield Condition("PrefixLost", True, "NotHeld", f"{words}; what has addresses of it is left as it is")
         if strays := self._roster.strays:
-            words = ", ".join(f"{it.cidr} of {it.node}" for it in strays[:TOLD_MAX])
-            more = f" and {len(strays) - TOLD_MAX} more" if len(strays) > TOLD_MAX else ""
+            words = several([f"{it.cidr} of {it.node}" for it in strays], TOLD_MAX, ", ")
             told_of = (
-                f"{words}{more}: in no pool of this node's settings, so there is no way to it from here, nor for its "
+                f"{words}: in no pool of this node's settings, so there is no way to it from here, nor for its "
                 "answers; name its pool in `cluster.pools`"
             )
             yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
         if others := self._of_another_mode:
-            words = ", ".join(f"{it.node} ({it.mode})" for it in others[:TOLD_MAX])
-            more = f" and {len(others) - TOLD_MAX} more" if len(others) > TOLD_MAX else ""
-            told_of = (
-                f"{words}{more}: this node's `cluster.mode` is {self._settings.mode}, so nothing passes between them"
-            )
+            words = several([f"{it.node} ({it.mode})" for it in others], TOLD_MAX, ", ")
+            told_of = f"{words}: this node's `cluster.mode` is {self._settings.mode}, so nothing passes between them"
             yield Condition("ModesDiffer", True, "SetOtherwise", told_of)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))

@@ -12,6 +12,7 @@ from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.ports import HostPort, PortMapping, overlapping
 from netplumb.models.sockets import Listener
 from netplumb.models.status import Condition
+from netplumb.models.words import several
 
 HOST_PORT_IN_USE = "HostPortInUse"
 TOLD = 10
@@ -52,8 +53,7 @@ def condition(found: Sequence[str]) -> Condition | None:
     """The attachment's condition, where there is anything to tell."""
     if not found:
         return None
-    more = f"; and {len(found) - TOLD} more" if len(found) > TOLD else ""
-    message = f"{'; '.join(found[:TOLD])}{more}; what is sent there reaches the workload instead"
+    message = f"{several(found, TOLD)}; what is sent there reaches the workload instead"
     return Condition(HOST_PORT_IN_USE, status=True, reason="ListenedOn", message=message)
 
 

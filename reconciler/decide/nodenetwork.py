@@ -26,6 +26,7 @@ from netplumb.models.nodenetwork import (
     Uplink,
 )
 from netplumb.models.status import Condition
+from netplumb.models.words import several
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.render.policy import place
@@ -297,11 +298,9 @@ def network_conditions(known: NodeNetwork) -> Iterator[Condition]:
     """Only what is in the way now: what is in a pool and not the pool's to give."""
     if not known.overlaps:
         return
-    told = [f"pool {it.pool} overlaps {it.what}" for it in known.overlaps[:TOLD_MAX]]
-    if (more := len(known.overlaps) - len(told)) > 0:
-        told.append(f"and {more} more")
+    told = several([f"pool {it.pool} overlaps {it.what}" for it in known.overlaps], TOLD_MAX)
     message = (
-        f"{'; '.join(told)}: this is given to no workload; where one has its address already, what is behind a network "
+        f"{told}: this is given to no workload; where one has its address already, what is behind a network "
         "or a route is cut off, or the workload is, as its condition AddressTaken says. Take another pool, or remove "
         "it from the node"
     )

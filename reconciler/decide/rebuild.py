@@ -34,6 +34,7 @@ from netplumb.models.naming import alias_of, ifb_name_beside, key_of_alias, node
 from netplumb.models.network import Pool
 from netplumb.models.nft import NftElement
 from netplumb.models.status import Condition
+from netplumb.models.words import several
 from netplumb.reconciler.decide import unrender
 from netplumb.reconciler.decide.claims import default_route_holder
 from netplumb.reconciler.decide.ownership import is_ours
@@ -280,5 +281,4 @@ def _count(names: Sequence[str], what: str, several: str = "") -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f" ({', '.join(names[:SHOWN])}{more})" if names else ""
+    return f" ({several(names, SHOWN, ', ')})" if names else ""

@@ -44,6 +44,7 @@ from netplumb.models.status import (
     Condition,
 )
 from netplumb.models.steps import Step, Verb
+from netplumb.models.words import several
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.uplinks import VXLAN_OVERHEAD
@@ -277,10 +278,8 @@ def way_conditions(troubles: Iterable[Trouble]) -> Iterator[Condition]:
     for trouble in troubles:
         by_condition[trouble.condition].append(trouble)
     for name, found in by_condition.items():
-        told = [it.words for it in found[:TOLD_MAX]]
-        if (more := len(found) - len(told)) > 0:
-            told.append(f"and {more} more")
-        yield Condition(name, status=True, reason=found[0].reason, message="; ".join(told) + _HELP[name])
+        told = several([it.words for it in found], TOLD_MAX)
+        yield Condition(name, status=True, reason=found[0].reason, message=told + _HELP[name])
 
 
 _HELP = {

@@ -15,6 +15,7 @@ from netplumb.models.errors import NetplumbError
 from netplumb.models.networkpolicy import Manifest, ManifestKey
 from netplumb.models.settings import Settings
 from netplumb.models.statefile import KINDS, AttachmentDocument
+from netplumb.models.words import several
 from netplumb.reconciler.settings import documents
 from netplumb.reconciler.settings.documents import Mistake, shown
 from netplumb.reconciler.settings.mistakes import Wrong, wrongs
@@ -64,8 +65,7 @@ NOTHING_DECLARED = Declared()
 
 def told(name: str, mistakes: Sequence[Mistake]) -> str:
     """What is wrong with a file, in one message that is not too long."""
-    lines = [mistake.located(name) for mistake in mistakes[:_TOLD]]
-    return "; ".join([*lines, *([f"and {len(mistakes) - _TOLD} more"] if len(mistakes) > _TOLD else [])])
+    return several([mistake.located(name) for mistake in mistakes], _TOLD)
 
 
 def parse(name: str, content: bytes) -> tuple[AttachmentSpec, ...]:

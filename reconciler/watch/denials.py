@@ -19,6 +19,7 @@ from netplumb.models.events import Event, EventKind
 from netplumb.models.networkpolicy import Direction
 from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, PolicySet
 from netplumb.models.ports import Protocol as PortProtocol
+from netplumb.models.words import several
 from netplumb.reconciler.decide.policies.selection import selection
 from netplumb.reconciler.history.history import Tell
 from netplumb.reconciler.kernel.nftables.nflog import Nflog, Told
@@ -102,8 +103,7 @@ class DenialWatch:
         ends = f"from {self._end(told.source)} to {self._end(told.destination)}{port}"
         combinations = selection(self._policies).of(record).combinations
         named = [str(key) for it in combinations if it.direction is direction for key in it.policies]
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        why = f"no {direction.lower()} rule of {', '.join(named[:_NAMED])}{more} allows it"
+        why = f"no {direction.lower()} rule of {several(named, _NAMED, ', ')} allows it"
         return f"{_PROTOCOLS.get(told.protocol, f'protocol {told.protocol}')} {ends} denied: {why}"
 
     def _end(self, address: IPAddress) -> str:

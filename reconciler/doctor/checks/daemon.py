@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netplumb.models.status import PlannedChange
+from netplumb.models.words import several
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
@@ -132,10 +133,7 @@ def not_as_desired(facts: Facts) -> Iterator[Finding]:
     answers = facts.daemon.process and not facts.daemon.unreachable and facts.daemon.state != _STOPPED
     heal = "netplumb check, and the daemon's log" if answers else "start the daemon, which repairs it"
     for name, changes in list(by_key.items())[:TOLD_MOST]:
-        told = "; ".join(f"{change.verb} {change.words}" for change in changes[:3])
-        more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
-        yield broken(
-            "not-as-desired", f"{name} is not as desired: {told}{more}", "part of its network is missing", heal
-        )
+        told = several([f"{change.verb} {change.words}" for change in changes], 3)
+        yield broken("not-as-desired", f"{name} is not as desired: {told}", "part of its network is missing", heal)
     if (more_keys := len(by_key) - TOLD_MOST) > 0:
         yield broken("not-as-desired", f"{more_keys} more are not as desired", "as above", heal)
