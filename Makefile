@@ -16,6 +16,10 @@ PLUGIN := .venv/libexec/netplumb-cni
 PLUGIN_PACKAGES := golang-go
 DIST_PACKAGES := debhelper dpkg-dev $(PLUGIN_PACKAGES)
 IN_NAMESPACES := scripts/in-namespaces
+
+# Where it is set, each of the many programs that the tests start compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
 
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.

@@ -32,10 +32,11 @@ from tests.e2e.scenarios import SCENARIOS, Act, Scenario, attach_web, declare_ma
 from tests.e2e.sites import Picture, Site, comes_to, opened, picture
 from tests.e2e.streams import open_socket
 from tests.e2e.waiting import STEP_S, until
-from tests.sweeps import swept
+from tests.sweeps import swept_points
 
 pytestmark = pytest.mark.timeout(900)
 
+SOME = 5  # of so many points one
 ONE_OF_MANY = "only a node among others has it; test_ways_deaths.py has its points"
 
 NEVER: dict[tuple[Verb, type], str] = {
@@ -99,8 +100,8 @@ async def _survives(site: Site, scenario: Scenario, fault: Fault, expected: Pict
     return journal
 
 
-@pytest.mark.parametrize("scenario", swept(SCENARIOS, lambda scenario: scenario.kind))
-async def test_a_death_at_any_point_loses_and_leaks_nothing(site: Site, scenario: Scenario) -> None:
+@pytest.mark.parametrize(("scenario", "every"), swept_points(SCENARIOS, lambda scenario: scenario.kind, every=SOME))
+async def test_a_death_at_any_point_loses_and_leaks_nothing(site: Site, scenario: Scenario, every: int) -> None:
     """Killed before, between and after all calls that change something, and started again: the client's call, asked
     again, has its answer, the kernel is as if nothing had happened, and when all is undone it is as it was before."""
     before, held = site.picture(), await site.held_addresses()
@@ -124,8 +125,8 @@ async def test_a_death_at_any_point_loses_and_leaks_nothing(site: Site, scenario
 
     at = 1
     while (journal := await survives(Fault(Kind.DIE_BEFORE, at))).met:
-        at += 1
-    print(f"{scenario}: died before each of {at - 1} calls: {', '.join(journal.changes)}")
+        at += every
+    print(f"{scenario}: died before calls of these, one of {every}: {', '.join(journal.changes)}")
     assert at > 1
     # What comes together may come in fewer batches another time.
     while not (await survives(Fault(Kind.DIE_AFTER, at - 1))).met:
@@ -138,12 +139,16 @@ FORSAKEN = {
 }
 
 
-@pytest.mark.parametrize(("wish", "withdraw"), swept(FORSAKEN, lambda _: "a wish", FORSAKEN.__getitem__))
-async def test_a_wish_that_is_withdrawn_after_a_death_leaves_nothing(site: Site, wish: Act, withdraw: Act) -> None:
+@pytest.mark.parametrize(
+    ("wish", "withdraw", "every"), swept_points(FORSAKEN, lambda _: "a wish", FORSAKEN.__getitem__, every=SOME)
+)
+async def test_a_wish_that_is_withdrawn_after_a_death_leaves_nothing(
+    site: Site, wish: Act, withdraw: Act, every: int
+) -> None:
     """Killed at every point on the way to a wish that nobody has any more when the daemon starts again: nothing of it
     is left, and its addresses are free."""
     before, held = site.picture(), await site.held_addresses()
-    for at in count(1):
+    for at in count(1, every):
         site.daemon.faults.arm(Fault(Kind.DIE_BEFORE, at))
         wishing = asyncio.ensure_future(wish(site))
         died = await site.daemon.died(unless=wishing.done)
@@ -185,7 +190,7 @@ async def test_a_flow_that_outlived_its_mapping_is_forgotten_at_the_next_start(s
         await until(answered, "the workload answers", within_s=WITHIN_S)
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.sweep), 5])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.sweep), SOME])
 async def test_a_death_at_any_point_of_a_start_is_made_good(directory: Path, every: int) -> None:
     """Killed before each call that changes something on a bare node, or every so manieth, and started again: the node
     has all that it needs, and a purge gives it back as it was."""

@@ -26,12 +26,14 @@ from tests.e2e.kernelerrors import ERRORS, EXIT_STRANDED, LIES, in_turn, is_lie,
 from tests.e2e.scenarios import SCENARIOS, Scenario, attach_web
 from tests.e2e.sites import Picture, Site, comes_to, opened
 from tests.e2e.waiting import STEP_S, comes_true
-from tests.sweeps import swept
+from tests.sweeps import swept_points
 
 pytestmark = pytest.mark.timeout(900)
 
 DUMP_TRIES = 20
 ECHOES_S = 0.03  # in which the daemon hears of what it did itself
+SOME = len(ERRORS) + 1  # of so many calls one, each with another error than the one before
+SOME_DUMPS = 4  # of so many dumps one
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def _is_report(told: ClientError, fault: Fault, where: str) -> None:
         assert told_in(told.message, fault), f"{where}: {told.message}"
 
 
-async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault]) -> None:
+async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault], every: int) -> None:
     """Acts again and again, each time with a later call meeting its fault, until there is no such call."""
     before = site.picture()
     await scenario.prepare(site)
@@ -107,7 +109,7 @@ async def _sweep(site: Site, scenario: Scenario, fault_at: Callable[[int], Fault
     expected = site.picture()
     await scenario.undo(site)
     met = []
-    for at in count(1):
+    for at in count(1, every):
         fault = fault_at(at)
         async with kept_alive(site.daemon):
             if not (call := await _meets(site, scenario, fault, expected)):
@@ -129,19 +131,23 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize(
-    ("scenario", "offset"), swept(SWEEPS, lambda case: case[0].kind, lambda case: f"{case[0]}-{case[1]}")
+    ("scenario", "offset", "every"),
+    swept_points(SWEEPS, lambda case: case[0].kind, lambda case: f"{case[0]}-{case[1]}", every=SOME),
 )
-async def test_an_error_of_any_call_is_retried_or_reported(site: Site, scenario: Scenario, offset: int) -> None:
+async def test_an_error_of_any_call_is_retried_or_reported(
+    site: Site, scenario: Scenario, offset: int, every: int
+) -> None:
     """Whatever error any single call meets, the client has its answer or is told the error, and the kernel comes to be
     as desired."""
-    await _sweep(site, scenario, partial(in_turn, offset=offset))
+    await _sweep(site, scenario, partial(in_turn, offset=offset), every)
 
 
 @pytest.mark.parametrize("times", [1, DUMP_TRIES + 1])
 @pytest.mark.parametrize(
-    "scenario", swept([each for each in SCENARIOS if not each.answered], lambda scenario: scenario.kind)
+    ("scenario", "every"),
+    swept_points([each for each in SCENARIOS if not each.answered], lambda scenario: scenario.kind, every=SOME_DUMPS),
 )
-async def test_a_dump_that_is_interrupted_is_never_used(site: Site, scenario: Scenario, times: int) -> None:
+async def test_a_dump_that_is_interrupted_is_never_used(site: Site, scenario: Scenario, every: int, times: int) -> None:
     """Any dump that the kernel marks as inconsistent, once or until the daemon gives up, is read again before anything
     follows from it."""
-    await _sweep(site, scenario, lambda at: Fault(Kind.INTERRUPT, at=at, times=times))
+    await _sweep(site, scenario, lambda at: Fault(Kind.INTERRUPT, at=at, times=times), every)
