@@ -114,8 +114,11 @@ def remove(
 
     found = asked(config, lambda settings: administration.removal(settings, node, force=force))
     prefixes = ", ".join(found.prefixes)
-    if not yes and not typer.confirm(f"Give {prefixes or 'what it holds, which is nothing,'} of {node} to others?"):
-        raise typer.Exit(_FAILED)
+    if not yes:
+        if found.present:
+            say(_lives(node, found.workloads))
+        if not typer.confirm(f"Give {prefixes or 'what it holds, which is nothing,'} of {node} to others?"):
+            raise typer.Exit(_FAILED)
     asked(config, lambda settings: administration.remove(settings, node, force=force))
     say(f"{node} is removed; {prefixes or 'it held no prefix, so nothing'} is free again.")
     if found.documents:
@@ -123,6 +126,15 @@ def remove(
             f"What documents want of it stays ({found.documents}), so that nothing ends that runs there: "
             f"`netplumb delete WORKLOAD --node {node}` withdraws one."
         )
+
+
+def _lives(node: str, workloads: int) -> str:
+    """What is to be known before a node is removed that is there."""
+    keeps = f"{node} is there, and keeps what it runs" + (f" ({workloads} interfaces)" if workloads else "")
+    return (
+        f"{keeps}: the others have no way to that any more, and whoever is given the prefix gives the same addresses "
+        "once more. To stop netplumb and the workloads there comes first, where that can be done."
+    )
 
 
 def accept(yes: Yes = False, config: Config = None) -> None:

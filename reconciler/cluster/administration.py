@@ -89,10 +89,13 @@ async def members(settings: ClusterSettings) -> list[Member]:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What `remove` would take from a node, and leaves: how many documents say what is wanted there."""
+    """What `remove` would take from a node, and leaves: how many documents say what is wanted there. A node that is
+    `present` told last of so many `workloads`, by their interfaces."""
 
     prefixes: Sequence[str]
     documents: int
+    present: bool = False
+    workloads: int = 0
 
 
 async def removal(settings: ClusterSettings, node: str, *, force: bool) -> Removal:
@@ -101,15 +104,17 @@ async def removal(settings: ClusterSettings, node: str, *, force: bool) -> Remov
     async with client(settings) as etcd:
         shared = (await etcd.read(layout.shared)).entries
         documents = (await etcd.read(layout.attachments(node))).entries
+        endpoints = (await etcd.read(layout.endpoints_of(node))).entries
     prefixes = [str(said[1]) for key in shared if (said := layout.prefix_in(key)) and said[0] == node]
     if layout.node(node) not in shared and not prefixes:
         raise NotRemoved(f"there is no node {node}; `netplumb cluster status` lists them")
-    if layout.presence(node) in shared and not force:
+    present = layout.presence(node) in shared
+    if present and not force:
         raise NotRemoved(
             f"{node} is there: stop netplumb on it first, or say --force; its workloads keep addresses that others "
             "will be given"
         )
-    return Removal(prefixes, len(documents))
+    return Removal(prefixes, len(documents), present, len(endpoints))
 
 
 async def remove(settings: ClusterSettings, node: str, *, force: bool) -> None:

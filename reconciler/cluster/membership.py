@@ -213,6 +213,7 @@ class Membership:
             entries, unlearnt, self._unlearnt = self._shared_entries, self._unlearnt, set()
             if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
                 self._presence.forget()  # somebody removed this node, which is there yet, and says so again
+                self._report_anew()  # with all that it told of its workloads
             self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             if any(key.startswith(self._layout.prefixes.first) for key in unlearnt):
                 self.endpoints.seen(self.standing.peers)
@@ -292,9 +293,7 @@ class Membership:
             except WentBack as error:
                 self._recovery.stop_at(error)
                 self._taking.forget_claims()
-                for each in (self._states, self._told_endpoints):
-                    if each is not None:
-                        each.begin_anew()
+                self._report_anew()
                 self._changed()
             except NameTaken as error:
                 if self.standing.name_is(ours=False, why_not=str(error)):
@@ -322,6 +321,11 @@ class Membership:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.reread_s * random.uniform(0.75, 1.25)):
                     await reporting.run()
+
+    def _report_anew(self) -> None:
+        for each in (self._states, self._told_endpoints):
+            if each is not None:
+                each.begin_anew()
 
     # What is kept
 

@@ -65,7 +65,7 @@ class ClusterPart:
         assert settings.cluster is not None
         self._given = settings
         itself = Itself(node_name(settings.cluster), Identity(boot=boot, machine=_machine_id()), version)
-        surroundings = Surroundings(self._network, self._fullness, self._in_use)
+        surroundings = Surroundings(self._network, self._fullness, self._users)
         file = KnownFile(settings.data_dir)
         self._membership = Membership(settings.cluster, itself, file, surroundings, self._wake, looks_only=looks_only)
         self._standing = self._membership.standing
@@ -210,11 +210,12 @@ class ClusterPart:
         usage = {it.name: Fullness(it.size - it.held, it.size) for it in self._joined.allocator.usage()}
         return {it.cidr: usage[it.prefix] for it in self._standing.pools if it.prefix in usage}
 
-    def _in_use(self, prefixes: Collection[IPNetwork]) -> Collection[IPNetwork]:
+    def _users(self, prefixes: Collection[IPNetwork]) -> Mapping[IPNetwork, Collection[str]]:
         if self._joined is None:
-            return prefixes
+            return dict.fromkeys(prefixes, ())
         held = self._joined.allocator.held_in(prefixes)
-        return [it for it in prefixes if any(address in it for address in held)]
+        users = {cidr: {str(key) for address, key in held.items() if address in cidr} for cidr in prefixes}
+        return {cidr: sorted(names) for cidr, names in users.items() if names}
 
 
 def node_name(settings: ClusterSettings) -> str:

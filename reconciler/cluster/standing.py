@@ -64,12 +64,12 @@ class Itself:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the rest of the daemon knows: the node's network, how full its pools are, by prefix, and of which of some
-    prefixes addresses are in use."""
+    """What the rest of the daemon knows: the node's network, how full its pools are, by prefix, and of some prefixes
+    those of which addresses are in use, each with who has them, as far as that is known."""
 
     network: Callable[[], NodeNetwork]
     fullness: Callable[[], Mapping[IPNetwork, Fullness]]
-    in_use: Callable[[Collection[IPNetwork]], Collection[IPNetwork]]
+    users: Callable[[Collection[IPNetwork]], Mapping[IPNetwork, Collection[str]]]
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class Standing:
 
     def forget_lost(self) -> bool:
         """Of lost prefixes those that no workload has addresses of any more; whether there was one."""
-        used = set(self._around.in_use(list(self.lost))) if self.lost else set()
+        used = self._around.users(list(self.lost)) if self.lost else {}
         over = [it for it in self.lost if it not in used]
         for cidr in over:
             del self.lost[cidr]
@@ -234,6 +234,21 @@ class Standing:
             return False  # the pools are on their way to where that is known
         return Fullness(sum(it.free for it in found), max((it.size for it in found), default=0)).is_nearly_full
 
+    def _outside_pools(self) -> Iterator[str]:
+        """Of this node's own those that workloads have addresses of: the others are in nobody's way."""
+        mine = [it.cidr for it in self._roster.strays if it.node == self._itself.node]
+        for cidr, names in self._around.users(mine).items() if mine else ():
+            yield (
+                f"{cidr} is this node's and in no pool of its settings, so no further address of it is given, and what "
+                f"its workloads send to others is masqueraded{_had_by(names)}"
+            )
+        others = [f"{it.cidr} of {it.node}" for it in self._roster.strays if it.node != self._itself.node]
+        if others:
+            yield (
+                f"{several(others, TOLD_MAX, ', ')}: in no pool of this node's settings, so there is no way to it from "
+                "here, nor for its answers"
+            )
+
     @property
     def sees_itself(self) -> bool:
         """Whether all is known of those that came before this node, as it is once its own presence has been told."""
@@ -257,14 +272,11 @@ class Standing:
             words = f"{told.name_taken}; no prefix of the cluster is this node's"
             yield Condition("NodeNameTaken", True, "NameTaken", words)
         if self.lost:
-            words = "; ".join(f"{cidr} {why}" for cidr, why in self.lost.items())
+            users = self._around.users(list(self.lost))
+            words = "; ".join(f"{cidr} {why}{_had_by(users.get(cidr, ()))}" for cidr, why in self.lost.items())
             yield Condition("PrefixLost", True, "NotHeld", f"{words}; what has addresses of it is left as it is")
-        if strays := self._roster.strays:
-            words = several([f"{it.cidr} of {it.node}" for it in strays], TOLD_MAX, ", ")
-            told_of = (
-                f"{words}: in no pool of this node's settings, so there is no way to it from here, nor for its "
-                "answers; name its pool in `cluster.pools`"
-            )
+        if words := "; ".join(self._outside_pools()):
+            told_of = f"{words}; name its pool in `cluster.pools`"
             yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
         if others := self._of_another_mode:
             words = several([f"{it.node} ({it.mode})" for it in others], TOLD_MAX, ", ")
@@ -272,3 +284,12 @@ class Standing:
             yield Condition("ModesDiffer", True, "SetOtherwise", told_of)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))
+
+
+def _had_by(names: Collection[str]) -> str:
+    """Who has addresses of a prefix, as far as that is known."""
+    return (
+        f" ({several(list(names), TOLD_MAX, ', ')} {'has' if len(names) == 1 else 'have'} addresses of it)"
+        if names
+        else ""
+    )

@@ -159,8 +159,11 @@ class Allocator:
     def holder(self, address: IPAddress) -> AttachmentKey | None:
         return self._holders.get(address)
 
-    def held_in(self, networks: Collection[IPNetwork]) -> set[IPAddress]:
-        return {address for address in self._holders if any(address in it for it in networks)} if networks else set()
+    def held_in(self, networks: Collection[IPNetwork]) -> Mapping[IPAddress, AttachmentKey]:
+        """Who holds which of these addresses."""
+        if not networks:
+            return {}
+        return {address: key for address, key in self._holders.items() if any(address in it for it in networks)}
 
     def pool_of(self, address: IPAddress) -> Pool | None:
         state = self._state_of(address)

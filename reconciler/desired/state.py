@@ -121,7 +121,7 @@ class Desired:
         self._known = known
         self._allocator.surround(known.taken, known.covered)
         self._let_go()
-        turned = (others[0] ^ others[1]) | self._allocator.held_in(prefixes)
+        turned = (others[0] ^ others[1]) | self._allocator.held_in(prefixes).keys()
         return {key for ip in turned if (key := self._allocator.holder(ip)) is not None} | ended
 
     def ends_of(self, attachment: Attachment) -> tuple[ForeignRule | EndedWay, ...]:

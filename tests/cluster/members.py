@@ -43,7 +43,7 @@ class Node:
     def __post_init__(self) -> None:
         network = NodeNetwork(foreign=frozenset({(ip_address(self.address), "eth0")}), uplinks=frozenset({"eth0"}))
         itself = Itself(self.name, Identity(boot=self.boot, machine=self.machine or f"machine-of-{self.name}"), "1.0")
-        around = Surroundings(lambda: network, self._fullness, self._in_use)
+        around = Surroundings(lambda: network, self._fullness, self._users)
         self.membership = Membership(
             self.settings, itself, KnownFile(self.place / self.name), around, self._changed, settle_s=SETTLE_S
         )
@@ -58,8 +58,8 @@ class Node:
             found[pool.cidr] = Fullness(size - self.used.get(pool.cidr, 0), size)
         return found
 
-    def _in_use(self, prefixes: Collection[IPNetwork]) -> list[IPNetwork]:
-        return [it for it in prefixes if self.used.get(it)]
+    def _users(self, prefixes: Collection[IPNetwork]) -> dict[IPNetwork, list[str]]:
+        return {it: [f"w{number}/eth0" for number in range(self.used[it])] for it in prefixes if self.used.get(it)}
 
     def start(self) -> Node:
         self._task = asyncio.ensure_future(self.membership.run())

@@ -77,6 +77,22 @@ async def test_remove_gives_a_node_up_and_not_one_that_is_there(etcd: Etcd, tmp_
         await new.stop()
 
 
+async def test_remove_refuses_before_it_asks(etcd: Etcd, tmp_path: Path) -> None:
+    """What cannot be done is not asked for; whoever forces it is told what that does to a node that is there."""
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        before = etcd.revision()
+        there = await netplumb(etcd, "cluster", "remove", "b", given="y\n")
+        assert (there.exit_code, there.stdout) == (1, "")
+        missing = await netplumb(etcd, "cluster", "remove", "c", given="y\n")
+        assert (missing.exit_code, missing.stdout) == (1, "")
+        etcd.ctl("put", "/netplumb/endpoints/b/web/eth0", "{}")
+        forced = await netplumb(etcd, "cluster", "remove", "b", "--force", given="n\n")
+        assert forced.exit_code == 1
+        assert "b is there, and keeps what it runs (1 interfaces)" in forced.stdout
+        assert "[y/N]" in forced.stdout
+        assert (etcd.revision(), "b" in a.view.peers, bool(b.prefixes)) == (before + 1, True, True)
+
+
 async def test_accept_ends_the_waiting_of_every_node(etcd: Etcd, tmp_path: Path) -> None:
     async with nodes(etcd, tmp_path, "a", "b") as both:
         snapshot = etcd.save()

@@ -309,8 +309,24 @@ async def test_a_node_that_is_removed_while_it_is_there_says_that_it_is_there(et
         await until(lambda: "PrefixLost" in b.conditions, "b says so")
         await until(lambda: "b" in a.view.peers and a.view.peers["b"].present, "a sees that it is there", within_s=20)
         assert (b.prefixes, a.view.peers["b"].prefixes) == ([], ())
+        assert "w0/eth0 has addresses of it" in b.conditions["PrefixLost"].message
         b.used.clear()
         await until(lambda: b.prefixes, "it is a node as any then", within_s=20)
+
+
+async def test_a_prefix_of_its_own_outside_the_pools_is_told_with_who_uses_it(etcd: Etcd, tmp_path: Path) -> None:
+    """As where a pool is taken out of the settings: nothing is wrong before workloads have addresses of it."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        (prefix,) = a.prefixes
+        await a.stop()
+        moved = Node(etcd.settings(pools=[{"cidr": "10.201.0.0/16"}]), "a", tmp_path, used=a.used).start()
+        await until(lambda: moved.is_well, "it has a prefix of the other pool", within_s=20)
+        moved.used[ip_network(prefix)] = 2
+        told = moved.conditions["PrefixOutsidePools"].message
+        assert told.startswith(f"{prefix} is this node's and in no pool of its settings")
+        assert "w0/eth0, w1/eth0 have addresses of it" in told
+        assert "no way to it" not in told
+        await moved.stop()
 
 
 async def test_an_answer_from_before_that_comes_late_stops_nothing_for_good(etcd: Etcd, tmp_path: Path) -> None:

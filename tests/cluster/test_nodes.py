@@ -124,6 +124,44 @@ async def test_a_node_that_is_cut_off_goes_on_and_catches_up(directory: Path) ->
             )
 
 
+async def test_what_runs_on_a_node_that_is_removed_runs_on(directory: Path) -> None:
+    """Removed by force while it lives: its workload keeps its namespace's addresses and reaches the node, also after a
+    restart; `check` says what is wrong; what became of the workload is in etcd again."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        web, has = await one.attach("web")
+        (prefix,) = [name for name in await held(one) if name.startswith(v4(has).rpartition(".")[0])]
+        before = web.addresses("eth0")
+        status_key = f"/netplumb/nodes/{one.name}/status/web/eth0"
+        await until(lambda: status_key in it.etcd.key_names(), "its state is in etcd", within_s=LONG_S)
+        config = f"--config={other.daemon.config}"
+        done = other.daemon.command("cluster", "remove", one.name, "--force", "--yes", config)
+        assert done.returncode == 0, done.stderr
+
+        async def told() -> bool:
+            return "PrefixLost" in await conditions(one)
+
+        def checked() -> None:
+            check = one.daemon.command("check", f"--socket={one.daemon.socket}")
+            assert check.returncode == 1
+            assert prefix in check.stdout
+            assert "PrefixLost" in check.stdout
+
+        def runs_on() -> bool:
+            return web.addresses("eth0") == before and web.ping("169.254.77.1") and one.host.ping(v4(has))
+
+        await until(told, "it says that its prefix is lost", within_s=LONG_S)
+        assert "web/eth0 has addresses of it" in (await conditions(one))["PrefixLost"]
+        await until(lambda: not other.host.route(prefix), "the other has no way to it", within_s=LONG_S)
+        checked()
+        assert runs_on()
+        await until(lambda: status_key in it.etcd.key_names(), "its state is in etcd again", within_s=LONG_S)
+        await one.daemon.restart()
+        await until(told, "it still says so", within_s=LONG_S)
+        checked()
+        assert runs_on()
+
+
 @pytest.mark.parametrize("mode", ["routes", "vxlan"])
 async def test_the_doctor_takes_nothing_of_a_cluster_for_a_difference(directory: Path, mode: str) -> None:
     """It knows the node's prefixes and the others from what the daemon keeps, beside a daemon and without one."""
