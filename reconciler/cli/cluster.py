@@ -33,7 +33,11 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def status(config: Config = None, output: Output = "table") -> None:
-    """Show the cluster's nodes: who is there, where they are reached, and which prefixes they hold."""
+    """Show the cluster's nodes: who is there, where they are reached, which prefixes they hold, and what is wrong.
+
+    HEARD is how long ago a node said that it is there, which it does three times in `lease_s`. What a node finds wrong
+    itself, `netplumb status` tells there.
+    """
     from netplumb.reconciler.cluster import administration
 
     seen = asked(config, administration.nodes)
@@ -45,23 +49,33 @@ def status(config: Config = None, output: Output = "table") -> None:
                 {
                     "name": it.node,
                     "present": it.present,
+                    "heard_s": seen_node.heard_s,
                     "underlay": [str(ip) for ip in it.underlay.addresses],
                     "prefixes": [str(prefix.cidr) for prefix in it.prefixes],
                     "mode": it.mode,
                     "version": it.version,
+                    "troubles": [{"reason": why.reason, "message": why.words} for why in seen_node.troubles],
                 }
-                for it in seen.nodes
+                for seen_node in seen.nodes
+                for it in [seen_node.peer]
             ],
         }
         _print(data, output)
         return
     from netplumb.api.cli.layout import Columns
 
-    table = Columns(("NODE", "PRESENT", "UNDERLAY", "PREFIXES", "MODE", "VERSION"))
-    for it in seen.nodes:
-        prefixes = ", ".join(str(prefix.cidr) for prefix in it.prefixes) or "-"
+    table = Columns(("NODE", "PRESENT", "HEARD", "UNDERLAY", "PREFIXES", "MODE", "VERSION", "HEALTH"))
+    for node in seen.nodes:
+        it = node.peer
         table.add_row(
-            it.node, "yes" if it.present else "no", str(it.underlay), prefixes, it.mode or "-", it.version or "-"
+            it.node,
+            "yes" if it.present else "no",
+            f"{node.heard_s:.0f}s ago" if node.heard_s is not None else "-",
+            str(it.underlay),
+            ", ".join(str(prefix.cidr) for prefix in it.prefixes) or "-",
+            it.mode or "-",
+            it.version or "-",
+            "; ".join(why.words for why in node.troubles) or "well",
         )
     _show(table)
     say(f"etcd is at revision {seen.header.revision}.")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
 
 from netplumb.models.cluster import Peer
 from netplumb.models.clustersettings import ClusterSettings
@@ -16,8 +19,14 @@ from netplumb.reconciler.cluster.etcd.client import Client, Delete, Member, Put,
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Header, Keys
 from netplumb.reconciler.cluster.etcd.errors import Away
+from netplumb.reconciler.cluster.health import Trouble, lacks_a_prefix, troubles_of
 from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.records import EndpointRecord, parsed
 from netplumb.reconciler.cluster.roster import Roster
+
+AT_ONCE = 50
+
+A = TypeVar("A")
 
 
 class NotRemoved(NetplumbError):
@@ -25,11 +34,20 @@ class NotRemoved(NetplumbError):
 
 
 @dataclass(frozen=True, slots=True)
+class SeenNode:
+    """A node, how many seconds ago it said that it is there, None where it does not, and what is wrong with it."""
+
+    peer: Peer
+    heard_s: float | None
+    troubles: Sequence[Trouble]
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The nodes, as etcd tells of them at a revision."""
 
     header: Header
-    nodes: Sequence[Peer]
+    nodes: Sequence[SeenNode]
 
 
 @asynccontextmanager
@@ -66,11 +84,39 @@ async def _find_one(etcd: Client, settings: ClusterSettings) -> None:
 async def nodes(settings: ClusterSettings) -> Seen:
     """Raises EtcdError."""
     layout = Layout(settings.prefix)
+    roster = Roster(layout)
     async with client(settings) as etcd:
         snapshot = await etcd.read(layout.shared)
-    roster = Roster(layout)
-    roster.take(snapshot.entries)
-    return Seen(snapshot.header, [roster.peers[name] for name in sorted(roster.peers)])
+        roster.take(snapshot.entries)
+        leases = {
+            name: entry.lease
+            for name in roster.peers
+            if (entry := snapshot.entries.get(layout.presence(name))) is not None and entry.lease
+        }
+        heard = await _each(leases, lambda name: etcd.renewed_before(leases[name]))
+        may_be_removed = [name for name in leases if lacks_a_prefix(roster.peers[name], settings)]
+        said = await _each(may_be_removed, lambda name: etcd.read(layout.endpoints_of(name)))
+    found = []
+    for name in sorted(roster.peers):
+        endpoints = [parsed(EndpointRecord, it.value) for it in said[name].entries.values()] if name in said else []
+        troubles = troubles_of(
+            roster.peers[name],
+            roster.void_of(name),
+            [it for it in endpoints if it is not None],
+            heard.get(name),
+            settings,
+        )
+        found.append(SeenNode(roster.peers[name], heard.get(name), list(troubles)))
+    return Seen(snapshot.header, found)
+
+
+async def _each(names: Collection[str], ask: Callable[[str], Awaitable[A]]) -> dict[str, A]:
+    """What is answered to one question for each, some at a time."""
+    found: dict[str, A] = {}
+    left = iter(names)
+    while some := list(islice(left, AT_ONCE)):
+        found |= zip(some, await asyncio.gather(*map(ask, some)), strict=True)
+    return found
 
 
 async def members(settings: ClusterSettings) -> list[Member]:

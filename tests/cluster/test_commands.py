@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from ipaddress import ip_network
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -30,14 +31,48 @@ async def test_status_tells_who_is_there_and_what_they_hold(etcd: Etcd, tmp_path
         table = await netplumb(etcd, "cluster", "status")
         assert table.exit_code == 0, table.output
         rows = {line.split()[0]: line.split()[1:] for line in table.stdout.splitlines()[1:3]}
-        assert rows["a"] == ["yes", "192.0.2.1", *a.prefixes, "routes", "1.0"]
-        assert rows["b"] == ["no", "192.0.2.2", *b.prefixes, "routes", "1.0"]
+        assert rows["a"] == ["yes", rows["a"][1], "ago", "192.0.2.1", *a.prefixes, "routes", "1.0", "well"]
+        assert int(rows["a"][1].removesuffix("s")) < 3
+        assert " ".join(rows["b"]) == f"no - 192.0.2.2 {b.prefixes[0]} routes 1.0 away"
         told = json.loads((await netplumb(etcd, "cluster", "status", "-o", "json")).stdout)
         assert [(it["name"], it["present"], it["prefixes"]) for it in told["nodes"]] == [
             ("a", True, a.prefixes),
             ("b", False, b.prefixes),
         ]
         assert told["revision"] == etcd.revision()
+        assert [[why["reason"] for why in it["troubles"]] for it in told["nodes"]] == [[], ["Away"]]
+        assert told["nodes"][0]["heard_s"] < 3
+
+
+async def test_status_tells_what_is_wrong_with_a_node(etcd: Etcd, tmp_path: Path) -> None:
+    """One that is silent within its lease; one that was removed and runs on; one whose prefix another had before."""
+    async with nodes(etcd, tmp_path, "a", "b", lease_s=40.0) as (a, b):
+        (lost,) = b.prefixes
+        b.used[ip_network(lost)] = 1
+        await netplumb(etcd, "cluster", "remove", "b", "--force", "--yes")
+        await until(lambda: "PrefixLost" in b.conditions, "b knows it")
+        address = str(next(ip_network(lost).hosts()))
+        endpoint = {"workload_id": "web", "if_name": "eth0", "namespace": "default", "addresses": [address]}
+        etcd.ctl("put", "/netplumb/endpoints/b/web/eth0", json.dumps(endpoint))
+        etcd.ctl("put", f"/netplumb/shared/prefixes/c/{a.prefixes[0].replace('/', '-')}", '{"pool": "10.200.0.0/16"}')
+        silent = etcd.ctl("lease", "grant", "40").split()[1]
+        etcd.ctl("put", "/netplumb/shared/presence/c", "{}", f"--lease={silent}")
+        etcd.ctl("put", "/netplumb/shared/nodes/c", '{"identity": {"boot": "1"}, "mode": "vxlan"}')
+
+        async def told() -> dict[str, dict[str, str]]:
+            found = json.loads((await netplumb(etcd, "cluster", "status", "-o", "json")).stdout)["nodes"]
+            return {it["name"]: {why["reason"]: why["message"] for why in it["troubles"]} for it in found}
+
+        async def is_silent() -> bool:
+            return "Silent" in (await told())["c"]
+
+        await until(is_silent, "c was not heard for two beats", within_s=LONG_S)
+        found = await told()
+        assert found["a"] == {}
+        assert found["b"].keys() == {"Removed"}
+        assert "web/eth0" in found["b"]["Removed"]
+        assert a.prefixes[0] in found["c"]["PrefixVoid"]
+        assert {"ModesDiffer", "NoUnderlay"} < found["c"].keys()
 
 
 async def test_members_tells_of_each_and_of_one_that_is_away(three: Etcd) -> None:

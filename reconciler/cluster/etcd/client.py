@@ -147,6 +147,12 @@ class Client:
             raise Away(f"{stubs.endpoint}: ended the answer")
         return answer.TTL > 0
 
+    async def renewed_before(self, lease: int) -> float | None:
+        """So many seconds ago the lease was granted or kept alive; None where it has ended."""
+        request = pb.LeaseTimeToLiveRequest(ID=lease)
+        answer = await self.connection.ask(lambda it: it.lease.LeaseTimeToLive, request)
+        return float(max(0, answer.grantedTTL - answer.TTL)) if answer.TTL > 0 else None
+
     async def members(self) -> list[tuple[str, tuple[str, ...]]]:
         """Names and addresses of etcd's own members."""
         answer = await self.connection.ask(lambda it: it.cluster.MemberList, pb.MemberListRequest())

@@ -231,6 +231,11 @@ class LeaseStub:
                 request_serializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
                 response_deserializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseRevokeResponse.FromString,
                 _registered_method=True)
+        self.LeaseTimeToLive = channel.unary_unary(
+                '/etcdserverpb.Lease/LeaseTimeToLive',
+                request_serializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseTimeToLiveRequest.SerializeToString,
+                response_deserializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseTimeToLiveResponse.FromString,
+                _registered_method=True)
         self.LeaseKeepAlive = channel.stream_stream(
                 '/etcdserverpb.Lease/LeaseKeepAlive',
                 request_serializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseKeepAliveRequest.SerializeToString,
@@ -248,6 +253,12 @@ class LeaseServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LeaseRevoke(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaseTimeToLive(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,6 +282,11 @@ def add_LeaseServicer_to_server(servicer, server):
                     servicer.LeaseRevoke,
                     request_deserializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseRevokeRequest.FromString,
                     response_serializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseRevokeResponse.SerializeToString,
+            ),
+            'LeaseTimeToLive': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseTimeToLive,
+                    request_deserializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseTimeToLiveRequest.FromString,
+                    response_serializer=netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseTimeToLiveResponse.SerializeToString,
             ),
             'LeaseKeepAlive': grpc.stream_stream_rpc_method_handler(
                     servicer.LeaseKeepAlive,
@@ -332,6 +348,33 @@ class Lease:
             '/etcdserverpb.Lease/LeaseRevoke',
             netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseRevokeRequest.SerializeToString,
             netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseRevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseTimeToLive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/etcdserverpb.Lease/LeaseTimeToLive',
+            netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseTimeToLiveRequest.SerializeToString,
+            netplumb_dot_reconciler_dot_cluster_dot_etcd_dot_rpc__pb2.LeaseTimeToLiveResponse.FromString,
             options,
             channel_credentials,
             insecure,
