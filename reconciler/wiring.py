@@ -37,7 +37,7 @@ from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.lasting import Lasted
 from netplumb.reconciler.history.node import uplink_words
 from netplumb.reconciler.history.outcomes import Repair, refused, repaired
-from netplumb.reconciler.kernel.descriptors import Spare
+from netplumb.reconciler.kernel.descriptors import RESERVE
 from netplumb.reconciler.kernel.nftables.events import NftListener
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
@@ -81,9 +81,9 @@ class Kernels:
 
     @classmethod
     def opened(cls, nftables: Nftables, changed: Callable[[Iterable[Step]], None], stack: AsyncExitStack) -> Self:
-        spare = Spare()
-        stack.callback(spare.close)
-        kernels = [LinuxKernel(nftables, changed, spare) for _ in range(4 + REMOVERS)]
+        RESERVE.fill()
+        stack.callback(RESERVE.empty)
+        kernels = [LinuxKernel(nftables, changed) for _ in range(4 + REMOVERS)]
         for each in kernels:
             stack.callback(each.close)
         here, worker, slow_worker, read, *removers = kernels

@@ -21,11 +21,13 @@ from netplumb.api.cni import wire
 from netplumb.api.cni.accepting import Accepting
 from netplumb.api.cni.service import Answer, Service, failed
 from netplumb.api.cni.spec import LATEST, CniError, Code
+from netplumb.api.descriptors import share
 from netplumb.api.unixsocket import PublishedSocket, publish, staged
 
 REQUEST_WITHIN_S = 10.0
 ANSWER_WITHIN_S = 10.0
 CALLS_MAX = 128
+CALLS_SHARE = 8
 """Served at a time."""
 
 SMALL_BYTES = 64 << 10
@@ -53,7 +55,9 @@ class CniServer:
         with staged(path) as place, socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(place))
             listening.listen(BACKLOG)
-            self._accepting = Accepting(listening.dup(), self._connected, CALLS_MAX, self._slowest)
+            self._accepting = Accepting(
+                listening.dup(), self._connected, share(CALLS_SHARE, CALLS_MAX), self._slowest, REQUEST_WITHIN_S
+            )
             self._published = publish(place, path, mode, group)
 
     async def stop(self, grace_s: float) -> None:

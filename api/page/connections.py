@@ -11,7 +11,10 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from netplumb.api.descriptors import share
+
 CONNECTIONS_MAX = 64
+CONNECTIONS_SHARE = 16
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +26,8 @@ class Bounded:
         self._server = server
 
     def __call__(self) -> asyncio.BaseProtocol:
-        return _Refused() if len(self._server.connections) >= CONNECTIONS_MAX else self._server()
+        most = share(CONNECTIONS_SHARE, CONNECTIONS_MAX)
+        return _Refused() if len(self._server.connections) >= most else self._server()
 
 
 class _Refused(asyncio.Protocol):

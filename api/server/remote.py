@@ -17,12 +17,19 @@ import structlog
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from netplumb.api.descriptors import share
 from netplumb.api.errors import ANSWERED
 from netplumb.api.server.arrivals import Arrivals
 from netplumb.api.server.certificates import CertificateUnusable, Files, credentials
 from netplumb.api.server.requests import Behaviour, register
 from netplumb.api.server.roles import Roles
-from netplumb.api.server.server import OPTIONS, SERVICE
+from netplumb.api.server.server import (
+    CONNECTIONS_OPTION,
+    CONNECTIONS_SHARE,
+    HANDSHAKE_WITHIN_MS,
+    OPTIONS,
+    SERVICE,
+)
 from netplumb.api.server.servicer import Context, WorkloadNetworking
 from netplumb.api.server.workloads import Workloads
 from netplumb.api.text import printable
@@ -33,15 +40,12 @@ from netplumb.models.status import Condition
 AGAIN_S = 5.0
 PROBE_S = 2.0
 STOP_GRACE_S = 1.0
-HANDSHAKE_WITHIN_MS = 5000
 CONNECTIONS_MAX = 256
-"""Each takes a descriptor of the daemon's, and whoever reaches the port may open one."""
+"""Whoever reaches the port may open one."""
 
 _OPTIONS = (
     *OPTIONS,
     ("grpc.so_reuseport", 0),  # or a port that another has would be shared with it, silently
-    ("grpc.server_handshake_timeout_ms", HANDSHAKE_WITHIN_MS),
-    ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
 )
 
 log = structlog.get_logger(__name__)
@@ -84,7 +88,8 @@ class Remote:
 
     async def _listening(self, servicer: WorkloadNetworking) -> grpc.aio.Server:
         """Raises CertificateUnusable, or RuntimeError where the address cannot be had."""
-        server = grpc.aio.server(options=_OPTIONS)
+        connections = share(CONNECTIONS_SHARE, CONNECTIONS_MAX)
+        server = grpc.aio.server(options=(*_OPTIONS, (CONNECTIONS_OPTION, connections)))
         register(servicer, server, self._guarded)
         healthy = health.aio.HealthServicer()
         await healthy.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)

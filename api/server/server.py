@@ -17,6 +17,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from netplumb.api.descriptors import share
 from netplumb.api.server.requests import register
 from netplumb.api.server.servicer import WorkloadNetworking
 from netplumb.api.server.workloads import Workloads
@@ -29,6 +30,8 @@ REACHABLE_POLL_S = 0.5
 RETIRED_GRACE_S = 2.0
 """What calls in flight are given when their server failed."""
 
+CONNECTIONS_OPTION = "grpc.max_allowed_incoming_connections"
+
 REQUEST_MAX_BYTES = 1 << 20
 """Room for 256 KiB of annotations, as Kubernetes allows, and for as much of everything else as the models accept."""
 
@@ -38,8 +41,16 @@ CALLS_MAX = 100
 have ended here, so that one which gives up faster than it can be served has its own calls refused, and makes nobody
 else wait."""
 
+HANDSHAKE_WITHIN_MS = 5000
+"""What connects and does not speak HTTP/2 until then is closed. gRPC's own two minutes are time to take every
+descriptor."""
+
+CONNECTIONS_MAX = 1024
+CONNECTIONS_SHARE = 4
+
 OPTIONS = (
     ("grpc.max_concurrent_streams", CALLS_MAX),
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_WITHIN_MS),
     ("grpc.max_receive_message_length", REQUEST_MAX_BYTES),
     # From 1000 calls that wait for the event loop on, gRPC would cancel some of the next ones at random, whosever.
     ("grpc.server.max_pending_requests", PENDING_MAX),
@@ -79,7 +90,8 @@ class Server:
         ]
 
     async def _listen(self) -> None:
-        server = grpc.aio.server(options=OPTIONS)
+        connections = share(CONNECTIONS_SHARE, CONNECTIONS_MAX)
+        server = grpc.aio.server(options=(*OPTIONS, (CONNECTIONS_OPTION, connections)))
         register(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health_servicer, server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -24,7 +24,6 @@ from netplumb.reconciler.converge.removal import Doomed, remove_links
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.kernel import sysctls
-from netplumb.reconciler.kernel.descriptors import NONE_FREE, Spare
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, Namespace, NamespaceMissingError, Namespaces
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nftables.table import Nftables, split_table_steps
@@ -45,19 +44,17 @@ class NodeFacts:
 
 class LinuxKernel:
     """Raises Retryable from any method when the kernel does not answer. `changed` is told the steps that were carried
-    out together, failed ones among them, on whichever thread. `spare` are descriptors for where none is free."""
+    out together, failed ones among them, on whichever thread."""
 
     def __init__(
         self,
         nftables: Nftables,
         changed: Callable[[Iterable[Step]], None] = lambda _: None,
-        spare: Spare | None = None,
     ) -> None:
         self._node = Channel()
         self._namespaces = Namespaces()
         self._nftables = nftables
         self._changed = changed
-        self._spare = spare
         self.left_as_set: set[str] = set()
         """Switches that the last steps of the node's were to set, and that others had set by then."""
 
@@ -72,18 +69,7 @@ class LinuxKernel:
     # Attachments.
 
     def open(self, path: str) -> Namespace:
-        if self._spare is None:
-            return self._namespaces.open(path)
-        self._spare.keep()
-        try:
-            return self._namespaces.open(path)
-        except Retryable as error:
-            if error.code not in NONE_FREE:
-                raise
-        self._spare.lend()
-        namespace = self._namespaces.open(path)
-        namespace.closed = self._spare.keep
-        return namespace
+        return self._namespaces.open(path)
 
     def create(self, name: str, mark: str) -> None:
         """Raises Conflict when the name is taken, by a link that leads nowhere for one; Retryable when it cannot be."""

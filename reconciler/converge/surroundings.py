@@ -15,6 +15,7 @@ from netplumb.models.kernel import RT_PROTOCOL, Scope
 from netplumb.models.naming import is_our_name
 from netplumb.models.network import Surroundings
 from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.descriptors import opened
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink import dumps, encode
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -34,7 +35,8 @@ def read_surroundings(node: Channel) -> Surroundings:
 def _with_switch(family: str, switch: str, value: str) -> list[str]:
     """The interfaces of others that have it so, in order."""
     try:
-        names = os.listdir(f"/proc/sys/net/{family}/conf")  # noqa: PTH208 - ours are thousands, and no Path is wanted of each
+        # Ours are thousands, and no Path is wanted of each.
+        names = opened(lambda: os.listdir(f"/proc/sys/net/{family}/conf"))  # noqa: PTH208
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Self
 
 from netplumb.models.errors import Retryable, errno_name
 from netplumb.models.flows import CUT, Flow, Walk
+from netplumb.reconciler.kernel.descriptors import RESERVE, opened
 from netplumb.reconciler.kernel.netlink.channel import (
     NETLINK_CAP_ACK,
     NETLINK_NETFILTER,
@@ -62,7 +63,8 @@ class Conntrack:
 
     def __init__(self) -> None:
         self._listing, self._deleting = (
-            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) for _ in range(2)
+            opened(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER))
+            for _ in range(2)
         )
         self._deleting.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         for each in (self._listing, self._deleting):
@@ -75,6 +77,7 @@ class Conntrack:
     def __exit__(self, *_: object) -> None:
         self._listing.close()
         self._deleting.close()
+        RESERVE.keep()
 
     def flows(self, walk: Walk = ALL) -> Iterator[Flow]:
         """Raises Retryable when the kernel does not answer."""

@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from netplumb.models.attachment import NETNS_DIR
 from netplumb.models.errors import NotANetworkNamespace, Retryable, Terminal, errno_name
 from netplumb.models.naming import key_of_alias
+from netplumb.reconciler.kernel.descriptors import RESERVE, opened
 from netplumb.reconciler.kernel.netlink.channel import Channel
 
 CLONE_NEWNET = 0x40000000
@@ -52,14 +53,11 @@ class Namespace:
         self.fd = fd
         self.channel = channel
         self.cookie = channel.netns_cookie
-        self.closed: Callable[[], None] = lambda: None
-        """Called once it is let go of."""
 
     def close(self) -> None:
         """Lets go of the namespace; a descriptor kept open would keep a dead one and its interfaces alive."""
-        self.channel.close()
         os.close(self.fd)
-        self.closed()
+        self.channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +100,7 @@ class Namespaces:
         """A readable descriptor. Checked on an O_PATH descriptor first: a plain open of a FIFO would block, one of a
         device would act, and a path checked before it is opened could be another by then."""
         try:
-            probe = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            probe = opened(lambda: os.open(path, os.O_PATH | os.O_CLOEXEC))
         except OSError as error:
             raise _unreachable(path, error) from None
         try:
@@ -112,11 +110,12 @@ class Namespaces:
                     raise NamespaceMissingError(f"{path} is a name without a namespace, from a daemon that died")
                 raise NotANetworkNamespace(f"{path} is not a network namespace")
             try:
-                fd = os.open(f"/proc/self/fd/{probe}", os.O_RDONLY | os.O_CLOEXEC)
+                fd = opened(lambda: os.open(f"/proc/self/fd/{probe}", os.O_RDONLY | os.O_CLOEXEC))
             except OSError as error:
                 raise _unreachable(path, error) from None
         finally:
             os.close(probe)
+            RESERVE.keep()
         if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
             os.close(fd)
             raise NotANetworkNamespace(f"{path} is a namespace, but not a network namespace")

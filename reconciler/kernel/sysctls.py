@@ -8,8 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from netplumb.models.errors import Retryable, Terminal, errno_name
+from netplumb.reconciler.kernel.descriptors import RESERVE, opened
 
 _ROOT = "/proc/sys/"
 _REMEDIES = {
@@ -27,11 +30,8 @@ def read(name: str) -> str | None:
     """The value as the file shows it; None where this kernel, or this interface, has no such switch."""
     path = _path(name)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+        with _open(path, os.O_RDONLY) as fd:
             return os.read(fd, 4096).decode().strip()
-        finally:
-            os.close(fd)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -58,11 +58,8 @@ def write(name: str, value: str) -> None:
     """Sets a switch. Raises Retryable when it is not there now, Terminal when it may not be set."""
     path = _path(name)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
+        with _open(path, os.O_WRONLY) as fd:
             os.write(fd, value.encode())
-        finally:
-            os.close(fd)
     except OSError as error:
         raise _failed(name, error) from None
 
@@ -76,6 +73,16 @@ def write_as_read(name: str, value: str) -> None:
         subject = f"sysctl {name.replace('/', '.')}"
         message = f"{subject}: the kernel makes {has!r} of {value!r}; say it as the kernel does, or another value"
         raise Terminal(message, subject=subject, reason="SysctlFailed")
+
+
+@contextmanager
+def _open(path: str, flags: int) -> Iterator[int]:
+    fd = opened(lambda: os.open(path, flags | os.O_CLOEXEC))
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        RESERVE.keep()
 
 
 def _path(name: str) -> str:

@@ -12,6 +12,7 @@ from struct import Struct
 from netplumb.models.base import IPNetwork
 from netplumb.models.errors import StepError
 from netplumb.models.nodestate import IpsecPolicy
+from netplumb.reconciler.kernel.descriptors import opened
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -50,7 +51,7 @@ def read_policies() -> tuple[IpsecPolicy, ...]:
 
 def _is_served() -> bool:
     """Whether the kernel's own end is there. For whoever asks it without, the kernel would load a module."""
-    lines = _SOCKETS.read_text().splitlines()[1:]
+    lines = opened(_SOCKETS.read_text).splitlines()[1:]
     return any(words[1:3] == [str(_NETLINK_XFRM), "0"] for words in map(str.split, lines))
 
 

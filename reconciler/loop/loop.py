@@ -27,6 +27,7 @@ from netplumb.reconciler.converge.removal import Doomed
 from netplumb.reconciler.converge.work import Outcome, Work
 from netplumb.reconciler.decide.policies.lost import let_go_of
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.kernel.descriptors import RESERVE
 from netplumb.reconciler.kernel.namespaces import Namespace
 from netplumb.reconciler.kernel.rtnetlink.departures import Departures
 from netplumb.reconciler.kernel.rtnetlink.listener import Listener
@@ -184,10 +185,14 @@ class Loop:
     # Those who wait.
 
     def hand_over(self, key: AttachmentKey, namespace: Namespace) -> None:
-        """Gives the next pass over this key a namespace that is open already; the pass closes it."""
+        """Gives the next pass over this key a namespace that is open already; the pass closes it. Where descriptors are
+        scarce they are not kept for a turn to come, and the pass opens it again."""
         if (before := self._handed.pop(key, None)) is not None:
             before.close()
-        self._handed[key] = namespace
+        if RESERVE.is_whole:
+            self._handed[key] = namespace
+        else:
+            namespace.close()
 
     async def reached(self, attachment: Attachment, timeout_s: float) -> None:
         """Waits until this generation is in the kernel, or gone from it if it is removing.

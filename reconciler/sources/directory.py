@@ -19,6 +19,7 @@ from typing import TypeAlias
 from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.networkpolicy import Manifest
 from netplumb.models.statefile import is_state_file
+from netplumb.reconciler.kernel.descriptors import RESERVE, opened
 from netplumb.reconciler.settings.documents import MAX_BYTES, Mistake
 from netplumb.reconciler.sources.statefile import NOTHING_DECLARED, Declared, StateFileError, declared, told
 
@@ -77,15 +78,16 @@ def contents(directory: Path, known: Mapping[str, bytes]) -> Mapping[str, FileCo
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = opened(lambda: os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     try:
         yield fd
     finally:
         os.close(fd)
+        RESERVE.keep()
 
 
 def _names(directory_fd: int) -> list[str]:
-    with os.scandir(directory_fd) as entries:
+    with opened(lambda: os.scandir(directory_fd)) as entries:
         return [entry.name for entry in entries if is_state_file(entry.name)]
 
 
@@ -135,7 +137,7 @@ def _digest(data: bytes) -> bytes:
 
 def _read(name: str, directory_fd: int) -> bytes:
     """One byte more than is allowed, at most. OSError's text says why it cannot be read."""
-    fd = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory_fd)
+    fd = opened(lambda: os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory_fd))
     try:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
@@ -154,4 +156,4 @@ def _opened_path(fd: int) -> str:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return opened(lambda: os.open(path, flags | os.O_NONBLOCK))

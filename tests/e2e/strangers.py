@@ -74,13 +74,20 @@ def hoarding(daemon: Daemon, left: int = 4, count: int = 100) -> Iterator[None]:
     few = len(os.listdir(f"/proc/{pid}/fd")) + left  # noqa: PTH208
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, before[1]))
     try:
-        with ExitStack() as stack:
-            for path in (daemon.socket, socket_path(daemon.socket)):
-                for _ in range(count):
-                    _connected(path, stack)
+        with connecting(daemon, count):
             yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+@contextmanager
+def connecting(daemon: Daemon, count: int) -> Iterator[None]:
+    """So many connect to each of the daemon's sockets and say nothing."""
+    with ExitStack() as stack:
+        for path in (daemon.socket, socket_path(daemon.socket)):
+            for _ in range(count):
+                _connected(path, stack)
+        yield
 
 
 def _connected(path: Path, stack: ExitStack) -> socket.socket:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from netplumb.api.server.remote import CONNECTIONS_MAX, HANDSHAKE_WITHIN_MS
+from netplumb.api.server.remote import CONNECTIONS_MAX
+from netplumb.api.server.server import HANDSHAKE_WITHIN_MS
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
 from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, Daemon

@@ -19,6 +19,7 @@ from struct import pack, unpack_from
 from typing import Self
 
 from netplumb.models.errors import DumpInterrupted, Retryable, TooLarge, errno_name
+from netplumb.reconciler.kernel.descriptors import RESERVE, opened
 from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, Request, attributes, messages, string
 
 NETLINK_NETFILTER = 12
@@ -111,7 +112,9 @@ class Channel:
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         """Raises Retryable where there is no room for one more."""
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            self._socket = opened(
+                lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            )
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
@@ -262,6 +265,7 @@ class Channel:
 
     def close(self) -> None:
         self._socket.close()
+        RESERVE.keep()
 
     def __enter__(self) -> Self:
         return self
