@@ -12,12 +12,12 @@ import os
 import platform
 import socket
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, thread_time
 
 from rich.console import Console
 
@@ -30,7 +30,6 @@ from tests.bench.scale import measured_resync_s, quiet
 from tests.bench.servers import daemon
 from tests.bench.soak import made
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import serving
 from tests.e2e.hosts import Host, temporary
 from tests.e2e.streams import open_socket
 from tests.e2e.waiting import until
@@ -92,10 +91,8 @@ async def figures(
         rounds.append(median((await timed([client], calls)).each))
         cpu += cpu_s(running.process.pid)
         await timed([client], map(detach, probes))
-    source, destination = ends
-    with serving(destination, PORT, protocols=("tcp",)):
-        connect = min([await asyncio.to_thread(_connect_us, source, address) for _ in range(PATH_ROUNDS)])
-    packets = max([await asyncio.to_thread(_packets_s, source, destination, address) for _ in range(PATH_ROUNDS)])
+    connect = min([await asyncio.to_thread(_connect_us, *ends, address) for _ in range(PATH_ROUNDS)])
+    packets = max([await asyncio.to_thread(_packets_s, *ends, address) for _ in range(PATH_ROUNDS)])
     cpu_ms = cpu / len(probes) / ROUNDS * 1e3
     spent_s = await quiet(running)
     await measured_resync_s(running, client)
@@ -103,14 +100,19 @@ async def figures(
     return Figures(min(rounds) * 1e3, cpu_ms, connect, packets, resync_ms, footprint(running.process.pid).rss_kib)
 
 
-def _connect_us(source: Host, address: str) -> float:
-    times = []
-    for _ in range(CONNECTIONS):
-        with open_socket(source, address, socket.SOCK_STREAM) as asking:
-            started = perf_counter()
-            asking.connect((address, PORT))
-            times.append((perf_counter() - started) * 1e6)
-    return median(times)
+def _connect_us(source: Host, destination: Host, address: str) -> float:
+    """The kernel's way alone: nobody accepts, so that the three packets go their way within the call that connects, and
+    no other thread has a part in it. What others take of the processor meanwhile is not counted."""
+    with ExitStack() as stack:
+        asking = [stack.enter_context(open_socket(source, address, socket.SOCK_STREAM)) for _ in range(CONNECTIONS)]
+        with open_socket(destination, address, socket.SOCK_STREAM) as listening:  # its end resets what it never took
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("0.0.0.0", PORT))
+            listening.listen(CONNECTIONS)
+            started_s = thread_time()
+            for each in asking:
+                each.connect((address, PORT))
+            return (thread_time() - started_s) / CONNECTIONS * 1e6
 
 
 def _packets_s(source: Host, destination: Host, address: str) -> float:
@@ -121,10 +123,10 @@ def _packets_s(source: Host, destination: Host, address: str) -> float:
     ):
         sink.bind(("0.0.0.0", SINK))
         asking.connect((address, SINK))
-        started = perf_counter()
+        started_s = thread_time()
         for _ in range(PACKETS):
             asking.send(b"x" * 64)
-        took_s = perf_counter() - started
+        took_s = thread_time() - started_s
         sink.settimeout(1.0)
         assert sink.recv(128), "they are allowed"
         return PACKETS / took_s
@@ -159,8 +161,15 @@ async def measure(directory: Path, given: argparse.Namespace, busy: float) -> Me
             Ratio("one more Attach (ms)", before.attach_ms, after.attach_ms, "ms", ATTACH_MOST),
             Ratio("the daemon's CPU for it (ms)", before.attach_cpu_ms, after.attach_cpu_ms, "ms", ATTACH_MOST),
             Ratio("a resync, the daemon's CPU (ms)", before.resync_ms, after.resync_ms, "ms", ATTACH_MOST),
-            Ratio("connections a second", 1e6 / before.connect_us, 1e6 / after.connect_us, "/s", PATH_LEAST, True),
-            Ratio("packets of 64 bytes a second, from one sender", *packets, "/s", PATH_LEAST, True),
+            Ratio(
+                "connections a second of the kernel's time",
+                1e6 / before.connect_us,
+                1e6 / after.connect_us,
+                "/s",
+                PATH_LEAST,
+                True,
+            ),
+            Ratio("packets of 64 bytes a second of the kernel's time", *packets, "/s", PATH_LEAST, True),
         ]
         return Measured(
             f"Linux {platform.release()}, {os.cpu_count()} CPUs, load {busy:.1f} before",
