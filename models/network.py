@@ -116,8 +116,9 @@ class Node:
     is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
     chooses, `uppers` the interfaces of others on top of workloads' links, and `owns_tables` whether the kernel lets the
     daemon own a table; `policies` are in force, `combinations` are those of them that select workloads, and
-    `tells_denied` is whether the kernel can tell what they deny; `cluster` is what is known of other nodes, None where
-    there is no cluster: all these concern the node's own objects, and take no part in comparison.
+    `unlabelled` whether there are workloads whose labels nobody has said since the store was lost, and `tells_denied`
+    whether the kernel can tell what is denied; `cluster` is what is known of other nodes, None where there is no
+    cluster: all these concern the node's own objects, and take no part in comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -135,6 +136,7 @@ class Node:
     owns_tables: bool = field(default=False, compare=False)
     policies: PolicySet = field(default=NO_POLICIES, compare=False)
     combinations: frozenset[Combination] = field(default=frozenset(), compare=False)
+    unlabelled: bool = field(default=False, compare=False)
     tells_denied: bool = field(default=False, compare=False)
     cluster: ClusterView | None = field(default=None, compare=False)
 

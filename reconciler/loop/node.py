@@ -102,10 +102,10 @@ class NodeWish:
                 return False
             stays = self.left_alone | (self.unlabelled if is_of_policies(step.thing.set) else frozenset())
             return self.may_remove and step.thing.owner not in stays
-        if step.verb is not Verb.REMOVE:
+        if self.may_remove or not isinstance(step.thing, NftSet | NftChain) or not is_of_policies(step.thing.name):
             return True
         # Which policies there are is not known before every source has loaded.
-        return self.may_remove or not isinstance(step.thing, NftSet | NftChain) or not is_of_policies(step.thing.name)
+        return step.verb is not Verb.REMOVE and not _asks_less(step)
 
 
 class NodeWide:
@@ -187,6 +187,7 @@ class NodeWide:
 
     def wish(self) -> NodeWish:
         """What is wanted now; the elements are asked for when they are needed."""
+        unlabelled = frozenset(self._unlabelled())
         node = replace(
             self.node,
             node_addresses=tuple(self._node_addresses()),
@@ -199,9 +200,9 @@ class NodeWide:
             isolate_workloads=self.settings.isolate_workloads,
             policies=self.policing.policies,
             combinations=self.policing.combinations,
+            unlabelled=bool(unlabelled),
             cluster=self.cluster,
         )
-        unlabelled = frozenset(self._unlabelled())
         left_alone, under_way = frozenset(self._left_alone()), frozenset(self._under_way())
         return NodeWish(
             node,
@@ -329,6 +330,14 @@ def _carried_out(steps: Iterable[Step], errors: Sequence[StepError]) -> list[Ste
         return (table and isinstance(thing, NftSet | NftChain | NftElement)) or str(thing).startswith(failed)
 
     return [it for it in steps if not has_failed(it.thing)]
+
+
+def _asks_less(step: Step) -> bool:
+    """Whether a chain would look up no more who is isolated."""
+    chain, was = step.thing, step.observed
+    if not isinstance(chain, NftChain) or not isinstance(was, NftChain):
+        return False
+    return any('"@policy_' in rule for rule in {*was.rules} - {*chain.rules})
 
 
 def _of_the_node(cluster: ClusterView | None) -> object:

@@ -21,7 +21,7 @@ begins a flow, so one that is cut is not forgotten but marked, and nothing of it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import product
 
 from netplumb.models.attachment import Attachment
@@ -42,7 +42,7 @@ from netplumb.models.nft import (
     peer_addresses,
     peers_set,
 )
-from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, Combination
+from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, Combination, direction_of
 from netplumb.reconciler.decide.policies import ranges
 from netplumb.reconciler.decide.policies.selection import peers_name, policy_chain, selection
 from netplumb.reconciler.decide.render.expressions import (
@@ -92,14 +92,30 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
         yield NftChain(combination.chain, rules=tuple(_judging(combination, tells=node.tells_denied)))
     itself = (_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6))
     yield NftChain("policy_to_itself", rules=tuple(itself))
-    for direction, (name, priority, elsewhere, link, alone) in _HOOKS.items():
-        rules = (
-            canonical_rule([elsewhere, ACCEPT]),
-            _rule("flows that were cut", match({"ct": {"key": "mark"}}, CUT), COUNTER, DROP),
-            canonical_rule([{"vmap": {"key": meta(link), "data": f"@{POLICY_MAPS[direction].name}"}}]),
-            _rule("late answers", NEW, NO_SYN, in_set(meta(link), alone), COUNTER, DROP),
-        )
+    isolating = _isolating(node)
+    for direction, (name, priority, *_) in _HOOKS.items():
+        rules = tuple(_asking(direction, isolating))
         yield NftChain(f"policy_{name}", "filter", "forward", priority, "accept", rules)
+
+
+def _isolating(node: Node) -> frozenset[Direction]:
+    """The directions in which somebody can be isolated, also by what only a lost store knew. Most people's policies are
+    of one alone."""
+    if node.unlabelled:
+        return frozenset(Direction)
+    known = {direction for policy in node.policies.policies for direction in policy.spec.directions}
+    return frozenset(known.union(filter(None, map(direction_of, node.policies.held))))
+
+
+def _asking(direction: Direction, isolating: Container[Direction]) -> Iterator[str]:
+    """A hook's rules. No packet is looked up where nobody can be found."""
+    _, _, elsewhere, link, others_alone = _HOOKS[direction]
+    yield canonical_rule([elsewhere, ACCEPT])
+    yield _rule("flows that were cut", match({"ct": {"key": "mark"}}, CUT), COUNTER, DROP)
+    if direction in isolating:
+        yield canonical_rule([{"vmap": {"key": meta(link), "data": f"@{POLICY_MAPS[direction].name}"}}])
+    if any(other in isolating for other in Direction if other is not direction):
+        yield _rule("late answers", NEW, NO_SYN, in_set(meta(link), others_alone), COUNTER, DROP)
 
 
 def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
