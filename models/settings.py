@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from netplumb.models import written
-from netplumb.models.base import Model, is_within
+from netplumb.models.base import IPNetwork, Model, is_within
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.fields import MTU_MAX, MTU_MIN
 from netplumb.models.network import Pool
@@ -274,3 +274,8 @@ class Settings(Model):
             for pool in self.cluster.pools
             if not any(is_within(it.cidr, pool.cidr) for it in self.pools)
         )
+
+    @property
+    def parted_pools(self) -> tuple[IPNetwork, ...]:
+        """The cluster's, of which nodes have parts."""
+        return tuple(it.cidr for it in self.cluster.pools) if self.cluster is not None else ()

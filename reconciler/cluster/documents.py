@@ -2,8 +2,8 @@
 
 What is wanted of this node alone lies below its own name, policies and namespaces where all nodes read them. All
 of it is one partition of desired state. A document that cannot be used keeps its last good content and says why;
-while it is not known what that was, as after a start, nothing of the partition is removed. They are read in a thread:
-one of the size that is allowed takes seconds.
+while it is not known what that was, as after a start, nothing of the partition is removed, and it says so. One that
+comes later has none. They are read in a thread: one of the size that is allowed takes seconds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Protocol
 from netplumb.models.attachment import CLUSTER_SOURCE, AttachmentKey, AttachmentSpec
 from netplumb.models.networkpolicy import Manifest, ManifestKey
 from netplumb.reconciler.cluster.etcd.entries import Entry
-from netplumb.reconciler.sources.statefile import Declared, StateFileError, declared
+from netplumb.reconciler.sources.statefile import NOTHING_DECLARED, Declared, StateFileError, declared
 
 ONE_NODES = "an attachment is one node's: it belongs below nodes/NODE/attachments/"
+NOTHING_GOES = "what it said before is not known, so until it can be used nothing that documents wanted is taken away"
 ALL_NODES = "policies and namespaces are all nodes': they belong below shared/documents/"
 
 
@@ -56,7 +57,9 @@ class ClusterDocuments:
         self._desired = desired
         self._told = told
         self._documents: dict[str, _Document] = {}
+        self._unusable: dict[str, str] = {}
         self._broken: dict[str, str] = {}
+        self._has_begun = False
 
     async def take(self, own: Mapping[str, Entry], shared: Mapping[str, Entry]) -> None:
         """Takes documents, by their names, for what is wanted from now on."""
@@ -66,11 +69,13 @@ class ClusterDocuments:
         }
         for name in [it for it in self._documents if it not in names]:
             del self._documents[name]
+            self._unusable.pop(name, None)
             self._tell(name, "")
         unread = {name: entry for name, entry in names.items() if self._is_new(name, entry)}
         said = await asyncio.to_thread(_read, unread) if unread else {}
         for name, it in said.items():
             self._keep(name, unread[name], it)
+        self._has_begun = True
         wanted = self._wanted()
         complete = all(it.good is not None for it in self._documents.values())
         attachments, manifests = self._desired.declared_by(CLUSTER_SOURCE)
@@ -90,30 +95,31 @@ class ClusterDocuments:
         return known is None or known.modified != entry.modified
 
     def _keep(self, name: str, entry: Entry, said: Declared | str) -> None:
-        known = self._documents.get(name)
-        if isinstance(said, str):
-            self._documents[name] = _Document(entry.modified, known.good if known is not None else None)
-            self._tell(name, said)
-        else:
+        if not isinstance(said, str):
             self._documents[name] = _Document(entry.modified, said)
-            self._tell(name, "")
+            self._unusable.pop(name, None)
+            return
+        known = self._documents.get(name)
+        good = known.good if known is not None else (NOTHING_DECLARED if self._has_begun else None)
+        self._documents[name] = _Document(entry.modified, good)
+        self._unusable[name] = said if good is not None else f"{said}; {NOTHING_GOES}"
 
     def _wanted(self) -> _Wanted:
         """What all documents say, in the order of their names. Where two say something of one key, the first does."""
         wanted = _Wanted()
         whose: dict[AttachmentKey | ManifestKey, str] = {}
         for name in sorted(self._documents):
-            good = self._documents[name].good
-            if good is None:
-                continue
-            said = {it.spec.key: it.spec for it in good.attachments}
-            manifests = {it.manifest.key: it.manifest for it in good.manifests}
-            both: list[AttachmentKey | ManifestKey] = [*said, *manifests]
-            twice = [key for key in both if whose.setdefault(key, name) != name]
-            if twice:
-                self._tell(name, f"{twice[0]} is declared by {whose[twice[0]].partition('/')[2]} too, which counts")
-            wanted.attachments |= {key: it for key, it in said.items() if whose[key] == name}
-            wanted.manifests |= {key: it for key, it in manifests.items() if whose[key] == name}
+            message = self._unusable.get(name, "")
+            if (good := self._documents[name].good) is not None:
+                said = {it.spec.key: it.spec for it in good.attachments}
+                manifests = {it.manifest.key: it.manifest for it in good.manifests}
+                both: list[AttachmentKey | ManifestKey] = [*said, *manifests]
+                twice = [key for key in both if whose.setdefault(key, name) != name]
+                if twice and not message:
+                    message = f"{twice[0]} is declared by {whose[twice[0]].partition('/')[2]} too, which counts"
+                wanted.attachments |= {key: it for key, it in said.items() if whose[key] == name}
+                wanted.manifests |= {key: it for key, it in manifests.items() if whose[key] == name}
+            self._tell(name, message)
         return wanted
 
     def _tell(self, name: str, message: str) -> None:

@@ -13,8 +13,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-import structlog
-
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import Peer
@@ -31,8 +29,6 @@ from netplumb.reconciler.decide.policies.verdict import Endpoint
 AT_ONCE = 100
 TOLD_MAX = 8
 STOLEN_MAX = 1000
-
-log = structlog.get_logger(__name__)
 
 
 class Endpoints:
@@ -144,6 +140,8 @@ class Endpoints:
         if not self._sets:
             for key in [it for it in self._kept if it.startswith(first)]:
                 self._tell(self._look_at(key, None))
+            for key in [it for it in self._stolen if it.startswith(first)]:
+                self._tell(self._look_at(key, self._shelf.get(key)))
         else:
             for number, (key, entry) in enumerate(self._shelf_below(first), 1):
                 self._tell(self._look_at(key, entry))
@@ -208,4 +206,3 @@ class Endpoints:
             self._stolen.pop(key, None)
         elif len(self._stolen) < STOLEN_MAX and key not in self._stolen:
             self._stolen[key] = f"{said} with {', '.join(map(str, stolen))}"
-            log.warning("a node says to have an address that is not its own", endpoint=str(said), addresses=stolen)

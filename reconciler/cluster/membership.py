@@ -64,16 +64,20 @@ class Membership:
         self._layout = Layout(settings.prefix)
         found = file.load()
         known = found if found and found.is_of(settings.prefix, itself.node, itself.identity) else None
+        layout = self._layout
+        ranges = layout.shared, layout.attachments(itself.node), layout.endpoints
         self._shelves = [
-            Shelf(file.directory / name, as_left=known is not None, looks_only=looks_only) for name in SHELVES
+            Shelf(file.directory / name, keys.first, as_left=known is not None, looks_only=looks_only)
+            for name, keys in zip(SHELVES, ranges, strict=True)
         ]
         shared, own, self._shelf = self._shelves
         self._shared_entries, self._own_entries = AtHand(shared), AtHand(own)
         self.standing = Standing(settings, itself, surroundings, known, self._shared_entries, shared.position)
+        if found is not None and (found.prefix, found.identity) == (settings.prefix, itself.identity):
+            self.standing.former_name = found.node
         self._lineage = Lineage(_latest(known, self._shelves) if known is not None else NOTHING)
         self._connection = Connection(settings)
         self._client = Client(self._connection)
-        layout = self._layout
         pools = [it.cidr for it in settings.pools]
         self.endpoints = Endpoints(layout, itself.node, self._shelf, pools)
         self.endpoints.seen(self.standing.peers)
@@ -97,6 +101,9 @@ class Membership:
         self._dirty = asyncio.Event()
         self._named = asyncio.Event()  # after each time that the name was claimed
         self._learn = asyncio.Event()
+        self._learnt = asyncio.Event()  # once it is known what all nodes share
+        if self._shared.is_known:
+            self._learnt.set()
         self._unlearnt: set[str] = set()
         self._answers = self._answers_in(self._shared_entries)
         self._later_answers: set[str] = set()
@@ -129,14 +136,14 @@ class Membership:
         return self._client
 
     @property
-    def is_known(self) -> bool:
-        """Whether anything was ever read of what all nodes share."""
-        return self._shared.is_known
+    def is_known_by_name(self) -> bool:
+        """Whether anything is known, and of this node, not of what it was called before; what is there then stays."""
+        return self._learnt.is_set() and not self.standing.other_name
 
     @property
     def is_loaded(self) -> bool:
         """Whether it is known, now or from before, what the cluster wants of this node, and who else there is."""
-        return self._shared.is_known and self._own.is_known and self._others.is_known
+        return self.is_known_by_name and self._own.is_known and self._others.is_known
 
     @property
     def documents(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry]]:
@@ -217,6 +224,7 @@ class Membership:
             self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             if any(key.startswith(self._layout.prefixes.first) for key in unlearnt):
                 self.endpoints.seen(self.standing.peers)
+            self._learnt.set()
             if self.standing.held != held:
                 self._changed()  # of what is lost no address is given from now on
                 cidrs = [it.cidr for it in self.standing.held]
@@ -254,10 +262,10 @@ class Membership:
         tasks = [
             asyncio.ensure_future(each)
             for each in (
-                self._again_and_again("presence", self._presence.hold, writing),
+                self._again_and_again("presence", self._hold_presence, writing),
                 self._again_and_again("shared", self._shared.follow, reading),
                 self._again_and_again("own", self._own.follow, reading),
-                self._again_and_again("others", self._others.follow, reading),
+                self._again_and_again("others", self._follow_others, reading),
                 self.endpoints.run(),
                 self._again_and_again("prefixes", self._taking.run, reading),
                 self._again_and_again("status", self._report_states, reading),
@@ -305,6 +313,20 @@ class Membership:
             await asyncio.sleep(random.uniform(wait_s / 4, wait_s))
             wait_s = min(RETRY_MOST_S, wait_s * 2)
 
+    async def _hold_presence(self) -> None:
+        await self._learnt.wait()
+        if other := self.standing.other_name:
+            raise NameTaken(
+                f"this machine is {other} and holds prefixes under that name: say `node_name: {other}` again, or, once "
+                f"nothing that runs here has addresses of these, `netplumb cluster remove {other}`"
+            )
+        await self._presence.hold()
+
+    async def _follow_others(self) -> None:
+        """Whose an address is follows from what all nodes share."""
+        await self._learnt.wait()
+        await self._others.follow()
+
     async def _report_states(self) -> None:
         if self._is_followed:
             await self._report(self._states)
@@ -338,14 +360,24 @@ class Membership:
 
     async def _save_once(self) -> None:
         async with self._saving:
+            if not self._may_save:
+                return
             try:
                 await asyncio.to_thread(self._as_known())
             except OSError as error:
                 log.warning("what is known of the cluster is not stored", cause=str(error))
 
     def _save_now(self) -> None:
-        with suppress(OSError):
-            self._as_known()()
+        if self._may_save:
+            with suppress(OSError):
+                self._as_known()()
+
+    @property
+    def _may_save(self) -> bool:
+        """Not while it may be that the file is of the name that this machine has its prefixes under."""
+        standing = self.standing
+        is_called_so = standing.former_name in ("", self._itself.node)
+        return is_called_so or (self._learnt.is_set() and not standing.other_name)
 
     def _as_known(self) -> Callable[[], None]:
         """What writes what is known now, in whichever thread."""

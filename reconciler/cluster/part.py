@@ -115,7 +115,7 @@ class ClusterPart:
         self._joined = _Joined(allocator, network, configure, view, loaded)
         self._documents = ClusterDocuments(declared)
         self._membership.report(watch)
-        if self._membership.is_known:
+        if self._membership.is_known_by_name:
             view(self._standing.view)
 
     @property
@@ -160,7 +160,7 @@ class ClusterPart:
                     log.error("the cluster's pools were not taken", cause=str(error))
                 self._grown.set()
                 self._grown = asyncio.Event()
-            if self._membership.is_known and (seen := self._standing.view) != view:
+            if self._membership.is_known_by_name and (seen := self._standing.view) != view:
                 view = seen
                 joined.view(view)
 

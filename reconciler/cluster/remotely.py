@@ -1,4 +1,5 @@
-"""Documents that people write for another node, or for all of them, into etcd: each under a key of its own.
+"""Documents that people write for another node, or for all of them, into etcd: each under a key of its own, or where
+somebody wrote it beside others, which stay as they are.
 
 What is asked for is compared with what is there, and written in transactions that hold only if nobody changed that
 meanwhile.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import quote
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
@@ -29,18 +31,28 @@ AT_ONCE = 50
 """Documents in a transaction; each takes a comparison and an operation of the 128 that etcd allows."""
 
 
+_Name: TypeAlias = AttachmentKey | ManifestKey
+_Said: TypeAlias = Mapping[_Name, AttachmentSpec | Manifest]
+
+
 class ChangedMeanwhile(NetplumbError):
     """Somebody else wrote to the same documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class _There:
-    """What etcd has now: its keys, and what they say."""
+    """What etcd has now: its keys, and what they say, in the order of the keys. Of two that say something of one name
+    the first counts."""
 
     entries: Mapping[str, Entry]
-    attachments: Mapping[AttachmentKey, AttachmentSpec]
-    manifests: Mapping[ManifestKey, Manifest]
-    where: Mapping[AttachmentKey | ManifestKey, str]
+    said: Mapping[str, _Said]
+
+    @property
+    def wanted(self) -> dict[_Name, AttachmentSpec | Manifest]:
+        return {name: it for said in reversed(list(self.said.values())) for name, it in said.items()}
+
+    def where(self, name: _Name) -> list[str]:
+        return [key for key, said in self.said.items() if name in said]
 
 
 class Documents:
@@ -57,82 +69,91 @@ class Documents:
         wished, manifests = wished_in(files)
         async with client(self._settings) as etcd:
             there = await self._there(etcd)
+            wanted = there.wanted
             if not dry_run:
-                changes: dict[str, bytes | None] = {}
-                for key, spec in wished.items():
-                    if there.attachments.get(key) != spec:
-                        changes[there.where.get(key) or self._attachment(key)] = _attachment(spec)
-                for name, manifest in manifests.items():
-                    if there.manifests.get(name) != manifest:
-                        changes[there.where.get(name) or self._manifest(name)] = _manifest(manifest)
+                changes: dict[str, _Said] = {}
+                asked: list[tuple[_Name, AttachmentSpec | Manifest]] = [*wished.items(), *manifests.items()]
+                for name, it in asked:
+                    if wanted.get(name) != it:
+                        key = next(iter(there.where(name)), self._key(name))
+                        changes[key] = {**changes.get(key, there.said.get(key, {})), name: it}
                 await self._write(etcd, there, changes)
         return [
-            *sorted(told(there.manifests, manifests, (), {}), key=lambda it: it.key),
-            *sorted(told(there.attachments, wished, (), {}), key=lambda it: it.key),
+            *sorted(told(_manifests(wanted), manifests, (), {}), key=lambda it: it.key),
+            *sorted(told(_attachments(wanted), wished, (), {}), key=lambda it: it.key),
         ]
 
     async def delete(self, files: Sequence[StateFile], keys: Sequence[AttachmentKey], *, dry_run: bool) -> Deleted:
         """Raises InvalidRequest, ChangedMeanwhile or EtcdError."""
         wished, manifests = wished_in(files) if files else ({}, {})
-        meant: list[AttachmentKey | ManifestKey] = list(dict.fromkeys((*keys, *wished, *manifests)))
+        meant: list[_Name] = list(dict.fromkeys((*keys, *wished, *manifests)))
         async with client(self._settings) as etcd:
             there = await self._there(etcd)
-            going = [key for key in meant if key in there.where]
+            going = {name for name in meant if there.where(name)}
             if not dry_run:
-                await self._write(etcd, there, {there.where[key]: None for key in going})
-        return Deleted(tuple(going), tuple(key for key in meant if key not in there.where))
+                touched = {key: said for key, said in there.said.items() if not going.isdisjoint(said)}
+                left = {key: {it: said[it] for it in said if it not in going} for key, said in touched.items()}
+                await self._write(etcd, there, left)
+        return Deleted(tuple(it for it in meant if it in going), tuple(it for it in meant if it not in going))
 
     async def _there(self, etcd: Client) -> _There:
         own = await etcd.read(self._layout.attachments(self._node))
         every = await etcd.read(self._layout.documents)
         itself = await etcd.read(Keys(self._layout.node(self._node), is_prefix=False))
         self.node_is_known = bool(itself.entries)
-        entries = {**own.entries, **every.entries}
-        attachments: dict[AttachmentKey, AttachmentSpec] = {}
-        manifests: dict[ManifestKey, Manifest] = {}
-        where: dict[AttachmentKey | ManifestKey, str] = {}
+        entries = dict(sorted([*own.entries.items(), *every.entries.items()]))
+        said: dict[str, _Said] = {}
         for key, entry in entries.items():
             try:
-                said = declared(key, entry.value)
+                found = declared(key, entry.value)
             except StateFileError:
                 continue  # it is told where it is wanted; what is written now takes its place if it has its key
-            for attachment in said.attachments:
-                attachments[attachment.spec.key] = attachment.spec
-                where[attachment.spec.key] = key
-            for manifest in said.manifests:
-                manifests[manifest.manifest.key] = manifest.manifest
-                where[manifest.manifest.key] = key
-        return _There(entries, attachments, manifests, where)
+            said[key] = {
+                **{it.spec.key: it.spec for it in found.attachments},
+                **{it.manifest.key: it.manifest for it in found.manifests},
+            }
+        return _There(entries, said)
 
-    async def _write(self, etcd: Client, there: _There, changes: Mapping[str, bytes | None]) -> None:
+    async def _write(self, etcd: Client, there: _There, changes: Mapping[str, _Said]) -> None:
+        """What keys say from now on; one that says nothing goes."""
         items = list(changes.items())
         for first in range(0, len(items), AT_ONCE):
             some = items[first : first + AT_ONCE]
             compares: list[pb.Compare] = []
             operations: list[Put | Delete] = []
-            for key, value in some:
+            for key, said in some:
                 entry = there.entries.get(key)
                 compares.append(absent(key) if entry is None else unchanged(key, entry))
-                operations.append(Delete(Keys(key, is_prefix=False)) if value is None else Put(key, value))
+                operations.append(Put(key, _written(said)) if said else Delete(Keys(key, is_prefix=False)))
             if await etcd.commit(compares, operations) is None:
                 done = f"; the first {first} were written" if first else ""
                 raise ChangedMeanwhile(f"somebody else changed these documents at the same moment{done}; say it again")
 
-    def _attachment(self, key: AttachmentKey) -> str:
-        return f"{self._layout.attachments(self._node).first}{quote(key.workload_id, safe='')}/{key.if_name}"
-
-    def _manifest(self, key: ManifestKey) -> str:
-        parts = (key.kind, key.namespace, key.name)
+    def _key(self, name: _Name) -> str:
+        if isinstance(name, AttachmentKey):
+            return f"{self._layout.attachments(self._node).first}{quote(name.workload_id, safe='')}/{name.if_name}"
+        parts = (name.kind, name.namespace, name.name)
         return self._layout.documents.first + "/".join(quote(it, safe="") for it in parts if it)
 
 
-def _attachment(spec: AttachmentSpec) -> bytes:
-    fields = spec.model_dump(mode="json", exclude_defaults=True)
-    return json.dumps({"kind": "Attachment", **fields}, ensure_ascii=False, indent=1).encode()
+def _attachments(wanted: _Said) -> dict[AttachmentKey, AttachmentSpec]:
+    return {it.key: it for it in wanted.values() if isinstance(it, AttachmentSpec)}
 
 
-def _manifest(manifest: Manifest) -> bytes:
-    return manifest.model_dump_json(by_alias=True, exclude_defaults=True, indent=1).encode()
+def _manifests(wanted: _Said) -> dict[ManifestKey, Manifest]:
+    return {it.key: it for it in wanted.values() if not isinstance(it, AttachmentSpec)}
+
+
+def _written(said: _Said) -> bytes:
+    """Documents of YAML, each of which is JSON."""
+    return "\n---\n".join(map(_document, said.values())).encode()
+
+
+def _document(said: AttachmentSpec | Manifest) -> str:
+    if isinstance(said, AttachmentSpec):
+        fields = said.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps({"kind": "Attachment", **fields}, ensure_ascii=False, indent=1)
+    return said.model_dump_json(by_alias=True, exclude_defaults=True, indent=1)
 
 
 async def attachments_of_all(settings: ClusterSettings) -> AsyncIterator[dict[str, object]]:

@@ -4,7 +4,8 @@ again.
 
 The shelf is a file of SQLite that is changed by what changed, together with the position, before anybody acts on it: a
 daemon that starts while etcd is away knows at least what the one before it went by, and takes nothing back. It is of
-use to the machine and the cluster that wrote it, which the caller knows, and is made anew where it is damaged.
+use to the machine and the cluster that wrote it, which the caller knows, and is made anew where it is damaged, or of
+other keys.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from netplumb.reconciler.cluster.etcd.errors import Away
 
 _TABLES = """
 create table if not exists kept (key text primary key, value blob, created integer, modified integer) without rowid;
-create table if not exists at (position integer);
+create table if not exists at (position integer, keys text);
 """
 
 log = structlog.get_logger(__name__)
@@ -65,10 +66,11 @@ class AtHand(InMemory):
 class Shelf:
     """Used on one thread. What it cannot write is as if it had not come: raises Away, so that it comes again."""
 
-    def __init__(self, path: Path, *, as_left: bool, looks_only: bool = False) -> None:
-        """`as_left` is whether what is there is of this machine and cluster. Who `looks_only`, beside a daemon maybe,
-        changes nothing."""
+    def __init__(self, path: Path, keys: str, *, as_left: bool, looks_only: bool = False) -> None:
+        """Of what begins with `keys`. `as_left` is whether what is there is of this machine and cluster. Who
+        `looks_only`, beside a daemon maybe, changes nothing."""
         self._path = path
+        self._keys = keys
         if looks_only:
             self._file = self._looked_at()
             return
@@ -97,7 +99,9 @@ class Shelf:
     def _read(self, file: sqlite3.Connection, *, is_new: bool = True) -> sqlite3.Connection:
         if is_new:
             file.executescript(_TABLES)
-        found = file.execute("select position from at").fetchone()
+        found = file.execute("select position, keys from at").fetchone()
+        if found and found[1] != self._keys:
+            raise sqlite3.DatabaseError(f"it is of {found[1]}, and not of {self._keys}")
         self.position = int(found[0]) if found else 0
         (self._number,) = file.execute("select count(*) from kept").fetchone()
         return file
@@ -136,7 +140,7 @@ class Shelf:
                     self._file.execute("insert into kept values (?, ?, ?, ?)", row)
                     number += 1
             self._file.execute("delete from at")
-            self._file.execute("insert into at values (?)", (position,))
+            self._file.execute("insert into at values (?, ?)", (position, self._keys))
             self._file.execute("commit")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):

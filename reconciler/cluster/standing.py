@@ -108,6 +108,8 @@ class Standing:
         self.lost: dict[IPNetwork, str] = {ip_network(it): why for it, why in (known.lost if known else {}).items()}
         self.troubles = Troubles()
         self.revision = revision
+        self.former_name = ""
+        """What this node was called last, since its boot."""
 
     # What it is told
 
@@ -155,6 +157,12 @@ class Standing:
     @property
     def name_is_ours(self) -> bool:
         return self._is_ours
+
+    @property
+    def other_name(self) -> str:
+        """Under which this machine holds prefixes, where its name was changed in the settings since."""
+        former = self._roster.peers.get(self.former_name)
+        return former.node if former is not None and former.node != self._itself.node and former.prefixes else ""
 
     @property
     def held(self) -> list[Claim]:

@@ -111,6 +111,8 @@ class Allocator:
         self.reservations = Reservations(clock)
         self.awaited: Sequence[Pool] = ()
         """What the cluster is to give this node a part of, and has not: nobody goes without an address of it."""
+        self.parted: Sequence[IPNetwork] = ()
+        """What the cluster gives nodes parts of: beside this node's, all of it is others', or will be."""
         self._prefixes: tuple[IPNetwork, ...] | None = None
         self._outside: set[IPAddress] = set()
 
@@ -181,6 +183,13 @@ class Allocator:
             raise AlreadyHeld(f"address {address} is held by attachment {holder}")
         pool = self.pool_of(address)
         if pool is None:
+            whole = next((it for it in self.parted if address in it), None)
+            if whole is not None and holder is None:
+                raise InvalidRequest(
+                    "addresses",
+                    f"{address} is in no prefix that this node holds of {whole}, of which the cluster gives each node "
+                    "its own: another node has it, or will; `netplumb cluster status` tells who holds what",
+                )
             return
         if address == pool.node_address:
             raise InvalidRequest("addresses", f"{address} is the node's own address in pool {pool.prefix}")

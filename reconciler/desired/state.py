@@ -82,7 +82,7 @@ class Desired:
             self._allocator.hold(AttachmentKey(link, ""), addresses)
         freed = {pool.prefix: [a for a in contents.freed if a in pool.cidr] for pool in settings.pools}
         self._allocator.configure(settings.pools, contents.cursors, freed)
-        self._allocator.awaited = settings.awaited_pools
+        self._allocator.awaited, self._allocator.parted = settings.awaited_pools, settings.parted_pools
         self._allocator.reservations.make(contents.reserved)
         self._releases = 0
         self.inherited = set(self._held.records)
@@ -105,7 +105,7 @@ class Desired:
         """Takes other settings for what comes; what is attached keeps its addresses."""
         self._settings = settings
         self._allocator.configure(settings.pools, {}, {})
-        self._allocator.awaited = settings.awaited_pools
+        self._allocator.awaited, self._allocator.parted = settings.awaited_pools, settings.parted_pools
         self._allocator.surround(self._known.taken, self._known.covered)
         self._let_go()
 

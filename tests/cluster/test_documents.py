@@ -133,6 +133,36 @@ async def test_documents_are_applied_to_another_node(directory: Path) -> None:
         assert "eth0" in db.links()
 
 
+async def test_of_several_documents_in_one_key_one_is_changed_or_deleted_alone(directory: Path) -> None:
+    """As somebody wrote them, attachments of a node and policies of all; and one that two keys declare is deleted in
+    both, changed where it counts."""
+    async with site(1, directory) as it:
+        (node,) = it.machines
+        web, db, job = (node.workload(name) for name in ("web", "db", "job"))
+        it.etcd.ctl("put", wanted(node, "a"), given=f"{document('web')}\n---\n{document('db')}")
+        it.etcd.ctl("put", wanted(node, "b"), given=f"{document('job')}\n---\n{document('db', mtu=1300)}")
+        policies = [POLICY, POLICY.replace("nobody", "other")]
+        it.etcd.ctl("put", "/netplumb/shared/documents/both", given="\n---\n".join(policies))
+        await until(lambda: all("eth0" in each.links() for each in (web, db, job)), "all are attached", within_s=LONG_S)
+        done = await netplumb(it, "apply", "-f", "-", "--node", node.name, given=document("db", mtu=1400))
+        assert done.stdout.startswith("db/eth0 configured, mtu: none -> 1400"), done.output
+        await until(lambda: mtu(db) == 1400, "the one that counts is changed", within_s=LONG_S)
+        assert (mtu(web), mtu(job)) == (1500, 1500)
+        await netplumb(it, "delete", "db", "--node", node.name)
+        await until(lambda: "eth0" not in db.links(), "it is detached, whoever declared it", within_s=LONG_S)
+        await netplumb(it, "delete", "-f", "-", "--node", node.name, given=POLICY)
+
+        async def one_is_left() -> bool:
+            async with node.client() as client:
+                return [policy.name for policy in await client.policies()] == ["other"]
+
+        await until(one_is_left, "the other policy is left", within_s=LONG_S)
+        assert (mtu(web), mtu(job)) == (1500, 1500)
+        await netplumb(it, "delete", "web", "--node", node.name)
+        await until(lambda: "eth0" not in web.links(), "it is detached", within_s=LONG_S)
+        assert wanted(node, "a") not in it.etcd.key_names(), "what says nothing any more is gone"
+
+
 async def test_a_document_that_is_withdrawn_while_the_daemon_does_not_run_is_gone_after(directory: Path) -> None:
     async with site(1, directory) as it:
         (node,) = it.machines

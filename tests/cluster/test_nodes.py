@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 
 from netplumb.api.client.errors import Unavailable
+from tests.cluster.churn import flowing
 from tests.cluster.sites import conditions, held, site
 from tests.e2e.echoes import ask, serving
-from tests.e2e.nodes import GATEWAY_V4, GATEWAY_V6, Lan, Machine
+from tests.e2e.nodes import GATEWAY_V4, GATEWAY_V6, POOLS, Lan, Machine
 from tests.e2e.waiting import until
-from tests.e2e.wishes import v4, v6
+from tests.e2e.wishes import attach, refused, v4, v6
 
 LONG_S = 30.0
 
@@ -234,3 +238,58 @@ async def test_a_node_whose_underlay_changes_is_reached_there(
         for machine in it.machines:
             async with machine.client() as client:
                 assert not (await client.plan()).changes
+
+
+async def test_no_workload_has_an_address_of_another_nodes(directory: Path) -> None:
+    """Whether somebody has it, or the node itself, or nobody yet."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        _, has = await other.attach("db")
+        thief = one.workload("thief")
+        async with one.client() as client:
+            for address in (v4(has), v6(has), "10.128.1.1", "10.131.7.7"):
+                with refused(StatusCode.INVALID_ARGUMENT, f"{address} is in no prefix that this node holds"):
+                    await client.attach(attach(thief, addresses=[address]))
+            own = v4(await client.attach(attach(thief, addresses=["10.128.0.77"])))
+        assert own == "10.128.0.77"
+
+
+@pytest.mark.parametrize("mode", ["routes", "vxlan"])
+async def test_a_node_that_is_called_otherwise_goes_on_and_says_so(directory: Path, mode: str) -> None:
+    """Nothing of what it has under its former name is touched, documents included, and it is itself again with that
+    name."""
+    async with site(2, directory, mode=mode) as it:
+        one, other = it.machines
+        web, _ = await one.attach("web")
+        db, has = await other.attach("db")
+        job = one.workload("job")
+        document = {"kind": "Attachment", "workload_id": "job", "netns": {"name": "job"}}
+        it.etcd.ctl("put", f"/netplumb/nodes/{one.name}/attachments/job", json.dumps(document))
+        await until(lambda: "eth0" in job.links(), "what etcd wants is attached", within_s=LONG_S)
+        mine = await held(one)
+
+        async def says() -> bool:
+            return f"this machine is {one.name}" in (await conditions(one)).get("NodeNameTaken", "")
+
+        def called(name: str) -> None:
+            cluster = it.cluster(one, pools=[{"cidr": cidr} for cidr in POOLS]) | {"node_name": name}
+            one.daemon.configure(pools=(), cluster=cluster)
+
+        async with flowing(web, db, (v4(has), v6(has))):
+            one.daemon.terminate()
+            called("other-name")
+            await one.daemon.start(ready=False)
+            await until(says, "it says so", within_s=LONG_S)
+            await asyncio.sleep(3)
+            assert await says()
+            assert "eth0" in job.links()
+            assert "EndpointOfAnother" not in await conditions(one)
+            one.daemon.terminate()
+            called(one.name)
+            await one.daemon.start(ready=False)
+
+            async def is_itself() -> bool:
+                return await held(one) == mine and "NodeNameTaken" not in await conditions(one)
+
+            await until(is_itself, "it is itself again", within_s=LONG_S)
+        assert "eth0" in job.links()

@@ -121,3 +121,41 @@ async def test_others_have_their_turn_while_a_large_document_is_read(wanted: Wan
         await asyncio.sleep(0)
     assert turns > 10
     assert "has more than" in wanted.mistakes["cluster/big"]
+
+
+async def test_two_of_one_attachment_are_told_for_as_long_as_there_are_two() -> None:
+    wanted = Wanted()
+    documents = ClusterDocuments(wanted)
+    both = {"a1": entry(attachment("c", labels={"by": "a1"})), "a2": entry(attachment("c", labels={"by": "a2"}))}
+    await documents.take(both, {})
+    assert "is declared by a1 too, which counts" in wanted.mistakes["cluster/a2"]
+    await documents.take({"a2": both["a2"]}, {})
+    assert wanted.mistakes["cluster/a2"] == ""
+    assert wanted.attachments[AttachmentKey("c", "eth0")].labels == {"by": "a2"}
+
+
+async def test_one_that_comes_broken_holds_up_no_other() -> None:
+    """It never said anything, so that what others no longer want may go."""
+    wanted = Wanted()
+    documents = ClusterDocuments(wanted)
+    own = {"web": entry(attachment("web")), "db": entry(attachment("db"))}
+    await documents.take(own, {})
+    own["oops"] = entry("kind: Nothing")
+    await documents.take(own, {})
+    assert "taken away" not in wanted.mistakes["cluster/oops"]
+    del own["web"]
+    await documents.take(own, {})
+    assert wanted.workloads == ["db"]
+
+
+async def test_one_that_is_broken_at_a_start_says_that_nothing_goes() -> None:
+    wanted = Wanted()
+    wanted.attachments[AttachmentKey("web", "eth0")] = AttachmentSpec.model_validate(
+        {key: it for key, it in attachment("web").items() if key != "kind"}
+    )
+    documents = ClusterDocuments(wanted)
+    await documents.take({"web": entry("kind: [")}, {})
+    assert "nothing that documents wanted is taken away" in wanted.mistakes["cluster/web"]
+    assert wanted.workloads == ["web"]
+    await documents.take({}, {})
+    assert (wanted.workloads, wanted.mistakes["cluster/web"]) == ([], "")

@@ -47,7 +47,7 @@ class Known:
     """Endpoints of node a, and what it was told to look at anew."""
 
     def __init__(self, place: Path) -> None:
-        self.shelf = Shelf(place / "it.db", as_left=True)
+        self.shelf = Shelf(place / "it.db", LAYOUT.endpoints.first, as_left=True)
         self.endpoints = Endpoints(LAYOUT, "a", self.shelf, [POOL])
         self.changed: list[IPAddress] = []
         self.endpoints.changed = self._changed
@@ -102,7 +102,7 @@ def known(tmp_path: Path) -> Iterator[Known]:
 
 async def test_who_needs_nobody_waits_for_nothing(tmp_path: Path) -> None:
     """Before anything was ever heard of the cluster, too."""
-    shelf = Shelf(tmp_path / "it.db", as_left=False)
+    shelf = Shelf(tmp_path / "it.db", LAYOUT.endpoints.first, as_left=False)
     endpoints = Endpoints(LAYOUT, "a", shelf, [POOL])
     endpoints.need(NO_POLICIES, frozenset())
     assert endpoints.is_settled
@@ -143,6 +143,17 @@ async def test_a_node_is_believed_of_its_own_addresses_alone(known: Known) -> No
     assert "b/web/eth0 with 10.1.2.5: in no prefix of that node" in known.told
     known.say("b/web", "10.1.1.5", "192.0.2.1")
     assert known.told == "", "an address of a pool of its own is no harm, and means nothing here"
+
+
+async def test_who_holds_what_is_heard_late_and_then_counts(known: Known) -> None:
+    """Also where no policy needs anybody, so that nothing else is looked through."""
+    known.endpoints.seen({**PEERS, "b": Peer("b")})
+    await known.looked()
+    known.say("b/web", "10.1.1.5")
+    assert "b/web/eth0" in known.told
+    known.endpoints.seen(PEERS)
+    await known.looked()
+    assert known.told == ""
 
 
 async def test_what_it_says_of_itself_comes_from_elsewhere(known: Known) -> None:
@@ -192,7 +203,7 @@ async def test_whoever_is_meant_is_found_whether_needed_or_not(known: Known) -> 
 async def test_a_node_that_knows_of_no_other_keeps_nobody_waiting(tmp_path: Path) -> None:
     """Neither a node is known nor a policy in force, as on the first node, or while etcd is away: that is all there
     is to find out."""
-    endpoints = Endpoints(LAYOUT, "a", Shelf(tmp_path / "it.db", as_left=True), [POOL])
+    endpoints = Endpoints(LAYOUT, "a", Shelf(tmp_path / "it.db", LAYOUT.endpoints.first, as_left=True), [POOL])
     running = asyncio.ensure_future(endpoints.run())
     try:
         async with asyncio.timeout(5):

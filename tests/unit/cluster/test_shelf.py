@@ -22,7 +22,7 @@ def entry(value: str, revision: int) -> Entry:
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     if request.param == "memory":
         return InMemory({}, 0)
-    shelf = Shelf(tmp_path / NAME, as_left=True)
+    shelf = Shelf(tmp_path / NAME, "/", as_left=True)
     return AtHand(shelf) if request.param == "both" else shelf
 
 
@@ -40,34 +40,43 @@ def test_what_was_read_whole_takes_the_place_of_what_was_known(kept: Kept) -> No
 
 
 def test_keys_are_had_in_their_order_a_few_at_a_time(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / NAME, as_left=True)
+    shelf = Shelf(tmp_path / NAME, "/", as_left=True)
     shelf.take({f"/n/{name}": entry(name, 1) for name in "cab"} | {"/o/x": entry("x", 1)}, 1)
     assert [key for key, _ in shelf.below("/n/", "/n/", 2)] == ["/n/a", "/n/b"]
     assert [key for key, _ in shelf.below("/n/", "/n/b", 2)] == ["/n/c"]
 
 
 def test_one_of_another_machine_is_begun_anew(tmp_path: Path) -> None:
-    before = Shelf(tmp_path / NAME, as_left=True)
+    before = Shelf(tmp_path / NAME, "/", as_left=True)
     before.take({"a": entry("1", 1)}, 1)
     before.close()
-    after = Shelf(tmp_path / NAME, as_left=False)
+    after = Shelf(tmp_path / NAME, "/", as_left=False)
+    assert (len(after), after.position) == (0, 0)
+
+
+def test_one_of_other_keys_is_begun_anew(tmp_path: Path) -> None:
+    """As where the node was called otherwise."""
+    before = Shelf(tmp_path / NAME, "/nodes/a/", as_left=True)
+    before.take({"/nodes/a/x": entry("1", 1)}, 1)
+    before.close()
+    after = Shelf(tmp_path / NAME, "/nodes/b/", as_left=True)
     assert (len(after), after.position) == (0, 0)
 
 
 def test_one_that_is_damaged_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"no database at all" * 100)
-    shelf = Shelf(tmp_path / NAME, as_left=True)
+    shelf = Shelf(tmp_path / NAME, "/", as_left=True)
     shelf.take({"a": entry("1", 1)}, 1)
     assert len(shelf) == 1
 
 
 def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
     """Beside whoever writes it, and where there is none."""
-    assert len(Shelf(tmp_path / NAME, as_left=False, looks_only=True)) == 0
+    assert len(Shelf(tmp_path / NAME, "/", as_left=False, looks_only=True)) == 0
     assert not (tmp_path / NAME).exists()
-    writing = Shelf(tmp_path / NAME, as_left=True)
+    writing = Shelf(tmp_path / NAME, "/", as_left=True)
     writing.take({"a": entry("1", 1)}, 1)
-    looking = Shelf(tmp_path / NAME, as_left=False, looks_only=True)
+    looking = Shelf(tmp_path / NAME, "/", as_left=False, looks_only=True)
     writing.take({"b": entry("1", 2)}, 2)
     assert (len(looking), looking.get("b")) == (1, entry("1", 2))
     with pytest.raises(Away):
@@ -77,19 +86,19 @@ def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
 
 def test_what_is_at_hand_is_on_the_shelf_as_soon(tmp_path: Path) -> None:
     """What was taken, what was read whole, and no more: a daemon that dies then knows it."""
-    kept = AtHand(Shelf(tmp_path / NAME, as_left=True))
+    kept = AtHand(Shelf(tmp_path / NAME, "/", as_left=True))
     for change in (
         lambda: kept.take({"a": entry("1", 2), "b": entry("1", 2)}, 2),
         lambda: kept.take({"a": None}, 3),
         lambda: kept.replace({"c": entry("1", 5)}, 6),
     ):
         change()
-        after = AtHand(Shelf(tmp_path / NAME, as_left=True))
+        after = AtHand(Shelf(tmp_path / NAME, "/", as_left=True))
         assert (after, after.position) == (kept, kept.position)
 
 
 def test_what_the_shelf_does_not_take_is_not_at_hand(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / NAME, as_left=True)
+    shelf = Shelf(tmp_path / NAME, "/", as_left=True)
     kept = AtHand(shelf)
     shelf.close()
     with pytest.raises(Away):
