@@ -26,7 +26,7 @@ from netplumb.models.steps import Step
 from netplumb.reconciler import optional
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.reader import Reader
-from netplumb.reconciler.decide.firewalls.traffic import Ours
+from netplumb.reconciler.decide.firewalls.traffic import Ours, tunnel
 from netplumb.reconciler.decide.policies.lost import names
 from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.declarations import Declarations
@@ -389,4 +389,6 @@ class Parts:
     def _ours(self) -> Ours:
         settings, known = self._settings, self.nodewide.known
         attachments = tuple(self._desired.attachments.values())
-        return Ours(settings.pools, attachments, settings.masquerade, known.uplinks, frozenset(known.own))
+        view, cluster = self.nodewide.cluster, settings.cluster
+        between = tunnel(view, cluster.vxlan_port, known) if view is not None and cluster is not None else None
+        return Ours(settings.pools, attachments, settings.masquerade, known.uplinks, frozenset(known.own), between)

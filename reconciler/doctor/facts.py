@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
+from netplumb.models.cluster import ClusterView
 from netplumb.models.network import Surroundings
 from netplumb.models.nodenetwork import NetworkFacts
 from netplumb.models.nodestate import (
@@ -104,6 +105,8 @@ class Facts:
     """Where it is what could not be read of desired state; the attachments are then those that the kernel's marks tell
     of."""
     daemon: DaemonFacts = DaemonFacts()
+    view: ClusterView | None = None
+    """What the node last knew of its cluster, where it is in one."""
     network: NetworkFacts = field(default_factory=NetworkFacts)
     links: tuple[LinkState, ...] = ()
     refused: tuple[RefusedAddress, ...] = ()

@@ -33,7 +33,9 @@ def interface(side: Side, values: Sequence[Any], ours: Ours) -> Match:
         case Side.OURS:
             return any_of(_our_link(name, ours) for name in names)
         case Side.OUTSIDE:
-            return _uplink(names, ours)
+            return _uplink(names, ours.uplinks, ours)
+        case Side.UNDERLAY:
+            return _uplink(names, ours.tunnel.links if ours.tunnel is not None else frozenset(), ours)
         case Side.NOWHERE:
             return NO
 
@@ -47,15 +49,15 @@ def _our_link(name: str, ours: Ours) -> Match:
     return Match(Answer.SOME, ours=True) if name in ours.links else NO
 
 
-def _uplink(names: Sequence[str], ours: Ours) -> Match:
+def _uplink(names: Sequence[str], uplinks: frozenset[str], ours: Ours) -> Match:
     if not names or all(_is_not_outside(name, ours) for name in names):
         return NO
-    if not ours.uplinks:
+    if not uplinks:
         return UNKNOWN
-    meant = [link for link in ours.uplinks if any(_means(name, link) for name in names)]
+    meant = [link for link in uplinks if any(_means(name, link) for name in names)]
     if not meant:
         return Match(Answer.FOREIGN)
-    return YES if len(meant) == len(ours.uplinks) else Match(Answer.SOME)
+    return YES if len(meant) == len(uplinks) else Match(Answer.SOME)
 
 
 def _is_not_outside(name: str, ours: Ours) -> bool:
@@ -81,6 +83,8 @@ def address(party: Party, version: int, values: Sequence[Any], ours: Ours) -> Ma
             return _workloads(ranges, version, ours)
         case Party.NODE:
             return Match(covered(ours.node(version), ranges)) if ours.node(version) else UNKNOWN
+        case Party.PEER:
+            return Match(covered(ours.tunnel.ranges, ranges)) if ours.tunnel is not None else UNKNOWN
         case Party.FOREIGN:
             return _others(ranges, version, ours)
 

@@ -131,7 +131,7 @@ class Judge:
                 side = packet.iif if key[0] == "i" else packet.oif
                 if any(first <= LINK_GROUP <= last for first, last in map(port_range, values)):
                     return Match(Answer.YES, ours=True) if side is Side.OURS else NO
-                return UNKNOWN if side is Side.OUTSIDE else NO
+                return UNKNOWN if side in (Side.OUTSIDE, Side.UNDERLAY) else NO
             case "l4proto":
                 return sure(packet.protocol in _numbers(values))
             case "nfproto" | "protocol":

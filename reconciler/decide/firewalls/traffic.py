@@ -10,8 +10,10 @@ from ipaddress import ip_network
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
+from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Pool
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.decide.firewalls.answers import Range, merged
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
@@ -28,13 +30,41 @@ class Side(Enum):
 
     OURS = "a workload's link"
     OUTSIDE = "an uplink"
+    UNDERLAY = "the interface by which other nodes are reached"
     NOWHERE = "none"
 
 
 class Party(Enum):
     WORKLOAD = "a workload"
     NODE = "the node"
+    PEER = "another node of its cluster"
     FOREIGN = "somebody else"
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """VXLAN between this node and others: its UDP port, and both ends, which are of one IP version. It is known by no
+    link of ours, since it is the node's own packets that carry it."""
+
+    port: int
+    local: IPAddress
+    peers: frozenset[IPAddress]
+    links: frozenset[str]
+
+    @cached_property
+    def ranges(self) -> tuple[Range, ...]:
+        return merged((int(it), int(it)) for it in self.peers)
+
+
+def tunnel(view: ClusterView, port: int, known: NodeNetwork) -> Tunnel | None:
+    """None where the cluster has none, or nobody is at its other end."""
+    local = view.underlay.v4 or view.underlay.v6
+    if view.mode is not ClusterMode.VXLAN or local is None:
+        return None
+    ends = (it.underlay.of(local.version) for it in view.peers.values() if it.prefixes)
+    peers = frozenset(it for it in ends if it is not None)
+    links = frozenset(link for ip, link in known.foreign if ip == local)
+    return Tunnel(port, local, peers, links) if peers else None
 
 
 @dataclass(frozen=True)
@@ -47,6 +77,7 @@ class Ours:
     masquerade: bool = True
     uplinks: frozenset[str] = frozenset()
     node_addresses: frozenset[IPAddress] = frozenset()
+    tunnel: Tunnel | None = None
 
     @cached_property
     def links(self) -> frozenset[str]:
@@ -129,6 +160,10 @@ class Packet:
     """Told only where a rule names what is ours: whether it should flow at all is the administrator's business."""
 
     @property
+    def is_between_nodes(self) -> bool:
+        return Party.PEER in (self.src, self.dst)
+
+    @property
     def state(self) -> str:
         """As conntrack has it. Before it has seen a packet, rules find that invalid."""
         if not self.tracked:
@@ -161,6 +196,14 @@ def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
             yield _same(_answers(out))
 
 
+def _between_nodes(tunnel: Tunnel) -> Iterator[tuple[Packet, Packet]]:
+    """Each end sends from ports of its own choice, so that no packet is an answer."""
+    version, port = tunnel.local.version, ((tunnel.port, tunnel.port),)
+    under, nowhere, node, peer = Side.UNDERLAY, Side.NOWHERE, Party.NODE, Party.PEER
+    yield _same(Packet("VXLAN from other nodes", version, UDP, under, nowhere, peer, node, dports=port))
+    yield _same(Packet("VXLAN to other nodes", version, UDP, nowhere, under, node, peer, dports=port))
+
+
 def _answers(packet: Packet) -> Packet:
     return replace(packet, answer=True, sports=packet.dports, dports=packet.sports)
 
@@ -173,14 +216,20 @@ def _same(packet: Packet) -> tuple[Packet, Packet]:
     return packet, packet
 
 
+def _all_kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
+    if version in ours.versions:
+        yield from _kinds(ours, version)
+    if ours.tunnel is not None and ours.tunnel.local.version == version:
+        yield from _between_nodes(ours.tunnel)
+
+
 def at_hook(ours: Ours, family: str, hook: str, priority: int) -> Sequence[Packet]:
     """What a chain of this family sees there."""
     versions = {"ip": (4,), "ip6": (6,), "inet": (4, 6), "netdev": (4, 6)}.get(family, ())
     return [
         seen
         for version in versions
-        if version in ours.versions
-        for inside, wire in _kinds(ours, version)
+        for inside, wire in _all_kinds(ours, version)
         if (seen := _seen(inside, wire, hook, priority, ours)) is not None
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from shlex import quote
 from typing import Any
 
@@ -168,9 +169,17 @@ def _value(value: Any) -> str:
 
 
 def remedy(drop: Drop, ruleset: Ruleset) -> str:
-    """Commands to run: what lets ours pass ahead of the rest, where the hook can tell ours by its links; else what
-    takes the rule away. iptables' own chains are changed by iptables, Docker's in the chain that it leaves to
-    others."""
+    """Commands to run: what lets ours pass ahead of the rest, where the hook can tell ours by its links, and what is
+    between nodes by its port; else what takes the rule away. iptables' own chains are changed by iptables, Docker's in
+    the chain that it leaves to others."""
+    between = [it for it in drop.packets if it.is_between_nodes]
+    rest = tuple(it for it in drop.packets if not it.is_between_nodes)
+    by_port = [remedy_by_port(drop, it.protocol, it.dports[0][0], ruleset, answer=False) for it in between[:1]]
+    by_link = [_remedy(replace(drop, packets=rest), ruleset)] if rest or not between else []
+    return " && ".join([*by_link, *by_port])
+
+
+def _remedy(drop: Drop, ruleset: Ruleset) -> str:
     id_ = drop.chain.id
     if drop.by is not DROPS:  # to let ours pass ahead would leave it to the next chain
         return _iptables(drop, (), ruleset) if _by_iptables(drop.chain) else _deleted(drop)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from netplumb.reconciler.decide.firewalls.ipsec import concerning
 from netplumb.reconciler.decide.firewalls.owners import whose
-from netplumb.reconciler.decide.firewalls.traffic import Ours
+from netplumb.reconciler.decide.firewalls.traffic import Ours, tunnel
 from netplumb.reconciler.decide.firewalls.weigh import Drop, leaving_as_others, translated, untracked, weigh
 from netplumb.reconciler.decide.firewalls.words import about, does, remedy, where
 from netplumb.reconciler.decide.nodenetwork import surveyed
@@ -16,8 +16,14 @@ from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
 
 def ours(facts: Facts) -> Ours:
-    known = surveyed(facts.network, facts.settings.pools)
-    return Ours(facts.settings.pools, facts.attachments, facts.settings.masquerade, known.uplinks, frozenset(known.own))
+    settings, known = facts.settings, surveyed(facts.network, facts.settings.pools)
+    between = (
+        tunnel(facts.view, settings.cluster.vxlan_port, known)
+        if facts.view is not None and settings.cluster is not None
+        else None
+    )
+    own = frozenset(known.own)
+    return Ours(settings.pools, facts.attachments, settings.masquerade, known.uplinks, own, between)
 
 
 def drops(facts: Facts) -> Iterator[Finding]:

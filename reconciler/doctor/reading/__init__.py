@@ -75,6 +75,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         attachments=wanted.attachments,
         store=wanted.trouble,
         daemon=told,
+        view=view,
         network=network,
         links=links,
         refused=parts.read("refused addresses", lambda: _in_channel(linkstates.read_refused), ()),
