@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
@@ -89,6 +90,34 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """A member of etcd, and why it does not answer this node; `refused` where it does not want to."""
+
+    endpoint: str
+    trouble: str = ""
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """By which etcd and this node know each other, by the name of the setting: in how many seconds it becomes valid and
+    ends to be, both less than 0 where that is past."""
+
+    name: str
+    path: Path
+    trouble: str = ""
+    valid_in_s: float = 0.0
+    ends_in_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    endpoints: tuple[EndpointFacts, ...] = ()
+    certificates: tuple[CertificateFacts, ...] = ()
+    clock_ahead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class PathMtu:
     """A destination that the node found to take no larger packets."""
 
@@ -107,6 +136,7 @@ class Facts:
     daemon: DaemonFacts = DaemonFacts()
     view: ClusterView | None = None
     """What the node last knew of its cluster, where it is in one."""
+    cluster: ClusterFacts = ClusterFacts()
     network: NetworkFacts = field(default_factory=NetworkFacts)
     links: tuple[LinkState, ...] = ()
     refused: tuple[RefusedAddress, ...] = ()

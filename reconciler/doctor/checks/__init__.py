@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from netplumb.reconciler.doctor.checks import daemon, firewalls, forwarding, host, tools, uplinks, workloads
+from netplumb.reconciler.doctor.checks import clusters, daemon, firewalls, forwarding, host, tools, uplinks, workloads
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, Severity
 
@@ -35,6 +35,11 @@ CHECKS: tuple[Check, ...] = (
     uplinks.refused_addresses,
     uplinks.pool_overlaps,
     uplinks.mtu_too_large,
+    clusters.etcd_away,
+    clusters.certificates,
+    clusters.clock,
+    clusters.underlay_missing,
+    clusters.pools_overlap,
     firewalls.drops,
     firewalls.kept_from_tracking,
     firewalls.ports_taken_elsewhere,

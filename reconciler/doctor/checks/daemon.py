@@ -13,6 +13,9 @@ TOLD_MOST = 10
 _STOPPED = "T"
 _LOST = "Lost"
 _HEALS = {
+    "EtcdWentBack": "restore a newer backup of etcd; or, where it is meant as it is: netplumb cluster accept",
+    "NodeNameTaken": "give this node another cluster.node_name, or end the other, then: systemctl restart netplumb",
+    "PrefixLost": "attach anew what has addresses of it; they are given to workloads of other nodes",
     "StateFileBroken": "correct the file; it is read when it is saved, and netplumb validate FILE judges it before",
     "MetricsUnavailable": "free that address, or set metrics to another, then: systemctl restart netplumb",
     "PageUnavailable": "free that address, or set ui to another, then: systemctl restart netplumb",

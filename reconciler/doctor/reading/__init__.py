@@ -16,7 +16,7 @@ from netplumb.models.settings import Settings
 from netplumb.models.status import PlannedChange
 from netplumb.reconciler.converge.surroundings import read_surroundings
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
-from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
+from netplumb.reconciler.doctor.facts import ClusterFacts, DaemonFacts, Facts, HostFacts, ToolFacts
 from netplumb.reconciler.doctor.reading import cluster, daemon, desired, host, node, tools, workloads
 from netplumb.reconciler.kernel import xfrm
 from netplumb.reconciler.kernel.netlink.channel import Channel
@@ -76,6 +76,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         store=wanted.trouble,
         daemon=told,
         view=view,
+        cluster=parts.read("etcd", lambda: cluster.read_etcd(settings), ClusterFacts()),
         network=network,
         links=links,
         refused=parts.read("refused addresses", lambda: _in_channel(linkstates.read_refused), ()),

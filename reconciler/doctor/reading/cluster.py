@@ -13,6 +13,7 @@ from netplumb.models.settings import Settings
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.policies.verdict import Endpoint
 from netplumb.reconciler.desired.store import boot_id
+from netplumb.reconciler.doctor.facts import ClusterFacts
 from netplumb.reconciler.kernel.netlink.channel import Channel
 
 if TYPE_CHECKING:
@@ -30,6 +31,15 @@ def elsewhere(settings: Settings) -> list[Endpoint]:
     """Workloads of other nodes, as was last known. Raises NetplumbError, StepError."""
     part = _looked_at(settings)
     return asyncio.run(part.endpoints.found()) if part is not None else []
+
+
+def read_etcd(settings: Settings) -> ClusterFacts:
+    """What etcd's members answer to this node, where it is in a cluster."""
+    if settings.cluster is None:
+        return ClusterFacts()
+    from netplumb.reconciler.doctor.reading import etcd
+
+    return etcd.read_etcd(settings.cluster)
 
 
 def _looked_at(settings: Settings) -> ClusterPart | None:

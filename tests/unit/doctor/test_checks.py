@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from netplumb.models.nodestate import Fullness, LinkState, NeighbourTable
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition
 from netplumb.reconciler.doctor.checks import CHECKS, examine
-from netplumb.reconciler.doctor.facts import DaemonFacts, Facts, HostFacts, ToolFacts
+from netplumb.reconciler.doctor.facts import CertificateFacts, DaemonFacts, Facts, HostFacts, ToolFacts
 from netplumb.reconciler.doctor.findings import Finding, Severity
 
 ROOMS = ("netplumb.reconciler.doctor", "netplumb.reconciler.tracing")
@@ -35,6 +36,10 @@ def test_a_sound_node_has_no_finding() -> None:
 
 def on_host(**facts: object) -> Facts:
     return replace(SOUND, host=replace(SOUND.host, **facts))  # type: ignore[arg-type]
+
+
+def of_cluster(**facts: object) -> Facts:
+    return replace(SOUND, cluster=replace(SOUND.cluster, **facts))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,13 @@ def on_host(**facts: object) -> Facts:
             "05-calico.conflist comes before 10-netplumb.conflist",
             "remove it",
         ),
+        (
+            of_cluster(certificates=(CertificateFacts("cert", Path("/c"), valid_in_s=7200, ends_in_s=9e9),)),
+            "etcd-certificate",
+            "the certificate of cluster.cert, /c, is valid only in 2.0 hours",
+            "whether the clock is right",
+        ),
+        (of_cluster(clock_ahead_s=-3600.0), "cluster-clock", "3600 s behind that of etcd", "timedatectl"),
         (
             replace(SOUND, daemon=DaemonFacts(process=77, state="S", unreachable="Connection refused")),
             "daemon-silent",
