@@ -66,8 +66,7 @@ def _replace(where: Any, name: str, by: Any) -> None:
 
 if __name__ == "__main__":
     install()
-    for module in ("main", "settings.configuration", "daemon"):
-        import_module(f"netplumb.reconciler.{module}")
+    import_module("tests.e2e.preloaded").load()
     directory, *words = words_to_run(int(sys.argv[1]))
     FAULTS.armoury = Armoury(Path(directory))
     sys.argv = ["netplumb", *words]

@@ -14,8 +14,8 @@ from tests.e2e.forking import words_to_run
 
 if __name__ == "__main__":
     install()
-    for module in ("main", "settings.configuration", "daemon", "loop.ways"):
-        import_module(f"netplumb.reconciler.{module}")
+    import_module("tests.e2e.preloaded").load()
+    import_module("netplumb.reconciler.loop.ways")
     told = import_module("tests.e2e.told")
     directory, file, *words = words_to_run(int(sys.argv[1]))
     FAULTS.armoury = Armoury(Path(directory))

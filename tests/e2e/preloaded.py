@@ -5,16 +5,27 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from netplumb.reconciler.main import main
+import typer.main
+
+from netplumb.reconciler.main import app, main
 from tests.e2e.forking import words_to_run
 
-LOADED = ("reconciler.daemon", "reconciler.settings.configuration", "api.cli.answers", "api.cli.call")
+LOADED = (
+    "netplumb.reconciler.daemon",
+    "netplumb.reconciler.settings.configuration",
+    "netplumb.reconciler.settings.logs",
+    "netplumb.api.cli.answers",
+    "netplumb.api.cli.call",
+    "anyio._backends._asyncio",  # which watchfiles asks anyio for when it begins to watch
+)
 """What the daemon and most of the other commands import when they run; a fork imports the rest for itself."""
 
 
 def load() -> None:
+    """Once for all forks; and typer makes its commands out of ours, as it would in each of them."""
     for module in LOADED:
-        import_module(f"netplumb.{module}")
+        import_module(module)
+    vars(typer.main)["get_command"] = {app: typer.main.get_command(app)}.__getitem__
 
 
 if __name__ == "__main__":
