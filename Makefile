@@ -20,7 +20,9 @@ IN_NAMESPACES := scripts/in-namespaces
 # Where it is set, each of the many programs that the tests start compiles all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n 4 --dist worksteal
+# Tests wait for the kernel more than they work: two processors serve six.
+WORKERS := 6
+PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.
 stubs = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I $(2) \

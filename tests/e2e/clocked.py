@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e.forking import words_to_run
+from tests.e2e.forking import run_to_end, words_to_run
 
 
 def _set_by(file: Path) -> None:
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     file, *words = words_to_run(int(sys.argv[1]))
     _set_by(Path(file))
     sys.argv = ["netplumb", *words]
-    main()
+    run_to_end(main)

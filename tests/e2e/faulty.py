@@ -23,7 +23,7 @@ from tests.e2e.faultcounts import FAULTS
 from tests.e2e.faults import Armoury
 from tests.e2e.faultycalls import Database, Library, meeting, namespace_name, read_of_a_switch, write_of_a_switch
 from tests.e2e.faultynetlink import Socket
-from tests.e2e.forking import words_to_run
+from tests.e2e.forking import run_to_end, words_to_run
 
 
 def _noting_plans(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,4 +70,4 @@ if __name__ == "__main__":
     directory, *words = words_to_run(int(sys.argv[1]))
     FAULTS.armoury = Armoury(Path(directory))
     sys.argv = ["netplumb", *words]
-    sys.modules["netplumb.reconciler.main"].main()
+    run_to_end(sys.modules["netplumb.reconciler.main"].main)

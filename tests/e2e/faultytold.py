@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.e2e.faultcounts import FAULTS
 from tests.e2e.faults import Armoury
 from tests.e2e.faulty import install
-from tests.e2e.forking import words_to_run
+from tests.e2e.forking import run_to_end, words_to_run
 
 if __name__ == "__main__":
     install()
@@ -21,4 +21,4 @@ if __name__ == "__main__":
     FAULTS.armoury = Armoury(Path(directory))
     told.told_by(Path(file))
     sys.argv = ["netplumb", *words]
-    sys.modules["netplumb.reconciler.main"].main()
+    run_to_end(sys.modules["netplumb.reconciler.main"].main)

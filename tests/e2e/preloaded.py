@@ -8,7 +8,7 @@ from importlib import import_module
 import typer.main
 
 from netplumb.reconciler.main import app, main
-from tests.e2e.forking import words_to_run
+from tests.e2e.forking import run_to_end, words_to_run
 
 LOADED = (
     "netplumb.reconciler.daemon",
@@ -31,4 +31,4 @@ def load() -> None:
 if __name__ == "__main__":
     load()
     sys.argv = ["netplumb", *words_to_run(int(sys.argv[1]))]
-    main()
+    run_to_end(main)

@@ -22,7 +22,7 @@ from netplumb.models.cluster import ClusterMode, ClusterView, HeldPrefix, Peer, 
 from netplumb.models.network import Pool
 from netplumb.models.settings import Settings
 from netplumb.reconciler import daemon, main, wiring
-from tests.e2e.forking import words_to_run
+from tests.e2e.forking import run_to_end, words_to_run
 from tests.e2e.preloaded import load
 
 LOOK_S = 0.02
@@ -94,4 +94,4 @@ if __name__ == "__main__":
     file, *words = words_to_run(int(sys.argv[1]))
     told_by(Path(file))
     sys.argv = ["netplumb", *words]
-    main.main()
+    run_to_end(main.main)
