@@ -113,8 +113,14 @@ class Presence:
         other = read(PresenceRecord, value)
         if other is None:
             return "which this version does not understand"
-        if other.identity.machine and other.identity.machine == self._identity.machine:
-            return f"this one before its last boot, or a copy of it: boot {other.identity.boot}"
+        if self._identity.is_beside(other.identity):
+            return f"a daemon of this machine in another network namespace: boot {other.identity.boot}"
+        if self._identity.is_copy_of(other.identity):
+            return (
+                f"this one before its last boot, of which the lease ends within {self._lease_s:g} s; or, if this "
+                f"stays, one of two is a copy of the other, with its machine-id {other.identity.machine}: then give "
+                f"that an id of its own (systemd-machine-id-setup) and another node_name; boot {other.identity.boot}"
+            )
         return f"machine {other.identity.machine or 'without an id'}, boot {other.identity.boot}"
 
     async def _tell(self) -> None:

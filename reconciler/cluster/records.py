@@ -30,6 +30,16 @@ class Identity(Record):
     boot: str
     machine: str = ""
 
+    def is_copy_of(self, other: Identity) -> bool:
+        """Of one machine-id, and not on one kernel: this one or the other was cloned, or it is the other before or
+        after a boot."""
+        same = bool(self.machine) and self.machine == other.machine
+        return same and not self.is_beside(other)
+
+    def is_beside(self, other: Identity) -> bool:
+        """On one kernel, in another network namespace."""
+        return self.boot != other.boot and self.boot.partition("/")[0] == other.boot.partition("/")[0]
+
 
 class PresenceRecord(Record):
     identity: Identity

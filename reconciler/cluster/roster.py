@@ -13,7 +13,7 @@ from netplumb.models.cluster import HeldPrefix, Peer, Underlay
 from netplumb.reconciler.cluster.claims import Claim, Claims, Ledger, is_inside
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
-from netplumb.reconciler.cluster.records import NodeRecord, PrefixRecord, read
+from netplumb.reconciler.cluster.records import Identity, NodeRecord, PrefixRecord, read
 from netplumb.reconciler.cluster.views import underlay
 
 V = TypeVar("V")
@@ -83,6 +83,14 @@ class Roster:
             record.identity.boot if record is not None else "",
             record.version if record is not None else "",
             name in self.present,
+        )
+
+    def copies_of(self, identity: Identity) -> list[str]:
+        """Other nodes that are there and have its machine-id."""
+        return sorted(
+            name
+            for name, record in self._records.items()
+            if name != self._itself and name in self.present and record and record.identity.is_copy_of(identity)
         )
 
     @property

@@ -290,6 +290,13 @@ class Standing:
             words = several([f"{it.node} ({it.mode})" for it in others], TOLD_MAX, ", ")
             told_of = f"{words}: this node's `cluster.mode` is {self._settings.mode}, so nothing passes between them"
             yield Condition("ModesDiffer", True, "SetOtherwise", told_of)
+        if copies := self._roster.copies_of(self._itself.identity):
+            words = (
+                f"{several(copies, TOLD_MAX, ', ')}: with the machine-id {self._itself.identity.machine} of this node, "
+                "so that one was cloned from the other. netplumb tells them apart by their names; "
+                "give the copy an id of its own: rm /etc/machine-id, systemd-machine-id-setup, and a boot"
+            )
+            yield Condition("MachineIdShared", True, "Cloned", words)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))
 

@@ -329,6 +329,43 @@ async def test_a_prefix_of_its_own_outside_the_pools_is_told_with_who_uses_it(et
         await moved.stop()
 
 
+async def test_a_machine_that_was_cloned_with_its_id_is_told(etcd: Etcd, tmp_path: Path) -> None:
+    """Under another name on both, as long as both are there. Daemons in namespaces of one machine are no copies."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        copy = Node(a.settings, "b", tmp_path, boot="boot-2", machine="machine-of-a", address="192.0.2.2").start()
+        beside = Node(a.settings, "c", tmp_path, boot="boot-1/7", machine="machine-of-a", address="192.0.2.3").start()
+        for node, others in ((a, "b"), (copy, "a, c")):
+            await until(lambda node=node: "MachineIdShared" in node.conditions, f"{node.name} says so", within_s=20)  # type: ignore[misc]
+            await until(
+                lambda node=node, others=others: (  # type: ignore[misc]
+                    node.conditions["MachineIdShared"].message.startswith(f"{others}: with the machine-id machine-of-a")
+                ),
+                f"{node.name} names {others}",
+            )
+        await copy.stop()
+        await until(lambda: "MachineIdShared" not in a.conditions, "the copy is away", within_s=20)
+        await beside.stop()
+
+
+@pytest.mark.parametrize(
+    ("boot", "words"),
+    [
+        ("boot-2/1", "is a copy of the other, with its machine-id machine-of-a"),
+        ("boot-1/2", "in another network namespace"),
+    ],
+)
+async def test_who_has_this_nodes_name_is_told_by_what_it_is(etcd: Etcd, tmp_path: Path, boot: str, words: str) -> None:
+    """The name is the first's; a copy of its machine, and a namespace beside it, are told as such."""
+    first = Node(etcd.settings(pools=[V4]), "a", tmp_path / "1", boot="boot-1/1").start()
+    await until(lambda: first.is_well, "the first is well", within_s=20)
+    second = Node(first.settings, "a", tmp_path / "2", boot=boot).start()
+    await until(lambda: "NodeNameTaken" in second.conditions, "the second is told", within_s=20)
+    assert words in second.conditions["NodeNameTaken"].message
+    assert first.is_well
+    await second.stop()
+    await first.stop()
+
+
 async def test_an_answer_from_before_that_comes_late_stops_nothing_for_good(etcd: Etcd, tmp_path: Path) -> None:
     """What was asked before somebody accepted, and is answered after it, compares with what counts no more."""
     async with nodes(etcd, tmp_path, "a") as (a,):
@@ -475,7 +512,7 @@ async def test_of_many_that_claim_a_name_at_one_moment_one_has_it(etcd: Etcd, tm
         refused = [it for it in alike if not it.is_well]
         await until(lambda: all("NodeNameTaken" in it.conditions for it in refused), "four are told", within_s=LONG_S)
         assert sum(bool(it.prefixes) for it in alike) == 1
-        assert "or a copy of it" in refused[0].conditions["NodeNameTaken"].message
+        assert "one of two is a copy of the other" in refused[0].conditions["NodeNameTaken"].message
     finally:
         for it in alike:
             await it.stop()
