@@ -36,10 +36,10 @@ REQUEST_MAX_BYTES = 1 << 20
 """Room for 256 KiB of annotations, as Kubernetes allows, and for as much of everything else as the models accept."""
 
 PENDING_MAX = 1 << 16
-CALLS_MAX = 100
+CALLS_MAX = 32
 """Of one connection at a time; more are refused with UNAVAILABLE, unseen. Those that a client gave up count until they
-have ended here, so that one which gives up faster than it can be served has its own calls refused, and makes nobody
-else wait."""
+have ended here, so that one which gives up faster than it can be served has its own calls refused. What others wait
+for beside sixteen of these grows with it; clients hold back by themselves what is more."""
 
 HANDSHAKE_WITHIN_MS = 5000
 """What connects and does not speak HTTP/2 until then is closed. gRPC's own two minutes are time to take every
