@@ -102,7 +102,12 @@ def suspects(steps: Iterable[Step]) -> Suspects:
         targets=frozenset(targets_of(thing for thing in gone if isinstance(thing, NftElement))),
     )
     made = {step.thing.name for step in steps if isinstance(step.thing, Link) and step.verb is Verb.ADD}
-    return reduce(Suspects.__or__, (_suspects(step, made, led) for step in steps), led)
+    deciding = (step for step in steps if isinstance(step.thing, _DECIDING))
+    return reduce(Suspects.__or__, filter(None, (_suspects(step, made, led) for step in deciding)), led)
+
+
+_DECIDING = (NftSet, NftChain, NftElement, Link, Address)
+"""What else there is decides nothing about flows; an attach is mostly that."""
 
 
 def _suspects(step: Step, made: Collection[str], led: Suspects) -> Suspects:

@@ -234,5 +234,4 @@ def timed(conditions: tuple[Condition, ...], before: tuple[Condition, ...]) -> t
 def _isolating(policies: PolicySet, attachment: Attachment) -> tuple[str, ...]:
     if not policies.policies or attachment.is_rebuilt:
         return ()
-    combinations = selection(policies).of(attachment).combinations
-    return tuple(str(key) for key in sorted({key for it in combinations for key in it.policies}))
+    return selection(policies).of(attachment).isolating

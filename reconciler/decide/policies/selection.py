@@ -16,6 +16,7 @@ from functools import lru_cache
 from netplumb.models.attachment import Attachment
 from netplumb.models.labelselectors import LabelSelector
 from netplumb.models.networkpolicy import Direction, NetworkPolicy, Peer, PolicyKey, namespace_labels
+from netplumb.models.nft import ISOLATED_ALONE, POLICY_DENIED, POLICY_MAPS
 from netplumb.models.policyset import Combination, PolicySet, digest
 
 _KEPT = 10_000
@@ -24,10 +25,14 @@ _KEPT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What policies make of a workload. `peers` are the sets of peers that it is a member of, by name."""
+    """What policies make of a workload. `peers` are the sets of peers that it is a member of, by name; `elements` are
+    all sets and maps that its link is in, each with the chain that it leads to, and `isolating` are the policies that
+    select it, in words: said once for all workloads alike."""
 
     combinations: tuple[Combination, ...] = ()
     peers: tuple[str, ...] = ()
+    elements: tuple[tuple[str, str | None], ...] = ()
+    isolating: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +97,28 @@ class Selection:
     def _selected(self, namespace: str, labels: Mapping[str, str]) -> Selected:
         selecting = [it for it in self._by_namespace.get(namespace, ()) if it.spec.pod_selector.matches(labels)]
         of_namespace = namespace_labels(namespace, self._policies.namespaces.get(namespace))
-        combinations = (
+        found = (
             Combination(direction, tuple(it.policy_key for it in selecting if direction in it.spec.directions))
             for direction in Direction
         )
-        return Selected(
-            tuple(it for it in combinations if it.policies),
-            tuple(
-                name
-                for name, peers in self._peers.items()
-                if any(it.matches(namespace, of_namespace, labels) for it in peers)
-            ),
+        combinations = tuple(it for it in found if it.policies)
+        peers = tuple(
+            name
+            for name, peers in self._peers.items()
+            if any(it.matches(namespace, of_namespace, labels) for it in peers)
         )
+        isolating = sorted({key for it in combinations for key in it.policies})
+        return Selected(combinations, peers, tuple(_elements(combinations, peers)), tuple(map(str, isolating)))
+
+
+def _elements(combinations: Collection[Combination], peers: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    yield from ((name, None) for name in peers)
+    for combination in combinations:
+        yield POLICY_MAPS[combination.direction].name, combination.chain
+        yield POLICY_DENIED[combination.direction].name, None
+    if len(combinations) == 1:
+        (only,) = combinations
+        yield ISOLATED_ALONE[only.direction].name, None
 
 
 @lru_cache(maxsize=4)

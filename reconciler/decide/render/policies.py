@@ -32,7 +32,6 @@ from netplumb.models.networkpolicy import Direction, NetworkPolicy, Rule
 from netplumb.models.nft import (
     EGRESS_ALONE,
     INGRESS_ALONE,
-    ISOLATED_ALONE,
     POLICY_DENIED,
     POLICY_MAPS,
     NftChain,
@@ -180,12 +179,5 @@ def render_policy_elements(attachment: Attachment, node: Node) -> Iterator[NftEl
     if not node.policies.policies or attachment.is_rebuilt:
         return
     name = node_if_name(attachment.key)
-    selected = selection(node.policies).of(attachment)
-    for peers in selected.peers:
-        yield NftElement(peers, (name,), owner=name)
-    for combination in selected.combinations:
-        yield NftElement(POLICY_MAPS[combination.direction].name, (name,), combination.chain, owner=name)
-        yield NftElement(POLICY_DENIED[combination.direction].name, (name,), owner=name)
-    if len(selected.combinations) == 1:
-        (only,) = selected.combinations
-        yield NftElement(ISOLATED_ALONE[only.direction].name, (name,), owner=name)
+    for declared, chain in selection(node.policies).of(attachment).elements:
+        yield NftElement(declared, (name,), chain, owner=name)

@@ -24,7 +24,7 @@ NFT_TABLE_F_PERSIST (6.9) it stays, nobody's, until the next one takes it by mak
 REFUSED = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
 """What a kernel says of a flag that it does not know."""
 
-_MAKE = NLM_F_ACK | 0x400  # NLM_F_CREATE
+_MAKE = 0x400  # NLM_F_CREATE
 _NFTABLES = 10  # NFNL_SUBSYS_NFTABLES
 _NFPROTO_INET = 1
 _RECEIVE_BYTES = 1 << 14
@@ -36,10 +36,12 @@ Message = tuple[int, bytes]
 def commit(channel: socket.socket, *made: Message) -> int:
     """Carries out the messages, all or none; returns 0, or the errno of the first that was refused. Raises Retryable
     where the kernel does not say."""
-    answers = _ask(channel, _BEGIN, *(_message(type_, _MAKE, body) for type_, body in made), _END)
+    *first, last = made
+    sent = (_message(type_, _MAKE, body) for type_, body in first)  # what is refused is told in any case
+    answers = _ask(channel, _BEGIN, *sent, _message(last[0], _MAKE | NLM_F_ACK, last[1]), _END)
     codes = [_code(body) for type_, body in answers if type_ == NLMSG_ERROR]
-    if not any(codes) and len(codes) < len(made):
-        raise Retryable("nftables does not answer to all of a transaction", code=errno.ETIMEDOUT)
+    if not codes:
+        raise Retryable("nftables does not answer to a transaction", code=errno.ETIMEDOUT)
     return next((code for code in codes if code), 0)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from struct import pack
 
-from netplumb.models.nft import TABLE_SETS, VERDICT, NftElement, NftSet, peers_set
+from netplumb.models.nft import TABLE_SETS, VERDICT, Match, NftElement, NftSet, peers_set
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.kernel.netlink.wire import attribute, text
 from netplumb.reconciler.kernel.nftables.batch import DELETE_ELEMENT, NEW_ELEMENT, Message
@@ -58,16 +59,29 @@ def messages(steps: Sequence[Step]) -> list[Message] | None:
 def _lists(type_: int, by_set: Mapping[str, Sequence[bytes]]) -> Iterator[Message]:
     for name, elements in by_set.items():
         listed = b"".join(attribute(_LIST_ELEMENT | _NESTED, it) for it in elements)
-        yield type_, text(_LIST_TABLE, TABLE) + text(_LIST_SET, name) + attribute(_LIST_ELEMENTS | _NESTED, listed)
+        yield type_, _of_set(name) + attribute(_LIST_ELEMENTS | _NESTED, listed)
+
+
+@lru_cache(maxsize=1024)
+def _of_set(name: str) -> bytes:
+    return text(_LIST_TABLE, TABLE) + text(_LIST_SET, name)
 
 
 def _declared(element: NftElement) -> NftSet:
-    return _SETS.get(element.set) or peers_set(element.set)
+    return _SETS.get(element.set) or _peers_set(element.set)
+
+
+_peers_set = lru_cache(maxsize=1024)(peers_set)
 
 
 def _key(element: NftElement) -> bytes:
-    types = _declared(element).types
-    parts = [_TYPES[type_](value) for type_, value in zip(types, element.match, strict=True)]
+    return _encoded(_declared(element).types, element.match)
+
+
+@lru_cache(maxsize=64)
+def _encoded(types: tuple[str, ...], values: Match) -> bytes:
+    """A link is in many sets."""
+    parts = [_TYPES[type_](value) for type_, value in zip(types, values, strict=True)]
     # Each part of a concatenation begins at a word.
     key = b"".join(it + bytes(-len(it) % 4) for it in parts) if len(parts) > 1 else parts[0]
     return attribute(_KEY | _NESTED, attribute(_DATA_VALUE, key))
@@ -77,10 +91,13 @@ def _rest(element: NftElement) -> bytes:
     said = b""
     if element.value is not None:
         said += attribute(_DATA | _NESTED, _value(element.value, _declared(element).value_type))
-    if element.owner:
-        comment = element.owner.encode() + b"\0"
-        said += attribute(_USERDATA, bytes((_COMMENT, len(comment))) + comment)
-    return said
+    return said + _owned(element.owner) if element.owner else said
+
+
+@lru_cache(maxsize=64)
+def _owned(owner: str) -> bytes:
+    comment = owner.encode() + b"\0"
+    return attribute(_USERDATA, bytes((_COMMENT, len(comment))) + comment)
 
 
 def _value(value: str | int, value_type: str) -> bytes:

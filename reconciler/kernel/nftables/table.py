@@ -216,9 +216,8 @@ class Nftables:
         with self._lock:
             if self._own:
                 self._make_ours()
-            owned = self._flags() == _OURS_ALONE
             before = self.generation()
-            self._write(steps, owned=owned)
+            self._write(steps)
             self._spoilt = False
             self.transactions += 1
             # Ours is one generation, and none if it changed nothing; any more, and somebody else wrote too.
@@ -230,8 +229,9 @@ class Nftables:
             else:
                 self._read_at = None
 
-    def _write(self, steps: Sequence[Step], *, owned: bool) -> None:
+    def _write(self, steps: Sequence[Step]) -> None:
         if self._nft.channel is None or self._spoilt or (messages := elements.messages(steps)) is None:
+            owned = self._flags() == _OURS_ALONE
             self._nft.run(list(jsonobjects.commands(steps, anew=self._spoilt and not owned, owned=owned)))
         elif code := batch.commit(self._nft.channel, *messages):
             sets = ", ".join(sorted({step.thing.set for step in steps if isinstance(step.thing, NftElement)}))
