@@ -11,6 +11,7 @@ from tests.e2e.streams import Served, open_socket
 
 ANY_V4, ANY_V6 = "0.0.0.0", "::"
 ASK_S = 1.5
+UNANSWERED_S = 0.3  # all that is asked is on this machine
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -68,3 +69,8 @@ def ask(
                 asking.send(b"?")
             return asking.recv(256).decode()
     return None
+
+
+def unanswered(source: Host, address: str, port: int, protocol: str = "tcp", *, bind: str = "") -> bool:
+    """Whether nobody answers."""
+    return ask(source, address, port, protocol, bind=bind, within_s=UNANSWERED_S) is None

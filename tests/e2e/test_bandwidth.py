@@ -20,6 +20,7 @@ from tests.e2e.conftest import OUTSIDE_V4, MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
+from tests.sweeps import swept
 
 KEY = AttachmentKey("web", "eth0")
 LINK, IFB = node_if_name(KEY), ifb_name(KEY)
@@ -66,7 +67,7 @@ def measured(
     raise AssertionError(said["error"])
 
 
-@pytest.mark.parametrize("rate", [10 * MBIT, 100 * MBIT])
+@pytest.mark.parametrize("rate", swept([100 * MBIT, 10 * MBIT], lambda _: "a rate"))
 async def test_both_ways_are_within_a_tenth_of_their_rates(
     client: AsyncClient, outside: Host, web: Host, rate: int
 ) -> None:
@@ -78,18 +79,23 @@ async def test_both_ways_are_within_a_tenth_of_their_rates(
         assert measured(web, outside, OUTSIDE_V4) == pytest.approx(egress, rel=0.1)
 
 
-async def test_slow_rates_are_reached_as_well(client: AsyncClient, outside: Host, make_host: MakeHost) -> None:
+@pytest.mark.parametrize(
+    ("rates", "seconds"), swept([(SLOW_KBIT[2:], 6), (SLOW_KBIT, 15)], lambda _: "rates", lambda it: f"from {it[0][0]}")
+)
+async def test_slow_rates_are_reached_as_well(
+    client: AsyncClient, outside: Host, make_host: MakeHost, rates: tuple[int, ...], seconds: int
+) -> None:
     """Where one packet takes a fifth of a second, as at any other rate; all of them at once, to and from workloads."""
     measures = []
-    for port, kbit in enumerate(SLOW_KBIT, start=5301):
+    for port, kbit in enumerate(rates, start=5301):
         receiver, sender = make_host(f"in{kbit}"), make_host(f"out{kbit}")
         address = wishes.v4(await client.attach(wishes.attach(receiver, bandwidth=limits(ingress=kbit * 1000))))
         await client.attach(wishes.attach(sender, bandwidth=limits(egress=kbit * 1000)))
         outside.run(f"ip route replace {address}/32 via 192.0.2.1")
         ways = ((outside, receiver, address), (sender, outside, OUTSIDE_V4))
-        measures += [asyncio.to_thread(measured, *way, seconds=15, omitted=4, port=port) for way in ways]
+        measures += [asyncio.to_thread(measured, *way, seconds=seconds, omitted=4, port=port) for way in ways]
     reached = [round(bits / 1000) for bits in await asyncio.gather(*measures)]
-    assert reached == pytest.approx([kbit for kbit in SLOW_KBIT for _ in range(2)], rel=0.1)
+    assert reached == pytest.approx([kbit for kbit in rates for _ in range(2)], rel=0.1)
 
 
 async def test_limits_change_in_place_and_go_without_a_trace(client: AsyncClient, node: Host, web: Host) -> None:

@@ -13,7 +13,7 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import ifb_name
 from tests.e2e.conftest import NODE_V4, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.runtimes import NETWORK, Runtime, addresses, installed, places_of, reaches
 from tests.e2e.wishes import attach, detach, refused, texts
@@ -34,9 +34,9 @@ async def test_port_mappings_lead_to_the_container(runtime: Runtime, outside: Ho
     container.add("1.0.0", runtimeConfig=ports).result()
     with serving(web, 80):
         assert (ask(outside, NODE_V4, 8080) or "").startswith("web ")
-        assert ask(outside, NODE_V4, 8080, "udp") is None
+        assert unanswered(outside, NODE_V4, 8080, "udp")
     container.delete("1.0.0", runtimeConfig=ports).succeeded()
-    assert ask(outside, NODE_V4, 8080) is None
+    assert unanswered(outside, NODE_V4, 8080)
 
 
 async def test_a_port_of_another_is_an_error(runtime: Runtime, client: AsyncClient, web: Host, db: Host) -> None:

@@ -11,7 +11,7 @@ from netplumb.api.client.errors import ClientError
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.runtimes import Runtime
 from tests.e2e.statefiles import declare, document
@@ -294,7 +294,7 @@ async def test_a_route_that_takes_addresses_of_workloads(
     with serving(web, 4711):
         assert ask(node, taken, 4711) is not None
         node.ip(add)
-        assert ask(node, taken, 4711) is None
+        assert unanswered(node, taken, 4711)
 
     async def told() -> bool:
         found = condition(await client.get("web"), "AddressTaken")

@@ -16,7 +16,7 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.reconciler.watch.firewalls import LOOK_AGAIN_S
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
 
@@ -84,8 +84,8 @@ async def test_a_foreign_firewall_is_reported_and_left_alone(
         node.run(f'sh -c "{BLOCKING[chain]}"')
         before = node.run("nft -s list ruleset")
         message = await told(client, "ForwardBlocked", f"chain {chain}", within_s=LATE_S)
-        assert ask(web, target, PORT, "tcp") is None
-        assert ask(web, target, PORT, "udp") is None
+        assert unanswered(web, target, PORT, "tcp")
+        assert unanswered(web, target, PORT, "udp")
         assert node.run("nft -s list ruleset") == before
         node.run(f"sh -c '{message.partition('let it pass: ')[2]}'")
         await untold(client, within_s=LATE_S)
@@ -117,7 +117,7 @@ async def test_a_rule_against_a_mapped_port_is_named(
         assert f"{protocol} dport" in message
         assert "what is sent to mapped ports" in message
         for address in (NODE_V4, NODE_V6):
-            assert ask(outside, address, 8080, protocol) is None
+            assert unanswered(outside, address, 8080, protocol)
             assert ask(outside, address, 8080, "udp" if protocol == "tcp" else "tcp")
         node.run("nft flush chain inet theirs c")
         await untold(client)
@@ -146,7 +146,7 @@ async def test_what_keeps_traffic_from_translation_is_told(
         assert ("keeps from connection tracking" in message) == what.startswith("notrack")
         for target in (OUTSIDE_V4, OUTSIDE_V6):
             for protocol in ("tcp", "udp"):
-                assert ask(web, target, PORT, protocol) is None
+                assert unanswered(web, target, PORT, protocol)
         node.run(message.partition("let it pass: ")[2])
         await untold(client)
         for target in (OUTSIDE_V4, OUTSIDE_V6):
@@ -169,7 +169,7 @@ async def test_a_port_that_another_leads_elsewhere_is_told(
         node.run(f"nft 'table inet theirs {{ chain c {{ {early}; tcp dport 8080 redirect to :1; }}; }}'")
         message = await told(client, "ForwardBlocked", "leads elsewhere, before netplumb can, what is sent to mapped")
         for address in (NODE_V4, NODE_V6):
-            assert ask(outside, address, 8080) is None
+            assert unanswered(outside, address, 8080)
             assert ask(outside, address, 8080, "udp")
         node.run(message.partition("let it pass: ")[2])
         await untold(client)
@@ -269,7 +269,7 @@ async def test_an_ipsec_policy_that_blocks_is_told(
         node.run(f"ip xfrm policy add src {src} dst {dst} dir {direction} action block")
         message = await told(client, type_, f"`src {src} dst {dst} dir {direction}` blocks", within_s=LATE_S)
         for protocol in ("tcp", "udp"):
-            assert ask(web, target, PORT, protocol) is None
+            assert unanswered(web, target, PORT, protocol)
         assert (await client.check("web")).in_sync is (type_ == "ForwardFiltered")
         node.run(message.partition("should pass: ")[2])
         await untold(client, within_s=LATE_S)

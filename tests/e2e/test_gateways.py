@@ -13,6 +13,7 @@ from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
+from tests.sweeps import swept
 
 PORT = 9500
 WITHIN_S = 30.0  # the kernel's own tries, and two looks
@@ -28,7 +29,10 @@ async def events(client: AsyncClient) -> list[str]:
     return [it.message async for it in client.events() if it.kind in ("GatewaySilent", "GatewayAnswers")]
 
 
-@pytest.mark.parametrize(("version", "gateway", "length"), [(4, OUTSIDE_V4, 24), (6, OUTSIDE_V6, 64)])
+SILENT = swept([(4, OUTSIDE_V4, 24), (6, OUTSIDE_V6, 64)], lambda _: "a gateway", lambda it: f"IPv{it[0]}")
+
+
+@pytest.mark.parametrize(("version", "gateway", "length"), SILENT)
 async def test_a_gateway_that_falls_silent_is_told_until_it_answers(
     client: AsyncClient, node: Host, outside: Host, web: Host, version: int, gateway: str, length: int
 ) -> None:

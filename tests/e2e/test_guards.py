@@ -12,7 +12,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving
+from tests.e2e.echoes import ANY_V4, ANY_V6, ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.packets import datagram, put
 from tests.e2e.streams import open_socket
@@ -93,7 +93,7 @@ async def test_a_workload_is_kept_from_the_nodes_services(
         await client.attach(wishes.attach(db, isolate_node=False))
         with serving(node, PORT), serving(web, PORT), serving(outside, PORT):
             for address in (NODE_V4, NODE_V6, "10.213.0.1", "fd13::1", "169.254.77.1"):
-                assert ask(web, address, PORT) is None, address
+                assert unanswered(web, address, PORT), address
                 assert ask(db, address, PORT), address
             for own, beyond in ((wishes.v4(answer), OUTSIDE_V4), (wishes.v6(answer), OUTSIDE_V6)):
                 assert ask(node, own, PORT, "udp")
@@ -109,15 +109,15 @@ async def test_workloads_are_kept_from_each_other(client: AsyncClient, outside: 
     isolated = await client.attach(wishes.attach(web, isolate_workloads=True))
     with serving(web, PORT), serving(db, PORT), serving(outside, PORT):
         for version in (wishes.v4, wishes.v6):
-            assert ask(web, version(other), PORT) is None
-            assert ask(db, version(isolated), PORT) is None
+            assert unanswered(web, version(other), PORT)
+            assert unanswered(db, version(isolated), PORT)
         assert ask(web, OUTSIDE_V4, PORT)
         await client.attach(wishes.attach(db, isolate_workloads=False))
         for version in (wishes.v4, wishes.v6):
             assert ask(web, version(other), PORT)
             assert ask(db, version(isolated), PORT, "udp")
         await client.attach(wishes.attach(db))
-        assert ask(web, wishes.v6(other), PORT) is None
+        assert unanswered(web, wishes.v6(other), PORT)
         await client.attach(wishes.attach(web))
         assert ask(web, wishes.v6(other), PORT)
     assert (await client.check("web")).in_sync
@@ -133,8 +133,8 @@ async def test_all_workloads_are_isolated_by_the_setting(
         assert answer.attachment.isolate_workloads
         await client.attach(wishes.attach(db))
         with serving(web, PORT):
-            assert ask(db, wishes.v4(answer), PORT) is None
-            assert ask(db, NODE_V4, 8080) is None
+            assert unanswered(db, wishes.v4(answer), PORT)
+            assert unanswered(db, NODE_V4, 8080)
             assert ask(node, wishes.v6(answer), PORT)
             await client.attach(wishes.attach(web, isolate_workloads=False))
             assert ask(db, wishes.v4(answer), PORT)
@@ -178,7 +178,7 @@ async def test_a_link_under_a_bridge_is_taken_out_again(
             await daemon.start()
         await until(lambda: "master" not in node.link(link), "it is taken out")
         for address in (NODE_V4, NODE_V6, "10.213.0.1", "fd13::1"):
-            assert ask(web, address, PORT, "udp") is None, address
+            assert unanswered(web, address, PORT, "udp"), address
         dropped = spoofed(node)
         send_from(web, "198.51.100.9", NODE_V4)
         await until(lambda: spoofed(node) > dropped, "the guard against foreign sources drops")

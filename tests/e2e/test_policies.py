@@ -15,7 +15,7 @@ from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, MakeHost, StartD
 from tests.e2e.connections import connected
 from tests.e2e.connections import passes as goes_on
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare, document
 from tests.e2e.streams import open_socket
@@ -35,6 +35,10 @@ FROM_WEB = HEAD + (
 
 def passes(source: Host, address: str, protocol: str = "tcp") -> bool:
     return ask(source, address, PORT, protocol) is not None
+
+
+def denied(source: Host, address: str) -> bool:
+    return unanswered(source, address, PORT)
 
 
 async def attached(client: AsyncClient, *workloads: str) -> bool:
@@ -71,7 +75,7 @@ async def test_only_the_app_that_is_allowed_comes_in(
             assert passes(web, address)
             assert passes(web, address, "udp")
             assert passes(node, address)
-            assert not passes(spy, address)
+            assert denied(spy, address)
         assert passes(spy, WEB_V4)
     assert await in_force(client)
 
@@ -87,7 +91,7 @@ async def test_labels_that_change_change_what_passes(
         await until(lambda: enforced(node), "the policy")
         assert passes(web, address)
         await client.attach(attach(web, labels={"app": "other"}))
-        assert not passes(web, address)
+        assert denied(web, address)
         await client.attach(attach(db, labels={"app": "other"}))
         assert passes(web, address)
 
@@ -98,7 +102,7 @@ async def test_policies_that_come_and_go(client: AsyncClient, daemon: Daemon, no
     address = v4(await client.attach(attach(db, labels={"app": "db"})))
     with serving(db, PORT):
         declare(daemon, "policy.yaml", DENY_ALL)
-        await until(lambda: not passes(web, address), "denied")
+        await until(lambda: denied(web, address), "denied")
         declare(daemon, "policy.yaml", DENY_ALL, FROM_WEB)
         await until(lambda: passes(web, address), "allowed by the second")
         (daemon.state_files / "policy.yaml").unlink()
@@ -115,15 +119,15 @@ async def test_a_daemon_that_is_down_leaves_them_enforced(
     await until(lambda: enforced(node), "the policy")
     addresses = [texts(await client.attach(attach(host, labels={"app": host.name}))) for host in (web, db)]
     with serving(db, PORT):
-        assert not passes(web, addresses[1][0])
+        assert denied(web, addresses[1][0])
         before = node.run("nft -a -s list table inet netplumb")
         daemon.kill9()
-        assert not passes(web, addresses[1][0])
+        assert denied(web, addresses[1][0])
         await daemon.start()
         async with daemon.client() as again:
             await until(lambda: in_force(again), "in sync")
         assert node.run("nft -a -s list table inet netplumb") == before
-        assert not passes(web, addresses[1][0])
+        assert denied(web, addresses[1][0])
 
 
 async def test_a_store_that_is_lost_opens_nothing(
@@ -145,7 +149,7 @@ async def test_a_store_that_is_lost_opens_nothing(
             assert passes(web, address)
             await again.attach(attach(web, labels={"app": "other"}))
             # The file that says the policy may be read just now.
-            await until(lambda: not passes(web, address), "the policy knows its labels")
+            await until(lambda: denied(web, address), "the policy knows its labels")
             await again.attach(attach(db, labels={"app": "other"}))
             assert passes(web, address)
 
@@ -167,7 +171,7 @@ async def test_outside_clients_of_a_published_port_are_judged_by_their_address(
     await client.attach(attach(web, ports=[f"80:{PORT}"]))
     with serving(web, PORT):
         assert ask(outside, NODE_V4, 80, bind="192.0.2.7") == "web 192.0.2.7"
-        assert ask(outside, NODE_V4, 80, bind="192.0.2.8") is None
+        assert unanswered(outside, NODE_V4, 80, bind="192.0.2.8")
 
 
 async def test_a_workload_reaches_itself_by_a_port_of_the_node(
@@ -192,7 +196,7 @@ async def test_what_the_guards_forbid_no_policy_allows(
         await client.attach(attach(web, labels={"app": "web"}))
         address = v4(await client.attach(attach(db, labels={"app": "db"})))
         with serving(db, PORT):
-            assert not passes(web, address)
+            assert denied(web, address)
             await client.attach(attach(web, labels={"app": "web"}, isolate_workloads=False))
             assert passes(web, address)
 
@@ -415,11 +419,11 @@ async def test_policies_that_are_applied(
         assert passes(web, address)
         file.write_text(DENY_ALL)
         assert "pruned" in daemon.command("apply", "--prune", "-f", str(file), socket).stdout
-        await until(lambda: not passes(web, address), "the rest denies")
+        await until(lambda: denied(web, address), "the rest denies")
         declare(daemon, "deny.yaml", DENY_ALL)
         await until(lambda: waits(client), "the file's waits")
         assert daemon.command("delete", "-f", str(file), socket).stdout == "NetworkPolicy default/deny deleted\n"
-        assert not passes(web, address)
+        assert denied(web, address)
         assert daemon.command("delete", "-f", str(file), socket).returncode != 0
 
 

@@ -11,7 +11,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.naming import node_if_name
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare
 from tests.e2e.test_policies import FROM_WEB, PORT, enforced
@@ -50,7 +50,7 @@ async def test_it_is_put_right(daemon: Daemon, client: AsyncClient, node: Host, 
     with serving(db, PORT), serving(web, PORT):
         assert ask(web, address, PORT) is not None
         await client.attach(attach(web, labels={"app": "other"}))
-        assert ask(web, address, PORT) is None
+        assert unanswered(web, address, PORT)
     assert not (await client.plan()).changes
 
 

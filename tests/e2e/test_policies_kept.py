@@ -22,7 +22,7 @@ from tests.e2e.runtimes import Runtime
 from tests.e2e.statefiles import declare, document
 from tests.e2e.test_detach_guarded import NO_EGRESS, NO_INGRESS, Flood, bound, received
 from tests.e2e.test_metrics import ADDRESS, scrape
-from tests.e2e.test_policies import DENY_ALL, FROM_WEB, HEAD, PORT, enforced, in_force, passes
+from tests.e2e.test_policies import DENY_ALL, FROM_WEB, HEAD, PORT, denied, enforced, in_force, passes
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, v4
 
@@ -44,7 +44,7 @@ async def test_applied_policies_outlive_the_daemon(
         await until(lambda: in_force(again), "in sync")
         assert [(it.name, it.source, it.in_force) for it in await again.policies()] == [("deny", "applied", True)]
         with serving(db, PORT):
-            assert not passes(web, address)
+            assert denied(web, address)
 
 
 async def test_who_waits_for_a_namespace_is_no_difference(
@@ -84,7 +84,7 @@ async def test_policies_of_a_file_that_went_meanwhile_go_too(
     daemon.kill9()
     file.unlink()
     with serving(db, PORT):
-        assert not passes(web, address)
+        assert denied(web, address)
         await daemon.start()
         async with daemon.client() as again:
             await until(lambda: not enforced(node), "it went with its file")
@@ -151,7 +151,7 @@ async def test_a_pod_is_known_by_its_namespace_and_its_annotations(
         address = address or added["ips"][0]["address"].partition("/")[0]
     with serving(db, PORT):
         assert passes(web, address)
-        assert not passes(spy, address)
+        assert denied(spy, address)
     async with daemon.client() as again:
         assert list((await again.get("db")).policies) == ["shop/from-web"]
 

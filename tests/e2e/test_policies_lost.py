@@ -12,7 +12,19 @@ from tests.e2e.echoes import serving
 from tests.e2e.hosts import Host
 from tests.e2e.losses import start_without_store, store_rebuilt
 from tests.e2e.statefiles import declare, document
-from tests.e2e.test_policies import DB_V4, FROM_WEB, HEAD, PORT, SPY_V4, WEB_V4, attached, enforced, in_force, passes
+from tests.e2e.test_policies import (
+    DB_V4,
+    FROM_WEB,
+    HEAD,
+    PORT,
+    SPY_V4,
+    WEB_V4,
+    attached,
+    denied,
+    enforced,
+    in_force,
+    passes,
+)
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, condition
 
@@ -53,7 +65,7 @@ async def test_what_was_isolated_stays_so_though_its_labels_are_said_again(
     await until(lambda: enforced(node), "the policies")
 
     def as_before() -> bool:
-        return passes(web, DB_V4) and not passes(spy, DB_V4) and not passes(spy, WEB_V4)
+        return passes(web, DB_V4) and denied(spy, DB_V4) and denied(spy, WEB_V4)
 
     with serving(db, PORT), serving(web, PORT):
         await until(as_before, "enforced")
@@ -78,7 +90,7 @@ async def test_what_was_isolated_stays_so_though_its_labels_are_said_again(
             policies.write_text(MUTE)
             assert not daemon.command("delete", "-f", str(policies), f"--socket={daemon.socket}").returncode
             await until(lambda: passes(spy, WEB_V4), "let go")
-            assert not passes(spy, DB_V4)
+            assert denied(spy, DB_V4)
             assert passes(web, DB_V4)
             assert not await told(again)
             await until(lambda: in_force(again), "in sync")
@@ -115,14 +127,14 @@ async def test_what_nobody_knows_the_labels_of_stays_whole(
                 assert not [it for it in (await again.status()).conditions if it.type == "NodeFailed" and it.status]
                 assert (await again.check("db")).in_sync
                 assert passes(web, DB_V4)
-                assert not passes(spy, DB_V4)
+                assert denied(spy, DB_V4)
             assert condition((await again.get("db")), "PoliciesHeld") is not None
             assert "not known" in explained(daemon, "web", "db")[1]
             said = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
             policies.write_text(said)
             assert not daemon.command("apply", "--prune", "-f", str(policies), f"--socket={daemon.socket}").returncode
             await until(lambda: in_force(again), "in sync")
-            assert not passes(spy, DB_V4)
+            assert denied(spy, DB_V4)
             await again.attach(attach(db, labels={"app": "db"}, addresses=[DB_V4]))
             await until(lambda: passes(spy, DB_V4), "its labels are said, and no policy is")
             await until(lambda: not enforced(node), "nothing is left")

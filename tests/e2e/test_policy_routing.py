@@ -11,7 +11,7 @@ from netplumb.models.naming import node_if_name
 from netplumb.reconciler.decide.render.policy import RULE_PREFERENCE
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.test_guards import spoofed
 from tests.e2e.waiting import until
@@ -296,7 +296,7 @@ async def test_a_rule_that_ends_what_workloads_send_is_told(
             for protocol in ("tcp", "udp"):
                 assert ask(web, out, PORT, protocol)
             node.ip(f"{flag} rule add {words}")
-            assert [it for it in ("tcp", "udp") if ask(web, out, PORT, it) is None] == list(ended)
+            assert [it for it in ("tcp", "udp") if unanswered(web, out, PORT, it)] == list(ended)
             await until(lambda: nowhere(client), "it is told")
             selected = words.partition(" preference")[0].replace(
                 f"from {address} ", f"from {address}/{'32' if flag == '-4' else '128'} "
@@ -349,7 +349,7 @@ async def test_a_route_that_ends_what_workloads_send_is_told(
             assert ask(web, beyond, PORT)
             for line in lines:
                 node.ip(f"{flag} {line.format(address=address, pool=pool, half=half)}")
-            assert ask(web, beyond, PORT) is None
+            assert unanswered(web, beyond, PORT)
             await until(lambda: nowhere(client), "it is told")
             assert [it.reason for it in (await client.check("web")).unmet] == ["RoutedNowhere"]
             assert (await client.check("db")).in_sync is ("{address}" in lines[0])
@@ -386,7 +386,7 @@ async def test_a_rule_against_a_served_port_is_told(
         node.ip(f"-4 rule add {wished}")
     node.ip(f"-4 rule add sport {PORT} prohibit preference 900")
     with serving(web, PORT):
-        assert ask(outside, NODE_V4, HOST_PORT) is None
+        assert unanswered(outside, NODE_V4, HOST_PORT)
         await until(lambda: nowhere(client), "it is told")
         assert f"`900: from all sport {PORT} prohibit` of the node" in await nowhere(client)
         assert "," not in await nowhere(client)
@@ -457,7 +457,7 @@ async def test_a_node_whose_main_table_no_rule_leads_to(
         assert ask(web, out, PORT) is not None
         assert not await told()
         node.ip(f"-{family} rule del preference 32766")
-        assert ask(web, out, PORT) is None
+        assert unanswered(web, out, PORT)
         await until(told, "it is told")
         assert f"ip -{family} rule add preference 32766 lookup main" in await told()
         assert not (await client.check("web")).in_sync

@@ -15,7 +15,7 @@ from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ASK_S, ask, serving
+from tests.e2e.echoes import ASK_S, ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.sctp import sctp_init
 from tests.e2e.streams import family_of, open_socket
@@ -75,7 +75,7 @@ async def test_a_protocol_of_its_own(client: AsyncClient, outside: Host, web: Ho
     await client.attach(wishes.attach(web, ports=(f"{PORT}:{INNER}",)))
     with serving(web, INNER):
         assert ask(outside, NODE_V4, PORT, "tcp")
-        assert ask(outside, NODE_V4, PORT, "udp") is None
+        assert unanswered(outside, NODE_V4, PORT, "udp")
 
 
 async def test_a_range_leads_port_by_port(client: AsyncClient, outside: Host, web: Host) -> None:
@@ -122,7 +122,7 @@ async def test_workloads_do_not_reach_the_nodes_loopback(mapped: pb.AttachRespon
         web.ip("rule add to 127.0.0.0/8 lookup 99 pref 1")
         web.set_sysctl("net/ipv4/conf/all/route_localnet", "1")
         web.ip("rule del pref 0")
-        assert ask(web, "127.0.0.1", 9100, bind=wishes.v4(mapped)) is None
+        assert unanswered(web, "127.0.0.1", 9100, bind=wishes.v4(mapped))
 
 
 @pytest.mark.parametrize("mapping", [f"{PORT}:81", f"0.0.0.0:{PORT}:81", f"192.0.2.1:{PORT}:81", "8000-8100:9000-9100"])
@@ -144,7 +144,7 @@ async def test_mappings_change_in_place(client: AsyncClient, node: Host, outside
     with serving(web, 80), serving(web, 81, "moved"), serving(web, 90):
         assert ask(outside, NODE_V4, 8080)
         await client.attach(wishes.attach(web, ports=("8081:81", "9090:90")))
-        assert ask(outside, NODE_V4, 8080) is None
+        assert unanswered(outside, NODE_V4, 8080)
         assert (ask(outside, NODE_V4, 8081) or "").startswith("moved")
         assert ask(outside, NODE_V6, 9090)
     assert {link["ifindex"] for link in node.links().values()} == before
@@ -280,4 +280,4 @@ async def test_from_a_state_file(client: AsyncClient, daemon: Daemon, outside: H
         assert (ask(outside, NODE_V6, 9001, "udp") or "").startswith("range")
         path.write_text(wish + "  - 8081:80\n")
         await until(lambda: ask(outside, NODE_V4, 8081), "the edit is followed")
-        assert ask(outside, NODE_V4, 8080) is None
+        assert unanswered(outside, NODE_V4, 8080)

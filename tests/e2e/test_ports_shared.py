@@ -12,7 +12,7 @@ from netplumb.api.client.asynchronous import AsyncClient
 from tests.e2e import wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ASK_S, ask, serving
+from tests.e2e.echoes import ASK_S, ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.runtimes import Runtime
 from tests.e2e.streams import open_socket
@@ -130,7 +130,7 @@ async def test_one_family_is_one_family(client: AsyncClient, outside: Host, web:
     await client.attach(wishes.attach(web, ports=("0.0.0.0:9090:80",)))
     with serving(web, 80), serving(db, 81):
         assert ask(outside, NODE_V4, 9090)
-        assert ask(outside, NODE_V6, 9090) is None
+        assert unanswered(outside, NODE_V6, 9090)
         await client.attach(wishes.attach(db, ports=("[::]:9090:81",)))
         assert [(ask(outside, ip, 9090) or "")[:3] for ip in (NODE_V4, NODE_V6)] == ["web", "db "]
 

@@ -18,7 +18,7 @@ from netplumb.reconciler.tracing.run import trace as follow
 from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import COMMAND, Daemon
 from tests.e2e.doctors import run
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare
 from tests.e2e.waiting import until
@@ -100,7 +100,7 @@ async def test_a_drop_in_another_table(daemon: Daemon, attached: Host, node: Hos
     node.run("iptables -A DOCKER-USER -i lo -j RETURN")
     node.run("iptables -A DOCKER-USER -p tcp --dport 8080 -j DROP")
     with serving(outside, PORT):
-        assert ask(attached, OUTSIDE_V4, PORT) is None
+        assert unanswered(attached, OUTSIDE_V4, PORT)
         heal = ends(
             trace(daemon, "web", OUTSIDE_V4),
             "dropped by chain FORWARD of table ip filter (Docker), rule 2 of chain DOCKER-USER: tcp dport 8080 drop",

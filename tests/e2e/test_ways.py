@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netplumb.models.cluster import KNOWN_FILE
-from tests.e2e.echoes import ask, serving
+from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import kernel_state
 from tests.e2e.nodes import DEVICE, GATEWAY_V4, GATEWAY_V6, lan, running
 from tests.e2e.pings import pinging
@@ -169,10 +169,10 @@ async def test_isolation_and_policies_judge_workloads_of_other_nodes_by_their_ow
             await client.attach(attach(only, labels={"app": "only"}))
         (other.daemon.state_files / "policy.yaml").write_text(json.dumps(policy))
         with serving(shut, 81), serving(only, 81), serving(web, 81):
-            assert ask(web, v4(shut_has), 81) is None
-            assert ask(shut, v4(web_has), 81) is None
+            assert unanswered(web, v4(shut_has), 81)
+            assert unanswered(shut, v4(web_has), 81)
             assert ask(other.host, v4(shut_has), 81) == f"shut {other.own_v4}"
-            await until(lambda: ask(near, v4(only_has), 81, "udp") is None, "the policy is in force")
+            await until(lambda: unanswered(near, v4(only_has), 81, "udp"), "the policy is in force")
             assert ask(web, v4(only_has), 81) == f"only {v4(web_has)}"
             assert ask(only, v4(web_has), 81) == f"web {v4(only_has)}"
 
