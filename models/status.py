@@ -56,6 +56,7 @@ class AttachmentStatus:
 OBSTACLES = frozenset(
     {
         "AddressTaken",
+        "EtcdWentBack",
         "Fighting",
         "HostPortInUse",
         "NetnsUnreachable",

@@ -216,7 +216,7 @@ class Parts:
             node_links=lambda: self._results.hints.node_links(),
             ways=self._ways.differences if self._ways is not None else None,
             no_pools=NO_POOLS if cluster is None else NO_PREFIXES,
-            more_addresses=cluster.more if cluster is not None else None,
+            prefixes=cluster,
             elsewhere=cluster.endpoints if cluster is not None else None,
             denied=nftables.denied,
             element=nftables.element,

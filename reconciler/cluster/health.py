@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork, is_within
 from netplumb.models.cluster import ClusterMode, Peer
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.words import several
@@ -28,8 +28,8 @@ class Trouble:
 
 def lacks_a_prefix(peer: Peer, settings: ClusterSettings) -> bool:
     """As a node that was removed and runs on does, or one that has just come, or that found a pool full."""
-    held = {it.pool for it in peer.prefixes}
-    return not held or not {it.cidr for it in settings.pools} <= held
+    held = [it.cidr for it in peer.prefixes]
+    return not held or not all(any(is_within(it, pool.cidr) for it in held) for pool in settings.pools)
 
 
 def troubles_of(

@@ -30,16 +30,19 @@ from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Kept, Mirror
 from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
+from netplumb.reconciler.cluster.records import NodeRecord
 from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
 from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE_S, Reporting, endpoint, state
 from netplumb.reconciler.cluster.shelf import AtHand, Shelf
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
+from netplumb.reconciler.cluster.stillness import Stillness
 from netplumb.reconciler.cluster.taking import Taking
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 SAVE_PAUSE_S = 1.0
 
 LESSON_PAUSE_S = 0.02
+CATCH_UP_S = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -90,10 +93,11 @@ class Membership:
             itself.node,
             itself.identity,
             settings.lease_s,
-            lambda: self.standing.record,
+            self._record,
             self._name_is_ours,
             self._shared.check,
         )
+        self._stillness = Stillness(max(settings.lease_s, 2 * RETRY_MOST_S))
         prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
         self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._own_changed)
         self._states: Reporting | None = None
@@ -165,6 +169,26 @@ class Membership:
         if wanted:
             self._taking.look()
         return wanted
+
+    async def caught_up(self) -> bool:
+        """Where it is not known what became of this node since it stood still: until it is, or etcd is away. Whether
+        anything may have."""
+        if not self._stillness.look():
+            return False
+        node = self._itself.node
+        with suppress(EtcdError):
+            while True:
+                said = await self._client.read(self._layout.prefixes_of(node))
+                if {self._layout.prefix_of(node, it.cidr) for it in self.standing.held} <= said.entries.keys():
+                    break
+                await asyncio.sleep(CATCH_UP_S)  # the watch tells of it in a moment
+        self._stillness.is_behind = False
+        return True
+
+    def _record(self) -> NodeRecord:
+        """Asked for with each sign of life."""
+        self._stillness.look()
+        return self.standing.record
 
     def network_changed(self) -> None:
         """The node's own addresses may be others now."""
@@ -281,10 +305,6 @@ class Membership:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if not self._recovery.is_needed:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(1):
-                        await self._presence.end()
             await self._connection.close()
             self._save_now()
             for shelf in self._shelves:
@@ -295,6 +315,7 @@ class Membership:
         wait_s = RETRY_FIRST_S
         while True:
             await gate.opened()
+            self._stillness.look()
             began = time.monotonic()
             try:
                 await gate.through(does)

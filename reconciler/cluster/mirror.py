@@ -105,29 +105,32 @@ class Mirror:
                 # It was followed up to here, so what is found now that was not told is an event that got lost.
                 self._must_read = self._forget = True
 
-    async def check(self) -> None:
-        """Whether etcd's history is the one that was followed up to here: raises WentBack where it is not. From a
-        revision that an etcd restored from a backup has not reached yet, a watch is silent, not wrong; and where others
-        wrote to it until it was past that again, it only lacks what they wrote before."""
+    async def check(self) -> bool:
+        """Whether etcd's history is known for the one that was followed up to here: raises WentBack where it is not.
+        From a revision that an etcd restored from a backup has not reached yet, a watch is silent, not wrong; and where
+        others wrote to it until it was past that again, it only lacks what they wrote before."""
         if self._must_read:
-            return
+            return False
         known, position = self._lineage.known, self.position
         try:
             past = await self._client.at(self._keys, position, LATEST)
         except NotYet:
+            answer = await self._client.read(Keys(self._keys.first, is_prefix=False))
+            self._lineage.check_cluster(answer.header.cluster)
             raise WentBack(f"etcd has not come to revision {position}, which was followed: {RESTORED}") from None
         except Compacted:
             self._must_read = True
-            return
+            return False
         self._lineage.check(past.header, known)
         if self.position != position:
-            return
+            return False
         if past.number != len(self.entries):
             raise WentBack(
                 f"etcd says that it had {past.number} keys below {self._keys.first} at revision {position}, and it had "
                 f"{len(self.entries)}: {RESTORED}"
             )
         self._compare(past.written)
+        return True
 
     def _compare(self, written: Mapping[str, int]) -> None:
         """With what was written until now, by key, as etcd has it."""

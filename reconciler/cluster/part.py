@@ -71,6 +71,7 @@ class ClusterPart:
         self._standing = self._membership.standing
         self._joined: _Joined | None = None
         self._documents: ClusterDocuments | None = None
+        self._pools = self._standing.pools
         self._changed = asyncio.Event()
         self._grown = asyncio.Event()  # another one each time that there are other pools
         self._woken = asyncio.Event()
@@ -136,6 +137,13 @@ class ClusterPart:
                 return True
         return False
 
+    async def caught_up(self) -> None:
+        """Before an address is given: after a time in which this daemon did not run, it may be another node's."""
+        if await self._membership.caught_up() and self._pools != self._standing.pools:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MORE_S):
+                    await self._grown.wait()
+
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -146,14 +154,14 @@ class ClusterPart:
     async def _hand_on(self) -> None:
         joined = self._joined
         assert joined is not None
-        pools, view = self._standing.pools, None
+        view = None
         while True:
             await self._woken.wait()
             self._woken.clear()
-            if self._standing.pools != pools:
-                if not pools:
+            if self._standing.pools != self._pools:
+                if not self._pools:
                     await self._gathered()
-                pools = self._standing.pools
+                self._pools = self._standing.pools
                 try:
                     joined.configure(self.with_pools(self._given))
                 except NetplumbError as error:

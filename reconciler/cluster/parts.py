@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPNetwork, is_within
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.reconciler.cluster.claims import Claim
 
@@ -45,7 +45,7 @@ def ahead_of(node: str, pool: IPNetwork, held: Iterable[Claim], present: Mapping
     """How many nodes are to take a prefix of the pool before this one: those that are there and have none yet, in the
     order in which they came. `present` says at which revision each did. So nodes that join at one moment do not all
     claim the same prefix, and each need know of no more than of those that came before it."""
-    having = {it.node for it in held if it.pool == pool}
+    having = {it.node for it in held if is_within(it.cidr, pool)}
     waiting = {name: since for name, since in present.items() if name not in having}
     mine = waiting.pop(node, None)
     return len(waiting) if mine is None else sum(since < mine for since in waiting.values())

@@ -17,7 +17,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPNetwork, is_within
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.models.errors import NetplumbError
 from netplumb.reconciler.cluster.claims import Claim, Claims, claims
@@ -70,7 +70,7 @@ class Prefixes:
         part = free_part(pool, known.taken, ahead)
         if part is None:
             order = {node: number for number, node in enumerate(given_up)}
-            over = [it for it in known.held if it.node in order and it.pool == pool.cidr]
+            over = [it for it in known.held if it.node in order and is_within(it.cidr, pool.cidr)]
             if not over:
                 raise PoolFull(f"no /{pool.node_length} of {pool.cidr} is free: {pool.parts} are held")
             instead = min(over, key=lambda it: (order[it.node], it.since))

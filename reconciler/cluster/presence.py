@@ -1,4 +1,5 @@
-"""This node's name, and that it is there: a key with a lease, of which the loss removes nothing.
+"""This node's name, and that it is there: a key with a lease, of which the loss removes nothing. A daemon that stops
+lets it end by itself, so that nobody takes the name while it starts again.
 
 The name is the first's that claims it, for as long as its lease lives. A second that comes with the same name is
 refused and says so. A machine that was made anew under the name waits until the lease of the old one has ended, and
@@ -16,7 +17,7 @@ from netplumb.models.errors import NetplumbError
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd.client import Client, Put, absent, says, unchanged
 from netplumb.reconciler.cluster.etcd.entries import Keys
-from netplumb.reconciler.cluster.etcd.errors import Away, EtcdError
+from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.records import Identity, NodeRecord, PresenceRecord, read
 
@@ -44,7 +45,7 @@ class Presence:
         lease_s: float,
         record: Callable[[], NodeRecord],
         ours: Callable[[], None],
-        check: Callable[[], Awaitable[None]],
+        check: Callable[[], Awaitable[object]],
     ) -> None:
         self._client = client
         self._key = layout.presence(name)
@@ -131,9 +132,3 @@ class Presence:
         if await self._client.commit([self.fence()], [Put(self._node_key, record)]) is None:
             raise Ended("the presence of this node was removed from etcd")
         self._told = record
-
-    async def end(self) -> None:
-        """Says that the node's daemon is gone; what it holds stays held."""
-        if self._lease:
-            with suppress(EtcdError):
-                await self._client.revoke(self._lease)

@@ -54,11 +54,8 @@ class Recovery:
         self._known_answers = known_answers
         self._settle_s = settle_s
         self._went_back = asyncio.Event()
+        self._is_another = False
         self.reading, self.writing = Gate(), Gate()
-
-    @property
-    def is_needed(self) -> bool:
-        return self._went_back.is_set()
 
     def stop_at(self, error: WentBack) -> None:
         self.reading.close()  # also what found nothing amiss, since of what is told from now on nothing counts
@@ -70,23 +67,41 @@ class Recovery:
         self._went_back.set()
 
     async def run(self) -> None:
-        """Asks for nothing but a token that was not known, which no backup can hold. Then this node says again what it
-        holds, and time passes in which the others do, before what is missing counts as gone. It says so once more at
-        the end, since what another node had to give up first is free by then."""
+        """Asks for nothing but a token that was not known, which no backup can hold, and whether the etcd that was
+        followed is there again, in whose place another stood."""
         while True:
             await self._went_back.wait()
-            await self._until_done(self._is_accepted)
-            log.warning("etcd is accepted as it is")
-            self._lineage.accept()
-            for mirror in self._mirrors:
-                mirror.read_anew()
-            await self._until_done(self._has_said_again)
-            await asyncio.sleep(self._settle_s)
-            await self._until_done(self._has_said_again)
+            await self._until_done(self._is_over)
+            if self._is_another:
+                await self._settle()
             self._went_back.clear()
             self._standing.troubles.went_back = ""
             self.writing.open()
             self.reading.open()
+
+    async def _is_over(self) -> bool:
+        self._is_another = await self._is_accepted()
+        return self._is_another or await self._is_as_it_was()
+
+    async def _is_as_it_was(self) -> bool:
+        try:
+            found = [await mirror.check() for mirror in self._mirrors]
+        except WentBack:
+            return False
+        if is_so := any(found):
+            log.info("etcd is the one that was followed again")
+        return is_so
+
+    async def _settle(self) -> None:
+        """This node says again what it holds, and time passes in which the others do, before what is missing counts as
+        gone. It says so once more at the end, since what another node had to give up first is free by then."""
+        log.warning("etcd is accepted as it is")
+        self._lineage.accept()
+        for mirror in self._mirrors:
+            mirror.read_anew()
+        await self._until_done(self._has_said_again)
+        await asyncio.sleep(self._settle_s)
+        await self._until_done(self._has_said_again)
 
     async def _until_done(self, done: Callable[[], Awaitable[bool]]) -> None:
         while True:

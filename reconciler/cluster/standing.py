@@ -18,7 +18,7 @@ from ipaddress import ip_network
 
 import structlog
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPNetwork, is_within
 from netplumb.models.cluster import ClusterMode, ClusterView, Peer
 from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
@@ -170,8 +170,12 @@ class Standing:
 
     @property
     def void(self) -> list[Claim]:
-        """What this node claimed and another came before with; but not what it held once and runs workloads with."""
-        return [it for it in self._roster.void_of(self._itself.node) if it.cidr not in self.lost]
+        """What this node claimed and another came before with; but not what it held once and runs workloads with. And
+        what is of none of the cluster's pools any more, once no workload has an address of it."""
+        void = [it for it in self._roster.void_of(self._itself.node) if it.cidr not in self.lost]
+        over = [it for it in self.held if not any(is_within(it.cidr, pool.cidr) for pool in self._settings.pools)]
+        used = self._around.users([it.cidr for it in over]) if over else {}
+        return [*void, *(it for it in over if it.cidr not in used)]
 
     @property
     def peers(self) -> Mapping[str, Peer]:
@@ -194,7 +198,7 @@ class Standing:
 
     @property
     def has_of_each_pool(self) -> bool:
-        return {it.cidr for it in self._settings.pools} <= {it.pool for it in self._given}
+        return all(any(is_within(it.cidr, pool.cidr) for it in self._given) for pool in self._settings.pools)
 
     @property
     def record(self) -> NodeRecord:
@@ -235,7 +239,7 @@ class Standing:
         before what runs in it is gone: somebody wanted this node to have no more."""
         if not self._is_ours or any(it.overlaps(pool.cidr) for it in self.lost):
             return False
-        mine = [it.cidr for it in self.held if it.pool == pool.cidr]
+        mine = [it.cidr for it in self.held if is_within(it.cidr, pool.cidr)]
         fullness = self._around.fullness()
         found = [fullness[cidr] for cidr in mine if cidr in fullness]
         if len(found) < len(mine):

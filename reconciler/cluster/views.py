@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from netplumb.models.base import IPAddress, IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork, is_within
 from netplumb.models.cluster import ClusterMode, ClusterView, Peer, Underlay
 from netplumb.models.clustersettings import ClusterPool
 from netplumb.models.network import Pool
@@ -39,14 +39,14 @@ def underlay(addresses: Iterable[IPAddress]) -> Underlay:
 
 
 def pools_of(claims: Iterable[Claim], pools: Iterable[ClusterPool]) -> tuple[Pool, ...]:
-    """The node's own pools that follow from what it holds, in the order of the settings. One of a cluster pool that the
-    settings no longer name gives no addresses."""
+    """The node's own pools that follow from what it holds, in the order of the settings. One that is in none of the
+    cluster's pools that the settings name gives no addresses."""
     held = list(claims)
     return tuple(
         Pool(cidr=claim.cidr, name=pool.name, labels=pool.labels)
         for pool in pools
         for claim in held
-        if claim.pool == pool.cidr
+        if is_within(claim.cidr, pool.cidr)
     )
 
 

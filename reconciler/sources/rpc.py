@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 from netplumb.models.attachment import RPC_SOURCE, Attachment, AttachmentKey, AttachmentSpec, DetachSpec
 from netplumb.models.base import IPAddress
@@ -68,6 +69,17 @@ NO_POOLS = "no pool is configured; start the daemon with --pool CIDR"
 NO_PREFIXES = "the cluster has given this node no prefix yet; `netplumb status` tells why"
 
 
+class Prefixes(Protocol):
+    """What the cluster gives this node to give addresses of."""
+
+    async def caught_up(self) -> None:
+        """Until it is known what is this node's."""
+
+    async def more(self) -> bool:
+        """Asks for a further one; whether it came soon."""
+        ...
+
+
 class RpcSource:
     """`kernel` is the loop's, to open namespaces; `reader` reads for Check and Plan, beside the loop."""
 
@@ -94,11 +106,11 @@ class RpcSource:
         element: Callable[[Key], NftElement | None],
         ways: Callable[[], Awaitable[Sequence[Step]]] | None = None,
         no_pools: str = NO_POOLS,
-        more_addresses: Callable[[], Awaitable[bool]] | None = None,
+        prefixes: Prefixes | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._no_pools = no_pools
-        self._more_addresses = more_addresses
+        self._prefixes = prefixes
         self._desired = desired
         self._statuses = statuses
         self._loop = loop
@@ -144,10 +156,12 @@ class RpcSource:
     async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
         """Where pools are full that may grow, after they have."""
         while True:
+            if self._prefixes is not None:
+                await self._prefixes.caught_up()
             try:
                 return await self._recorded(spec, source)
             except PoolExhausted:
-                if self._more_addresses is None or not await self._more_addresses():
+                if self._prefixes is None or not await self._prefixes.more():
                     raise
 
     async def _recorded(self, spec: AttachmentSpec, source: str) -> Attachment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -315,13 +316,13 @@ async def test_a_node_that_is_removed_while_it_is_there_says_that_it_is_there(et
 
 
 async def test_a_prefix_of_its_own_outside_the_pools_is_told_with_who_uses_it(etcd: Etcd, tmp_path: Path) -> None:
-    """As where a pool is taken out of the settings: nothing is wrong before workloads have addresses of it."""
+    """As where a pool is taken out of the settings."""
     async with nodes(etcd, tmp_path, "a") as (a,):
         (prefix,) = a.prefixes
         await a.stop()
-        moved = Node(etcd.settings(pools=[{"cidr": "10.201.0.0/16"}]), "a", tmp_path, used=a.used).start()
-        await until(lambda: moved.is_well, "it has a prefix of the other pool", within_s=20)
-        moved.used[ip_network(prefix)] = 2
+        used = {ip_network(prefix): 2}
+        moved = Node(etcd.settings(pools=[{"cidr": "10.201.0.0/16"}]), "a", tmp_path, used=used).start()
+        await until(lambda: moved.prefixes, "it has a prefix of the other pool", within_s=20)
         told = moved.conditions["PrefixOutsidePools"].message
         assert told.startswith(f"{prefix} is this node's and in no pool of its settings")
         assert "w0/eth0, w1/eth0 have addresses of it" in told
@@ -396,14 +397,16 @@ async def test_one_range_that_is_as_it_was_swallows_no_answer(etcd: Etcd, tmp_pa
         etcd.ctl("put", key, "{}")
         await until(lambda: "x" in membership.documents[0], "it is wanted")
 
-        def after(ready: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[None]]) -> Any:
-            async def checked() -> None:
+        def after(ready: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]) -> Any:
+            async def checked() -> object:
                 await ready()
-                await check()
+                return await check()
 
             return checked
 
         async def shared_is_followed() -> None:
+            if restored(a.conditions):
+                return
             await until(lambda: shared.following, "what is shared is followed", within_s=LONG_S)
             if at_once:
                 etcd.ctl("put", answer, "{}")
@@ -431,6 +434,66 @@ async def test_one_range_that_is_as_it_was_swallows_no_answer(etcd: Etcd, tmp_pa
         await until(lambda: restored(a.conditions), "a says so again", within_s=LONG_S)
         await asyncio.sleep(2)
         assert restored(a.conditions), "the answer is in the backup"
+
+
+async def test_an_etcd_that_stood_in_its_place_for_a_moment_is_forgotten(etcd: Etcd, tmp_path: Path) -> None:
+    """What was followed is there again, which needs nobody's word."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        held = a.prefixes
+        etcd.kill()
+        moved = [(member.place, member.place.with_name(f"{member.place.name}-kept")) for member in etcd.members]
+        for place, kept in moved:
+            place.rename(kept)
+            place.mkdir()
+        etcd.start()
+        await until(lambda: restored(a.conditions), "a says so", within_s=LONG_S)
+        etcd.kill()
+        for place, kept in moved:
+            shutil.rmtree(place)
+            kept.rename(place)
+        etcd.start()
+        await until(lambda: a.is_well, "a is well", within_s=LONG_S)
+        assert a.prefixes == held
+
+
+async def test_a_pool_that_is_enlarged_has_the_prefixes_that_are_held(etcd: Etcd, tmp_path: Path) -> None:
+    """They go on to give addresses; of a pool that is replaced they are given back once nobody uses them."""
+    small = {"cidr": "10.200.0.0/25", "node_prefix_len": 26}
+    async with nodes(etcd, tmp_path, "a", pools=[small]) as (a,):
+        (held,) = a.prefixes
+        await a.stop()
+        larger = Node(etcd.settings(pools=[small | {"cidr": "10.200.0.0/24"}]), "a", tmp_path).start()
+        await until(lambda: larger.is_well, "it is well", within_s=LONG_S)
+        await asyncio.sleep(1.5)
+        assert larger.prefixes == [held]
+        await larger.stop()
+        other = Node(etcd.settings(pools=[small | {"cidr": "10.201.0.0/24"}]), "a", tmp_path)
+        other.used[ip_network(held)] = 1
+        other.start()
+        await until(lambda: other.prefixes, "it has one of the other", within_s=20)
+        assert other.prefixes[0].startswith("10.201.")
+        assert etcd.key_names("/netplumb/shared/prefixes/a/10.200")
+        other.used.clear()
+        await until(lambda: not etcd.key_names("/netplumb/shared/prefixes/a/10.200"), "the former is free", within_s=20)
+        await other.stop()
+
+
+async def test_who_waits_for_a_name_does_not_have_it_while_its_node_starts_again(etcd: Etcd, tmp_path: Path) -> None:
+    """As a copy of its machine would."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        held = a.prefixes
+        copied = tmp_path / "copy"
+        copied.mkdir()
+        copy = Node(a.settings, "a", copied, boot="boot-2").start()
+        await until(lambda: "NodeNameTaken" in copy.conditions, "it is refused", within_s=LONG_S)
+        await a.stop()
+        await asyncio.sleep(1)
+        again = a.again().start()
+        await until(lambda: again.is_well, "it is itself again", within_s=LONG_S)
+        assert again.prefixes == held
+        assert "NodeNameTaken" in copy.conditions
+        await again.stop()
+        await copy.stop()
 
 
 async def test_an_etcd_that_is_made_anew_is_not_taken_for_empty(etcd: Etcd, tmp_path: Path) -> None:
@@ -573,6 +636,7 @@ async def test_a_prefix_that_was_taken_away_gives_nothing_and_is_told(etcd: Etcd
         (lost,) = a.prefixes
         a.used[ip_network(lost)] = 3
         await a.stop()
+        await until(lambda: not etcd.key_names("/netplumb/shared/presence/a"), "a is away", within_s=LONG_S)
         etcd.ctl("del", "--prefix", "/netplumb/shared/prefixes/a/")
         other = Node(a.settings, "b", tmp_path).start()
         await until(lambda: other.is_well, "b has a prefix")

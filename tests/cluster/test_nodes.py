@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from tests.cluster.sites import conditions, held, site
 from tests.e2e.echoes import ask, serving
 from tests.e2e.nodes import GATEWAY_V4, GATEWAY_V6, POOLS, Lan, Machine
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach, refused, v4, v6
+from tests.e2e.wishes import attach, refused, texts, v4, v6
 
 LONG_S = 30.0
 
@@ -293,3 +296,33 @@ async def test_a_node_that_is_called_otherwise_goes_on_and_says_so(directory: Pa
 
             await until(is_itself, "it is itself again", within_s=LONG_S)
         assert "eth0" in job.links()
+
+
+async def test_a_daemon_that_stood_still_gives_no_address_of_what_was_lost_meanwhile(directory: Path) -> None:
+    """Whoever asked it meanwhile is answered once it knows what is its own."""
+    async with site(1, directory) as it:
+        (one,) = it.machines
+        lost = await held(one)
+        hosts = [one.workload(f"w{number}") for number in range(5)]
+        os.kill(one.daemon.process.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(11)  # longer than the lease, and than any pause between two tries
+            it.etcd.ctl("del", "--prefix", f"/netplumb/shared/prefixes/{one.name}/")
+            for cidr, pool in zip(lost, POOLS, strict=True):
+                key = f"/netplumb/shared/prefixes/another/{cidr.replace('/', '-')}"
+                it.etcd.ctl("put", key, json.dumps({"pool": pool}))
+            async with one.client() as client:
+                asked = [asyncio.ensure_future(client.attach(attach(host))) for host in hosts]
+                await asyncio.sleep(0.5)
+                os.kill(one.daemon.process.pid, signal.SIGCONT)
+                answers = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            os.kill(one.daemon.process.pid, signal.SIGCONT)
+        given = [ip_address(ip) for it in answers if not isinstance(it, BaseException) for ip in texts(it)]
+        assert not [ip for ip in given if any(ip in ip_network(cidr) for cidr in lost)], given
+        await until(lambda: is_given_anew(one, lost), "it has other prefixes", within_s=LONG_S)
+        await one.attach("late")
+
+
+async def is_given_anew(machine: Machine, lost: list[str]) -> bool:
+    return len(now := await held(machine)) == len(lost) and not {*now} & {*lost}

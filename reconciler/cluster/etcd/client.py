@@ -132,9 +132,6 @@ class Client:
             raise Away(answer.error)
         return answer.ID
 
-    async def revoke(self, lease: int) -> None:
-        await self.connection.ask(lambda it: it.lease.LeaseRevoke, pb.LeaseRevokeRequest(ID=lease))
-
     async def keep_alive(self, lease: int) -> bool:
         """Whether the lease was still there, which makes it last anew."""
         stubs = self.connection.stubs()
