@@ -9,15 +9,11 @@ from netplumb.reconciler.cluster.stillness import Stillness
 
 
 def test_a_long_time_without_a_look_is_kept_in_mind() -> None:
-    now = 100.0
-    with mock.patch.object(stillness, "_boottime", lambda: now):
+    with mock.patch.object(stillness, "_boottime") as now:
+        now.return_value = 100.0
         it = Stillness(3.0)
-        now += 2.9
-        assert not it.look()
-        now += 2.9
-        assert not it.look()
-        now += 3.1
-        assert it.look()
-        assert it.look(), "also to whoever looks later"
+        for after_s, behind in ((2.9, False), (2.9, False), (3.1, True), (0.1, True)):
+            now.return_value += after_s
+            assert it.look() is behind
         it.is_behind = False
         assert not it.look()
