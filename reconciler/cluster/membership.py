@@ -39,6 +39,10 @@ from netplumb.reconciler.cluster.stillness import Stillness
 from netplumb.reconciler.cluster.taking import Taking
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
+APART_S, APART_MOST_S = 0.005, 10.0
+"""Daemons that start at one moment, as after an upgrade of all, first ask etcd so far apart in the mean, each for
+itself, by how many nodes it knows. Until then what it knows holds; who knows nothing does not wait."""
+
 SAVE_PAUSE_S = 1.0
 
 LESSON_PAUSE_S = 0.02
@@ -112,6 +116,7 @@ class Membership:
         self._answers = self._answers_in(self._shared_entries)
         self._later_answers: set[str] = set()
         self._saving = asyncio.Lock()
+        self._first_s = 0.0
         self._recovery = Recovery(
             self._client,
             self._layout,
@@ -282,6 +287,7 @@ class Membership:
     async def run(self) -> None:
         """Until cancelled; the presence is ended then, and what is held stays."""
         writing, reading = self._recovery.writing, self._recovery.reading
+        self._first_s = random.uniform(0, min(APART_MOST_S, APART_S * len(self.standing.peers)))
         self._save_now()  # by which what comes onto the shelves is known for this node's
         tasks = [
             asyncio.ensure_future(each)
@@ -311,8 +317,9 @@ class Membership:
                 shelf.close()
 
     async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: Gate) -> None:
-        """Nodes that lost etcd at one moment do not come back at one moment."""
+        """Nodes that lost etcd at one moment do not come back at one moment, nor those that start at one."""
         wait_s = RETRY_FIRST_S
+        await asyncio.sleep(self._first_s)
         while True:
             await gate.opened()
             self._stillness.look()

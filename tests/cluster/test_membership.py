@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from ipaddress import ip_network
@@ -23,6 +24,7 @@ from netplumb.reconciler.cluster.etcd.entries import Keys
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.lineage import WentBack
+from netplumb.reconciler.cluster.records import Identity, NodeRecord
 from tests.cluster.etcds import Etcd
 from tests.cluster.members import V4, Node, nodes
 from tests.e2e.waiting import until
@@ -365,6 +367,28 @@ async def test_who_has_this_nodes_name_is_told_by_what_it_is(etcd: Etcd, tmp_pat
     assert first.is_well
     await second.stop()
     await first.stop()
+
+
+async def test_daemons_that_know_many_nodes_do_not_ask_etcd_at_one_moment(etcd: Etcd, tmp_path: Path) -> None:
+    """As all of a cluster's do that are started anew together; what was known holds until then. A new node asks at
+    once."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        layout, record = Layout("/netplumb"), NodeRecord(identity=Identity(boot="1")).written()
+        for first in range(0, 500, 100):
+            some = [Put(layout.node(f"x{it}"), record) for it in range(first, first + 100)]
+            assert await a.membership.client.commit([], some)
+        await until(lambda: len(a.view.peers) == 500, "a knows all")
+        await a.stop()
+        with mock.patch("netplumb.reconciler.cluster.membership.random.uniform", lambda _, most: most):
+            again, began = a.again().start(), time.monotonic()
+            assert (len(again.view.peers), again.prefixes) == (500, a.prefixes)
+            await until(lambda: again.is_well, "it follows etcd", within_s=20)
+            assert time.monotonic() - began > 2.5
+            new, began = Node(a.settings, "new", tmp_path).start(), time.monotonic()
+            await until(lambda: len(new.view.peers) == 501, "it knows all")
+            assert time.monotonic() - began < 2.5
+            await new.stop()
+            await again.stop()
 
 
 async def test_an_answer_from_before_that_comes_late_stops_nothing_for_good(etcd: Etcd, tmp_path: Path) -> None:
