@@ -20,8 +20,10 @@ IN_NAMESPACES := scripts/in-namespaces
 # Where it is set, each of the many programs that the tests start compiles all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Tests wait for the kernel more than they work: two processors serve six.
+# Tests wait for the kernel more than they work, so two processors serve six; but not where each has nodes and etcd, nor
+# where sweeps want a machine that does little else.
 WORKERS := 6
+sweeps test-cluster: WORKERS := 4
 PYTEST = $(IN_NAMESPACES) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # $(call generate,DIR) writes the Python stubs of the protos below DIR.
