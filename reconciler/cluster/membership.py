@@ -10,30 +10,29 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 
 import structlog
 
-from netplumb.models.cluster import SHELVES
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.status import WatchEvent
 from netplumb.reconciler.cluster.endpoints import Endpoints
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
-from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
+from netplumb.reconciler.cluster.etcd.entries import Entry, Keys
 from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
 from netplumb.reconciler.cluster.gate import Gate
+from netplumb.reconciler.cluster.keeping import Keeping
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known, KnownFile
-from netplumb.reconciler.cluster.lineage import NOTHING, Lineage, WentBack
+from netplumb.reconciler.cluster.lineage import Lineage, WentBack
 from netplumb.reconciler.cluster.mirror import Kept, Mirror
 from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
 from netplumb.reconciler.cluster.records import NodeRecord
-from netplumb.reconciler.cluster.recovery import SETTLE_S, Recovery
+from netplumb.reconciler.cluster.recovery import SETTLE_S, Answers, Recovery
 from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE_S, Reporting, endpoint, state
-from netplumb.reconciler.cluster.shelf import AtHand, Shelf
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.stillness import Stillness
 from netplumb.reconciler.cluster.taking import Taking
@@ -66,31 +65,21 @@ class Membership:
         """Who `looks_only` at what was last known, as beside a daemon, never runs it."""
         self._settings = settings
         self._itself = itself
-        self._file = file
         self._changed = changed
         self._layout = Layout(settings.prefix)
-        found = file.load()
-        known = found if found and found.is_of(settings.prefix, itself.node, itself.identity) else None
         layout = self._layout
-        ranges = layout.shared, layout.attachments(itself.node), layout.endpoints
-        self._shelves = [
-            Shelf(file.directory / name, keys.first, as_left=known is not None, looks_only=looks_only)
-            for name, keys in zip(SHELVES, ranges, strict=True)
-        ]
-        shared, own, self._shelf = self._shelves
-        self._shared_entries, self._own_entries = AtHand(shared), AtHand(own)
-        self.standing = Standing(settings, itself, surroundings, known, self._shared_entries, shared.position)
-        if found is not None and (found.prefix, found.identity) == (settings.prefix, itself.identity):
-            self.standing.former_name = found.node
-        self._lineage = Lineage(_latest(known, self._shelves) if known is not None else NOTHING)
+        self._kept = kept = Keeping(file, layout, itself, looks_only=looks_only)
+        self.standing = Standing(settings, itself, surroundings, kept.known, kept.shared, kept.shared.position)
+        self.standing.former_name = kept.former_name
+        self._lineage = Lineage(kept.latest)
         self._connection = Connection(settings)
         self._client = Client(self._connection)
         pools = [it.cidr for it in settings.pools]
-        self.endpoints = Endpoints(layout, itself.node, self._shelf, pools)
+        self.endpoints = Endpoints(layout, itself.node, kept.others, pools)
         self.endpoints.seen(self.standing.peers)
-        self._shared = self._mirror(layout.shared, self._shared_entries, self._shared_changed)
-        self._own = self._mirror(layout.attachments(itself.node), self._own_entries, self._own_changed)
-        self._others = self._mirror(layout.endpoints, self._shelf, self.endpoints.said)
+        self._shared = self._mirror(layout.shared, self._kept.shared, self._shared_changed)
+        self._own = self._mirror(layout.attachments(itself.node), self._kept.own, self._own_changed)
+        self._others = self._mirror(layout.endpoints, kept.others, self.endpoints.said)
         self._presence = Presence(
             self._client,
             self._layout,
@@ -113,9 +102,7 @@ class Membership:
         if self._shared.is_known:
             self._learnt.set()
         self._unlearnt: set[str] = set()
-        self._answers = self._answers_in(self._shared_entries)
-        self._later_answers: set[str] = set()
-        self._saving = asyncio.Lock()
+        self._answers = Answers(layout, kept.shared)
         self._first_s = 0.0
         self._recovery = Recovery(
             self._client,
@@ -125,7 +112,7 @@ class Membership:
             self._presence,
             prefixes,
             (self._shared, self._own, self._others),
-            lambda: self._answers,
+            self._answers,
             settle_s=settle_s,
         )
 
@@ -158,7 +145,7 @@ class Membership:
     def documents(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry]]:
         """What is wanted of this node, and what of every node, by the name of the document."""
         own, every = self._layout.attachments(self._itself.node), self._layout.documents
-        return _below(own, self._own_entries), _below(every, self._shared_entries)
+        return _below(own, self._kept.own), _below(every, self._kept.shared)
 
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
         """Before it runs: whose state is written back."""
@@ -208,7 +195,8 @@ class Membership:
     def _heard(self) -> None:
         standing = self.standing
         standing.heard_at = time.time()
-        self._know_answers()
+        if self._is_followed:
+            self._answers.confirm()
         if standing.troubles.away is not None and self._is_followed:
             log.info("etcd is followed", endpoint=self._connection.stubs().endpoint, revision=self._shared.position)
             standing.troubles.away = None
@@ -226,19 +214,10 @@ class Membership:
 
     def _shared_changed(self, keys: Collection[str]) -> None:
         self._unlearnt |= set(keys)
-        self._later_answers |= self._answers_in(keys)
-        self._know_answers()
-        self._learn.set()
-
-    def _answers_in(self, keys: Iterable[str]) -> set[str]:
-        """Those by which somebody accepted that etcd went back."""
-        return {key for key in keys if key.startswith(self._layout.accepted.first)}
-
-    def _know_answers(self) -> None:
-        """One that comes while not all of etcd was found to be what was followed may answer what is yet to be found."""
+        self._answers.came(keys)
         if self._is_followed:
-            self._answers |= self._later_answers
-            self._later_answers.clear()
+            self._answers.confirm()
+        self._learn.set()
 
     async def _learn_again_and_again(self) -> None:
         """What all nodes share, as often as it changes; what changes within a moment is learnt of together."""
@@ -246,7 +225,7 @@ class Membership:
             await self._learn.wait()
             self._learn.clear()
             held = self.standing.held
-            entries, unlearnt, self._unlearnt = self._shared_entries, self._unlearnt, set()
+            entries, unlearnt, self._unlearnt = self._kept.shared, self._unlearnt, set()
             if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
                 self._presence.forget()  # somebody removed this node, which is there yet, and says so again
                 self._report_anew()  # with all that it told of its workloads
@@ -313,8 +292,7 @@ class Membership:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._connection.close()
             self._save_now()
-            for shelf in self._shelves:
-                shelf.close()
+            self._kept.close()
 
     async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: Gate) -> None:
         """Nodes that lost etcd at one moment do not come back at one moment, nor those that start at one."""
@@ -387,51 +365,30 @@ class Membership:
             await asyncio.sleep(SAVE_PAUSE_S)
 
     async def _save_once(self) -> None:
-        async with self._saving:
-            if not self._may_save:
-                return
-            try:
-                await asyncio.to_thread(self._as_known())
-            except OSError as error:
-                log.warning("what is known of the cluster is not stored", cause=str(error))
+        if self._may_save:
+            await self._kept.save(self._as_known())
 
     def _save_now(self) -> None:
         if self._may_save:
-            with suppress(OSError):
-                self._as_known()()
+            self._kept.save_now(self._as_known())
 
     @property
     def _may_save(self) -> bool:
         """Not while it may be that the file is of the name that this machine has its prefixes under."""
-        standing = self.standing
-        is_called_so = standing.former_name in ("", self._itself.node)
-        return is_called_so or (self._learnt.is_set() and not standing.other_name)
+        is_called_so = self.standing.former_name == self._itself.node
+        return is_called_so or (self._learnt.is_set() and not self.standing.other_name)
 
-    def _as_known(self) -> Callable[[], None]:
-        """What writes what is known now, in whichever thread."""
+    def _as_known(self) -> Known:
         latest = self._lineage.known
-        lost = {str(cidr): why for cidr, why in self.standing.lost.items()}
-        heard_at = self.standing.heard_at
-
-        def write() -> None:
-            self._file.save(
-                Known(
-                    prefix=self._settings.prefix,
-                    node=self._itself.node,
-                    identity=self._itself.identity,
-                    cluster=latest.cluster,
-                    revision=latest.revision,
-                    lost=lost,
-                    heard_at=heard_at,
-                )
-            )
-
-        return write
-
-
-def _latest(known: Known, shelves: Iterable[Shelf]) -> Header:
-    """The file is written a little later than the shelves."""
-    return Header(known.cluster, max(known.revision, *(it.position for it in shelves)))
+        return Known(
+            prefix=self._settings.prefix,
+            node=self._itself.node,
+            identity=self._itself.identity,
+            cluster=latest.cluster,
+            revision=latest.revision,
+            lost={str(cidr): why for cidr, why in self.standing.lost.items()},
+            heard_at=self.standing.heard_at,
+        )
 
 
 def _below(keys: Keys, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:

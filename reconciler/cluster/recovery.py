@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Set
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 
 import structlog
@@ -28,6 +28,25 @@ again what it holds. They ask twice in that time."""
 log = structlog.get_logger(__name__)
 
 
+class Answers:
+    """The keys by which somebody accepted that etcd went back. One that comes while not all of etcd was found to be
+    what was followed may be the answer to what is yet to be found, so it is known once that is confirmed."""
+
+    def __init__(self, layout: Layout, keys: Iterable[str]) -> None:
+        self._first = layout.accepted.first
+        self._came: set[str] = set()
+        self.known: set[str] = set()
+        self.came(keys)
+        self.confirm()
+
+    def came(self, keys: Iterable[str]) -> None:
+        self._came |= {key for key in keys if key.startswith(self._first)}
+
+    def confirm(self) -> None:
+        self.known |= self._came
+        self._came.clear()
+
+
 class Recovery:
     """What reads of etcd and what writes to it goes through these gates, which are open as long as it is trusted."""
 
@@ -40,7 +59,7 @@ class Recovery:
         presence: Presence,
         prefixes: Prefixes,
         mirrors: Collection[Mirror],
-        known_answers: Callable[[], Set[str]],
+        answers: Answers,
         *,
         settle_s: float = SETTLE_S,
     ) -> None:
@@ -51,7 +70,7 @@ class Recovery:
         self._presence = presence
         self._prefixes = prefixes
         self._mirrors = mirrors
-        self._known_answers = known_answers
+        self._answers = answers
         self._settle_s = settle_s
         self._went_back = asyncio.Event()
         self._is_another = False
@@ -112,7 +131,7 @@ class Recovery:
 
     async def _is_accepted(self) -> bool:
         answer = await self._client.read(self._layout.accepted)
-        return bool(answer.entries.keys() - self._known_answers())
+        return bool(answer.entries.keys() - self._answers.known)
 
     async def _has_said_again(self) -> bool:
         self.writing.open()  # each time: an answer from before may have come late, and stopped everything once more

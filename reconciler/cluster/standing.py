@@ -108,7 +108,7 @@ class Standing:
         self.lost: dict[IPNetwork, str] = {ip_network(it): why for it, why in (known.lost if known else {}).items()}
         self.troubles = Troubles()
         self.revision = revision
-        self.former_name = ""
+        self.former_name = itself.node
         """What this node was called last, since its boot."""
 
     # What it is told

@@ -685,7 +685,7 @@ async def test_an_event_that_etcd_lost_is_found_by_reading_anew(etcd: Etcd, tmp_
     """Of what came, and of what went: no position moves on, and nothing is taken for an etcd that went back."""
     async with nodes(etcd, tmp_path, "a", "b", reread_s=1.0) as (a, _):
         await until(lambda: "b" in a.view.peers, "a sees b")
-        shared = a.membership._shared_entries
+        shared = a.membership._kept.shared
         key = "/netplumb/shared/nodes/b"
         entry = shared.pop(key)  # as if its event had never come
         ghost = "/netplumb/shared/nodes/ghost"
@@ -701,13 +701,13 @@ async def test_a_prefix_that_is_lost_gives_nothing_from_that_moment(etcd: Etcd, 
     """Whatever the disk is doing, which a prefix that is gained waits for."""
     async with nodes(etcd, tmp_path, "a") as (a,):
         (lost,) = a.prefixes
-        written, save = threading.Event(), a.membership._file.save
+        written, save = threading.Event(), a.membership._kept._file.save
 
         def slow(known: Known) -> None:
             written.wait(20)
             save(known)
 
-        a.membership._file = mock.Mock(save=slow)
+        a.membership._kept._file = mock.Mock(save=slow)
         a.used[ip_network(lost)] = 1
         etcd.ctl("del", f"/netplumb/shared/prefixes/a/{lost.replace('/', '-')}")
         await until(lambda: "PrefixLost" in a.conditions, "it is lost")

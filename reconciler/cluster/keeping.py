@@ -1,0 +1,63 @@
+"""What this node keeps of its cluster over its daemon's deaths: shelves of what etcd says, written before anybody goes
+by it, and a file that says whose they are, and what no key of etcd tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from netplumb.models.cluster import SHELVES
+from netplumb.reconciler.cluster.etcd.entries import Header
+from netplumb.reconciler.cluster.keys import Layout
+from netplumb.reconciler.cluster.known import Known, KnownFile
+from netplumb.reconciler.cluster.lineage import NOTHING
+from netplumb.reconciler.cluster.shelf import AtHand, Shelf
+from netplumb.reconciler.cluster.standing import Itself
+
+log = structlog.get_logger(__name__)
+
+
+class Keeping:
+    """`known` is what the last daemon knew of this cluster under this name, None if nothing; `former_name` is what this
+    node was called last, since its boot."""
+
+    def __init__(self, file: KnownFile, layout: Layout, itself: Itself, *, looks_only: bool) -> None:
+        found = file.load()
+        known = found if found and found.is_of(layout.prefix, itself.node, itself.identity) else None
+        is_same = found is not None and (found.prefix, found.identity) == (layout.prefix, itself.identity)
+        self.known = known
+        self.former_name = found.node if found is not None and is_same else itself.node
+        self._file = file
+        self._saving = asyncio.Lock()
+        ranges = layout.shared, layout.attachments(itself.node), layout.endpoints
+        self._shelves = [
+            Shelf(file.directory / name, keys.first, as_left=known is not None, looks_only=looks_only)
+            for name, keys in zip(SHELVES, ranges, strict=True)
+        ]
+        shared, own, self.others = self._shelves
+        self.shared, self.own = AtHand(shared), AtHand(own)
+
+    @property
+    def latest(self) -> Header:
+        """What was seen last of etcd; the file is written a little later than the shelves."""
+        if self.known is None:
+            return NOTHING
+        return Header(self.known.cluster, max(self.known.revision, *(it.position for it in self._shelves)))
+
+    async def save(self, known: Known) -> None:
+        async with self._saving:
+            try:
+                await asyncio.to_thread(self._file.save, known)
+            except OSError as error:
+                log.warning("what is known of the cluster is not stored", cause=str(error))
+
+    def save_now(self, known: Known) -> None:
+        with suppress(OSError):
+            self._file.save(known)
+
+    def close(self) -> None:
+        for shelf in self._shelves:
+            shelf.close()
