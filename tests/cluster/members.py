@@ -73,6 +73,12 @@ class Node:
                 await self._task
             self._task = None
 
+    async def leave(self, etcd: Etcd) -> None:
+        """Stops for so long that others take it for away."""
+        await self.stop()
+        key = self.membership._layout.presence(self.name)
+        await until(lambda: key not in etcd.key_names(key), f"{self.name} is away", within_s=20)
+
     def again(self, **changed: str) -> Node:
         """The daemon of the same node, started anew."""
         boot, machine = changed.get("boot", self.boot), changed.get("machine", self.machine)

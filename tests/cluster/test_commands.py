@@ -27,7 +27,7 @@ async def netplumb(etcd: Etcd, *words: str, given: str = "") -> Result:
 
 async def test_status_tells_who_is_there_and_what_they_hold(etcd: Etcd, tmp_path: Path) -> None:
     async with nodes(etcd, tmp_path, "a", "b") as (a, b):
-        await b.stop()
+        await b.leave(etcd)
         table = await netplumb(etcd, "cluster", "status")
         assert table.exit_code == 0, table.output
         rows = {line.split()[0]: line.split()[1:] for line in table.stdout.splitlines()[1:3]}
@@ -92,9 +92,9 @@ async def test_remove_gives_a_node_up_and_not_one_that_is_there(etcd: Etcd, tmp_
     async with nodes(etcd, tmp_path, "a", "b") as (a, b):
         there = await netplumb(etcd, "cluster", "remove", "b", "--yes")
         assert there.exit_code == 1
-        assert "b is there: stop netplumb on it first, or say --force" in there.stderr
+        assert "b is there: stop netplumb on it and wait until it counts as away, or say --force" in there.stderr
         (prefix,) = b.prefixes
-        await b.stop()
+        await b.leave(etcd)
         etcd.ctl("put", "/netplumb/nodes/b/attachments/web", "kind: Attachment")
         etcd.ctl("put", "/netplumb/nodes/b/status/web", "{}")
         assert (await netplumb(etcd, "cluster", "remove", "b", given="n\n")).exit_code == 1

@@ -642,7 +642,7 @@ async def test_what_is_read_in_pages_is_of_one_moment(etcd: Etcd, tmp_path: Path
 async def test_a_node_that_was_suspended_finds_its_name_taken(etcd: Etcd, tmp_path: Path) -> None:
     """It was away for longer than its lease, and was made anew meanwhile: it gives nothing and overwrites nothing."""
     async with nodes(etcd, tmp_path / "1", "a") as (a,):
-        await a.stop()
+        await a.leave(etcd)
         other = Node(a.settings, "a", tmp_path / "2", boot="boot-2", machine="another").start()
         await until(lambda: other.is_well, "the new one has the name")
         back = a.again().start()
@@ -659,8 +659,7 @@ async def test_a_prefix_that_was_taken_away_gives_nothing_and_is_told(etcd: Etcd
     async with nodes(etcd, tmp_path, "a") as (a,):
         (lost,) = a.prefixes
         a.used[ip_network(lost)] = 3
-        await a.stop()
-        await until(lambda: not etcd.key_names("/netplumb/shared/presence/a"), "a is away", within_s=LONG_S)
+        await a.leave(etcd)
         etcd.ctl("del", "--prefix", "/netplumb/shared/prefixes/a/")
         other = Node(a.settings, "b", tmp_path).start()
         await until(lambda: other.is_well, "b has a prefix")
