@@ -157,8 +157,8 @@ async def removal(settings: ClusterSettings, node: str, *, force: bool) -> Remov
     present = layout.presence(node) in shared
     if present and not force:
         raise NotRemoved(
-            f"{node} is there: stop netplumb on it and wait until it counts as away, or say --force; its workloads keep "
-            "addresses that others will be given"
+            f"{node} is there: stop netplumb on it and wait until it counts as away, or say --force; its workloads "
+            "keep addresses that others will be given"
         )
     return Removal(prefixes, len(documents), present, len(endpoints))
 
