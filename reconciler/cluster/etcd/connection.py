@@ -5,6 +5,10 @@ presents it, and which member is silent could not be told. So there is a channel
 next when a call failed that another member might have answered, and is made anew then, with the certificates that are
 in the files by then. Every call wants a member that has a leader (`hasleader`): one that is cut off from the others
 would answer a watch with silence.
+
+A member that has so much to do that one call is late, as where all daemons start at one moment, and answered others
+meanwhile, is not left for that: it would have all of them made anew on the next one, which has no less to do. One that
+is late again when it is repeated says that the member does not come to such calls at all.
 """
 
 from __future__ import annotations
@@ -76,6 +80,8 @@ class Connection:
         self._stubs: Stubs | None = None
         self._token: str | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._answered_at = 0.0  # on the clock of the event loop, by the member that is asked now
+        self._late_since: float | None = None
 
     @property
     def silence_s(self) -> float:
@@ -109,11 +115,16 @@ class Connection:
         )
         return grpc.aio.secure_channel(parts.netloc, credentials, options)
 
+    def answered(self, stubs: Stubs) -> None:
+        """The member gave a sign of life."""
+        if stubs is self._stubs:
+            self._answered_at = asyncio.get_running_loop().time()
+
     def leave(self, stubs: Stubs) -> None:
         """Goes on to the next member, unless another call did so already."""
         if stubs is not self._stubs:
             return
-        self._stubs = None
+        self._stubs, self._late_since, self._answered_at = None, None, 0.0
         task = asyncio.ensure_future(stubs.channel.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -147,7 +158,10 @@ class Connection:
         stubs = self.stubs()
         with self.understood(stubs):
             metadata = await self.metadata(stubs)
-            return await choose(stubs)(request, timeout=timeout_s, metadata=metadata)
+            answer = await choose(stubs)(request, timeout=timeout_s, metadata=metadata)
+        self.answered(stubs)
+        self._late_since = None
+        return answer
 
     async def metadata(self, stubs: Stubs) -> Metadata:
         """What each call carries."""
@@ -163,11 +177,12 @@ class Connection:
     @contextmanager
     def understood(self, stubs: Stubs) -> Iterator[None]:
         """Turns what gRPC raises into our words, and leaves the member where another one may do better."""
+        began = asyncio.get_running_loop().time()
         try:
             yield
         except grpc.aio.AioRpcError as error:
             meant = meaning(error, stubs.endpoint)
-            if isinstance(meant, Away):
+            if isinstance(meant, Away) and not self._is_only_late(error, stubs, began):
                 self.leave(stubs)
             if isinstance(meant, TokenInvalid):
                 self._token = None
@@ -178,6 +193,15 @@ class Connection:
                 raise
             # Another call has left this member, which cancels those that were on their way.
             raise Away(f"{stubs.endpoint}: the connection was given up") from None
+
+    def _is_only_late(self, error: grpc.aio.AioRpcError, stubs: Stubs, began: float) -> bool:
+        is_late = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and stubs is self._stubs
+        is_again = self._late_since is not None and began >= self._late_since
+        if not is_late or is_again or self._answered_at <= began:
+            return False
+        if self._late_since is None:
+            self._late_since = asyncio.get_running_loop().time()
+        return True
 
 
 def _content(file: Path | None) -> bytes | None:

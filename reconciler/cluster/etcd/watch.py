@@ -53,6 +53,7 @@ async def changes(
                     raise Away(f"{stubs.endpoint}: ended the watch")
                 if answer.canceled:
                     raise _cancelled(connection, answer, stubs.endpoint)
+                connection.answered(stubs)
                 heard(header_of(answer.header))
                 if answer.events:
                     yield _changes(answer)

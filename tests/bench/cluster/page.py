@@ -58,7 +58,8 @@ line says nothing of as many machines, and is left out.
 - A node asks etcd for its own keys when it claims a prefix, for all keys when it comes for the first time or was away
   for longer than etcd remembers, in pages of 500, and for nothing else: changes come by its watches, whose number
   does not grow with the nodes.
-- Daemons that are started anew resume from what they kept, and ask for no more than what changed meanwhile.
+- Daemons that are started anew resume from what they kept, and ask for no more than what changed meanwhile. They begin
+  up to 5 ms for each node that they know apart from each other, 10 s at most; what they know holds until then.
 - All keys are compared again every `reread_s`, at a time that differs by a quarter from node to node, as do the waits
   of nodes that lost etcd at the same moment.
 """
