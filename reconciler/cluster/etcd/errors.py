@@ -59,6 +59,7 @@ def _advice(endpoint: str, details: str) -> str:
 
 
 _ADVICE = (
+    ("certificate has expired", "https:", "its certificate has run out, or the clock of one of the two is wrong"),
     ("CERTIFICATE_VERIFY_FAILED", "https:", "its certificate is not signed by the authority in `ca`"),
     ("Hostname Verification Check failed", "https:", "its certificate is not for this name; see `endpoints`"),
     ("Unwrap failed", "https:", "it does not take this node's certificate; see `cert` and `key`"),
