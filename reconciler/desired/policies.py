@@ -27,7 +27,13 @@ class Policies:
         self._changed = changed
         self.lost: Lost = lost or {}
         """Those that the kernel enforces and nobody has said since the store that knew them was lost."""
-        self.in_force = in_force(stored, self.lost)
+        self._take()
+
+    def _take(self) -> None:
+        """What follows from what is declared, which is asked for more often than it changes."""
+        self.in_force = in_force(self._declared, self.lost)
+        self.waiting = tuple(_waiting(self._declared))
+        """What is declared and not in force: by which source, and whose word counts instead."""
 
     def of(self, source: str) -> Mapping[ManifestKey, Manifest]:
         return {key: by[source] for key, by in self._declared.items() if source in by}
@@ -70,7 +76,7 @@ class Policies:
             self._settle()
 
     def _settle(self) -> None:
-        self.in_force = in_force(self._declared, self.lost)
+        self._take()
         self._changed()
 
     def rehearsed(self, partitions: Mapping[str, Sequence[Manifest]]) -> PolicySet:
@@ -86,12 +92,6 @@ class Policies:
         keys = {it.key for it in manifests}
         return [key for key in self.of(source) if key not in keys]
 
-    def waiting(self) -> Iterator[tuple[str, ManifestKey, str]]:
-        """What is declared and not in force: by which source, and whose word counts instead."""
-        for key, by in self._declared.items():
-            first, *others = by
-            yield from ((source, key, first) for source in others)
-
 
 def after(declared: Declared, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> Declared:
     made = {key: dict(by) for key, by in declared.items()}
@@ -100,6 +100,12 @@ def after(declared: Declared, source: str, manifests: Sequence[Manifest], droppe
     for it in manifests:
         made.setdefault(it.key, {})[source] = it
     return {key: by for key, by in made.items() if by}
+
+
+def _waiting(declared: Declared) -> Iterator[tuple[str, ManifestKey, str]]:
+    for key, by in declared.items():
+        first, *others = by
+        yield from ((source, key, first) for source in others)
 
 
 def in_force(declared: Declared, lost: Lost) -> PolicySet:

@@ -99,7 +99,7 @@ class DeclaredFiles:
         if rest := broken[TOLD_MAX:]:
             told.append((f"and {len(rest)} more", min(since for *_, since in rest)))
         unreadable = (Condition("StateFileBroken", True, "Unreadable", message, since) for message, since in told)
-        held = islice(self._declarations.policies.waiting(), TOLD_MAX)
+        held = islice(self._declarations.policies.waiting, TOLD_MAX)
         waiting = (
             Condition("PolicyWaiting", status=True, reason="AlreadyHeld", message=f"{source}: {key} is {holder}'s")
             for source, key, holder in held

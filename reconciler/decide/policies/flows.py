@@ -30,6 +30,8 @@ class PolicedFlows:
         self._world = World(policies.policies, policies.namespaces, endpoints, elsewhere=elsewhere)
         self._unknown = frozenset(ip.packed for it in records if it.is_rebuilt for ip in it.addresses)
         self._is_local = is_local
+        self._allowed: dict[tuple[bytes, bytes, int, int], bool] = {}
+        """What was judged already: a client that connects again and again asks the same of the same."""
 
     def forbid(self, flow: Flow) -> bool:
         return not self._is_of_unknown(flow) and not self._is_allowed(flow)
@@ -41,11 +43,17 @@ class PolicedFlows:
         return flow.source[0] in self._unknown or flow.answerer[0] in self._unknown
 
     def _is_allowed(self, flow: Flow) -> bool:
-        ends = (flow.source[0], flow.answerer[0])
-        if not self._world.policies or any(map(self._is_local, ends)):
+        if not self._world.policies:
             return True
-        source, answerer = map(ip_address, ends)
-        return verdict(self._world, Packet(source, answerer, flow.protocol, flow.answerer[1])).allowed
+        asked = (flow.source[0], flow.answerer[0], flow.protocol, flow.answerer[1])
+        if (known := self._allowed.get(asked)) is None:
+            known = self._allowed[asked] = self._judged(*asked)
+        return known
+
+    def _judged(self, source: bytes, answerer: bytes, protocol: int, port: int) -> bool:
+        if self._is_local(source) or self._is_local(answerer):
+            return True
+        return verdict(self._world, Packet(ip_address(source), ip_address(answerer), protocol, port)).allowed
 
 
 def endpoint_of(record: Attachment) -> Endpoint:

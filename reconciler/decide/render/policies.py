@@ -21,7 +21,8 @@ begins a flow, so one that is cut is not forgotten but marked, and nothing of it
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 
 from netplumb.models.attachment import Attachment
@@ -41,7 +42,7 @@ from netplumb.models.nft import (
     peer_addresses,
     peers_set,
 )
-from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, Combination, direction_of
+from netplumb.models.policyset import DENIED_BYTES, DENIED_GROUP, Combination, PolicySet, direction_of
 from netplumb.reconciler.decide.policies import ranges
 from netplumb.reconciler.decide.policies.selection import peers_name, policy_chain, selection
 from netplumb.reconciler.decide.render.expressions import (
@@ -81,20 +82,34 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
     """Nothing where there are no policies: then no packet pays for them."""
     if not node.policies.policies:
         return
-    for name in selection(node.policies).peers:
-        yield peers_set(name)
-        yield from (peer_addresses(name, version) for version in _versions_elsewhere(node))
-    for policy in node.policies.policies:
-        for direction in policy.spec.directions:
-            yield NftChain(policy_chain(policy.policy_key, direction), rules=tuple(_allowing(policy, direction, node)))
-    for combination in sorted(node.combinations, key=lambda it: it.chain):
-        yield NftChain(combination.chain, rules=tuple(_judging(combination, tells=node.tells_denied)))
+    yield from _of_each(node.policies, _versions_elsewhere(node))
+    together = (_of_together(it, tells=node.tells_denied) for it in node.combinations)
+    yield from sorted(together, key=lambda it: it.name)
     itself = (_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6))
     yield NftChain("policy_to_itself", rules=tuple(itself))
     isolating = _isolating(node)
     for direction, (name, priority, *_) in _HOOKS.items():
         rules = tuple(_asking(direction, isolating))
         yield NftChain(f"policy_{name}", "filter", "forward", priority, "accept", rules)
+
+
+@lru_cache(maxsize=4)
+def _of_each(policies: PolicySet, elsewhere: tuple[int, ...]) -> tuple[NftSet | NftChain, ...]:
+    """What policies are, each by itself. They change more seldom by far than the node is looked at."""
+    made: list[NftSet | NftChain] = []
+    for name in selection(policies).peers:
+        made.append(peers_set(name))
+        made += (peer_addresses(name, version) for version in elsewhere)
+    for policy in policies.policies:
+        for direction in policy.spec.directions:
+            rules = tuple(_allowing(policy, direction, elsewhere))
+            made.append(NftChain(policy_chain(policy.policy_key, direction), rules=rules))
+    return tuple(made)
+
+
+@lru_cache(maxsize=10_000)
+def _of_together(combination: Combination, *, tells: bool) -> NftChain:
+    return NftChain(combination.chain, rules=tuple(_judging(combination, tells=tells)))
 
 
 def _isolating(node: Node) -> frozenset[Direction]:
@@ -129,10 +144,10 @@ def _judging(combination: Combination, *, tells: bool) -> Iterator[str]:
     yield _rule(f"no policy allows this {direction.lower()}", COUNTER, DROP)
 
 
-def _allowing(policy: NetworkPolicy, direction: Direction, node: Node) -> Iterator[str]:
+def _allowing(policy: NetworkPolicy, direction: Direction, elsewhere: Sequence[int]) -> Iterator[str]:
     """Ports first: a packet of another protocol is then asked for no address and no link."""
     for number, rule in enumerate(policy.spec.rules(direction), 1):
-        for peer, port in product(_peers(policy, rule, direction, node), _ports(rule)):
+        for peer, port in product(_peers(policy, rule, direction, elsewhere), _ports(rule)):
             yield _rule(f"rule {number} of {policy.policy_key}", *port, *peer, ACCEPT)
 
 
@@ -141,14 +156,16 @@ def _versions_elsewhere(node: Node) -> tuple[int, ...]:
     return tuple(sorted({pool.version for pool in node.cluster_prefixes}))
 
 
-def _peers(policy: NetworkPolicy, rule: Rule, direction: Direction, node: Node) -> Iterator[tuple[Expression, ...]]:
-    """Each way in which the other end can be meant."""
+def _peers(
+    policy: NetworkPolicy, rule: Rule, direction: Direction, elsewhere: Sequence[int]
+) -> Iterator[tuple[Expression, ...]]:
+    """Each way in which the other end can be meant, by the IP versions that workloads `elsewhere` have."""
     if not rule.peers:
         yield ()
     link, address = _OTHER_END[direction]
     if (name := peers_name(policy, rule.peers)) is not None:
         yield (in_set(meta(link), peers_set(name)),)
-        for version in _versions_elsewhere(node):
+        for version in elsewhere:
             family = "ip" if version == 4 else "ip6"
             yield (in_set(payload(family, address), peer_addresses(name, version)),)
     blocks = [peer.ip_block for peer in rule.peers if peer.ip_block is not None]

@@ -49,7 +49,7 @@ def test_the_first_to_declare_a_name_holds_it(tmp_path: Path) -> None:
     with closing(stored(tmp_path)) as store:
         again = Policies(store, store.load().policies)
         assert of(again) == (DENY,)
-        assert list(again.waiting()) == [(A, DENY.key, B)]
+        assert list(again.waiting) == [(A, DENY.key, B)]
         again.replace(B, [ALLOW])
         assert of(again) == (ALLOW, OTHER_DENY)
         again.replace(A, [])
