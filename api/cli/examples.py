@@ -110,7 +110,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     ),
     "purge": (("netplumb purge", "show what would go, and ask"),),
     "sandbox": (("netplumb sandbox --demo", "see it attach, break and repair"),),
-    "cluster": (("netplumb cluster status", "who is there, and which prefixes they hold"),),
+    "cluster": (("netplumb cluster status", "who is there, what they hold, and what is wrong"),),
     "cluster status": (("netplumb cluster status -o json", "for a script"),),
     "cluster members": (("netplumb cluster members", "etcd's own members, and which of them leads"),),
     "cluster remove": (("netplumb cluster remove node-7", "a node that does not come back"),),
