@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias
@@ -37,12 +38,15 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """What a file says: its wishes, or why it cannot be taken. Unreadable files have no digest."""
+    """What a file says: its wishes, or why it cannot be taken. Unreadable files, and those put off, have no digest.
+    `cost_s` is what it took to read."""
 
     name: str
     digest: bytes | None
     declared: Declared = NOTHING_DECLARED
     mistakes: tuple[Mistake, ...] = ()
+    cost_s: float = field(default=0.0, compare=False)
+    is_put_off: bool = False
 
     @property
     def specs(self) -> tuple[AttachmentSpec, ...]:
@@ -65,12 +69,20 @@ def listing(directory: Path) -> Listing:
         return Listing(_identity(os.fstat(fd)), files)
 
 
-def contents(directory: Path, known: Mapping[str, bytes]) -> Mapping[str, FileContent]:
-    """What the state files say, less those whose digest is as known. Raises OSError if the directory can't be read."""
+PUT_OFF = "takes long to read and was changed again; it is read in a moment"
+
+
+def contents(
+    directory: Path,
+    known: Mapping[str, bytes],
+    is_due: Callable[[str, Signature], bool] = lambda _name, _signature: True,
+) -> Mapping[str, FileContent]:
+    """What the state files say, less those whose digest is as known. What is not due now, by its name and signature, is
+    put off. Raises OSError if the directory can't be read."""
     found = {}
     with _opened(directory) as fd:
         for name in sorted(_names(fd)):
-            content = _content(name, fd, known.get(name))
+            content = _content(name, fd, known.get(name), is_due)
             if content is not None:
                 found[name] = content
     return found
@@ -103,7 +115,9 @@ def _identity(it: os.stat_result) -> Signature:
     return (it.st_dev, it.st_ino)
 
 
-def _content(name: str, directory_fd: int, known: bytes | None) -> FileContent | None:
+def _content(
+    name: str, directory_fd: int, known: bytes | None, is_due: Callable[[str, Signature], bool]
+) -> FileContent | None:
     """None if the content is as known."""
     if not name.isprintable():
         return unreadable(repr(name), "a file's name must hold printable characters only")
@@ -111,7 +125,13 @@ def _content(name: str, directory_fd: int, known: bytes | None) -> FileContent |
         data = _read(name, directory_fd)
     except OSError as error:
         return unreadable(name, str(error.strerror))
-    return None if _digest(data) == known else judged(name, data)
+    if _digest(data) == known:
+        return None
+    if not is_due(name, _signature(name, directory_fd)):
+        return replace(unreadable(name, PUT_OFF), is_put_off=True)
+    began = time.thread_time()
+    content = judged(name, data)
+    return replace(content, cost_s=time.thread_time() - began)
 
 
 def unreadable(name: str, why: str) -> FileContent:

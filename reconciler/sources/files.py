@@ -7,6 +7,7 @@ What is promised:
 - A file that cannot be read or parsed keeps its last good content and says why. So does one that never rests.
 - A look counts only once nothing has moved for a moment: a file that is just being written, or a rename caught in the
   middle, is never taken for a removal.
+- A file that takes long to read waits longer for its next turn the longer it took, however often it is written.
 - A directory that is missing or unreadable removes nothing.
 - What is new is declared before what vanished is removed, so that a renamed file keeps its attachments.
 """
@@ -14,7 +15,8 @@ What is promised:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,11 +27,14 @@ from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, Attach
 from netplumb.models.errors import NetplumbError
 from netplumb.models.networkpolicy import Manifest
 from netplumb.reconciler.sources import directory as directories
-from netplumb.reconciler.sources.directory import FileContent, Listing
+from netplumb.reconciler.sources.directory import FileContent, Listing, Signature
 
 SETTLE_S = 0.05
 POLL_S = 2.0
 _LOOKS = 20  # a second of restlessness, then the files at rest are taken without the others
+DEAR_S = 0.1
+RESTS_TIMES = 5  # as long as it took to read
+RESTS_MOST_S = 60.0
 _WATCH_STEP_MS = 200  # watchfiles looks so often whether something was told
 _WATCH_DEBOUNCE_MS = 400
 
@@ -63,6 +68,10 @@ class _Look:
     restless: Mapping[str, str]
     complete: bool
 
+    @property
+    def puts_off(self) -> bool:
+        return any(it.is_put_off for it in self.contents.values())
+
 
 class StateFiles:
     """Keeps `desired` as the directory says. `run` is the whole of it; `scan` is one round."""
@@ -75,6 +84,8 @@ class StateFiles:
         self._broken: dict[str, str] = {}
         self._loaded = False
         self._unfinished = False
+        self._rests_until: dict[str, float] = {}
+        """When files that took long are read again, on the monotonic clock."""
         self._listing: Listing | None = None
         self._woken = asyncio.Event()
         self._watch_ended = asyncio.Event()
@@ -106,7 +117,7 @@ class StateFiles:
             self._watch_ended.set()
         self._listing = look.listing
         self._tell(FILE_SOURCE_PREFIX, "")
-        self._unfinished = bool(look.restless) or not look.complete
+        self._unfinished = bool(look.restless) or look.puts_off or not look.complete
         for name, problem in look.restless.items():  # told before others are declared, which may take long
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
@@ -133,17 +144,20 @@ class StateFiles:
             before = after
             await asyncio.sleep(SETTLE_S)
             # What one look has parsed the next need not parse again, however long another file keeps from resting.
-            found = await asyncio.to_thread(directories.contents, self._directory, digests)
+            found = await asyncio.to_thread(directories.contents, self._directory, digests, self._due(before))
             contents |= found
             for name, content in found.items():
                 _keep(digests, name, content.digest)
+                if content.cost_s > DEAR_S:
+                    rests_s = min(content.cost_s * RESTS_TIMES, RESTS_MOST_S)
+                    self._rests_until[name] = time.monotonic() + rests_s
             after = await asyncio.to_thread(directories.listing, self._directory)
             if before == after:
                 break
         restless = {
             # What cannot be read says why, rest or not: of a link that leads out, it is what it leads to that moves.
-            name: unreadable.problem
-            if (unreadable := contents.get(name)) is not None and unreadable.digest is None
+            name: unread.problem
+            if (unread := contents.get(name)) is not None and unread.digest is None and not unread.is_put_off
             else f"{name}: is being written to without a pause"
             for name, seen in after.files.items()
             if before.files.get(name) != seen
@@ -151,6 +165,13 @@ class StateFiles:
         rested = {name: it for name, it in contents.items() if name in after.files and name not in restless}
         complete = before.directory == after.directory and before.files.keys() == after.files.keys()
         return _Look(after, rested, restless, complete)
+
+    def _due(self, seen: Listing) -> Callable[[str, Signature], bool]:
+        """Whether a file is to be read now: it is at rest, and its last reading is paid for."""
+        now = time.monotonic()
+        self._rests_until = {name: until for name, until in self._rests_until.items() if until > now}
+        resting = frozenset(self._rests_until)
+        return lambda name, signature: name not in resting and seen.files.get(name) == signature
 
     def _in_order(self, look: _Look) -> list[str]:
         """Files that take over what another file of this look gives up come first: the key then changes hands."""

@@ -7,8 +7,10 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import grpc
@@ -21,6 +23,7 @@ from tests import namespaces
 from tests.e2e.conftest import MakeHost
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
+from tests.e2e.paces import attach_s
 from tests.e2e.processes import descriptors_when_connected, let_go, resident_bytes
 from tests.e2e.statefiles import declare, document
 from tests.e2e.waiting import until
@@ -29,6 +32,9 @@ from tests.e2e.wishes import attach, detach
 TOLD_WITHIN_S = 60.0  # the whole directory is parsed before it counts, and the machine may be busy
 SECRET = "hunter2: [not, yours]"
 MEMORY_MAX_BYTES = 128 << 20
+KEYS = 10_000
+REWRITTEN_EVERY_S = 0.2
+OTHERS_WITHIN_S = 20.0  # of which one reading of the large file; it was twenty
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{this}: &{this} [{','.join([f'*{last}'] * 9)}]\n" for last, this in zip("abcdefghi", "bcdefghij", strict=True)
@@ -155,6 +161,38 @@ async def test_a_restart_in_such_a_directory_keeps_what_is_attached(
         await until(told, "the broken file is told of", within_s=TOLD_WITHIN_S)
         await until(attached, "it is attached as before", within_s=20)
     assert web.link("eth0")["ifindex"] == index
+
+
+async def test_a_file_that_is_rewritten_all_the_time_holds_up_no_other(
+    daemon: Daemon, client: AsyncClient, web: Host, db: Host
+) -> None:
+    """One that takes seconds to read each time: another author's file is taken, and clients are served, meanwhile."""
+    ending = threading.Event()
+
+    def rewrite() -> None:
+        for number in count():
+            declare(daemon, "heavy.yaml", "".join(f"k{number}-{key}:\n" for key in range(KEYS)))
+            if ending.wait(REWRITTEN_EVERY_S):
+                return
+
+    async def attached() -> bool:
+        return [it.phase async for it in client.list()] == ["Attached"]
+
+    quiet_s = await attach_s(client, db)
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    try:
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        declare(daemon, "web.yaml", document("web", web))
+        await until(attached, "the other file is taken", within_s=OTHERS_WITHIN_S)
+        took_s = time.monotonic() - began
+        meanwhile_s = await attach_s(client, db)
+    finally:
+        ending.set()
+        thread.join()
+    print(f"taken after {took_s:.1f} s; Attach: {quiet_s * 1e3:.1f} ms, meanwhile {meanwhile_s * 1e3:.1f} ms")
+    assert meanwhile_s < quiet_s * 10 + 0.1
 
 
 async def test_a_link_that_is_swapped_while_it_is_read_leads_nowhere(

@@ -195,6 +195,26 @@ class TestScan:
         await source.scan()
         assert desired.problems == {}
 
+    async def test_a_file_that_takes_long_is_not_read_again_before_that_is_paid_for(
+        self, directory: Path, desired: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However often it is written; others are read meanwhile, and it is in the end."""
+        monkeypatch.setattr(files, "DEAR_S", 0.0)
+        monkeypatch.setattr(files, "RESTS_TIMES", 1e9)
+        heavy = directory / "heavy.yaml"
+        heavy.write_text(document("first"))
+        source = StateFiles(directory, desired)
+        await source.scan()
+        heavy.write_text(document("second"))
+        (directory / "calm.yaml").write_text(document("calm"))
+        await source.scan()
+        assert desired.partitions == {"file/heavy.yaml": ["first"], "file/calm.yaml": ["calm"]}
+        assert desired.problems == {"file/heavy.yaml": f"heavy.yaml: {directories.PUT_OFF}"}
+        monkeypatch.setattr(files, "RESTS_MOST_S", 0.0)
+        source._rests_until.clear()
+        await source.scan()
+        assert (desired.partitions["file/heavy.yaml"], desired.problems) == (["second"], {})
+
     async def test_a_link_to_what_is_written_elsewhere_says_that_it_leads_out(
         self, directory: Path, desired: Recorder
     ) -> None:
