@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,7 @@ async def test_an_older_store_is_what_is_desired(daemon: Daemon, web: Host, db: 
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(600)
 async def test_little_memory_is_enough(daemon: Daemon, client: AsyncClient, web: Host, db: Host) -> None:
     """In a cgroup that leaves it so much, three hundred plugins that stall and a thousand Attaches do not have it
     killed."""
@@ -177,6 +178,7 @@ def _memory_limited(pid: int, free_bytes: int) -> Iterator[None]:
         used = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
         (group / name).write_text(str(used + free_bytes))
         yield
-        (root / "cgroup.procs").write_text(str(pid))
     finally:
+        with suppress(ProcessLookupError):  # it was killed
+            (root / "cgroup.procs").write_text(str(pid))
         group.rmdir()
