@@ -51,7 +51,7 @@ async def test_clients_that_give_up_at_once_hold_up_nobody(
 
 
 async def test_plugins_that_stall_cost_little_and_hold_up_nobody(daemon: Daemon, client: AsyncClient, db: Host) -> None:
-    """Three hundred that send most of four MiB each."""
+    """Three hundred that send most of two MiB each."""
     before = resident_bytes(daemon)
     quiet_s = await attach_s(client, db)
     with stalling(daemon):

@@ -46,6 +46,14 @@ def test_no_header_gets_past_with_another_error(header: bytes) -> None:
         lengths(header)
 
 
+def test_a_gc_of_twenty_thousand_fits_and_what_holds_up_everybody_does_not() -> None:
+    """Two megabytes are what may be taken apart where others wait."""
+    named = len(b'{"containerID":"%064x","ifname":"eth0"},' % 1)
+    assert lengths(b"netplumb-cni 1 0 %d\n" % (20_000 * named)) == (0, 20_000 * named)
+    with pytest.raises(MalformedRequest, match="larger than"):
+        lengths(b"netplumb-cni 1 0 %d\n" % (3 << 20))
+
+
 @pytest.mark.parametrize("sizes", [(REQUEST_MAX_BYTES, 1), (1, REQUEST_MAX_BYTES), (999_999_999, 999_999_999)])
 def test_too_long_a_request_is_refused_before_it_is_read(sizes: tuple[int, int]) -> None:
     with pytest.raises(MalformedRequest, match="larger than"):
