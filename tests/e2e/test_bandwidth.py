@@ -34,7 +34,8 @@ def limits(ingress: int = 0, egress: int = 0, **more: int) -> pb.Bandwidth:
 
 def qdiscs(node: Host, link: str) -> dict[str, dict[str, Any]]:
     """What `tc` shows of a link, by kind."""
-    found: list[dict[str, Any]] = json.loads(node.run(f"tc -json qdisc show dev {link}", ok=False) or "[]")
+    said = node.run(f"tc -json qdisc show dev {link}", ok=False)
+    found: list[dict[str, Any]] = json.loads(said) if said.startswith("[") else []  # or the link is away
     return {it["kind"]: it for it in found}
 
 
