@@ -19,6 +19,9 @@ from netplumb.reconciler.converge.uppers import Upper, upper_of
 from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.rtnetlink.listener import NETCONF_ALL, NODE_NSID, Event, Subject
 
+_TAKES_ALONG = frozenset({"mac", "mtu", "master", "arp"})
+"""What of a link takes neighbours, addresses or routes with it, of which no event tells: for a moment is enough."""
+
 
 @dataclass(slots=True)
 class Heard:
@@ -80,7 +83,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             heard.keys.add(key)
     for place, event in last_link.items():
         key = hints.at(place)
-        if key is not None and key in just_applied and _is_not_desired(event, hints.get(key), place):
+        if key is not None and (not event.up or _wrong(event, hints.get(key), place)):
             heard.keys.add(key)
     for place, found in switches.items():
         # What went with the node's own switch comes back with its repair.
@@ -176,15 +179,14 @@ def _hear_link(
         return
     before = last_link.get(place)
     went_down = not event.up and (key not in just_applied or (before is not None and before.up))
-    if event.deleted or went_down:
+    may_tell_more = key not in heard.keys and key not in just_applied
+    took_along = may_tell_more and _TAKES_ALONG & _wrong(event, hints.get(key), place)
+    if event.deleted or went_down or took_along:
         heard.keys.add(key)
-    elif key not in just_applied and key not in heard.keys and _is_not_desired(event, hints.get(key), place):
-        heard.keys.add(
-            key
-        )  # also where a later one is: what the link lost meanwhile, as its neighbours, no event tells
     last_link[place] = event
 
 
-def _is_not_desired(event: Event, hint: Hint | None, place: Place) -> bool:
+def _wrong(event: Event, hint: Hint | None, place: Place) -> set[str]:
+    """What of a link is not as desired."""
     desired = hint.desired_at(place) if hint is not None else None
-    return not event.up or (desired is not None and bool(desired.differences(event.link())))
+    return set(desired.differences(event.link())) if desired is not None else set()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from grpc import StatusCode
-from typer.testing import CliRunner, Result
 
-from netplumb.reconciler.main import app
 from tests.cluster.sites import Site, conditions, site
+from tests.e2e.daemons import FORKED
 from tests.e2e.hosts import Host
 from tests.e2e.nodes import Machine
 from tests.e2e.waiting import until
@@ -71,16 +71,13 @@ async def test_a_document_in_etcd_attaches_and_detaches(directory: Path) -> None
         await until(lambda: not told(it, node, "web"), "nothing is told of it any more", within_s=LONG_S)
 
 
-async def netplumb(it: Site, *words: str, given: str = "") -> Result:
-    """On a machine that is no node, by settings that say where etcd is; in the namespace that etcd is in."""
+async def netplumb(it: Site, *words: str, given: str = "") -> CompletedProcess[str]:
+    """On a machine that is no node, by settings that say where etcd is. In a process of its own: the threads of gRPC
+    are in whichever namespace the first of them was made in."""
     config = it.etcd.place / "netplumb.yaml"
     config.write_text(json.dumps({"cluster": {"endpoints": list(it.etcd.endpoints)}}))
-
-    def run() -> Result:
-        with it.lan.outside.enter():
-            return CliRunner().invoke(app, [*words, "--config", str(config)], prog_name="netplumb", input=given)
-
-    return await asyncio.to_thread(run)
+    words = (*words, "--config", str(config))
+    return await asyncio.to_thread(FORKED.run, it.lan.outside, words, given=given, within_s=LONG_S)
 
 
 POLICY = """
@@ -99,7 +96,7 @@ async def test_documents_are_applied_to_another_node(directory: Path) -> None:
         file = directory / "web.yaml"
         file.write_text(document("web"))
         shown = await netplumb(it, "apply", "-f", str(file), "--node", one.name, "--dry-run")
-        assert (shown.exit_code, shown.stdout) == (0, "web/eth0 created (dry run)\n"), shown.output
+        assert (shown.returncode, shown.stdout) == (0, "web/eth0 created (dry run)\n"), shown.stderr
         assert not [key for key in it.etcd.key_names() if "attachments" in key]
         applied = await netplumb(it, "apply", "-f", str(file), "--node", one.name)
         assert applied.stdout == "web/eth0 created\n"
@@ -124,12 +121,12 @@ async def test_documents_are_applied_to_another_node(directory: Path) -> None:
             async with machine.client() as client:
                 assert [policy.name for policy in await client.policies()] == ["nobody"]
         refused = await netplumb(it, "apply", "-f", "-", "--node", one.name, given="kind: Attachment")
-        assert (refused.exit_code, "workload_id: is missing" in refused.stderr) == (2, True)
+        assert (refused.returncode, "workload_id: is missing" in refused.stderr) == (2, True)
         gone = await netplumb(it, "delete", "web", "--node", one.name)
         assert gone.stdout == "web/eth0 deleted\n"
         await until(lambda: "eth0" not in web.links(), "it is detached", within_s=LONG_S)
         missing = await netplumb(it, "delete", "web", "--node", one.name)
-        assert (missing.exit_code, "was not applied" in missing.stderr) == (4, True)
+        assert (missing.returncode, "was not applied" in missing.stderr) == (4, True)
         assert "eth0" in db.links()
 
 
@@ -145,7 +142,7 @@ async def test_of_several_documents_in_one_key_one_is_changed_or_deleted_alone(d
         it.etcd.ctl("put", "/netplumb/shared/documents/both", given="\n---\n".join(policies))
         await until(lambda: all("eth0" in each.links() for each in (web, db, job)), "all are attached", within_s=LONG_S)
         done = await netplumb(it, "apply", "-f", "-", "--node", node.name, given=document("db", mtu=1400))
-        assert done.stdout.startswith("db/eth0 configured, mtu: none -> 1400"), done.output
+        assert done.stdout.startswith("db/eth0 configured, mtu: none -> 1400"), done.stderr
         await until(lambda: mtu(db) == 1400, "the one that counts is changed", within_s=LONG_S)
         assert (mtu(web), mtu(job)) == (1500, 1500)
         await netplumb(it, "delete", "db", "--node", node.name)

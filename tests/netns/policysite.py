@@ -35,6 +35,7 @@ from tests.netns.conftest import NodeNamespace
 
 PORTS = (80, 81, 5432)
 _LATE_S = 2.0
+_SETTLED_WITHIN_S = 20.0
 _NUMBERS = {"udp": 17, "tcp": 6, "sctp": 132}
 _ICMP = {4: (1, 8), 6: (58, 128)}  # the protocol, and the type of an echo request
 _SCTP_FROM = 20_000
@@ -81,6 +82,15 @@ class Site:
         for number in range(1, self.workloads + 1):
             self._wire(f"w{number}", node_if_name(workload(number, "", {}).key), number, LINK_GROUP)
         self._wire("outside", "uplink0", 200, 0)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Until the kernel has found who is where: a first packet of IPv6 may be lost meanwhile, and is sent again
+        after a second, or three."""
+        probes = {Probe(*pair, "tcp", version, PORTS[0]) for pair in self.pairs() for version in (4, 6)}
+        ends = time.monotonic() + _SETTLED_WITHIN_S
+        while (came := self.arrived(list(probes), probes)) != probes:
+            assert time.monotonic() < ends, f"{probes - came} did not come through"
 
     def close(self) -> None:
         self.stack.close()
