@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from netplumb.models.base import IPAddress, IPNetwork, is_within
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import ClusterMode, Peer
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.models.words import several
 from netplumb.reconciler.cluster.claims import Claim, is_inside
+from netplumb.reconciler.cluster.parts import has_of_each
 from netplumb.reconciler.cluster.presence import BEATS_IN_A_LEASE
 from netplumb.reconciler.cluster.records import EndpointRecord
 
@@ -29,7 +30,7 @@ class Trouble:
 def lacks_a_prefix(peer: Peer, settings: ClusterSettings) -> bool:
     """As a node that was removed and runs on does, or one that has just come, or that found a pool full."""
     held = [it.cidr for it in peer.prefixes]
-    return not held or not all(any(is_within(it, pool.cidr) for it in held) for pool in settings.pools)
+    return not held or not has_of_each(settings.pools, held)
 
 
 def troubles_of(

@@ -264,7 +264,7 @@ class Membership:
     # What runs
 
     async def run(self) -> None:
-        """Until cancelled; the presence is ended then, and what is held stays."""
+        """Until cancelled; the presence ends with its lease then, and what is held stays."""
         writing, reading = self._recovery.writing, self._recovery.reading
         self._first_s = random.uniform(0, min(APART_MOST_S, APART_S * len(self.standing.peers)))
         self._save_now()  # by which what comes onto the shelves is known for this node's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
 from netplumb.models.base import IPNetwork, is_within
@@ -39,6 +39,11 @@ def _gaps(pool: ClusterPool, size: int, taken: Iterable[IPNetwork]) -> Iterator[
         number = max(number, last + 1)
     if number < pool.parts:
         yield number, pool.parts - number
+
+
+def has_of_each(pools: Iterable[ClusterPool], held: Collection[IPNetwork]) -> bool:
+    """Whether a part of each pool is among what is held."""
+    return all(any(is_within(cidr, pool.cidr) for cidr in held) for pool in pools)
 
 
 def ahead_of(node: str, pool: IPNetwork, held: Iterable[Claim], present: Mapping[str, int]) -> int:

@@ -25,11 +25,11 @@ from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
 from netplumb.models.words import several
-from netplumb.reconciler.cluster.claims import Claim, Claims
+from netplumb.reconciler.cluster.claims import Claim, Claims, is_inside
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
-from netplumb.reconciler.cluster.parts import ahead_of
+from netplumb.reconciler.cluster.parts import ahead_of, has_of_each
 from netplumb.reconciler.cluster.records import Identity, NodeRecord
 from netplumb.reconciler.cluster.roster import Roster
 from netplumb.reconciler.cluster.views import pools_of, underlay_of, view
@@ -173,7 +173,8 @@ class Standing:
         """What this node claimed and another came before with; but not what it held once and runs workloads with. And
         what is of none of the cluster's pools any more, once no workload has an address of it."""
         void = [it for it in self._roster.void_of(self._itself.node) if it.cidr not in self.lost]
-        over = [it for it in self.held if not any(is_within(it.cidr, pool.cidr) for pool in self._settings.pools)]
+        pools = [it.cidr for it in self._settings.pools]
+        over = [it for it in self.held if not is_inside(it.cidr, pools)]
         used = self._around.users([it.cidr for it in over]) if over else {}
         return [*void, *(it for it in over if it.cidr not in used)]
 
@@ -198,7 +199,7 @@ class Standing:
 
     @property
     def has_of_each_pool(self) -> bool:
-        return all(any(is_within(it.cidr, pool.cidr) for it in self._given) for pool in self._settings.pools)
+        return has_of_each(self._settings.pools, [it.cidr for it in self._given])
 
     @property
     def record(self) -> NodeRecord:

@@ -691,45 +691,6 @@ class LeaseGrantResponse(_message.Message):
 Global___LeaseGrantResponse: _TypeAlias = LeaseGrantResponse  # noqa: Y015
 
 @_typing.final
-class LeaseRevokeRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ID_FIELD_NUMBER: _builtins.int
-    ID: _builtins.int
-    def __init__(
-        self,
-        *,
-        ID: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ID", b"ID"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LeaseRevokeRequest: _TypeAlias = LeaseRevokeRequest  # noqa: Y015
-
-@_typing.final
-class LeaseRevokeResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HEADER_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def header(self) -> Global___ResponseHeader: ...
-    def __init__(
-        self,
-        *,
-        header: Global___ResponseHeader | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LeaseRevokeResponse: _TypeAlias = LeaseRevokeResponse  # noqa: Y015
-
-@_typing.final
 class LeaseTimeToLiveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

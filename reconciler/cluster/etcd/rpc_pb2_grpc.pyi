@@ -88,7 +88,6 @@ class LeaseStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LeaseAsyncStub: ...
     LeaseGrant: _grpc.UnaryUnaryMultiCallable[_rpc_pb2.LeaseGrantRequest, _rpc_pb2.LeaseGrantResponse]
-    LeaseRevoke: _grpc.UnaryUnaryMultiCallable[_rpc_pb2.LeaseRevokeRequest, _rpc_pb2.LeaseRevokeResponse]
     LeaseTimeToLive: _grpc.UnaryUnaryMultiCallable[_rpc_pb2.LeaseTimeToLiveRequest, _rpc_pb2.LeaseTimeToLiveResponse]
     LeaseKeepAlive: _grpc.StreamStreamMultiCallable[_rpc_pb2.LeaseKeepAliveRequest, _rpc_pb2.LeaseKeepAliveResponse]
 
@@ -96,7 +95,6 @@ class LeaseStub:
 class LeaseAsyncStub(LeaseStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     LeaseGrant: _aio.UnaryUnaryMultiCallable[_rpc_pb2.LeaseGrantRequest, _rpc_pb2.LeaseGrantResponse]  # type: ignore[assignment]
-    LeaseRevoke: _aio.UnaryUnaryMultiCallable[_rpc_pb2.LeaseRevokeRequest, _rpc_pb2.LeaseRevokeResponse]  # type: ignore[assignment]
     LeaseTimeToLive: _aio.UnaryUnaryMultiCallable[_rpc_pb2.LeaseTimeToLiveRequest, _rpc_pb2.LeaseTimeToLiveResponse]  # type: ignore[assignment]
     LeaseKeepAlive: _aio.StreamStreamMultiCallable[_rpc_pb2.LeaseKeepAliveRequest, _rpc_pb2.LeaseKeepAliveResponse]  # type: ignore[assignment]
 
@@ -107,13 +105,6 @@ class LeaseServicer(metaclass=_abc_1.ABCMeta):
         request: _rpc_pb2.LeaseGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rpc_pb2.LeaseGrantResponse, _abc.Awaitable[_rpc_pb2.LeaseGrantResponse]]: ...
-
-    @_abc_1.abstractmethod
-    def LeaseRevoke(
-        self,
-        request: _rpc_pb2.LeaseRevokeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_rpc_pb2.LeaseRevokeResponse, _abc.Awaitable[_rpc_pb2.LeaseRevokeResponse]]: ...
 
     @_abc_1.abstractmethod
     def LeaseTimeToLive(
