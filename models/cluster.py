@@ -15,7 +15,7 @@ from types import MappingProxyType
 from netplumb.models.base import IPAddress, IPNetwork
 
 KNOWN_FILE = "cluster.json"
-SHELVES = SHARED_FILE, OWN_FILE, ENDPOINTS_FILE = "shared.db", "own.db", "endpoints.db"
+SHELVES = ("shared.db", "own.db", "endpoints.db")
 KEPT_FILES = (KNOWN_FILE, *(name + suffix for name in SHELVES for suffix in ("", "-wal", "-shm")))
 """What was last known of the cluster, in the daemon's directory: where it is, the node is in one, or was."""
 

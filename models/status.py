@@ -56,7 +56,6 @@ class AttachmentStatus:
 OBSTACLES = frozenset(
     {
         "AddressTaken",
-        "EtcdWentBack",
         "Fighting",
         "HostPortInUse",
         "NetnsUnreachable",

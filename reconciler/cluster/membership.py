@@ -195,9 +195,10 @@ class Membership:
     def _heard(self) -> None:
         standing = self.standing
         standing.heard_at = time.time()
-        if self._is_followed:
-            self._answers.confirm()
-        if standing.troubles.away is not None and self._is_followed:
+        if not self._is_followed:
+            return
+        self._answers.confirm()
+        if standing.troubles.away is not None:
             log.info("etcd is followed", endpoint=self._connection.stubs().endpoint, revision=self._shared.position)
             standing.troubles.away = None
             standing.troubles.refused.clear()

@@ -81,9 +81,8 @@ def underlay_missing(facts: Facts) -> Iterator[Finding]:
     known, given = surveyed(facts.network, facts.settings.pools), cluster.underlay
     names = {link.name for link in facts.links}
     if given is None:
-        missing = "no interface with a default route has an address" if not known.uplinks else ""
         having = {link for _, link in known.foreign} & known.uplinks
-        missing = missing or ("" if having else "no interface with a default route has an address")
+        missing = "" if having else "no interface with a default route has an address"
     elif not isinstance(given, str):
         missing = "" if any(ip == given for ip, _ in known.foreign) else f"no interface of this node has {given}"
     elif given not in names:
