@@ -37,7 +37,7 @@ from netplumb.reconciler.watch.ways import WayHints
 
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
-PAUSES_A_PASS = 4  # how much longer than the work of a pass over all the pause after it is
+PAUSES_A_PASS = 4  # how much longer than the work of a pass over all the time is until another may begin
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,7 @@ class Ways:
         self._failures = 0
         self._cause: StepError | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._resting = False
         self._fights: Fights[str] = Fights()
         self._lasting: Lasting[None] = Lasting()
         self._thread = WorkThread("ways")
@@ -134,6 +135,8 @@ class Ways:
     async def _pass(self, view: ClusterView) -> None:
         on = ground(view, self._device, self._node(), self._known())
         is_whole, due = self._all_due or on != self._ground, self._due
+        if is_whole and self._resting:
+            return
         self._ground, self._all_due, self._due = on, False, set()
         if is_whole:
             work = Work(on, view.peers.values())
@@ -146,7 +149,16 @@ class Ways:
         done = await self._thread.do(partial(converge, work, self._kernel, self._is_held))
         self._finish(done, None if is_whole else due, time.monotonic() - began)
         if is_whole:
-            await asyncio.sleep(done.cost_s * PAUSES_A_PASS)
+            self._rest(done.cost_s * PAUSES_A_PASS)
+
+    def _rest(self, pause_s: float) -> None:
+        """No pass over all for so long; one peer's ways are put right meanwhile."""
+        self._resting = True
+        asyncio.get_running_loop().call_later(pause_s, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._thread.wake()
 
     def _is_held(self, step: Step) -> bool:
         """Whether a repair has to wait, since somebody undoes each at once."""

@@ -24,6 +24,7 @@ OTHERS = 100
 POLL_S = 0.003  # a look at all of them takes as long itself
 GIVE_UP_S = 30.0
 IN_A_ROW, QUIET_S = 6, 1.5  # or the daemon takes the bench for a fighting tool
+APART_S = 0.25  # each damage on its own: after a read of all ways the daemon rests before the next
 
 Sight = frozenset[KernelObject]
 
@@ -97,7 +98,6 @@ def measure(directory: Path, kinds: Sequence[Damage], samples: int) -> Mapping[s
         with _ground(mode, directory / mode) as (site, looker):
             before = looker.see()
             for number, damage in enumerate(it for _ in range(samples) for it in wanted):
-                if number % IN_A_ROW == 0:
-                    time.sleep(QUIET_S)
+                time.sleep(APART_S if number % IN_A_ROW else QUIET_S)
                 found[damage.id].append(_sample(damage, site, looker, before))
     return found
