@@ -32,10 +32,10 @@ from netplumb.reconciler.cluster.prefixes import Prefixes
 from netplumb.reconciler.cluster.presence import NameTaken, Presence
 from netplumb.reconciler.cluster.records import NodeRecord
 from netplumb.reconciler.cluster.recovery import SETTLE_S, Answers, Recovery
-from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE_S, Reporting, endpoint, state
 from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.stillness import Stillness
 from netplumb.reconciler.cluster.taking import Taking
+from netplumb.reconciler.cluster.telling import Telling
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 APART_S, APART_MOST_S = 0.005, 10.0
@@ -93,10 +93,8 @@ class Membership:
         self._stillness = Stillness(max(settings.lease_s, 2 * RETRY_MOST_S))
         prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
         self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._own_changed)
-        self._states: Reporting | None = None
-        self._told_endpoints: Reporting | None = None
+        self._telling: Telling | None = None
         self._dirty = asyncio.Event()
-        self._named = asyncio.Event()  # after each time that the name was claimed
         self._learn = asyncio.Event()
         self._learnt = asyncio.Event()  # once it is known what all nodes share
         if self._shared.is_known:
@@ -149,10 +147,13 @@ class Membership:
 
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
         """Before it runs: whose state is written back."""
-        layout, node, fence = self._layout, self._itself.node, self._presence.fence
-        self._states = Reporting(self._client, layout.statuses(node), state, fence, watch, pause_s=STATE_PAUSE_S)
-        self._told_endpoints = Reporting(
-            self._client, layout.endpoints_of(node), endpoint, fence, watch, pause_s=ENDPOINTS_PAUSE_S
+        self._telling = Telling(
+            self._client,
+            self._layout,
+            self._itself.node,
+            self._presence,
+            watch,
+            again_s=self._settings.reread_s,
         )
 
     def wants_more(self) -> bool:
@@ -208,7 +209,8 @@ class Membership:
 
     def _name_is_ours(self) -> None:
         self.standing.troubles.refused.pop("presence", None)
-        self._named.set()
+        if self._telling is not None:
+            self._telling.named()
         if self.standing.name_is(ours=True):
             self._changed()
         self._taking.look()
@@ -229,7 +231,7 @@ class Membership:
             entries, unlearnt, self._unlearnt = self._kept.shared, self._unlearnt, set()
             if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
                 self._presence.forget()  # somebody removed this node, which is there yet, and says so again
-                self._report_anew()  # with all that it told of its workloads
+                self._tell_anew()  # with all that it told of its workloads
             self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             if any(key.startswith(self._layout.prefixes.first) for key in unlearnt):
                 self.endpoints.seen(self.standing.peers)
@@ -278,8 +280,8 @@ class Membership:
                 self._again_and_again("others", self._follow_others, reading),
                 self.endpoints.run(),
                 self._again_and_again("prefixes", self._taking.run, reading),
-                self._again_and_again("status", self._report_states, reading),
-                self._again_and_again("endpoints", self._report_endpoints, writing),
+                self._again_and_again("status", self._tell_states, reading),
+                self._again_and_again("endpoints", self._tell_endpoints, writing),
                 self._learn_again_and_again(),
                 self._recovery.run(),
                 self._save(),
@@ -308,7 +310,7 @@ class Membership:
             except WentBack as error:
                 self._recovery.stop_at(error)
                 self._taking.forget_claims()
-                self._report_anew()
+                self._tell_anew()
                 self._changed()
             except NameTaken as error:
                 if self.standing.name_is(ours=False, why_not=str(error)):
@@ -334,27 +336,18 @@ class Membership:
         await self._learnt.wait()
         await self._others.follow()
 
-    async def _report_states(self) -> None:
-        if self._is_followed:
-            await self._report(self._states)
+    async def _tell_states(self) -> None:
+        if self._telling is not None and self._is_followed:
+            await self._telling.tell_states()
 
-    async def _report_endpoints(self) -> None:
+    async def _tell_endpoints(self) -> None:
         """Also to an etcd that was accepted and is not taken from yet: others would miss them by then."""
-        await self._report(self._told_endpoints)
+        if self._telling is not None:
+            await self._telling.tell_endpoints()
 
-    async def _report(self, reporting: Reporting | None) -> None:
-        if not self._presence.is_held:  # no sooner, and no later: others wait for what is said anew
-            self._named.clear()
-            await self._named.wait()
-        if reporting is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.reread_s * random.uniform(0.75, 1.25)):
-                    await reporting.run()
-
-    def _report_anew(self) -> None:
-        for each in (self._states, self._told_endpoints):
-            if each is not None:
-                each.begin_anew()
+    def _tell_anew(self) -> None:
+        if self._telling is not None:
+            self._telling.begin_anew()
 
     # What is kept
 

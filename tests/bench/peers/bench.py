@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -50,13 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     load = os.getloadavg()[0]
-    machine = f"Linux {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load {load:.1f}"
+    machine = f"Linux {platform.release()}, {os.cpu_count()} CPUs, {_python()}, load {load:.1f}"
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
         found = asyncio.run(measure(Path(directory), given, f"{machine} before"))
     show(found)
     if given.record:
         record(found)
     return 0
+
+
+def _python() -> str:
+    whose = "the distribution's " if sys.base_prefix == "/usr" else ""
+    return f"{whose}Python {platform.python_version()}"
 
 
 @dataclass(slots=True)

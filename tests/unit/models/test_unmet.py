@@ -75,6 +75,8 @@ def test_what_is_detached_is_told_before_its_removal_begins() -> None:
     [
         (Condition("NodeInSync", True, "Converged"), []),
         (Condition("NodeInSync", False, "NodeFailed", "EPERM"), ["NodeFailed"]),
+        (Condition("EtcdAway", True, "NotFollowed", "what was last known holds"), []),
+        (Condition("EtcdWentBack", True, "WentBack"), ["EtcdWentBack"]),
         (Condition("Fighting", True, "KeepsChanging"), ["Fighting"]),
         (Condition("ForwardBlocked", True, "ForeignChain"), ["ForwardBlocked"]),
         (Condition("ForwardBlocked", False, "NothingInTheWay"), []),
