@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.kernel import KernelObject
@@ -89,10 +90,16 @@ def removals_held(gone: Collection[NftElement], policies: PolicySet) -> list[Nft
     return [it for it in gone if it.owner in held and _stays(it, it.owner, held[it.owner])]
 
 
-def let_go_of(steps: Iterable[Step], combinations: Iterable[Combination]) -> bool:
+def let_go_of(steps: Iterable[Step], combinations: frozenset[Combination]) -> bool:
     """Whether what judged a workload by policies that nobody knows does so no more, and may be removed."""
     led = [it for step in steps if isinstance(it := step.observed or step.thing, NftElement) and it.set in _MAPS]
-    return bool(led) and not {it.value for it in led} <= {it.chain for it in combinations}
+    return bool(led) and not {it.value for it in led} <= _chains(combinations)
+
+
+@lru_cache(maxsize=4)
+def _chains(combinations: frozenset[Combination]) -> frozenset[str]:
+    """Asked for with each pass that changes an element."""
+    return frozenset(it.chain for it in combinations)
 
 
 def _stays(element: NftElement, link: str, held: Collection[Direction]) -> bool:

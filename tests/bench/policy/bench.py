@@ -1,6 +1,6 @@
 """`python -m tests.bench policy`: what network policies cost, to load, to attach beside, in the kernel's path.
 
-All are ratios of one run on one node with thousands of workloads: first without any policy, then with hundreds, by
+All are ratios of one run on two nodes with thousands of workloads each: one without any policy, one with hundreds, by
 dozens of labels, all in one namespace. Exits with 1 when a ratio is beyond what is done.
 """
 
@@ -13,7 +13,7 @@ import platform
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,7 +26,7 @@ from netplumb.api.v1 import netplumb_pb2 as pb
 from tests.bench.calls import Call, connected, detach, timed
 from tests.bench.datapath import Ratio
 from tests.bench.policy.measured import Measured, record
-from tests.bench.scale import measured_resync_s, quiet
+from tests.bench.scale import SETTLE_S, measured_resync_s, quiet
 from tests.bench.servers import daemon
 from tests.bench.soak import made
 from tests.e2e.daemons import Daemon
@@ -37,7 +37,7 @@ from tests.e2e.wishes import v4
 from tests.footprint import cpu_s, footprint
 
 PORT, SINK = 9000, 9001
-ROUNDS = 4
+ROUNDS, RESYNCS = 12, 5
 CONNECTIONS, PACKETS, PATH_ROUNDS = 100, 2_000, 80  # short ones, of which the best had the processor to itself
 WITHIN_S = 300.0
 NO_RESYNC = "--resync-s=3600"  # what is measured is not to share the processor with one
@@ -68,8 +68,53 @@ def policies(count: int, labels: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Side:
+    """A node with policies, or one without; the probes are attached to be timed. Rounds on either take turns, so that
+    whatever else the machine does meets both."""
+
+    node: Host
+    running: Daemon
+    clients: Sequence[AsyncClient]
+    fill: Sequence[Host]
+    probes: Sequence[Host]
+    labels: int
+    addresses: list[str] = field(default_factory=list)
+    """Of the first of its workloads, to whom the second sends."""
+
+    @property
+    def client(self) -> AsyncClient:
+        return self.clients[0]
+
+    async def fill_up(self) -> None:
+        await timed(self.clients, [labelled(host, number % self.labels) for number, host in enumerate(self.fill)])
+        # The policy of label 0 allows label 1.
+        self.addresses.append(v4(await self.client.attach(_request(self.fill[0], 0))))
+
+    async def attach_ms(self) -> tuple[float, float]:
+        """What one more Attach takes, and the daemon's CPU for it."""
+        calls = [labelled(host, number % self.labels) for number, host in enumerate(self.probes)]
+        await asyncio.sleep(SETTLE_S)
+        spent_s = cpu_s(self.running.process.pid)
+        each = (await timed([self.client], calls)).each
+        spent_s = cpu_s(self.running.process.pid) - spent_s
+        await timed([self.client], map(detach, self.probes))
+        return median(each) * 1e3, spent_s / len(each) * 1e3
+
+    async def resync_ms(self) -> float:
+        spent_s = await quiet(self.running)
+        await measured_resync_s(self.running, self.client)
+        return (await quiet(self.running) - spent_s) * 1e3
+
+    async def connect_us(self) -> float:
+        return await asyncio.to_thread(_connect_us, self.fill[1], self.fill[0], self.addresses[0])
+
+    async def packets_s(self) -> float:
+        return await asyncio.to_thread(_packets_s, self.fill[1], self.fill[0], self.addresses[0])
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """The time of an attach is that of the quickest round, since whatever else the machine does only adds to it."""
+    """Those of the quickest rounds, since whatever else the machine does only adds to them."""
 
     attach_ms: float
     attach_cpu_ms: float
@@ -79,25 +124,24 @@ class Figures:
     rss_kib: int
 
 
-async def figures(
-    running: Daemon, client: AsyncClient, probes: Sequence[Host], ends: tuple[Host, Host], address: str, labels: int
-) -> Figures:
-    """What is measured beside the policies that there are; the probes are gone again afterwards."""
-    rounds: list[float] = []
-    cpu = 0.0
-    for _ in range(ROUNDS):
-        calls = [labelled(host, number % labels) for number, host in enumerate(probes)]
-        cpu -= cpu_s(running.process.pid)
-        rounds.append(median((await timed([client], calls)).each))
-        cpu += cpu_s(running.process.pid)
-        await timed([client], map(detach, probes))
-    connect = min([await asyncio.to_thread(_connect_us, *ends, address) for _ in range(PATH_ROUNDS)])
-    packets = max([await asyncio.to_thread(_packets_s, *ends, address) for _ in range(PATH_ROUNDS)])
-    cpu_ms = cpu / len(probes) / ROUNDS * 1e3
-    spent_s = await quiet(running)
-    await measured_resync_s(running, client)
-    resync_ms = (await quiet(running) - spent_s) * 1e3
-    return Figures(min(rounds) * 1e3, cpu_ms, connect, packets, resync_ms, footprint(running.process.pid).rss_kib)
+async def figures(sides: Sequence[Side]) -> list[Figures]:
+    attached = [[await side.attach_ms() for side in sides] for _ in range(ROUNDS)]
+    connected = [[await side.connect_us() for side in sides] for _ in range(PATH_ROUNDS)]
+    packets = [[await side.packets_s() for side in sides] for _ in range(PATH_ROUNDS)]
+    resynced = [[await side.resync_ms() for side in sides] for _ in range(RESYNCS)]
+    return [
+        Figures(
+            min(time_ms for time_ms, _ in attaches),
+            min(spent_ms for _, spent_ms in attaches),
+            min(connects),
+            max(sent),
+            min(resyncs),
+            footprint(side.running.process.pid).rss_kib,
+        )
+        for side, attaches, connects, sent, resyncs in zip(
+            sides, *(zip(*it, strict=True) for it in (attached, connected, packets, resynced)), strict=True
+        )
+    ]
 
 
 def _connect_us(source: Host, destination: Host, address: str) -> float:
@@ -132,30 +176,37 @@ def _packets_s(source: Host, destination: Host, address: str) -> float:
         return PACKETS / took_s
 
 
+async def made_side(stack: AsyncExitStack, name: str, directory: Path, given: argparse.Namespace) -> Side:
+    fill, probes = made(stack, f"{name}-workload", given.attachments), made(stack, f"{name}-probe", given.probes)
+    node = stack.enter_context(temporary(f"{name}-node"))
+    running = await stack.enter_async_context(daemon(node, directory / name, more_flags=NO_RESYNC))
+    clients = await stack.enter_async_context(connected(running.socket, 16))
+    side = Side(node, running, clients, fill, probes, given.labels)
+    await side.fill_up()
+    return side
+
+
+async def loaded_s(side: Side, count: int) -> float:
+    """Until so many policies are enforced."""
+    started = perf_counter()
+    (side.running.state_files / "policies.yaml").write_text(policies(count, side.labels))
+
+    async def in_force() -> bool:
+        selected = {it.workload_id for policy in await side.client.policies() for it in policy.selects}
+        chains = side.node.run("nft list chains inet").count("chain ingress_by_")
+        return len(selected) == len(side.fill) and chains == count
+
+    await until(in_force, "all policies are in force", within_s=WITHIN_S)
+    return perf_counter() - started
+
+
 async def measure(directory: Path, given: argparse.Namespace, busy: float) -> Measured:
     async with AsyncExitStack() as stack:
-        fill, probes = made(stack, "workload", given.attachments), made(stack, "probe", given.probes)
-        node = stack.enter_context(temporary("node"))
-        running = await stack.enter_async_context(daemon(node, directory / "daemon", more_flags=NO_RESYNC))
-        clients = await stack.enter_async_context(connected(running.socket, 16))
-        client = clients[0]
-        await timed(clients, [labelled(host, number % given.labels) for number, host in enumerate(fill)])
-        # The policy of label 0 allows label 1.
-        ends = fill[1], fill[0]
-        address = v4(await client.attach(_request(fill[0], 0)))
-        before = await figures(running, client, probes, ends, address, given.labels)
-        started = perf_counter()
-        (running.state_files / "policies.yaml").write_text(policies(given.policies, given.labels))
-
-        async def in_force() -> bool:
-            selected = {it.workload_id for policy in await client.policies() for it in policy.selects}
-            chains = node.run("nft list chains inet").count("chain ingress_by_")
-            return len(selected) == len(fill) and chains == given.policies
-
-        await until(in_force, "all policies are in force", within_s=WITHIN_S)
-        load_s = perf_counter() - started
-        after = await figures(running, client, probes, ends, address, given.labels)
-        change = await timed([client], [labelled(fill[2], number % given.labels) for number in range(3, 53)])
+        bare = await made_side(stack, "bare", directory, given)
+        policed = await made_side(stack, "policed", directory, given)
+        load_s = await loaded_s(policed, given.policies)
+        before, after = await figures((bare, policed))
+        change = await timed([policed.client], [labelled(policed.fill[2], it % given.labels) for it in range(3, 53)])
         packets = before.packets_s, after.packets_s
         ratios = [
             Ratio("one more Attach (ms)", before.attach_ms, after.attach_ms, "ms", ATTACH_MOST),

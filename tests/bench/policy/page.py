@@ -26,7 +26,7 @@ def rendered() -> str:
 
 def _lines(of: Measured) -> Iterator[str]:
     yield fill(
-        f"{of.attachments:,} workloads with {of.labels} labels, first without any policy, then with {of.policies} that "
+        f"{of.attachments:,} workloads with {of.labels} labels, without any policy and with {of.policies} that "
         f"allow two labels and three ports each; one run of `make bench-policy` with {of.machine}. The quickest of "
         "many rounds counts, since whatever else a machine does only adds to it.",
         _WIDTH,
