@@ -15,11 +15,12 @@ from netplumb.models.words import ip_words
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId
 from netplumb.reconciler.tracing.filters import Filters
 from netplumb.reconciler.tracing.flow import Flow
-from netplumb.reconciler.tracing.hops import Hop, PacketEndsError, Trace
+from netplumb.reconciler.tracing.hops import Hop, NotFollowedError, PacketEndsError, Trace
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import by_mark, inside_workload, refusal, route_words, switched_off
+from netplumb.reconciler.tracing.words import OUR_TABLE, by_mark, inside_workload, refusal, route_words, switched_off
 
 LOCAL = "local"
+_TRANSLATING = frozenset({"prerouting", "output"})
 _STRICT = 1
 
 
@@ -28,14 +29,14 @@ class Course:
 
     def __init__(self) -> None:
         self.trace = Trace()
-        self.met: dict[tuple[str, ChainId], Flow] = {}
-        """As what it comes to each chain of each namespace first."""
+        self.met: dict[tuple[str, ChainId, bool], Flow] = {}
+        """As what it, or its answer, comes to each chain of each namespace first."""
         self._filters: dict[str, Filters] = {}
 
     @property
-    def doubts(self) -> list[str]:
-        """Rules on its way that cannot be judged, or could not be read."""
-        return list(dict.fromkeys(words for filters in self._filters.values() for words in filters.doubts))
+    def doubts(self) -> dict[str, str]:
+        """Rules on its way that cannot be judged, or could not be read, each with what helps if it is that."""
+        return {words: heal for filters in self._filters.values() for words, heal in filters.doubts.items()}
 
     def tell(self, where: str, what: str, *, answer: bool = False) -> None:
         self.trace.hops.append(Hop(where, what, answer))
@@ -51,16 +52,40 @@ class Course:
             for chain in self.filters_of(view).chains(hook, flow.dst.version):
                 if chain.type != "nat":
                     self.filtered(view, chain, flow, iif, oif)
+                elif hook in _TRANSLATING and chain.id.table != OUR_TABLE:
+                    self.translated_elsewhere(view, chain, flow, iif, oif)
 
     def filtered(
         self, view: View, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None
     ) -> None:
-        self.met.setdefault((view.name, chain.id), flow)
+        self.met.setdefault((view.name, chain.id, flow.answer), flow)
         try:
             self.filters_of(view).drops(chain, flow, iif, oif)
         except PacketEndsError as end:
             what = "the answer is " if flow.answer else ""
             raise PacketEndsError(f"{view.name}: {what}{end.why}", inside_workload(end.heal, view.path)) from None
+
+    def translated_elsewhere(
+        self,
+        view: View,
+        chain: Chain,
+        flow: Flow,
+        iif: LinkState | None,
+        oif: LinkState | None = None,
+        *,
+        certainly: bool = True,
+    ) -> None:
+        """By somebody else, to where nobody follows; what was translated before, or answers, no chain translates."""
+        if flow.answer or "dnat" in flow.translated:
+            return
+        filters = self.filters_of(view)
+        for rule, certain in filters.translates(chain, flow, iif, oif):
+            words, heal = filters.words(chain, rule, flow, iif, oif)
+            where = words.replace("dropped by", "translated by", 1)
+            if certain and certainly:
+                why = f"{view.name}: {where}, to somewhere that is not followed"
+                raise NotFollowedError(why, inside_workload(heal, view.path))
+            filters.doubt(f"it may be {where}", heal, flow)
 
     def routed_by_mark(self, view: View, flow: Flow, asked: Question, found: Lookup, iif: str = "") -> str:
         """Which rule may choose another way than was found, by a mark that some chain may have set by then. Told as a
@@ -69,7 +94,7 @@ class Course:
         for rule in by_mark(view.rules, asked, iif) if marked is not None else ():
             if view.route(replace(asked, mark=rule.fwmark or rule.fwmask)) != found:
                 words = f"{view.name}: its way depends on its mark: by {marked}, then the routing rule `{rule}`"
-                self.filters_of(view).doubts.append(words)
+                self.filters_of(view).doubts[words] = inside_workload(rule.heal, view.path)
                 return words
         return ""
 

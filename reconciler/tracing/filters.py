@@ -10,25 +10,26 @@ from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
-from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, NOTRACKS, TRANSLATES, met_by
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, NOTRACKS, SOURCES, TRANSLATES, met_by
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
-from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by
+from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by, inside_workload
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
-SOURCES = frozenset({"masquerade", "snat"})
+_MASQUERADES = frozenset({"masquerade"})
 _FAMILIES = {4: frozenset({"inet", "ip", "netdev"}), 6: frozenset({"inet", "ip6", "netdev"})}
 
 
 class Filters:
-    """Those of one namespace. `doubts` are rules that were met and cannot be judged, and what could not be read."""
+    """Those of one namespace. `doubts` are rules that were met and cannot be judged, each with what may help, and
+    what could not be read."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self.marked: dict[bool, str] = {}
         """What may have set a mark on the packet, or on the answer, so far."""
-        self.doubts = [f"{view.name}: not looked at: {what}" for what in view.unread]
+        self.doubts = {f"{view.name}: not looked at: {what}": "" for what in view.unread}
 
     def chains(self, hook: str, version: int) -> list[Chain]:
         """In the order in which a packet comes to them. Of those with the same priority the older is first, which
@@ -45,15 +46,19 @@ class Filters:
             words, heal = self.words(chain, rule, flow, iif, oif)
             if certain:
                 raise PacketEndsError(words, heal)
-            self.doubts.append(words.replace("dropped by", "may be dropped by", 1))
+            self.doubt(words.replace("dropped by", "may be dropped by", 1), heal, flow)
         if chain.hook == "prerouting" and chain.priority < CONNTRACK:
             for rule, _ in self._met(chain, flow, iif, oif, NOTRACKS):
-                words, _ = self.words(chain, rule, flow, iif, oif)
+                words, heal = self.words(chain, rule, flow, iif, oif)
                 kept = words.replace("dropped by", "kept from connection tracking, and so from translation, by", 1)
-                self.doubts.append(kept)
+                self.doubt(kept, heal, flow)
         for rule, _ in self._met(chain, flow, iif, oif, MARKS):
             words, _ = self.words(chain, rule, flow, iif, oif)
             self.marked.setdefault(flow.answer, words.replace("dropped by ", "", 1))
+
+    def doubt(self, words: str, heal: str, flow: Flow) -> None:
+        what = "the answer is " if flow.answer else ""
+        self.doubts[f"{self._view.name}: {what}{words}"] = inside_workload(heal, self._view.path)
 
     def words(
         self, chain: Chain, rule: Rule | None, flow: Flow, iif: LinkState | None, oif: LinkState | None
@@ -66,8 +71,14 @@ class Filters:
         self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None = None
     ) -> Iterator[tuple[Rule, bool]]:
         """The rules of a chain that give it another destination, or where it leaves another source."""
-        wanted = TRANSLATES if chain.hook in ("prerouting", "output") else SOURCES
+        wanted = TRANSLATES if chain.hook in ("prerouting", "output") else SOURCES | _MASQUERADES
         yield from ((rule, certain) for rule, certain in self._met(chain, flow, iif, oif, wanted) if rule is not None)
+
+    def named_sources(
+        self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None
+    ) -> list[Rule | None]:
+        """Those of them that name the source that it is to leave with."""
+        return [rule for rule, _ in self._met(chain, flow, iif, oif, SOURCES)]
 
     def _met(
         self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState | None, verdicts: frozenset[str]
@@ -98,7 +109,7 @@ class Filters:
         try:
             return list(met_by(chain, self._view.ruleset, exact, verdicts).items())
         except (LookupError, TypeError, ValueError, AttributeError) as error:  # words of a newer kernel
-            self.doubts.append(f"chain {chain.id} is not understood ({error!r:.80})")
+            self.doubts[f"chain {chain.id} is not understood ({error!r:.80})"] = ""
             return []
 
     def _type(self, ip: IPAddress) -> str:

@@ -24,7 +24,9 @@ class Hop:
 
     @property
     def arrow(self) -> str:
-        return "=>" if self.seen else "<-" if self.answer else "->"
+        if self.seen:
+            return "<=" if self.answer else "=>"
+        return "<-" if self.answer else "->"
 
 
 @dataclass(slots=True)

@@ -14,13 +14,16 @@ from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from struct import pack
 
+from netplumb.models.base import IPAddress
 from netplumb.models.errors import errno_name
 from netplumb.models.nft import HOOKS_TABLE
+from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
 from netplumb.reconciler.kernel.nftables.traces import NftTrace, Traced, wait
 from netplumb.reconciler.tracing.filters import Filters
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, Outcome, Trace
+from netplumb.reconciler.tracing.icmp import IcmpError, error_of, listen_for_errors
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import inside_workload
 
@@ -40,9 +43,15 @@ class Watched:
     trace: NftTrace
     heard: list[Traced] = field(default_factory=list)
 
+    @property
+    def left_by(self) -> LinkState | None:
+        """What it heard last told of that, once for each base chain."""
+        index = next((step.oif for step in reversed(self.heard) if step.oif), 0)
+        return self.view.links.get(index)
 
-Met = Mapping[tuple[str, ChainId], Flow]
-"""As what a packet was expected to come to the chains of each namespace."""
+
+Met = Mapping[tuple[str, ChainId, bool], Flow]
+"""As what a packet, or its answer, was expected to come to the chains of each namespace."""
 
 
 def sent(flow: Flow, views: Sequence[View], inside: Callable[[], AbstractContextManager[None]], met: Met) -> Trace:
@@ -51,10 +60,10 @@ def sent(flow: Flow, views: Sequence[View], inside: Callable[[], AbstractContext
     with ExitStack() as stack:
         with inside():
             packet = stack.enter_context(closing(_Packet(flow)))
-        watched = [Watched(view, stack.enter_context(closing(view.traced(packet.conditions)))) for view in views]
+        watched = [Watched(view, stack.enter_context(closing(view.traced(*packet.conditions)))) for view in views]
         packet.send()
         came = _listen(packet, watched)
-        return _told(flow, watched, came, met)
+        return _told(flow, watched, came, packet.error, met)
 
 
 class _Packet:
@@ -69,6 +78,7 @@ class _Packet:
         )
         try:
             self._socket.setblocking(False)
+            listen_for_errors(self._socket)
             self._socket.bind((str(flow.src), 0))
             if kind == socket.SOCK_STREAM:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _TCP_SYNCNT, 1)
@@ -78,13 +88,15 @@ class _Packet:
         self.number = secrets.randbits(16) if kind == socket.SOCK_RAW else self._socket.getsockname()[1]
 
     @property
-    def conditions(self) -> list[str]:
+    def conditions(self) -> tuple[str, str]:
         """In nft's language: it, and its answer."""
         protocol = self._flow.protocol
         if protocol in _ECHO:
             name = "icmp" if protocol == 1 else "icmpv6"
-            return [f"meta l4proto {protocol} {name} id {self.number}"]
-        return [f"meta l4proto {protocol} th {port} {self.number}" for port in ("sport", "dport")]
+            of = f"meta l4proto {protocol} {name} id {self.number} {name} type"
+            return f"{of} echo-request", f"{of} echo-reply"
+        of = f"meta l4proto {protocol} th"
+        return f"{of} sport {self.number}", f"{of} dport {self.number}"
 
     def send(self) -> None:
         flow = self._flow
@@ -126,6 +138,11 @@ class _Packet:
         reply = 0 if self._flow.protocol == 1 else 129
         return told[at : at + 1] == bytes((reply,)) and told[at + 4 : at + 6] == self.number.to_bytes(2, "big")
 
+    @property
+    def error(self) -> IcmpError | None:
+        """What was sent back by ICMP."""
+        return error_of(self._socket)
+
     def close(self) -> None:
         self._socket.close()
 
@@ -152,11 +169,11 @@ def _listen(packet: _Packet, watched: Sequence[Watched]) -> str:
     return came
 
 
-def _told(flow: Flow, watched: Sequence[Watched], came: str, met: Met) -> Trace:
+def _told(flow: Flow, watched: Sequence[Watched], came: str, error: IcmpError | None, met: Met) -> Trace:
     found = Trace()
     for it in watched:
-        for where, words, dropped in _steps(it, flow, met):
-            found.hops.append(Hop(where, words, seen=True))
+        for hop, dropped in _steps(it, flow, met):
+            found.hops.append(hop)
             if dropped is not None and not found.why:
                 found.outcome, (found.why, found.heal) = Outcome.ENDS, dropped
     if found.why:
@@ -167,6 +184,9 @@ def _told(flow: Flow, watched: Sequence[Watched], came: str, met: Met) -> Trace:
         case "":
             found.outcome = Outcome.UNKNOWN
             found.why = f"no answer came within {WITHIN_S} s, and no chain on this node dropped it: {_last(watched)}"
+        case code if error is not None and (error.sender != flow.dst or code != "ECONNREFUSED"):
+            found.outcome = Outcome.ENDS
+            found.why = f"{_name(error.sender, watched)} sends back that {flow.dst} is not reached: {error} ({code})"
         case "ECONNREFUSED":
             found.outcome = Outcome.ENDS
             what = f"port {flow.dport}" if flow.dport else "it"
@@ -177,19 +197,27 @@ def _told(flow: Flow, watched: Sequence[Watched], came: str, met: Met) -> Trace:
     return found
 
 
+def _name(ip: IPAddress, watched: Sequence[Watched]) -> str:
+    owner = next((it.view.name for it in watched if any(ip == own.ip for own in it.view.addresses)), "")
+    return f"{owner} ({ip})" if owner else str(ip)
+
+
 def _last(watched: Sequence[Watched]) -> str:
-    """Where it was seen last."""
+    """Where it was seen last, or its answer."""
     for it in reversed(watched):
         if it.heard:
             step = it.heard[-1]
-            link = it.view.links.get(step.oif)
-            by = f", leaving by {link.name}" if link is not None else ""
-            return f"it was seen last in {it.view.name}, by chain {step.chain} of table {step.family} {step.table}{by}"
-    return "it was seen nowhere: it was not even sent"
+            what = "its answer was" if step.is_answer else "it was"
+            chain = f"chain {step.chain} of table {step.family} {step.table}"
+            at, link = it.view.ruleset.chains.get(ChainId(step.family, step.table, step.chain)), it.left_by
+            if at is not None and at.hook == "postrouting" and link is not None:
+                return f"{what} seen last as it left {it.view.name} by {link.name}, by {chain}"
+            return f"{what} seen last in {it.view.name}, by {chain}"
+    return "it was seen nowhere"
 
 
-def _steps(it: Watched, flow: Flow, met: Met) -> Iterator[tuple[str, str, tuple[str, str] | None]]:
-    """What each base chain came to, in words, and what dropped it there."""
+def _steps(it: Watched, flow: Flow, met: Met) -> Iterator[tuple[Hop, tuple[str, str] | None]]:
+    """What each base chain came to, and why it was dropped there and what lets it pass, if it was."""
     chains, filters = it.view.ruleset.chains, Filters(it.view)
     base: dict[tuple[int, str, str], ChainId] = {}
     links: dict[tuple[int, str, str], tuple[int, int]] = {}  # which the kernel tells once for each base chain
@@ -201,13 +229,21 @@ def _steps(it: Watched, flow: Flow, met: Met) -> Iterator[tuple[str, str, tuple[
         if step.iif or step.oif:
             links[place] = step.iif, step.oif
         at = chains.get(base.get(place, id_))
-        if step.verdict in _GOES_ON or at is None or step.table == HOOKS_TABLE:
+        if step.verdict in _GOES_ON or step.table == HOOKS_TABLE:
             continue
-        rule = next((rule for rule in chains[id_].rules if step.rule and rule.handle == step.rule), None)
-        if step.verdict == "drop":
-            iif, oif = map(it.view.links.get, links.get(place, (0, 0)))
-            as_seen = met.get((it.view.name, at.id), flow)
-            words, heal = filters.words(at, rule, as_seen, iif, oif)
-            yield it.view.name, words, (f"{it.view.name}: {words}", inside_workload(heal, it.view.path))
+        if step.verdict != "drop":
+            words = f"{step.verdict} by chain {(at.id if at else id_).name} of table {step.family} {step.table}"
+            yield Hop(it.view.name, words, step.is_answer, seen=True), None
+            continue
+        if at is None:  # of a table that was too large to be read
+            words = f"dropped by chain {step.chain} of table {step.family} {step.table}"
+            heal = f"nft -a list chain {step.family} {step.table} {step.chain}"
         else:
-            yield it.view.name, f"{step.verdict} by chain {at.id.name} of table {at.id.family} {at.id.table}", None
+            rule = next((rule for rule in chains[id_].rules if step.rule and rule.handle == step.rule), None)
+            iif, oif = map(it.view.links.get, links.get(place, (0, 0)))
+            as_seen = met.get((it.view.name, at.id, step.is_answer), flow.back() if step.is_answer else flow)
+            words, heal = filters.words(at, rule, as_seen, iif, oif)
+        if step.is_answer:
+            words = f"the answer is {words}"
+        dropped = f"{it.view.name}: {words}", inside_workload(heal, it.view.path)
+        yield Hop(it.view.name, words, step.is_answer, seen=True), dropped

@@ -100,25 +100,14 @@ class NodeWay:
         for chain in filters.chains("prerouting", flow.dst.version):
             if chain.type != "nat":
                 self._course.filtered(self._node, chain, flow, iif)
-            elif flow.answer or "dnat" in flow.translated:
-                continue
             elif chain.id.table != OUR_TABLE:
-                self._translated_elsewhere(chain, flow, iif, certainly=True)
-            elif (mapped := self._mapped(flow)) is not None:
+                self._course.translated_elsewhere(self._node, chain, flow, iif)
+            elif "dnat" not in flow.translated and not flow.answer and (mapped := self._mapped(flow)) is not None:
                 for other in filters.chains("prerouting", flow.dst.version):
                     if other.type == "nat" and other.priority == chain.priority and other is not chain:
-                        self._translated_elsewhere(other, flow, iif, certainly=False)
+                        self._course.translated_elsewhere(self._node, other, flow, iif, certainly=False)
                 flow = self._translated(flow, mapped)
         return flow
-
-    def _translated_elsewhere(self, chain: Chain, flow: Flow, iif: LinkState, *, certainly: bool) -> None:
-        filters = self._course.filters_of(self._node)
-        for rule, certain in filters.translates(chain, flow, iif):
-            words, heal = filters.words(chain, rule, flow, iif, None)
-            where = words.replace("dropped by", "translated by", 1)
-            if certain and certainly:
-                raise NotFollowedError(f"node: {where}, to somewhere that is not followed", heal)
-            filters.doubts.append(f"it may be {where}")
 
     def _mapped(self, flow: Flow) -> MappedTo | None:
         if self._node.route(Question(flow.dst)).type != LOCAL:
@@ -147,7 +136,9 @@ class NodeWay:
             raise PacketEndsError(f"node: it does not forward what arrives by {iif.name}", f"sysctl -w {switch}=1")
         depends = self._course.routed_by_mark(self._node, flow, asked, found, iif.name)
         if found.error or link is None:
-            raise NotFollowedError(depends) if depends else self._course.refused(self._node, found, flow, iif)
+            if depends:
+                raise NotFollowedError(depends, self._course.doubts[depends])
+            raise self._course.refused(self._node, found, flow, iif)
         words = route_words(found, link.name, self._node.rules, asked)
         self._course.tell(NODE, f"arrives by {iif.name}, goes on by {words}", answer=flow.answer)
         return found, link
@@ -198,14 +189,23 @@ class NodeWay:
             if chain.type != "nat":
                 self._course.filtered(self._node, chain, flow, iif, oif)
             elif not flow.answer and "snat" not in flow.translated:
-                rule = next((rule for rule, certain in filters.translates(chain, flow, iif, oif) if certain), None)
-                if rule is not None:
-                    flow = self._from_the_node(flow, "" if rule.chain.table == OUR_TABLE else "somebody else's ")
+                flow = self._given_source(chain, flow, iif, oif)
         self._course.through(self._node, flow, ("egress",), iif, oif)
         return flow
 
-    def _from_the_node(self, flow: Flow, whose: str) -> Flow:
-        """With the address that the node itself would send from, as netplumb's masquerading has it."""
+    def _given_source(self, chain: Chain, flow: Flow, iif: LinkState | None, oif: LinkState) -> Flow:
+        """With the address that the node itself would send from, as masquerading has it. A rule that names another one
+        is a doubt: whose that address is, is not known."""
+        filters = self._course.filters_of(self._node)
+        rule = next((rule for rule, certain in filters.translates(chain, flow, iif, oif) if certain), None)
+        if rule is None:
+            return flow
         source = self._node.route(Question(flow.dst)).source or flow.src
-        self._course.tell(NODE, f"leaves as {source}, by {whose}masquerading")
+        words, heal = filters.words(chain, rule, flow, iif, oif)
+        by = "" if chain.id.table == OUR_TABLE else words.replace("dropped by", " by", 1)
+        if by and rule in filters.named_sources(chain, flow, iif, oif):
+            self._course.tell(NODE, f"leaves with a source that is chosen{by}")
+            filters.doubt(f"its source is chosen{by}: answers come back only if that address leads here", heal, flow)
+        else:
+            self._course.tell(NODE, f"leaves as {source}, by masquerading{by}")
         return replace(flow, src=source, translated=flow.translated | {"snat"})

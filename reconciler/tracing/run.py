@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -100,7 +100,10 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
     except OSError as error:
         found = Trace(outcome=Outcome.ENDS, why=f"{views[0].name}: it cannot be sent: {error.strerror or error}")
     found.hops = [*expected.hops, *found.hops]
-    twice = list(_answered_twice(walk, flow)) if found.outcome is not Outcome.ENDS else []
+    twice: list[str] = []
+    if found.outcome is not Outcome.ENDS:
+        with suppress(OSError):  # an uplink that lets no question out
+            twice += _answered_twice(walk, flow)
     found.hops += [Hop("network", words, seen=True) for words in twice]
     if found.outcome is Outcome.UNKNOWN and twice:
         found.outcome, found.why = Outcome.ENDS, f"{'; '.join(twice)}: what is sent back reaches the other"
@@ -108,7 +111,25 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
     elif found.outcome is not Outcome.ARRIVES and expected.outcome is Outcome.ENDS and not found.heal:
         found.outcome, found.heal = Outcome.ENDS, expected.heal
         found.why = f"{found.why}; {expected.why}"
+    elif found.outcome is Outcome.UNKNOWN:
+        _supposed(found, walk, source, flow, expected)
     return found
+
+
+def _supposed(found: Trace, walk: Walk, source: End, flow: Flow, expected: Trace) -> None:
+    """Why a packet that was lost without a word may be lost."""
+    if walk.doubts:
+        found.why = f"{found.why}; what may be behind that: {'; '.join(walk.doubts)}"
+        found.heal = "if it is that: " + ", or: ".join(filter(None, walk.doubts.values()))
+    elif expected.why:
+        found.why, found.heal = f"{found.why}; {expected.why}", expected.heal
+    elif walk.way.left_by is not None:
+        link, hop = walk.way.left_by
+        if source.attachment is not None and walk.way.left_as in source.addresses:
+            found.why = f"{found.why}; it leaves with the workload's own address, to which there may be no way back"
+            found.heal = f"have {hop} route {walk.way.left_as} to this node; or set masquerade: true"
+        else:
+            found.heal = f"see what comes and goes on the wire: tcpdump -ni {link} host {flow.dst}"
 
 
 def _answered_twice(walk: Walk, flow: Flow) -> Iterator[str]:

@@ -60,10 +60,10 @@ class View:
     def route(self, asked: Question) -> Lookup:
         return look_up(self._channel, asked)
 
-    def traced(self, conditions: list[str]) -> NftTrace:
+    def traced(self, sent: str, answers: str) -> NftTrace:
         """From now on, what becomes of such packets here."""
         with self.inside():
-            return NftTrace(conditions)
+            return NftTrace(sent, answers)
 
     def switch(self, name: str) -> str | None:
         """A kernel parameter below /proc/sys; None where there is none."""

@@ -34,7 +34,12 @@ class Walk:
         self._address_links = address_links
 
     @property
-    def met(self) -> Mapping[tuple[str, ChainId], Flow]:
+    def doubts(self) -> Mapping[str, str]:
+        """What of its way cannot be judged, each with what helps if it is that."""
+        return self._course.doubts
+
+    @property
+    def met(self) -> Mapping[tuple[str, ChainId, bool], Flow]:
         """As what it came to each chain."""
         return self._course.met
 

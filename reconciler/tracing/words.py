@@ -17,7 +17,7 @@ from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule, Ruleset
-from netplumb.reconciler.decide.firewalls.weigh import Drop
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, SOURCES, Drop
 from netplumb.reconciler.decide.firewalls.words import remedy, remedy_by_port, rule_words
 from netplumb.reconciler.tracing.flow import Flow
 
@@ -151,7 +151,8 @@ def dropped_by(
     else:
         where = f" of chain {rule.chain.name}" if rule.chain != chain.id else ""
         words += f", rule {rule.position}{where}: {rule_words(rule)}"
-    drop = Drop(chain, rule, certain=True, packets=())
+    by = SOURCES if (chain.type, chain.hook) == ("nat", "postrouting") else DROPS
+    drop = Drop(chain, rule, certain=True, packets=(), by=by)
     if ours:
         return words, remedy(drop, ruleset)
     port = (flow.sport if flow.answer else flow.dport) if flow.told_protocol != "icmp" else 0

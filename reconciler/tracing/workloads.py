@@ -73,7 +73,7 @@ class Workloads:
                 f"if it should leave by {attachment.spec.if_name}, see which route leads there: "
                 f"nsenter --net={attachment.spec.netns.where} ip route show match {flow.dst}",
             )
-        self._course.through(view, flow, ("output", "postrouting"), None, link)
+        self._course.through(view, flow, ("output", "postrouting", "egress"), None, link)
         self._course.routed_by_mark(view, flow, flow.question(), found)
         hop = found.gateway or flow.dst
         if view.remembers_silent(link.index, hop):

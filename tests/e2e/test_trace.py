@@ -12,43 +12,21 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import InvalidRequest
 from netplumb.models.naming import node_if_name
-from netplumb.reconciler.settings import configuration
 from netplumb.reconciler.tracing.hops import Outcome, Trace
-from netplumb.reconciler.tracing.run import trace as follow
 from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import COMMAND, Daemon
 from tests.e2e.doctors import run
 from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import declare
+from tests.e2e.traces import PORT, arrives, ends, live, trace
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
-PORT = 8080
 DENY_ALL = (
     "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n"
     "metadata: {name: deny}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n"
 )
-
-
-def trace(daemon: Daemon, source: str, target: str, **asked: Any) -> Trace:
-    """On the node, in this process: a start of the command would take longer than the trace."""
-    wanted: dict[str, Any] = {"protocol": "tcp", "port": PORT, "ipv6": False} | asked
-    with daemon.node.enter():
-        settings = configuration.load({"data_dir": daemon.data_dir}, daemon.config, {}).settings
-        return follow(settings, source, target, **wanted)
-
-
-def ends(found: Trace, *words: str) -> str:
-    """It ends, for a reason with these words; returns what heals it."""
-    assert found.outcome is Outcome.ENDS, found
-    assert all(word in found.why for word in words), found
-    return found.heal
-
-
-def arrives(found: Trace) -> str:
-    assert found.outcome is Outcome.ARRIVES, found
-    return "\n".join(f"{hop.where}: {hop.what}" for hop in found.hops)
 
 
 @pytest.fixture
@@ -497,15 +475,6 @@ async def test_a_workload_with_several_interfaces(start_daemon: StartDaemon, web
 # A packet that is sent.
 
 
-def live(daemon: Daemon, source: str, target: str, **asked: Any) -> Trace:
-    """Nothing of it is left behind."""
-    found = trace(daemon, source, target, live=True, **asked)
-    for name in ("node", "web", "db"):
-        assert "netplumb_trace" not in Host(name).ruleset()
-    assert any(hop.seen for hop in found.hops), found
-    return found
-
-
 def ends_there(found: Trace, *words: str) -> str:
     """It was seen to end; what was expected is not asked."""
     assert any(hop.seen and all(word in f"{hop.where}: {hop.what}" for word in words) for hop in found.hops), found
@@ -575,7 +544,9 @@ async def test_an_answer_that_is_dropped_is_seen(daemon: Daemon, attached: Host,
     rules = "table inet theirs { chain c { type filter hook forward priority 0; iifname up0 oifname np* drop; }; }"
     node.run(f"nft '{rules}'")
     with serving(outside, PORT):
-        ends_there(live(daemon, "web", OUTSIDE_V4), "node: dropped by chain c of table inet theirs, rule 1")
+        ends_there(
+            live(daemon, "web", OUTSIDE_V4), "node: the answer is dropped by chain c of table inet theirs, rule 1"
+        )
 
 
 async def test_isolation_is_seen_live(client: AsyncClient, daemon: Daemon, attached: Host) -> None:

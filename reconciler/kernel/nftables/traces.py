@@ -9,9 +9,9 @@ from __future__ import annotations
 import secrets
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import unpack
 
 from netplumb.models.errors import Retryable, errno_name
@@ -26,14 +26,16 @@ _TABLE, _CHAIN, _RULE_HANDLE, _TYPE, _VERDICT, _ID, _IIF, _OIF, _NFPROTO, _POLIC
 _VERDICT_CODE = 1
 _TYPES = {1: "policy", 2: "return", 3: "rule"}
 _VERDICTS = {0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -3: "jump", -4: "goto", -5: "return"}
-_FAMILIES = {1: "inet", 2: "ip", 5: "netdev", 10: "ip6"}
+_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _BEFORE_ALL = -450  # before conntrack's defragmentation, NF_IP_PRI_CONNTRACK_DEFRAG
 _RECEIVE_BYTES = 1 << 16
+_SENT, _ANSWERS = "sent", "answers"
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """What one chain did with one packet. `rule` is a handle; 0 where the chain's policy had its say."""
+    """What one chain did with one packet, or with an answer. `rule` is a handle; 0 where the chain's policy had its
+    say."""
 
     packet: int
     family: str
@@ -43,16 +45,17 @@ class Traced:
     rule: int = 0
     iif: int = 0
     oif: int = 0
+    is_answer: bool = False
 
 
 class NftTrace:
-    """Made in the namespace that it is about. `condition` is what nft's language has for the packets, as a list of
-    alternatives. Raises StepError."""
+    """Made in the namespace that it is about. `sent` and `answers` are what nft's language has for the packets of each
+    direction. Raises StepError."""
 
-    def __init__(self, conditions: list[str]) -> None:
+    def __init__(self, sent: str, answers: str) -> None:
         self.table = f"netplumb_trace_{secrets.token_hex(4)}"
-        self._packets: set[int] = set()
-        """Those that our table marked."""
+        self._answers: dict[int, bool] = {}
+        """Of the packets that our table marked, whether it is an answer."""
         with ExitStack() as undo:
             self._nft = Libnftables()
             undo.callback(self._nft.close)
@@ -61,13 +64,13 @@ class NftTrace:
             self._socket.bind((0, 0))  # one without a number would pass for the kernel itself, and hear nothing of it
             self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTRACE)
             self._socket.setblocking(False)
-            self._nft.run_text(self._text(conditions))
+            self._nft.run_text(self._text({_SENT: sent, _ANSWERS: answers}))
             undo.pop_all()
 
-    def _text(self, conditions: list[str]) -> str:
-        rules = "".join(f"{condition} meta nftrace set 1; " for condition in conditions)
+    def _text(self, conditions: Mapping[str, str]) -> str:
         chains = "".join(
-            f"chain {hook} {{ type filter hook {hook} priority {_BEFORE_ALL}; {rules}}}; "
+            f"chain {name}_{hook} {{ type filter hook {hook} priority {_BEFORE_ALL}; {wanted} meta nftrace set 1; }}; "
+            for name, wanted in conditions.items()
             for hook in ("prerouting", "output")
         )
         return f"table inet {self.table} {{ flags owner; {chains}}}"
@@ -95,9 +98,10 @@ class NftTrace:
                     continue
                 traced = _traced(body)
                 if traced.table == self.table:
-                    self._packets.add(traced.packet)
-                elif traced.packet in self._packets:
-                    yield traced
+                    if traced.rule:  # else it was marked before, and this chain is not for it
+                        self._answers[traced.packet] = traced.chain.startswith(_ANSWERS)
+                elif (is_answer := self._answers.get(traced.packet)) is not None:
+                    yield replace(traced, is_answer=is_answer)
 
 
 def _traced(body: Buffer) -> Traced:
