@@ -212,6 +212,12 @@ class Attachment(Model):
         """Whether it is this interface that holds the workload's default route."""
         return self.default_route_by == self.spec.if_name
 
+    @property
+    def has_own_way(self) -> bool:
+        """Whether what carries its addresses leaves by it, whatever the workload's other routes say: beside another
+        interface, which is somebody else's where this one alone is netplumb's and is not to hold the default route."""
+        return bool(self.siblings) or not self.default_route
+
     def mtu_on(self, node_mtu: int) -> int:
         """The interface's MTU on a node that has this one."""
         return self.chain_mtu or self.spec.mtu or node_mtu

@@ -97,7 +97,7 @@ class Purge:
     def _doomed(self, link: Link) -> Doomed:
         key = key_of_alias(link.alias or "") or AttachmentKey(link.name, "")
         record = self._contents.attachments.get(key)
-        return Doomed(key, link.index, record if record is not None and record.siblings else None)
+        return Doomed(key, link.index, record if record is not None and record.has_own_way else None)
 
     def apply(self) -> None:
         """Carries the plan out. Raises the first StepError; what was done by then stays done, and may be repeated."""

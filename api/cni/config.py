@@ -120,13 +120,14 @@ class ValidAttachment(_Read):
 
 
 class NetworkConfig(_Read):
-    """`pool`, `mtu` and `allow_foreign_address` are netplumb's own; the rest is the specification's and its
-    conventions'."""
+    """`pool`, `mtu`, `default_route` and `allow_foreign_address` are netplumb's own, the rest the specification's and
+    its conventions'."""
 
     cni_version: str = Field(alias="cniVersion")
     name: str
     pool: str = ""
     mtu: int = 0
+    default_route: bool | None = None
     allow_foreign_address: bool = False
     dns: NetworkDns = NetworkDns()
     args: Args = Args()

@@ -17,7 +17,7 @@ from netplumb.models.spelling import unknown
 from netplumb.models.status import Condition
 
 CAPABILITIES = tuple(field.alias or name for name, field in RuntimeConfig.model_fields.items())
-KEYS = ("pool", "mtu", "allow_foreign_address")
+KEYS = ("pool", "mtu", "default_route", "allow_foreign_address")
 """Netplumb's own. Of others, a configuration may hold any, for whom they concern."""
 _TOLD = 10
 _NETWORKS_MAX = 100

@@ -54,6 +54,7 @@ def attachment_spec(request: Request) -> AttachmentSpec:
         "addresses": _addresses(request),
         "mac": runtime.mac or request.args.get("MAC", ""),
         "mtu": config.mtu,
+        "default_route": config.default_route,
         "allow_foreign_address": config.allow_foreign_address,
         "pool": config.pool,
         "labels": _labels(request),

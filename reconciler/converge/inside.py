@@ -8,11 +8,10 @@ kernel is asked for all there is, and stops where the bound is: most workloads h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 
 from netplumb.models.attachment import Attachment
-from netplumb.models.base import IPAddress
 from netplumb.models.kernel import (
     ADDRESS_PROTOCOL,
     FIRST_HOP_V4,
@@ -37,14 +36,13 @@ from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 _FAMILIES = (rt.AF_INET, rt.AF_INET6)
 
 
-def observe_inside(
-    workload: Channel, observed: Observed, if_name: str, siblings: Collection[IPAddress], *, at_once: bool
-) -> bool:
+def observe_inside(workload: Channel, observed: Observed, attachment: Attachment, *, at_once: bool) -> bool:
     """Reads the workload's side into `observed`; returns whether its loopback has IPv6.
 
     Raises TooLarge or DumpInterrupted where it cannot be read whole, and then only the two links are known; Retryable
     when the kernel does not answer.
     """
+    if_name = attachment.key.if_name
     requests = [encodelinks.get_link_by_index(LO_INDEX), encodelinks.get_link_by_name(if_name)]
     node_link = observed.node_link
     if node_link is not None and node_link.peer_index:
@@ -69,10 +67,10 @@ def observe_inside(
             end_read = _End(workload, link.index, if_name, at_once=at_once)
             for thing in end_read.bound():
                 _add(found, thing)
-            if siblings or link.group == LINK_GROUP:
+            if attachment.has_own_way or link.group == LINK_GROUP:
                 for route in end_read.routes(routing_table(if_name)):
                     _add(found, route)
-                for rule in end_read.rules({address.packed for address in siblings}):
+                for rule in end_read.rules({address.packed for address in attachment.siblings}):
                     add_rule(found, rule)
     observed.objects |= found
     return lo_ipv6

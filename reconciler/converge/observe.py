@@ -84,7 +84,7 @@ def observe(
     lo_ipv6 = True
     if workload is not None:
         try:
-            lo_ipv6 = observe_inside(workload, observed, key.if_name, attachment.siblings, at_once=at_once)
+            lo_ipv6 = observe_inside(workload, observed, attachment, at_once=at_once)
         except (TooLarge, DumpInterrupted) as error:
             if at_once:
                 raise

@@ -21,6 +21,7 @@ from netplumb.models.kernel import (
     FIRST_HOP_V4,
     FIRST_HOP_V6,
     RT_TABLE_LOCAL,
+    RT_TABLE_MAIN,
     KernelObject,
     Link,
     Neighbour,
@@ -177,7 +178,7 @@ def default_route(link: str, told: Sequence[KernelObject], among: Siblings) -> b
         return False
     if link in among.holders:
         return True
-    if any(not route.prefix_len for route in _workload_routes(told)):
+    if any(not it.prefix_len and it.table == RT_TABLE_MAIN for it in _workload_routes(told)):
         return True
     first_hop = any(isinstance(it, Neighbour) and is_ours(it) for it in told)
     return False if first_hop else None

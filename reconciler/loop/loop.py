@@ -369,8 +369,8 @@ class Loop:
     def _remove(self, attachment: Attachment) -> None:
         self._results.detaching(attachment)
         hint = self._results.hints.get(attachment.key)
-        had_siblings = attachment.siblings or (hint is not None and hint.workload is not None and hint.workload.group)
-        doomed = Doomed(attachment.key, hint.index if hint is not None else 0, attachment if had_siblings else None)
+        had_rules = attachment.has_own_way or (hint is not None and hint.workload is not None and hint.workload.group)
+        doomed = Doomed(attachment.key, hint.index if hint is not None else 0, attachment if had_rules else None)
         self._removals.add(doomed, awaited=self._results.is_awaited(attachment.key))
 
     def _removed(self, key: AttachmentKey, error: StepError | None) -> None:

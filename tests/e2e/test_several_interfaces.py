@@ -9,8 +9,9 @@ import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
+from netplumb.models.naming import routing_table
 from tests.e2e import wishes
-from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import KINDS, ask, serving
 from tests.e2e.hosts import Host
@@ -146,6 +147,37 @@ async def test_it_is_repaired_by_its_event(daemon: Daemon, client: AsyncClient, 
 
     await until(in_sync, "nothing differs")
     assert daemon.running
+
+
+@pytest.mark.parametrize("checks", "012")
+async def test_it_answers_beside_an_interface_of_somebody_else(
+    start_daemon: StartDaemon, node: Host, outside: Host, web: Host, db: Host, make_host: MakeHost, checks: str
+) -> None:
+    """That other one holds the default route, as where Multus adds a network to a pod; what carries our addresses does
+    not leave by it, and all of it goes with the interface."""
+    elsewhere = make_host("elsewhere")
+    set_rp_filter(web, checks)
+    web.ip("link add eth0 type veth peer name lan0 netns elsewhere")
+    for host, link, number in ((web, "eth0", 2), (elsewhere, "lan0", 1)):
+        host.ip(f"address add 172.30.0.{number}/24 dev {link}")
+        host.ip(f"address add fd30::{number}/64 dev {link} nodad")
+        host.ip(f"link set {link} up")
+    web.ip("-4 route add default via 172.30.0.1")
+    web.ip("-6 route add default via fd30::1")
+    daemon = await start_daemon()
+    async with daemon.client() as client:
+        ports = (f"{HOST_PORT}:{PORT}/tcp", f"{HOST_PORT}:{PORT}/udp")
+        wish = wishes.attach(web, if_name="net1", ports=ports)
+        wish.default_route = False
+        given = wishes.texts(await client.attach(wish))
+        await client.attach(wishes.attach(db))
+        await _all_answer(node, outside, web, db, given)
+        assert (await client.check("web", "net1")).in_sync
+        web.ip(f"-4 rule delete from {given[0]} lookup {routing_table('net1')}")
+        await until(lambda: len(our_rules(web)) == 4, "it is repaired by its event")
+        await client.detach(wishes.detach("web", if_name="net1"))
+        assert our_rules(web) == set()
+        assert web.default_route(4)
 
 
 async def test_what_else_a_workload_is_connected_to_is_reached(

@@ -1,4 +1,5 @@
-"""PURE: in a workload with several interfaces, answers leave by the interface whose address they carry.
+"""PURE: in a workload with several interfaces, netplumb's or another's, answers leave by the one whose address they
+carry.
 
 Otherwise they would leave by that of the default route, and end where the node, or the workload, checks the reverse
 path (`rp_filter`, which Ubuntu and systemd switch on): our links on the node have no address. So each address has a
@@ -30,12 +31,12 @@ OWN_TABLE_PREFERENCE = 79
 
 
 def workload_group(attachment: Attachment) -> int | None:
-    """The link group of a workload's interface, by which its rules tell ours from others; none where it has but one."""
-    return LINK_GROUP if attachment.siblings else None
+    """The link group of a workload's interface, by which its rules tell ours from others; none where it needs none."""
+    return LINK_GROUP if attachment.has_own_way else None
 
 
 def render_source_routing(attachment: Attachment, _: Node, families: Families) -> Iterator[KernelObject]:
-    if not attachment.siblings:
+    if not attachment.has_own_way:
         return
     name = attachment.spec.if_name
     table = routing_table(name)

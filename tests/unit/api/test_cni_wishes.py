@@ -124,9 +124,9 @@ def test_a_mac_address(environment: dict[str, str], fields: dict[str, object]) -
     assert wish(environment, **fields).mac == "02:00:5e:10:00:01"
 
 
-def test_pool_and_mtu_are_of_the_network() -> None:
-    spec = wish(pool="blue", mtu=1400)
-    assert (spec.pool, spec.mtu) == ("blue", 1400)
+def test_pool_mtu_and_default_route_are_of_the_network() -> None:
+    spec = wish(pool="blue", mtu=1400, default_route=False)
+    assert (spec.pool, spec.mtu, spec.default_route) == ("blue", 1400, False)
 
 
 def test_the_pod_and_the_labels_of_args_become_labels() -> None:

@@ -41,6 +41,13 @@ def test_each_address_leads_to_the_table_of_its_interface() -> None:
     assert [link.group for link in of(Link, things, Scope.WORKLOAD)] == [LINK_GROUP]
 
 
+def test_one_alone_that_leaves_the_default_route_to_others_has_its_own_way() -> None:
+    """Who else is there holds it, and answers would leave by that."""
+    things = rendered(attachment(default_route_by=""))
+    assert len(of(Rule, things)) == 4
+    assert [link.group for link in of(Link, things, Scope.WORKLOAD)] == [LINK_GROUP]
+
+
 def test_a_family_that_is_off_has_no_rule() -> None:
     """Nothing of IPv6 is asked of a namespace that has none."""
     things = rendered(attachment(siblings=(SIBLING,)), v6=False)
