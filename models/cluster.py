@@ -57,12 +57,13 @@ class Underlay:
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Another node, as it told of itself. `present` is whether its lease lives: it takes no part in comparison, and
-    neither does what is for people alone."""
+    neither does what is for people alone. `vxlan` are the number and the UDP port of its VXLAN network."""
 
     node: str
     underlay: Underlay = Underlay()
     prefixes: tuple[HeldPrefix, ...] = ()
     mode: str = field(default="", compare=False)
+    vxlan: tuple[int, int] | None = field(default=None, compare=False)
     boot_id: str = field(default="", compare=False)
     version: str = field(default="", compare=False)
     present: bool = field(default=False, compare=False)

@@ -242,6 +242,11 @@ class ClusterSettings(Model):
     )
     reread_s: _Seconds = Field(default=600.0, description="Seconds between full comparisons with etcd, about")
 
+    @property
+    def vxlan(self) -> tuple[int, int] | None:
+        """The number and the UDP port of the VXLAN network, where there is one."""
+        return (self.vxlan_id, self.vxlan_port) if self.mode is ClusterMode.VXLAN else None
+
     @model_validator(mode="after")
     def _what_belongs_together(self) -> Self:
         secure = self.endpoints[0].startswith("https:")

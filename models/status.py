@@ -74,6 +74,7 @@ IPV6_DISABLED, OFF_IN_WORKLOAD = "IPv6Disabled", "SwitchedOffInWorkload"
 PEER_NOT_ON_LINK = "PeerNotOnLink"
 PEER_WITHOUT_ADDRESS = "PeerWithoutAddress"
 UNDERLAY_MISSING = "UnderlayMissing"
+UNDERLAY_SHARED = "UnderlayShared"
 FOREIGN_WAY = "ForeignWay"
 WAYS_FAILED = "WaysFailed"
 _WAYS = {PEER_NOT_ON_LINK, PEER_WITHOUT_ADDRESS, UNDERLAY_MISSING, FOREIGN_WAY, WAYS_FAILED}
@@ -92,6 +93,7 @@ NODE_OBSTACLES = frozenset(
         "PolicyRouted",
         "PrefixLost",
         "PrefixOutsidePools",
+        UNDERLAY_SHARED,
         *_WAYS,
     }
 )

@@ -96,13 +96,14 @@ async def nodes(settings: ClusterSettings) -> Seen:
         heard = await _each(leases, lambda name: etcd.renewed_before(leases[name]))
         may_be_removed = [name for name in leases if lacks_a_prefix(roster.peers[name], settings)]
         said = await _each(may_be_removed, lambda name: etcd.read(layout.endpoints_of(name)))
-    found = []
+    found, shared = [], roster.at_one_address
     for name in sorted(roster.peers):
         endpoints = [parsed(EndpointRecord, it.value) for it in said[name].entries.values()] if name in said else []
         troubles = troubles_of(
             roster.peers[name],
             roster.void_of(name),
             [it for it in endpoints if it is not None],
+            shared,
             heard.get(name),
             settings,
         )

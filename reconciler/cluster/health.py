@@ -3,7 +3,7 @@ sees itself, its own conditions tell (`netplumb status` there)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netplumb.models.base import IPAddress, IPNetwork
@@ -14,6 +14,7 @@ from netplumb.reconciler.cluster.claims import Claim, is_inside
 from netplumb.reconciler.cluster.parts import has_of_each
 from netplumb.reconciler.cluster.presence import BEATS_IN_A_LEASE
 from netplumb.reconciler.cluster.records import EndpointRecord
+from netplumb.reconciler.cluster.views import otherwise, own_way
 
 TOLD_MAX = 3
 MISSED_BEATS = 2
@@ -37,11 +38,12 @@ def troubles_of(
     peer: Peer,
     void: Iterable[Claim],
     endpoints: Iterable[EndpointRecord],
+    shared: Mapping[IPAddress, Collection[str]],
     heard_s: float | None,
     settings: ClusterSettings,
 ) -> Iterator[Trouble]:
     """`endpoints` are what the node says of its workloads, where it lacks a prefix; `void` are its claims that others
-    came before with."""
+    came before with; `shared` are underlay addresses that several nodes say to have."""
     pools = [it.cidr for it in settings.pools]
     if not peer.present:
         yield Trouble("Away", "away")
@@ -63,8 +65,11 @@ def troubles_of(
         yield Trouble("PrefixVoid", f"claims what another holds: {several(claimed, TOLD_MAX, ', ')}")
     if pools and (outside := [f"{it.cidr}" for it in peer.prefixes if not is_inside(it.cidr, pools)]):
         yield Trouble("PrefixOutsidePools", f"in no pool of these settings: {several(outside, TOLD_MAX, ', ')}")
-    if peer.mode and peer.mode != settings.mode and ClusterMode.NONE not in (peer.mode, settings.mode):
-        yield Trouble("ModesDiffer", f"its mode is {peer.mode}, and {settings.mode} in these settings")
+    if how := otherwise(peer, settings):
+        yield Trouble("ModesDiffer", f"its mode is {how}, and {own_way(settings)} in these settings")
+    for ip, nodes in shared.items():
+        if peer.node in nodes and peer.mode != ClusterMode.NONE:
+            yield Trouble("UnderlayShared", f"{ip} is the underlay address of {' and '.join(nodes)}")
     if not peer.underlay.addresses and peer.mode != ClusterMode.NONE:
         yield Trouble("NoUnderlay", "tells no address at which it is reached")
 

@@ -46,11 +46,13 @@ class PresenceRecord(Record):
 
 
 class NodeRecord(Record):
-    """What a node tells of itself; `mode` is how it sends to others and takes what they send."""
+    """What a node tells of itself; `mode` is how it sends to others and takes what they send, and `vxlan` the number
+    and the UDP port of its VXLAN network."""
 
     identity: Identity
     underlay: tuple[_Address, ...] = ()
     mode: str = ""
+    vxlan: tuple[int, int] | None = None
     version: str = ""
 
 

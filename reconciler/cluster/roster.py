@@ -5,10 +5,11 @@ It is told what the keys say that all nodes share, and knows nothing of how that
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from netplumb.models.base import IPNetwork
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import HeldPrefix, Peer, Underlay
 from netplumb.reconciler.cluster.claims import Claim, Claims, Ledger, is_inside
 from netplumb.reconciler.cluster.etcd.entries import Entry
@@ -80,6 +81,7 @@ class Roster:
             underlay(record.underlay) if record is not None else Underlay(),
             _prefixes(held),
             record.mode if record is not None else "",
+            record.vxlan if record is not None else None,
             record.identity.boot if record is not None else "",
             record.version if record is not None else "",
             name in self.present,
@@ -92,6 +94,16 @@ class Roster:
             for name, record in self._records.items()
             if name != self._itself and name in self.present and record and record.identity.is_copy_of(identity)
         )
+
+    @property
+    def at_one_address(self) -> dict[IPAddress, list[str]]:
+        """Underlay addresses that several nodes say to have, of those that are there and hold something."""
+        at: defaultdict[IPAddress, list[str]] = defaultdict(list)
+        for name, it in self.peers.items():
+            if it.present and it.prefixes:
+                for address in it.underlay.addresses:
+                    at[address].append(name)
+        return {address: sorted(names) for address, names in at.items() if len(names) > 1}
 
     @property
     def claims(self) -> Claims:

@@ -23,7 +23,7 @@ from netplumb.models.cluster import ClusterMode, ClusterView, Peer
 from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
-from netplumb.models.status import Condition
+from netplumb.models.status import UNDERLAY_SHARED, Condition
 from netplumb.models.words import several
 from netplumb.reconciler.cluster.claims import Claim, Claims, is_inside
 from netplumb.reconciler.cluster.etcd.entries import Entry
@@ -32,7 +32,7 @@ from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.parts import ahead_of, has_of_each
 from netplumb.reconciler.cluster.records import Identity, NodeRecord
 from netplumb.reconciler.cluster.roster import Roster
-from netplumb.reconciler.cluster.views import pools_of, underlay_of, view
+from netplumb.reconciler.cluster.views import otherwise, own_way, pools_of, underlay_of, view
 
 SPARE_SHARE, SPARE_MOST = 8, 16
 TOLD_MAX = 8
@@ -209,6 +209,7 @@ class Standing:
             identity=self._itself.identity,
             underlay=own.addresses,
             mode=self._settings.mode,
+            vxlan=self._settings.vxlan,
             version=self._itself.version,
         )
 
@@ -229,11 +230,10 @@ class Standing:
         return None if self.troubles.away is None else self.heard_at or self._started_at
 
     @property
-    def _of_another_mode(self) -> list[Peer]:
-        """Those that do not understand what this node sends. Where there is no mode, somebody else makes the ways."""
-        own = self._settings.mode
-        found = (it for it in self._roster.peers.values() if it.mode and it.mode != own and it.prefixes)
-        return sorted((it for it in found if ClusterMode.NONE not in (own, it.mode)), key=lambda it: it.node)
+    def _otherwise(self) -> dict[str, str]:
+        """Nodes that do not understand what this one sends, and how they send."""
+        others = sorted(self._roster.peers.values(), key=lambda it: it.node)
+        return {it.node: how for it in others if it.prefixes and (how := otherwise(it, self._settings))}
 
     def wants(self, pool: ClusterPool) -> bool:
         """A first prefix, or one more when the others are nearly full. One that was taken away is not made good for
@@ -291,10 +291,15 @@ class Standing:
         if words := "; ".join(self._outside_pools()):
             told_of = f"{words}; name its pool in `cluster.pools`"
             yield Condition("PrefixOutsidePools", True, "NotOfTheCluster", told_of)
-        if others := self._of_another_mode:
-            words = several([f"{it.node} ({it.mode})" for it in others], TOLD_MAX, ", ")
-            told_of = f"{words}: this node's `cluster.mode` is {self._settings.mode}, so nothing passes between them"
+        if others := self._otherwise:
+            words = several([f"{node} ({how})" for node, how in others.items()], TOLD_MAX, ", ")
+            own = own_way(self._settings)
+            told_of = f"{words}: this node's `cluster.mode` is {own}, so nothing passes between them"
             yield Condition("ModesDiffer", True, "SetOtherwise", told_of)
+        if self._settings.mode is not ClusterMode.NONE and (shared := self._roster.at_one_address):
+            words = several([f"{ip} of {' and '.join(nodes)}" for ip, nodes in shared.items()], TOLD_MAX)
+            told_of = f"{words}: what is sent to one of them reaches another; give each an underlay address of its own"
+            yield Condition(UNDERLAY_SHARED, True, "AtOneAddress", told_of)
         if copies := self._roster.copies_of(self._itself.identity):
             words = (
                 f"{several(copies, TOLD_MAX, ', ')}: with the machine-id {self._itself.identity.machine} of this node, "

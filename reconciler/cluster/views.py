@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from netplumb.models.base import IPAddress, IPNetwork, is_within
 from netplumb.models.cluster import ClusterMode, ClusterView, Peer, Underlay
-from netplumb.models.clustersettings import ClusterPool
+from netplumb.models.clustersettings import ClusterPool, ClusterSettings
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.cluster.claims import Claim
@@ -48,6 +48,27 @@ def pools_of(claims: Iterable[Claim], pools: Iterable[ClusterPool]) -> tuple[Poo
         for claim in held
         if is_within(claim.cidr, pool.cidr)
     )
+
+
+def otherwise(peer: Peer, settings: ClusterSettings) -> str:
+    """How a node sends to others, where these settings say otherwise, so that nothing passes between the two; nothing
+    where somebody else makes the ways, and of what the node does not say."""
+    if not peer.mode or ClusterMode.NONE in (peer.mode, settings.mode):
+        return ""
+    if peer.mode != settings.mode:
+        return peer.mode
+    if peer.vxlan and settings.vxlan and peer.vxlan != settings.vxlan:
+        return f"{peer.mode} {_network(peer.vxlan)}"
+    return ""
+
+
+def own_way(settings: ClusterSettings) -> str:
+    """How these settings say it."""
+    return f"{settings.mode} {_network(settings.vxlan)}" if settings.vxlan else settings.mode
+
+
+def _network(vxlan: tuple[int, int]) -> str:
+    return f"{vxlan[0]} at port {vxlan[1]}"
 
 
 def view(

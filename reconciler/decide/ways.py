@@ -82,9 +82,9 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the ways to all peers have in common. `local` is the underlay address that the device sends from, `own` what
-    this node holds of the cluster, `sources` are the node's addresses in it by IP version, `connected` what is on a
-    link, the most specific first."""
+    """What the ways to all peers have in common. `local` is the underlay address that the device sends from, `adrift`
+    why others do not reach this node, `own` what it holds of the cluster, `sources` are the node's addresses in it by
+    IP version, `connected` what is on a link, the most specific first."""
 
     mode: ClusterMode
     node: str
@@ -92,6 +92,7 @@ class Ground:
     local: IPAddress | None = None
     mtu: int = 0
     ipv6: bool = True
+    adrift: str = ""
     own: tuple[IPNetwork, ...] = ()
     sources: Mapping[int, bytes] = field(default_factory=dict)
     connected: tuple[Connected, ...] = ()
@@ -121,6 +122,7 @@ def ground(view: ClusterView, device: Device, node: Node, known: NodeNetwork) ->
         local if with_vxlan else None,
         mtu if with_vxlan else 0,
         node.ipv6,
+        _adrift(view, known),
         own,
         sources,
         () if with_vxlan else tuple(connected),
@@ -128,13 +130,25 @@ def ground(view: ClusterView, device: Device, node: Node, known: NodeNetwork) ->
     )
 
 
+def _adrift(view: ClusterView, known: NodeNetwork) -> str:
+    """The device sends from one address; by routes others send to each that this node says to have."""
+    addresses = view.underlay.addresses
+    if view.mode is ClusterMode.NONE:
+        return ""
+    if not addresses:
+        return "this node has no underlay address"
+    own = {ip for ip, _ in known.foreign}
+    sent_to = addresses[:1] if view.mode is ClusterMode.VXLAN else addresses
+    missing = [ip for ip in sent_to if ip not in own]
+    return f"no interface of this node has its underlay address {missing[0]}" if missing else ""
+
+
 def render_ground(of: Ground) -> Way:
     """The device, where there is one."""
-    if of.mode is not ClusterMode.VXLAN:
-        return Way()
+    troubles = (Trouble(UNDERLAY_MISSING, "NotOnThisNode", of.adrift),) if of.adrift else ()
+    if of.mode is not ClusterMode.VXLAN or of.local is None:
+        return Way(troubles=troubles)
     name = of.device.name
-    if of.local is None:
-        return Way(troubles=(Trouble(UNDERLAY_MISSING, "NoAddress", "this node has no underlay address"),))
     link = Link(
         Scope.NODE,
         name,
@@ -155,8 +169,7 @@ def render_ground(of: Ground) -> Way:
     if of.mtu:
         return Way(things)
     # Its MTU is not known, and what it sends would have an address that the node does not have.
-    words = f"no interface of this node has its underlay address {of.local}"
-    return Way(things, frozenset(it.key for it in things), (Trouble(UNDERLAY_MISSING, "NoInterface", words),))
+    return Way(things, frozenset(it.key for it in things), troubles)
 
 
 def render_peer(peer: Peer, of: Ground) -> Way:

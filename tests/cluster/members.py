@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from zlib import crc32
 
 from netplumb.models.base import IPNetwork
 from netplumb.models.cluster import ClusterView
@@ -27,20 +28,22 @@ SETTLE_S = 1.0
 
 @dataclass(slots=True)
 class Node:
-    """`used` are addresses in use, by prefix; a pool has as many free as are not."""
+    """`used` are addresses in use, by prefix; a pool has as many free as are not. It is reached at an `address` of its
+    own, unless it is said to have another's."""
 
     settings: ClusterSettings
     name: str
     place: Path
     boot: str = "boot-1"
     machine: str = ""
-    address: str = "192.0.2.1"
+    address: str = ""
     used: dict[IPNetwork, int] = field(default_factory=dict)
     views: list[ClusterView] = field(default_factory=list)
     membership: Membership = field(init=False)
     _task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        self.address = self.address or _address_of(self.name)
         network = NodeNetwork(foreign=frozenset({(ip_address(self.address), "eth0")}), uplinks=frozenset({"eth0"}))
         itself = Itself(self.name, Identity(boot=self.boot, machine=self.machine or f"machine-of-{self.name}"), "1.0")
         around = Surroundings(lambda: network, self._fullness, self._users)
@@ -103,13 +106,14 @@ class Node:
         return not self.conditions and len(self.prefixes) >= len(self.settings.pools)
 
 
+def _address_of(name: str) -> str:
+    return str(ip_address("198.18.0.0") + crc32(name.encode()) % (1 << 17))
+
+
 @asynccontextmanager
 async def nodes(etcd: Etcd, place: Path, *names: str, **settings: object) -> AsyncIterator[list[Node]]:
     """Started, and well."""
-    made = [
-        Node(etcd.settings(**{"pools": [V4], **settings}), name, place, address=f"192.0.2.{number}").start()
-        for number, name in enumerate(names, 1)
-    ]
+    made = [Node(etcd.settings(**{"pools": [V4], **settings}), name, place).start() for name in names]
     try:
         for node in made:
             await until(lambda node=node: node.is_well, f"{node.name} is well", within_s=20)  # type: ignore[misc]

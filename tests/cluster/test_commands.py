@@ -31,9 +31,9 @@ async def test_status_tells_who_is_there_and_what_they_hold(etcd: Etcd, tmp_path
         table = await netplumb(etcd, "cluster", "status")
         assert table.exit_code == 0, table.output
         rows = {line.split()[0]: line.split()[1:] for line in table.stdout.splitlines()[1:3]}
-        assert rows["a"] == ["yes", rows["a"][1], "ago", "192.0.2.1", *a.prefixes, "routes", "1.0", "well"]
+        assert rows["a"] == ["yes", rows["a"][1], "ago", a.address, *a.prefixes, "routes", "1.0", "well"]
         assert int(rows["a"][1].removesuffix("s")) < 3
-        assert " ".join(rows["b"]) == f"no - 192.0.2.2 {b.prefixes[0]} routes 1.0 away"
+        assert " ".join(rows["b"]) == f"no - {b.address} {b.prefixes[0]} routes 1.0 away"
         told = json.loads((await netplumb(etcd, "cluster", "status", "-o", "json")).stdout)
         assert [(it["name"], it["present"], it["prefixes"]) for it in told["nodes"]] == [
             ("a", True, a.prefixes),

@@ -41,7 +41,7 @@ async def test_nodes_see_each_other_with_their_prefixes(etcd: Etcd, tmp_path: Pa
         await until(lambda: len(a.view.peers["b"].prefixes) == 2, "a knows all that b holds")
         peer = a.view.peers["b"]
         assert [str(it.cidr) for it in peer.prefixes] == b.prefixes
-        assert (str(peer.underlay), peer.boot_id, peer.version) == ("192.0.2.2", "boot-1", "1.0")
+        assert (str(peer.underlay), peer.boot_id, peer.version) == (b.address, "boot-1", "1.0")
 
 
 async def test_a_node_that_goes_away_keeps_its_prefixes_and_is_not_present(etcd: Etcd, tmp_path: Path) -> None:
@@ -297,6 +297,34 @@ async def test_another_mode_is_told_on_both_sides(etcd: Etcd, tmp_path: Path, mo
         await until(lambda: ["ModesDiffer" in it.conditions for it in (a, b)] == told, "it is told where it is so")
         assert mode == "none" or "b (vxlan)" in a.conditions["ModesDiffer"].message
         await b.stop()
+
+
+async def test_another_vxlan_network_is_told_on_both_sides(etcd: Etcd, tmp_path: Path) -> None:
+    """By its number or by its port: neither takes what the other sends."""
+    async with nodes(etcd, tmp_path, "a", mode="vxlan") as (a,):
+        b = Node(etcd.settings(pools=[V4], mode="vxlan", vxlan_port=8472), "b", tmp_path).start()
+        await until(lambda: all("ModesDiffer" in it.conditions for it in (a, b)), "it is told", within_s=20)
+        told = a.conditions["ModesDiffer"].message
+        assert "b (vxlan 78 at port 8472): this node's `cluster.mode` is vxlan 78 at port 4789" in told
+        seen = {it.peer.node: it.troubles for it in (await administration.nodes(a.settings)).nodes}
+        assert [it.reason for it in seen["b"]] == ["ModesDiffer"]
+        await b.stop()
+
+
+async def test_two_nodes_at_one_address_are_told_on_all(etcd: Etcd, tmp_path: Path) -> None:
+    """As where one's settings are a copy of the other's: what is sent to either reaches one of them."""
+    async with nodes(etcd, tmp_path, "a", "c") as (a, c):
+        b = Node(a.settings, "b", tmp_path, address=a.address).start()
+        await until(lambda: all("UnderlayShared" in it.conditions for it in (a, b, c)), "it is told", within_s=20)
+        assert c.conditions["UnderlayShared"].message.startswith(f"{a.address} of a and b: ")
+        seen = {it.peer.node: it.troubles for it in (await administration.nodes(a.settings)).nodes}
+        assert {name: [it.reason for it in why] for name, why in seen.items()} == {
+            "a": ["UnderlayShared"],
+            "b": ["UnderlayShared"],
+            "c": [],
+        }
+        await b.leave(etcd)
+        await until(lambda: c.is_well, "it is not told of one that is away", within_s=20)
 
 
 def _knows(node: Node, other: str) -> bool:

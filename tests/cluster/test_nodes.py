@@ -326,3 +326,26 @@ async def test_a_daemon_that_stood_still_gives_no_address_of_what_was_lost_meanw
 
 async def is_given_anew(machine: Machine, lost: list[str]) -> bool:
     return len(now := await held(machine)) == len(lost) and not {*now} & {*lost}
+
+
+@pytest.mark.parametrize("mode", ["routes", "vxlan"])
+async def test_a_node_that_says_an_address_that_it_has_not_is_not_as_it_should_be(directory: Path, mode: str) -> None:
+    """As one whose settings were copied from another's; `check` says so until it has it."""
+    async with site(2, directory, mode=mode) as it:
+        one, other = it.machines
+        cluster = it.cluster(other, pools=[{"cidr": cidr} for cidr in POOLS], underlay="192.0.2.77")
+        other.daemon.configure(pools=(), cluster=cluster)
+        await other.daemon.restart()
+
+        async def says() -> bool:
+            return "underlay address 192.0.2.77" in (await conditions(other)).get("UnderlayMissing", "")
+
+        async def is_over() -> bool:
+            return "UnderlayMissing" not in await conditions(other)
+
+        await until(says, "it says so", within_s=LONG_S)
+        check = other.daemon.command("check", f"--socket={other.daemon.socket}")
+        assert (check.returncode, "UnderlayMissing" in check.stdout) == (1, True)
+        other.host.ip("address add 192.0.2.77/24 dev up0")
+        await until(is_over, "it is over", within_s=LONG_S)
+        assert "UnderlayMissing" not in await conditions(one)

@@ -35,6 +35,20 @@ def keys() -> list[tuple[str, bytes]]:
     return [*found, (LAYOUT.node("a"), b"junk"), (LAYOUT.documents.first + "x", b"{}"), (LAYOUT.shared.first, b"")]
 
 
+def test_an_address_of_several_nodes_is_found_while_they_are_there() -> None:
+    """One that is away may have lost it to a machine that came in its place; who holds nothing is sent nothing."""
+    roster = Roster(LAYOUT)
+    found = [node("a"), node("b"), node("c"), prefix("a", "10.0.0.0/28"), prefix("b", "10.0.0.16/28")]
+    for key, value in found:
+        roster.take({key: Entry(value, 1, 1)})
+    assert roster.at_one_address == {}
+    for name in NAMES:
+        roster.take({LAYOUT.presence(name): Entry(b"{}", 1, 1)})
+    assert roster.at_one_address == {ip_address("192.0.2.1"): ["a", "b"]}
+    roster.take({LAYOUT.presence("b"): None})
+    assert roster.at_one_address == {}
+
+
 @given(st.lists(st.tuples(st.sampled_from(keys()), st.booleans(), st.booleans()), max_size=40))
 def test_key_by_key_comes_to_the_same_as_all_at_once(changes: list[tuple[tuple[str, bytes], bool, bool]]) -> None:
     """Whatever comes, changes and goes, one after the other or several together."""

@@ -142,6 +142,24 @@ def test_a_device_without_an_address_to_send_from_is_not_made_and_not_taken_away
 
 
 @pytest.mark.parametrize(
+    ("underlay", "told"),
+    [
+        (UNDERLAY, ""),
+        (Underlay(ip_address("192.0.2.9")), "no interface of this node has its underlay address 192.0.2.9"),
+        (replace(UNDERLAY, v6=ip_address("fd01::9")), "no interface of this node has its underlay address fd01::9"),
+        (Underlay(), "this node has no underlay address"),
+    ],
+)
+def test_with_routes_too_a_node_that_others_cannot_reach_is_told(underlay: Underlay, told: str) -> None:
+    """They go by what it says, and nothing comes; the ways from here are made all the same."""
+    of = on(ClusterMode.ROUTES, view=replace(VIEW, underlay=underlay))
+    base = render_ground(of)
+    assert [(it.condition, it.words) for it in base.troubles] == ([("UnderlayMissing", told)] if told else [])
+    assert (base.things, base.withheld, render_peer(peer(2), of).troubles) == ((), frozenset(), ())
+    assert render_ground(on(ClusterMode.NONE, view=replace(VIEW, underlay=underlay))) == Way()
+
+
+@pytest.mark.parametrize(
     ("crossing", "withheld", "told"),
     [
         (Crossing(ip_network("10.128.2.0/24"), 0, "x"), True, True),
