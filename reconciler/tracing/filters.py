@@ -10,13 +10,17 @@ from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
-from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, NOTRACKS, SOURCES, TRANSLATES, met_by
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, NOTRACKS, SOURCES, TRANSLATES, ZONES, met_by
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by, inside_workload
 
 CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
+_UNTRANSLATED = {
+    NOTRACKS: "kept from connection tracking, and so from translation, by",
+    ZONES: "put into a zone of connection tracking, where it may not be known as what it answers, by",
+}
 _MASQUERADES = frozenset({"masquerade"})
 _FAMILIES = {4: frozenset({"inet", "ip", "netdev"}), 6: frozenset({"inet", "ip6", "netdev"})}
 
@@ -48,10 +52,10 @@ class Filters:
                 raise PacketEndsError(words, heal)
             self.doubt(words.replace("dropped by", "may be dropped by", 1), heal, flow)
         if chain.hook == "prerouting" and chain.priority < CONNTRACK:
-            for rule, _ in self._met(chain, flow, iif, oif, NOTRACKS):
-                words, heal = self.words(chain, rule, flow, iif, oif)
-                kept = words.replace("dropped by", "kept from connection tracking, and so from translation, by", 1)
-                self.doubt(kept, heal, flow)
+            for verdicts, done in _UNTRANSLATED.items():
+                for rule, _ in self._met(chain, flow, iif, oif, verdicts):
+                    words, heal = self.words(chain, rule, flow, iif, oif)
+                    self.doubt(words.replace("dropped by", done, 1), heal, flow)
         for rule, _ in self._met(chain, flow, iif, oif, MARKS):
             words, _ = self.words(chain, rule, flow, iif, oif)
             self.marked.setdefault(flow.answer, words.replace("dropped by ", "", 1))

@@ -23,7 +23,7 @@ from netplumb.models.status import Condition
 from netplumb.reconciler.decide.firewalls.ipsec import concerning
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
-from netplumb.reconciler.decide.firewalls.weigh import hindrances
+from netplumb.reconciler.decide.firewalls.untranslated import hindrances
 from netplumb.reconciler.decide.firewalls.words import conditions
 from netplumb.reconciler.kernel import xfrm
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables

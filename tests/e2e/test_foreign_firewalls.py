@@ -129,6 +129,8 @@ async def test_a_rule_against_a_mapped_port_is_named(
 UNTRANSLATED = {
     "notrack of all": ("type filter hook prerouting priority -300", "iifname np* notrack"),
     "notrack of answers": ("type filter hook prerouting priority -300", f"iifname {UPLINK} notrack"),
+    "zone of answers": ("type filter hook prerouting priority -300", f"iifname {UPLINK} ct zone set 5"),
+    "zone of what is sent": ("type filter hook prerouting priority -300", "iifname np* ct zone set 5"),
     "netdev": (f"type filter hook ingress device {UPLINK} priority 0", "meta l4proto { tcp, udp } drop"),
 }
 
@@ -146,6 +148,7 @@ async def test_what_keeps_traffic_from_translation_is_told(
         node.run(f"nft 'table {family} theirs {{ chain c {{ {chain}; {rule}; }}; }}'")
         message = await told(client, "ForwardBlocked", f"chain {family} theirs c (rule handle")
         assert ("keeps from connection tracking" in message) == what.startswith("notrack")
+        assert ("another zone of connection tracking" in message) == what.startswith("zone")
         for target in (OUTSIDE_V4, OUTSIDE_V6):
             for protocol in ("tcp", "udp"):
                 assert unanswered(web, target, PORT, protocol)
@@ -154,6 +157,44 @@ async def test_what_keeps_traffic_from_translation_is_told(
         for target in (OUTSIDE_V4, OUTSIDE_V6):
             for protocol in ("tcp", "udp"):
                 assert ask(web, target, PORT, protocol)
+
+
+async def test_a_zone_that_answers_are_in_too_is_nothing_to_tell(
+    client: AsyncClient, node: Host, outside: Host, web: Host
+) -> None:
+    """All in one zone is translated, and so is what has one for its own direction alone; of zones that several rules
+    set nobody knows whether they are one."""
+    await client.attach(wishes.attach(web, ports=(f"8080:{PORT}/tcp", f"8080:{PORT}/udp")))
+    node.run("nft 'table inet theirs { chain c { type filter hook prerouting priority -300; ct zone set 5; }; }'")
+    node.run(f"nft add rule inet theirs c iifname {UPLINK} ct original zone set 6")
+    node.run("nft 'table inet other { chain c { type filter hook prerouting priority -299; }; }'")
+    with serving(web, PORT), serving(outside, PORT):
+        await untold(client)
+        for protocol in ("tcp", "udp"):
+            assert ask(outside, NODE_V4, 8080, protocol)
+            assert ask(web, OUTSIDE_V6, PORT, protocol)
+        node.run("nft delete table inet theirs")
+        for link in (UPLINK, "np*"):
+            node.run(f"nft add rule inet other c iifname {link} ct zone set 7")
+        await told(client, "ForwardFiltered", "may put into another zone of connection tracking")
+        assert ask(web, OUTSIDE_V4, PORT)
+
+
+async def test_a_zone_by_iptables_is_told(client: AsyncClient, node: Host, outside: Host, web: Host) -> None:
+    """As one of nftables is, and not where it is for one direction alone."""
+    await client.attach(wishes.attach(web))
+    with serving(outside, PORT):
+        await untold(client)
+        node.run(f"iptables -t raw -A PREROUTING -i {UPLINK} -j CT --zone-orig 7")
+        assert ask(web, OUTSIDE_V4, PORT)
+        await untold(client)
+        node.run("iptables -t raw -F PREROUTING")  # of several such targets the first counts
+        node.run(f"iptables -t raw -A PREROUTING -i {UPLINK} -j CT --zone 7")
+        message = await told(client, "ForwardBlocked", "another zone of connection tracking")
+        assert unanswered(web, OUTSIDE_V4, PORT)
+        node.run(message.partition("let it pass: ")[2])
+        await untold(client)
+        assert ask(web, OUTSIDE_V4, PORT)
 
 
 async def test_a_port_that_another_leads_elsewhere_is_told(

@@ -1,4 +1,4 @@
-"""Follows each kind of packet through each base chain, and tells what drops it, or what sends it elsewhere."""
+"""Follows each kind of packet through each base chain, and tells what drops it, or gives it another such end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netplumb.reconciler.decide.firewalls.answers import UNKNOWN, YES, Answer, M
 from netplumb.reconciler.decide.firewalls.matches import Judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Expression, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, Party, at_hook
-from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT, PRIORITY_SRCNAT
+from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
 
 MOST_STEPS = 100_000
 """Rules looked at for one base chain. Jumps can make a small ruleset a long way."""
@@ -21,9 +21,9 @@ TRANSLATES = frozenset({"dnat", "redirect"})
 SOURCES = frozenset({"snat"})
 MARKS = frozenset({"mark"})
 NOTRACKS = frozenset({"notrack"})
-_GO_ON = MARKS | NOTRACKS
+ZONES = frozenset({"ct zone"})
+_GO_ON = MARKS | NOTRACKS | ZONES
 """No verdicts: the packet goes on to the next rule."""
-_CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
 _JUMPS = frozenset({"jump", "goto"})
 _VERDICTS = DROPS | _ACCEPTS | _JUMPS | _GO_ON | {"return", "continue"}
 _NO_CONDITIONS = frozenset(
@@ -69,46 +69,7 @@ class Drop:
 
 def weigh(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
     """What drops, and which chains could not be weighed."""
-    return _weigh(ruleset, ours, _of_chain)
-
-
-def hindrances(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
-    """The same, and what ends the way of our packets otherwise."""
-    drops, unread = weigh(ruleset, ours)
-    return [*drops, *untracked(ruleset, ours), *translated(ruleset, ours, PRIORITY_DSTNAT)], unread
-
-
-def untracked(ruleset: Ruleset, ours: Ours) -> list[Drop]:
-    """What is kept from connection tracking is not translated: it reaches no mapped port, and leaves for nowhere under
-    a workload's own address."""
-
-    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
-        if chain.hook == "prerouting" and chain.priority < _CONNTRACK:
-            yield from _of_chain(chain, ruleset, ours, NOTRACKS)
-
-    return _weigh(ruleset, ours, of_chain)[0]
-
-
-def leaving_as_others(ruleset: Ruleset, ours: Ours) -> list[Drop]:
-    """What gives what workloads send out another source than masquerading would. It flows, if answers come back."""
-
-    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
-        if chain.type == "nat" and chain.hook == "postrouting" and chain.priority <= PRIORITY_SRCNAT:
-            yield from _of_chain(chain, ruleset, ours, SOURCES)
-
-    return _weigh(ruleset, ours, of_chain)[0] if ours.masquerade else []
-
-
-def translated(ruleset: Ruleset, ours: Ours, priority: int) -> list[Drop]:
-    """What takes packets for mapped ports elsewhere before our own translation, which has this priority, has its turn:
-    the first chain that translates a packet is the only one. Of equal priority the older chain comes first, and which
-    that is nobody tells."""
-
-    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
-        if chain.type == "nat" and chain.hook == "prerouting" and chain.priority <= priority:
-            yield from _of_chain(chain, ruleset, ours, TRANSLATES)
-
-    return _weigh(ruleset, ours, of_chain)[0]
+    return each_chain(ruleset, ours, packets_ended)
 
 
 def met_by(base: Chain, ruleset: Ruleset, judge: Judge, verdicts: frozenset[str]) -> dict[Rule | None, bool]:
@@ -122,9 +83,10 @@ def met_by(base: Chain, ruleset: Ruleset, judge: Judge, verdicts: frozenset[str]
     return way.found
 
 
-def _weigh(
+def each_chain(
     ruleset: Ruleset, ours: Ours, of_chain: Callable[[Chain, Ruleset, Ours], Iterator[Drop]]
 ) -> tuple[list[Drop], list[str]]:
+    """What is found of each base chain, and which could not be weighed."""
     found: list[Drop] = []
     unread: list[str] = []
     for chain in ruleset.chains.values():
@@ -139,7 +101,8 @@ def _weigh(
     return found, unread
 
 
-def _of_chain(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = DROPS) -> Iterator[Drop]:
+def packets_ended(base: Chain, ruleset: Ruleset, ours: Ours, ends: frozenset[str] = DROPS) -> Iterator[Drop]:
+    """By each rule of a chain, those that this end would be in the way of."""
     steps = [0]
     found: dict[Rule | None, list[tuple[bool, Packet]]] = {}
     family, table, *_ = base.id
@@ -167,7 +130,7 @@ def _is_in_question(packet: Packet, ours: Ours, ends: frozenset[str]) -> bool:
     masqueraded = ours.masquerade and Party.FOREIGN in (packet.src, packet.dst)
     if ends is SOURCES:
         return masqueraded and packet.src is Party.WORKLOAD and not packet.answer
-    return ends is not NOTRACKS or packet.mapped or masqueraded
+    return ends not in (NOTRACKS, ZONES) or packet.mapped or masqueraded
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from netplumb.models.nodestate import IpsecPolicy
 from netplumb.models.status import Condition
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId, Expression, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Side
-from netplumb.reconciler.decide.firewalls.weigh import DROPS, NOTRACKS, TRANSLATES, Drop
+from netplumb.reconciler.decide.firewalls.weigh import DROPS, NOTRACKS, TRANSLATES, ZONES, Drop
 
 FORWARD_BLOCKED = "ForwardBlocked"
 FORWARD_FILTERED = "ForwardFiltered"
@@ -28,6 +28,10 @@ _DOES = {
     NOTRACKS: (
         "keeps from connection tracking, and so from translation,",
         "may keep from connection tracking, and so from translation,",
+    ),
+    ZONES: (
+        "puts into another zone of connection tracking than what goes the other way, and so keeps from translation,",
+        "may put into another zone of connection tracking than what goes the other way, and so keep from translation,",
     ),
     TRANSLATES: ("leads elsewhere, before netplumb can,", "may lead elsewhere, before netplumb can,"),
 }

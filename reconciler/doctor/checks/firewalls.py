@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from netplumb.reconciler.decide.firewalls.ipsec import concerning
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.traffic import Ours, tunnel
-from netplumb.reconciler.decide.firewalls.weigh import Drop, leaving_as_others, translated, untracked, weigh
+from netplumb.reconciler.decide.firewalls.untranslated import leaving_as_others, translated, untracked, zoned
+from netplumb.reconciler.decide.firewalls.weigh import Drop, weigh
 from netplumb.reconciler.decide.firewalls.words import about, does, remedy, where
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
@@ -51,12 +52,12 @@ def ports_taken_elsewhere(facts: Facts) -> Iterator[Finding]:
 
 
 def kept_from_tracking(facts: Facts) -> Iterator[Finding]:
-    for drop in untracked(facts.ruleset, ours(facts)):
+    for drop in (*untracked(facts.ruleset, ours(facts)), *zoned(facts.ruleset, ours(facts))):
         make = broken if drop.certain else risk
         yield make(
             "not-tracked",
             _printable(f"chain {where(drop)}{_owner(drop, facts)} {does(drop)} {about(drop)}"),
-            "what is not tracked is not translated: it reaches no mapped port, and nobody outside answers workloads",
+            "what is not tracked as one is not translated: it reaches no mapped port, and workloads get no answers",
             _printable(remedy(drop, facts.ruleset)),
         )
 

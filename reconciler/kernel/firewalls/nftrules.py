@@ -39,6 +39,7 @@ _DYNSET_STATEMENTS = frozenset({7, 10})  # NFTA_DYNSET_EXPR, _EXPRESSIONS
 _BASE_NETWORK, _BASE_TRANSPORT = 1, 2
 _BYTEORDER_OP, _HTON = 3, 1  # NFTA_BYTEORDER_OP, NFT_BYTEORDER_HTON
 _META_MARK = 3  # NFT_META_MARK
+_CT_KEY, _CT_DIRECTION, _CT_ZONE, _ORIGINAL = 2, 3, 17, 0  # NFTA_CT_*, NFT_CT_ZONE, IP_CT_DIR_ORIGINAL
 _FIB_REGISTER, _FIB_RESULT, _FIB_FLAGS, _FIB_OIF, _FIB_TYPE = 1, 2, 3, 1, 3
 _FIB_FLAG_NAMES = ((1, "saddr"), (2, "daddr"), (4, "mark"), (8, "iif"), (16, "oif"))
 _REG32_00 = 8
@@ -86,7 +87,7 @@ class _Rule:
                 if (register := told.get(_FIB_REGISTER if name == "fib" else 1)) is not None:
                     self._registers[_register(register)] = self._loaded(name, told)
                 else:
-                    yield {"mark" if name == "meta" and _number(told.get(2, b"")) == _META_MARK else "mangle": None}
+                    yield {_set_by(name, told): None}
             case "bitwise":
                 self._mask(told)
             case "cmp":
@@ -215,6 +216,16 @@ class _Rule:
             yield verdict
         else:
             self._registers.pop(_register(told[1]), None)
+
+
+def _set_by(name: str, told: _Told) -> str:
+    """What a statement that sets something of the packet sets. A zone for one direction alone is the flow's own: what
+    comes back is known by the other."""
+    key = _number(told.get(_CT_KEY, b""))
+    if name == "meta":
+        return "mark" if key == _META_MARK else "mangle"
+    of_original = _CT_DIRECTION in told and _number(told[_CT_DIRECTION]) == _ORIGINAL
+    return "ct zone" if name == "ct" and key == _CT_ZONE and not of_original else "mangle"
 
 
 def _fib(result: int, flags: int) -> Field:

@@ -21,7 +21,8 @@ _STATES = ("invalid", "established", "related", "new", "", "", "untracked")
 _ADDRESS_TYPES = ("unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole")
 _PACKET_TYPES = ("host", "broadcast", "multicast", "other")
 _CONNMARK_MODE_AT = {1: 12, 2: 14}  # of struct xt_connmark_tginfo1, and 2
-_CT_NOTRACK = 1  # XT_CT_NOTRACK, include/uapi/linux/netfilter/xt_CT.h; the flags come first
+_CT_NOTRACK, _CT_ZONE_OF_ORIGINAL, _CT_ZONE_BY_MARK = 1, 4, 16  # XT_CT_*, include/uapi/linux/netfilter/xt_CT.h
+_CT_BYTES = 4  # flags and zone come first
 _RESTORE = b"\x02"  # XT_CONNMARK_RESTORE
 _ANY_PORT = (0, 0xFFFF)
 _FLAG_NAMES = ("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")
@@ -37,13 +38,16 @@ def decoded(name: str, revision: int, data: bytes, version: int) -> list[Express
 
 
 def targeted(name: str, revision: int, data: bytes) -> Expression:
-    """What a target does. Of those of connection tracking the one that keeps packets from it is told apart. Of those of
-    marks only what sets the packet's, not the connection's, is one."""
+    """What a target does. Of those of connection tracking the ones that keep packets from it, or put them into a zone,
+    are told apart. Of those of marks only what sets the packet's, not the connection's, is one."""
     mode_at = _CONNMARK_MODE_AT.get(revision, len(data))
     if name == "MARK" or (name == "CONNMARK" and data[mode_at : mode_at + 1] == _RESTORE):
         return {"mark": None}
-    if name == "NOTRACK" or (name == "CT" and data[:1] and data[0] & _CT_NOTRACK):
+    flags, zone = unpack_from("=HH", data) if name == "CT" and len(data) >= _CT_BYTES else (0, 0)
+    if name == "NOTRACK" or flags & _CT_NOTRACK:
         return {"notrack": None}
+    if (zone or flags & _CT_ZONE_BY_MARK) and not flags & _CT_ZONE_OF_ORIGINAL:
+        return {"ct zone": None}
     return {"xt": {"type": "target", "name": name}}
 
 
