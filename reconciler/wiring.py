@@ -20,6 +20,7 @@ from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.policyset import PolicySet
 from netplumb.models.settings import Settings
 from netplumb.models.status import Condition, Phase
 from netplumb.models.steps import Step
@@ -140,7 +141,7 @@ class Parts:
             lambda: self._declared.let_go(),
             self._host_ports.check,
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
-            policies_changed=lambda: self._policies_changed(),
+            policies_changed=lambda: self.loop.policies_changed(),
         )
         self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
         self.nodewide = NodeWide(
@@ -183,6 +184,7 @@ class Parts:
             flows,
             look_around=self._network.mark,
             resync_s=settings.resync_s,
+            policed=self._hear_denied,
             ways=self._ways,
             elsewhere=cluster.endpoints if cluster is not None else None,
         )
@@ -195,7 +197,9 @@ class Parts:
         self._leaving = optional.leaving(settings)
         awaited = {"files": settings.state_files, "cluster": cluster or self._leaving}
         self._loading = Loading([name for name, it in awaited.items() if it is not None], self.loop.sources_loaded)
-        self._declared = DeclaredFiles(declarations, lambda: self._loading.loaded("files"), self._host_ports.look)
+        self._declared = DeclaredFiles(
+            declarations, lambda: self._loading.loaded("files"), self._host_ports.look, self.loop.policies_rested
+        )
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self.rpc = RpcSource(
             self._desired,
@@ -295,13 +299,8 @@ class Parts:
         self._results.tally.repair((step.thing for step in steps), lasted.heard_s or took_s)
         self._results.tell(repaired(None, Repair(steps, lasted)))
 
-    def _policies_changed(self) -> None:
-        self.loop.policies_changed()
-        self._hear_denied()
-
-    def _hear_denied(self) -> None:
+    def _hear_denied(self, policies: PolicySet) -> None:
         """Where there never were policies, nothing of what hears of it is imported."""
-        policies = self._desired.policies.in_force
         if self._denials is None and policies.policies:
             from netplumb.reconciler.watch.denials import DenialWatch
 
@@ -323,7 +322,7 @@ class Parts:
         return (node_if_name(it.key) for it in self._desired.attachments.values() if meant(it))
 
     def begin(self) -> None:
-        self._hear_denied()
+        self._hear_denied(self._desired.policies.in_force)
         self._loading.begin()
 
     def close(self) -> None:

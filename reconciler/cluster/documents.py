@@ -28,7 +28,9 @@ class Desired(Protocol):
 
     async def amend(self, source: str, specs: Sequence[AttachmentSpec], dropped: Sequence[AttachmentKey]) -> None: ...
 
-    def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None: ...
+    async def amend_policies(
+        self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]
+    ) -> None: ...
 
     def declared_by(self, source: str) -> tuple[Mapping[AttachmentKey, AttachmentSpec], Mapping[ManifestKey, Manifest]]:
         """What it declares now, also from before a restart."""
@@ -80,7 +82,7 @@ class ClusterDocuments:
         complete = all(it.good is not None for it in self._documents.values())
         attachments, manifests = self._desired.declared_by(CLUSTER_SOURCE)
         # Before any attachment: none may come up without the policies that are about it.
-        self._desired.amend_policies(
+        await self._desired.amend_policies(
             CLUSTER_SOURCE,
             list(wanted.manifests.values()),
             [key for key in manifests if key not in wanted.manifests] if complete else (),

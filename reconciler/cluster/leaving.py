@@ -28,7 +28,7 @@ async def leave(known: Path, desired: Desired, withdrawn: Callable[[], None]) ->
     while True:
         try:
             attachments, manifests = desired.declared_by(CLUSTER_SOURCE)
-            desired.amend_policies(CLUSTER_SOURCE, (), tuple(manifests))
+            await desired.amend_policies(CLUSTER_SOURCE, (), tuple(manifests))
             await desired.amend(CLUSTER_SOURCE, (), tuple(attachments))
             withdrawn()
             await asyncio.to_thread(_forget, known)

@@ -13,6 +13,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,7 @@ import structlog
 from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.errors import Retryable, StepError
 from netplumb.models.naming import node_if_name
+from netplumb.models.policyset import PolicySet
 from netplumb.reconciler.converge.attachment import converge_guarded
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.converge.observe import NodeSnapshot
@@ -40,6 +42,7 @@ from netplumb.reconciler.loop.removals import Removals
 from netplumb.reconciler.loop.threadpasses import ThreadPasses
 from netplumb.reconciler.pacing.budgets import resync_after_s
 from netplumb.reconciler.pacing.queue import Queue, Urgency
+from netplumb.reconciler.pacing.rests import rest_s
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.watch.listening import Listening
 
@@ -61,7 +64,8 @@ class OtherNodes(Protocol):
 
 class Loop:
     """Owns the passes. `kernel` serves the event loop's thread; `worker`, `slow_worker` and each of the `removers` have
-    one of their own. `look_around` is called when the node's network may have changed."""
+    one of their own. `look_around` is called when the node's network may have changed, `policed` when other network
+    policies count than before."""
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Loop:
         *,
         look_around: Callable[[], None],
         resync_s: float,
+        policed: Callable[[PolicySet], None] = lambda _: None,
         ways: OtherNodes | None = None,
         elsewhere: Others | None = None,
     ) -> None:
@@ -87,6 +92,7 @@ class Loop:
         self._kernel = kernel
         self._flows = flows
         self._look_around = look_around
+        self._policed = policed
         self._ways = ways
         self.resync_s = resync_s
         self._turned_at = time.monotonic()
@@ -106,7 +112,9 @@ class Loop:
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._node = NodePasses(nodewide, results, kernel, self._wake.set)
         self.elsewhere = Elsewhere(elsewhere, self._wake.set, self._elsewhere_settled) if elsewhere else None
-        self.policies_changed()
+        self._are_policies_other = False
+        self._policies_rest_until = -inf
+        self._take_policies()
 
     # What wakes it.
 
@@ -152,7 +160,19 @@ class Loop:
         self.mark(key, Urgency.WISH)
 
     def policies_changed(self) -> None:
-        """Other network policies are in force."""
+        """Other network policies are in force. What that means for everybody is seen once, however often they change
+        until the next slice."""
+        self._are_policies_other = True
+        self._node.mark()
+
+    async def policies_rested(self) -> None:
+        """Waits until other policies may come: who changes them all the time, where there are thousands, leaves the
+        loop to others in between."""
+        if (left_s := self._policies_rest_until - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
+
+    def _take_policies(self) -> None:
+        self._are_policies_other = False
         records = (record for record in self._desired.attachments.values() if not record.removing)
         self._nodewide.policing.take(self._desired.policies.in_force, records)
         self._need_elsewhere()
@@ -245,6 +265,8 @@ class Loop:
             self.resync()
 
     def _slice(self) -> None:
+        if self._are_policies_other:
+            self._converge_policies()
         if self._node.due:
             self._converge_node()
         if self.elsewhere is not None and self._nodewide.ready:
@@ -260,6 +282,14 @@ class Loop:
             self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
             asyncio.get_running_loop().call_soon(self._listening.hear_now)
+
+    def _converge_policies(self) -> None:
+        began = time.monotonic()
+        self._take_policies()
+        self._policed(self._nodewide.policing.policies)
+        self._converge_node()
+        ended = time.monotonic()
+        self._policies_rest_until = ended + rest_s(ended - began)
 
     def _converge_node(self) -> None:
         policies = self._nodewide.node.policies

@@ -40,7 +40,9 @@ class AppliedDocuments:
         """Returns when it is recorded. Raises InvalidRequest, and then nothing was."""
         wished, manifests = await asyncio.to_thread(wished_in, application.files)
         async with self._turn:
-            policies = self._amended(manifests, prune=application.prune, dry_run=dry_run)  # before who they are about
+            policies = await self._amended(
+                manifests, prune=application.prune, dry_run=dry_run
+            )  # before who they are about
             before = self._before()
             dropped = _dropped(before, wished, prune=application.prune)
             if dry_run:
@@ -50,14 +52,14 @@ class AppliedDocuments:
                 waiting = {key: str(it[1]) for key in wished if (it := self._waiting(key)) is not None}
         return [*policies, *sorted(told(before, wished, dropped, waiting), key=lambda it: it.key)]
 
-    def _amended(self, manifests: _Manifests, *, prune: bool, dry_run: bool) -> list[Applied]:
+    async def _amended(self, manifests: _Manifests, *, prune: bool, dry_run: bool) -> list[Applied]:
         policies = self._desired.policies
         before = policies.of(APPLIED_SOURCE)
         dropped = _dropped(before, manifests, prune=prune)
         held = {key: policies.holder(key) for key in manifests}
         waiting = {key: f"it is {whose}'s" for key, whose in held.items() if whose not in ("", APPLIED_SOURCE)}
         if not dry_run:
-            policies.amend(APPLIED_SOURCE, tuple(manifests.values()), dropped)
+            await self._declared.amend_policies(APPLIED_SOURCE, tuple(manifests.values()), dropped)
             if prune:
                 policies.let_go()  # what is said now is all that is to be
         return sorted(told(before, manifests, dropped, waiting), key=lambda it: it.key)
@@ -88,7 +90,7 @@ class AppliedDocuments:
             going = [key for key in meant if key in before]
             if not dry_run:
                 await self._declared.amend(APPLIED_SOURCE, (), going)
-                policies.amend(APPLIED_SOURCE, (), [key for key in withdrawn if key not in lost])
+                await self._declared.amend_policies(APPLIED_SOURCE, (), [key for key in withdrawn if key not in lost])
                 policies.let_go(lost.values())
         if not dry_run:
             records = [it for key in going if (it := self._desired.attachments.get(key)) is not None and it.removing]

@@ -27,16 +27,18 @@ log = structlog.get_logger(__name__)
 
 class DeclaredFiles:
     """`first_loaded` is called once, when every file has been read for the first time; `look` looks at ports of the
-    node before they are mapped."""
+    node before they are mapped. Policies change when the last that did have `rested`."""
 
     def __init__(
         self,
         declarations: Declarations,
         first_loaded: Callable[[], None],
         look: Callable[[Sequence[PortMapping]], Awaitable[None]],
+        rested: Callable[[], Awaitable[None]],
     ) -> None:
         self._declarations = declarations
         self._look = look
+        self._rested = rested
         self._first_loaded = first_loaded
         self._broken: dict[str, tuple[str, float]] = {}
         self._let_go = asyncio.Event()
@@ -61,15 +63,21 @@ class DeclaredFiles:
         sources = {*self._declarations.sources, *self._declarations.policies.sources}
         return [it for it in sources if it.startswith(FILE_SOURCE_PREFIX)]
 
-    async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
-        self._declarations.policies.replace(source, manifests)
+    async def declare_policies(self, partitions: Mapping[str, Sequence[Manifest]]) -> None:
+        policies = self._declarations.policies
+        if not policies.are_said(partitions):
+            await self._rested()
+            policies.replace(partitions)
 
     def declared_by(self, source: str) -> tuple[Mapping[AttachmentKey, AttachmentSpec], Mapping[ManifestKey, Manifest]]:
         """What a source declares now."""
         return self._declarations.claims_of(source), self._declarations.policies.of(source)
 
-    def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
-        self._declarations.policies.amend(source, manifests, dropped)
+    async def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
+        policies = self._declarations.policies
+        if not policies.says(source, manifests, dropped):
+            await self._rested()
+            policies.amend(source, manifests, dropped)
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         await self._look([mapping for spec in specs for mapping in spec.port_mappings])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,15 +26,13 @@ from watchfiles import Change, awatch
 from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
 from netplumb.models.networkpolicy import Manifest
+from netplumb.reconciler.pacing.rests import rest_s
 from netplumb.reconciler.sources import directory as directories
 from netplumb.reconciler.sources.directory import FileContent, Listing, Signature
 
 SETTLE_S = 0.05
 POLL_S = 2.0
 _LOOKS = 20  # a second of restlessness, then the files at rest are taken without the others
-DEAR_S = 0.1
-RESTS_TIMES = 5  # as long as it took to read
-RESTS_MOST_S = 60.0
 _WATCH_STEP_MS = 200  # watchfiles looks so often whether something was told
 _WATCH_DEBOUNCE_MS = 400
 
@@ -48,8 +46,8 @@ class Desired(Protocol):
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         """Replaces the source's partition; without specs, removes it. Others have their turn meanwhile."""
 
-    async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
-        """The same of its network policies and namespaces."""
+    async def declare_policies(self, partitions: Mapping[str, Sequence[Manifest]]) -> None:
+        """The same of the network policies and namespaces of several, at once: all of them, or none."""
 
     def broken(self, source: str, message: str) -> None:
         """The source keeps its last good content, and why; an empty message takes that back."""
@@ -122,12 +120,10 @@ class StateFiles:
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
         # Before any attachment of any file: none may come up without the policies that are about it.
-        refused = set()
-        for name, content in look.contents.items():
-            if not content.problem and not await self._declare_policies(_source(name), content.manifests):
-                refused.add(name)
+        good = {_source(name): it.manifests for name, it in look.contents.items() if not it.problem}
+        are_declared = await self._declare_policies(good)
         for name in self._in_order(look):
-            if name not in refused:
+            if are_declared or look.contents[name].problem:
                 await self._take(name, look.contents[name])
         if look.complete:
             await self._remove_vanished(look.listing)
@@ -148,8 +144,7 @@ class StateFiles:
             contents |= found
             for name, content in found.items():
                 _keep(digests, name, content.digest)
-                if content.cost_s > DEAR_S:
-                    rests_s = min(content.cost_s * RESTS_TIMES, RESTS_MOST_S)
+                if rests_s := rest_s(content.cost_s):
                     self._rests_until[name] = time.monotonic() + rests_s
             after = await asyncio.to_thread(directories.listing, self._directory)
             if before == after:
@@ -193,31 +188,33 @@ class StateFiles:
     async def _remove_vanished(self, listing: Listing) -> None:
         declared = set(self._desired.declared_sources())
         known = declared | {_source(name) for name in self._digests} | self._broken.keys()
-        for source in sorted(known - {_source(name) for name in listing.files} - {FILE_SOURCE_PREFIX}):
-            if source in declared and not (
-                await self._declare(source, ()) and await self._declare_policies(source, ())
-            ):
-                continue
+        vanished = sorted(known - {_source(name) for name in listing.files} - {FILE_SOURCE_PREFIX})
+        gone = [it for it in vanished if it not in declared or await self._declare(it, ())]
+        if not await self._declare_policies({it: () for it in gone if it in declared}):
+            gone = [it for it in gone if it not in declared]
+        for source in gone:
             name = source.removeprefix(FILE_SOURCE_PREFIX)
             self._digests.pop(name, None)
             self._keys.pop(name, None)
             self._tell(source, "")
 
     async def _declare(self, source: str, specs: Sequence[AttachmentSpec]) -> bool:
-        return await self._taken(source, self._desired.declare(source, specs))
+        return await self._taken((source,), self._desired.declare(source, specs))
 
-    async def _declare_policies(self, source: str, manifests: Sequence[Manifest]) -> bool:
-        return await self._taken(source, self._desired.declare_policies(source, manifests))
+    async def _declare_policies(self, partitions: Mapping[str, Sequence[Manifest]]) -> bool:
+        """All at once: what follows from policies follows from all of them, and is made anew with each change."""
+        return not partitions or await self._taken(partitions, self._desired.declare_policies(partitions))
 
-    async def _taken(self, source: str, declaring: Awaitable[None]) -> bool:
+    async def _taken(self, sources: Iterable[str], declaring: Awaitable[None]) -> bool:
         """Whether it was taken. What desired state could not take is tried again with the next poll."""
         try:
             await declaring
         except NetplumbError as error:
-            self._tell(source, str(error))
             self._unfinished = True
-            # Part of it may be done, so that even what was said before is to be said again.
-            self._digests.pop(source.removeprefix(FILE_SOURCE_PREFIX), None)
+            for source in sources:
+                self._tell(source, str(error))
+                # Part of it may be done, so that even what was said before is to be said again.
+                self._digests.pop(source.removeprefix(FILE_SOURCE_PREFIX), None)
             return False
         return True
 

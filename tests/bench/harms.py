@@ -15,6 +15,7 @@ from netplumb.api.cni.wire import socket_path
 from tests.e2e.daemons import Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.losses import start_without_store
+from tests.e2e.statefiles import POLICY_FILES, rewriting_policies
 from tests.e2e.strangers import HASTY, KNOCKING, hasty, hoarding, knocking, stalling
 from tests.e2e.tenants import (
     claim,
@@ -52,6 +53,7 @@ def harms(running: Daemon, idle: Path, victim: Sequence[str], node_address: str,
         return int(count * scale)
 
     routes, marked, addresses, neighbours, flows = map(many, (300_000, 100_000, 5_000, 100_000, 200_000))
+    files = max(10, many(POLICY_FILES))
     plugins = socket_path(running.socket)
     return [
         Harm("another's addresses, the store lost", lambda host: _stealing(running, host, victim)),
@@ -72,6 +74,10 @@ def harms(running: Daemon, idle: Path, victim: Sequence[str], node_address: str,
         ),
         Harm(f"{KNOCKING} plugins that come and go", _beside(lambda _: knocking(plugins))),
         Harm(f"{KNOCKING} plugins that stall", _beside(lambda _: stalling(running, KNOCKING))),
+        Harm(
+            f"{files} files of policies, rewritten",
+            _beside(lambda _: rewriting_policies(running, files)),
+        ),
         Harm("no descriptor is free", _beside(lambda _: hoarding(running)), adds=1),
         Harm(
             "nft flush ruleset",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ class Recorder:
     def __init__(self, *held: str) -> None:
         self.partitions: dict[str, list[str]] = {source: ["before"] for source in held}
         self.policies: dict[str, list[str]] = {}
+        self.policy_calls = 0
         self.problems: dict[str, str] = {}
         self.calls: list[tuple[str, ...]] = []
         self.loads = 0
@@ -32,10 +33,12 @@ class Recorder:
     def declared_sources(self) -> Collection[str]:
         return self.partitions.keys()
 
-    async def declare_policies(self, source: str, manifests: Sequence[Manifest]) -> None:
+    async def declare_policies(self, partitions: Mapping[str, Sequence[Manifest]]) -> None:
         if self.refusing_policies:
             raise StoreUnwritable("the disk is full")
-        self.policies[source] = [manifest.key.name for manifest in manifests]
+        self.policy_calls += 1
+        for source, manifests in partitions.items():
+            self.policies[source] = [manifest.key.name for manifest in manifests]
 
     async def declare(self, source: str, specs: Sequence[AttachmentSpec]) -> None:
         if self.refusing:

@@ -28,7 +28,7 @@ class Wanted:
         for key in dropped:
             del self.attachments[key]
 
-    def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
+    async def amend_policies(self, source: str, manifests: Sequence[Manifest], dropped: Sequence[ManifestKey]) -> None:
         assert source == "cluster"
         self.manifests |= {it.key: it for it in manifests}
         for key in dropped:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,10 @@ from netplumb.reconciler.desired.store import Change
 from netplumb.reconciler.sources import declared
 from netplumb.reconciler.sources.declared import DeclaredFiles
 from tests.unit.benches import WEB, Bench, declare, pools, record, texts, wish
+from tests.unit.decide.policies.manifests import DENY_ALL, policies
 from tests.unit.recorder import until
 
+(DENY,) = policies(DENY_ALL)
 MANY = [wish(f"w{number}") for number in range(100)]
 
 
@@ -27,9 +30,38 @@ async def unseen(_: object) -> None:
     """Nobody looks at the node's ports."""
 
 
+async def rested() -> None:
+    """Policies may change at any time."""
+
+
 @pytest.fixture
 def files(bench: Bench) -> DeclaredFiles:
-    return DeclaredFiles(Declarations(bench.desired), lambda: None, unseen)
+    return DeclaredFiles(Declarations(bench.desired), lambda: None, unseen, rested)
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+async def test_policies_change_when_the_last_change_has_rested(bench: Bench, *, by_file: bool) -> None:
+    """Those of files, and of documents that are amended; who says what is said already waits for nothing."""
+    waited: list[None] = []
+    turn = asyncio.Event()
+
+    async def rests() -> None:
+        waited.append(None)
+        await turn.wait()
+
+    files = DeclaredFiles(Declarations(bench.desired), lambda: None, unseen, rests)
+
+    def changes() -> Coroutine[Any, Any, None]:
+        return files.declare_policies({"file/a": [DENY]}) if by_file else files.amend_policies("applied", [DENY], ())
+
+    task = asyncio.create_task(changes())
+    await until(lambda: len(waited) == 1)
+    assert not bench.desired.policies.in_force.policies
+    turn.set()
+    await task
+    assert bench.desired.policies.in_force.policies == (DENY,)
+    await changes()
+    assert len(waited) == 1
 
 
 class Turns:
@@ -85,7 +117,7 @@ async def test_what_waited_before_a_restart_is_taken_up_before_any_file_is_read(
     declare(bench.desired, "file/a", [wish()])
     bench.store.commit(Change(delete=[WEB]))
     desired = bench.restart()
-    task = asyncio.create_task(DeclaredFiles(Declarations(desired), lambda: None, unseen).run())
+    task = asyncio.create_task(DeclaredFiles(Declarations(desired), lambda: None, unseen, rested).run())
     await until(lambda: WEB in desired.attachments)
     task.cancel()
     assert record(desired).source == "file/a"

@@ -13,11 +13,18 @@ from typing import Any
 
 import pytest
 
+from netplumb.reconciler.pacing import rests
 from netplumb.reconciler.sources import directory as directories
 from netplumb.reconciler.sources import files
 from netplumb.reconciler.sources.directory import FileContent
 from netplumb.reconciler.sources.files import StateFiles
 from tests.unit.recorder import Recorder, document, replace, running, swap, until
+
+POLICY = """apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: "deny-{}"}}
+spec: {{podSelector: {{}}}}
+"""
 
 
 @pytest.fixture
@@ -199,8 +206,8 @@ class TestScan:
         self, directory: Path, desired: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """However often it is written; others are read meanwhile, and it is in the end."""
-        monkeypatch.setattr(files, "DEAR_S", 0.0)
-        monkeypatch.setattr(files, "RESTS_TIMES", 1e9)
+        monkeypatch.setattr(rests, "DEAR_S", 0.0)
+        monkeypatch.setattr(rests, "RESTS_TIMES", 1e9)
         heavy = directory / "heavy.yaml"
         heavy.write_text(document("first"))
         source = StateFiles(directory, desired)
@@ -210,7 +217,7 @@ class TestScan:
         await source.scan()
         assert desired.partitions == {"file/heavy.yaml": ["first"], "file/calm.yaml": ["calm"]}
         assert desired.problems == {"file/heavy.yaml": f"heavy.yaml: {directories.PUT_OFF}"}
-        monkeypatch.setattr(files, "RESTS_MOST_S", 0.0)
+        monkeypatch.setattr(rests, "RESTS_MOST_S", 0.0)
         source._rests_until.clear()
         await source.scan()
         assert (desired.partitions["file/heavy.yaml"], desired.problems) == (["second"], {})
@@ -274,6 +281,19 @@ class TestScan:
         desired.refusing = False
         await source.scan()
         assert (desired.partitions, desired.problems) == ({"file/a.yaml": ["a"]}, {})
+
+    async def test_policies_of_all_files_of_a_look_change_at_once(self, directory: Path, desired: Recorder) -> None:
+        """What follows from policies follows from all there are; it is not made anew for each file."""
+        source = StateFiles(directory, desired)
+        for number in range(20):
+            (directory / f"{number}.yaml").write_text(POLICY.format(number))
+        await source.scan()
+        assert (desired.policy_calls, len(desired.policies)) == (1, 20)
+        for number in range(10):
+            (directory / f"{number}.yaml").unlink()
+        desired.partitions |= {source: [] for source in desired.policies}
+        await source.scan()
+        assert (desired.policy_calls, sum(map(len, desired.policies.values()))) == (2, 10)
 
     async def test_policies_that_desired_state_could_not_take_are_tried_again(
         self, directory: Path, desired: Recorder
