@@ -1,9 +1,11 @@
-"""What is there where settings say so: the page, clients elsewhere, a cluster and the ways to its nodes. Without them
-nothing of it is imported."""
+"""What is there where settings say so: metrics, the page, clients elsewhere, a cluster and the ways to its nodes. Without
+them nothing of it is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING
 
 from netplumb.api.server.roles import Roles
@@ -12,6 +14,7 @@ from netplumb.models.base import IPNetwork
 from netplumb.models.cluster import KNOWN_FILE
 from netplumb.models.errors import NetplumbError
 from netplumb.models.settings import Settings
+from netplumb.models.status import NodeStatus
 from netplumb.models.steps import Step
 
 if TYPE_CHECKING:
@@ -20,16 +23,48 @@ if TYPE_CHECKING:
     from netplumb.api.page.server import Page
     from netplumb.api.server.remote import Remote
     from netplumb.reconciler.cluster.part import ClusterPart
+    from netplumb.reconciler.desired.state import Desired
+    from netplumb.reconciler.history.history import History
     from netplumb.reconciler.history.lasting import Lasted
+    from netplumb.reconciler.kernel.nftables.table import Nftables
     from netplumb.reconciler.loop.node import NodeWide
     from netplumb.reconciler.loop.ways import Ways
+    from netplumb.reconciler.metrics.exporter import Exporter
     from netplumb.reconciler.sources.declared import DeclaredFiles
+    from netplumb.reconciler.status.results import Results
 
     Leave: TypeAlias = Callable[[DeclaredFiles, Callable[[], None]], Coroutine[Any, Any, None]]
 
 
 class ExtraMissing(NetplumbError):
     """A setting wants what is not installed; the message says what to do."""
+
+
+def exporter(
+    settings: Settings,
+    store: Path,
+    status: Callable[[], NodeStatus],
+    desired: Desired,
+    results: Results,
+    history: History,
+    nftables: Nftables,
+    per_workload: Callable[[], bool],
+) -> Exporter | None:
+    """What serves metrics; `store` is the file of desired state, whose size is one of them."""
+    if settings.metrics is None:
+        return None
+    from netplumb.api.unixsocket import listening
+    from netplumb.reconciler.history.eventfile import path_in
+    from netplumb.reconciler.metrics.counting import Counting
+    from netplumb.reconciler.metrics.exporter import Exporter
+
+    def listen_at(path: Path) -> tuple[socket, Callable[[], None]]:
+        made, published = listening(path, settings.socket_mode, settings.socket_group)
+        return made, published.withdraw
+
+    counting = Counting(status, desired, results, history, nftables, per_workload)
+    stores = {"desired": store, "events": path_in(settings.data_dir)}
+    return Exporter(settings.metrics, listen_at, counting.counted, stores)
 
 
 def page(settings: Settings, workloads: Workloads) -> Page | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from netplumb.api.cni.server import CniServer
 from netplumb.api.cni.service import Service
-from netplumb.api.unixsocket import listening
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.events import Event, EventKind
@@ -33,7 +31,7 @@ from netplumb.reconciler.decide.rebuild import condition
 from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store
-from netplumb.reconciler.history.eventfile import EventFile, path_in
+from netplumb.reconciler.history.eventfile import EventFile
 from netplumb.reconciler.history.history import History
 from netplumb.reconciler.history.lasting import Lasted
 from netplumb.reconciler.history.node import uplink_words
@@ -64,7 +62,6 @@ from netplumb.reconciler.watch.proxies import watch_proxies
 
 if TYPE_CHECKING:
     from netplumb.reconciler.cluster.part import ClusterPart
-    from netplumb.reconciler.metrics.exporter import Exporter
     from netplumb.reconciler.watch.denials import DenialWatch
 
 REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
@@ -227,7 +224,16 @@ class Parts:
         )
         service = Service(CniSource(self._desired, self.rpc))
         self._unknowns, self.cni = service.unknowns, CniServer(service)
-        self._exporter = self._made_exporter()
+        self._exporter = optional.exporter(
+            settings,
+            store.path,
+            lambda: self.rpc.status(without_pools=True),
+            self._desired,
+            self._results,
+            self._history,
+            nftables,
+            lambda: self._settings.metrics_per_workload,
+        )
         self._page = optional.page(settings, self.rpc)
         self._remote = optional.remote(settings, self.rpc)
         self._known = KnownNetwork(self._desired, self.nodewide, flows, self.loop, store, self._history.tell)
@@ -245,29 +251,6 @@ class Parts:
             # What the node itself needs follows from the settings, also where nothing is known of other nodes.
             self.nodewide.cluster = self.nodewide.cluster or cluster.view
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
-
-    def _made_exporter(self) -> Exporter | None:
-        """Where no metrics are wanted, nothing of what makes them is imported."""
-        settings = self._settings
-        if settings.metrics is None:
-            return None
-        from netplumb.reconciler.metrics.counting import Counting
-        from netplumb.reconciler.metrics.exporter import Exporter
-
-        def listen_at(path: Path) -> tuple[socket.socket, Callable[[], None]]:
-            made, published = listening(path, settings.socket_mode, settings.socket_group)
-            return made, published.withdraw
-
-        counting = Counting(
-            lambda: self.rpc.status(without_pools=True),
-            self._desired,
-            self._results,
-            self._history,
-            self._nftables,
-            lambda: self._settings.metrics_per_workload,
-        )
-        stores = {"desired": self._store.path, "events": path_in(settings.data_dir)}
-        return Exporter(settings.metrics, listen_at, counting.counted, stores)
 
     def coroutines(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What runs as long as the daemon does."""
