@@ -148,7 +148,7 @@ class Ways:
         began = time.monotonic()
         done = await self._thread.do(partial(converge, work, self._kernel, self._is_held))
         self._finish(done, None if is_whole else due, time.monotonic() - began)
-        if is_whole:
+        if is_whole and not _has_changed_a_link(done):
             self._rest(done.cost_s * PAUSES_A_PASS)
 
     def _rest(self, pause_s: float) -> None:
@@ -171,7 +171,7 @@ class Ways:
             self._learn(done, due)
             self._count(repairs, right=not done.errors and not done.held, took_s=took_s)
             # What a link that was made or changed took with it is found by reading all.
-            self._all_due |= any(isinstance(step.thing, Link) for step in done.steps) and not done.errors
+            self._all_due |= _has_changed_a_link(done)
             if self._all_due:
                 self._thread.wake()
         elif not done.errors:
@@ -245,3 +245,7 @@ class Ways:
             return ()
         work = Work(ground(view, self._device, self._node(), self._known()), view.peers.values())
         return (await self._thread.do(partial(compare, work, self._kernel))).steps
+
+
+def _has_changed_a_link(done: Done) -> bool:
+    return not done.errors and any(isinstance(step.thing, Link) for step in done.steps)
