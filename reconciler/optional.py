@@ -1,5 +1,5 @@
-"""What is there where settings say so: metrics, the page, clients elsewhere, a cluster and the ways to its nodes. Without
-them nothing of it is imported."""
+"""What is there where settings say so: metrics, the page, clients elsewhere, a cluster and the ways to its nodes.
+Without them nothing of it is imported."""
 
 from __future__ import annotations
 
