@@ -264,7 +264,7 @@ class Course:
             source = flow.source[0]
             return not flow.is_masked and (self._are_one(source, answerer[0]) or ip_address(source).is_loopback)
         if not flow.is_redirected:
-            return self.is_local(to)
+            return self.is_local(to) and not _is_of_a_link_alone(flow.source[0])
         return answerer[0] in self.former.targets or self._is_a_workloads(answerer[0])
 
     def _are_one(self, one: bytes, other: bytes) -> bool:
@@ -297,6 +297,12 @@ class Course:
             return any(self.element((NftElement, declared.name, (name,))) is not None for name in (link, other))
 
         return not stands(WORKLOADS_OPEN) and (self.isolate_workloads or stands(WORKLOADS_CLOSED))
+
+
+def _is_of_a_link_alone(ip: bytes) -> bool:
+    """Whether no port leads who asks from there to a workload."""
+    address = ip_address(ip)
+    return address.version == 6 and address.is_link_local
 
 
 def _is_elsewhere(ip: bytes) -> bool:

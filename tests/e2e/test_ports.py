@@ -13,9 +13,9 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from tests.e2e import wishes
-from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, StartDaemon
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, StartDaemon
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ASK_S, ask, serving, unanswered
+from tests.e2e.echoes import ASK_S, KINDS, ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.sctp import sctp_init
 from tests.e2e.streams import family_of, open_socket
@@ -51,6 +51,22 @@ async def test_from_wherever_it_is_asked(
                 assert (ask(node, address, PORT, protocol) or "").startswith("web "), address
             for address in (node_ip, pool_ip):
                 assert (ask(web, address, PORT, protocol) or "").startswith("web "), address
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_who_asks_from_a_link_local_address_asks_the_node(
+    mapped: pb.AttachResponse, client: AsyncClient, node: Host, outside: Host, web: Host, protocol: str
+) -> None:
+    """The kernel forwards nothing from there, so that a workload could not be asked."""
+    (uplink,) = node.ip(f"-6 address show dev {UPLINK} scope link")
+    link = next(info["local"] for info in uplink["addr_info"] if info)
+    with serving(web, INNER), serving(node, PORT, protocols=(protocol,), at=("::",)):
+        for host, over in ((outside, "eth0"), (node, UPLINK)):
+            with open_socket(host, link, KINDS[protocol]) as asking:
+                asking.connect((link, PORT, 0, host.link(over)["ifindex"]))
+                asking.send(b"?")
+                assert asking.recv(64).startswith(b"node fe80:"), host.name
+        assert ask(outside, NODE_V6, PORT, protocol) == f"web {OUTSIDE_V6}"
 
 
 async def test_sctp_is_mapped(client: AsyncClient, outside: Host, web: Host) -> None:

@@ -2,7 +2,8 @@
 
 Every port is an element of a hash map, so a packet's way is the same for one mapping and for thousands, and so is the
 price of adding one. Only what is sent to an address of the node is looked up: what a workload sends to somebody else on
-that port goes there.
+that port goes there. Who asks from an IPv6 link-local address asks the node itself: nothing from there is forwarded,
+translated or not.
 
 What the node itself sends to 127.0.0.1 or [::1] is mapped too. The kernel lets it leave the loopback for a link that
 has route_localnet, or that has a local route to ::1, and such a source is replaced by an address of the node. A
@@ -23,15 +24,19 @@ from netplumb.models.nft import NftChain, NftElement, canonical_rule, hairpin_se
 from netplumb.models.ports import Place, PortMapping, places
 from netplumb.reconciler.decide.render.expressions import (
     PRIORITY_DSTNAT,
+    RETURN,
     Expression,
     jump,
     match,
+    payload,
     port_key,
+    prefix,
 )
 
 PORTS = "ports"
 LOCALHOST_V6 = ip_address("::1")
 
+_FROM_LINK_ALONE = match(payload("ip6", "saddr"), prefix("fe80::", 10))
 _TO_THE_NODE = match({"fib": {"result": "type", "flags": ["daddr"]}}, "local")
 
 
@@ -42,6 +47,7 @@ def render_port_chains(_: Node) -> Iterator[NftChain]:
         for family in (4, 6)
         for at_one in (True, False)  # what is mapped at one address of the node goes before what is at every one
     ]
+    rules.insert(0, canonical_rule([_FROM_LINK_ALONE, RETURN], "link-local, and so not to be forwarded"))
     yield NftChain(PORTS, rules=tuple(rules))
     yield NftChain("prerouting", "nat", "prerouting", PRIORITY_DSTNAT, "accept", jump_to_ports)
     yield NftChain("output", "nat", "output", PRIORITY_DSTNAT, "accept", jump_to_ports)

@@ -81,6 +81,7 @@ RIGHT = {
     "to the node": flow(end(WEB, 7), end(NODE, 22)),
     "to everybody": flow(end(WEB, 7), end("224.0.0.251", 5353)),
     "to a neighbour": flow(end("fd09::2", 7), end("fe80::1")),
+    "to the node from a link alone": flow(end("fe80::7", 7), end("fd09::1", 8080)),
     "between workloads": flow(end(WEB, 7), end(DB, 80)),
     "in": flow(end(OUTSIDE, 7), end(WEB, 80)),
     "by the node": flow(end(NODE, 7), end(OUTSIDE, 53)),
