@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -88,6 +89,7 @@ class Membership:
             settings.lease_s,
             self._record,
             self._name_is_ours,
+            partial(self._went_well, "presence"),
             self._shared.check,
         )
         self._stillness = Stillness(max(settings.lease_s, 2 * RETRY_MOST_S))
@@ -153,6 +155,7 @@ class Membership:
             self._itself.node,
             self._presence,
             watch,
+            self._went_well,
             again_s=self._settings.reread_s,
         )
 
@@ -208,7 +211,6 @@ class Membership:
             self._changed()
 
     def _name_is_ours(self) -> None:
-        self.standing.troubles.refused.pop("presence", None)
         if self._telling is not None:
             self._telling.named()
         if self.standing.name_is(ours=True):
@@ -249,6 +251,11 @@ class Membership:
     def _own_changed(self, _: Collection[str] = ()) -> None:
         self._dirty.set()
         self._changed()
+
+    def _went_well(self, what: str) -> None:
+        """etcd does not refuse that any more."""
+        if self.standing.troubles.refused.pop(what, None) is not None:
+            self._changed()
 
     def _failed(self, what: str, error: EtcdError) -> None:
         troubles = self.standing.troubles
@@ -313,6 +320,7 @@ class Membership:
                 self._tell_anew()
                 self._changed()
             except NameTaken as error:
+                self._went_well(what)
                 if self.standing.name_is(ours=False, why_not=str(error)):
                     self._changed()
             except EtcdError as error:

@@ -33,8 +33,8 @@ class Ended(Away):
 
 
 class Presence:
-    """`record` is asked what the node tells of itself; what it says may change. `ours` is called once the name is.
-    `check` raises where this etcd is not to be written to."""
+    """`record` is asked what the node tells of itself; what it says may change. `ours` is called once the name is,
+    `told` each time that etcd has what is to be told. `check` raises where this etcd is not to be written to."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Presence:
         lease_s: float,
         record: Callable[[], NodeRecord],
         ours: Callable[[], None],
+        told: Callable[[], None],
         check: Callable[[], Awaitable[object]],
     ) -> None:
         self._client = client
@@ -56,6 +57,7 @@ class Presence:
         self._lease_s = lease_s
         self._record = record
         self._ours = ours
+        self._has_told = told
         self._check = check
         self._told: bytes | None = None
         self._lease = 0
@@ -81,6 +83,7 @@ class Presence:
         self._ours()
         while self._lease:
             await self._tell()
+            self._has_told()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._lease_s / BEATS_IN_A_LEASE):
                     await self.changed.wait()

@@ -12,7 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from urllib.parse import quote
 
 from netplumb.models.status import AttachmentView, Change, WatchEvent
@@ -75,7 +75,7 @@ def endpoint(view: AttachmentView, there: bytes | None) -> bytes | None:
 
 class Reporting:
     """`watch` tells of all attachments, and then of each change; `fence` is what has to hold for anything to be
-    written below `keys`."""
+    written below `keys`; `told` is called as often as etcd has all of it."""
 
     def __init__(
         self,
@@ -84,6 +84,7 @@ class Reporting:
         said: Said,
         fence: Callable[[], pb.Compare],
         watch: Callable[[], AsyncIterator[WatchEvent]],
+        told: Callable[[], None] = lambda: None,
         *,
         pause_s: float,
     ) -> None:
@@ -93,9 +94,11 @@ class Reporting:
         self._pause_s = pause_s
         self._fence = fence
         self._watch = watch
+        self._told = told
         self._due: dict[str, bytes | None] = {}
         self._woken = asyncio.Event()
         self._anew = False
+        self._is_complete = False  # all that is there was seen
 
     def begin_anew(self) -> None:
         """What etcd has may be other than what was written: ends what runs, so that all is compared again."""
@@ -104,7 +107,7 @@ class Reporting:
 
     async def run(self) -> None:
         """Until something is wrong, or all is to be compared again: raises Away or Refused."""
-        self._anew = False
+        self._anew = self._is_complete = False
         stored = {key: it.value for key, it in (await self._client.read(self._keys)).entries.items()}
         following = asyncio.ensure_future(self._follow(stored))
         try:
@@ -116,11 +119,14 @@ class Reporting:
                 began = time.monotonic()
                 while self._due:
                     await self._write(stored)
+                if self._is_complete:
+                    self._told()
                 await asyncio.sleep(max(self._pause_s, time.monotonic() - began))
         finally:
             following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            await asyncio.wait([following])  # in which this may be cancelled itself, and has to end then
+            if not following.cancelled():
+                following.result()
             self._due.clear()
 
     async def _follow(self, stored: dict[str, bytes]) -> None:
@@ -131,7 +137,7 @@ class Reporting:
                 if event.view is None:  # the snapshot is complete: what it lacks is over
                     for key in stored.keys() - (seen or set()):
                         self._due[key] = None
-                    seen = None
+                    seen, self._is_complete = None, True
                 else:
                     key = self._keys.first + key_name(event.view)
                     if seen is not None:

@@ -77,6 +77,8 @@ class Taking:
                 for pool in self._settings.pools:
                     if self._standing.wants(pool) and time.monotonic() >= self._full_until.get(pool, 0):
                         await self._take(pool)
+                if self._standing.troubles.refused.pop("prefixes", None) is not None:
+                    self._changed()
 
     @property
     def _may_claim(self) -> bool:
@@ -95,7 +97,6 @@ class Taking:
                 self._changed()
             return
         full.pop(pool.cidr, None)
-        standing.troubles.refused.pop("prefixes", None)
         if claim is not None:
             log.info("a prefix is claimed", prefix=str(claim.cidr), pool=str(pool.cidr), revision=claim.since)
             self._awaited = claim.since

@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 
 from netplumb.models.status import WatchEvent
 from netplumb.reconciler.cluster.etcd.client import Client
@@ -16,7 +17,8 @@ from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE
 
 
 class Telling:
-    """`watch` tells of all attachments, and then of each change."""
+    """`watch` tells of all attachments, and then of each change. `told` is called with a kind that etcd
+    has all of."""
 
     def __init__(
         self,
@@ -25,15 +27,19 @@ class Telling:
         node: str,
         presence: Presence,
         watch: Callable[[], AsyncIterator[WatchEvent]],
+        told: Callable[[str], None],
         *,
         again_s: float,
     ) -> None:
         fence = presence.fence
         self._presence = presence
         self._again_s = again_s
-        self._states = Reporting(client, layout.statuses(node), state, fence, watch, pause_s=STATE_PAUSE_S)
+        self._states = Reporting(
+            client, layout.statuses(node), state, fence, watch, partial(told, "status"), pause_s=STATE_PAUSE_S
+        )
         self._endpoints = Reporting(
-            client, layout.endpoints_of(node), endpoint, fence, watch, pause_s=ENDPOINTS_PAUSE_S
+            *(client, layout.endpoints_of(node), endpoint, fence, watch, partial(told, "endpoints")),
+            pause_s=ENDPOINTS_PAUSE_S,
         )
         self._named = asyncio.Event()
 

@@ -40,6 +40,7 @@ class Member:
     peer_port: int
     host: Host | None = None
     secured: Secured | None = None
+    flags: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,6 +62,7 @@ class Member:
         if (files := self.secured) is not None:
             words += [f"--trusted-ca-file={files.ca}", f"--cert-file={files.cert}", f"--key-file={files.key}"]
             words += ["--client-cert-auth"]
+        words += self.flags
         with Path(f"{self.place}.log").open("ab") as log:
             command = self.host.command(*words) if self.host else words
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -193,9 +195,10 @@ def running(
     seats: Sequence[tuple[Host, str]] = (),
     console: Host | None = None,
     secured: Secured | None = None,
+    flags: Sequence[str] = (),
 ) -> Iterator[Etcd]:
     """An etcd that is up: each member in a host of its own and at an address of that, or all on this one's loopback.
-    What is asked of it by hand is asked from the console."""
+    What is asked of it by hand is asked from the console. `flags` are more of each member's."""
     with TemporaryDirectory(prefix="np-etcd-") as directory:
         place = Path(directory)
         if seats:
@@ -209,6 +212,8 @@ def running(
                 Member(f"m{it}", place / f"m{it}", "127.0.0.1", ports[2 * it], ports[2 * it + 1], None, secured)
                 for it in range(members)
             ]
+        for member in made:
+            member.flags = flags
         etcd = Etcd(place, made, secured, console)
         try:
             etcd.start()

@@ -25,7 +25,7 @@ from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.lineage import WentBack
 from netplumb.reconciler.cluster.records import Identity, NodeRecord
-from tests.cluster.etcds import Etcd
+from tests.cluster.etcds import Etcd, running
 from tests.cluster.members import V4, Node, nodes
 from tests.e2e.waiting import until
 
@@ -766,3 +766,24 @@ async def test_a_node_that_is_away_for_days_gives_way_where_nothing_is_free(etcd
         assert f"{lost} is held by a" in back.conditions["PrefixLost"].message
         assert back.prefixes == []
         await back.stop()
+
+
+async def test_an_etcd_that_is_full_is_told_and_followed(tmp_path: Path) -> None:
+    """Its alarm lets nothing be written, which is not for another member to answer: the watches go on."""
+    with running(flags=["--quota-backend-bytes=2000000"]) as etcd:
+        async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+            big = "x" * 200_000
+            while etcd.tried("put", "/elsewhere", given=big).returncode == 0:
+                pass
+            a.used[ip_network(a.prefixes[0])] = 250
+            await until(lambda: "EtcdRefuses" in a.conditions, "it is told", within_s=20)
+            assert "its alarm disarmed" in a.conditions["EtcdRefuses"].message
+            for _ in range(20):
+                await asyncio.sleep(0.1)
+                assert a.conditions.keys() == {"EtcdRefuses"}
+            assert b.is_well, "it has nothing to write"
+            etcd.ctl("del", "/elsewhere")
+            etcd.compact()
+            etcd.ctl("defrag")
+            etcd.ctl("alarm", "disarm")
+            await until(lambda: a.is_well and len(a.prefixes) == 2, "it has a further prefix", within_s=20)

@@ -6,11 +6,13 @@ import asyncio
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from netplumb.models.attachment import Attachment, AttachmentSpec, NetnsRef
+from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Phase, WatchEvent
 from tests.cluster.etcds import Etcd, Secured, running
 from tests.cluster.members import V4, Node
 from tests.e2e.certificates import Authority
@@ -164,6 +166,80 @@ async def test_a_certificate_that_is_missing_is_named(guarded: Etcd, authority: 
     try:
         await until(lambda: "EtcdRefuses" in a.conditions, "it is told")
         assert str(files.cert) in a.conditions["EtcdRefuses"].message
+    finally:
+        await a.stop()
+
+
+def spoil(file: Path, content: str, another: Secured) -> bytes:
+    """Returns what it was before."""
+    good = file.read_bytes()
+    match content:
+        case "of another":
+            file.write_bytes(another.key.read_bytes())
+        case "locked":
+            words = ["openssl", "ec", "-aes128", "-passout", "pass:x", "-in", str(file), "-out", str(file)]
+            subprocess.run(words, check=True, capture_output=True)
+        case _:
+            file.write_text(content)
+    return good
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "told"),
+    [
+        ("ca", "", "holds no certificate in PEM"),
+        ("cert", "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n", "holds no certificate in PEM"),
+        ("key", "rubbish", "holds no key in PEM"),
+        ("key", "of another", "is not the key of the certificate in "),
+        ("key", "locked", "holds no key in PEM that can be read without a password"),
+    ],
+)
+async def test_a_file_that_is_not_what_its_setting_says_is_named(
+    guarded: Etcd, authority: Authority, tmp_path: Path, setting: str, content: str, told: str
+) -> None:
+    """And once it is, the node joins without a restart."""
+    files = secured(authority, "a")
+    file: Path = getattr(files, setting)
+    good = spoil(file, content, secured(authority, "b"))
+    a = node(guarded, tmp_path, "a", files).start()
+    try:
+        await until(lambda: "EtcdRefuses" in a.conditions, "it is told")
+        assert f"{setting}: {file} {told}" in a.conditions["EtcdRefuses"].message
+        await asyncio.to_thread(file.write_bytes, good)
+        await until(lambda: a.is_well, "it is well", within_s=LONG_S)
+    finally:
+        await a.stop()
+
+
+async def test_a_right_that_is_taken_away_is_told_until_it_is_given_back(
+    guarded: Etcd, authority: Authority, tmp_path: Path
+) -> None:
+    """That to write what became of its attachments, of which nothing else depends."""
+    a = node(guarded, tmp_path, "a", secured(authority, "a"))
+    spec = AttachmentSpec(workload_id="web", netns=NetnsRef(name="web"))
+    record = Attachment(spec=spec, source="rpc", mac="02:00:00:00:00:01", generation=1)
+    view = AttachmentView(record, AttachmentStatus(Phase.ATTACHED))
+    attached = asyncio.Event()
+
+    async def watch() -> AsyncIterator[WatchEvent]:
+        if attached.is_set():
+            yield WatchEvent(Change.PRESENT, view)
+        yield WatchEvent(Change.SNAPSHOT_COMPLETE)
+        await attached.wait()
+        yield WatchEvent(Change.UPDATED, view)
+        await asyncio.Event().wait()
+
+    a.membership.report(watch)
+    a.start()
+    status = "/netplumb/nodes/a/status/"
+    try:
+        await until(lambda: a.is_well, "it is well", within_s=LONG_S)
+        guarded.ctl("role", "revoke-permission", "--prefix=true", "a", status)
+        attached.set()
+        await until(lambda: "EtcdRefuses" in a.conditions, "it is told", within_s=LONG_S)
+        guarded.ctl("role", "grant-permission", "--prefix=true", "a", "readwrite", status)
+        await until(lambda: f"{status}web/eth0" in guarded.key_names(status), "it is in etcd", within_s=LONG_S)
+        await until(lambda: a.is_well, "it is told no more", within_s=LONG_S)
     finally:
         await a.stop()
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,7 +28,8 @@ import grpc.aio
 from netplumb.models.clustersettings import ClusterSettings
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd import rpc_pb2_grpc as rpc
-from netplumb.reconciler.cluster.etcd.errors import Away, Refused, TokenInvalid, meaning
+from netplumb.reconciler.cluster.etcd.credentials import content, credentials
+from netplumb.reconciler.cluster.etcd.errors import Away, TokenInvalid, meaning
 
 CALL_S = 3.0
 MESSAGE_MAX_BYTES = 256 << 20
@@ -81,6 +81,7 @@ class Connection:
         self._token: str | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._answered_at = 0.0  # on the clock of the event loop, by the member that is asked now
+        self._answered: Stubs | None = None  # the last that ever did
         self._late_since: float | None = None
 
     @property
@@ -88,7 +89,7 @@ class Connection:
         return self._settings.silence_s
 
     def stubs(self) -> Stubs:
-        """Those of the member that is asked now. Raises Refused where the certificates cannot be read."""
+        """Those of the member that is asked now. Raises Refused where the certificates cannot be used."""
         if self._stubs is None:
             endpoint = next(self._endpoints)
             self._stubs = Stubs.of(endpoint, self._channel(endpoint))
@@ -110,13 +111,11 @@ class Connection:
         )
         if parts.scheme == "http":
             return grpc.aio.insecure_channel(parts.netloc, options)
-        credentials = grpc.ssl_channel_credentials(
-            _content(settings.ca), _content(settings.key), _content(settings.cert)
-        )
-        return grpc.aio.secure_channel(parts.netloc, credentials, options)
+        return grpc.aio.secure_channel(parts.netloc, credentials(settings), options)
 
     def answered(self, stubs: Stubs) -> None:
         """The member gave a sign of life."""
+        self._answered = stubs
         if stubs is self._stubs:
             self._answered_at = asyncio.get_running_loop().time()
 
@@ -156,7 +155,7 @@ class Connection:
         self, choose: Callable[[Stubs], grpc.aio.UnaryUnaryMultiCallable[Q, A]], request: Q, timeout_s: float
     ) -> A:
         stubs = self.stubs()
-        with self.understood(stubs):
+        with self.understood(stubs, timeout_s):
             metadata = await self.metadata(stubs)
             answer = await choose(stubs)(request, timeout=timeout_s, metadata=metadata)
         self.answered(stubs)
@@ -169,19 +168,19 @@ class Connection:
         if user is None or file is None:
             return (("hasleader", "true"),)
         if self._token is None:
-            password = (_content(file) or b"").split(b"\n", 1)[0].decode(errors="replace")
+            password = (content(file) or b"").split(b"\n", 1)[0].decode(errors="replace")
             answer = await stubs.auth.Authenticate(pb.AuthenticateRequest(name=user, password=password), timeout=CALL_S)
             self._token = answer.token
         return (("hasleader", "true"), ("token", self._token))
 
     @contextmanager
-    def understood(self, stubs: Stubs) -> Iterator[None]:
+    def understood(self, stubs: Stubs, timeout_s: float = CALL_S) -> Iterator[None]:
         """Turns what gRPC raises into our words, and leaves the member where another one may do better."""
         began = asyncio.get_running_loop().time()
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            meant = meaning(error, stubs.endpoint)
+            meant = meaning(error, stubs.endpoint, timeout_s, has_answered=stubs is self._answered)
             if isinstance(meant, Away) and not self._is_only_late(error, stubs, began):
                 self.leave(stubs)
             if isinstance(meant, TokenInvalid):
@@ -202,12 +201,3 @@ class Connection:
         if self._late_since is None:
             self._late_since = asyncio.get_running_loop().time()
         return True
-
-
-def _content(file: Path | None) -> bytes | None:
-    if file is None:
-        return None
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise Refused(f"{file}: {error.strerror}") from None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 
 from netplumb.models.errors import NetplumbError
 
 _COMPACTED = "required revision has been compacted"
 _NOT_YET = "required revision is a future revision"
+_NO_SPACE = "database space exceeded"
+_NO_SPACE_ADVICE = "it is full and writes nothing before it is compacted, defragmented and its alarm disarmed"
 _TOKEN_OUT = ("invalid auth token", "revision of auth store is old")
 
 
@@ -35,10 +39,15 @@ class TokenInvalid(EtcdError):
     """The token has run out, or is of an etcd that was restarted; another one is to be asked for."""
 
 
-def meaning(error: grpc.RpcError, endpoint: str) -> EtcdError:
+def meaning(error: grpc.RpcError, endpoint: str, timeout_s: float, *, has_answered: bool) -> EtcdError:
+    """Of a call that was to be answered within a time; `has_answered` is whether any was by this connection."""
     code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None
     details = (error.details() if isinstance(error, grpc.aio.AioRpcError) else None) or "no answer"
-    words = f"{endpoint}: {_advice(endpoint, details)}"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Away(f"{endpoint}: did not answer within {timeout_s:g} s")
+    if _NO_SPACE in details:
+        return Refused(f"{endpoint}: {_NO_SPACE_ADVICE} ({details})")
+    words = f"{endpoint}: {_ended(details) if has_answered else _advice(endpoint, details)}"
     if _COMPACTED in details:
         return Compacted(words)
     if _NOT_YET in details:
@@ -55,7 +64,17 @@ def _advice(endpoint: str, details: str) -> str:
     for said, of_scheme, words in _ADVICE:
         if said in details and endpoint.startswith(of_scheme):
             return f"{words} ({details.rpartition('last error: ')[2]})"
-    return details
+    return _ended(details)
+
+
+def _ended(details: str) -> str:
+    """In gRPC's words for it there is an address, written otherwise than in the settings."""
+    if found := _NOT_REACHED.search(details):
+        return f"cannot be reached: {found[1]}"
+    return f"it hung up ({details})" if "Socket closed" in details else details
+
+
+_NOT_REACHED = re.compile(r"last error: .*Failed to connect to remote host: (.+)\Z")
 
 
 _ADVICE = (

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, cast
 
+import pytest
+
 from netplumb.models.attachment import REBUILT_SOURCE, Attachment, AttachmentSpec, NetnsRef
 from netplumb.models.bandwidth import Bandwidth
 from netplumb.models.status import AttachmentStatus, AttachmentView, Change, Phase, WatchEvent
@@ -121,3 +123,28 @@ async def test_changes_of_one_moment_are_one_transaction() -> None:
     store = await written(Store({}), events)
     assert len(store.entries) == 50
     assert len(store.commits) <= 2
+
+
+async def test_who_is_told_to_end_while_all_is_begun_anew_ends() -> None:
+    """A daemon that is stopped at that moment would wait for it for ever."""
+    ends, may_end = asyncio.Event(), asyncio.Event()
+
+    async def watch() -> AsyncIterator[WatchEvent]:
+        try:
+            yield WatchEvent(Change.SNAPSHOT_COMPLETE)
+            await asyncio.Event().wait()
+        finally:
+            ends.set()
+            await may_end.wait()
+
+    reporting = Reporting(cast("Client", Store({})), KEYS, endpoint, pb.Compare, watch, pause_s=0)
+    running = asyncio.ensure_future(reporting.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    reporting.begin_anew()
+    await ends.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
