@@ -9,17 +9,21 @@ from netplumb.models.base import IPAddress, IPNetwork
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """An interface of the node. `running` is one that is up and has a carrier, `asks` one of Ethernet's kind behind
-    which the kernel asks for neighbours; `rp_filter` is what holds for it, the node's and its own taken together, and
-    `qdisc` the kind of queue that it sends through."""
+    """An interface of the node. `running` is one that is up and has a carrier, `ethernet` one of that kind, and `asks`
+    one of those behind which the kernel asks for neighbours; `master` is the index of what it is a port of, such as a
+    bridge, `rp_filter` what holds for it, the node's and its own taken together, and `qdisc` the kind of queue that it
+    sends through."""
 
     name: str
     index: int
     up: bool = True
     running: bool = True
     asks: bool = True
+    ethernet: bool = True
     mtu: int = 1500
     group: int = 0
+    kind: str = ""
+    master: int = 0
     alias: str = ""
     rp_filter: int = 0
     qdisc: str = ""
@@ -35,10 +39,13 @@ class RefusedAddress:
 
 @dataclass(frozen=True, slots=True)
 class SilentGateway:
-    """A next hop of the node's routes that nobody answers for."""
+    """A next hop of the node's routes that is not found: nobody answers for it, or it `answers` with this MAC and the
+    kernel does not go by that; where somebody set an entry for it, that has the MAC `entry`."""
 
     ip: IPAddress
     index: int
+    answers: str = ""
+    entry: str = ""
 
 
 @dataclass(frozen=True, slots=True)

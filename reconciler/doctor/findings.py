@@ -87,3 +87,8 @@ def broken(check: CheckName, what: str, why: str, heal: str) -> Finding:
 
 def risk(check: CheckName, what: str, why: str, heal: str) -> Finding:
     return Finding(check, Severity.RISK, what, why, heal)
+
+
+def printable(text: str) -> str:
+    """Names of others may hold any bytes."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

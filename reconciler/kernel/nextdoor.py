@@ -3,11 +3,12 @@ sends there. Nothing else is sent, and the kernel's own table is left as it is, 
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
-from struct import Struct
+from struct import Struct, pack
 
 MANY = 100
 """More hosts than answer for one address."""
@@ -23,6 +24,18 @@ _SOURCE_MAC, _TARGET_MAC = b"\x01\x01", b"\x02\x01"  # options: their type, and 
 _SOLICITED = IPv6Address("ff02::1:ff00:0").packed[:13]
 _ON_THE_LINK = 255  # RFC 4861: hop limit of what no router let through
 _RECEIVED_MOST = 1 << 11
+_ETH_P_IPV6, _IPV6_BYTES = 0x86DD, 40
+_SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
+_INSTRUCTION = Struct("=HBBI")  # struct sock_filter: code, how far to jump where true and where false, value
+_LOAD_BYTE, _IS_EQUAL, _RETURN = 0x30, 0x15, 0x06
+_ADVERTISEMENTS_ALONE = (
+    (_LOAD_BYTE, 0, 0, 6),  # the next header
+    (_IS_EQUAL, 0, 3, socket.IPPROTO_ICMPV6),
+    (_LOAD_BYTE, 0, 0, _IPV6_BYTES),
+    (_IS_EQUAL, 0, 1, _ADVERTISEMENT),
+    (_RETURN, 0, 0, _RECEIVED_MOST),
+    (_RETURN, 0, 0, 0),
+)
 
 
 def who_has(
@@ -49,15 +62,16 @@ def who_has(
 
 
 def who_has_v6(link: str, ip: IPv6Address, within_s: float, *, enough: int = MANY) -> list[str]:
-    """The same of IPv6; asked from the link's own link-local address. Raises OSError."""
+    """The same of IPv6; asked from the link's own link-local address, and heard before any firewall. Raises OSError."""
     index = socket.if_nametoindex(link)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     with (
-        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as named,
+        socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as heard,
         socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6) as asked,
     ):
-        named.bind((link, 0))
-        own = named.getsockname()[4]
+        _hear_advertisements(heard)
+        heard.bind((link, _ETH_P_IPV6))
+        own = heard.getsockname()[4]
         asked.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
         asked.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _ON_THE_LINK)
         question = _ND.pack(_SOLICITATION, 0, 0, 0, ip.packed) + _SOURCE_MAC + own
@@ -65,15 +79,23 @@ def who_has_v6(link: str, ip: IPv6Address, within_s: float, *, enough: int = MAN
         asked.sendto(question, (str(group), 0, 0, index))
 
         def answer(told: bytes) -> str | None:
-            if len(told) < _ND.size:
+            if len(told) < _IPV6_BYTES + _ND.size:
                 return None
-            type_, *_, of = _ND.unpack_from(told)
+            type_, *_, of = _ND.unpack_from(told, _IPV6_BYTES)
             if type_ != _ADVERTISEMENT or of != ip.packed:
                 return None
-            options = told[_ND.size :]
+            options = told[_IPV6_BYTES + _ND.size :]
             return options[2:8].hex(":") if options.startswith(_TARGET_MAC) else "an answer without a MAC address"
 
-        return _answers(asked, within_s, enough, answer)
+        return _answers(heard, within_s, enough, answer)
+
+
+def _hear_advertisements(heard: socket.socket) -> None:
+    """And nothing else: what an uplink carries is more than can be looked at."""
+    program = b"".join(_INSTRUCTION.pack(*it) for it in _ADVERTISEMENTS_ALONE)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    told = pack("HL", len(_ADVERTISEMENTS_ALONE), ctypes.addressof(buffer))  # struct sock_fprog, which is copied
+    heard.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, told)
 
 
 def _answers(asked: socket.socket, within_s: float, enough: int, answer: Callable[[bytes], str | None]) -> list[str]:

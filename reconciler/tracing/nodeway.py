@@ -12,8 +12,8 @@ from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
-from netplumb.models.words import asking
 from netplumb.reconciler.decide.firewalls.ruleset import Chain
+from netplumb.reconciler.decide.nexthops import unfound
 from netplumb.reconciler.tracing.course import LOCAL, Course
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
@@ -172,13 +172,10 @@ class NodeWay:
             return oif.name, flow
         hop = found.gateway or flow.dst
         self.left_by, self.left_as = (oif.name, hop), flow.src
-        if self._node.is_silent(oif, hop):
-            what = "ARP" if hop.version == 4 else "neighbour discovery"
+        if (silent := self._node.silent(oif, hop)) is not None:
             who = hop if found.gateway is None else f"the next hop {hop}"
-            raise PacketEndsError(
-                f"node: {who} on {oif.name} does not answer {what}",
-                f"see whether it is there and has this address: {asking(oif.name, hop)}",
-            )
+            why, heal = unfound(silent, oif, self._node.links, self._node.ruleset)
+            raise PacketEndsError(f"node: {who} on {oif.name} {why}", heal)
         told = f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen"
         self._course.tell(NODE, told)
         return oif.name, flow

@@ -10,7 +10,7 @@ from functools import cached_property
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodenetwork import EndingRoute, NodeAddress
-from netplumb.models.nodestate import LinkState
+from netplumb.models.nodestate import LinkState, SilentGateway
 from netplumb.models.policy import ForeignRule
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
@@ -18,7 +18,7 @@ from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.netlink.channel import Channel
-from netplumb.reconciler.kernel.nexthops import SILENT, is_silent
+from netplumb.reconciler.kernel.nexthops import SILENT, silent
 from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
@@ -74,10 +74,10 @@ class View:
         """Whether the kernel remembers that a neighbour does not answer."""
         return neighbour_state(self._channel, index, ip) in SILENT
 
-    def is_silent(self, link: LinkState, ip: IPAddress) -> bool:
-        """Whether nobody answers for a next hop, who is asked now."""
+    def silent(self, link: LinkState, ip: IPAddress) -> SilentGateway | None:
+        """What keeps a next hop from being found, which is asked for now; None where it is."""
         with self.inside():
-            return is_silent(self._channel, link, ip)
+            return silent(self._channel, link, ip)
 
     @cached_property
     def rules(self) -> Sequence[ForeignRule]:
@@ -101,7 +101,10 @@ class View:
     @cached_property
     def _firewalls(self) -> tuple[Ruleset, Sequence[str]]:
         with self.inside():
-            nftables, (legacy, unread) = foreigntables.read(with_ours=True), iptables.read(iptables.ALL)
+            nftables, (legacy, unread) = (
+                foreigntables.read(with_ours=True, below_ip=True),
+                iptables.read(iptables.ALL),
+            )
         return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
 
     def listeners(self, protocol: Protocol, port: int) -> list[Listener]:

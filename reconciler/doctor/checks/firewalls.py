@@ -13,7 +13,7 @@ from netplumb.reconciler.decide.firewalls.words import about, does, remedy, wher
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
 from netplumb.reconciler.doctor.facts import Facts
-from netplumb.reconciler.doctor.findings import Finding, broken, risk
+from netplumb.reconciler.doctor.findings import Finding, broken, printable, risk
 
 
 def ours(facts: Facts) -> Ours:
@@ -33,9 +33,9 @@ def drops(facts: Facts) -> Iterator[Finding]:
         make, verb = (broken, "drops") if drop.certain else (risk, "may drop")
         yield make(
             "foreign-firewall",
-            _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
+            printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
             "a packet has to pass every chain, and no rule of netplumb's can let pass what another drops",
-            _printable(remedy(drop, facts.ruleset)),
+            printable(remedy(drop, facts.ruleset)),
         )
 
 
@@ -45,9 +45,9 @@ def ports_taken_elsewhere(facts: Facts) -> Iterator[Finding]:
         make, verb = (broken, "takes") if drop.certain else (risk, "may take")
         yield make(
             "port-translated-elsewhere",
-            _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} what is sent to mapped ports elsewhere"),
+            printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} what is sent to mapped ports elsewhere"),
             "a packet is translated once, by the first chain that wants to; the workload never sees it",
-            "map another port, or take the rule away: " + _printable(remedy(drop, facts.ruleset)),
+            "map another port, or take the rule away: " + printable(remedy(drop, facts.ruleset)),
         )
 
 
@@ -56,9 +56,9 @@ def kept_from_tracking(facts: Facts) -> Iterator[Finding]:
         make = broken if drop.certain else risk
         yield make(
             "not-tracked",
-            _printable(f"chain {where(drop)}{_owner(drop, facts)} {does(drop)} {about(drop)}"),
+            printable(f"chain {where(drop)}{_owner(drop, facts)} {does(drop)} {about(drop)}"),
             "what is not tracked as one is not translated: it reaches no mapped port, and workloads get no answers",
-            _printable(remedy(drop, facts.ruleset)),
+            printable(remedy(drop, facts.ruleset)),
         )
 
 
@@ -67,9 +67,9 @@ def leaves_as_others(facts: Facts) -> Iterator[Finding]:
         verb = "gives" if drop.certain else "may give"
         yield risk(
             "source-translated-elsewhere",
-            _printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)} a source of its own choice"),
+            printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)} a source of its own choice"),
             "netplumb gives none then: answers come back only if that address leads to this node",
-            "if it should leave with the uplink's address: " + _printable(remedy(drop, facts.ruleset)),
+            "if it should leave with the uplink's address: " + printable(remedy(drop, facts.ruleset)),
         )
 
 
@@ -90,8 +90,3 @@ def _owner(drop: Drop, facts: Facts) -> str:
     rule_chain = drop.rule.chain.name if drop.rule is not None else ""
     owner = whose(drop.chain.id, set(facts.ruleset.chains), rule_chain)
     return f", which is {owner}'s," if owner else ""
-
-
-def _printable(text: str) -> str:
-    """Names of others may hold any bytes."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -8,11 +8,11 @@ from netplumb.models.fields import MTU_MIN
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.nodenetwork import Hop, NodeRoute
 from netplumb.models.nodestate import LinkState
-from netplumb.models.words import asking
+from netplumb.reconciler.decide.nexthops import unfound
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.uplinks import is_way_out, tables
 from netplumb.reconciler.doctor.facts import Facts
-from netplumb.reconciler.doctor.findings import Finding, broken, risk
+from netplumb.reconciler.doctor.findings import Finding, broken, printable, risk
 
 _STRICT = 1
 _LOOPBACK = 1
@@ -80,17 +80,18 @@ def gateway_silent(facts: Facts) -> Iterator[Finding]:
     for it in facts.silent:
         routes = [route for route in facts.network.routes if Hop(it.index, it.ip) in route.hops]
         ways = [route for route in routes if is_way_out(route)]
-        link, what = links[it.index].name, "ARP" if it.ip.version == 4 else "neighbour discovery"
+        link = links[it.index]
         is_best = any(way in best for way in ways)
         of = f"of the route to {routes[0].dst}"
         if ways:
             of = "of the default route" if is_best else "of a default route that another comes before"
+        why, heal = unfound(it, link, links, facts.ruleset)
         make = broken if is_best else risk
         yield make(
             "gateway-silent",
-            f"the gateway {it.ip} on {link}, {of}, does not answer {what}",
+            printable(f"the gateway {it.ip} on {link.name}, {of}, {why}"),
             "what leaves by it is lost: workloads reach nobody behind it, and nobody reaches them from there",
-            f"see whether it is up and has this address: {asking(link, it.ip)}",
+            printable(heal),
         )
 
 

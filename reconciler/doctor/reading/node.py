@@ -31,7 +31,7 @@ from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import attributes
-from netplumb.reconciler.kernel.nexthops import is_silent
+from netplumb.reconciler.kernel.nexthops import silent
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
@@ -61,7 +61,7 @@ def read_unrouted_v6() -> int:
 
 def read_ruleset() -> tuple[Ruleset, list[str]]:
     """What other tables hold, iptables-legacy's too, and what of it was too much to be read. Raises StepError."""
-    nftables, (legacy, unread) = foreigntables.read(), iptables.read(iptables.ALL)
+    nftables, (legacy, unread) = foreigntables.read(below_ip=True), iptables.read(iptables.ALL)
     return Ruleset.of([*nftables.listed, *legacy]), [*nftables.unread, *unread]
 
 
@@ -81,13 +81,13 @@ def read_path_mtus() -> tuple[PathMtu, ...]:
 
 
 def read_silent(network: NetworkFacts, links: Iterable[LinkState]) -> tuple[SilentGateway, ...]:
-    """Next hops of others' routes that nobody answers for, those of the least specific routes first."""
+    """Next hops of others' routes that are not found, those of the least specific routes first."""
     by_index = {link.index: link for link in links if link.running and link.group != LINK_GROUP}
     routes = sorted(network.routes, key=lambda it: it.dst.prefixlen)
     hops = dict.fromkeys((hop.index, hop.gateway) for route in routes for hop in route.hops)
     asked = [(ip, by_index[index]) for index, ip in hops if ip is not None and index in by_index][:GATEWAYS_MOST]
     with Channel() as channel:
-        return tuple(SilentGateway(ip, link.index) for ip, link in asked if is_silent(channel, link, ip))
+        return tuple(filter(None, (silent(channel, link, ip) for ip, link in asked)))
 
 
 def read_listeners(wanted: Wanted) -> tuple[Listener, ...]:

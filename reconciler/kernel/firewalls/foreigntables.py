@@ -28,6 +28,7 @@ _MOST_CHAINS = 300
 _MOST_SET_BYTES = 1 << 18
 _MOST_TABLES = 64
 _VERSIONS = {"ip": 4, "ip6": 6}
+_BELOW_IP = frozenset({"arp", "bridge"})
 
 
 @dataclass(slots=True)
@@ -38,15 +39,16 @@ class ForeignTables:
     unread: list[str] = field(default_factory=list)
 
 
-def read(*, with_ours: bool = False) -> ForeignTables:
-    """Those of others, and ours too where that is asked, of the calling thread's namespace. Raises StepError where the
-    kernel does not answer, or where the ruleset changed meanwhile."""
+def read(*, with_ours: bool = False, below_ip: bool = False) -> ForeignTables:
+    """Those of others, of the calling thread's namespace; where that is asked ours too, and what filters ARP and within
+    bridges. Raises StepError where the kernel does not answer, or where the ruleset changed meanwhile."""
     found = ForeignTables()
     try:
         budget = Budget(_MOST_CHAIN_BYTES)
         dormant = dumps.dormant_tables(budget)
         chains = [it for it in dumps.base_chains(budget) if _place(it) not in dormant]
         chains = [it for it in chains if with_ours or it["table"] not in _OURS]
+        chains = [it for it in chains if below_ip or it["family"] not in _BELOW_IP]
     except TooMuchError:
         found.unread.append("nftables, with more chains than are weighed")
         chains = []

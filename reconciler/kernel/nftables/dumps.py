@@ -31,10 +31,10 @@ _DEVICE_PREFIX = 2
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4
 _SETELEM_TABLE, _SETELEM_SET, _SETELEM_ELEMENTS = 1, 2, 3
 
-_FAMILIES = {"inet": 1, "ip": 2, "netdev": 5, "ip6": 10}
+_FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 _NAMES = {number: name for name, number in _FAMILIES.items()}
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
-_DEVICE_HOOKS = ("ingress", "egress")
+_HOOKS_OF = {"netdev": ("ingress", "egress"), "arp": ("input", "output", "forward")}
 _RECEIVE_BYTES = 1 << 16
 
 
@@ -80,7 +80,7 @@ def base_chains(budget: Budget) -> list[dict[str, Any]]:
 def _hook(family: str, data: Buffer) -> dict[str, Any]:
     told = attributes(data)
     number = int.from_bytes(told[_HOOK_NUM], "big")
-    names = _DEVICE_HOOKS if family == "netdev" else _HOOKS
+    names = _HOOKS_OF.get(family, _HOOKS)
     devices = [_device(*each) for each in every_attribute(told.get(_HOOK_DEVICES, b""))]
     if not devices and _HOOK_DEVICE in told:
         devices = [string(told[_HOOK_DEVICE])]

@@ -31,14 +31,18 @@ def _link(body: Buffer) -> LinkState:
     _, _, index, flags, _ = rt.IFINFOMSG.unpack_from(body)
     found = attributes(body, rt.IFINFOMSG.size)
     name = string(found.get(rt.IFLA_IFNAME))
+    is_ethernet = len(found.get(rt.IFLA_ADDRESS, b"")) == _MAC_BYTES
     return LinkState(
         name,
         index,
         up=bool(flags & rt.IFF_UP),
         running=bool(flags & _IFF_RUNNING),
-        asks=not flags & (_IFF_LOOPBACK | _IFF_NOARP) and len(found.get(rt.IFLA_ADDRESS, b"")) == _MAC_BYTES,
+        asks=not flags & (_IFF_LOOPBACK | _IFF_NOARP) and is_ethernet,
+        ethernet=is_ethernet and not flags & _IFF_LOOPBACK,
         mtu=unpack_from("=I", found[rt.IFLA_MTU])[0],
         group=unpack_from("=I", found[rt.IFLA_GROUP])[0],
+        kind=string(attributes(found.get(rt.IFLA_LINKINFO, b"")).get(rt.IFLA_INFO_KIND)),
+        master=unpack_from("=I", found[rt.IFLA_MASTER])[0] if rt.IFLA_MASTER in found else 0,
         alias=string(found.get(rt.IFLA_IFALIAS)),
         qdisc=string(found.get(rt.IFLA_QDISC)),
         rp_filter=max(_number(f"net/ipv4/conf/{which}/rp_filter") for which in ("all", name)),

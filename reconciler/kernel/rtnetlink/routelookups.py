@@ -105,10 +105,15 @@ def _gateway(told: dict[int, Buffer]) -> IPAddress | None:
     return ip_address(bytes(told[rt.RTA_VIA][2:])) if rt.RTA_VIA in told else None
 
 
-def neighbour_state(channel: Channel, index: int, ip: IPAddress) -> str:
-    """What the kernel knows of a neighbour in one word; empty where it knows nothing."""
+def neighbour(channel: Channel, index: int, ip: IPAddress) -> tuple[str, str]:
+    """What the kernel knows of a neighbour in one word, and its MAC; empty what it does not know."""
     (reply,) = channel.transact([encode.get_neighbour(index, ip.packed)])
     if reply.errno or not reply.parts:
-        return ""
-    _, _, state, _, _ = rt.NDMSG.unpack_from(reply.parts[0][1])
-    return _NUD.get(state, "")
+        return "", ""
+    body = reply.parts[0][1]
+    _, _, state, _, _ = rt.NDMSG.unpack_from(body)
+    return _NUD.get(state, ""), bytes(attributes(body, rt.NDMSG.size).get(rt.NDA_LLADDR, b"")).hex(":")
+
+
+def neighbour_state(channel: Channel, index: int, ip: IPAddress) -> str:
+    return neighbour(channel, index, ip)[0]
