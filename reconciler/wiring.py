@@ -139,6 +139,7 @@ class Parts:
             self._host_ports.check,
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
             policies_changed=lambda: self.loop.policies_changed(),
+            released=lambda addresses: self.loop.released(addresses),
         )
         self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
         self.nodewide = NodeWide(

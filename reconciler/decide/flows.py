@@ -13,7 +13,8 @@ cannot be told from theirs is too:
 - from a workload to itself by a port of the node, or from the node's loopback: wrong with that source;
 - between workloads that are kept apart: wrong. The guards drop what the asker sends, whenever the flow began; this ends
   the answers;
-- what network policies would not let begin: wrong, for the same reason.
+- what network policies would not let begin: wrong, for the same reason;
+- of a workload that went, where there are policies: wrong, since these ask nothing of what is an answer.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Suspects:
     """Which flows something that changed may have made wrong: those to ports that lead elsewhere now, those that the
     table decides, or any at all. `targets` are addresses that ports led to, `sources` those that workloads went out
     with, `unfit` those that they went out with for want of a better one, and `left` those that routes said of ways that
-    are not taken any more: wrong where the flow's own way is another now."""
+    are not taken any more: wrong where the flow's own way is another now. `departed` are addresses that workloads had:
+    whoever has one next is to inherit neither what was answered there nor what was cut."""
 
     ports: frozenset[Port] = frozenset()
     by_table: bool = False
@@ -68,6 +70,7 @@ class Suspects:
     sources: frozenset[bytes] = frozenset()
     unfit: frozenset[bytes] = frozenset()
     left: frozenset[bytes] = frozenset()
+    departed: frozenset[bytes] = frozenset()
 
     def __or__(self, other: Self) -> Suspects:
         return Suspects(
@@ -78,6 +81,7 @@ class Suspects:
             self.sources | other.sources,
             self.unfit | other.unfit,
             self.left | other.left,
+            self.departed | other.departed,
         )
 
     def __bool__(self) -> bool:
@@ -89,6 +93,11 @@ class Suspects:
 
 
 EVERY_FLOW = Suspects(all=True)
+
+
+def suspects_of(departed: Iterable[IPAddress]) -> Suspects:
+    """What workloads leave behind that had these addresses."""
+    return Suspects(all=True, departed=frozenset(ip.packed for ip in departed))
 
 
 def suspects(steps: Iterable[Step]) -> Suspects:
@@ -223,7 +232,7 @@ class Course:
         port = (4 if len(flow.to[0]) == 4 else 6, flow.protocol, flow.to[1])
         if port in self.ports and self._is_led_elsewhere(port, flow):
             return True
-        if self._is_answered_nowhere(flow) or self._is_forbidden(flow):
+        if self._is_left_behind(flow) or self._is_answered_nowhere(flow) or self._is_forbidden(flow):
             return True
         if (links := self.links.get(flow.source[0])) is None:
             return False
@@ -234,11 +243,21 @@ class Course:
     def is_cut(self, flow: Flow) -> bool:
         """Whether what is wrong is marked instead of forgotten. A datagram begins a flow, whoever sends it, so that an
         answerer who may ask would have it anew; of TCP, policies let nothing begin one but what does."""
-        return flow.protocol != _TCP and self._is_forbidden(flow)
+        return flow.protocol != _TCP and not self._is_of_nobody(flow) and self._is_forbidden(flow)
 
     def is_cut_no_more(self, flow: Flow) -> bool:
         """Of one that was: policies allow it now."""
         return self.policed is not None and self.policed.allow(flow)
+
+    def _is_left_behind(self, flow: Flow) -> bool:
+        """By a workload that went. Where another has its address by now, this may be the other's own: of TCP it may be,
+        whose end somebody would miss."""
+        if self.former.departed.isdisjoint((flow.source[0], flow.answerer[0])):
+            return False
+        return flow.protocol != _TCP or self._is_of_nobody(flow)
+
+    def _is_of_nobody(self, flow: Flow) -> bool:
+        return any(ip in self.former.departed and ip not in self.links for ip in (flow.source[0], flow.answerer[0]))
 
     def _is_answered_nowhere(self, flow: Flow) -> bool:
         """Under an address that was the node's, also where a workload or the node asks by a port of the node."""

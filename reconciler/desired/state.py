@@ -49,7 +49,7 @@ class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
     that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
     ports that processes of the node hold. `claim_changed` and `policies_changed` are called as `changed` of claims and
-    of policies."""
+    of policies, and `released` with addresses that may be given out again."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Desired:
         check_ports: Callable[[AttachmentSpec, Attachment | None], None] = lambda *_: None,
         claim_changed: Callable[[str, AttachmentKey], None] = lambda *_: None,
         policies_changed: Callable[[], None] = lambda: None,
+        released: Callable[[Sequence[IPAddress]], None] = lambda _: None,
     ) -> None:
         contents = store.load()
         self._store = store
@@ -67,6 +68,7 @@ class Desired:
         self._mark = mark
         self._let_go = let_go
         self._check_ports = check_ports
+        self._released = released
         self._held = Held(contents.attachments)
         self.claims = Claims(store, contents.claims, claim_changed)
         self.policies = Policies(store, contents.policies, policies_changed, contents.lost)
@@ -296,6 +298,7 @@ class Desired:
 
     def _release(self, addresses: Sequence[IPAddress]) -> None:
         self._allocator.release(addresses)
+        self._released(addresses)
         self._releases += 1
         if self._releases % _TRIM_EVERY == 0:
             self._store.trim_freed(self._allocator.freed_kept)

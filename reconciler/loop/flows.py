@@ -21,6 +21,7 @@ from ipaddress import ip_address
 import structlog
 
 from netplumb.models.attachment import Attachment
+from netplumb.models.base import IPAddress
 from netplumb.models.errors import StepError
 from netplumb.models.flows import CUT, Walk
 from netplumb.models.lookups import Question
@@ -35,6 +36,7 @@ from netplumb.reconciler.decide.flows import (
     links_of,
     suspects,
     suspects_around,
+    suspects_of,
     unfit,
     walks,
 )
@@ -99,6 +101,10 @@ class Flows:
     def suspect_all(self) -> None:
         """Flows may be wrong for a reason that nothing tells, such as that a daemon died."""
         self._suspect(EVERY_FLOW)
+
+    def released(self, addresses: Iterable[IPAddress]) -> None:
+        """Workloads had these addresses, and others may have them next."""
+        self._suspect(suspects_of(addresses))
 
     def looked_around(self, before: NodeNetwork, now: NodeNetwork) -> None:
         """The node's network is not as it was."""

@@ -19,6 +19,7 @@ from typing import Protocol
 import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey
+from netplumb.models.base import IPAddress
 from netplumb.models.errors import Retryable, StepError
 from netplumb.models.naming import node_if_name
 from netplumb.models.policyset import PolicySet
@@ -158,6 +159,11 @@ class Loop:
             self._need_elsewhere()
         self._results.wish_changed(key)
         self.mark(key, Urgency.WISH)
+
+    def released(self, addresses: Iterable[IPAddress]) -> None:
+        """These may be given out again, and nothing that policies would take for answers with them."""
+        if self._nodewide.policing.policies.policies:
+            self._flows.released(addresses)
 
     def policies_changed(self) -> None:
         """Other network policies are in force. What that means for everybody is seen once, however often they change

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
-from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, MakeHost, StartDaemon
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.connections import connected
 from tests.e2e.connections import passes as goes_on
 from tests.e2e.daemons import Daemon
-from tests.e2e.echoes import ask, serving, unanswered
+from tests.e2e.echoes import UNANSWERED_S, ask, serving, unanswered
 from tests.e2e.hosts import Host
+from tests.e2e.packets import datagram, put
 from tests.e2e.statefiles import declare, document
 from tests.e2e.streams import open_socket
 from tests.e2e.waiting import until
@@ -183,6 +184,29 @@ async def test_a_workload_reaches_itself_by_a_port_of_the_node(
     await client.attach(attach(web, ports=[f"80:{PORT}"]))
     with serving(web, PORT):
         assert ask(web, NODE_V4, 80) is not None
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_nobody_elsewhere_is_the_workload_itself(
+    daemon: Daemon, client: AsyncClient, outside: Host, web: Host, node: Host, version: int
+) -> None:
+    """What comes from outside to a port of the node, with the workload's own address as its source, is denied as all
+    else is."""
+    declare(daemon, "policy.yaml", DENY_ALL)
+    await until(lambda: enforced(node), "the policy")
+    own = (v4, v6)[version == 6](await client.attach(attach(web, ports=[f"80:{PORT}/udp"])))
+    outside_address, node_address = {4: (OUTSIDE_V4, NODE_V4), 6: (OUTSIDE_V6, NODE_V6)}[version]
+    with open_socket(web, own, socket.SOCK_DGRAM) as server:
+        server.bind((own, PORT))
+        server.settimeout(UNANSWERED_S)
+        for source in (own, outside_address):
+            put(outside, "eth0", node.link(UPLINK)["address"], datagram((source, 5000), (node_address, 80), b"?"))
+            with pytest.raises(TimeoutError):
+                server.recv(16)
+        (daemon.state_files / "policy.yaml").unlink()
+        await until(lambda: not enforced(node), "nothing denies")
+        put(outside, "eth0", node.link(UPLINK)["address"], datagram((outside_address, 5000), (node_address, 80), b"?"))
+        assert server.recv(16) == b"?"
 
 
 async def test_what_the_guards_forbid_no_policy_allows(

@@ -37,6 +37,14 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.node}/{self.name}" if self.node else self.name
 
+    def is_of_workload_of(self, other: Endpoint) -> bool:
+        """Whether both are interfaces of one workload."""
+        return (self.node, self._workload) == (other.node, other._workload)
+
+    @property
+    def _workload(self) -> str:
+        return self.name.rpartition("/")[0] or self.name
+
     def is_called(self, word: str) -> bool:
         """Its name, or its workload's, with its node's before it or without."""
         names = (self.name, self.name.rpartition("/")[0])
@@ -128,7 +136,8 @@ def verdict(world: World, packet: Packet) -> Verdict:
     source, destination = world.endpoint_at(packet.source), world.endpoint_at(packet.destination)
     egress, ingress = Judgement(Direction.EGRESS), Judgement(Direction.INGRESS)
     # "A Pod cannot block access to itself."
-    if packet.source == packet.destination or (source is not None and source is destination):
+    ends_are_one = source is not None and destination is not None and source.is_of_workload_of(destination)
+    if packet.source == packet.destination or ends_are_one:
         return Verdict(egress, ingress, "a workload always reaches itself")
     # "Traffic to and from the node where a Pod is running is always allowed, regardless of the IP address of the Pod or
     # the node."

@@ -50,6 +50,7 @@ from netplumb.reconciler.decide.render.expressions import (
     CONTINUE,
     COUNTER,
     DROP,
+    FROM_WORKLOAD,
     NEW,
     NO_SYN,
     NOT_FROM_WORKLOAD,
@@ -85,7 +86,8 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
     yield from _of_each(node.policies, _versions_elsewhere(node))
     together = (_of_together(it, tells=node.tells_denied) for it in node.combinations)
     yield from sorted(together, key=lambda it: it.name)
-    itself = (_rule("a workload to itself", to_itself(version), ACCEPT) for version in (4, 6))
+    # Of what comes from elsewhere nobody knows whose the source is.
+    itself = (_rule("a workload to itself", FROM_WORKLOAD, to_itself(version), ACCEPT) for version in (4, 6))
     yield NftChain("policy_to_itself", rules=tuple(itself))
     isolating = _isolating(node)
     for direction, (name, priority, *_) in _HOOKS.items():

@@ -25,6 +25,7 @@ from netplumb.reconciler.decide.flows import (
     links_of,
     suspects,
     suspects_around,
+    suspects_of,
     unfit,
     walks,
 )
@@ -248,6 +249,21 @@ def test_a_workload_may_send_by_its_default_interface() -> None:
         isolate_workloads=True,
     )
     assert not now.is_wrong(flow(end("10.9.1.2", 7), end(DB, 80)))
+
+
+def test_what_a_workload_that_went_leaves_behind() -> None:
+    """Is wrong, whoever asked, and nothing to mark. Where another workload has its address by now, TCP may be that
+    one's own."""
+    asked, asking = flow(end(WEB, 7), end(GONE, 53)), flow(end(GONE, 7), end(WEB, 53))
+    assert not course(masquerade=False).is_wrong(asked)
+    now = course(masquerade=False, former=suspects_of([ip_address(GONE)]))
+    for left in (asked, asking, asked._replace(protocol=TCP)):
+        assert now.is_wrong(left)
+        assert not now.is_cut(left)
+    assert not now.is_wrong(flow(end(WEB, 7), end(DB, 53)))
+    again = course(former=suspects_of([ip_address(DB)]))
+    assert again.is_wrong(flow(end(WEB, 7), end(DB, 53)))
+    assert not again.is_wrong(flow(end(WEB, 7), end(DB, 53), protocol=TCP))
 
 
 ends = st.builds(end, st.sampled_from((NODE, WEB, DB, OUTSIDE, GONE, "127.0.0.1")), st.sampled_from((7, 80, 8080)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_workload_and_the_node_are_never_kept_from_it() -> None:
     assert allowed(manifests.DENY_ALL, WEB, WEB)
     assert allowed(manifests.DENY_ALL, str(NODE), DB)
     assert allowed(manifests.DENY_ALL, WEB, str(NODE))
+
+
+def test_a_workload_reaches_itself_by_another_of_its_interfaces() -> None:
+    """Interfaces may differ in their labels, and are one workload."""
+    eth0, eth1, other = endpoint("web/eth0", 1), endpoint("web/eth1", 2, app="other"), endpoint("web-2/eth0", 3)
+    world = World(policies(manifests.DENY_ALL), endpoints=(eth0, eth1, other))
+    asked = Packet(eth0.addresses[0], eth1.addresses[0], TCP, 80)
+    assert verdict(world, asked).allowed
+    assert not verdict(world, replace(asked, destination=other.addresses[0])).allowed
 
 
 def test_all_egress_but_dns() -> None:
