@@ -182,7 +182,8 @@ class NodeNetwork:
     `ended` are those to which the node's routes end the way, `outdone` those to which another route goes before ours,
     and `before` are prefixes with routes in the local table that lead nobody here; each with words for it;
     `ending_rules` are those that end what workloads send, or some of it, `ended_ways` the routes that end all of it;
-    `taken` are, by pool, the stretches of addresses (as numbers, first and last) that are not the pool's to give.
+    `leading_rules` lead all of it past an uplink of the main table; `taken` are, by pool, the stretches of addresses
+    (as numbers, first and last) that are not the pool's to give.
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
     lowest metric, `gateways` the next hops of these, `uplink_mtu` the smallest MTU of those in use, None where there is
     none; `shown_uplinks` is for people. For the `ways` that are `without_source` the node has no address of its own
@@ -199,6 +200,7 @@ class NodeNetwork:
     outdone: Mapping[IPAddress, str] = field(default_factory=dict)
     before: tuple[tuple[IPNetwork, str], ...] = ()
     ending_rules: tuple[ForeignRule, ...] = ()
+    leading_rules: tuple[ForeignRule, ...] = ()
     ended_ways: tuple[EndedWay, ...] = ()
     connected: tuple[Connected, ...] = ()
     overlaps: tuple[Overlap, ...] = ()

@@ -61,6 +61,11 @@ class ForeignRule:
         """Whether what nobody marked does not meet it: a rule for the mark 0 is for exactly that."""
         return bool(self.fwmask and self.fwmark) and not self.inverted
 
+    @property
+    def is_for_unmarked(self) -> bool:
+        """Whether whatever nobody marked meets it: as that of a VPN for all but its own packets, `not fwmark M`."""
+        return self.inverted and bool(self.fwmask and self.fwmark)
+
     def may_divert(self, prefixes: Iterable[IPNetwork]) -> bool:
         """Whether it may take traffic to one of these prefixes off the main table, where our routes are. Marks choose
         among the ways out of a node, which no way to a workload is; but where they have packets delivered to the node

@@ -24,7 +24,8 @@ def node_conditions(
     node: Node, own: Collection[IPAddress] = (), known: NodeNetwork = _NOTHING_KNOWN
 ) -> Iterator[Condition]:
     """Only what is in the way now. `own` are the node's addresses, less ours."""
-    if rules := [rule for rule in node.around.rules if rule.sends_for(node.workload_prefixes)]:
+    of_pools = (rule for rule in node.around.rules if rule.sends_for(node.workload_prefixes))
+    if rules := [*dict.fromkeys((*of_pools, *known.leading_rules))]:
         message = (
             f"what workloads send goes by a table of its own ({'; '.join(map(str, rules))}), and so do their answers "
             "at published ports: who comes in by an uplink that this table does not lead to gets none"

@@ -30,7 +30,7 @@ from netplumb.models.words import several
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.render.policy import place
-from netplumb.reconciler.decide.sending import ended_ways, ending_rules, unused_main
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, leading_rules, unused_main
 from netplumb.reconciler.decide.uplinks import (
     has_own,
     in_use,
@@ -86,6 +86,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         outdone=outdone,
         before=before,
         ending_rules=tuple(ending_rules(facts, prefixes)),
+        leading_rules=tuple(leading_rules(facts, prefixes)),
         ended_ways=tuple(it for it in ended_ways(facts, prefixes) if is_as_wide(it.route.dst)),
         connected=connected,
         overlaps=tuple(overlap for prefix in inside for overlap, _ in inside[prefix]),

@@ -6,7 +6,7 @@ somebody's wish.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPNetwork, is_within
@@ -14,7 +14,7 @@ from netplumb.models.kernel import RT_TABLE_LOCAL, RT_TABLE_MAIN
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodenetwork import EndedWay, EndingRoute, NetworkFacts, NodeNetwork, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.decide.uplinks import is_as_wide, is_way_out
+from netplumb.reconciler.decide.uplinks import in_use, is_as_wide, is_way_out
 
 
 def ending_rules(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[ForeignRule]:
@@ -32,10 +32,31 @@ def ending_rules(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator
                 break
 
 
+def leading_rules(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[ForeignRule]:
+    """Those that lead all that workloads send out by a table that does not lead to an uplink of the main table's, as
+    those of a VPN do: the first of each IP version that leads anything out."""
+    for version in (4, 6):
+        inside = [it for it in prefixes if it.version == version]
+        ways = [it for it in facts.routes if it.dst.version == version and is_way_out(it)]
+        uplinks = _links(it for it in ways if it.table == RT_TABLE_MAIN)
+        for rule in facts.rules:
+            led = [it for it in ways if it.table == rule.table] if inside and rule.version == version else []
+            if led and _is_for_all(rule, inside):
+                if rule.table != RT_TABLE_MAIN and uplinks - _links(led):
+                    yield rule
+                break
+
+
+def _links(routes: Iterable[NodeRoute]) -> set[int]:
+    return {hop.index for it in in_use(routes) for hop in it.hops}
+
+
 def _is_for_all(rule: ForeignRule, prefixes: Sequence[IPNetwork]) -> bool:
-    if not rule.looks_up or rule.table == RT_TABLE_LOCAL or rule.suppress or rule.dst is not None:
+    if not rule.looks_up or rule.table == RT_TABLE_LOCAL or rule.suppress:
         return False
-    if rule.selectors or rule.inverted or rule.fwmask or rule.iif or rule.oif:
+    if rule.is_for_unmarked:
+        return True
+    if rule.dst is not None or rule.selectors or rule.inverted or rule.fwmask or rule.iif or rule.oif:
         return False
     src = rule.src
     if src is None or not prefixes:
@@ -89,7 +110,7 @@ def _goes_before(way: NodeRoute, route: EndingRoute) -> bool:
 def _looks_up_for_all(rule: ForeignRule, prefixes: Collection[IPNetwork]) -> bool:
     """Whether a table is looked up for whatever some workload sends, if nobody marked it."""
     picks = rule.inverted or rule.fwmask or rule.iif or rule.oif or rule.selects_more
-    return rule.looks_up and not picks and is_from_any(rule.src, prefixes)
+    return rule.looks_up and (rule.is_for_unmarked or (not picks and is_from_any(rule.src, prefixes)))
 
 
 def is_from_any(src: IPNetwork | None, prefixes: Collection[IPNetwork]) -> bool:

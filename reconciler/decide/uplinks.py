@@ -115,8 +115,9 @@ def has_own(facts: NetworkFacts, version: int, names: Mapping[int, str]) -> bool
 def tables(facts: NetworkFacts, pools: Sequence[Pool]) -> Iterator[int]:
     """In the order in which a workload's packet that nobody marked comes to them."""
     for rule in facts.rules:
-        plain = rule.looks_up and not (rule.inverted or rule.fwmask or rule.iif or rule.oif)
-        if plain and (rule.src is None or any(pool.cidr.overlaps(rule.src) for pool in pools)):
+        plain = not (rule.inverted or rule.fwmask or rule.iif or rule.oif)
+        here = plain and (rule.src is None or any(pool.cidr.overlaps(rule.src) for pool in pools))
+        if rule.looks_up and (here or rule.is_for_unmarked):
             yield rule.table
 
 

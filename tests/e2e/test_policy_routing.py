@@ -443,6 +443,38 @@ async def test_ports_of_pools_with_a_table_of_their_own_are_told(client: AsyncCl
     assert "90: from fd13::/64 lookup 4242" in (await told())["PortsByPoolsTable"]
 
 
+async def test_ports_of_a_node_behind_a_vpn_are_told(client: AsyncClient, node: Host) -> None:
+    """All but its own packets goes by it, as with `wg-quick`, and so do the answers of ports that were asked at the
+    uplink; not where its table has no way out yet."""
+
+    async def told() -> dict[str, str]:
+        return {it.type: it.message for it in (await client.status()).conditions if it.type.startswith("PortsBy")}
+
+    node.ip("link add vpn0 type veth peer name vpn1")
+    for link in ("vpn0", "vpn1"):
+        node.ip(f"link set {link} up")
+    for family in (4, 6):
+        node.ip(f"-{family} rule add not fwmark 51820 lookup 51820")
+        node.ip(f"-{family} rule add lookup main suppress_prefixlength 0")
+    await until(lambda: len(ours(node)) == 2, "ours go before it")
+    assert await told() == {}
+    for family in (4, 6):
+        node.ip(f"-{family} route add default dev vpn0 table 51820")
+
+    async def all_told() -> bool:
+        said = await told()
+        return {*said} == {"PortsByPoolsTable"} and said["PortsByPoolsTable"].count("lookup 51820") == 2
+
+    await until(all_told, "it is told")
+    for family in (4, 6):
+        node.ip(f"-{family} rule delete not fwmark 51820 lookup 51820")
+
+    async def untold() -> bool:
+        return await told() == {}
+
+    await until(untold, "it is told no more")
+
+
 @pytest.mark.parametrize(("family", "out"), [(4, OUTSIDE_V4), (6, OUTSIDE_V6)])
 async def test_a_node_whose_main_table_no_rule_leads_to(
     client: AsyncClient, node: Host, outside: Host, web: Host, family: int, out: str

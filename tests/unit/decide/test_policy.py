@@ -10,6 +10,7 @@ import pytest
 from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.kernel import RT_PROTOCOL, RT_TABLE_LOCAL, RT_TABLE_MAIN, Rule
 from netplumb.models.network import Node, Surroundings
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.policy import ForeignRule
 from netplumb.reconciler.decide.nodeconditions import node_conditions
 from netplumb.reconciler.decide.render.policy import RULE_PREFERENCE, render_policy
@@ -124,6 +125,14 @@ def test_a_table_of_the_pools_own_answers_for_their_ports(rule: ForeignRule, tol
     conditions = {it.type for it in node_conditions(beside(rule), (ip_address("192.0.2.1"),))}
     assert ("PortsByPoolsTable" in conditions) is told
     assert ("PortsByMainTable" in conditions) is (rule == DIVERTING)
+
+
+def test_a_vpn_s_table_answers_for_ports() -> None:
+    """By its rule for all but its own packets."""
+    rule = ForeignRule(4, 32765, table=51820, inverted=True, fwmark=51820, fwmask=ANY_BIT)
+    (told,) = node_conditions(beside(), known=NodeNetwork(leading_rules=(rule,)))
+    assert told.type == "PortsByPoolsTable"
+    assert "32765: not from all fwmark 0xca6c lookup 51820" in told.message
 
 
 def test_a_rule_is_the_same_in_another_place() -> None:

@@ -12,7 +12,7 @@ from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodenetwork import EndedWay, EndingRoute, Hop, NetworkFacts, NodeAddress, NodeNetwork, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.decide.sending import ended_ways, ending_rules, ends_of
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, ends_of, leading_rules
 
 POOLS = [ip_network("10.99.0.0/16")]
 SPEC = {"workload_id": "web", "netns": {"name": "web"}, "port_mappings": ["8080:80"]}
@@ -69,6 +69,33 @@ def test_a_rule_behind_one_that_leads_all_out_ends_nothing() -> None:
         replace(MAIN, version=6),
     ):
         assert list(ending_rules(NetworkFacts(rules=(before, late), routes=(OUT,)), POOLS)) == [late]
+
+
+VPN = ForeignRule(4, 32765, table=51820, inverted=True, fwmark=51820, fwmask=0xFFFFFFFF)
+TUNNEL = replace(OUT, hops=(Hop(8),), table=51820)
+
+
+@pytest.mark.parametrize(
+    ("rule", "routes", "leads"),
+    [
+        (VPN, (OUT, TUNNEL), True),
+        (replace(VPN, inverted=False, fwmark=0, fwmask=0), (OUT, TUNNEL), True),
+        (replace(VPN, inverted=False, fwmark=0, fwmask=0, src=POOLS[0]), (OUT, TUNNEL), True),
+        (replace(VPN, inverted=False), (OUT, TUNNEL), False),
+        (replace(VPN, inverted=False, fwmark=0, fwmask=0, iif="up0"), (OUT, TUNNEL), False),
+        (replace(VPN, preference=40000), (OUT, TUNNEL), False),
+        (VPN, (OUT, replace(TUNNEL, dst=ip_network("10.5.0.0/24"))), False),
+        (VPN, (OUT, replace(TUNNEL, hops=OUT.hops)), False),
+        (VPN, (TUNNEL,), False),
+        (replace(VPN, version=6), (OUT, TUNNEL), False),
+    ],
+    ids=str,
+)
+def test_what_leads_past_the_main_table_s_uplink(rule: ForeignRule, routes: tuple[NodeRoute, ...], leads: bool) -> None:
+    """Of what nobody marked, before the main table is asked for a way out, and by another interface."""
+    first = replace(MAIN, preference=500, suppress=(("suppress_prefixlength", "0"),))
+    rules = tuple(sorted((first, rule, MAIN), key=lambda it: it.preference))
+    assert list(leading_rules(NetworkFacts(rules=rules, routes=routes), POOLS)) == ([rule] if leads else [])
 
 
 ALL = ip_network("0.0.0.0/0")
