@@ -271,8 +271,10 @@ Rule = IngressRule | EgressRule
 class PolicySpec(Model):
     """Whom a policy selects, for which directions, and what is allowed then."""
 
-    pod_selector: LabelSelector = Field(
-        alias="podSelector", description="The workloads that are selected; all of the namespace if empty"
+    pod_selector: Annotated[LabelSelector, nothing_is({})] = Field(
+        default_factory=LabelSelector,
+        alias="podSelector",
+        description="The workloads that are selected; all of the namespace if empty",
     )
     policy_types: Annotated[tuple[Direction, ...] | None, Field(max_length=2)] = Field(
         default=None,

@@ -26,6 +26,7 @@ from netplumb.reconciler.decide.policies.differences import differences
 from netplumb.reconciler.decide.policies.flows import PolicedFlows, endpoint_of
 from netplumb.reconciler.decide.policies.lost import held_directions
 from netplumb.reconciler.decide.policies.verdict import Endpoint, Packet, World, explained, isolates, verdict
+from netplumb.reconciler.decide.portmaps import target_of
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.kernel.conntrack import Conntrack
 from netplumb.reconciler.sources.fileplan import read
@@ -89,19 +90,21 @@ class PolicyQuestions:
             raise InvalidRequest("destination", f"{asked.source} and {asked.destination} have no IP version in common")
         if protocol == _PROTOCOLS["icmp"] and ends[0].version == 6:
             protocol = _ICMP_V6
-        packet = Packet(*ends, protocol, asked.port)
+        packet, led = self._led(Packet(*ends, protocol, asked.port))
         others = tuple(it for it in (far_source, far_destination) if it is not None)
         world = self._world(self._desired.policies.in_force, others)
         found = verdict(world, packet)
+        if not others and not self._is_of_workload(packet):
+            return Answer(True, str(ends[0]), str(ends[1]), ("neither end is a workload's, so no policy is asked",))
         if found.always:
-            return Answer(True, str(ends[0]), str(ends[1]), (found.always,))
-        reasons: list[str] = []
+            return Answer(True, str(ends[0]), str(ends[1]), (*led, found.always))
+        reasons = [*led]
         held = False
         there = self._world_elsewhere(others)
         at_others = verdict(there, packet)
         sides = (
             (found.egress, at_others.egress, far_source, ends[0]),
-            (found.ingress, at_others.ingress, far_destination, ends[1]),
+            (found.ingress, at_others.ingress, far_destination, packet.destination),
         )
         for judgement, at_other, far, address in sides:
             if far is not None:
@@ -112,6 +115,21 @@ class PolicyQuestions:
             else:
                 reasons += explained(judgement, world)
         return Answer(found.allowed and at_others.allowed and not held, str(ends[0]), str(ends[1]), tuple(reasons))
+
+    def _is_of_workload(self, packet: Packet) -> bool:
+        return any(ip in record.addresses for record in self._records() for ip in (packet.source, packet.destination))
+
+    def _led(self, packet: Packet) -> tuple[Packet, Sequence[str]]:
+        """As a port of the node leads it on, and that it does."""
+        to = packet.destination
+        if not (to in self._node_addresses() or to.is_loopback) or not packet.port:
+            return packet, ()
+        if (target := target_of((to.version, packet.protocol, packet.port), to.packed, self._element)) is None:
+            return packet, ()
+        address, port = ip_address(target[0]), target[1]
+        holder = next((it.key for it in self._records() if address in it.addresses), address)
+        words = f"this port of the node leads to {holder}, port {port}"
+        return replace(packet, destination=address, port=port), (words,)
 
     def _is_held(self, address: IPAddress, direction: Direction) -> bool:
         """Whether the workload there is isolated by what was known before the store was lost."""
@@ -186,9 +204,14 @@ class PolicyQuestions:
         if interfaces := self._desired.interfaces(end):
             return self._desired.attachments[interfaces[0]].addresses
         try:
-            return (ip_address(end),)
+            return (_unmapped(ip_address(end)),)
         except ValueError:
             raise NotFound(f"{end} is no workload that is known, and no address") from None
+
+
+def _unmapped(address: IPAddress) -> IPAddress:
+    """IPv4 in IPv6's clothes is IPv4 to whoever says it: no packet has such an address."""
+    return (address.ipv4_mapped if address.version == 6 else None) or address
 
 
 def _selects(policy: NetworkPolicy, endpoint: Endpoint) -> bool:

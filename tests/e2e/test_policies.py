@@ -426,6 +426,30 @@ async def test_what_is_always_allowed_is_explained_so(
         assert (explained.returncode, "a workload always reaches itself" in explained.stdout) == (0, True)
 
 
+async def test_a_port_of_the_node_is_explained_as_where_it_leads(
+    daemon: Daemon, client: AsyncClient, node: Host, outside: Host, db: Host
+) -> None:
+    """At whichever of the node's addresses, in whichever spelling; another port concerns no workload."""
+    declare(daemon, "policy.yaml", DENY_ALL)
+    await until(lambda: enforced(node), "the policy")
+    await client.attach(attach(db, ports=[f"8001:{PORT}"]))
+
+    def explained(to: str, port: int) -> tuple[int, str]:
+        ends = ("policy", "explain", OUTSIDE_V4 if "." in to else OUTSIDE_V6, to, f"--port={port}")
+        said = daemon.command(*ends, f"--socket={daemon.socket}")
+        return said.returncode, said.stdout
+
+    with serving(db, PORT):
+        for to in (NODE_V4, NODE_V6, f"::ffff:{NODE_V4}"):
+            code, said = explained(to, 8001)
+            assert code == 1
+            assert f"this port of the node leads to db/eth0, port {PORT}" in said
+            assert "no rule of default/deny allows it" in said
+            assert unanswered(outside, to.rpartition("ffff:")[2], 8001)
+    code, said = explained(NODE_V4, 8002)
+    assert (code, "neither end is a workload's" in said) == (0, True)
+
+
 async def test_policies_that_are_applied(
     daemon: Daemon, client: AsyncClient, node: Host, web: Host, db: Host, tmp_path: Path
 ) -> None:
