@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from random import Random
 
 import pytest
@@ -16,16 +17,16 @@ from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.naming import node_if_name
+from tests.e2e import asks
 from tests.e2e.conftest import OUTSIDE_V4, OUTSIDE_V6, MakeHost
 from tests.e2e.echoes import ask, serving
 from tests.e2e.hosts import Host
-from tests.e2e.wishes import attach
+from tests.e2e.wishes import attach, texts, v6
 
 ASKED_S = 3.0
 ROUND, ROUNDS_A_SECOND = 50, 50
-KEPT_MOST = 350
-"""What a few seconds leave; the kernel keeps 1024, and none is younger than five seconds that it takes back."""
 PORT = 9300
+FIRST_HOP_MAC = "02:9c:52:fe:6d:0a"
 
 
 def arp_request(mac: bytes, random: Random) -> bytes:
@@ -67,7 +68,7 @@ async def test_who_asks_in_many_names_takes_no_place_among_the_neighbours(
 ) -> None:
     mallory = make_host("mallory")
     answer = await client.attach(attach(mallory))
-    await client.attach(attach(web))
+    others = await client.attach(attach(web))
     with mallory.enter():
         frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         frames.bind(("eth0", 0))
@@ -83,8 +84,9 @@ async def test_who_asks_in_many_names_takes_no_place_among_the_neighbours(
         kept = node.ip(f"neighbour show dev {link}")
         for address in (OUTSIDE_V4, OUTSIDE_V6):
             assert ask(web, address, PORT, "tcp") is not None
-    print(f"{len(kept)} neighbours of it are kept")
-    assert len(kept) <= KEPT_MOST
+        own = await asyncio.to_thread(asks.neighbour_discovery, web, "eth0", v6(others), str(IPv6Address(FIRST_HOP_V6)))
+        assert own == FIRST_HOP_MAC, "who asks from its own address is answered meanwhile"
+    assert {it["dst"] for it in kept} <= {*texts(answer)}
     assert (await client.check("mallory")).in_sync
     mallory.ip("neighbour flush dev eth0")
     for address in (OUTSIDE_V4, OUTSIDE_V6):

@@ -4,10 +4,10 @@ part of the table, which is in place before any link comes up.
 A source address is a workload's own if the node has a route to it over the link that the packet came by. So the guard
 against spoofing needs no elements, holds for both families, and cannot be wrong about an address. A workload with
 several interfaces answers from each of their addresses over the one that holds its default route: those are elements.
-Neighbour discovery is let by from any link-local address, since nobody knows which ones a workload has. Each is one
-more neighbour to the kernel, which keeps a thousand of them, in one table for all of its namespaces, and takes back
-none that is younger than five seconds: so all workloads together may send no more than that bears. They need none, for
-their first hop is a permanent neighbour. Of IPv4 the link itself answers only the workload's own (`arp_filter`).
+Neighbour discovery from a link-local address, or from none, ends, and is no spoofing: the node has no link-local
+address on the link and cannot answer, but each would be one more neighbour to the kernel, which keeps a thousand of
+them, in one table for all of its namespaces. Who asks from the workload's own addresses is answered; most need not ask,
+for their first hop is a permanent neighbour. Of IPv4 the link itself answers only the workload's own (`arp_filter`).
 What comes in by an interface that others put on top of a workload's link would pass all that asks for that link's
 group; it is the workload's, and ends.
 
@@ -68,7 +68,6 @@ from netplumb.reconciler.decide.render.expressions import (
 
 _LINK_LOCAL_OR_NONE = match(payload("ip6", "saddr"), {"set": ["::", prefix("fe80::", 10)]})
 _NO_ROUTE_BACK = match({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, False)
-_FEW_NEIGHBOURS: Expression = {"limit": {"rate": 50, "burst": 100, "per": "second"}}
 _LOOPBACK_V4 = prefix("127.0.0.0", 8)
 
 
@@ -85,7 +84,7 @@ def render_guard_chains(node: Node) -> Iterator[NftChain]:
     yield NftChain(
         "from_workload",
         rules=(
-            _rule("neighbour discovery", NEIGHBOUR_DISCOVERY, _LINK_LOCAL_OR_NONE, _FEW_NEIGHBOURS, ACCEPT),
+            _rule("neighbour discovery", NEIGHBOUR_DISCOVERY, _LINK_LOCAL_OR_NONE, DROP),
             *(_rule("a workload's other interfaces", _of_sibling(version), ACCEPT) for version in (4, 6)),
             _rule("spoofed sources", _NO_ROUTE_BACK, COUNTER, DROP),
         ),
