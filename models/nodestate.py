@@ -24,6 +24,7 @@ class LinkState:
     group: int = 0
     kind: str = ""
     master: int = 0
+    mac: str = ""
     alias: str = ""
     rp_filter: int = 0
     qdisc: str = ""
@@ -35,6 +36,16 @@ class RefusedAddress:
 
     ip: IPAddress
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAddress:
+    """An IPv4 address of the node, of a network of this prefix `length`, that hosts with these MACs answer for too."""
+
+    ip: IPAddress
+    length: int
+    index: int
+    macs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,16 @@ def asking(link: str, address: IPAddress) -> str:
     return f"ping -c 3 {address}%{link}" if address.is_link_local else f"ping -c 3 {address}"
 
 
+def link_switch(version: int, link: str, switch: str) -> str:
+    """A kernel parameter of one link, as sysctl takes it: a dot in the link's name, as a VLAN's, is a slash there."""
+    return f"net.ipv{version}.conf.{link.replace('.', '/')}.{switch}"
+
+
+def no_carrier(link: str) -> str:
+    """What to look at."""
+    return f"check its cable, the switch's port, or what {link} stands on: ip -d link show {link}"
+
+
 def mac_words(mac: bytes | None) -> str:
     return mac.hex(":") if mac else "any"
 

@@ -24,7 +24,7 @@ def show(found: Sequence[pb.Description], node: pb.StatusResponse, output: Forma
         for part in (*([Text()] if number else []), *_parts(it)):
             show_part(part)
     told = {reason.reason for it in found for reason in it.unmet}
-    if notes := tables.in_the_way(node.conditions, told):
+    if notes := [*tables.in_the_way(node.conditions, told), *tables.without_uplink(node)]:
         show_part(Text("of the node, what may concern it:", "bold"))
         for note in notes:
             show_part(note)

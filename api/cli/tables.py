@@ -174,6 +174,11 @@ def in_the_way(conditions: Iterable[pb.Condition], told: Collection[str]) -> lis
     ]
 
 
+def without_uplink(node: pb.StatusResponse) -> list[Text]:
+    """That no workload reaches anybody beyond the node, where that is so."""
+    return [] if node.uplinks else [Text.assemble("  no uplink: ", (NO_UPLINK, "yellow"))]
+
+
 def unmet(it: pb.Unmet) -> str:
     return f"{it.reason}: {it.message}" if it.message else it.reason
 

@@ -16,6 +16,7 @@ from netplumb.models.errors import DumpInterrupted, TooLarge
 from netplumb.models.kernel import FIRST_HOP_V6, RT_PROTOCOL, Link, LinkUp, Neighbour, Route, Scope
 from netplumb.models.naming import IFB_PREFIX, NODE_IF_PREFIX, alias_of, ifb_name, node_if_name
 from netplumb.models.network import Families
+from netplumb.models.words import link_switch
 from netplumb.reconciler.converge.inside import is_pair, observe_inside, observe_stray
 from netplumb.reconciler.converge.observed import Observed
 from netplumb.reconciler.converge.shaping import read_shaping
@@ -118,11 +119,11 @@ def _ipv6_off(observed: Observed, *, node_ipv6: bool, lo_ipv6: bool) -> str:
     where links to come are to have none."""
     node_link, link = observed.node_link, observed.workload_link
     if node_link is not None and node_link.ipv6_disabled and not (node_ipv6 and _is_ours_to_set(node_link)):
-        return f"net.ipv6.conf.{node_link.name}.disable_ipv6 on the node"
+        return f"{link_switch(6, node_link.name, 'disable_ipv6')} on the node"
     if node_link is None and not node_ipv6:
         return "net.ipv6.conf.default.disable_ipv6 on the node"
     if link is not None and link.peer:
-        return f"net.ipv6.conf.{link.name}.disable_ipv6 in the workload" if link.ipv6_disabled else ""
+        return f"{link_switch(6, link.name, 'disable_ipv6')} in the workload" if link.ipv6_disabled else ""
     return "" if lo_ipv6 else "net.ipv6.conf.lo.disable_ipv6 in the workload"
 
 

@@ -8,6 +8,7 @@ from netplumb.models.base import IPAddress
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import IPV6_DISABLED, Condition
+from netplumb.models.words import link_switch
 
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
@@ -44,7 +45,7 @@ def node_conditions(
         )
         yield Condition(IPV6_DISABLED, status=True, reason="SwitchedOff", message=message)
     if names := node.around.not_forwarding:
-        switches = " ".join(f"net.ipv4.conf.{name}.forwarding=1" for name in names)
+        switches = " ".join(f"{link_switch(4, name, 'forwarding')}=1" for name in names)
         message = (
             f"the kernel forwards no IPv4 packet that arrives by {', '.join(names)}, so what comes in there reaches no "
             f"workload, answers included; where it should, run: sysctl -w {switches}"

@@ -21,6 +21,7 @@ from netplumb.models.nodestate import (
     LinkState,
     NeighbourTable,
     RefusedAddress,
+    SharedAddress,
     SilentGateway,
 )
 from netplumb.models.settings import Settings
@@ -140,6 +141,7 @@ class Facts:
     network: NetworkFacts = field(default_factory=NetworkFacts)
     links: tuple[LinkState, ...] = ()
     refused: tuple[RefusedAddress, ...] = ()
+    shared: tuple[SharedAddress, ...] = ()
     silent: tuple[SilentGateway, ...] = ()
     neighbours: tuple[NeighbourTable, ...] = ()
     path_mtus: tuple[PathMtu, ...] = ()

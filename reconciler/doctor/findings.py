@@ -28,6 +28,7 @@ CheckName: TypeAlias = Literal[
     "forwarding-off",
     "fought-over",
     "gateway-silent",
+    "host-address-missing",
     "host-port-in-use",
     "inotify-full",
     "ipsec",

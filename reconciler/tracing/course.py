@@ -11,7 +11,7 @@ from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import Protocol
-from netplumb.models.words import ip_words
+from netplumb.models.words import ip_words, link_switch
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId
 from netplumb.reconciler.tracing.filters import Filters
 from netplumb.reconciler.tracing.flow import Flow
@@ -107,7 +107,8 @@ class Course:
             why, heal = _refusal(view, found, asked)
             if view.path:
                 first_hop = FIRST_HOP_V4 if flow.dst.version == 4 else FIRST_HOP_V6
-                heal = inside_workload(heal.replace("GATEWAY", ip_words(first_hop)), view.path)
+                heal = heal.replace("GATEWAY", f"{ip_words(first_hop)} dev {view.if_name}")
+                heal = inside_workload(heal, view.path)
             raise PacketEndsError(f"{view.name}: {_of(flow)}{why}", heal or "netplumb doctor")
         words = f"{flow.src} to {flow.dst}, {route_words(found, link.name, view.rules, asked)}"
         self.tell(view.name, words, answer=flow.answer)
@@ -145,12 +146,25 @@ class Course:
 
 def _refusal(view: View, found: Lookup, asked: Question, iif: str = "") -> tuple[str, str]:
     why, heal = refusal(found, asked, view.rules, view.ending, iif)
-    if found.error == errno.ENETUNREACH and (down := switched_off(view.addresses, view.links)):
+    if found.error == errno.ENETUNREACH and asked.dst.version == 6 and (off := _without_ipv6(view)):
+        why += f"; IPv6 is switched off on {', '.join(off)}"
+        heal = " && ".join(f"sysctl -w {link_switch(6, name, 'disable_ipv6')}=0" for name in off)
+        if not view.path:
+            heal += ", and its address and default route again"
+    elif found.error == errno.ENETUNREACH and (down := switched_off(view.addresses, view.links)):
         why += f"; {', '.join(down)} {'is' if len(down) == 1 else 'are'} down"
         heal = " && ".join(f"ip link set {name} up" for name in down)
         if not any(asked.dst in it.network for it in view.addresses):
             heal += ", and its default route again"
     return why, heal
+
+
+def _without_ipv6(view: View) -> list[str]:
+    """Interfaces by which there would be a way, were IPv6 not off there: a workload's own, or those of the node that
+    have an IPv4 address."""
+    addressed = {it.index for it in view.addresses if not it.ours and it.ip.version == 4}
+    names = [view.if_name] if view.if_name else [link.name for link in view.links.values() if link.index in addressed]
+    return [name for name in names if view.switch(f"net/ipv6/conf/{name}/disable_ipv6") == "1"]
 
 
 def _of(flow: Flow) -> str:

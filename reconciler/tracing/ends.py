@@ -58,7 +58,7 @@ def _workload(word: str, attachments: Sequence[Attachment], elsewhere: Sequence[
             raise InvalidRequest("", f"{word!r} is on {' and '.join(nodes)}: say NODE/{word}")
         return End(str(elsewhere[0]), tuple(elsewhere[0].addresses))
     if chosen is None:
-        known = ", ".join(str(it.key) for it in attachments[:10]) or "none"
+        known = ", ".join(str(it.key) for it in attachments[:10]) or "none, by the data_dir that is looked into"
         raise InvalidRequest("", f"{word!r} is no workload, no address and not `{NODE}`; workloads here: {known}")
     return End(str(chosen.key), chosen.addresses, chosen)
 

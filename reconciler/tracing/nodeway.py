@@ -12,6 +12,7 @@ from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
+from netplumb.models.words import ip_words, no_carrier
 from netplumb.reconciler.decide.firewalls.ruleset import Chain
 from netplumb.reconciler.decide.nexthops import unfound
 from netplumb.reconciler.tracing.course import LOCAL, Course
@@ -50,7 +51,7 @@ class NodeWay:
         found, oif = self._routed(flow, iif)
         if found.type == LOCAL:
             self._course.through(self._node, flow, ("input",), iif)
-            self._course.arrives(self._node, flow)
+            self._arrives(flow)
             return NODE, flow
         return self._goes_out(flow, iif, oif, found)
 
@@ -63,7 +64,7 @@ class NodeWay:
         self._course.routed_by_mark(self._node, flow, flow.question(with_source=False), found)
         if found.type == LOCAL:
             self._not_a_workloads(flow.dst)
-            self._course.arrives(self._node, flow)
+            self._arrives(flow)
             return NODE, flow
         return self._goes_out(flow, None, oif, found)
 
@@ -90,6 +91,19 @@ class NodeWay:
             self._workloads.enter(answer, oif)
 
     # Ports.
+
+    def _arrives(self, flow: Flow) -> None:
+        """At whoever listens on the node itself. A port may be published otherwise than it is asked for."""
+        try:
+            self._course.arrives(self._node, flow)
+        except PacketEndsError as end:
+            if not (published := self._workloads.published(flow)):
+                raise
+            protocol, at = flow.told_protocol, ip_words(flow.dst.packed)
+            raise PacketEndsError(
+                f"{end.why}; it is published {' and '.join(published)}, which does not mean {protocol} at {at}",
+                f"ask as it is published, or publish it for {protocol} at {at}, or at every address, too",
+            ) from None
 
     def _before_routing(self, flow: Flow, iif: LinkState) -> Flow:
         """What comes before the routing decision: filters, and between them whoever translates it first."""
@@ -164,8 +178,10 @@ class NodeWay:
         if (attachment := self._workloads.by_link.get(oif.name)) is not None:
             self._workloads.node_end(attachment)
         elif not oif.running:
-            state = "has no carrier" if oif.up else "is down"
-            raise PacketEndsError(f"node: {oif.name}, by which it should leave, {state}", f"ip link set {oif.name} up")
+            state, heal = "is down", f"ip link set {oif.name} up"
+            if oif.up:
+                state, heal = "has no carrier", no_carrier(oif.name)
+            raise PacketEndsError(f"node: {oif.name}, by which it should leave, {state}", heal)
         flow = self._after_routing(flow, iif, oif)
         if oif.group == LINK_GROUP:
             self._workloads.enter(flow, oif)

@@ -31,7 +31,7 @@ from netplumb.reconciler.tracing.live import sent
 from netplumb.reconciler.tracing.nodeway import NodeWay
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.walk import Walk
-from netplumb.reconciler.tracing.words import Judges
+from netplumb.reconciler.tracing.words import Judges, inside_workload
 from netplumb.reconciler.tracing.workloads import Workloads
 
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
@@ -124,12 +124,16 @@ def _supposed(found: Trace, walk: Walk, source: End, flow: Flow, expected: Trace
     elif expected.why:
         found.why, found.heal = f"{found.why}; {expected.why}", expected.heal
     elif walk.way.left_by is not None:
-        link, hop = walk.way.left_by
+        uplink, hop = walk.way.left_by
         if source.attachment is not None and walk.way.left_as in source.addresses:
             found.why = f"{found.why}; it leaves with the workload's own address, to which there may be no way back"
             found.heal = f"have {hop} route {walk.way.left_as} to this node; or set masquerade: true"
         else:
-            found.heal = f"see what comes and goes on the wire: tcpdump -ni {link} host {flow.dst}"
+            found.heal = f"see what comes and goes on the wire: tcpdump -ni {uplink} host {flow.dst}"
+    for view, link in walk.queues(source):
+        found.why += f"; it goes through a queue of others, {link.qdisc} on {link.name} of {view.name}"
+        look = inside_workload(f"tc -s qdisc show dev {link.name}", view.path)
+        found.heal = f"see how full that is, and what it drops: {look}"
 
 
 def _answered_twice(walk: Walk, flow: Flow) -> Iterator[str]:
@@ -137,9 +141,10 @@ def _answered_twice(walk: Walk, flow: Flow) -> Iterator[str]:
     if walk.way.left_by is None or flow.dst.version != 4:
         return
     link, hop = walk.way.left_by
+    own = walk.own_macs
     asked = dict.fromkeys(it for it in (flow.src, walk.way.left_as) if isinstance(it, IPv4Address))
     for address in asked:
-        if macs := who_has(link, address, _ARP_WITHIN_S):
+        if macs := [mac for mac in who_has(link, address, _ARP_WITHIN_S) if mac not in own]:
             yield f"{address} is had by another host on {link} too ({', '.join(macs)})"
     if isinstance(hop, IPv4Address) and len(macs := who_has(link, hop, _ARP_WITHIN_S)) > 1:
         yield f"{hop} is had by {len(macs)} hosts on {link} ({', '.join(macs)})"
@@ -150,7 +155,7 @@ def _open(stack: ExitStack, namespaces: Namespaces, attachment: Attachment) -> V
     if attachment.netns_cookie not in (0, namespace.cookie) and not attachment.is_declared:
         raise NamespaceMissingError(f"another one is at {attachment.spec.netns.where}")
     inside = partial(namespaces.inside, namespace.fd)
-    return View(str(attachment.key), namespace.channel, inside, attachment.spec.netns.where)
+    return View(str(attachment.key), namespace.channel, inside, attachment.spec.netns.where, attachment.spec.if_name)
 
 
 def _target(nftables: Nftables, port: Port, at: bytes) -> MappedTo | None:

@@ -29,9 +29,9 @@ from netplumb.reconciler.tracing.words import Judges
 
 
 class View:
-    """`inside` brings the calling thread into the namespace, for as short as can be; `path` is empty for the node's.
-    `policed` are chains of the node that judge by network policies, `addresses` the node's. Raises StepError when the
-    kernel does not answer."""
+    """`inside` brings the calling thread into the namespace, for as short as can be; `path` is empty for the node's,
+    and `if_name` the interface that a workload has of netplumb. `policed` are chains of the node that judge by network
+    policies, `addresses` the node's. Raises StepError when the kernel does not answer."""
 
     def __init__(
         self,
@@ -39,11 +39,13 @@ class View:
         channel: Channel,
         inside: Callable[[], AbstractContextManager[None]],
         path: str = "",
+        if_name: str = "",
         policed: Mapping[str, Judges] | None = None,
         addresses: Sequence[NodeAddress] = (),
     ) -> None:
         self.name = name
         self.path = path
+        self.if_name = if_name
         self.policed = policed or {}
         self.addresses = addresses
         self._channel = channel

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Question
+from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
 from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End
@@ -14,6 +15,9 @@ from netplumb.reconciler.tracing.hops import NotFollowedError, Outcome, PacketEn
 from netplumb.reconciler.tracing.nodeway import NODE, NodeWay, Reached
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.workloads import Workloads
+
+_HOLDING_BACK = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "red", "plug"})
+"""Kinds of queues that nobody has by default, and that may hold back or drop what they should not."""
 
 
 class Walk:
@@ -42,6 +46,20 @@ class Walk:
     def met(self) -> Mapping[tuple[str, ChainId, bool], Flow]:
         """As what it came to each chain."""
         return self._course.met
+
+    @property
+    def own_macs(self) -> set[str]:
+        """Of the node's links, any of which answers for each of its addresses."""
+        return {link.mac for link in self._node.links.values()}
+
+    def queues(self, source: End) -> Iterator[tuple[View, LinkState]]:
+        """Links with queues of others that it goes through, and where they are: inside the sender, and the uplink."""
+        left_by = self.way.left_by
+        passed = [(self._node, self._node.link(left_by[0]))] if left_by is not None else []
+        if source.attachment is not None:
+            view = self._workloads.view(source.attachment)
+            passed.insert(0, (view, view.link(view.if_name)))
+        yield from ((view, link) for view, link in passed if link is not None and link.qdisc in _HOLDING_BACK)
 
     def follow(self, source: End, flow: Flow) -> Trace:
         """There and back, as far as that is on this machine."""

@@ -15,6 +15,7 @@ from netplumb.models.nft import is_of_policies
 from netplumb.models.nodenetwork import EndingRoute, NodeAddress
 from netplumb.models.nodestate import LinkState
 from netplumb.models.policy import ForeignRule
+from netplumb.models.words import link_switch
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule, Ruleset
 from netplumb.reconciler.decide.firewalls.weigh import DROPS, SOURCES, Drop
@@ -113,7 +114,7 @@ def refusal(
     if found.error == errno.ENETUNREACH:
         heal = f"ip{flag} route add default via GATEWAY"
     elif found.error == errno.EXDEV:
-        heal = f"sysctl -w net.ipv4.conf.{iif}.rp_filter=2"
+        heal = f"sysctl -w {link_switch(4, iif, 'rp_filter')}=2"
     return f"{words} ({errno_name(found.error)})", heal
 
 

@@ -108,6 +108,17 @@ class Workloads:
             state = "has no carrier, since the other end is down or gone" if link.up else "is down"
         raise PacketEndsError(f"the node's end {name} of {attachment.key} {state}", _check(attachment))
 
+    def published(self, flow: Flow) -> list[str]:
+        """As what workloads have the port published that it asks for, whether or not that means this packet."""
+        found = []
+        for it in self.by_link.values():
+            within = any(ip.version == flow.dst.version for ip in it.addresses)
+            for mapping in it.spec.port_mappings:
+                if mapping.host_port <= flow.dport <= mapping.last_host_port:
+                    less = "" if within else f", which has no IPv{flow.dst.version} address,"
+                    found.append(f"for {it.key}{less} as {mapping}")
+        return found
+
     def holder(self, ip: IPAddress) -> Attachment | None:
         return next((it for it in self.by_link.values() if ip in it.addresses), None)
 

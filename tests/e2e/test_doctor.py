@@ -21,7 +21,7 @@ from netplumb.models.naming import node_if_name
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_tables
 from tests import namespaces
-from tests.e2e.conftest import NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.doctors import OF_THE_MACHINE, Said, descriptors, doctor, run, said_by_command, settings_of
 from tests.e2e.hosts import Host, kernel_state
@@ -292,6 +292,28 @@ async def test_a_duplicate_address_that_the_kernel_found(daemon: Daemon, node: H
 
     await until(failed, "the kernel finds the duplicate", within_s=10)
     doctor(daemon).one("duplicate-address", "2001:db8::66", UPLINK)
+
+
+async def test_a_duplicate_address_of_ipv4(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """Which the kernel does not look for; a second interface of the node on the same network is nobody else."""
+    node.ip("link add up1 type veth peer name br1 netns outside")
+    outside.ip("link add br0 type bridge")
+    for link in ("eth0", "br1"):
+        outside.ip(f"link set {link} master br0")
+        outside.ip(f"link set {link} up")
+    outside.ip("link set br0 up")
+    node.ip("link set up1 up")
+    assert not doctor(daemon).of("duplicate-address")
+    outside.ip(f"address add {NODE_V4}/32 dev br0")
+    said = doctor(daemon).one("duplicate-address", f"has the node's address {NODE_V4} too", UPLINK)
+    assert f"ip address del {NODE_V4}/24 dev {UPLINK}" in said["heal"]
+
+
+async def test_a_published_address_that_the_node_lacks(daemon: Daemon, client: AsyncClient, attached: Host) -> None:
+    await client.attach(attach(attached, ports=("127.0.0.1:8080:80", f"{NODE_V4}:8081:80")))
+    assert not doctor(daemon).of("host-address-missing")
+    await client.attach(attach(attached, ports=("192.0.2.9:8080:80",)))
+    doctor(daemon).one("host-address-missing", "web/eth0 has 192.0.2.9:8080:80/tcp published")
 
 
 async def test_strict_reverse_path_filtering_on_a_second_uplink(

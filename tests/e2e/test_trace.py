@@ -125,6 +125,36 @@ async def test_isolation(client: AsyncClient, daemon: Daemon, attached: Host, db
     arrives(trace(daemon, "web", OUTSIDE_V4))
 
 
+async def test_an_uplink_without_a_carrier(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """It is up already, so that nobody is told to set it up."""
+    outside.ip("link set eth0 down")
+    await until(lambda: "NO-CARRIER" in node.link(UPLINK)["flags"], "the carrier is lost")
+    heal = ends(trace(daemon, "web", OUTSIDE_V4), f"{UPLINK}, by which it should leave, has no carrier")
+    assert "check its cable" in heal
+
+
+async def test_ipv6_that_is_switched_off(daemon: Daemon, attached: Host, node: Host) -> None:
+    """In the workload, and on the uplink."""
+    (address,) = [it.partition("/")[0] for it in attached.addresses("eth0") if ":" in it]
+    attached.set_sysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+    heal = ends(trace(daemon, "web", OUTSIDE_V6), "web/eth0: there is no route", "IPv6 is switched off on eth0")
+    node.run(heal)
+    await until(lambda: bool(attached.default_route(6)), "the daemon puts its way out back", within_s=10)
+    assert address in {it.partition("/")[0] for it in attached.addresses("eth0")}
+    node.set_sysctl(f"net/ipv6/conf/{UPLINK}/disable_ipv6", "1")
+    heal = ends(trace(daemon, "web", OUTSIDE_V6), "node: there is no route", f"IPv6 is switched off on {UPLINK}")
+    assert f"sysctl -w net.ipv6.conf.{UPLINK}.disable_ipv6=0" in heal
+
+
+async def test_a_workload_without_its_way_out(daemon: Daemon, attached: Host, node: Host) -> None:
+    """While no daemon repairs it; what heals it does, by both families."""
+    daemon.kill9()
+    for version, target in ((4, OUTSIDE_V4), (6, OUTSIDE_V6)):
+        attached.ip(f"-{version} route delete default")
+        node.run(ends(trace(daemon, "web", target), "web/eth0: there is no route"))
+        assert attached.default_route(version)
+
+
 async def test_an_uplink_that_is_down(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
     outside.ip("link set eth0 down")
     await until(lambda: "NO-CARRIER" in node.link(UPLINK)["flags"], "the carrier is lost")
@@ -355,6 +385,25 @@ async def test_a_published_port_that_nobody_listens_on(daemon: Daemon, attached:
             found, f"web/eth0: nobody listens on tcp port {PORT} at 10.213.0.", "at the loopback 127.0.0.1 alone"
         )
         assert heal.startswith("have it listen at 10.213.0.")
+
+
+PUBLISHED = {
+    "at one address": ("192.0.2.9:9090:8080", "it is published for web/eth0 as 192.0.2.9:9090:8080/tcp"),
+    "at the loopback": ("127.0.0.1:9090:8080", "it is published for web/eth0 as 127.0.0.1:9090:8080/tcp"),
+    "for another protocol": ("9090:8080/udp", "it is published for web/eth0 as 9090:8080/udp"),
+}
+
+
+@pytest.mark.parametrize("otherwise", PUBLISHED)
+@pytest.mark.parametrize("source", [OUTSIDE_V4, "db", "node"])
+async def test_a_port_that_is_published_otherwise(
+    client: AsyncClient, daemon: Daemon, attached: Host, otherwise: str, source: str
+) -> None:
+    """Than it is asked for: nobody is told to start a service on the node for it."""
+    mapping, words = PUBLISHED[otherwise]
+    await client.attach(attach(attached, ports=(mapping,)))
+    heal = ends(trace(daemon, source, NODE_V4, port=9090), words, f"which does not mean tcp at {NODE_V4}")
+    assert "publish it for tcp" in heal
 
 
 @pytest.mark.parametrize("word", ["fe80::1", "fe80::1%eth0"])

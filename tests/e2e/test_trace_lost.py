@@ -127,12 +127,6 @@ async def test_who_refuses_is_told(
     ends(live(daemon, "web", BEYOND, protocol=protocol), f"{OUTSIDE_V4} sends back", f"is not reached: {words}")
 
 
-async def test_an_uplink_that_lets_no_question_out(daemon: Daemon, attached: Host, node: Host) -> None:
-    """Nothing that is asked of the network meanwhile ends the trace."""
-    node.run(f"tc qdisc add dev {UPLINK} root tbf rate 1kbit burst 20 limit 20")
-    assert live(daemon, "web", OUTSIDE_V4).outcome is not Outcome.ARRIVES
-
-
 async def test_a_bridge_s_own_firewall(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
     """Of an uplink that is a port of a bridge; seen where a packet is sent."""
     for line in (
@@ -146,3 +140,12 @@ async def test_a_bridge_s_own_firewall(daemon: Daemon, attached: Host, node: Hos
     node.run("nft 'table bridge b { chain in { type filter hook input priority 0; ip protocol tcp drop; }; }'")
     with serving(outside, PORT):
         ends(live(daemon, "web", OUTSIDE_V4), "node: the answer is dropped by chain in of table bridge b")
+
+
+@pytest.mark.parametrize("where", ["node", "web"])
+async def test_a_queue_that_holds_back(daemon: Daemon, attached: Host, node: Host, where: str) -> None:
+    """On the uplink, or inside the workload: no firewall tells of it."""
+    host, link = (node, UPLINK) if where == "node" else (attached, "eth0")
+    host.run(f"tc qdisc add dev {link} root tbf rate 1kbit burst 20 limit 20")
+    heal = lost(trace(daemon, "web", OUTSIDE_V4, live=True), f"a queue of others, tbf on {link} of {where}")
+    assert f"tc -s qdisc show dev {link}" in heal

@@ -97,6 +97,8 @@ async def test_one_thing_is_scrolled_at_a_time(browser: Chrome, served: Daemon, 
     until(browser, lambda: "In the workload" in text(browser, "#details"))
     assert browser.execute_script("return getComputedStyle(document.documentElement).overflowY") == "hidden"
     assert browser.execute_script("const it = $('details'); return it.scrollWidth <= it.clientWidth")
+    fields = "const it = $('details'); return it.querySelector('dl').offsetWidth >= it.clientWidth - 40"
+    assert browser.execute_script(fields), "they do not stand beside the button"
     click(browser, "#details .close")
     assert browser.execute_script("return getComputedStyle(document.documentElement).overflowY") != "hidden"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from netplumb.models.base import IPNetwork
 from netplumb.models.policy import ForeignRule
+from netplumb.models.words import link_switch
 from netplumb.reconciler.decide.sending import ended_ways, ending_rules, is_from_any
 from netplumb.reconciler.decide.uplinks import is_as_wide
 from netplumb.reconciler.doctor.facts import Facts
@@ -53,7 +54,7 @@ def interface_forwards_nothing(facts: Facts) -> Iterator[Finding]:
             "forwarding-off",
             f"IPv4 packets that arrive by {name} are not forwarded",
             "what comes in there reaches no workload, answers included",
-            f"sysctl -w net.ipv4.conf.{name}.forwarding=1",
+            f"sysctl -w {link_switch(4, name, 'forwarding')}=1",
         )
 
 

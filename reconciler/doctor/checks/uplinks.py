@@ -8,6 +8,7 @@ from netplumb.models.fields import MTU_MIN
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.nodenetwork import Hop, NodeRoute
 from netplumb.models.nodestate import LinkState
+from netplumb.models.words import link_switch, no_carrier
 from netplumb.reconciler.decide.nexthops import unfound
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.uplinks import is_way_out, tables
@@ -54,7 +55,7 @@ def gone_or_down(facts: Facts) -> Iterator[Finding]:
                 "uplink-down",
                 f"the uplink {link.name} has no carrier",
                 _CUT,
-                f"check its cable, the switch's port, or what {link.name} stands on: ip -d link show {link.name}",
+                no_carrier(link.name),
             )
     if ways:
         return
@@ -132,8 +133,8 @@ def no_ipv6(facts: Facts) -> Iterator[Finding]:
             f"no interface of the node has an IPv6 address, and {having} attachments have one; IPv4 leaves by "
             f"{', '.join(names)}; {facts.unrouted_v6} packets found no way out by IPv6",
             "by IPv6 workloads reach each other and the node, and nothing beyond it",
-            f"if it should have: sysctl -w net.ipv6.conf.{names[0]}.disable_ipv6=0, and have its address and default "
-            "route set up again; else --skip no-ipv6",
+            f"if it should have: sysctl -w {link_switch(6, names[0], 'disable_ipv6')}=0, and have its address and "
+            "default route set up again; else --skip no-ipv6",
         )
 
 
@@ -162,7 +163,7 @@ def reverse_path(facts: Facts) -> Iterator[Finding]:
             f"rp_filter is strict on {link.name}, and the best default route leads elsewhere",
             "what comes in there from beyond its network is dropped without a word: published ports are not reached "
             "by that uplink, and answers that come back by it are lost",
-            f"sysctl -w net.ipv4.conf.{link.name}.rp_filter=2 (and net.ipv4.conf.all.rp_filter, if that is 1)",
+            f"sysctl -w {link_switch(4, link.name, 'rp_filter')}=2",
         )
 
 
@@ -175,6 +176,19 @@ def refused_addresses(facts: Facts) -> Iterator[Finding]:
             f"another host on the network of {name} has the node's address {it.ip}",
             "the kernel does not use such an address: what should leave with it, does not",
             f"take it from the other host, then: ip address del {it.ip} dev {name}, and add it again",
+        )
+
+
+def shared_addresses(facts: Facts) -> Iterator[Finding]:
+    """Of IPv4, which the kernel does not look for itself, and uses all the same."""
+    links = _by_index(facts)
+    for it in facts.shared:
+        name = links[it.index].name
+        yield broken(
+            "duplicate-address",
+            f"another host on the network of {name} has the node's address {it.ip} too: {', '.join(it.macs)}",
+            "what is sent to that address, answers to workloads included, reaches now one and now the other",
+            f"take it from the other host, or from this one: ip address del {it.ip}/{it.length} dev {name}",
         )
 
 

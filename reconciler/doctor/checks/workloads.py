@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from netplumb.models.words import link_switch
 from netplumb.reconciler.decide.listeners import in_use
 from netplumb.reconciler.decide.nodenetwork import lost_to, surveyed
 from netplumb.reconciler.doctor.facts import Facts
@@ -23,6 +24,21 @@ def host_ports_in_use(facts: Facts) -> Iterator[Finding]:
                 "the workload gets what is sent there, and the process nothing",
                 "stop the process, or map another port",
             )
+
+
+def host_addresses_missing(facts: Facts) -> Iterator[Finding]:
+    """One that moves between nodes may well be elsewhere now. Addresses of the loopback's network are all there."""
+    own = {it.ip for it in facts.network.addresses}
+    for it in facts.attachments:
+        for mapping in it.spec.port_mappings:
+            ip = mapping.bound_ip
+            if facts.network.addresses and ip is not None and not ip.is_loopback and ip not in own:
+                yield risk(
+                    "host-address-missing",
+                    f"{it.key} has {mapping} published, and the node does not have the address {ip}",
+                    "nobody reaches the port while it is so",
+                    f"give the node that address, or attach {it.spec.workload_id} again with one that it has, or none",
+                )
 
 
 def address_held_twice(facts: Facts) -> Iterator[Finding]:
@@ -58,7 +74,7 @@ def sysctls(facts: Facts) -> Iterator[Finding]:
                 "workload-sysctl",
                 f"{it.key} has IPv6 switched off inside",
                 "its IPv6 addresses are gone",
-                f"{enter} sysctl -w net.ipv6.conf.{link}.disable_ipv6=0",
+                f"{enter} sysctl -w {link_switch(6, link, 'disable_ipv6')}=0",
             )
         strict = [values.get(f"net/ipv4/conf/{which}/rp_filter") == _STRICT for which in ("all", link)]
         if it.siblings and any(strict) and not it.default_route:
@@ -66,7 +82,7 @@ def sysctls(facts: Facts) -> Iterator[Finding]:
                 "workload-sysctl",
                 f"{it.key} filters by the reverse path, strictly, and does not hold the workload's default route",
                 "what comes in by it from beyond the node is dropped inside the workload",
-                f"{enter} sysctl -w net.ipv4.conf.{link}.rp_filter=2",
+                f"{enter} sysctl -w {link_switch(4, link, 'rp_filter')}=2",
             )
 
 

@@ -80,6 +80,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         network=network,
         links=links,
         refused=parts.read("refused addresses", lambda: _in_channel(linkstates.read_refused), ()),
+        shared=parts.read("who else has the node's addresses", lambda: node.read_shared(network, links), ()),
         silent=parts.read("the node's next hops", lambda: node.read_silent(network, links), ()),
         neighbours=parts.read("neighbour tables", lambda: _in_channel(linkstates.read_neighbour_tables), ()),
         path_mtus=parts.read("path MTUs", node.read_path_mtus, ()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from struct import unpack_from
 
@@ -13,7 +13,7 @@ from netplumb.models.cluster import ClusterView
 from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
-from netplumb.models.nodestate import LinkState, SilentGateway
+from netplumb.models.nodestate import LinkState, SharedAddress, SilentGateway
 from netplumb.models.policyset import Combination
 from netplumb.models.ports import Protocol
 from netplumb.models.settings import Settings
@@ -31,6 +31,7 @@ from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
 from netplumb.reconciler.kernel.netlink.wire import attributes
+from netplumb.reconciler.kernel.nextdoor import who_has
 from netplumb.reconciler.kernel.nexthops import silent
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.processes import openers
@@ -40,8 +41,9 @@ from netplumb.reconciler.loop.node import NodeWish
 from netplumb.reconciler.loop.policing import Policing
 
 PATHS_MOST = 1000
-GATEWAYS_MOST = 32
-"""Each that is silent takes its time."""
+GATEWAYS_MOST, ADDRESSES_MOST = 32, 8
+"""Each gateway that is silent takes its time, and so does each address that nobody else has."""
+ASKED_S = 0.2
 _COUNTERS_V6 = Path("/proc/thread-self/net/snmp6")
 _SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/arp_ignore")
 
@@ -88,6 +90,24 @@ def read_silent(network: NetworkFacts, links: Iterable[LinkState]) -> tuple[Sile
     asked = [(ip, by_index[index]) for index, ip in hops if ip is not None and index in by_index][:GATEWAYS_MOST]
     with Channel() as channel:
         return tuple(filter(None, (silent(channel, link, ip) for ip, link in asked)))
+
+
+def read_shared(network: NetworkFacts, links: Iterable[LinkState]) -> tuple[SharedAddress, ...]:
+    """IPv4 addresses of the node that somebody else on the link answers for. Another link of the node itself may."""
+    by_index = {link.index: link for link in links}
+    own = {link.mac for link in by_index.values()}
+    asked = [
+        (it, it.ip, link.name)
+        for it in network.addresses
+        if isinstance(it.ip, IPv4Address) and not it.ours and (link := by_index.get(it.index)) is not None
+        if link.asks and link.running and link.group != LINK_GROUP
+    ]
+    found = []
+    for it, ip, name in asked[:ADDRESSES_MOST]:
+        with suppress(OSError):  # a link that went meanwhile, or that lets no question out
+            if macs := tuple(mac for mac in who_has(name, ip, ASKED_S) if mac not in own):
+                found.append(SharedAddress(ip, it.network.prefixlen, it.index, macs))
+    return tuple(found)
 
 
 def read_listeners(wanted: Wanted) -> tuple[Listener, ...]:

@@ -43,6 +43,7 @@ def _link(body: Buffer) -> LinkState:
         group=unpack_from("=I", found[rt.IFLA_GROUP])[0],
         kind=string(attributes(found.get(rt.IFLA_LINKINFO, b"")).get(rt.IFLA_INFO_KIND)),
         master=unpack_from("=I", found[rt.IFLA_MASTER])[0] if rt.IFLA_MASTER in found else 0,
+        mac=bytes(found.get(rt.IFLA_ADDRESS, b"")).hex(":"),
         alias=string(found.get(rt.IFLA_IFALIAS)),
         qdisc=string(found.get(rt.IFLA_QDISC)),
         rp_filter=max(_number(f"net/ipv4/conf/{which}/rp_filter") for which in ("all", name)),

@@ -169,3 +169,10 @@ def test_who_does_not_ask_for_it_does_not_load_it(imported: str, unloaded: tuple
     """Neither `netplumb --help` nor the daemon."""
     program = f"import sys, {imported}; print(*{{*{unloaded!r}}} & {{*sys.modules}})"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).split() == []
+
+
+def test_a_switch_of_a_vlan_is_named_as_sysctl_takes_it() -> None:
+    """Whose link has a dot in its name, which would divide it."""
+    around = replace(SOUND.around, not_forwarding=("eth0.100",))
+    (finding,) = [it for it in examine(replace(SOUND, around=around)) if it.check == "forwarding-off"]
+    assert finding.heal == "sysctl -w net.ipv4.conf.eth0/100.forwarding=1"
