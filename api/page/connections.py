@@ -1,10 +1,13 @@
-"""Connections to the page: no more than a few browsers make, since each takes a descriptor of the daemon's; and what is
-told of those that send nonsense, which is a line and no traceback."""
+"""Connections to the page: no more than a few browsers make, since each takes a descriptor of the daemon's. Where there
+are as many, one that asks for nothing makes room for the next: who connects and stalls keeps nobody out. And what is
+told of those that send nonsense, which is a line and no traceback.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Container
 from typing import cast
 
 import structlog
@@ -20,14 +23,21 @@ log = structlog.get_logger(__name__)
 
 
 class Bounded:
-    """Makes what serves a connection, as an event loop's server asks for it."""
+    """Makes what serves a connection, as an event loop's server asks for it. `answering` are those whose request is
+    being answered."""
 
-    def __init__(self, server: web.Server) -> None:
+    def __init__(self, server: web.Server, answering: Container[web.RequestHandler]) -> None:
         self._server = server
+        self._answering = answering
 
     def __call__(self) -> asyncio.BaseProtocol:
-        most = share(CONNECTIONS_SHARE, CONNECTIONS_MAX)
-        return _Refused() if len(self._server.connections) >= most else self._server()
+        there = [it for it in self._server.connections if it.transport is not None]
+        if len(there) >= share(CONNECTIONS_SHARE, CONNECTIONS_MAX):
+            idle = next((it for it in there if it not in self._answering), None)
+            if idle is None:
+                return _Refused()
+            idle.force_close()
+        return self._server()
 
 
 class _Refused(asyncio.Protocol):

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import grpc
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from netplumb.api import answers
 from netplumb.api.errors import status_of
@@ -63,13 +64,14 @@ class Page:
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
+        views = _Views(self._workloads)
         runner = web.AppRunner(
-            application(self._workloads), access_log=None, shutdown_timeout=_STOP_WITHIN_S, logger=connections.logger()
+            _application(views), access_log=None, shutdown_timeout=_STOP_WITHIN_S, logger=connections.logger()
         )
         await runner.setup()
         assert runner.server is not None
         try:
-            listening = await self._listening(connections.Bounded(runner.server))
+            listening = await self._listening(connections.Bounded(runner.server, views.answering))
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
@@ -92,8 +94,11 @@ class Page:
 
 
 def application(workloads: Workloads) -> web.Application:
-    views = _Views(workloads)
-    made = web.Application(middlewares=[_guarded], client_max_size=_REQUEST_MAX_BYTES)
+    return _application(_Views(workloads))
+
+
+def _application(views: _Views) -> web.Application:
+    made = web.Application(middlewares=[views.answered, _guarded], client_max_size=_REQUEST_MAX_BYTES)
     made.add_routes(
         [
             web.get("/", views.page),
@@ -118,8 +123,22 @@ class _Views:
         self._feed = Feed(workloads)
         self._viewers = 0
         self._drawing = asyncio.Lock()
+        self.answering: set[web.RequestHandler] = set()
+        """The connections that are waited on here, and not for what they ask."""
         self._page = page.live()
         self._policy = page.policy(self._page)
+
+    @property
+    def answered(self) -> Middleware:
+        @web.middleware
+        async def answered(request: web.Request, handler: Answer) -> web.StreamResponse:
+            self.answering.add(request.protocol)
+            try:
+                return await handler(request)
+            finally:
+                self.answering.discard(request.protocol)
+
+        return answered
 
     async def page(self, _: web.Request) -> web.Response:
         headers = {**_HEADERS, "Content-Security-Policy": self._policy}

@@ -89,8 +89,11 @@ class EventFile:
                         "(SELECT number FROM event WHERE lane = ? ORDER BY number DESC LIMIT 1 OFFSET ?)",
                         (lane, lane, LANE_MOST),
                     )
+                # By their count: numbers are given to those that went with their lane, too.
                 database.execute(
-                    "DELETE FROM event WHERE number <= (SELECT MAX(number) FROM event) - ?", (EVENTS_MOST,)
+                    "DELETE FROM event WHERE number <= "
+                    "(SELECT number FROM event ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                    (EVENTS_MOST,),
                 )
         except sqlite3.Error as error:
             log.warning("events are not stored", cause=str(error))
@@ -102,7 +105,10 @@ class EventFile:
     def _halve(self) -> None:
         """Makes room where events are larger than was thought of; a disk without any may not allow even that."""
         with suppress(sqlite3.Error), self._database as database:
-            database.execute("DELETE FROM event WHERE number <= (SELECT (MIN(number) + MAX(number)) / 2 FROM event)")
+            database.execute(
+                "DELETE FROM event WHERE number < "
+                "(SELECT number FROM event ORDER BY number LIMIT 1 OFFSET (SELECT (COUNT(*) + 1) / 2 FROM event))"
+            )
 
     def read(self, query: EventQuery) -> list[Event]:
         """What is asked for, the oldest first."""

@@ -1,6 +1,7 @@
 """HTTP on a socket that is open already, TCP or unix: the handler of prometheus-client, in threads.
 
-Few are served at a time, and each for some seconds at most: who connects and stalls must not keep others out.
+Few are served at a time, and each for some seconds at most. Who connects and stalls keeps nobody out: where as many are
+there as are served, the one that has been silent for longest makes room for the next, or one that takes too long.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from socketserver import BaseServer, ThreadingMixIn
-from threading import BoundedSemaphore, Thread, Timer
+from threading import BoundedSemaphore, Lock, Thread, Timer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +23,10 @@ from prometheus_client import CollectorRegistry, MetricsHandler
 
 SERVED_MOST = 8
 WITHIN_S = 10.0
+GIVES_WAY_S = 3.0
+"""An answer that is not taken within this is given up where somebody else waits."""
+
+_ROOM_WITHIN_S = 1.0
 _POLL_S = 0.1
 
 log = structlog.get_logger(__name__)
@@ -59,6 +65,9 @@ class _Server(ThreadingMixIn, BaseServer):
         super().__init__(("", 0), type("Handler", (_Bounded, handler), {}))
         self._listening = listening
         self._free = BoundedSemaphore(SERVED_MOST)
+        self._lock = Lock()
+        self._served: dict[socket.socket, _Served] = {}
+        """Those that are served, the longest first."""
 
     def fileno(self) -> int:
         return self._listening.fileno()
@@ -72,12 +81,39 @@ class _Server(ThreadingMixIn, BaseServer):
         return connection, ("", 0)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
-        return self._free.acquire(blocking=False)
+        if not self._free.acquire(blocking=False) and not (
+            self._makes_room() and self._free.acquire(timeout=_ROOM_WITHIN_S)
+        ):
+            return False
+        with self._lock:
+            self._served[request] = _Served(time.monotonic())
+        return True
+
+    def _makes_room(self) -> bool:
+        """Whether somebody is cut off for who comes next."""
+        with self._lock:
+            late = time.monotonic() - GIVES_WAY_S
+            silent = (it for it, served in self._served.items() if not served.has_asked)
+            slow = (it for it, served in self._served.items() if served.since < late)
+            found = next(chain(silent, slow), None)
+            if found is None:
+                return False
+            del self._served[found]
+            cut(found)
+        return True
+
+    def asked(self, connection: socket.socket) -> None:
+        """Its request is whole."""
+        with self._lock:
+            if (served := self._served.get(connection)) is not None:
+                served.has_asked = True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            with self._lock:
+                self._served.pop(request, None)
             self._free.release()
 
     def shutdown_request(self, request: Any) -> None:
@@ -90,12 +126,26 @@ class _Server(ThreadingMixIn, BaseServer):
         log.debug("a scrape ended early")
 
 
+@dataclass(slots=True)
+class _Served:
+    since: float
+    has_asked: bool = False
+
+
+def cut(connection: socket.socket) -> None:
+    """Whoever reads from it or writes to it goes on, and fails."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class _Bounded(MetricsHandler):
     """What answers one request."""
 
+    server: _Server
+
     def setup(self) -> None:
         super().setup()
-        self._deadline = Timer(WITHIN_S, self._cut)
+        self._deadline = Timer(WITHIN_S, cut, (self.connection,))
         self._deadline.daemon = True
         self._deadline.start()
 
@@ -103,11 +153,8 @@ class _Bounded(MetricsHandler):
         self._deadline.cancel()
         super().finish()
 
-    def _cut(self) -> None:
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
     def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        self.server.asked(self.connection)
         if urlsplit(self.path).path != "/metrics":
             self.send_error(HTTPStatus.NOT_FOUND, explain="Metrics are at /metrics.")
             return

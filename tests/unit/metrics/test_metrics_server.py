@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from ipaddress import ip_address
+from math import inf
 from pathlib import Path
+from threading import Event, Semaphore
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -93,6 +95,46 @@ def test_who_stalls_is_cut_off_and_keeps_others_out_for_so_long_only(monkeypatch
                     each.send(b"G")
         assert status == 200
         for each in stalled:
+            each.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /metrics HT"])
+def test_who_is_silent_keeps_nobody_out(said: bytes) -> None:
+    """However many there are, and however often they come again."""
+    with served(Numbers()) as port:
+        stalled = list[socket.socket]()
+        for _ in range(3):
+            for _ in range(server.SERVED_MOST + 2):
+                stalled.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+                stalled[-1].sendall(said)
+            assert get(port)[0] == 200
+        for each in stalled:
+            each.close()
+
+
+def test_who_takes_no_answer_keeps_others_out_for_so_long_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has asked is served first, for a while."""
+    monkeypatch.setattr(server, "GIVES_WAY_S", inf)
+    begun, ends = Semaphore(0), Event()
+
+    class Slow(Numbers):
+        def collect(self) -> list[Metric]:
+            if not ends.is_set():
+                begun.release()
+                ends.wait(10)
+            return super().collect()
+
+    with served(Slow()) as port:
+        asked = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(server.SERVED_MOST)]
+        for each in asked:
+            each.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert begun.acquire(timeout=10)
+        with pytest.raises((OSError, http.client.HTTPException)):
+            get(port)
+        monkeypatch.setattr(server, "GIVES_WAY_S", 0.0)
+        ends.set()
+        assert get(port)[0] == 200
+        for each in asked:
             each.close()
 
 

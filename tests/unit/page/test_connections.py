@@ -51,11 +51,16 @@ async def answered(said: bytes) -> bytes:
 ASKED = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
+STREAM = b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
 async def test_connections_are_bounded_and_make_room_when_they_go(page: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who holds all of them keeps others from the page, and the daemon from nothing."""
+    """Who looks is not sent away for who comes next."""
     monkeypatch.setattr(connections, "CONNECTIONS_MAX", 3)
     held = [await asyncio.open_connection("127.0.0.1", PORT) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    for reader, writer in held:
+        writer.write(STREAM)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     assert await answered(ASKED) == b""
     for _, writer in held:
         writer.close()
@@ -64,6 +69,22 @@ async def test_connections_are_bounded_and_make_room_when_they_go(page: None, mo
             await asyncio.sleep(0.01 * bool(number))
             if (await answered(ASKED)).startswith(b"HTTP/1.1 200"):
                 break
+
+
+@pytest.mark.parametrize("said", [b"", ASKED[:20], ASKED])
+async def test_who_asks_for_nothing_makes_room(page: None, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    """Silent, in the middle of a request, or answered long since: nobody is kept out by it."""
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 3)
+    held = [await asyncio.open_connection("127.0.0.1", PORT) for _ in range(3)]
+    for reader, writer in held:
+        writer.write(said)
+        if said == ASKED:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await asyncio.sleep(0.05)
+    for _ in range(4):
+        assert (await answered(ASKED)).startswith(b"HTTP/1.1 200")
+    for _, writer in held:
+        writer.close()
 
 
 @pytest.mark.parametrize("nonsense", [b"\x00\xff\r\n\r\n", ASKED[:-2] + b"X: " + b"a" * 100_000 + b"\r\n\r\n"])
