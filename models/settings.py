@@ -167,6 +167,27 @@ WORKLOAD_SYSCTLS = (
 """What touches nothing but the workload's own sockets."""
 
 
+AT_START = (
+    "socket",
+    "socket_mode",
+    "socket_group",
+    "data_dir",
+    "state_files",
+    "own_table",
+    "metrics",
+    "ui",
+    "ui_anywhere",
+    "remote",
+    "remote_cert",
+    "remote_key",
+    "remote_ca",
+    "cluster",
+    "log_format",
+    "log_level",
+)
+"""Settings that the daemon takes when it starts; it takes the others while it runs, too."""
+
+
 class Settings(Model):
     """The daemon's settings. Every default is usable, but there is no default pool."""
 

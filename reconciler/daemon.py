@@ -26,6 +26,7 @@ from netplumb.reconciler.loop.flows import Flows
 from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.nodenetwork import refuse_overlap
 from netplumb.reconciler.sdnotify import Notifier
+from netplumb.reconciler.settings.reloading import Reloading
 from netplumb.reconciler.watch.nodenetwork import look
 from netplumb.reconciler.wiring import Kernels, Parts
 
@@ -42,6 +43,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     Raises NetplumbError when it cannot start.
     """
     check_kernel()
+    read = reload = Reloading(settings, reload)
     async with AsyncExitStack() as stack:
         stack.callback(NodeLock().close)
         nftables = Nftables(own=settings.own_table)
@@ -68,7 +70,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         events = EventFile(settings.data_dir, node)
         stack.callback(events.close)
-        parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster)
+        parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster, lambda: read.conditions)
         stack.callback(parts.close)
         await _serve(settings, parts, stack, reload)
 
@@ -133,3 +135,5 @@ def _reload(parts: Parts, reload: Callable[[], Settings]) -> None:
         log.error("settings were not reloaded", cause=str(error))
         return
     log.info("settings reloaded", pools=[pool.prefix for pool in settings.pools])
+    for condition in parts.of_settings():
+        log.warning("settings want a restart", cause=condition.message)

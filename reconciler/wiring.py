@@ -103,8 +103,11 @@ class Parts:
         known: NodeNetwork,
         kernels: Kernels,
         cluster: ClusterPart | None = None,
+        of_settings: Callable[[], tuple[Condition, ...]] = lambda: (),
     ) -> None:
+        """`of_settings` are what is to be told of those that were read last."""
         self._settings = settings
+        self.of_settings = of_settings
         self._cluster = cluster
         self._store = store
         self._origin = store.origin
@@ -362,6 +365,7 @@ class Parts:
         served = [condition for each in optional if each is not None for condition in each.conditions]
         return (
             *self._declared.conditions(),
+            *self.of_settings(),
             *kept,
             *served,
             *self._firewalls.conditions,

@@ -349,3 +349,30 @@ async def test_a_node_that_says_an_address_that_it_has_not_is_not_as_it_should_b
         other.host.ip("address add 192.0.2.77/24 dev up0")
         await until(is_over, "it is over", within_s=LONG_S)
         assert "UnderlayMissing" not in await conditions(one)
+
+
+async def test_another_cluster_in_the_settings_wants_a_restart_and_says_so(directory: Path) -> None:
+    """Nothing of it is gone by before; nor is it told any more once the settings are as they were."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        before = one.daemon.config.read_text()
+        (theirs, _) = await held(other)
+        way = one.host.route(theirs)
+        cluster = it.cluster(one, pools=[{"cidr": "10.64.0.0/16"}], mode="vxlan")
+        one.daemon.configure(pools=(), cluster=cluster)
+        one.daemon.reload()
+
+        async def wanted() -> bool:
+            return "RestartWanted" in await conditions(one)
+
+        async def is_not_wanted() -> bool:
+            return not await wanted()
+
+        await until(wanted, "it says so", within_s=LONG_S)
+        assert (await conditions(one))["RestartWanted"].startswith("cluster: ")
+        async with one.client() as client:
+            assert not (await client.plan()).changes
+        assert (one.host.route(theirs), "np-vxlan" in one.host.links()) == (way, False)
+        one.daemon.config.write_text(before)
+        one.daemon.reload()
+        await until(is_not_wanted, "it is over", within_s=LONG_S)
