@@ -273,7 +273,7 @@ class Loop:
     def _slice(self) -> None:
         if self._are_policies_other:
             self._converge_policies()
-        if self._node.due:
+        if self._node.due and not self._node.add_chains():
             self._converge_node()
         if self.elsewhere is not None and self._nodewide.ready:
             self.elsewhere.converge(self._kernel, self._nodewide.node, may_remove=self._nodewide.may_remove)

@@ -26,6 +26,7 @@ from netplumb.reconciler.decide.plan import Plan, plan
 from netplumb.reconciler.decide.policies.elsewhere import is_elsewhere
 from netplumb.reconciler.decide.policies.naming import staying
 from netplumb.reconciler.decide.render import render_node
+from netplumb.reconciler.decide.render.policies import render_combinations
 from netplumb.reconciler.decide.uplinks import mtu_with_ways
 from netplumb.reconciler.loop.policing import Policing
 from netplumb.reconciler.pacing.backoff import backoff_s
@@ -164,11 +165,14 @@ class NodeWide:
     @property
     def is_outdated(self) -> bool:
         """Whether workloads came to lie where they did not at the last pass, or do no more."""
+        return self._is_outdated(self.node)
+
+    def _is_outdated(self, node: Node) -> bool:
         return (
-            self._prefixes() != self.node.workload_prefixes
-            or self.policing.policies is not self.node.policies
-            or self.policing.combinations != self.node.combinations
-            or _of_the_node(self.cluster) != _of_the_node(self.node.cluster)
+            self._prefixes() != node.workload_prefixes
+            or self.policing.policies is not node.policies
+            or self.policing.combinations != node.combinations
+            or _of_the_node(self.cluster) != _of_the_node(node.cluster)
         )
 
     @property
@@ -232,6 +236,19 @@ class NodeWide:
     def foundation_wish(self) -> NodeWish:
         """The wish for what belongs to no attachment."""
         return replace(self.wish(), elements=None)
+
+    def add_chains(self, kernel: LinuxKernel) -> bool:
+        """Where workloads came that are the first to be selected by just these policies, their chains are all that is
+        missing, and a pass over all of the node would cost what many attaches do. False where more is outdated, or it
+        failed: then a pass is due."""
+        node = replace(self.node, combinations=self.policing.combinations)
+        if not self.ready or self._is_outdated(node):
+            return False
+        chains = render_combinations(node.combinations - self.node.combinations, tells=node.tells_denied)
+        if kernel.apply_node([Step(Verb.ADD, chain) for chain in chains]):
+            return False
+        self.node = node
+        return True
 
     def converge(self, kernel: LinuxKernel) -> list[Step]:
         """One pass over the node; returns the repairs. Once ready, the node stays so for

@@ -63,6 +63,10 @@ class NodePasses:
     def due(self) -> bool:
         return self._marked or self._nodewide.is_outdated
 
+    def add_chains(self) -> bool:
+        """Whether it was enough to add what new combinations of policies want."""
+        return not self._marked and self._nodewide.add_chains(self._kernel)
+
     def converge(self) -> Came:
         self._marked = False
         before, was_ready = self._nodewide.node, self._nodewide.ready

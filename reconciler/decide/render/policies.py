@@ -21,7 +21,7 @@ begins a flow, so one that is cut is not forgotten but marked, and nothing of it
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -84,8 +84,7 @@ def render_policy_chains(node: Node) -> Iterator[NftSet | NftChain]:
     if not node.policies.policies:
         return
     yield from _of_each(node.policies, _versions_elsewhere(node))
-    together = (_of_together(it, tells=node.tells_denied) for it in node.combinations)
-    yield from sorted(together, key=lambda it: it.name)
+    yield from render_combinations(node.combinations, tells=node.tells_denied)
     # Of what comes from elsewhere nobody knows whose the source is.
     itself = (_rule("a workload to itself", FROM_WORKLOAD, to_itself(version), ACCEPT) for version in (4, 6))
     yield NftChain("policy_to_itself", rules=tuple(itself))
@@ -107,6 +106,11 @@ def _of_each(policies: PolicySet, elsewhere: tuple[int, ...]) -> tuple[NftSet | 
             rules = tuple(_allowing(policy, direction, elsewhere))
             made.append(NftChain(policy_chain(policy.policy_key, direction), rules=rules))
     return tuple(made)
+
+
+def render_combinations(combinations: Iterable[Combination], *, tells: bool) -> list[NftChain]:
+    """The chains to which the links of workloads lead."""
+    return sorted((_of_together(it, tells=tells) for it in combinations), key=lambda it: it.name)
 
 
 @lru_cache(maxsize=10_000)
