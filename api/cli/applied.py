@@ -44,6 +44,15 @@ def show_deleted(answer: pb.DeleteResponse, *, dry_run: bool, ignore_not_found: 
         say("nothing to delete")
 
 
+def show_deleted_documents(
+    deleted: Sequence[str], missing: Sequence[str], *, dry_run: bool, ignore_not_found: bool
+) -> None:
+    for name in deleted:
+        say(f"document {name} deleted{' (dry run)' if dry_run else ''}")
+    for name in () if ignore_not_found else missing:
+        tell(f"there is no document {name} for that node, nor for all")
+
+
 def show_difference(wished: Sequence[pb.Applied], planned: pb.PlanResponse, output: Format) -> bool:
     """Whether there is one."""
     differing = [it for it in wished if it.result != UNCHANGED or it.waiting]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from netplumb.api.cli.elsewhere import ClusterConfig, Node, elsewhere, refuse_config
+from netplumb.api.cli.elsewhere import ClusterConfig, Node, NodesDocuments, elsewhere, refuse_config
 from netplumb.api.cli.exits import Exit
 from netplumb.api.cli.options import Daemon, Documents, Files, Format, Labels, Output, Prune, Workloads, asking
 
@@ -63,20 +63,30 @@ def delete(
     ignore_not_found: IgnoreNotFound = False,
     dry_run: DryRun = False,
     node: Node = "",
+    document: NodesDocuments = None,
     config: ClusterConfig = None,
 ) -> None:
     """Withdraw what was applied, and return when it is gone from the kernel. Others' attachments are left alone.
 
     With --node what was applied with it, which is gone when that node has read it.
     """
-    if sum((bool(workloads), bool(file), bool(labels))) != 1:
-        raise typer.BadParameter("say either workloads, or -f, or -l", param_hint="WORKLOAD[/IF]")
+    if sum((bool(workloads), bool(file), bool(labels), bool(document))) != 1:
+        raise typer.BadParameter("say either workloads, or -f, or -l, or --document", param_hint="WORKLOAD[/IF]")
 
-    from netplumb.api.cli import keys
+    from netplumb.api.cli import applied, keys
     from netplumb.api.cli.call import call
     from netplumb.api.cli.files import state_files
     from netplumb.api.v1 import netplumb_pb2 as pb
     from netplumb.models.attachment import APPLIED_SOURCE
+
+    if document:
+        if not node:
+            raise typer.BadParameter("is one in etcd: say --node, too", param_hint="--document")
+        deleted, missing = elsewhere().delete_documents(config, node, document, dry_run=dry_run)
+        applied.show_deleted_documents(deleted, missing, dry_run=dry_run, ignore_not_found=ignore_not_found)
+        if missing and not ignore_not_found:
+            raise typer.Exit(Exit.NOT_FOUND)
+        return
 
     request = pb.DeleteRequest(files=state_files(file, "") if file else None, dry_run=dry_run)
 

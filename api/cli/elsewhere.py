@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 Node: TypeAlias = Annotated[
     str, typer.Option("--node", metavar="NODE", help="For that node of the cluster, by etcd, instead of a daemon.")
 ]
+NodesDocuments: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--document", metavar="NAME", help="With --node: what was written to etcd under this name, readable or not."
+    ),
+]
 AllNodes: TypeAlias = Annotated[bool, typer.Option("--all-nodes", help="Those of all nodes of the cluster, by etcd.")]
 ClusterConfig: TypeAlias = Annotated[
     Path | None,
@@ -29,6 +35,11 @@ class Elsewhere(Protocol):
 
     def apply(self, config: Path | None, node: str, request: "pb.ApplyRequest") -> "Sequence[pb.Applied]": ...
     def delete(self, config: Path | None, node: str, request: "pb.DeleteRequest") -> "pb.DeleteResponse": ...
+    def delete_documents(
+        self, config: Path | None, node: str, names: "Sequence[str]", *, dry_run: bool
+    ) -> "tuple[Sequence[str], Sequence[str]]":
+        """Those that are deleted, and those that are not there."""
+
     def attachments(self, config: Path | None) -> list[dict[str, Any]]: ...
 
 

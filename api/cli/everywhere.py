@@ -21,6 +21,7 @@ def show(found: Sequence[dict[str, Any]], output: ListFormat) -> None:
         for it in found:
             say(f"{it['node']} {_name(it)}")
         return
+    away = {str(it["node"]) for it in found if not it["present"]}
     more = ("NAMESPACE", "LABELS") if output is ListFormat.WIDE else ()
     table = Columns(("NODE", "NAME", "PHASE", "ADDRESSES", "SOURCE", *more))
     for it in found:
@@ -28,7 +29,8 @@ def show(found: Sequence[dict[str, Any]], output: ListFormat) -> None:
         labels = " ".join(f"{key}={value}" for key, value in sorted(it.get("labels", {}).items()))
         wide = (str(it.get("namespace") or "-"), labels or "-") if more else ()
         phase, source = str(it.get("phase", "-")), str(it.get("source", "-"))
-        table.add_row(str(it["node"]), _name(it), phase, addresses, source, *wide)
+        node = str(it["node"])
+        table.add_row(f"{node} (away)" if node in away else node, _name(it), phase, addresses, source, *wide)
     printer()(table)
 
 

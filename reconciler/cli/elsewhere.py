@@ -48,8 +48,25 @@ class ByEtcd:
         keys = [AttachmentKey(it.workload_id, it.if_name) for it in request.names]
 
         async def ask(settings: ClusterSettings) -> pb.DeleteResponse:
-            deleted = await Documents(settings, _checked(node)).delete(_files(request), keys, dry_run=request.dry_run)
+            documents = Documents(settings, _checked(node))
+            deleted = await documents.delete(_files(request), keys, dry_run=request.dry_run)
+            if deleted.missing and documents.unread:
+                tell(
+                    f"documents that cannot be read, and may say what was meant: {', '.join(documents.unread)}; "
+                    "--document NAME deletes one"
+                )
             return answers.delete_response(deleted)
+
+        return asked(config, ask)
+
+    def delete_documents(
+        self, config: Path | None, node: str, names: Sequence[str], *, dry_run: bool
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        from netplumb.reconciler.cluster.remotely import Documents
+
+        async def ask(settings: ClusterSettings) -> tuple[Sequence[str], Sequence[str]]:
+            done = await Documents(settings, _checked(node)).delete_documents(names, dry_run=dry_run)
+            return done.deleted, done.missing
 
         return asked(config, ask)
 

@@ -40,6 +40,14 @@ class ChangedMeanwhile(NetplumbError):
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Documents, by their names, that are deleted, and those that are not there."""
+
+    deleted: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _There:
     """What etcd has now: its keys, and what they say, in the order of the keys. Of two that say something of one name
     the first counts."""
@@ -56,13 +64,15 @@ class _There:
 
 
 class Documents:
-    """Those of one node, and those of all. Once it was asked, it is known whether there was ever such a node."""
+    """Those of one node, and those of all. Once it was asked, it is known whether there was ever such a node, and which
+    documents nobody can read."""
 
     def __init__(self, settings: ClusterSettings, node: str) -> None:
         self._settings = settings
         self._layout = Layout(settings.prefix)
         self._node = node
         self.node_is_known = False
+        self.unread: list[str] = []
 
     async def apply(self, files: Sequence[StateFile], *, dry_run: bool) -> list[Applied]:
         """Raises InvalidRequest, ChangedMeanwhile or EtcdError."""
@@ -96,17 +106,30 @@ class Documents:
                 await self._write(etcd, there, left)
         return Deleted(tuple(it for it in meant if it in going), tuple(it for it in meant if it not in going))
 
+    async def delete_documents(self, names: Sequence[str], *, dry_run: bool) -> Withdrawn:
+        """Of this node, or else of all nodes, whatever they say, as nobody may be able to read it. Raises
+        ChangedMeanwhile or EtcdError."""
+        async with client(self._settings) as etcd:
+            there = await self._there(etcd)
+            firsts = self._layout.attachments(self._node).first, self._layout.documents.first
+            keys = {name: key for name in names for first in reversed(firsts) if (key := first + name) in there.entries}
+            if not dry_run:
+                await self._write(etcd, there, {key: {} for key in keys.values()})
+        return Withdrawn(tuple(keys), tuple(it for it in dict.fromkeys(names) if it not in keys))
+
     async def _there(self, etcd: Client) -> _There:
         own = await etcd.read(self._layout.attachments(self._node))
         every = await etcd.read(self._layout.documents)
         itself = await etcd.read(Keys(self._layout.node(self._node), is_prefix=False))
         self.node_is_known = bool(itself.entries)
+        first, self.unread = self._layout.documents.first, []
         entries = dict(sorted([*own.entries.items(), *every.entries.items()]))
         said: dict[str, _Said] = {}
         for key, entry in entries.items():
             try:
                 found = declared(key, entry.value)
             except StateFileError:
+                self.unread.append(key.removeprefix(self._layout.attachments(self._node).first).removeprefix(first))
                 continue  # it is told where it is wanted; what is written now takes its place if it has its key
             said[key] = {
                 **{it.spec.key: it.spec for it in found.attachments},
@@ -157,12 +180,13 @@ def _document(said: AttachmentSpec | Manifest) -> str:
 
 
 async def attachments_of_all(settings: ClusterSettings) -> AsyncIterator[dict[str, object]]:
-    """What every node wrote of its attachments: their state, and what policies see of them, with the node's name.
-    Raises EtcdError."""
+    """What every node wrote of its attachments: their state, and what policies see of them, with the node's name and
+    whether it is there; of one that is not it is what was so last. Raises EtcdError."""
     layout = Layout(settings.prefix)
     async with client(settings) as etcd:
         snapshot = await etcd.read(layout.every_node)
         endpoints = (await etcd.read(layout.endpoints)).entries
+        present = (await etcd.read(layout.presences)).entries
     for key, entry in sorted(snapshot.entries.items()):
         node, _, rest = key.removeprefix(layout.every_node.first).partition("/")
         if rest.startswith("status/"):
@@ -173,7 +197,13 @@ async def attachments_of_all(settings: ClusterSettings) -> AsyncIterator[dict[st
             if isinstance(said, dict):
                 there = endpoints.get(layout.endpoints_of(node).first + rest.removeprefix("status/"))
                 record = read(EndpointRecord, there.value) if there is not None else None
-                yield {"node": node, **said, **(_NO_ENDPOINT if record is None else record.model_dump(mode="json"))}
+                is_there = layout.presence(node) in present
+                yield {
+                    "node": node,
+                    "present": is_there,
+                    **said,
+                    **(_NO_ENDPOINT if record is None else record.model_dump(mode="json")),
+                }
 
 
 _NO_ENDPOINT: Mapping[str, object] = {"namespace": "", "labels": {}, "addresses": []}

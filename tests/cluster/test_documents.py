@@ -130,6 +130,55 @@ async def test_documents_are_applied_to_another_node(directory: Path) -> None:
         assert "eth0" in db.links()
 
 
+async def test_a_document_that_nobody_can_read_is_deleted_by_its_name(directory: Path) -> None:
+    """Who looks for it by what it may have said is told that it is there; of one name the node's own goes first."""
+    async with site(1, directory) as it:
+        (one,) = it.machines
+        own, shared = f"/netplumb/nodes/{one.name}/attachments/bad", "/netplumb/shared/documents/bad"
+        for key in (own, shared):
+            it.etcd.ctl("put", key, "kind: Attachment\nworkload_id: [")
+
+        async def is_broken() -> bool:
+            return "cluster/bad" in (await conditions(one)).get("StateFileBroken", "")
+
+        await until(is_broken, "it is told", within_s=LONG_S)
+        missing = await netplumb(it, "delete", "bad", "--node", one.name)
+        assert (missing.returncode, "cannot be read, and may say what was meant: bad" in missing.stderr) == (4, True)
+        tried = await netplumb(it, "delete", "--document", "bad", "--node", one.name, "--dry-run")
+        assert (tried.returncode, tried.stdout) == (0, "document bad deleted (dry run)\n")
+        assert {own, shared} <= set(it.etcd.key_names())
+        for left in ({shared}, set()):
+            gone = await netplumb(it, "delete", "--document", "bad", "--node", one.name)
+            assert (gone.returncode, gone.stdout) == (0, "document bad deleted\n")
+            assert {own, shared} & set(it.etcd.key_names()) == left
+        again = await netplumb(it, "delete", "--document", "bad", "--node", one.name)
+        assert (again.returncode, "there is no document bad" in again.stderr) == (4, True)
+        assert (await netplumb(it, "delete", "--document", "bad")).returncode == 2
+
+        async def is_over() -> bool:
+            return not await is_broken()
+
+        await until(is_over, "it is told no more", within_s=LONG_S)
+
+
+async def test_what_a_node_wrote_that_is_away_is_marked(directory: Path) -> None:
+    """It may be otherwise by now."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        await one.attach("web")
+        await other.attach("db")
+
+        async def nodes_listed(*expected: str) -> bool:
+            rows = (await netplumb(it, "list", "--all-nodes")).stdout.splitlines()[1:]
+            return [row.rpartition("/eth0")[0].rpartition("  ")[0].strip() for row in rows] == list(expected)
+
+        await until(lambda: nodes_listed(one.name, other.name), "both are listed", within_s=LONG_S)
+        other.daemon.kill9()
+        await until(lambda: nodes_listed(one.name, f"{other.name} (away)"), "it is marked", within_s=LONG_S)
+        told = json.loads((await netplumb(it, "list", "--all-nodes", "-o", "json")).stdout)
+        assert [(row["node"], row["present"]) for row in told] == [(one.name, True), (other.name, False)]
+
+
 async def test_of_several_documents_in_one_key_one_is_changed_or_deleted_alone(directory: Path) -> None:
     """As somebody wrote them, attachments of a node and policies of all; and one that two keys declare is deleted in
     both, changed where it counts."""
