@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from netplumb.reconciler.pacing.budgets import BEGINNING_S, Budgets
 
 HEARD_S, MUTED_S = 15e-6, 2e-6
-"""What one message takes that is looked at, and one that is not."""
+"""What one message takes that is looked at, at least, and one that is not."""
 
 _K = TypeVar("_K")
 
@@ -33,10 +33,11 @@ class Floods(Generic[_K]):
         self._told[namespace] += messages
         return namespace not in self.muted
 
-    def settle(self, now: float) -> Set[_K]:
-        """Charges what was told since the last time. Returns whom this mutes, or mutes no more."""
+    def settle(self, now: float, heard_s: float = HEARD_S) -> Set[_K]:
+        """Charges what was told since the last time, of which each message that was looked at took so long: a link is
+        ten times as dear as a route. Returns whom this mutes, or mutes no more."""
         for namespace, messages in self._told.items():
-            each_s = MUTED_S if namespace in self.muted else HEARD_S
+            each_s = MUTED_S if namespace in self.muted else max(heard_s, HEARD_S)
             self._budgets.charge(namespace, messages * each_s, now)
         before, self.muted = self.muted, {it for it in self._told.keys() | self.muted if self._is_over(it, now)}
         self._told.clear()

@@ -100,8 +100,10 @@ class Listening:
 
     def hear(self) -> None:
         """Reads what the kernel told, and marks what it touches."""
+        began = time.thread_time()
         messages = self._listener.drain(_TURN_MESSAGES, _TURN_S, self._heeds)
         heard = hear(messages, self._results.hints, self.just_applied)
+        took_s = time.thread_time() - began
         if self._listener.is_drained:
             self.just_applied.clear()
         self._results.tally.events += heard.events
@@ -114,7 +116,7 @@ class Listening:
             self._network()
         for gone in heard.gone:
             self._floods.forget(gone)
-        self._settle_floods()
+        self._settle_floods(took_s / max(heard.events, 1))
         if heard.lost:
             self._lost()
 
@@ -122,9 +124,9 @@ class Listening:
         """A namespace that nothing is attached to concerns nobody."""
         return bool(self._results.hints.in_namespace(nsid)) and self._floods.heeds(nsid, messages)
 
-    def _settle_floods(self) -> None:
+    def _settle_floods(self, each_s: float = 0.0) -> None:
         """Whom this mutes, or mutes no more, is looked at once, so that it is told."""
-        for nsid in self._floods.settle(time.monotonic()):
+        for nsid in self._floods.settle(time.monotonic(), each_s):
             for key in self._results.hints.in_namespace(nsid):
                 muted = nsid in self._floods.muted
                 (log.warning if muted else log.info)("events are muted" if muted else "events are heard", at=str(key))

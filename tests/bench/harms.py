@@ -30,6 +30,7 @@ from tests.e2e.tenants import (
 
 FLUSH_EVERY_S = 0.2
 EVENTS_A_SECOND = 80_000
+LINK_EVENTS_A_SECOND = 20_000
 RTPROT_STATIC = 4
 
 Doing = Callable[[Host], AbstractAsyncContextManager[None]]
@@ -64,6 +65,10 @@ def harms(running: Daemon, idle: Path, victim: Sequence[str], node_address: str,
         Harm(f"{neighbours} neighbours", _filled(lambda host: fill_with_neighbours(host, neighbours))),
         Harm(f"{flows} flows", _filled(lambda host: fill_with_flows(host, node_address, flows))),
         Harm(f"{EVENTS_A_SECOND} events a second", _beside(lambda host: flooding(host, EVENTS_A_SECOND))),
+        Harm(
+            f"{LINK_EVENTS_A_SECOND} events a second of a link",
+            _beside(lambda host: flooding(host, LINK_EVENTS_A_SECOND, what="link")),
+        ),
         _hasty(running, idle, "have deadlines of", "deadline"),
         _hasty(running, idle, "cancel after", "cancel"),
         Harm(f"{HASTY} clients that plan for all", _beside(lambda host: hasty(running.socket, host, "plan"))),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from itertools import count
 from threading import Event, Thread
+from typing import Literal
 
 from netplumb.models.kernel import (
     ADDRESS_PROTOCOL,
@@ -160,9 +161,11 @@ def renewing(tenant: Host, every_s: float = 0.01, protocol: int = RT_PROTOCOL) -
 
 
 @contextmanager
-def flooding(tenant: Host, a_second: int = 80_000, most: int = 8_000_000) -> Iterator[None]:
-    """A program beside the test changes a route of the tenant's, each time a message to whoever listens."""
-    words = tenant.command(sys.executable, "-m", "tests.e2e.flooder", str(most), str(a_second))
+def flooding(
+    tenant: Host, a_second: int = 80_000, most: int = 8_000_000, *, what: Literal["route", "link"] = "route"
+) -> Iterator[None]:
+    """A program beside the test changes something of the tenant's, each time a message to whoever listens."""
+    words = tenant.command(sys.executable, "-m", "tests.e2e.flooder", what, str(most), str(a_second))
     with subprocess.Popen(words, cwd=ROOT) as process:
         try:
             yield

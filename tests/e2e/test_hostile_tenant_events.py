@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from netplumb.api.client.asynchronous import AsyncClient
@@ -29,14 +31,17 @@ async def _muted(client: AsyncClient) -> bool:
     return told is not None and told.reason == "TooManyEvents"
 
 
-async def test_a_flood_of_events_is_not_listened_to(client: AsyncClient, web: Host, db: Host, mallory: Host) -> None:
-    """Eighty thousand changes a second: it is told that they are not listened to, and others are attached and repaired
-    as quickly as before. What is damaged in the namespace that floods is repaired all
-    the same, a little later; and when it is quiet it is listened to again."""
+@pytest.mark.parametrize(("what", "a_second"), [("route", 80_000), ("link", 20_000)])
+async def test_a_flood_of_events_is_not_listened_to(
+    client: AsyncClient, web: Host, db: Host, mallory: Host, what: Literal["route", "link"], a_second: int
+) -> None:
+    """Eighty thousand changes a second, or fewer of what the kernel has more to tell of: it is told that they are not
+    listened to, and others are attached and repaired as quickly as before. What is damaged in the namespace that floods
+    is repaired all the same, a little later; and when it is quiet it is listened to again."""
     address = v4(await client.attach(attach(web)))
     await client.attach(attach(mallory))
     quiet = await attach_s(client, db), await repair_s(web, address)
-    with flooding(mallory):
+    with flooding(mallory, a_second, what=what):
         await until(lambda: _muted(client), "the flood is told", within_s=20)
         busy = await attach_s(client, db), await repair_s(web, address)
         mallory.ip("-4 route delete default")

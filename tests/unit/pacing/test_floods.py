@@ -30,6 +30,17 @@ def test_a_flood_is_not_listened_to() -> None:
     assert heeded["web"] == 10 * ORDINARY
 
 
+def test_what_takes_longer_to_look_at_is_listened_to_less() -> None:
+    """However few messages that are: what they took is what counts."""
+    floods = Floods[str]()
+    heeded = 0
+    for turn in range(200):
+        heeded += sum(floods.heeds("mallory") for _ in range(50))
+        floods.settle(turn / 100, heard_s=HEARD_S * 10)
+    assert floods.muted == {"mallory"}
+    assert heeded * HEARD_S * 10 < 0.5
+
+
 def test_who_is_quiet_again_is_heard_again() -> None:
     """After a while, and then for more than a moment. The beginning and the end are told, and nothing in between."""
     floods = Floods[str]()
