@@ -57,17 +57,22 @@ class Prefixes:
         self._lineage = lineage
 
     async def claim(
-        self, pool: ClusterPool, known: Claims, ahead: int = 0, given_up: Collection[str] = ()
+        self,
+        pool: ClusterPool,
+        known: Claims,
+        ahead: int = 0,
+        given_up: Collection[str] = (),
+        unwanted: Collection[IPNetwork] = (),
     ) -> Claim | None:
-        """One part of the pool that is free as far as is known, `ahead` of which are left to other nodes; where none
-        is, one of a node that is `given_up`, if it is still away. None where that came to nothing since more has
-        happened than is known. Raises PoolFull, WentBack, Away or Refused."""
+        """One part of the pool that is free as far as is known, `ahead` of which are left to other nodes; one that is
+        `unwanted` for lack of others; where none is, one of a node that is `given_up`, if it is still away. None where
+        that came to nothing since more has happened than is known. Raises PoolFull, WentBack, Away or Refused."""
         own = await self._read(self._layout.prefixes_of(self._name))
         if claims(self._layout, own.entries).said_by(self._name) != known.said_by(self._name):
             return None
         compares: list[pb.Compare] = []
         changes: list[Put | Delete] = []
-        part = free_part(pool, known.taken, ahead)
+        part = free_part(pool, {*known.taken, *unwanted}, ahead) or free_part(pool, known.taken, ahead)
         if part is None:
             order = {node: number for number, node in enumerate(given_up)}
             over = [it for it in known.held if it.node in order and is_within(it.cidr, pool.cidr)]

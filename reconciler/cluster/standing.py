@@ -267,6 +267,14 @@ class Standing:
         """Whether all is known of those that came before this node, as it is once its own presence has been told."""
         return self._itself.node in self._roster.present
 
+    def reached_otherwise(self, pool: ClusterPool) -> set[IPNetwork]:
+        """What this node has of a pool on its links, and by routes of others, which workloads with such addresses would
+        cut off."""
+        known = self._around.network()
+        found = {it.network for it in known.connected} | {it.dst for it in known.crossing}
+        found |= {ip_network(ip) for ip, _ in known.foreign}
+        return {it for it in found if is_within(it, pool.cidr)}
+
     def ahead(self, pool: ClusterPool) -> int:
         """How many parts of the pool are for nodes that came before this one."""
         return ahead_of(self._itself.node, pool.cidr, self.claims.held, self._roster.present)

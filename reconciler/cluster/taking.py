@@ -89,7 +89,9 @@ class Taking:
     async def _take(self, pool: ClusterPool) -> None:
         standing, full = self._standing, self._standing.troubles.full
         try:
-            claim = await self._prefixes.claim(pool, standing.claims, standing.ahead(pool), self._given_up())
+            claim = await self._prefixes.claim(
+                pool, standing.claims, standing.ahead(pool), self._given_up(), standing.reached_otherwise(pool)
+            )
         except PoolFull as error:
             self._full_until[pool] = time.monotonic() + FULL_S
             if full.get(pool.cidr) != str(error):

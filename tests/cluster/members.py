@@ -13,7 +13,7 @@ from zlib import crc32
 from netplumb.models.base import IPNetwork
 from netplumb.models.cluster import ClusterView
 from netplumb.models.clustersettings import ClusterSettings
-from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.nodenetwork import Connected, NodeNetwork
 from netplumb.models.status import Condition
 from netplumb.reconciler.cluster.known import KnownFile
 from netplumb.reconciler.cluster.membership import Membership
@@ -29,7 +29,7 @@ SETTLE_S = 1.0
 @dataclass(slots=True)
 class Node:
     """`used` are addresses in use, by prefix; a pool has as many free as are not. It is reached at an `address` of its
-    own, unless it is said to have another's."""
+    own, unless it is said to have another's, and has a network `on_link` beside."""
 
     settings: ClusterSettings
     name: str
@@ -38,13 +38,18 @@ class Node:
     machine: str = ""
     address: str = ""
     used: dict[IPNetwork, int] = field(default_factory=dict)
+    on_link: IPNetwork | None = None
     views: list[ClusterView] = field(default_factory=list)
     membership: Membership = field(init=False)
     _task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.address = self.address or _address_of(self.name)
-        network = NodeNetwork(foreign=frozenset({(ip_address(self.address), "eth0")}), uplinks=frozenset({"eth0"}))
+        network = NodeNetwork(
+            foreign=frozenset({(ip_address(self.address), "eth0")}),
+            connected=() if self.on_link is None else (Connected(self.on_link, "eth1", of_address=True),),
+            uplinks=frozenset({"eth0"}),
+        )
         itself = Itself(self.name, Identity(boot=self.boot, machine=self.machine or f"machine-of-{self.name}"), "1.0")
         around = Surroundings(lambda: network, self._fullness, self._users)
         self.membership = Membership(

@@ -787,3 +787,16 @@ async def test_an_etcd_that_is_full_is_told_and_followed(tmp_path: Path) -> None
             etcd.ctl("defrag")
             etcd.ctl("alarm", "disarm")
             await until(lambda: a.is_well and len(a.prefixes) == 2, "it has a further prefix", within_s=20)
+
+
+@pytest.mark.parametrize(
+    ("on_link", "taken"), [("10.200.0.128/25", "10.200.1.0/24"), ("10.200.0.0/16", "10.200.0.0/24")]
+)
+async def test_a_part_that_is_on_a_link_of_the_node_is_taken_last(
+    etcd: Etcd, tmp_path: Path, on_link: str, taken: str
+) -> None:
+    """Workloads with its addresses would cut off what is there; it is told where there is no other."""
+    it = Node(etcd.settings(pools=[V4]), "a", tmp_path, on_link=ip_network(on_link)).start()
+    await until(lambda: it.is_well, "it is well", within_s=20)
+    assert it.prefixes == [taken]
+    await it.stop()
