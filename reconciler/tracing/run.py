@@ -129,6 +129,7 @@ def _supposed(found: Trace, walk: Walk, source: End, flow: Flow, expected: Trace
             found.why = f"{found.why}; it leaves with the workload's own address, to which there may be no way back"
             found.heal = f"have {hop} route {walk.way.left_as} to this node; or set masquerade: true"
         else:
+            found.why += f"; it leaves as {walk.way.left_as}, to which answers have to find"
             found.heal = f"see what comes and goes on the wire: tcpdump -ni {uplink} host {flow.dst}"
     for view, link in walk.queues(source):
         found.why += f"; it goes through a queue of others, {link.qdisc} on {link.name} of {view.name}"

@@ -23,7 +23,7 @@ from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_ending
-from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour_state
+from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour, neighbour_state
 from netplumb.reconciler.kernel.sockdiag import SockDiag
 from netplumb.reconciler.tracing.words import Judges
 
@@ -75,6 +75,10 @@ class View:
     def remembers_silent(self, index: int, ip: IPAddress) -> bool:
         """Whether the kernel remembers that a neighbour does not answer."""
         return neighbour_state(self._channel, index, ip) in SILENT
+
+    def neighbour_mac(self, index: int, ip: IPAddress) -> str:
+        """That the kernel sends to; empty where it has none."""
+        return neighbour(self._channel, index, ip)[1]
 
     def silent(self, link: LinkState, ip: IPAddress) -> SilentGateway | None:
         """What keeps a next hop from being found, which is asked for now; None where it is."""

@@ -10,7 +10,7 @@ from netplumb.models.errors import NotANetworkNamespace, StepError
 from netplumb.models.lookups import Question
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodestate import LinkState
-from netplumb.reconciler.kernel.namespaces import NamespaceMissingError
+from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError
 from netplumb.reconciler.tracing.course import LOCAL, Course
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, PacketEndsError
@@ -63,6 +63,9 @@ class Workloads:
         self._own_link(attachment, view)
         found, link = self._course.sent(view, flow)
         if found.type == LOCAL:
+            if (lo := view.links.get(LO_INDEX)) is not None and not lo.up:
+                heal = inside_workload("ip link set lo up", view.path)
+                raise PacketEndsError(f"{view.name}: the loopback is down inside", heal)
             if not flow.answer:
                 self._course.arrives(view, flow)
             return None
@@ -78,6 +81,7 @@ class Workloads:
         hop = found.gateway or flow.dst
         if view.remembers_silent(link.index, hop):
             raise PacketEndsError(f"{view.name}: nobody answers for the first hop {hop}", _check(by))
+        _meant_for(view, link, hop, self.node_end(by), by)
         return by
 
     def enter(self, flow: Flow, link: LinkState) -> None:
@@ -87,6 +91,7 @@ class Workloads:
             raise NotFollowedError(f"{link.name} is the link of a workload that is not known")
         view = self.view(attachment)
         inside = self._own_link(attachment, view)
+        _meant_for(self._node, link, flow.dst, inside, attachment)
         self._course.through(view, flow, ("ingress", "prerouting"), inside)
         if view.route(Question(flow.dst)).type != LOCAL:
             raise PacketEndsError(f"{view.name}: {flow.dst} is no address of the workload any more", _check(attachment))
@@ -153,6 +158,15 @@ class Workloads:
         """The attachment of another interface of the same workload."""
         same = (it for it in self.by_link.values() if it.spec.workload_id == attachment.spec.workload_id)
         return next((it for it in same if it.spec.if_name == link.name), None)
+
+
+def _meant_for(view: View, link: LinkState, hop: IPAddress, other: LinkState, attachment: Attachment) -> None:
+    """Raises PacketEndsError where it is sent to another MAC than that of the other end, which throws it away then."""
+    mac = view.neighbour_mac(link.index, hop)
+    if mac and mac != other.mac:
+        entry = f"its neighbour entry on {link.name}"
+        why = f"{view.name}: {hop} is sent to {mac} by {entry}, and {other.name} has {other.mac}"
+        raise PacketEndsError(why, _check(attachment))
 
 
 def _check(attachment: Attachment) -> str:

@@ -101,6 +101,10 @@ NODE_FAULTS = {
         "in chain ufw-reject",
     ),
     "foreign-firewall by firewalld": (f"nft '{FIREWALLD}'", "which is firewalld's"),
+    "foreign-firewall by a redirection": (
+        "iptables -t nat -A PREROUTING -i np+ -p tcp -j REDIRECT --to-ports 3128",
+        "REDIRECT) drops what workloads send out",
+    ),
     "port-translated-elsewhere": (f"nft '{ELSEWHERE}'", "takes what is sent to mapped ports elsewhere"),
     "port-translated-elsewhere by iptables-legacy": (
         "iptables-legacy -t nat -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 192.0.2.77",
@@ -192,6 +196,7 @@ async def test_an_ended_way_that_no_workload_takes(daemon: Daemon, attached: Hos
 HEALED = [
     "foreign-firewall",
     "foreign-firewall by ufw",
+    "foreign-firewall by a redirection",
     "port-translated-elsewhere by iptables-legacy",
     "not-tracked",
     "not-tracked by iptables-legacy",

@@ -436,7 +436,10 @@ async def test_forwarding_that_is_off(daemon: Daemon, attached: Host, node: Host
     ends(trace(daemon, "web", OUTSIDE_V4), f"does not forward what arrives by {UPLINK}")
 
 
-@pytest.mark.parametrize("fault", ["address", "link", "node's end", "route", "namespace"])
+IN_THE_ATTACHMENT = ["address", "link", "node's end", "route", "loopback", "neighbour", "first hop", "namespace"]
+
+
+@pytest.mark.parametrize("fault", IN_THE_ATTACHMENT)
 async def test_what_is_broken_in_the_attachment(
     daemon: Daemon, attached: Host, db: Host, node: Host, fault: str
 ) -> None:
@@ -457,6 +460,17 @@ async def test_what_is_broken_in_the_attachment(
         case "route":
             node.ip(f"-4 route flush dev {link}")
             words = "is db/eth0, and its route is missing"
+        case "loopback":
+            attached.ip("link set lo down")
+            ends(trace(daemon, "web", "web"), "web/eth0: the loopback is down inside")
+            return
+        case "neighbour":
+            (address,) = [it.partition("/")[0] for it in db.addresses("eth0") if ":" not in it]
+            node.ip(f"neigh replace {address} lladdr 02:00:00:00:00:66 dev {link} nud permanent")
+            words = f"node: {address} is sent to 02:00:00:00:00:66 by its neighbour entry on {link}, and eth0 has "
+        case "first hop":
+            attached.ip("neigh replace 169.254.77.1 lladdr 02:00:00:00:00:66 dev eth0 nud permanent")
+            words = "web/eth0: 169.254.77.1 is sent to 02:00:00:00:00:66 by its neighbour entry on eth0, and np"
         case _:
             db.remake()
             words = "db/eth0 has no network namespace any more: another one is at"

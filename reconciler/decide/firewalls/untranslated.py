@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Ruleset
-from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet
+from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, Side
 from netplumb.reconciler.decide.firewalls.weigh import (
+    DROPS,
     NOTRACKS,
+    REDIRECTS,
     SOURCES,
     TRANSLATES,
     ZONES,
@@ -28,7 +30,20 @@ def hindrances(ruleset: Ruleset, ours: Ours) -> tuple[list[Drop], list[str]]:
     """The same, and what ends the way of our packets otherwise."""
     drops, unread = weigh(ruleset, ours)
     untranslated = [*untracked(ruleset, ours), *zoned(ruleset, ours), *translated(ruleset, ours, PRIORITY_DSTNAT)]
-    return [*drops, *untranslated], unread
+    return [*drops, *redirected(ruleset, ours), *untranslated], unread
+
+
+def redirected(ruleset: Ruleset, ours: Ours) -> list[Drop]:
+    """REDIRECT leads to an address of the interface that a packet came by. Workloads' links have none, so that the
+    kernel drops what came by one."""
+
+    def of_chain(chain: Chain, ruleset: Ruleset, ours: Ours) -> Iterator[Drop]:
+        if chain.type == "nat" and chain.hook == "prerouting":
+            for drop in packets_ended(chain, ruleset, ours, REDIRECTS):
+                if packets := tuple(it for it in drop.packets if it.iif is Side.OURS):
+                    yield replace(drop, packets=packets, by=DROPS)
+
+    return each_chain(ruleset, ours, of_chain)[0]
 
 
 def untracked(ruleset: Ruleset, ours: Ours) -> list[Drop]:

@@ -17,6 +17,7 @@ MOST_STEPS = 100_000
 
 DROPS = frozenset({"drop", "reject", "queue"})
 _ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
+REDIRECTS = frozenset({"redirect"})
 TRANSLATES = frozenset({"dnat", "redirect"})
 SOURCES = frozenset({"snat"})
 MARKS = frozenset({"mark"})

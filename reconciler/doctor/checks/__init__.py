@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     clusters.underlay_missing,
     clusters.pools_overlap,
     firewalls.drops,
+    firewalls.redirected_to_nowhere,
     firewalls.kept_from_tracking,
     firewalls.ports_taken_elsewhere,
     firewalls.leaves_as_others,

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from netplumb.reconciler.decide.firewalls.ipsec import concerning
 from netplumb.reconciler.decide.firewalls.owners import whose
 from netplumb.reconciler.decide.firewalls.traffic import Ours, tunnel
-from netplumb.reconciler.decide.firewalls.untranslated import leaving_as_others, translated, untracked, zoned
+from netplumb.reconciler.decide.firewalls.untranslated import (
+    leaving_as_others,
+    redirected,
+    translated,
+    untracked,
+    zoned,
+)
 from netplumb.reconciler.decide.firewalls.weigh import Drop, weigh
 from netplumb.reconciler.decide.firewalls.words import about, does, remedy, where
 from netplumb.reconciler.decide.nodenetwork import surveyed
@@ -35,6 +41,18 @@ def drops(facts: Facts) -> Iterator[Finding]:
             "foreign-firewall",
             printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
             "a packet has to pass every chain, and no rule of netplumb's can let pass what another drops",
+            printable(remedy(drop, facts.ruleset)),
+        )
+
+
+def redirected_to_nowhere(facts: Facts) -> Iterator[Finding]:
+    for drop in redirected(facts.ruleset, ours(facts)):
+        make, verb = (broken, "drops") if drop.certain else (risk, "may drop")
+        yield make(
+            "foreign-firewall",
+            printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
+            "it redirects to an address of the interface that they came by, and workloads' links have none; a DNAT to "
+            "an address of the node would do",
             printable(remedy(drop, facts.ruleset)),
         )
 
