@@ -33,6 +33,7 @@ FIRST_HOP_V4 = bytes((169, 254, 77, 1))
 FIRST_HOP_V6 = bytes.fromhex("fe80") + bytes(13) + b"\x01"
 
 RT_SCOPE_UNIVERSE = 0
+RT_SCOPE_SITE = 200
 RT_SCOPE_LINK = 253
 RT_TABLE_MAIN = 254
 RT_TABLE_LOCAL = 255

@@ -61,8 +61,9 @@ def _changed(record: Attachment, change: Change) -> Attachment:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changes())
 def test_the_lane_makes_what_a_pass_makes(change: Change) -> None:
-    """Whatever is wished for, both ways end with the same objects and nothing left to do; the lane took no steps."""
+    """Whatever is wished for, both ways end with the same objects and nothing left to do; the lane took no steps, but
+    where the interface has routing rules of its own, which are not of what it makes."""
     things, left, stepped = made(change, lane=True)
-    assert not stepped, "the lane gave up where nothing was in its way"
+    assert stepped is not bool(change["default_route_by"]), "the lane gave up where nothing was in its way"
     assert left == []
     assert things == made(change, lane=False)[0]

@@ -10,7 +10,7 @@ import pytest
 from netplumb.api.client.asynchronous import AsyncClient
 from netplumb.api.v1 import netplumb_pb2 as pb
 from netplumb.models.naming import routing_table
-from tests.e2e import wishes
+from tests.e2e import asks, wishes
 from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
 from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import KINDS, ask, serving
@@ -149,19 +149,23 @@ async def test_it_is_repaired_by_its_event(daemon: Daemon, client: AsyncClient, 
     assert daemon.running
 
 
+def join(web: Host, link: str, elsewhere: Host) -> None:
+    """A network that netplumb has nothing to do with."""
+    web.ip(f"link add {link} type veth peer name lan0 netns {elsewhere.name}")
+    for host, end, number in ((web, link, 2), (elsewhere, "lan0", 1)):
+        host.ip(f"address add 172.30.0.{number}/24 dev {end}")
+        host.ip(f"address add fd30::{number}/64 dev {end} nodad")
+        host.ip(f"link set {end} up")
+
+
 @pytest.mark.parametrize("checks", "012")
 async def test_it_answers_beside_an_interface_of_somebody_else(
     start_daemon: StartDaemon, node: Host, outside: Host, web: Host, db: Host, make_host: MakeHost, checks: str
 ) -> None:
     """That other one holds the default route, as where Multus adds a network to a pod; what carries our addresses does
     not leave by it, and all of it goes with the interface."""
-    elsewhere = make_host("elsewhere")
     set_rp_filter(web, checks)
-    web.ip("link add eth0 type veth peer name lan0 netns elsewhere")
-    for host, link, number in ((web, "eth0", 2), (elsewhere, "lan0", 1)):
-        host.ip(f"address add 172.30.0.{number}/24 dev {link}")
-        host.ip(f"address add fd30::{number}/64 dev {link} nodad")
-        host.ip(f"link set {link} up")
+    join(web, "eth0", make_host("elsewhere"))
     web.ip("-4 route add default via 172.30.0.1")
     web.ip("-6 route add default via fd30::1")
     daemon = await start_daemon()
@@ -178,6 +182,34 @@ async def test_it_answers_beside_an_interface_of_somebody_else(
         await client.detach(wishes.detach("web", if_name="net1"))
         assert our_rules(web) == set()
         assert web.default_route(4)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_its_default_route_goes_before_that_of_somebody_else(
+    client: AsyncClient, outside: Host, web: Host, make_host: MakeHost, first: bool
+) -> None:
+    """Each time it is asked for, whether the other was there before, or came by a router's advertisement."""
+    elsewhere = make_host("elsewhere")
+    if not first:
+        await attached(client, web, "eth0")
+    join(web, "lan1", elsewhere)
+    if first:
+        web.ip("-4 route add default via 172.30.0.1")
+        web.ip("-6 route add default via fd30::1")
+        await attached(client, web, "net1")
+    else:
+        web.ip("-4 route append default via 172.30.0.1")
+
+        def learnt() -> bool:
+            asks.advertise_router(elsewhere, "lan0")
+            return len(web.ip("-6 route show default")) == 2
+
+        await until(learnt, "both are there")
+    with serving(outside, PORT):
+        for _ in range(4):
+            for protocol in KINDS:
+                assert ask(web, OUTSIDE_V4, PORT, protocol) == f"outside {NODE_V4}"
+                assert ask(web, OUTSIDE_V6, PORT, protocol) == f"outside {NODE_V6}"
 
 
 async def test_what_else_a_workload_is_connected_to_is_reached(

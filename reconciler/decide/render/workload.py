@@ -6,14 +6,16 @@ The route to the IPv4 first hop is a route of its own, not the onlink flag, whic
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zlib import crc32
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.kernel import (
     FIRST_HOP_MAC,
     FIRST_HOP_V4,
     FIRST_HOP_V6,
-    IPV6_METRIC,
     RT_SCOPE_LINK,
+    RT_SCOPE_SITE,
+    RT_SCOPE_UNIVERSE,
     RT_TABLE_LOCAL,
     RTN_LOCAL,
     Address,
@@ -24,21 +26,29 @@ from netplumb.models.kernel import (
     Scope,
     Sysctl,
 )
-from netplumb.models.naming import ROUTING_TABLES, routing_table
 from netplumb.models.network import Families, Node
 
 ANSWERING_METRIC = 1
 """That of the kernel's own route is 0; the two stand side by side."""
 
 
+_METRICS_V6 = 512  # behind the kernel's own ways to connected networks, before what others leave it to choose: 1024
+_METRICS_OF_A_KIND = 256
+
+
 def metric_v6(if_name: str) -> int:
-    """The metric of an interface's IPv6 routes: the kernel's default for eth0, one of its own for every other name.
+    """The metric of an interface's IPv6 routes: before a default route of others, as a router's advertisement on a
+    second interface brings it, and one of its own for each name of a workload, but for names that hardly meet.
 
     The kernel makes one route over several interfaces (ECMP) of those that share destination and metric. It would
     share the traffic out over both while one hands its default route to another, and show the preferred source of one
     for both.
     """
-    return IPV6_METRIC + routing_table(if_name) - ROUTING_TABLES
+    stem = if_name.rstrip("0123456789")
+    number = int(if_name[len(stem) :] or 0)
+    if stem == "eth" and number < _METRICS_OF_A_KIND:
+        return _METRICS_V6 + number
+    return _METRICS_V6 + _METRICS_OF_A_KIND + (crc32(stem.encode()) + number) % _METRICS_OF_A_KIND
 
 
 def render_workload(attachment: Attachment, _: Node, families: Families) -> Iterator[KernelObject]:
@@ -58,7 +68,9 @@ def render_workload(attachment: Attachment, _: Node, families: Families) -> Iter
         yield Route(Scope.WORKLOAD, FIRST_HOP_V4, 32, name, prefsrc=first_v4, rt_scope=RT_SCOPE_LINK)
         for dst, prefix_len in routes:
             if len(dst) == 4:
-                yield Route(Scope.WORKLOAD, dst, prefix_len, name, FIRST_HOP_V4, first_v4)
+                # Of default routes of one metric the kernel takes now this and now that, but where their scopes differ.
+                reach = RT_SCOPE_UNIVERSE if prefix_len else RT_SCOPE_SITE
+                yield Route(Scope.WORKLOAD, dst, prefix_len, name, FIRST_HOP_V4, first_v4, rt_scope=reach)
     if (first_v6 := next((a.packed for a in addresses if a.version == 6), None)) is not None:
         yield Neighbour(Scope.WORKLOAD, name, FIRST_HOP_V6, FIRST_HOP_MAC)
         for address in addresses:
