@@ -119,12 +119,14 @@ class StateFiles:
         for name, problem in look.restless.items():  # told before others are declared, which may take long
             self._digests.pop(name, None)
             self._tell(_source(name), problem)
+            await asyncio.sleep(0)  # there may be thousands, here and where files are broken
         # Before any attachment of any file: none may come up without the policies that are about it.
         good = {_source(name): it.manifests for name, it in look.contents.items() if not it.problem}
         are_declared = await self._declare_policies(good)
         for name in self._in_order(look):
             if are_declared or look.contents[name].problem:
                 await self._take(name, look.contents[name])
+                await asyncio.sleep(0)
         if look.complete:
             await self._remove_vanished(look.listing)
             if not self._loaded:

@@ -282,6 +282,22 @@ class TestScan:
         await source.scan()
         assert (desired.partitions, desired.problems) == ({"file/a.yaml": ["a"]}, {})
 
+    async def test_thousands_of_broken_files_hold_nobody_up(self, directory: Path, desired: Recorder) -> None:
+        """Others have a turn between any two of them."""
+        for number in range(100):
+            (directory / f"{number}.yaml").write_text("nonsense: 1\n")
+        told = list[int]()
+
+        async def others() -> None:
+            while True:
+                told.append(len(desired.problems))
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(others())
+        await StateFiles(directory, desired).scan()
+        task.cancel()
+        assert set(told) >= set(range(1, 100))
+
     async def test_policies_of_all_files_of_a_look_change_at_once(self, directory: Path, desired: Recorder) -> None:
         """What follows from policies follows from all there are; it is not made anew for each file."""
         source = StateFiles(directory, desired)
