@@ -27,6 +27,8 @@ class EventKind(Enum):
     UPLINK_CHANGED = "UplinkChanged"
     GATEWAY_SILENT = "GatewaySilent"  # the next hop of a way out answers nobody
     GATEWAY_ANSWERS = "GatewayAnswers"
+    FORWARD_BLOCKED = "ForwardBlocked"  # rules of others drop what workloads send or are sent
+    FORWARD_FREE = "ForwardFree"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Parts:
         self._departures = Departures()
         self._nftables = nftables
         self.nft_listener = NftListener()
-        self._firewalls = FirewallWatch(self._ours)
+        self._firewalls = FirewallWatch(self._ours, lambda *events: self._history.tell(*events))
         self._denials: DenialWatch | None = None
         self._proxies = ProxyNeighbours()
         self._host_ports = HostPorts(

@@ -32,6 +32,7 @@ _WARNINGS = frozenset(
         EventKind.POOL_NEARLY_FULL,
         EventKind.UPLINK_CHANGED,
         EventKind.GATEWAY_SILENT,
+        EventKind.FORWARD_BLOCKED,
     }
 )
 """What somebody should look at; the rest is logged as information."""

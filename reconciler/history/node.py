@@ -8,6 +8,7 @@ from netplumb.models.events import Event, EventKind
 from netplumb.models.nodenetwork import Gateway, NodeNetwork
 from netplumb.models.status import Condition, PoolUsage
 from netplumb.models.words import asking
+from netplumb.reconciler.decide.firewalls.words import FORWARD_BLOCKED
 
 NEARLY_FULL, RELIEVED = 0.9, 0.8
 """The part of a pool that is held when it is told of, and below which it would be told of again."""
@@ -40,6 +41,17 @@ def uplink_words(network: NodeNetwork) -> str:
         return "no uplink"
     mtu = f", MTU {network.uplink_mtu}" if network.uplink_mtu else ""
     return f"{'uplink' if len(network.uplinks) == 1 else 'uplinks'} {' '.join(sorted(network.uplinks))}{mtu}"
+
+
+def firewall_events(before: Iterable[Condition], after: Iterable[Condition]) -> Iterator[Event]:
+    """What others' rules certainly drop, each time that it is something else."""
+    was, now = (
+        next((it.message for it in found if it.type == FORWARD_BLOCKED and it.status), "") for found in (before, after)
+    )
+    if now and now != was:
+        yield Event(EventKind.FORWARD_BLOCKED, None, now)
+    elif was and not now:
+        yield Event(EventKind.FORWARD_FREE, None, "no rule of others is certain to drop workloads' packets any more")
 
 
 GATEWAY_SILENT = "GatewaySilent"

@@ -24,7 +24,9 @@ from netplumb.reconciler.decide.firewalls.ipsec import concerning
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.firewalls.traffic import Ours
 from netplumb.reconciler.decide.firewalls.untranslated import hindrances
-from netplumb.reconciler.decide.firewalls.words import conditions
+from netplumb.reconciler.decide.firewalls.words import FORWARD_BLOCKED, conditions
+from netplumb.reconciler.history.history import Tell
+from netplumb.reconciler.history.node import firewall_events
 from netplumb.reconciler.kernel import xfrm
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.firewalls.foreigntables import ForeignTables
@@ -77,8 +79,9 @@ class _Seen:
 class FirewallWatch:
     """`ours` tells what is ours. `conditions` are those of the last look."""
 
-    def __init__(self, ours: Callable[[], Ours]) -> None:
+    def __init__(self, ours: Callable[[], Ours], tell: Tell) -> None:
         self._ours = ours
+        self._tell_people = tell
         self._due = asyncio.Event()
         self._due.set()
         self._seen: _Seen | None = None
@@ -132,11 +135,16 @@ class FirewallWatch:
 
     def _tell(self, found: tuple[Condition, ...]) -> None:
         self._failed = ""
+        self._tell_people(*firewall_events(self.conditions, found))
         before = {condition.type: condition for condition in self.conditions}
         told = []
         for condition in found:
             last = before.get(condition.type)
-            if condition.status and (last is None or last.message != condition.message):
+            if (
+                condition.status
+                and condition.type != FORWARD_BLOCKED
+                and (last is None or last.message != condition.message)
+            ):
                 log.warning("foreign firewalls are in the way of workloads", **_fields(condition))
             since = last.last_transition if last is not None and last.status == condition.status else 0.0
             told.append(replace(condition, last_transition=since or time.time()))

@@ -93,6 +93,9 @@ async def test_a_foreign_firewall_is_reported_and_left_alone(
         await untold(client, within_s=LATE_S)
         assert ask(web, target, PORT, "tcp")
         assert ask(web, target, PORT, "udp")
+        happened = [it async for it in client.events() if it.kind.startswith("Forward")]
+        assert f"chain {chain}" in happened[0].message
+        assert (happened[0].kind, happened[-1].kind) == ("ForwardBlocked", "ForwardFree")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from itertools import pairwise
 
 import pytest
 
@@ -14,7 +15,7 @@ from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import AttachmentStatus, Condition, Phase, PoolUsage
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.history.lasting import Lasted
-from netplumb.reconciler.history.node import nearly_full, network_events, pool_events
+from netplumb.reconciler.history.node import firewall_events, nearly_full, network_events, pool_events
 from netplumb.reconciler.history.outcomes import OBJECTS_MOST, Repair, events_of, refused
 
 KEY = AttachmentKey("web", "eth0")
@@ -138,6 +139,17 @@ def test_a_pool_is_told_of_once_until_there_is_room_again() -> None:
         told_at += [event.message for event in pool_events(it, full, now)]
         full = now
     assert told_at == [f"pool 10.0.0.0/24: {held} of 100 addresses are held" for held in (90, 91)]
+
+
+def test_what_drops_is_told_until_it_is_over() -> None:
+    """Once, and again where it is something else; what may drop is none of it."""
+    nothing, may = Condition("ForwardBlocked", False), Condition("ForwardFiltered", True, "", "may")
+    one, other = Condition("ForwardBlocked", True, "", "one"), Condition("ForwardBlocked", True, "", "other")
+    seen = [(nothing,), (one, may), (one,), (other,), (nothing, may)]
+    told = [it for before, after in pairwise(seen) for it in firewall_events(before, after)]
+    assert [it.message for it in told[:2]] == ["one", "other"]
+    assert {it.kind for it in told[:2]} == {EventKind.FORWARD_BLOCKED}
+    assert [it.kind for it in told[2:]] == [EventKind.FORWARD_FREE]
 
 
 def test_another_uplink_is_told_with_what_it_was() -> None:
