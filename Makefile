@@ -194,7 +194,7 @@ bench-cluster: setup ## Measure what many nodes cost themselves and etcd, for do
 	$(BIN)/python -m tests.bench.cluster.page
 
 .PHONY: soak
-soak: setup ## Attach and detach 20,000 times, and see whether anything grows
+soak: setup ## Attach and detach 40,000 times, and see whether anything grows
 	$(IN_NAMESPACES) $(BIN)/python -m tests.bench soak
 
 .PHONY: scale

@@ -31,7 +31,7 @@ WARM_UP_CYCLES = EVENTS_MOST // 2
 LOOKS = 20
 SETTLE_S = 0.3
 POOLS = ("10.214.0.0/24", "fd14::/64")  # of the size that a node has, so that every address is given many times
-HEAP_FREE_KIB = 1024  # Python's heap moves by so much anyway, so a short soak sees large leaks alone
+HEAP_FREE_KIB = 1536  # Python's heap moves by so much anyway, so a short soak sees large leaks alone
 THREADS_FREE = 2  # gRPC makes its own when it likes
 SLOPE_MOST_BYTES = 40.0
 """Memory for each cycle beyond which it counts as growing. One Python object that is forgotten takes 50 or more."""
@@ -106,7 +106,7 @@ async def _cycles(clients: Sequence[AsyncClient], shares: Sequence[Sequence[Host
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--cycles", type=int, default=20_000, help="attach and detach so often (%(default)s)")
+    parser.add_argument("--cycles", type=int, default=40_000, help="attach and detach so often (%(default)s)")
     parser.add_argument("--clients", type=int, default=16, help="concurrent clients (%(default)s)")
     parser.add_argument("--workloads", type=int, default=64, help="network namespaces (%(default)s)")
 
