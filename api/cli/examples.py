@@ -98,6 +98,7 @@ EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "schema": (("netplumb schema attachment > attachment.schema.json", "for an editor that completes and checks"),),
     "trace": (
         ("netplumb trace web 203.0.113.7 --port 443", "where a packet ends, and why"),
+        ("netplumb trace 198.51.100.9 node --port 8080", "what somebody outside sends to a published port"),
         ("netplumb trace web db --port 5432 --live", "one that is really sent"),
     ),
     "validate": (

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from netplumb.models.settings import Settings
 
 _NOTHING, _FINDINGS, _COULD_NOT_LOOK = 0, 1, 2
-_EPILOG = (
-    "Exit codes: 0 nothing found, 1 findings, 2 nothing found but not all could be looked at. Example: "
-    "netplumb doctor --skip clock -o json"
-)
+_EPILOG = "Exit codes: 0 nothing found, 1 findings, 2 nothing found but not all could be looked at."
 
 
 def register(app: typer.Typer) -> None:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 _ARRIVES, _ENDS, _UNKNOWN = 0, 1, 2
 _EPILOG = (
-    "Exit codes: 0 it arrives and the answer comes back, 1 it ends on the way, 2 that cannot be told, or wrong usage. "
-    "Examples: netplumb trace web 203.0.113.7 --port 443; netplumb trace web/eth1 db; netplumb trace 198.51.100.9 node "
-    "--port 8080"
+    "Exit codes: 0 it arrives and the answer comes back, 1 it ends on the way, 2 that cannot be told, or wrong usage."
 )
 
 _End: TypeAlias = Annotated[

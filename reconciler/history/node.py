@@ -72,7 +72,8 @@ def gateway_condition(silent: Set[Gateway]) -> Iterator[Condition]:
         found = sorted(silent, key=str)
         message = (
             f"the gateway {', '.join(map(_unanswered, found))}: what workloads send beyond the node by it is lost, and "
-            f"so are answers; see whether it is up and has this address: {asking(found[0].link, found[0].ip)}"
+            "so are answers; netplumb doctor tells whether the node hides it from itself; else see whether it is up "
+            f"and has this address: {asking(found[0].link, found[0].ip)}"
         )
         yield Condition(GATEWAY_SILENT, status=True, reason="NoAnswer", message=message)
 
