@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from netplumb.api.cli.lines import tell
 from netplumb.reconciler.cli.config import Config, Output, with_settings
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def doctor(
     facts = read(settings, mistakes)
     findings = examine(facts, skip or ())
     report.show(findings, facts.unread, output)
+    if any("EPERM" in it or "EACCES" in it for it in facts.unread):
+        tell("not everything may be looked at: run it as root")
     if findings:
         raise typer.Exit(_FINDINGS)
     raise typer.Exit(_COULD_NOT_LOOK if facts.unread else _NOTHING)

@@ -751,4 +751,5 @@ async def test_what_cannot_be_looked_at(daemon: Daemon) -> None:
         daemon, "doctor", *settings_of(daemon), rights=("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--")
     )
     assert "not looked at: other firewalls" in done.stdout
+    assert "run it as root" in done.stderr
     assert done.returncode == 2, done
