@@ -203,8 +203,11 @@ class Standing:
 
     @property
     def record(self) -> NodeRecord:
-        """What this node tells the others of itself."""
+        """What this node tells the others of itself. Where it has no address to be reached at for a moment, it is told
+        with those of before: the ways that are there are none the worse, and lead to it as soon as it has one again."""
         own = underlay_of(self._settings.underlay, self._around.network())
+        if not own.addresses and (before := self._roster.peers.get(self._itself.node)) is not None:
+            own = before.underlay
         return NodeRecord(
             identity=self._itself.identity,
             underlay=own.addresses,

@@ -309,11 +309,20 @@ def step_error(step: Step, code: int, words: str) -> StepError:
     message = f"{step}: {errno_name(code)}" + (f" ({words})" if words else "")
     subject = str(step.thing)
     if isinstance(step.thing, Link) and code == errno.EEXIST:
-        return Conflict(
-            f"{message}: an interface named {step.thing.peer or step.thing.name} is in the workload's namespace, "
-            f"or one named {step.thing.name} on the node; remove or rename it",
-            subject=subject,
-            code=code,
-        )
+        return Conflict(f"{message}: {_in_the_place_of(step.thing, words)}", subject=subject, code=code)
     kind = Retryable if code in _HEALS else Terminal
     return kind(message, subject=subject, code=code, reason=f"{type(step.thing).__name__}Failed")
+
+
+def _in_the_place_of(link: Link, words: str) -> str:
+    """What a link cannot be made for, by the kernel's words; it does not say which of two names is taken."""
+    if link.tunnel is not None:
+        if "VNI" in words:
+            return (
+                "another VXLAN device of the node has that id and port; remove it, or give all nodes another vxlan_id"
+            )
+        return f"another interface of the node is named {link.name}; remove or rename it"
+    return (
+        f"an interface named {link.peer or link.name} is in the workload's namespace, or one named {link.name} on the "
+        "node; remove or rename it"
+    )

@@ -40,18 +40,19 @@ class Node:
     used: dict[IPNetwork, int] = field(default_factory=dict)
     on_link: IPNetwork | None = None
     views: list[ClusterView] = field(default_factory=list)
+    network: NodeNetwork = field(init=False)
     membership: Membership = field(init=False)
     _task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.address = self.address or _address_of(self.name)
-        network = NodeNetwork(
+        self.network = NodeNetwork(
             foreign=frozenset({(ip_address(self.address), "eth0")}),
             connected=() if self.on_link is None else (Connected(self.on_link, "eth1", of_address=True),),
             uplinks=frozenset({"eth0"}),
         )
         itself = Itself(self.name, Identity(boot=self.boot, machine=self.machine or f"machine-of-{self.name}"), "1.0")
-        around = Surroundings(lambda: network, self._fullness, self._users)
+        around = Surroundings(lambda: self.network, self._fullness, self._users)
         self.membership = Membership(
             self.settings, itself, KnownFile(self.place / self.name), around, self._changed, settle_s=SETTLE_S
         )

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
+from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
 from netplumb.reconciler.cluster import administration
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put
@@ -800,3 +801,19 @@ async def test_a_part_that_is_on_a_link_of_the_node_is_taken_last(
     await until(lambda: it.is_well, "it is well", within_s=20)
     assert it.prefixes == [taken]
     await it.stop()
+
+
+async def test_a_node_without_an_address_for_a_moment_is_told_of_as_before(etcd: Etcd, tmp_path: Path) -> None:
+    """Also over a restart of its daemon; so that the others keep their ways to it until it has one again."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        await until(lambda: "a" in a.membership.standing.peers, "it knows what it told", within_s=20)
+        told = a.membership.standing.record
+        a.network = NodeNetwork()
+        assert a.membership.standing.record == told
+        await a.stop()
+        again = a.again()
+        again.network = NodeNetwork()
+        assert again.membership.standing.record == told
+        again.network = NodeNetwork(foreign=frozenset({(ip_address("192.0.2.9"), "eth0")}), uplinks=frozenset({"eth0"}))
+        assert [str(it) for it in again.membership.standing.record.underlay] == ["192.0.2.9"]
+        again.membership._kept.close()

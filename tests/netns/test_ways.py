@@ -141,6 +141,19 @@ def test_a_device_under_another_name_is_named_back_and_a_stranger_stays(kernel: 
     assert "bridge" in ip("-d link show np-vxlan")
 
 
+def test_another_device_of_the_same_network_is_told_as_what_it_is(kernel: WaysKernel) -> None:
+    """The kernel has one VXLAN device of a number and a port, whatever its name is."""
+    of = view(ClusterMode.VXLAN, UNDERLAYS[0], peer(2))
+    ip("link add theirs type vxlan id 78 dstport 4789 local 192.0.2.1")
+    done = converge(Work(on(of), of.peers.values()), kernel, lambda _: False)
+    (error,) = done.errors
+    assert error.reason == "Conflict"
+    assert "another VXLAN device of the node has that id and port" in str(error)
+    ip("link delete theirs")
+    passed(kernel, of)
+    assert left(kernel, of) == []
+
+
 def test_a_device_that_differs_in_what_cannot_be_changed_is_made_anew(kernel: WaysKernel) -> None:
     """Another network, port or underlay address takes another device; what was on it is made again."""
     of = view(ClusterMode.VXLAN, UNDERLAYS[0], peer(2), peer(3))

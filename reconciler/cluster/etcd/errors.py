@@ -74,7 +74,7 @@ def _ended(details: str) -> str:
     return f"it hung up ({details})" if "Socket closed" in details else details
 
 
-_NOT_REACHED = re.compile(r"last error: .*Failed to connect to remote host: (.+)\Z")
+_NOT_REACHED = re.compile(r"last error: .*(?:Failed to connect to remote host:|connect failed: .* error:) (.+)\Z")
 
 
 _ADVICE = (

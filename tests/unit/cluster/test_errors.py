@@ -23,9 +23,12 @@ def test_who_does_not_answer_is_told_with_the_time_that_it_had(details: str) -> 
     assert (type(error), str(error)) == (Away, f"{HTTP}: did not answer within 3 s")
 
 
-def test_who_cannot_be_reached_is_told_as_the_settings_have_it() -> None:
-    error = meant(HTTPS, UNAVAILABLE, f"{CONNECT}Failed to connect to remote host: Connection refused")
-    assert str(error) == f"{HTTPS}: cannot be reached: Connection refused"
+@pytest.mark.parametrize(
+    "said", ["Failed to connect to remote host: ", "connect failed: addr: ipv6:%5B2001:db8::11%5D:2379 error: "]
+)
+def test_who_cannot_be_reached_is_told_as_the_settings_have_it(said: str) -> None:
+    error = meant(HTTPS, UNAVAILABLE, f"{CONNECT}{said}Network is unreachable")
+    assert str(error) == f"{HTTPS}: cannot be reached: Network is unreachable"
 
 
 @pytest.mark.parametrize("has_answered", [True, False])
