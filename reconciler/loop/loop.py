@@ -162,7 +162,8 @@ class Loop:
 
     def released(self, addresses: Iterable[IPAddress]) -> None:
         """These may be given out again, and nothing that policies would take for answers with them."""
-        if self._nodewide.policing.policies.policies:
+        policies = self._nodewide.policing.policies
+        if policies.policies or policies.held:
             self._flows.released(addresses)
 
     def policies_changed(self) -> None:
