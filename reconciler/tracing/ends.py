@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -59,8 +60,17 @@ def _workload(word: str, attachments: Sequence[Attachment], elsewhere: Sequence[
         return End(str(elsewhere[0]), tuple(elsewhere[0].addresses))
     if chosen is None:
         known = ", ".join(str(it.key) for it in attachments[:10]) or "none, by the data_dir that is looked into"
-        raise InvalidRequest("", f"{word!r} is no workload, no address and not `{NODE}`; workloads here: {known}")
+        why = f"{word!r} is no workload, no address and not `{NODE}`{_meant(word)}; workloads here: {known}"
+        raise InvalidRequest("", why)
     return End(str(chosen.key), chosen.addresses, chosen)
+
+
+def _meant(word: str) -> str:
+    """What is to be said instead, where that can be guessed."""
+    ip, _, port = word.rpartition(":")
+    with suppress(ValueError):
+        return f" (for a port: {ip_address(ip.strip('[]'))} --port {int(port)})"
+    return " (names are not looked up: say its address)" if "." in word else ""
 
 
 def _begun(word: str, attachments: Sequence[Attachment]) -> list[Attachment]:

@@ -59,6 +59,14 @@ def test_the_beginning_of_an_id_will_do() -> None:
 def test_a_word_that_means_nobody_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"'cache' is no workload.*web/eth0, web/eth1, db/eth0"):
         end("cache", KNOWN, OWN)
+    for word, instead in (
+        ("203.0.113.7:443", "for a port: 203.0.113.7 --port 443"),
+        ("[2001:db8::7]:443", "for a port: 2001:db8::7 --port 443"),
+        ("example.com", "names are not looked up: say its address"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            end(word, KNOWN, OWN)
+        assert instead in str(refused.value)
 
 
 def test_the_family_is_one_that_both_have() -> None:
