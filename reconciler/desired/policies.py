@@ -5,6 +5,7 @@ Each source has a partition of its own. What two declare under one name is the f
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -38,6 +39,8 @@ class Policies:
         self._changed = changed
         self._in_force: PolicySet | None = None
         self._waiting: Waiting | None = None
+        self._waits_since: dict[tuple[str, ManifestKey], float] = {}
+        self._note_waiting(stored)
         self.lost: Lost = lost or {}
         """Those that the kernel enforces and nobody has said since the store that knew them was lost."""
 
@@ -54,6 +57,21 @@ class Policies:
         if self._waiting is None:
             self._waiting = tuple(_waiting(self._declared))
         return self._waiting
+
+    def waits_since(self, source: str, key: ManifestKey) -> float:
+        """From when on what the source says of it has been waiting, as far as this daemon knows."""
+        return self._waits_since.get((source, key), 0.0)
+
+    def _note_waiting(self, keys: Iterable[ManifestKey], gone: Iterable[_Gone] = ()) -> None:
+        """Of these keys who waits, and who does no more."""
+        now = time.time()
+        for it in gone:
+            self._waits_since.pop(it, None)
+        for key in keys:
+            holder, *waiting = self._declared.get(key) or ("",)
+            self._waits_since.pop((holder, key), None)
+            for source in waiting:
+                self._waits_since.setdefault((source, key), now)
 
     def of(self, source: str) -> Mapping[ManifestKey, Manifest]:
         return dict(self._partitions.get(source, {}))
@@ -101,6 +119,7 @@ class Policies:
             self._partitions[source].pop(key, None)
         for source, it in come:
             self._partitions[source][it.key] = it
+        self._note_waiting([*(key for _, key in gone), *(it.key for _, it in come)], gone)
         for source, _ in gone:
             if not self._partitions.get(source, {"": ""}):
                 del self._partitions[source]

@@ -107,10 +107,16 @@ class DeclaredFiles:
         if rest := broken[TOLD_MAX:]:
             told.append((f"and {len(rest)} more", min(since for *_, since in rest)))
         unreadable = (Condition("StateFileBroken", True, "Unreadable", message, since) for message, since in told)
-        held = islice(self._declarations.policies.waiting, TOLD_MAX)
+        policies = self._declarations.policies
         waiting = (
-            Condition("PolicyWaiting", status=True, reason="AlreadyHeld", message=f"{source}: {key} is {holder}'s")
-            for source, key, holder in held
+            Condition(
+                "PolicyWaiting",
+                True,
+                "AlreadyHeld",
+                f"{source}: {key} is {holder}'s",
+                policies.waits_since(source, key),
+            )
+            for source, key, holder in islice(policies.waiting, TOLD_MAX)
         )
         return (*unreadable, *waiting)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
@@ -100,6 +101,30 @@ def test_partitions_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
         assert held.sources == {B}
         assert held.says(B, [DENY], ())
         assert not held.says(B, [DENY], [DENY.key])
+
+
+def test_it_is_known_since_when_one_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what it says meanwhile changes that, nor what others say; one that holds it, or left, waits no more."""
+    now = [100.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    with closing(stored(tmp_path)) as store:
+        held = Policies(store, {})
+        held.replace({A: [DENY]})
+        held.replace({B: [DENY]})
+        now[0] = 200.0
+        held.replace({A: [OTHER_DENY], B: [OTHER_DENY]})
+        held.replace({"applied": [ALLOW]})
+        assert (held.waits_since(B, DENY.key), held.waits_since(A, DENY.key)) == (100.0, 0.0)
+        held.replace({A: []})
+        assert held.waits_since(B, DENY.key) == 0.0
+        held.replace({A: [DENY]})
+        assert (held.waits_since(B, DENY.key), held.waits_since(A, DENY.key)) == (0.0, 200.0)
+    with closing(stored(tmp_path)) as store:
+        now[0] = 300.0
+        again = Policies(store, store.load().policies)
+        assert again.waits_since(A, DENY.key) == 300.0
+        again.replace({A: []})
+        assert again.waits_since(A, DENY.key) == 0.0
 
 
 def named(name: str) -> str:
