@@ -41,7 +41,7 @@ def node_conditions(
     if not node.ipv6 and any(prefix.version == 6 for prefix in node.workload_prefixes):
         message = (
             f"the node's loopback has IPv6 switched off by {node.ipv6_switch}, so workloads have IPv4 alone; "
-            "to give them IPv6 too, run: sysctl -w net.ipv6.conf.lo.disable_ipv6=0"
+            f"to give them IPv6 too, run: sysctl -w {node.ipv6_switch}=0"
         )
         yield Condition(IPV6_DISABLED, status=True, reason="SwitchedOff", message=message)
     if names := node.around.not_forwarding:

@@ -154,5 +154,5 @@ def ipv6_switched_off(facts: Facts) -> Iterator[Finding]:
             "ipv6-off",
             f"the node's loopback has IPv6 switched off by {facts.ipv6_off}",
             "workloads have IPv4 alone",
-            "sysctl -w net.ipv6.conf.lo.disable_ipv6=0",
+            f"sysctl -w {facts.ipv6_off}=0",
         )
