@@ -1,4 +1,4 @@
-"""A short soak; `make soak` attaches and detaches 20,000 times."""
+"""A short soak; `make soak` attaches and detaches 40,000 times."""
 
 from __future__ import annotations
 
