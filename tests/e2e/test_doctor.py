@@ -172,7 +172,8 @@ LOST_IPV6 = {
 async def test_a_node_that_lost_its_ipv6(daemon: Daemon, attached: Host, node: Host, loss: str) -> None:
     """Once a workload sends there in vain: a node may well be without."""
     node.run(f"sh -c '{LOST_IPV6[loss]} || true'")
-    assert not doctor(daemon).of("no-ipv6")
+    if loss != "a link that fell":  # in vain is also what others on that link say to all while it comes up
+        assert not doctor(daemon).of("no-ipv6")
     attached.run("ping -c 1 -W 1 2001:db8:99::7", ok=False)
     assert f"IPv4 leaves by {UPLINK}" in doctor(daemon).one("no-ipv6")["what"]
 

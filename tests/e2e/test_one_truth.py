@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from tests.e2e.wishes import attach, refused, v4
 
 COMMANDS = ("status", "list", "get", "describe WORKLOAD", "check", "check WORKLOAD", "plan")
 UNMET = 1
+RESYNCED_S = 0.3  # what a pass of the start's resync over one attachment surely ends in
 
 
 class Views:
@@ -211,10 +213,11 @@ async def test_drift_that_nothing_told_of(node: Host, directory: Path, web: Host
             views = Views(daemon, client)
             address = v4(await client.attach(attach(web)))
 
-            def is_unheard_of() -> bool:
+            async def is_unheard_of() -> bool:
                 """The resync of the start may be under way yet, and repairs what comes before its end."""
                 if node.route(address) is not None:
                     node.ip(f"-4 route delete {address}")
+                await asyncio.sleep(RESYNCED_S)
                 return "+ route" in views.shown("plan", "web")[1] and node.route(address) is None
 
             await until(is_unheard_of, "the route stays away", within_s=30)

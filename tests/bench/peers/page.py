@@ -85,7 +85,7 @@ def rendered() -> Mapping[str, str]:
 
 def _lines(measured: Measured) -> Iterator[str]:
     yield _INTRODUCTION
-    yield f"Measured on {measured.machine}. Milliseconds; rates are those of {measured.clients} clients.\n"
+    yield f"Measured on {measured.machine}.\nMilliseconds; rates are those of {measured.clients} clients.\n"
     for words, rows in measured.groups.items():
         yield f"## {words}\n"
         yield from _table(rows)
