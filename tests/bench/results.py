@@ -12,7 +12,7 @@ from tests.bench.rounds import Samples
 RATIO_AIM, RATIO_EXPECTED, RATIO_MOST = 1.6, 3.0, 6.0
 RATE_EXPECTED, RATE_LEAST = 500.0, 250.0
 PLUGIN_EXPECTED, PLUGIN_MOST = 2.0, 4.0
-GUARD_MOST = 3.5
+GUARD_MOST = 5.0  # kernels differ: of one that makes the objects in 0.3 ms, our own share is three times the floor
 
 
 @dataclass(frozen=True, slots=True)
