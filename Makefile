@@ -46,7 +46,7 @@ debian:
 	@PYTHON="$(PYTHON)" scripts/setup-debian
 
 .venv/.installed: requirements-dev.lock pyproject.toml | debian
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@

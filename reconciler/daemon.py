@@ -43,7 +43,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     Raises NetplumbError when it cannot start.
     """
     check_kernel()
-    read = reload = Reloading(settings, reload)
+    reloading = Reloading(settings, reload)
     async with AsyncExitStack() as stack:
         stack.callback(NodeLock().close)
         nftables = Nftables(own=settings.own_table)
@@ -70,9 +70,9 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
             level("the store was begun anew", before=store.origin.verdict.value, kept_as=store.origin.kept_as)
         events = EventFile(settings.data_dir, node)
         stack.callback(events.close)
-        parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster, lambda: read.conditions)
+        parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster, lambda: reloading.conditions)
         stack.callback(parts.close)
-        await _serve(settings, parts, stack, reload)
+        await _serve(settings, parts, stack, reloading)
 
 
 async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:

@@ -17,8 +17,7 @@ from netplumb.reconciler.cluster.reporting import ENDPOINTS_PAUSE_S, STATE_PAUSE
 
 
 class Telling:
-    """`watch` tells of all attachments, and then of each change. `told` is called with a kind that etcd
-    has all of."""
+    """`watch` tells of all attachments, and then of each change. `told` is called with a kind that etcd has all of."""
 
     def __init__(
         self,
@@ -34,12 +33,10 @@ class Telling:
         fence = presence.fence
         self._presence = presence
         self._again_s = again_s
-        self._states = Reporting(
-            client, layout.statuses(node), state, fence, watch, partial(told, "status"), pause_s=STATE_PAUSE_S
-        )
+        states, endpoints = layout.statuses(node), layout.endpoints_of(node)
+        self._states = Reporting(client, states, state, fence, watch, partial(told, "status"), pause_s=STATE_PAUSE_S)
         self._endpoints = Reporting(
-            *(client, layout.endpoints_of(node), endpoint, fence, watch, partial(told, "endpoints")),
-            pause_s=ENDPOINTS_PAUSE_S,
+            client, endpoints, endpoint, fence, watch, partial(told, "endpoints"), pause_s=ENDPOINTS_PAUSE_S
         )
         self._named = asyncio.Event()
 

@@ -121,7 +121,7 @@ class Policies:
             self._partitions[source][it.key] = it
         self._note_waiting([*(key for _, key in gone), *(it.key for _, it in come)], gone)
         for source, _ in gone:
-            if not self._partitions.get(source, {"": ""}):
+            if self._partitions.get(source) == {}:
                 del self._partitions[source]
         self._settle()
 

@@ -3,12 +3,13 @@ sends there. Nothing else is sent, and the kernel's own table is left as it is, 
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
-from struct import Struct, pack
+from struct import Struct
+
+from netplumb.reconciler.kernel.bpf import DROP, JUMP_EQUAL, LOAD_BYTE, RETURN, attach_filter
 
 MANY = 100
 """More hosts than answer for one address."""
@@ -25,16 +26,13 @@ _SOLICITED = IPv6Address("ff02::1:ff00:0").packed[:13]
 _ON_THE_LINK = 255  # RFC 4861: hop limit of what no router let through
 _RECEIVED_MOST = 1 << 11
 _ETH_P_IPV6, _IPV6_BYTES = 0x86DD, 40
-_SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
-_INSTRUCTION = Struct("=HBBI")  # struct sock_filter: code, how far to jump where true and where false, value
-_LOAD_BYTE, _IS_EQUAL, _RETURN = 0x30, 0x15, 0x06
 _ADVERTISEMENTS_ALONE = (
-    (_LOAD_BYTE, 0, 0, 6),  # the next header
-    (_IS_EQUAL, 0, 3, socket.IPPROTO_ICMPV6),
-    (_LOAD_BYTE, 0, 0, _IPV6_BYTES),
-    (_IS_EQUAL, 0, 1, _ADVERTISEMENT),
-    (_RETURN, 0, 0, _RECEIVED_MOST),
-    (_RETURN, 0, 0, 0),
+    (LOAD_BYTE, 0, 0, 6),  # the next header
+    (JUMP_EQUAL, 0, 3, socket.IPPROTO_ICMPV6),
+    (LOAD_BYTE, 0, 0, _IPV6_BYTES),
+    (JUMP_EQUAL, 0, 1, _ADVERTISEMENT),
+    (RETURN, 0, 0, _RECEIVED_MOST),
+    (RETURN, 0, 0, DROP),
 )
 
 
@@ -69,7 +67,7 @@ def who_has_v6(link: str, ip: IPv6Address, within_s: float, *, enough: int = MAN
         socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as heard,
         socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6) as asked,
     ):
-        _hear_advertisements(heard)
+        attach_filter(heard, _ADVERTISEMENTS_ALONE)  # what an uplink carries is more than can be looked at
         heard.bind((link, _ETH_P_IPV6))
         own = heard.getsockname()[4]
         asked.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
@@ -88,14 +86,6 @@ def who_has_v6(link: str, ip: IPv6Address, within_s: float, *, enough: int = MAN
             return options[2:8].hex(":") if options.startswith(_TARGET_MAC) else "an answer without a MAC address"
 
         return _answers(heard, within_s, enough, answer)
-
-
-def _hear_advertisements(heard: socket.socket) -> None:
-    """And nothing else: what an uplink carries is more than can be looked at."""
-    program = b"".join(_INSTRUCTION.pack(*it) for it in _ADVERTISEMENTS_ALONE)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    told = pack("HL", len(_ADVERTISEMENTS_ALONE), ctypes.addressof(buffer))  # struct sock_fprog, which is copied
-    heard.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, told)
 
 
 def _answers(asked: socket.socket, within_s: float, enough: int, answer: Callable[[bytes], str | None]) -> list[str]:

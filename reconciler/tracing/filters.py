@@ -11,12 +11,12 @@ from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.decide.firewalls.exact import OnePacket, judge
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, Rule
 from netplumb.reconciler.decide.firewalls.weigh import DROPS, MARKS, NOTRACKS, SOURCES, TRANSLATES, ZONES, met_by
+from netplumb.reconciler.decide.render.expressions import PRIORITY_CONNTRACK
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import PacketEndsError
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import OUR_TABLE, dropped_by, inside_workload
 
-CONNTRACK = -200  # NF_IP_PRI_CONNTRACK, include/uapi/linux/netfilter_ipv4.h
 _UNTRANSLATED = {
     NOTRACKS: "kept from connection tracking, and so from translation, by",
     ZONES: "put into a zone of connection tracking, where it may not be known as what it answers, by",
@@ -51,7 +51,7 @@ class Filters:
             if certain:
                 raise PacketEndsError(words, heal)
             self.doubt(words.replace("dropped by", "may be dropped by", 1), heal, flow)
-        if chain.hook == "prerouting" and chain.priority < CONNTRACK:
+        if chain.hook == "prerouting" and chain.priority < PRIORITY_CONNTRACK:
             for verdicts, done in _UNTRANSLATED.items():
                 for rule, _ in self._met(chain, flow, iif, oif, verdicts):
                     words, heal = self.words(chain, rule, flow, iif, oif)
@@ -105,7 +105,7 @@ class Filters:
             None if flow.answer in self.marked else 0,
         )
         tracked = chain.hook not in ("prerouting", "output", "ingress") or (
-            chain.hook != "ingress" and chain.priority >= CONNTRACK
+            chain.hook != "ingress" and chain.priority >= PRIORITY_CONNTRACK
         )
         family, table, *_ = chain.id
         sets = self._view.ruleset.sets

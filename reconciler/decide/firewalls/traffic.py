@@ -15,10 +15,9 @@ from netplumb.models.naming import node_if_name
 from netplumb.models.network import Pool
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.reconciler.decide.firewalls.answers import Range, merged
+from netplumb.reconciler.decide.render.expressions import PRIORITY_CONNTRACK, PRIORITY_DSTNAT, PRIORITY_SRCNAT
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
-_CONNTRACK, _DSTNAT, _SRCNAT = -200, -100, 100  # NF_IP_PRI_*, include/uapi/linux/netfilter_ipv4.h
-
 
 ANY_PORT: tuple[Range, ...] = ((0, 0xFFFF),)
 EPHEMERAL: tuple[Range, ...] = ((32768, 60999),)
@@ -240,17 +239,17 @@ def _seen(inside: Packet, wire: Packet, hook: str, priority: int, ours: Ours) ->
         case "ingress" if not from_node:
             return replace(wire, oif=Side.NOWHERE, tracked=False)
         case "prerouting" if not from_node:
-            seen = wire if priority < _DSTNAT else inside
-            return replace(seen, oif=Side.NOWHERE, tracked=priority >= _CONNTRACK)
+            seen = wire if priority < PRIORITY_DSTNAT else inside
+            return replace(seen, oif=Side.NOWHERE, tracked=priority >= PRIORITY_CONNTRACK)
         case "input" if to_node:
             return inside
         case "forward" if not to_node and not from_node:
             return inside
         case "output" if from_node:
-            return replace(inside, tracked=priority >= _CONNTRACK)
+            return replace(inside, tracked=priority >= PRIORITY_CONNTRACK)
         case "postrouting" | "egress" if not to_node:
             translated = ours.masquerade and inside.oif is Side.OUTSIDE and not inside.answer
-            if translated and (hook == "egress" or priority >= _SRCNAT):
+            if translated and (hook == "egress" or priority >= PRIORITY_SRCNAT):
                 return replace(inside, src=Party.NODE)
             return inside
         case _:

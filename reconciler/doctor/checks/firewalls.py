@@ -36,25 +36,29 @@ def ours(facts: Facts) -> Ours:
 def drops(facts: Facts) -> Iterator[Finding]:
     found, _ = weigh(facts.ruleset, ours(facts))
     for drop in found:
-        make, verb = (broken, "drops") if drop.certain else (risk, "may drop")
-        yield make(
-            "foreign-firewall",
-            printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
-            "a packet has to pass every chain, and no rule of netplumb's can let pass what another drops",
-            printable(remedy(drop, facts.ruleset)),
+        yield _dropped(
+            drop, facts, "a packet has to pass every chain, and no rule of netplumb's can let pass what another drops"
         )
 
 
 def redirected_to_nowhere(facts: Facts) -> Iterator[Finding]:
     for drop in redirected(facts.ruleset, ours(facts)):
-        make, verb = (broken, "drops") if drop.certain else (risk, "may drop")
-        yield make(
-            "foreign-firewall",
-            printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
+        yield _dropped(
+            drop,
+            facts,
             "it redirects to an address of the interface that they came by, and workloads' links have none; a DNAT to "
             "an address of the node would do",
-            printable(remedy(drop, facts.ruleset)),
         )
+
+
+def _dropped(drop: Drop, facts: Facts, why: str) -> Finding:
+    make, verb = (broken, "drops") if drop.certain else (risk, "may drop")
+    return make(
+        "foreign-firewall",
+        printable(f"chain {where(drop)}{_owner(drop, facts)} {verb} {about(drop)}"),
+        why,
+        printable(remedy(drop, facts.ruleset)),
+    )
 
 
 def ports_taken_elsewhere(facts: Facts) -> Iterator[Finding]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+from netplumb.reconciler.kernel.bpf import attach_filter
 from netplumb.reconciler.kernel.netlink.channel import NETLINK_ADD_MEMBERSHIP, SOL_NETLINK
 from netplumb.reconciler.kernel.netlink.datagrams import waiting
-from netplumb.reconciler.kernel.netlink.socketfilter import attach_filter, type_filter
+from netplumb.reconciler.kernel.netlink.socketfilter import type_filter
 from netplumb.reconciler.kernel.netlink.wire import messages
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 

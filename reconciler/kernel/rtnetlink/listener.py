@@ -22,6 +22,7 @@ from math import inf
 
 from netplumb.models.errors import Terminal, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, Link, Scope
+from netplumb.reconciler.kernel.bpf import attach_filter
 from netplumb.reconciler.kernel.netlink.channel import (
     NETLINK_ADD_MEMBERSHIP,
     OWN_PORT_IDS,
@@ -29,7 +30,7 @@ from netplumb.reconciler.kernel.netlink.channel import (
     SOL_NETLINK,
 )
 from netplumb.reconciler.kernel.netlink.datagrams import Batches, waiting
-from netplumb.reconciler.kernel.netlink.socketfilter import Consequences, attach_filter, echo_filter
+from netplumb.reconciler.kernel.netlink.socketfilter import Consequences, echo_filter
 from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes, messages, string
 from netplumb.reconciler.kernel.rtnetlink import decode, tc
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
