@@ -43,7 +43,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     Raises NetplumbError when it cannot start.
     """
     check_kernel()
-    reloading = Reloading(settings, reload)
+    reload = reloading = Reloading(settings, reload)
     async with AsyncExitStack() as stack:
         stack.callback(NodeLock().close)
         nftables = Nftables(own=settings.own_table)
@@ -72,7 +72,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(events.close)
         parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster, lambda: reloading.conditions)
         stack.callback(parts.close)
-        await _serve(settings, parts, stack, reloading)
+        await _serve(settings, parts, stack, reload)
 
 
 async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:

@@ -356,7 +356,7 @@ async def test_another_cluster_in_the_settings_wants_a_restart_and_says_so(direc
     async with site(2, directory) as it:
         one, other = it.machines
         before = one.daemon.config.read_text()
-        (theirs, _) = await held(other)
+        (theirs, _), ours = await held(other), await held(one)
         way = one.host.route(theirs)
         cluster = it.cluster(one, pools=[{"cidr": "10.64.0.0/16"}], mode="vxlan")
         one.daemon.configure(pools=(), cluster=cluster)
@@ -372,7 +372,8 @@ async def test_another_cluster_in_the_settings_wants_a_restart_and_says_so(direc
         assert (await conditions(one))["RestartWanted"].startswith("cluster: ")
         async with one.client() as client:
             assert not (await client.plan()).changes
-        assert (one.host.route(theirs), "np-vxlan" in one.host.links()) == (way, False)
+        assert (one.host.route(theirs), "np-vxlan" in one.host.links(), await held(one)) == (way, False, ours)
         one.daemon.config.write_text(before)
         one.daemon.reload()
         await until(is_not_wanted, "it is over", within_s=LONG_S)
+        assert (one.host.route(theirs), await held(one)) == (way, ours)
