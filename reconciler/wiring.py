@@ -199,7 +199,7 @@ class Parts:
         awaited = {"files": settings.state_files, "cluster": cluster or self._leaving}
         self._loading = Loading([name for name, it in awaited.items() if it is not None], self.loop.sources_loaded)
         self._declared = DeclaredFiles(
-            declarations, lambda: self._loading.loaded("files"), self._host_ports.look, self.loop.policies_rested
+            declarations, lambda: self._loading.loaded("files"), self._host_ports.look, self.loop.policies.rested
         )
         self._files = StateFiles(settings.state_files, self._declared) if settings.state_files else None
         self.rpc = RpcSource(

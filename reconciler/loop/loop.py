@@ -13,7 +13,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
-from math import inf
 from typing import Protocol
 
 import structlog
@@ -39,11 +38,11 @@ from netplumb.reconciler.loop.elsewhere import Elsewhere, Others
 from netplumb.reconciler.loop.flows import Deciding, Flows
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.nodepasses import NodePasses
+from netplumb.reconciler.loop.policychanges import PolicyChanges
 from netplumb.reconciler.loop.removals import Removals
 from netplumb.reconciler.loop.threadpasses import ThreadPasses
 from netplumb.reconciler.pacing.budgets import resync_after_s
 from netplumb.reconciler.pacing.queue import Queue, Urgency
-from netplumb.reconciler.pacing.rests import rest_s
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.watch.listening import Listening
 
@@ -93,7 +92,6 @@ class Loop:
         self._kernel = kernel
         self._flows = flows
         self._look_around = look_around
-        self._policed = policed
         self._ways = ways
         self.resync_s = resync_s
         self._turned_at = time.monotonic()
@@ -113,9 +111,8 @@ class Loop:
         self._handed: dict[AttachmentKey, Namespace] = {}
         self._node = NodePasses(nodewide, results, kernel, self._wake.set)
         self.elsewhere = Elsewhere(elsewhere, self._wake.set, self._elsewhere_settled) if elsewhere else None
-        self._are_policies_other = False
-        self._policies_rest_until = -inf
-        self._take_policies()
+        self.policies = PolicyChanges(desired, nodewide.policing, self._policies_taken, policed)
+        self.policies.take()
 
     # What wakes it.
 
@@ -167,21 +164,11 @@ class Loop:
             self._flows.released(addresses)
 
     def policies_changed(self) -> None:
-        """Other network policies are in force. What that means for everybody is seen once, however often they change
-        until the next slice."""
-        self._are_policies_other = True
+        """Other network policies are in force."""
+        self.policies.due = True
         self._node.mark()
 
-    async def policies_rested(self) -> None:
-        """Waits until other policies may come: who changes them all the time, where there are thousands, leaves the
-        loop to others in between."""
-        if (left_s := self._policies_rest_until - time.monotonic()) > 0:
-            await asyncio.sleep(left_s)
-
-    def _take_policies(self) -> None:
-        self._are_policies_other = False
-        records = (record for record in self._desired.attachments.values() if not record.removing)
-        self._nodewide.policing.take(self._desired.policies.in_force, records)
+    def _policies_taken(self) -> None:
         self._need_elsewhere()
         self._node.mark()
 
@@ -272,8 +259,8 @@ class Loop:
             self.resync()
 
     def _slice(self) -> None:
-        if self._are_policies_other:
-            self._converge_policies()
+        if self.policies.due:
+            self.policies.converge(self._converge_node)
         if self._node.due and not self._node.add_chains():
             self._converge_node()
         if self.elsewhere is not None and self._nodewide.ready:
@@ -289,14 +276,6 @@ class Loop:
             self._let_former_pools_go()
             # Behind those whom this slice answered, so that no client waits for it.
             asyncio.get_running_loop().call_soon(self._listening.hear_now)
-
-    def _converge_policies(self) -> None:
-        began = time.monotonic()
-        self._take_policies()
-        self._policed(self._nodewide.policing.policies)
-        self._converge_node()
-        ended = time.monotonic()
-        self._policies_rest_until = ended + rest_s(ended - began)
 
     def _converge_node(self) -> None:
         policies = self._nodewide.node.policies

@@ -1,0 +1,51 @@
+"""Network policies that become others while the loop runs: what that means for everybody is seen once, in the next
+slice, however often they change until then; and where that took long, others have to wait for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import inf
+
+from netplumb.models.policyset import PolicySet
+from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.loop.policing import Policing
+from netplumb.reconciler.pacing.rests import rest_s
+
+
+class PolicyChanges:
+    """`taken` is called whenever policies have been taken from what is desired, `policed` with them when others count
+    than before."""
+
+    def __init__(
+        self, desired: Desired, policing: Policing, taken: Callable[[], None], policed: Callable[[PolicySet], None]
+    ) -> None:
+        self._desired = desired
+        self._policing = policing
+        self._taken = taken
+        self._policed = policed
+        self._rest_until = -inf
+        self.due = False
+
+    def take(self) -> None:
+        self.due = False
+        records = (record for record in self._desired.attachments.values() if not record.removing)
+        self._policing.take(self._desired.policies.in_force, records)
+        self._taken()
+
+    def converge(self, node: Callable[[], None]) -> None:
+        """Takes them, and passes over the `node`, which has to have what they want before any workload."""
+        began = time.monotonic()
+        self.take()
+        self._policed(self._policing.policies)
+        node()
+        ended = time.monotonic()
+        self._rest_until = ended + rest_s(ended - began)
+
+    async def rested(self) -> None:
+        """Waits until others may come: who changes them all the time, where there are thousands, leaves the loop to
+        others in between."""
+        if (left_s := self._rest_until - time.monotonic()) > 0:
+            await asyncio.sleep(left_s)
