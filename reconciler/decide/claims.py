@@ -21,7 +21,7 @@ class PortHolders:
         same one."""
         for mapping in mappings:
             for port, leads_to in mapping.leads():
-                for (holder, ip), held_for in self._holders.get(port, {}).items():
+                for (holder, ip), held_for in self._by_holder(port):
                     if holder == key or not overlapping(ip, mapping.bound_ip):
                         continue
                     if holder.workload_id != key.workload_id:
@@ -31,6 +31,10 @@ class PortHolders:
                             f"port_mappings: {port} is held by attachment {holder} and leads to its port {held_for}; "
                             f"interfaces of one workload share what leads to the same port, not to {leads_to}"
                         )
+
+    def _by_holder(self, port: HostPort) -> list[tuple[tuple[AttachmentKey, IPAddress | None], int]]:
+        """In an order that does not depend on who came first, as the one that is named does not."""
+        return sorted(self._holders.get(port, {}).items(), key=lambda it: it[0][0])
 
     def hold(self, mappings: Iterable[PortMapping], key: AttachmentKey) -> None:
         for mapping in mappings:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netplumb.models.attachment import AttachmentSpec
@@ -28,6 +28,12 @@ WISHES = st.builds(
 )
 PARTITIONS = st.lists(WISHES, max_size=4, unique_by=lambda spec: spec.key)
 FILES = st.dictionaries(st.sampled_from(["file/a", "file/b", "file/c"]), PARTITIONS, max_size=3)
+
+# Which of the two is named where a third wants the port must not depend on who came first.
+SHARED_BY_INTERFACES: list[Files] = [
+    {"file/a": [wish("db")]},
+    {"file/b": [wish("db", if_name=it, port_mappings=["80:80"]) for it in ("eth0", "eth1")], "file/a": []},
+]
 
 
 def rehearsed(bench: Bench, files: Files) -> Rehearsed:
@@ -96,6 +102,7 @@ def test_what_waited_before_is_no_effect_of_another_file(bench: Bench, source: s
 
 @settings(max_examples=50)
 @given(before=st.lists(FILES, max_size=3), files=FILES)
+@example(before=SHARED_BY_INTERFACES, files={"file/a": [wish(port_mappings=["80:80"])]})
 def test_a_rehearsal_comes_true(before: Sequence[Files], files: Files) -> None:
     """Whatever there is, and whatever the files say: what is told is what then differs."""
     with TemporaryDirectory() as directory:
