@@ -58,11 +58,16 @@ class Endpoints:
         """Other endpoints are on the shelf under these keys than before."""
         self._tell(ip for key in keys for ip in self._look_at(key, self._shelf.get(key)))
 
-    def seen(self, peers: Mapping[str, Peer]) -> None:
-        """These are the nodes now, with the prefixes that they hold."""
-        now = {name: tuple(held.cidr for held in it.prefixes) for name, it in peers.items() if it.prefixes}
-        others = {it for it in now.keys() | self._prefixes.keys() if now.get(it) != self._prefixes.get(it)}
-        self._prefixes = now
+    def seen(self, peers: Mapping[str, Peer | None]) -> None:
+        """What these nodes hold by now; None of those that are gone. Of all others it is as before."""
+        others = set()
+        for name, peer in peers.items():
+            held = tuple(it.cidr for it in peer.prefixes) if peer is not None else ()
+            if held != self._prefixes.get(name, ()):
+                others.add(name)
+                self._prefixes[name] = held
+                if not held:
+                    del self._prefixes[name]
         self._look_through(others)
 
     def need(self, policies: PolicySet, sets: frozenset[str]) -> None:

@@ -37,6 +37,7 @@ from netplumb.reconciler.cluster.standing import Itself, Standing, Surroundings
 from netplumb.reconciler.cluster.stillness import Stillness
 from netplumb.reconciler.cluster.taking import Taking
 from netplumb.reconciler.cluster.telling import Telling
+from netplumb.reconciler.cluster.wanted import Wanted
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 APART_S, APART_MOST_S = 0.005, 10.0
@@ -80,6 +81,7 @@ class Membership:
         self.endpoints.seen(self.standing.peers)
         self._shared = self._mirror(layout.shared, self._kept.shared, self._shared_changed)
         self._own = self._mirror(layout.attachments(itself.node), self._kept.own, self._own_changed)
+        self._wanted = Wanted(layout, itself.node, kept.own, kept.shared)
         self._others = self._mirror(layout.endpoints, kept.others, self.endpoints.said)
         self._presence = Presence(
             self._client,
@@ -94,7 +96,7 @@ class Membership:
         )
         self._stillness = Stillness(max(settings.lease_s, 2 * RETRY_MOST_S))
         prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
-        self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._own_changed)
+        self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._taken)
         self._telling: Telling | None = None
         self._dirty = asyncio.Event()
         self._learn = asyncio.Event()
@@ -143,9 +145,9 @@ class Membership:
 
     @property
     def documents(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry]]:
-        """What is wanted of this node, and what of every node, by the name of the document."""
-        own, every = self._layout.attachments(self._itself.node), self._layout.documents
-        return _below(own, self._kept.own), _below(every, self._kept.shared)
+        """What is wanted of this node, and what of every node, by the name of the document. The same objects, as long
+        as it is the same."""
+        return self._wanted.documents
 
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
         """Before it runs: whose state is written back."""
@@ -219,6 +221,7 @@ class Membership:
 
     def _shared_changed(self, keys: Collection[str]) -> None:
         self._unlearnt |= set(keys)
+        self._wanted.shared_changed(keys)
         self._answers.came(keys)
         if self._is_followed:
             self._answers.confirm()
@@ -234,9 +237,8 @@ class Membership:
             if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
                 self._presence.forget()  # somebody removed this node, which is there yet, and says so again
                 self._tell_anew()  # with all that it told of its workloads
-            self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
-            if any(key.startswith(self._layout.prefixes.first) for key in unlearnt):
-                self.endpoints.seen(self.standing.peers)
+            about = self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
+            self.endpoints.seen({name: self.standing.peers.get(name) for name in about})
             self._learnt.set()
             if self.standing.held != held:
                 self._changed()  # of what is lost no address is given from now on
@@ -248,7 +250,11 @@ class Membership:
             self._changed()
             await asyncio.sleep(LESSON_PAUSE_S)
 
-    def _own_changed(self, _: Collection[str] = ()) -> None:
+    def _own_changed(self, _: Collection[str]) -> None:
+        self._wanted.own_changed()
+        self._taken()
+
+    def _taken(self) -> None:
         self._dirty.set()
         self._changed()
 
@@ -391,7 +397,3 @@ class Membership:
             lost={str(cidr): why for cidr, why in self.standing.lost.items()},
             heard_at=self.standing.heard_at,
         )
-
-
-def _below(keys: Keys, entries: Mapping[str, Entry]) -> Mapping[str, Entry]:
-    return {key.removeprefix(keys.first): it for key, it in entries.items() if key.startswith(keys.first)}

@@ -35,8 +35,8 @@ class Roster:
         self.present: dict[str, int] = {}
         self.peers: dict[str, Peer] = {}
 
-    def take(self, changes: Mapping[str, Entry | None]) -> None:
-        """What keys say by now; None of those that are gone."""
+    def take(self, changes: Mapping[str, Entry | None]) -> Collection[str]:
+        """What keys say by now; None of those that are gone. The names of the nodes that this is about."""
         nodes, presences, prefixes = self._starts
         touched: set[str] = set()
         for key, entry in changes.items():
@@ -58,6 +58,7 @@ class Roster:
             touched.add(name)
         for name in touched:
             _keep(self.peers, name, self._peer(name))
+        return touched
 
     def _stray(self, key: str, entry: Entry | None) -> Claim | None:
         """One that is in no pool of the settings, or not in the one that it is said to be of."""

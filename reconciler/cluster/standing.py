@@ -122,10 +122,11 @@ class Standing:
         self._is_ours, self.troubles.name_taken = ours, why_not
         return True
 
-    def learnt(self, changes: Mapping[str, Entry | None], revision: int) -> None:
-        """Of the keys that all nodes share these say something else than before, complete as of a revision."""
+    def learnt(self, changes: Mapping[str, Entry | None], revision: int) -> Collection[str]:
+        """Of the keys that all nodes share these say something else than before, complete as of a revision. The names
+        of the nodes that this is about."""
         before = self.held
-        self._roster.take(changes)
+        about = self._roster.take(changes)
         self.revision = revision
         after = {it.cidr for it in self.held}
         for claim in before:
@@ -135,6 +136,7 @@ class Standing:
         for cidr in after & self.lost.keys():
             del self.lost[cidr]
         self.forget_lost()
+        return about
 
     def _why_lost(self, cidr: IPNetwork) -> str:
         other = self._roster.holder_of(cidr)

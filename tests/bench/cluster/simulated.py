@@ -26,18 +26,20 @@ WITHIN_S = 900.0
 
 
 class Marked(Node):
-    """Remembers when it came to know of each node, and how many it knows with their prefixes."""
+    """Remembers when it came to know of each node; `holders` are those that it knows with their prefixes."""
 
     def __post_init__(self) -> None:
         self.seen: dict[str, float] = {}
-        self.holders = 0
         super().__post_init__()
 
     def _changed(self) -> None:
-        peers, now = self.view.peers, time.time()
-        self.holders = sum(bool(it.prefixes) for it in peers.values())
-        for name in peers.keys() - self.seen.keys():
+        now = time.time()
+        for name in self.view.peers.keys() - self.seen.keys():
             self.seen[name] = now
+
+    @property
+    def holders(self) -> int:
+        return sum(bool(it.prefixes) for it in self.view.peers.values())
 
     @property
     def follows(self) -> bool:
