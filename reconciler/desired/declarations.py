@@ -5,9 +5,11 @@ whoever has others to serve can do so between the steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import Refusal, StoreUnwritable
+from netplumb.models.ports import HostPort
 from netplumb.reconciler.desired.state import Desired
 
 
@@ -52,6 +54,7 @@ class Declarations:
         for spec in specs:
             self._claim(source, spec)
             yield
+        yield from self._letting_go()
 
     def resuming(self) -> Iterator[None]:
         """Takes up the claims that waited when the daemon ended, whether or not their files can be read now."""
@@ -61,12 +64,31 @@ class Declarations:
                 if record is None or record.source != source or record.spec != spec:
                     self._claim_again(source, key)
                     yield
+        yield from self._letting_go()
 
     def settling(self) -> Iterator[None]:
         """Tries what had to wait."""
         for source, spec, _ in tuple(self._claims.waiting()):
             self._claim_again(source, spec.key)
             yield
+        yield from self._letting_go()
+
+    def _letting_go(self) -> Iterator[None]:
+        """Claims can wait for each other, as those of two workloads that are to swap their ports do. So who waits lets
+        go of the ports that it is not to have any more and another one waits for; then that one can have them."""
+        waiting = [(source, spec) for source, spec, _ in self._claims.waiting()]
+        awaited = {port for _, spec in waiting for port in _ports(spec)}
+        for source, spec in waiting:
+            record = self._desired.attachments.get(spec.key)
+            if record is None or record.removing or record.source != source:
+                continue
+            unwanted = awaited.intersection(_ports(record.spec)).difference(_ports(spec))
+            kept = [it for it in record.spec.port_mappings if unwanted.isdisjoint(it.host_ports())]
+            if len(kept) < len(record.spec.port_mappings):
+                less = record.spec.model_copy(update={"port_mappings": tuple(kept)})
+                with suppress(Refusal):  # then nothing is let go, and it is tried with the others again
+                    self._desired.attach(less, record.netns_cookie, source)
+                yield
 
     def _claim_again(self, source: str, key: AttachmentKey) -> None:
         if (spec := self._claims.of(source).get(key)) is not None:
@@ -89,3 +111,7 @@ class Declarations:
             self._claims.wait(source, spec.key, error)
         else:
             self._claims.met(source, spec.key)
+
+
+def _ports(spec: AttachmentSpec) -> Iterator[HostPort]:
+    return (port for mapping in spec.port_mappings for port in mapping.host_ports())

@@ -18,6 +18,8 @@ from tests.e2e.daemons import Daemon
 from tests.e2e.echoes import ASK_S, KINDS, ask, serving, unanswered
 from tests.e2e.hosts import Host
 from tests.e2e.sctp import sctp_init
+from tests.e2e.senders import Sender
+from tests.e2e.statefiles import declare, document
 from tests.e2e.streams import family_of, open_socket
 from tests.e2e.waiting import until
 
@@ -297,3 +299,31 @@ async def test_from_a_state_file(client: AsyncClient, daemon: Daemon, outside: H
         path.write_text(wish + "  - 8081:80\n")
         await until(lambda: ask(outside, NODE_V4, 8081), "the edit is followed")
         assert unanswered(outside, NODE_V4, 8080)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one file", "a file each"])
+async def test_two_workloads_swap_their_ports(
+    daemon: Daemon, client: AsyncClient, outside: Host, web: Host, db: Host, together: bool
+) -> None:
+    """Neither waits for the other, and who sends all the time is led to the new one."""
+
+    def say(of_web: int, of_db: int) -> None:
+        documents = [
+            document(name, name) + f"port_mappings: ['{port}:80', '{port}:80/udp']\n"
+            for name, port in (("web", of_web), ("db", of_db))
+        ]
+        if together:
+            declare(daemon, "both.yaml", *documents)
+        else:
+            for name, each in zip(("web.yaml", "db.yaml"), documents, strict=True):
+                declare(daemon, name, each)
+
+    with serving(web, 80), serving(db, 80), Sender(outside, NODE_V4, 8080) as v4, Sender(outside, NODE_V6, 8081) as v6:
+        say(8080, 8081)
+        await until(lambda: v4.answer.startswith("web") and v6.answer.startswith("db"), "both are reached")
+        say(8081, 8080)
+        await until(lambda: v4.answer.startswith("db") and v6.answer.startswith("web"), "they have swapped")
+        assert (ask(outside, NODE_V4, 8081) or "").startswith("web")
+        assert (ask(outside, NODE_V6, 8080) or "").startswith("db")
+        assert not (await client.plan()).changes
+        assert {it.phase async for it in client.list()} == {"Attached"}

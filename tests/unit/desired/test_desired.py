@@ -319,6 +319,44 @@ def test_a_claim_on_a_held_port_has_it_once_it_is_let_go(desired: Desired, let_g
     assert list(desired.claims.waiting()) == []
 
 
+@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_ports_are_handed_round(desired: Desired, files: int, first: int) -> None:
+    """Each of three has the next one's port, in one file or in several, whoever is read first."""
+    names = ("web", "db", "cache")
+
+    def say(turn: int) -> None:
+        specs = [
+            wish(name, port_mappings=[{"host_port": 8080 + (at + turn) % 3, "container_port": 80}])
+            for at, name in enumerate(names)
+        ]
+        specs = [*specs[first:], *specs[:first]]
+        declare(desired, "file/a", specs[: len(specs) // files])
+        if files > 1:
+            declare(desired, "file/b", specs[len(specs) // files :])
+
+    say(0)
+    generation = record(desired).generation
+    say(1)
+    served = {it.spec.workload_id: it.spec.port_mappings[0].host_port for it in desired.attachments.values()}
+    assert served == {"web": 8081, "db": 8082, "cache": 8080}
+    assert list(desired.claims.waiting()) == []
+    assert record(desired).generation > generation
+
+
+def test_a_port_is_let_go_only_for_who_waits_for_it(desired: Desired) -> None:
+    """Who cannot have another port keeps the one that it has, until somebody is to have that one."""
+    held, wanted = {"host_port": 8080, "container_port": 80}, {"host_port": 8081, "container_port": 80}
+    desired.attach(wish("rpc", port_mappings=[wanted]), 7)
+    declare(desired, "file/a", [wish(port_mappings=[held])])
+    declare(desired, "file/a", [wish(port_mappings=[wanted])])
+    assert [it.host_port for it in record(desired).spec.port_mappings] == [8080]
+    declare(desired, "file/b", [wish("db", port_mappings=[held])])
+    assert record(desired).spec.port_mappings == ()
+    assert record(desired, DB).source == "file/b"
+    assert [source for source, *_ in desired.claims.waiting()] == ["file/a"]
+
+
 def test_a_claim_that_cannot_be_written_waits_as_any_other(bench: Bench) -> None:
     """A disk that is full when the daemon starts is told of, and tried again."""
     bench.desired.attach(wish(), 7)
