@@ -165,6 +165,10 @@ RULES = {
     'meta mark 0x17 iifname "docker0" drop': "",
     "update @seen { ip saddr limit rate over 1/second } drop": "may",
     "ip dscp 1 drop": "may",
+    "ip saddr @seen drop": "may",
+    "ip saddr != @seen drop": "may",
+    "ip saddr 10.213.0.10 ip daddr @seen drop": "may",
+    "ip6 daddr @seen6 drop": "drops",
     # What was accepted before
     "accept; drop": "",
     'iifname "np*" accept; oifname "np*" accept; drop': "",
@@ -202,6 +206,8 @@ def test_a_rule_is_weighed(rules: str, expected: str) -> None:
         }}
         set empty {{ type ifname; }}
         set seen {{ type ipv4_addr; size 128; flags dynamic; }}
+        set seen6 {{ type ipv6_addr; size 128; flags dynamic; elements = {{ fd13::10 }}
+        }}
         map by_link {{ type ifname : verdict; flags interval; elements = {{ "np*" : jump dropping, "a" : accept }}; }}
         chain dropping {{ counter drop; }}
         chain returning {{ ct state new return; return; }}
@@ -225,7 +231,32 @@ HOOKS = {
     "input by our links": ("drops", "type filter hook input priority 0;", 'iifname "np*" ct state new drop'),
     "output": ("drops", "type filter hook output priority 0; policy drop;", 'oifname "lo" accept'),
     "output to others": ("", "type filter hook output priority 0;", 'oifname "up0" drop'),
-    "postrouting": ("drops", "type filter hook postrouting priority 0;", 'oifname "up0" ip saddr 10.213.0.0/24 drop'),
+    "postrouting": ("drops", "type filter hook postrouting priority 0;", 'oifname "up0" ip saddr 10.213.0.10 drop'),
+    "postrouting of an answer": (
+        "drops",
+        "type filter hook postrouting priority 0;",
+        'oifname "up0" tcp sport 80 drop',
+    ),
+    "as it was translated back": (
+        "drops",
+        "type filter hook postrouting priority 300;",
+        'oifname "up0" ip saddr 192.0.2.1 tcp sport 8080 drop',
+    ),
+    "not as it was before": (
+        "",
+        "type filter hook postrouting priority 300;",
+        'oifname "up0" ip saddr 10.213.0.10 drop',
+    ),
+    "a proxy": (
+        "may",
+        "type filter hook prerouting priority mangle;",
+        'iifname "np*" meta l4proto tcp tproxy to :5000 meta mark set 1 accept',
+    ),
+    "a proxy of others": (
+        "",
+        "type filter hook prerouting priority mangle;",
+        'iifname "br0" meta l4proto tcp tproxy to :5000',
+    ),
     "nat": ("drops", "type nat hook prerouting priority -110;", "tcp dport 8080 drop"),
 }
 
@@ -238,6 +269,25 @@ def test_each_hook_sees_its_own(expected: str, chain: str, rules: str) -> None:
     assert verdict() == expected
 
 
+def test_iptables_proxy_is_weighed() -> None:
+    """It drops what nobody listens for."""
+    run("iptables -t mangle -A PREROUTING -i np+ -p tcp -j TPROXY --on-port 5000 --tproxy-mark 1")
+    assert verdict() == "may"
+
+
+def test_what_is_sent_out_elsewhere_or_leaves_by_a_device_is_weighed() -> None:
+    """An ingress chain that forwards by itself, and an egress chain, which sees what was translated back."""
+    run("ip link add up0 type veth peer name eth5")
+    for hook, rule in (
+        ("ingress", "udp dport 5300 fwd to eth5"),
+        ("egress", "ip saddr 192.0.2.1 udp sport 5300 drop"),
+        ("egress", "udp sport 53 drop"),
+    ):
+        nft(f"table netdev theirs {{ chain c {{ type filter hook {hook} device up0 priority 0;\n{rule}\n }}\n }}")
+        assert verdict() == ("" if rule.startswith("udp sport 53 ") else "drops")
+        nft("delete table netdev theirs")
+
+
 def test_what_hangs_on_interfaces_is_weighed_by_them() -> None:
     """An ingress chain sees what comes in by its devices."""
     run("ip link add up0 type veth peer name eth5")
@@ -245,6 +295,12 @@ def test_what_hangs_on_interfaces_is_weighed_by_them() -> None:
         chain = f"chain c {{ type filter hook ingress devices = {{ {device} }} priority 0; policy drop; }}"
         nft(f"table netdev theirs\ndelete table netdev theirs\ntable netdev theirs {{ {chain}\n }}")
         assert verdict() == expected
+
+
+def test_a_table_of_our_name_in_another_family_is_not_ours() -> None:
+    """Whoever made it, it drops as any other."""
+    nft("table ip netplumb { chain c { type filter hook forward priority 0; policy drop; }; }")
+    assert verdict() == "drops"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,8 @@ class Packet:
 
 
 def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
-    """Each kind within the node, and as it comes in, before the node's address and port are translated."""
+    """Each kind within the node, and as it is outside: as it comes in before the node's address and port are
+    translated, or as an answer leaves with these."""
     plain = (TCP, UDP, ICMP if version == 4 else ICMPV6)
     w, n, f = Party.WORKLOAD, Party.NODE, Party.FOREIGN
     i, o, nowhere = Side.OURS, Side.OUTSIDE, Side.NOWHERE
@@ -191,8 +192,8 @@ def _kinds(ours: Ours, version: int) -> Iterator[tuple[Packet, Packet]]:
         if of_version == version:
             into = Packet("what is sent to mapped ports", version, protocol, o, i, f, w, dports=inner, mapped=True)
             yield into, replace(into, dst=n, dports=host)
-            out = Packet("answers of mapped ports", version, protocol, i, o, w, f, dports=inner, mapped=True)
-            yield _same(_answers(out))
+            out = _answers(Packet("answers of mapped ports", version, protocol, i, o, w, f, dports=inner, mapped=True))
+            yield out, replace(out, src=n, sports=host)
 
 
 def _between_nodes(tunnel: Tunnel) -> Iterator[tuple[Packet, Packet]]:
@@ -235,11 +236,12 @@ def at_hook(ours: Ours, family: str, hook: str, priority: int) -> Sequence[Packe
 
 def _seen(inside: Packet, wire: Packet, hook: str, priority: int, ours: Ours) -> Packet | None:
     to_node, from_node = inside.oif is Side.NOWHERE, inside.iif is Side.NOWHERE
+    coming = inside if inside.iif is Side.OURS else wire
     match hook:
         case "ingress" if not from_node:
-            return replace(wire, oif=Side.NOWHERE, tracked=False)
+            return replace(coming, oif=Side.NOWHERE, tracked=False)
         case "prerouting" if not from_node:
-            seen = wire if priority < PRIORITY_DSTNAT else inside
+            seen = coming if priority < PRIORITY_DSTNAT else inside
             return replace(seen, oif=Side.NOWHERE, tracked=priority >= PRIORITY_CONNTRACK)
         case "input" if to_node:
             return inside
@@ -248,9 +250,10 @@ def _seen(inside: Packet, wire: Packet, hook: str, priority: int, ours: Ours) ->
         case "output" if from_node:
             return replace(inside, tracked=priority >= PRIORITY_CONNTRACK)
         case "postrouting" | "egress" if not to_node:
-            translated = ours.masquerade and inside.oif is Side.OUTSIDE and not inside.answer
-            if translated and (hook == "egress" or priority >= PRIORITY_SRCNAT):
-                return replace(inside, src=Party.NODE)
-            return inside
+            if inside.oif is not Side.OUTSIDE or (hook == "postrouting" and priority < PRIORITY_SRCNAT):
+                return inside
+            if inside.answer:
+                return wire
+            return replace(inside, src=Party.NODE) if ours.masquerade else inside
         case _:
             return None

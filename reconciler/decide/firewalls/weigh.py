@@ -15,7 +15,10 @@ from netplumb.reconciler.decide.render.expressions import PRIORITY_DSTNAT
 MOST_STEPS = 100_000
 """Rules looked at for one base chain. Jumps can make a small ruleset a long way."""
 
-DROPS = frozenset({"drop", "reject", "queue"})
+DROPS = frozenset({"drop", "reject", "queue", "fwd", "tproxy"})
+"""What sends a packet out by another interface ends its way here, and so does what gives it to a proxy."""
+_MAYBE = frozenset({"queue", "tproxy"})
+"""Somebody may be there who takes it, and lets it pass or answers in another's place."""
 _ACCEPTS = frozenset({"accept", "snat", "dnat", "masquerade", "redirect"})
 REDIRECTS = frozenset({"redirect"})
 TRANSLATES = frozenset({"dnat", "redirect"})
@@ -48,6 +51,7 @@ _TARGET_VERDICTS = {
     "SNAT": "snat",
     "MASQUERADE": "masquerade",
     "REDIRECT": "redirect",
+    "TPROXY": "tproxy",
 }
 """Of targets that iptables brings along; others change or note a packet, and let it go on."""
 
@@ -173,7 +177,7 @@ class _Way:
                         self._drop(rule, here)
                     continue
                 if verdict in self.ends:
-                    self._drop(rule, here.both(UNKNOWN) if verdict == "queue" else here)
+                    self._drop(rule, here.both(UNKNOWN) if verdict in _MAYBE else here)
                 elif verdict in _ACCEPTS or verdict in DROPS:
                     self.doubtful |= here.answer is Answer.UNKNOWN
                 elif verdict in _JUMPS:

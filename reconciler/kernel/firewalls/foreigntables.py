@@ -14,12 +14,12 @@ from typing import Any
 
 from netplumb.models.nft import HOOKS_TABLE
 from netplumb.reconciler.kernel.firewalls.nftrules import Decoder
-from netplumb.reconciler.kernel.firewalls.nftsets import Element, element
+from netplumb.reconciler.kernel.firewalls.nftsets import SOMETHING, Element, element
 from netplumb.reconciler.kernel.nftables import dumps
 from netplumb.reconciler.kernel.nftables.dumps import Budget, TooMuchError
-from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
+from netplumb.reconciler.kernel.nftables.jsonobjects import FAMILY, TABLE
 
-_OURS = (TABLE, HOOKS_TABLE)
+_OURS = ((FAMILY, TABLE), (FAMILY, HOOKS_TABLE))
 _MOST_CHAIN_BYTES = 8 << 20
 _MOST_RULE_BYTES = 1 << 20
 """Of one table; some 2,000 rules."""
@@ -47,7 +47,7 @@ def read(*, with_ours: bool = False, below_ip: bool = False) -> ForeignTables:
         budget = Budget(_MOST_CHAIN_BYTES)
         dormant = dumps.dormant_tables(budget)
         chains = [it for it in dumps.base_chains(budget) if _place(it) not in dormant]
-        chains = [it for it in chains if with_ours or it["table"] not in _OURS]
+        chains = [it for it in chains if with_ours or _place(it) not in _OURS]
         chains = [it for it in chains if below_ip or it["family"] not in _BELOW_IP]
     except TooMuchError:
         found.unread.append("nftables, with more chains than are weighed")
@@ -72,6 +72,7 @@ class _Table:
         self._family, self._name = family, name
         self._budget = Budget(_MOST_RULE_BYTES)
         self._sets: dict[str, Sequence[Element] | None] = {}
+        self._filled: Collection[str] | None = None
         self._decoder = Decoder(_VERSIONS.get(family, 0), self._elements, _link)
 
     def read(self, bases: Collection[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -103,10 +104,17 @@ class _Table:
         if name not in self._sets:
             try:
                 told = dumps.elements(self._family, self._name, name, Budget(_MOST_SET_BYTES))
-                self._sets[name] = [element(each) for each in told]
+                found = [element(each) for each in told]
+                self._sets[name] = [*found, SOMETHING] if self._is_filled_by_packets(name) else found
             except TooMuchError:
                 self._sets[name] = None
         return self._sets[name]
+
+    def _is_filled_by_packets(self, name: str) -> bool:
+        """Whether rules put elements into it, of which nobody tells."""
+        if self._filled is None:
+            self._filled = dumps.dynamic_sets(self._family, self._name, Budget(_MOST_SET_BYTES))
+        return name in self._filled
 
 
 def _place(chain: Mapping[str, Any]) -> tuple[str, str]:

@@ -35,6 +35,10 @@ class Element:
     verdict: Expression | None = None
 
 
+SOMETHING = Element(b"", rest=True)
+"""What may be in a set beside the elements that are known."""
+
+
 def element(data: Buffer) -> Element:
     told = attributes(data)
     flags = int.from_bytes(told.get(_FLAGS, b""), "big")

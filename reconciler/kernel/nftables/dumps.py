@@ -23,12 +23,13 @@ from netplumb.reconciler.kernel.netlink.wire import HEADER, Buffer, attributes, 
 from netplumb.reconciler.kernel.nftables.libnftables import failure
 
 # NFNL_SUBSYS_NFTABLES << 8 | message, and attributes: include/uapi/linux/netfilter/nf_tables.h
-_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_SETELEM = 10 << 8 | 1, 10 << 8 | 4, 10 << 8 | 7, 10 << 8 | 13
+_GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_SET, _GET_SETELEM = (10 << 8 | message for message in (1, 4, 7, 10, 13))
 _TABLE_NAME, _TABLE_FLAGS, _DORMANT = 1, 2, 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUM, _HOOK_PRIORITY, _HOOK_DEVICE, _HOOK_DEVICES = 1, 2, 3, 4
 _DEVICE_PREFIX = 2
 _RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_EXPRESSIONS = 1, 2, 3, 4
+_SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_EVAL = 1, 2, 3, 0x20
 _SETELEM_TABLE, _SETELEM_SET, _SETELEM_ELEMENTS = 1, 2, 3
 
 _FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
@@ -102,6 +103,16 @@ def told_rules(family: str, table: str, budget: Budget, which: bytes = b"") -> I
     """The rules of a table as the kernel tells them, by attribute; `which` are attributes that narrow it down."""
     for _, body in _dump(_GET_RULE, _FAMILIES[family], text(_RULE_TABLE, table) + which, budget):
         yield attributes(body, 4)
+
+
+def dynamic_sets(family: str, table: str, budget: Budget) -> set[str]:
+    """The names of a table's sets that rules may put elements into."""
+    found = set()
+    for _, body in _dump(_GET_SET, _FAMILIES[family], text(_SET_TABLE, table), budget):
+        told = attributes(body, 4)
+        if int.from_bytes(told.get(_SET_FLAGS, b""), "big") & _SET_EVAL:
+            found.add(string(told.get(_SET_NAME)))
+    return found
 
 
 def elements(family: str, table: str, name: str, budget: Budget) -> Iterator[Buffer]:
