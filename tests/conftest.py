@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Time is measured by the benchmark: a machine under load must not fail a property.
-settings.register_profile("netplumb", deadline=None)
+settings.register_profile("netplumb", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("netplumb")
 
 # A shell starts what runs in its background, and nohup anything, deaf to SIGINT, and so would be each program that a

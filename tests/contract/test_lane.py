@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netplumb.models.attachment import Attachment
@@ -58,7 +58,7 @@ def _changed(record: Attachment, change: Change) -> Attachment:
     return record.model_copy(update={**change, "spec": spec})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(changes())
 def test_the_lane_makes_what_a_pass_makes(change: Change) -> None:
     """Whatever is wished for, both ways end with the same objects and nothing left to do; the lane took no steps, but

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.damages import DAMAGES, Damage, inflict, is_possible
@@ -32,7 +32,7 @@ def test_one_damage_has_the_same_plan_in_both_worlds(damage: Damage) -> None:
     told_alike([damage])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(DAMAGES), min_size=2, max_size=3, unique_by=str))
 def test_damages_together_have_the_same_plan_in_both_worlds(damages: list[Damage]) -> None:
     """So it is with damages that come on top of each other."""
