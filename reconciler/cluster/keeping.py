@@ -5,6 +5,7 @@ by it, and a file that says whose they are, and what no key of etcd tells.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -16,6 +17,8 @@ from netplumb.reconciler.cluster.known import Known, KnownFile
 from netplumb.reconciler.cluster.lineage import NOTHING
 from netplumb.reconciler.cluster.shelf import AtHand, Shelf
 from netplumb.reconciler.cluster.standing import Itself
+
+SAVE_PAUSE_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +34,7 @@ class Keeping:
         self.known = known
         self.former_name = found.node if found is not None and is_same else itself.node
         self._file = file
+        self._changed = asyncio.Event()
         self._saving = asyncio.Lock()
         ranges = layout.shared, layout.attachments(itself.node), layout.endpoints
         self._shelves = [
@@ -47,16 +51,31 @@ class Keeping:
             return NOTHING
         return Header(self.known.cluster, max(self.known.revision, *(it.position for it in self._shelves)))
 
-    async def save(self, known: Known) -> None:
+    def changed(self) -> None:
+        """What is known is other than in the file."""
+        self._changed.set()
+
+    async def run(self, known: Callable[[], Known | None]) -> None:
+        """Saves it soon after it changed. None is where nothing may be saved."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.save(known())
+            await asyncio.sleep(SAVE_PAUSE_S)
+
+    async def save(self, known: Known | None) -> None:
+        if known is None:
+            return
         async with self._saving:
             try:
                 await asyncio.to_thread(self._file.save, known)
             except OSError as error:
                 log.warning("what is known of the cluster is not stored", cause=str(error))
 
-    def save_now(self, known: Known) -> None:
-        with suppress(OSError):
-            self._file.save(known)
+    def save_now(self, known: Known | None) -> None:
+        if known is not None:
+            with suppress(OSError):
+                self._file.save(known)
 
     def close(self) -> None:
         for shelf in self._shelves:

@@ -22,7 +22,7 @@ from netplumb.reconciler.cluster.endpoints import Endpoints
 from netplumb.reconciler.cluster.etcd.client import Client
 from netplumb.reconciler.cluster.etcd.connection import Connection
 from netplumb.reconciler.cluster.etcd.entries import Entry, Keys
-from netplumb.reconciler.cluster.etcd.errors import EtcdError, Refused
+from netplumb.reconciler.cluster.etcd.errors import EtcdError
 from netplumb.reconciler.cluster.gate import Gate
 from netplumb.reconciler.cluster.keeping import Keeping
 from netplumb.reconciler.cluster.keys import Layout
@@ -43,8 +43,6 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 APART_S, APART_MOST_S = 0.005, 10.0
 """Daemons that start at one moment, as after an upgrade of all, first ask etcd so far apart in the mean, each for
 itself, by how many nodes it knows. Until then what it knows holds; who knows nothing does not wait."""
-
-SAVE_PAUSE_S = 1.0
 
 LESSON_PAUSE_S = 0.02
 CATCH_UP_S = 0.05
@@ -98,7 +96,6 @@ class Membership:
         prefixes = Prefixes(self._client, self._layout, itself.node, self._presence.fence, self._lineage)
         self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._taken)
         self._telling: Telling | None = None
-        self._dirty = asyncio.Event()
         self._learn = asyncio.Event()
         self._learnt = asyncio.Event()  # once it is known what all nodes share
         if self._shared.is_known:
@@ -206,9 +203,8 @@ class Membership:
         self._answers.confirm()
         if standing.troubles.away is not None:
             log.info("etcd is followed", endpoint=self._connection.stubs().endpoint, revision=self._shared.position)
-            standing.troubles.away = None
-            standing.troubles.refused.clear()
-            self._dirty.set()
+            standing.troubles.followed()
+            self._kept.changed()
             self._taking.look()
             self._changed()
 
@@ -243,9 +239,9 @@ class Membership:
             if self.standing.held != held:
                 self._changed()  # of what is lost no address is given from now on
                 cidrs = [it.cidr for it in self.standing.held]
-                await self._save_once()
+                await self._kept.save(self._as_known())
                 self.standing.wrote(cidrs)
-            self._dirty.set()
+            self._kept.changed()
             self._taking.look()
             self._changed()
             await asyncio.sleep(LESSON_PAUSE_S)
@@ -255,26 +251,15 @@ class Membership:
         self._taken()
 
     def _taken(self) -> None:
-        self._dirty.set()
+        self._kept.changed()
         self._changed()
 
     def _went_well(self, what: str) -> None:
-        """etcd does not refuse that any more."""
-        if self.standing.troubles.refused.pop(what, None) is not None:
+        if self.standing.troubles.went_well(what):
             self._changed()
 
     def _failed(self, what: str, error: EtcdError) -> None:
-        troubles = self.standing.troubles
-        if isinstance(error, Refused):
-            if troubles.refused.get(what) != str(error):
-                log.error("etcd refuses this node", of=what, cause=str(error))
-            troubles.refused[what] = str(error)
-        else:
-            troubles.refused.pop(what, None)
-        if not self._is_followed:  # where it is, only one call failed: the watches tell whether etcd is there
-            if troubles.away is None:
-                log.warning("etcd is away; what was last known holds", cause=str(error))
-            troubles.away = str(error)
+        self.standing.troubles.failed(what, error, is_followed=self._is_followed)
         self._changed()
 
     # What runs
@@ -283,7 +268,7 @@ class Membership:
         """Until cancelled; the presence ends with its lease then, and what is held stays."""
         writing, reading = self._recovery.writing, self._recovery.reading
         self._first_s = random.uniform(0, min(APART_MOST_S, APART_S * len(self.standing.peers)))
-        self._save_now()  # by which what comes onto the shelves is known for this node's
+        self._kept.save_now(self._as_known())  # by which what comes onto the shelves is known for this node's
         tasks = [
             asyncio.ensure_future(each)
             for each in (
@@ -297,7 +282,7 @@ class Membership:
                 self._again_and_again("endpoints", self._tell_endpoints, writing),
                 self._learn_again_and_again(),
                 self._recovery.run(),
-                self._save(),
+                self._kept.run(self._as_known),
             )
         ]
         try:
@@ -307,7 +292,7 @@ class Membership:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._connection.close()
-            self._save_now()
+            self._kept.save_now(self._as_known())
             self._kept.close()
 
     async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: Gate) -> None:
@@ -363,30 +348,12 @@ class Membership:
         if self._telling is not None:
             self._telling.begin_anew()
 
-    # What is kept
-
-    async def _save(self) -> None:
-        while True:
-            await self._dirty.wait()
-            self._dirty.clear()
-            await self._save_once()
-            await asyncio.sleep(SAVE_PAUSE_S)
-
-    async def _save_once(self) -> None:
-        if self._may_save:
-            await self._kept.save(self._as_known())
-
-    def _save_now(self) -> None:
-        if self._may_save:
-            self._kept.save_now(self._as_known())
-
-    @property
-    def _may_save(self) -> bool:
-        """Not while it may be that the file is of the name that this machine has its prefixes under."""
+    def _as_known(self) -> Known | None:
+        """What is to be kept; nothing while it may be that the file is of the name that this machine has its prefixes
+        under."""
         is_called_so = self.standing.former_name == self._itself.node
-        return is_called_so or (self._learnt.is_set() and not self.standing.other_name)
-
-    def _as_known(self) -> Known:
+        if not is_called_so and (not self._learnt.is_set() or self.standing.other_name):
+            return None
         latest = self._lineage.known
         return Known(
             prefix=self._settings.prefix,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_network
 
 import structlog
@@ -32,6 +32,7 @@ from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.parts import ahead_of, has_of_each
 from netplumb.reconciler.cluster.records import Identity, NodeRecord
 from netplumb.reconciler.cluster.roster import Roster
+from netplumb.reconciler.cluster.troubles import Troubles
 from netplumb.reconciler.cluster.views import otherwise, own_way, pools_of, underlay_of, view
 
 SPARE_SHARE, SPARE_MOST = 8, 16
@@ -70,18 +71,6 @@ class Surroundings:
     network: Callable[[], NodeNetwork]
     fullness: Callable[[], Mapping[IPNetwork, Fullness]]
     users: Callable[[Collection[IPNetwork]], Mapping[IPNetwork, Collection[str]]]
-
-
-@dataclass(slots=True)
-class Troubles:
-    """What is wrong, as it is told. `away` is why etcd is not followed, None while it is; `refused` is by what was
-    tried, `full` by pool."""
-
-    away: str | None = "it was not reached yet"
-    refused: dict[str, str] = field(default_factory=dict)
-    went_back: str = ""
-    name_taken: str = ""
-    full: dict[IPNetwork, str] = field(default_factory=dict)
 
 
 class Standing:

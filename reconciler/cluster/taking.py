@@ -77,7 +77,7 @@ class Taking:
                 for pool in self._settings.pools:
                     if self._standing.wants(pool) and time.monotonic() >= self._full_until.get(pool, 0):
                         await self._take(pool)
-                if self._standing.troubles.refused.pop("prefixes", None) is not None:
+                if self._standing.troubles.went_well("prefixes"):
                     self._changed()
 
     @property
