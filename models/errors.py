@@ -61,6 +61,12 @@ class DumpInterrupted(Retryable):
     reason = "DumpInterrupted"
 
 
+class Outdated(Retryable):
+    """Another wish came while the one before was carried out, and what it wants may be another's by now."""
+
+    reason = "WishChanged"
+
+
 class Terminal(StepError):
     """No repetition heals it while the wish and the node stay as they are. A waiting client is told at once."""
 

@@ -7,7 +7,7 @@ writes to the kernel alone; what came of it is returned, and the loop makes stat
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from errno import ENODEV
 from functools import partial
@@ -17,7 +17,15 @@ import structlog
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.bandwidth import NO_LIMITS
-from netplumb.models.errors import Conflict, DumpInterrupted, NotANetworkNamespace, Retryable, StepError, TooLarge
+from netplumb.models.errors import (
+    Conflict,
+    DumpInterrupted,
+    NotANetworkNamespace,
+    Outdated,
+    Retryable,
+    StepError,
+    TooLarge,
+)
 from netplumb.models.kernel import KernelObject, Link, Scope
 from netplumb.models.naming import alias_of, node_if_name
 from netplumb.models.nft import NftElement
@@ -56,9 +64,20 @@ class Kernel(Protocol):
         at_once: bool,
     ) -> Observed: ...
     def make_new(
-        self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
+        self,
+        name: str,
+        elements: Sequence[NftElement],
+        things: Sequence[KernelObject],
+        namespace: Namespace,
+        is_wished: Callable[[], bool],
     ) -> Link | None: ...
-    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied: ...
+    def apply(
+        self,
+        steps: Sequence[Step],
+        namespace: Namespace | None,
+        observed: Observed,
+        is_wished: Callable[[], bool],
+    ) -> Applied: ...
 
 
 def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
@@ -158,7 +177,10 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
         if outcome.is_large or (made.remakes_link and not work.may_block):
             outcome.deferred = True
             return
-        applied = kernel.apply(made.steps, namespace, observed)
+        if not work.is_wished():
+            # What this wish knew nobody to have may be another interface's of the workload, and is there by now.
+            raise Outdated("another wish came meanwhile")
+        applied = kernel.apply(made.steps, namespace, observed, work.is_wished)
         work = replace(work, attachment=outcome.record or attachment)
         outcome.applied += made.steps
         outcome.errors = applied.errors
@@ -178,7 +200,7 @@ def _made_new(
     attachment, node = work.attachment, work.node
     families = node.families_of_new_links
     things = sorted(render_attachment(attachment, node, families), key=place_in_plan)
-    made = kernel.make_new(node_if_name(attachment.key), elements, things, namespace)
+    made = kernel.make_new(node_if_name(attachment.key), elements, things, namespace, work.is_wished)
     if made is None:
         return False
     outcome.families, outcome.node_link, outcome.desired = families, made, [*elements, *things]

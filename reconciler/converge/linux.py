@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
-from netplumb.models.errors import Conflict, NotANetworkNamespace, Retryable, StepError, errno_name
+from netplumb.models.errors import Conflict, NotANetworkNamespace, Outdated, Retryable, StepError, errno_name
 from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Sysctl
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Surroundings
@@ -126,12 +126,21 @@ class LinuxKernel:
                         observed.add(Sysctl(Scope.WORKLOAD, name, sysctls.canonical(value)))
         return observed
 
-    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
+    def apply(
+        self,
+        steps: Sequence[Step],
+        namespace: Namespace | None,
+        observed: Observed,
+        is_wished: Callable[[], bool] = lambda: True,
+    ) -> Applied:
         """Carries out an attachment's steps: those of the nftables table first, in one transaction. Where that fails,
-        nothing else is done, since a link must not come up without its guards."""
+        nothing else is done, since a link must not come up without its guards. Raises Outdated where what `is_wished`
+        no more would have been written there."""
         table, rest = split_table_steps(steps)
         try:
-            self._apply_table(table)
+            self._apply_table(table, is_wished)
+        except Outdated:
+            raise
         except StepError as error:
             return Applied(errors=[error])
         applied = apply(rest, self._node, namespace, observed, lambda sysctl: self._write(sysctl, namespace))
@@ -139,13 +148,18 @@ class LinuxKernel:
         return applied
 
     def make_new(
-        self, name: str, elements: Sequence[NftElement], things: Sequence[KernelObject], namespace: Namespace
+        self,
+        name: str,
+        elements: Sequence[NftElement],
+        things: Sequence[KernelObject],
+        namespace: Namespace,
+        is_wished: Callable[[], bool] = lambda: True,
     ) -> Link | None:
         """Makes what is assumed not to be there, elements first. The node's end; None where a pass has to look."""
         there = {it.key: it for it in self._nftables.elements_of(name, (element.key for element in elements))}
         steps = plan(elements, there).steps
         try:
-            self._apply_table(steps)
+            self._apply_table(steps, is_wished)
         except StepError:
             return None
         made = make_new(things, self._node, namespace, lambda sysctl: self._write(sysctl, namespace))
@@ -164,9 +178,9 @@ class LinuxKernel:
             with self._namespaces.inside(namespace.fd):
                 sysctls.write_as_read(sysctl.name, sysctl.value)
 
-    def _apply_table(self, steps: Sequence[Step]) -> None:
+    def _apply_table(self, steps: Sequence[Step], is_wished: Callable[[], bool] = lambda: True) -> None:
         if steps:
-            self._nftables.apply(steps)
+            self._nftables.apply(steps, is_wished)
 
     def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]:
         """Our routes over the node's interfaces with these indexes."""

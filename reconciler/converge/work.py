@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from netplumb.models.attachment import Attachment, AttachmentKey
-from netplumb.models.errors import StepError
+from netplumb.models.errors import Outdated, StepError
 from netplumb.models.kernel import KernelObject, Link
 from netplumb.models.network import Families, Node
 from netplumb.models.steps import Step
@@ -39,7 +39,8 @@ _REASONS = {
 class Work:
     """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace. What
     `is_new` was never looked at, so that most likely there is nothing of it. Where it is to be `at_once`, what is
-    larger than workloads mostly are is neither read nor changed."""
+    larger than workloads mostly are is neither read nor changed. `is_wished` tells on any thread whether the record is
+    still the one that holds."""
 
     attachment: Attachment
     node: Node
@@ -48,6 +49,7 @@ class Work:
     may_block: bool = True
     is_new: bool = False
     at_once: bool = False
+    is_wished: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)
@@ -79,6 +81,11 @@ class Outcome:
     """What was to be made of it: the record, and what was known of the node."""
     record: Attachment | None = None
     """The record with what the interface was found with, where that is followed."""
+
+    def is_outdated_by(self, record: Attachment) -> bool:
+        """Whether it tells nothing of this record, since that has another wish, or came while the pass was made, which
+        was given up then."""
+        return record.generation != self.generation or any(isinstance(error, Outdated) for error in self.errors)
 
     @property
     def attached(self) -> bool:

@@ -313,7 +313,16 @@ class Loop:
         hint = self._results.hints.get(attachment.key)
         indexes = hint.node_indexes if hint is not None else ()
         is_new = snapshot is None and self._results.is_new(attachment.key)
-        return Work(attachment, self._nodewide.node, indexes, snapshot, may_block, is_new=is_new, at_once=not may_block)
+        return Work(
+            attachment,
+            self._nodewide.node,
+            indexes,
+            snapshot,
+            may_block,
+            is_new=is_new,
+            at_once=not may_block,
+            is_wished=lambda: self._desired.attachments.get(attachment.key) is attachment,
+        )
 
     def _pass(self, key: AttachmentKey) -> None:
         """One pass on this thread."""

@@ -72,7 +72,8 @@ class Results:
         self._budgets: Budgets[AttachmentKey] = Budgets()
         self.floods: Floods[int] = Floods()
         """Of namespaces, by the node's number for them."""
-        self._published: dict[AttachmentKey, tuple[NftElement, ...]] = {}
+        self._published: dict[AttachmentKey, tuple[Attachment, tuple[NftElement, ...]]] = {}
+        """What the last pass said that there should be of each in the nftables table, and of which record."""
         self._absent: set[AttachmentKey] = set()
         """Those of which the last pass found neither a namespace nor a link, and so made nothing."""
         self._settled: dict[AttachmentKey, tuple[Attachment, Node]] = {}
@@ -80,17 +81,24 @@ class Results:
 
     def elements(self, node: Node) -> Iterator[NftElement]:
         """What the nftables table should hold of all attachments: as their last passes said, or as their records say
-        where none was made yet. Policies say theirs anew, since they change with no pass."""
+        where none was made of those yet. What was a port of one may be another's by then. Policies say theirs anew,
+        since they change with no pass."""
         for key, attachment in self._desired.attachments.items():
             if not attachment.removing:
-                published = self._published.get(key)
-                yield from published if published is not None else render_own_elements(attachment)
+                yield from self._published[key][1] if self._is_passed(attachment) else render_own_elements(attachment)
                 if key not in self._absent:
                     yield from render_policy_elements(attachment, node)
 
+    def _is_passed(self, attachment: Attachment) -> bool:
+        """Whether a pass over this very record has ended in this daemon's life. One of which there is nothing yet has
+        nothing in the table before a pass finds it."""
+        published = self._published.get(attachment.key)
+        return published is not None and (published[0] is attachment or attachment.key in self._absent)
+
     def links_without_pass(self) -> Iterator[str]:
-        """Of those over which no pass has ended yet in this daemon's life: what lacks of them is no damage."""
-        return (node_if_name(key) for key in self._desired.attachments if key not in self._published)
+        """Of those over which no pass has ended yet in this daemon's life, or with another wish: what lacks of them is
+        no damage."""
+        return (node_if_name(it.key) for it in self._desired.attachments.values() if not self._is_passed(it))
 
     # Those who wait.
 
@@ -149,7 +157,7 @@ class Results:
         attachment = self._desired.attachments.get(key)
         if attachment is not None:
             self.charge(outcome)
-        if attachment is None or attachment.removing or attachment.generation != outcome.generation:
+        if attachment is None or attachment.removing or outcome.is_outdated_by(attachment):
             self._mark(key, self.urgency(key))  # the wish changed under the pass
             return
         held = attachment
@@ -177,14 +185,14 @@ class Results:
                 self._desired.converged(key, outcome.generation)
         except StoreUnwritable as error:
             log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
-        if outcome.attached and outcome.given is not None:
-            record, node = outcome.given
-            # What was learnt here is no change; what came while the pass ran is.
-            self._settled[key] = (self._desired.attachments.get(key, record) if record is held else record, node)
+        record, node = outcome.given or (held, None)
+        # What was learnt here is no change; what came while the pass ran is.
+        record = self._desired.attachments.get(key, record) if record is held else record
+        if outcome.attached and node is not None:
+            self._settled[key] = (record, node)
         if not outcome.deferred:
-            self._published[key] = tuple(
-                it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set)
-            )
+            own = (it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set))
+            self._published[key] = (record, tuple(own))
             is_absent = outcome.reach is not Reach.OPEN and outcome.node_link is None and not outcome.errors
             (self._absent.add if is_absent else self._absent.discard)(key)
         self._learn(attachment, outcome)

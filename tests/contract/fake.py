@@ -6,7 +6,7 @@ step meets in place of being carried out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from errno import EACCES, EEXIST, EINVAL, ENETDOWN, ENETUNREACH, ENODEV
 from ipaddress import ip_address, ip_network
@@ -272,6 +272,7 @@ class FakeKernel:
         elements: Sequence[NftElement],  # noqa: ARG002
         things: Sequence[KernelObject],
         namespace: Namespace,
+        is_wished: Callable[[], bool] = lambda: True,  # noqa: ARG002
     ) -> Link | None:
         taken = self.node.links.keys() | _side(namespace).links.keys()
         if any(isinstance(thing, Link) and thing.name in taken for thing in things):
@@ -279,7 +280,13 @@ class FakeKernel:
         applied = self.apply([Step(Verb.ADD, thing) for thing in things], namespace, Observed())
         return applied.made if not applied.errors else None
 
-    def apply(self, steps: Sequence[Step], namespace: Namespace | None, observed: Observed) -> Applied:
+    def apply(
+        self,
+        steps: Sequence[Step],
+        namespace: Namespace | None,
+        observed: Observed,
+        is_wished: Callable[[], bool] = lambda: True,  # noqa: ARG002
+    ) -> Applied:
         side = _side(namespace) if namespace is not None else None
         applied = Applied()
         indexes = {(Scope.NODE, "lo"): 1, (Scope.WORKLOAD, "lo"): 1}

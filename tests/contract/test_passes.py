@@ -345,3 +345,14 @@ def test_a_renamed_link_is_made_anew_elsewhere_whole(world: World) -> None:
 def _index(link: Link | None) -> int:
     assert link is not None
     return link.index
+
+
+def test_a_pass_for_what_is_wished_no_more_changes_nothing(world: World) -> None:
+    """Where another wish comes while it reads: what it would take away may be somebody else's by then."""
+    attachment = attached(world)
+    before = seen(world, attachment)
+    changed = attachment.model_copy(update={"addresses": (ip_address("10.215.0.9"),)})
+    outcome = converge(Work(changed, NODE, is_wished=lambda: False), world.kernel)
+    assert outcome.is_outdated_by(changed)
+    assert not outcome.attached
+    assert seen(world, attachment) == before

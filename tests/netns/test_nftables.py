@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from netplumb.models.cluster import ClusterMode, ClusterView
-from netplumb.models.errors import Retryable, Terminal
+from netplumb.models.errors import Outdated, Retryable, Terminal
 from netplumb.models.network import Node
 from netplumb.models.nft import NODE_CLOSED, Match, NftChain, NftElement, NftSet, canonical_rule, hairpin_set, port_sets
 from netplumb.models.ports import PORTS_MAX
@@ -97,6 +97,25 @@ def bring(nftables: Nftables, things: Iterable[TableObject]) -> None:
 def held(nftables: Nftables) -> set[TableObject]:
     declared = {it for it in nftables.observe() if isinstance(it, NftSet | NftChain)}
     return declared | set(nftables.elements().values())
+
+
+def test_a_port_that_became_anothers_since_it_was_read_stays(nftables: Nftables) -> None:
+    """Who had it gives it up by what a thread read a moment ago; who has it now is not to be without it."""
+    port = mapped(4, (6, 80), "10.9.0.2", 80)
+    bring(nftables, wanted(elements=port))
+    read = [it for it in nftables.elements_of(OWNER, ()) if it.match == (6, 80)]
+    taken = [NftElement(it.set, it.match, it.value if it.value == 80 else "10.9.0.3", "npother") for it in port]
+    nftables.apply([Step(Verb.CHANGE, new, old) for new, old in zip(taken, port, strict=True)])
+    nftables.apply([Step(Verb.REMOVE, it) for it in read])
+    with closing(Nftables()) as another:
+        assert {*another.elements().values(), *nftables.elements().values()} == set(taken)
+
+
+def test_what_is_wished_no_more_is_not_written(nftables: Nftables) -> None:
+    bring(nftables, wanted(elements=()))
+    with pytest.raises(Outdated):
+        nftables.apply([Step(Verb.ADD, it) for it in mapped(4, (6, 80), "10.9.0.2", 80)], lambda: False)
+    assert not nftables.elements()
 
 
 def test_without_the_table_there_is_nothing(nftables: Nftables) -> None:

@@ -16,11 +16,11 @@ from __future__ import annotations
 import errno
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
-from netplumb.models.errors import Retryable, StepError
+from netplumb.models.errors import Outdated, Retryable, StepError
 from netplumb.models.kernel import KernelObject, Key
 from netplumb.models.networkpolicy import Direction
 from netplumb.models.nft import POLICY_DENIED, NftChain, NftElement, NftSet, is_ours
@@ -206,8 +206,13 @@ class Nftables:
 
     # Writing.
 
-    def apply(self, steps: Sequence[Step]) -> None:
+    def apply(self, steps: Sequence[Step], is_wished: Callable[[], bool] = lambda: True) -> None:
         """Carries out steps in one transaction, all or nothing.
+
+        A port of the node may be handed over, from one attachment to another, while a pass for the first one is under
+        way in another thread. So it is asked here, where nobody else writes, whether what the steps come from
+        `is_wished` still, and Outdated raised where it is not; and an element that has become another's since it was
+        read stays.
 
         A spoilt table goes in the same transaction. Since it was observed as empty, the steps bring all that is wanted.
         The kernel would refuse new chains in the transaction that wakes a dormant table, and to delete a chain that a
@@ -216,7 +221,11 @@ class Nftables:
         with self._lock:
             if self._own:
                 self._make_ours()
+            if not is_wished():
+                raise Outdated("another wish came meanwhile")
             before = self.generation()
+            if before == self._read_at and not (steps := [step for step in steps if self._is_as_read(step)]):
+                return
             self._write(steps)
             self._spoilt = False
             self.transactions += 1
@@ -228,6 +237,11 @@ class Nftables:
                     (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
             else:
                 self._read_at = None
+
+    def _is_as_read(self, step: Step) -> bool:
+        """Less what is to go and is another's by now, or has gone."""
+        going = step.verb is Verb.REMOVE and isinstance(step.thing, NftElement)
+        return not going or self._elements.get(step.thing.key) == step.thing
 
     def _write(self, steps: Sequence[Step]) -> None:
         if self._nft.channel is None or self._spoilt or (messages := elements.messages(steps)) is None:
