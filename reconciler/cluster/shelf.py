@@ -99,18 +99,19 @@ class Shelf:
     def _read(self, file: sqlite3.Connection, *, is_new: bool = True) -> sqlite3.Connection:
         if is_new:
             file.executescript(_TABLES)
-        found = file.execute("select position, keys from at").fetchone()
-        if found and found[1] != self._keys:
-            raise sqlite3.DatabaseError(f"it is of {found[1]}, and not of {self._keys}")
-        self.position = int(found[0]) if found else 0
-        (self._number,) = file.execute("select count(*) from kept").fetchone()
+            file.execute("insert into at select 0, ? where not exists (select * from at)", (self._keys,))
+        position, keys = file.execute("select position, keys from at").fetchone() or (0, self._keys)
+        if keys != self._keys:
+            raise sqlite3.DatabaseError(f"it is of {keys}, and not of {self._keys}")
+        self.position = int(position)
         return file
 
     def close(self) -> None:
         self._file.close()
 
     def __len__(self) -> int:
-        return int(self._number)
+        (number,) = self._file.execute("select count(*) from kept").fetchone()
+        return int(number)
 
     def get(self, key: str) -> Entry | None:
         row = self._file.execute("select value, created, modified from kept where key = ?", (key,)).fetchone()
@@ -132,21 +133,19 @@ class Shelf:
     def take(self, changes: Mapping[str, Entry | None], position: int) -> None:
         try:
             self._file.execute("begin")
-            number = self._number
             for key, entry in changes.items():
-                number -= self._file.execute("delete from kept where key = ?", (key,)).rowcount
-                if entry is not None:
+                if entry is None:
+                    self._file.execute("delete from kept where key = ?", (key,))
+                else:
                     row = (key, entry.value, entry.created, entry.modified)
-                    self._file.execute("insert into kept values (?, ?, ?, ?)", row)
-                    number += 1
-            self._file.execute("delete from at")
-            self._file.execute("insert into at values (?, ?)", (position, self._keys))
+                    self._file.execute("insert or replace into kept values (?, ?, ?, ?)", row)
+            self._file.execute("update at set position = ?", (position,))
             self._file.execute("commit")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._file.execute("rollback")
             raise Away(f"{self._path}: cannot be written: {error}") from error
-        self._number, self.position = number, position
+        self.position = position
 
     def replace(self, entries: Mapping[str, Entry], position: int) -> Collection[str]:
         known = dict(self._file.execute("select key, modified from kept"))

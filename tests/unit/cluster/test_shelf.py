@@ -78,7 +78,7 @@ def test_who_only_looks_changes_nothing(tmp_path: Path) -> None:
     writing.take({"a": entry("1", 1)}, 1)
     looking = Shelf(tmp_path / NAME, "/", as_left=False, looks_only=True)
     writing.take({"b": entry("1", 2)}, 2)
-    assert (len(looking), looking.get("b")) == (1, entry("1", 2))
+    assert (len(looking), looking.get("b")) == (2, entry("1", 2))
     with pytest.raises(Away):
         looking.take({"a": None}, 3)
     assert writing.get("a") == entry("1", 1)
