@@ -23,6 +23,8 @@ class EventKind(Enum):
     FIGHT_OVER = "FightOver"
     REFUSED = "Refused"  # a wish that was not recorded
     DENIED = "Denied"  # network policies do not let a packet pass
+    CROWDING = "Crowding"  # it holds too many of the flows that the node has room for
+    CROWDING_OVER = "CrowdingOver"
     POOL_NEARLY_FULL = "PoolNearlyFull"
     UPLINK_CHANGED = "UplinkChanged"
     GATEWAY_SILENT = "GatewaySilent"  # the next hop of a way out answers nobody

@@ -37,6 +37,21 @@ class Flow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Crowding:
+    """Links of workloads that hold too much of a table of flows that is nearly full: those from which the flows begin,
+    and those to which somebody begins them who is no workload of this node."""
+
+    begins: frozenset[str] = frozenset()
+    is_begun: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.begins or self.is_begun)
+
+
+NO_CROWDING = Crowding()
+
+
+@dataclass(frozen=True, slots=True)
 class Walk:
     """One walk over the table: of one IP version or of both, of one protocol and one port or of all, and with those
     bits of `status` that `mask` names; with a `mark`, of those that have it. What does not fit the kernel does not

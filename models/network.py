@@ -13,6 +13,7 @@ from netplumb.models import written
 from netplumb.models.base import IPAddress, IPNetwork, Model
 from netplumb.models.cluster import ClusterView
 from netplumb.models.fields import LabelKey, LabelValue, PoolName
+from netplumb.models.flows import NO_CROWDING, Crowding
 from netplumb.models.nodenetwork import Source
 from netplumb.models.policy import ForeignRule
 from netplumb.models.policyset import NO_POLICIES, Combination, PolicySet
@@ -114,11 +115,12 @@ class Node:
     is False where the node's loopback has IPv6 switched off, without which nothing of it is had, by `ipv6_switch`;
     `ipv6_for_new_links` where interfaces to come have none. `workload_prefixes` hold every workload's address, `around`
     is what others set up there, `sources` are the addresses that packets leave with where it is not masquerading that
-    chooses, `uppers` the interfaces of others on top of workloads' links, and `owns_tables` whether the kernel lets the
-    daemon own a table; `policies` are in force, `combinations` are those of them that select workloads, and
-    `unlabelled` whether there are workloads whose labels nobody has said since the store was lost, and `tells_denied`
-    whether the kernel can tell what is denied; `cluster` is what is known of other nodes, None where there is no
-    cluster: all these concern the node's own objects, and take no part in comparison.
+    chooses, `uppers` the interfaces of others on top of workloads' links, `crowding` the links that hold too many flows
+    for now, and `owns_tables` whether the kernel lets the daemon own a table; `policies` are in force, `combinations`
+    are those of them that select workloads, and `unlabelled` whether there are workloads whose labels nobody has said
+    since the store was lost, and `tells_denied` whether the kernel can tell what is denied; `cluster` is what is known
+    of other nodes, None where there is no cluster: all these concern the node's own objects, and take no part in
+    comparison.
     """
 
     node_addresses: tuple[IPAddress, ...] = ()
@@ -133,6 +135,7 @@ class Node:
     around: Surroundings = field(default_factory=Surroundings, compare=False)
     sources: tuple[Source, ...] = field(default=(), compare=False)
     uppers: tuple[str, ...] = field(default=(), compare=False)
+    crowding: Crowding = field(default=NO_CROWDING, compare=False)
     owns_tables: bool = field(default=False, compare=False)
     policies: PolicySet = field(default=NO_POLICIES, compare=False)
     combinations: frozenset[Combination] = field(default=frozenset(), compare=False)

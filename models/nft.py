@@ -174,6 +174,11 @@ def is_of_policies(name: str) -> bool:
     return name.startswith(("policy_", "peers_", "ingress_", "egress_"))
 
 
+def is_of_crowding(name: str) -> bool:
+    """Whether a chain of this name bounds who holds too many flows."""
+    return name.startswith("crowding_")
+
+
 def is_ours(declared: NftSet) -> bool:
     """Whether netplumb makes such a set."""
     return declared in TABLE_SETS or (declared.name.startswith("peers_") and declared == peers_set(declared.name))

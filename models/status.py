@@ -83,6 +83,7 @@ NODE_OBSTACLES = frozenset(
     {
         "EtcdWentBack",
         "Fighting",
+        "FlowsCrowded",
         "ForwardBlocked",
         "ForwardingOff",
         IPV6_DISABLED,

@@ -14,6 +14,7 @@ from netplumb.api.cni.service import Service
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.events import Event, EventKind
+from netplumb.models.flows import Crowding
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
@@ -53,6 +54,7 @@ from netplumb.reconciler.sources.loading import Loading
 from netplumb.reconciler.sources.rpc import NO_POOLS, NO_PREFIXES, RpcSource
 from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.status.statuses import Statuses
+from netplumb.reconciler.watch.crowding import CrowdingWatch
 from netplumb.reconciler.watch.firewalls import FirewallWatch
 from netplumb.reconciler.watch.gateways import GatewayWatch
 from netplumb.reconciler.watch.hostports import HostPorts
@@ -134,6 +136,11 @@ class Parts:
             lambda: optional.cluster_prefixes(self._settings),
         )
         self._gateways = GatewayWatch(lambda: self.nodewide.known.gateways, lambda *events: self._history.tell(*events))
+        self._crowding = CrowdingWatch(
+            lambda: self._desired.attachments.values(),
+            lambda found: self._crowded(found),
+            lambda *events: self._history.tell(*events),
+        )
         self._desired = Desired(
             store,
             settings,
@@ -261,7 +268,8 @@ class Parts:
         yield self.loop.run()
         yield self._declared.run()
         yield self._history.run()
-        for watch in (self._namespaces, self._firewalls, self._host_ports, self._network, self._gateways):
+        watches = (self._namespaces, self._firewalls, self._host_ports, self._network, self._gateways, self._crowding)
+        for watch in watches:
             yield watch.run()
         yield watch_proxies(self._proxies, self._results.hints, self._proxy_lost)
         for each in (self._files, self._exporter, self._page, self._remote, self._ways, self._cluster):
@@ -276,6 +284,10 @@ class Parts:
         if self._ways is not None:
             self._ways.take(view)
         self.loop.beat()  # the node itself is passed over where that changes what it needs
+
+    def _crowded(self, found: Crowding) -> None:
+        self.nodewide.crowding = found
+        self.loop.beat()
 
     def _network_changed(self, seen: NodeNetwork) -> None:
         self._known.changed(seen)
@@ -370,6 +382,7 @@ class Parts:
             *served,
             *self._firewalls.conditions,
             *self._gateways.conditions,
+            *self._crowding.conditions,
             *unknown,
         )
 

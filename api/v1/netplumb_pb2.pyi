@@ -1682,7 +1682,7 @@ class Event(_message.Message):
     """How often it happened."""
     kind: _builtins.str
     """Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, Denied,
-    PoolNearlyFull, UplinkChanged, GatewaySilent, GatewayAnswers, ForwardBlocked or ForwardFree.
+    Crowding, CrowdingOver, PoolNearlyFull, UplinkChanged, GatewaySilent, GatewayAnswers, ForwardBlocked or ForwardFree.
     """
     workload_id: _builtins.str
     """The attachment; empty for the node."""

@@ -38,6 +38,7 @@ from netplumb.models.nft import (
     NftElement,
     NftSet,
     hairpin_set,
+    is_of_crowding,
     is_of_policies,
 )
 from netplumb.models.nodenetwork import NodeNetwork
@@ -123,6 +124,8 @@ def _suspects(step: Step, made: Collection[str], led: Suspects) -> Suspects:
     match step.thing:
         case NftSet() | NftChain() as declared if is_of_policies(declared.name):
             return Suspects(all=step.verb is Verb.CHANGE)  # what comes or goes, elements lead to or are in
+        case NftChain() as declared if is_of_crowding(declared.name):
+            return Suspects()  # it bounds new ones, and leaves what there is
         case NftSet():
             return Suspects(by_table=True)
         case NftChain() as chain:

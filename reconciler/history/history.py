@@ -29,6 +29,7 @@ _WARNINGS = frozenset(
         EventKind.FAILED,
         EventKind.LOST,
         EventKind.FIGHTING,
+        EventKind.CROWDING,
         EventKind.POOL_NEARLY_FULL,
         EventKind.UPLINK_CHANGED,
         EventKind.GATEWAY_SILENT,
@@ -39,7 +40,7 @@ _WARNINGS = frozenset(
 
 _REPEATED = frozenset(
     {EventKind.RETRYING, EventKind.FAILED, EventKind.REPAIRED, EventKind.FIGHTING, EventKind.FIGHT_OVER}
-    | {EventKind.REFUSED, EventKind.DENIED}
+    | {EventKind.REFUSED, EventKind.DENIED, EventKind.CROWDING, EventKind.CROWDING_OVER}
 )
 """What may come again and again, until something else becomes of the attachment."""
 

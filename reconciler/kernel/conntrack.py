@@ -59,7 +59,8 @@ _DELETIONS_A_SEND = 64  # whose acknowledgements fit the socket's buffer
 
 
 class Conntrack:
-    """The flows of the namespace in which it was made; used by one thread at a time."""
+    """The flows of the namespace in which it was made; used by one thread at a time. After a walk that was not taken to
+    its end, as when flows are thinned out, another one has to be made."""
 
     def __init__(self) -> None:
         self._listing, self._deleting = (
@@ -95,12 +96,28 @@ class Conntrack:
                 continue
             if not is_cut(flow):
                 wrong.append((_CT_DELETE, family, _identity(body)))
-            elif bytes(attributes(body, 4).get(_MARK, b"")) != _CUT:
+            elif not _is_cut(body):
                 wrong.append((_CT_NEW, family, _identity(body) + attribute(_MARK, _CUT)))
             if len(wrong) == _DELETIONS_A_SEND:
                 done += self._carry_out(wrong)
                 wrong = []
         return done + (self._carry_out(wrong) if wrong else 0)
+
+    def thin_out(self, is_meant: Callable[[Flow], bool], most: int) -> int:
+        """Forgets about so many of the flows that are meant, whichever they are, and returns how many. What is marked
+        as cut stays: it would begin anew. Raises Retryable when the kernel does not answer."""
+        done = 0
+        meant: list[tuple[int, int, bytes]] = []
+        for family, body in self._dump(ALL):
+            if (flow := _flow(body)) is None or not is_meant(flow) or _is_cut(body):
+                continue
+            meant.append((_CT_DELETE, family, _identity(body)))
+            if len(meant) == _DELETIONS_A_SEND:
+                done += self._carry_out(meant)
+                meant = []
+            if done >= most:
+                break
+        return done + (self._carry_out(meant) if meant else 0)
 
     def _dump(self, walk: Walk) -> Iterator[tuple[int, Buffer]]:
         expected = self._sequence = self._sequence + 1
@@ -218,6 +235,10 @@ def _identity(body: Buffer) -> bytes:
     found = attributes(body, 4)
     identity = attribute(_TUPLE_ORIG | _NESTED, bytes(found[_TUPLE_ORIG]))
     return identity + b"".join(attribute(type_, bytes(found[type_])) for type_ in (_ZONE, _ID) if type_ in found)
+
+
+def _is_cut(body: Buffer) -> bool:
+    return bytes(attributes(body, 4).get(_MARK, b"")) == _CUT
 
 
 def _code(body: Buffer) -> int:

@@ -11,6 +11,7 @@ from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import ClusterView
 from netplumb.models.errors import Retryable, StepError, StoreUnwritable
+from netplumb.models.flows import NO_CROWDING
 from netplumb.models.kernel import KernelObject, Rule, Sysctl
 from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, NftElement, NftSet, is_of_policies
@@ -112,7 +113,8 @@ class NodeWish:
 class NodeWide:
     """Converges the node. `node` is what rendering knows of it, as of the last pass, and `known` what was seen of its
     network; `cause` tells why it is not as desired, `conditions` what others set up that is in the way. Without an
-    uplink the MTU stays what it was. `cluster` is what is known of other nodes, where there are any."""
+    uplink the MTU stays what it was. `cluster` is what is known of other nodes, where there are any, and `crowding` who
+    holds too many flows."""
 
     def __init__(
         self,
@@ -135,6 +137,7 @@ class NodeWide:
         self.settings = settings
         self.known = NodeNetwork()
         self.cluster: ClusterView | None = None
+        self.crowding = NO_CROWDING
         self.may_remove = False
         self._node_addresses = node_addresses
         self._prefixes = prefixes
@@ -170,6 +173,7 @@ class NodeWide:
     def _is_outdated(self, node: Node) -> bool:
         return (
             self._prefixes() != node.workload_prefixes
+            or self.crowding != node.crowding
             or self.policing.policies is not node.policies
             or self.policing.combinations != node.combinations
             or _of_the_node(self.cluster) != _of_the_node(node.cluster)
@@ -199,6 +203,7 @@ class NodeWide:
             masquerade=self.settings.masquerade,
             sources=self.known.sources,
             uppers=self._uppers(),
+            crowding=self.crowding,
             mtu=self.settings.mtu or mtu_with_ways(self.cluster, self.known) or self.node.mtu,
             isolate_node=self.settings.isolate_node,
             isolate_workloads=self.settings.isolate_workloads,

@@ -35,6 +35,10 @@ _OURS = {
     **dict.fromkeys(
         ("departing_forward", "departing_input"), ("a workload is being detached", "nothing: it is gone in a moment")
     ),
+    **dict.fromkeys(
+        ("crowding_begin_more", "crowding_begun_more"),
+        ("the table of flows is nearly full, and the workload holds too much of it", "netplumb status"),
+    ),
     "leaving_workload": ("it would leave with the workload's own address", "see what undoes netplumb's masquerading"),
     "invalid_to_node": ("conntrack knows no connection that it is of", "nothing: the sender opens another"),
 }

@@ -108,6 +108,21 @@ def fill_with_flows(tenant: Host, to: str, count: int) -> None:
                     sock.sendto(b"", (to, port))
 
 
+@contextmanager
+def crowding(tenant: Host, friend: Host, to: str) -> Iterator[None]:
+    """As many flows as the kernel tracks, of the tenant's to its friend, who answers each at this address."""
+    answers = friend.command(sys.executable, "-m", "tests.e2e.answerer", IF_NAME)
+    sends = tenant.command(sys.executable, "-m", "tests.e2e.crowder", to)
+    with subprocess.Popen(answers, cwd=ROOT) as answering, subprocess.Popen(sends, cwd=ROOT) as sending:
+        try:
+            yield
+            assert answering.poll() is None, "the friend answers no more"
+            assert sending.poll() is None, "the flows ended too soon"
+        finally:
+            sending.kill()
+            answering.kill()
+
+
 def _send(channel: Channel, requests: Iterator[Request]) -> None:
     waiting: list[Request] = []
     for request in requests:

@@ -123,3 +123,22 @@ def test_a_newer_flow_between_the_same_ends_is_left_alone(conntrack: Conntrack) 
 
     assert conntrack.forget(Walk(), replaced_meanwhile) == 0
     assert set(conntrack.flows()) == {LED, PLAIN}
+
+
+def test_some_of_the_flows_that_are_meant_are_forgotten_and_none_that_is_cut(conntrack: Conntrack) -> None:
+    """Of more than fit one message, and no more than a message beyond what was asked for."""
+    ours = [datagrams(end("10.9.0.1", 1000 + number), end("10.9.0.2", 53)) for number in range(300)]
+    others = [datagrams(end("10.9.0.3", 1000 + number), end("10.9.0.2", 53)) for number in range(100)]
+    put(*ours, *others)
+    cut = ours[:50]
+    conntrack.forget(Walk(), lambda flow: flow in cut, lambda _: True)
+
+    def is_meant(flow: Flow) -> bool:
+        return flow.source[0] == ours[0].source[0]
+
+    with Conntrack() as another:
+        assert 150 <= another.thin_out(is_meant, 150) < 150 + 64
+    left = set(conntrack.flows())
+    assert left >= {*cut, *others}
+    assert len(left) < 400 - 150 + 1
+    assert conntrack.thin_out(is_meant, 1000) == len(left) - len(cut) - len(others)

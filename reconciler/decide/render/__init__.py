@@ -10,6 +10,7 @@ from netplumb.models.kernel import KernelObject, Scope, scope_of
 from netplumb.models.network import Families, Node
 from netplumb.models.nft import TABLE_SETS, NftElement
 from netplumb.reconciler.decide.render.bandwidth import render_bandwidth
+from netplumb.reconciler.decide.render.crowding import render_crowding
 from netplumb.reconciler.decide.render.departing import render_departing
 from netplumb.reconciler.decide.render.firsthop import render_first_hop
 from netplumb.reconciler.decide.render.forwarding import render_forwarding
@@ -39,6 +40,7 @@ NODE_RENDERERS = (
     render_hooks,
     lambda _: TABLE_SETS,
     render_guard_chains,
+    render_crowding,
     render_policy_chains,
     render_departing,
     render_port_chains,

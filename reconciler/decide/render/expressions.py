@@ -22,6 +22,7 @@ MASQUERADE: Expression = {"masquerade": None}
 # Hooks' priorities, include/uapi/linux/netfilter_ipv4.h
 PRIORITY_RAW = -300
 PRIORITY_CONNTRACK = -200
+PRIORITY_CROWDING = -150  # behind connection tracking, and before what a new flow costs more
 PRIORITY_DSTNAT = -100
 PRIORITY_FILTER = 0
 PRIORITY_POLICY = 1  # and the one behind it

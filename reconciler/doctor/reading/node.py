@@ -24,6 +24,7 @@ from netplumb.reconciler.converge.preview import in_words, preview
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.decide.listeners import ranges
 from netplumb.reconciler.decide.render import render_elements
+from netplumb.reconciler.decide.render.crowding import crowding_of
 from netplumb.reconciler.decide.uplinks import mtu_with_ways
 from netplumb.reconciler.doctor.facts import PathMtu
 from netplumb.reconciler.doctor.reading.desired import Wanted
@@ -163,7 +164,11 @@ def read_differences(
         stack.callback(kernel.close)
         uppers = tuple(sorted(upper.name for upper in kernel.snapshot(in_part=True).uppers.values()))
         wish = NodeWish(
-            replace(node_of(settings, wanted, known, view), uppers=uppers),
+            replace(
+                node_of(settings, wanted, known, view),
+                uppers=uppers,
+                crowding=crowding_of(kernel.observe_node(()).values()),
+            ),
             lambda node: [element for it in wanted.attachments for element in render_elements(it, node)],
             wanted.left_alone,
             may_remove=False,

@@ -3040,7 +3040,7 @@ type Event struct {
 	// How often it happened.
 	Count uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
 	// Started, Attached, Changed, Detached, Repaired, Retrying, Failed, Lost, Fighting, FightOver, Refused, Denied,
-	// PoolNearlyFull, UplinkChanged, GatewaySilent, GatewayAnswers, ForwardBlocked or ForwardFree.
+	// Crowding, CrowdingOver, PoolNearlyFull, UplinkChanged, GatewaySilent, GatewayAnswers, ForwardBlocked or ForwardFree.
 	Kind string `protobuf:"bytes,5,opt,name=kind,proto3" json:"kind,omitempty"`
 	// The attachment; empty for the node.
 	WorkloadId string `protobuf:"bytes,6,opt,name=workload_id,json=workloadId,proto3" json:"workload_id,omitempty"`
