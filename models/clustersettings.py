@@ -71,9 +71,14 @@ def _endpoints(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def is_node_name(value: str) -> bool:
+    """It is part of keys, so that no slash may be in it."""
+    return _NODE_NAME.match(value) is not None
+
+
 def checked_node_name(value: str) -> str:
-    """Raises ValueError. It is part of keys, so that no slash may be in it."""
-    if not _NODE_NAME.match(value):
+    """Raises ValueError."""
+    if not is_node_name(value):
         raise ValueError(
             f"{value[:100]!r} must be letters, digits, dots, dashes and underscores, with a letter or digit at either "
             f"end, at most {NODE_NAME_MAX_CHARS}"

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from netplumb.models.attachment import CLUSTER_SOURCE, AttachmentKey, AttachmentSpec
 from netplumb.models.networkpolicy import Manifest, ManifestKey
-from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.entries import Entry, shown
 from netplumb.reconciler.sources.statefile import NOTHING_DECLARED, Declared, StateFileError, declared
 
 ONE_NODES = "an attachment is one node's: it belongs below nodes/NODE/attachments/"
@@ -118,7 +118,7 @@ class ClusterDocuments:
                 both: list[AttachmentKey | ManifestKey] = [*said, *manifests]
                 twice = [key for key in both if whose.setdefault(key, name) != name]
                 if twice and not message:
-                    message = f"{twice[0]} is declared by {whose[twice[0]].partition('/')[2]} too, which counts"
+                    message = f"{twice[0]} is declared by {_words(whose[twice[0]])} too, which counts"
                 wanted.attachments |= {key: it for key, it in said.items() if whose[key] == name}
                 wanted.manifests |= {key: it for key, it in manifests.items() if whose[key] == name}
             self._tell(name, message)
@@ -131,8 +131,13 @@ class ClusterDocuments:
             self._broken[name] = message
         else:
             del self._broken[name]
-        self._desired.broken(f"{CLUSTER_SOURCE}/{name.partition('/')[2]}", message)
+        self._desired.broken(f"{CLUSTER_SOURCE}/{_words(name)}", message)
         self._told(name, message)
+
+
+def _words(name: str) -> str:
+    """A document as people call it."""
+    return shown(name.partition("/")[2])
 
 
 def _read(documents: Mapping[str, Entry]) -> dict[str, Declared | str]:
@@ -141,7 +146,7 @@ def _read(documents: Mapping[str, Entry]) -> dict[str, Declared | str]:
 
 def _said(name: str, content: bytes) -> Declared | str:
     """What a document says, or why it cannot be used."""
-    kind, _, rest = name.partition("/")
+    kind, rest = name.partition("/")[0], _words(name)
     try:
         said = declared(rest, content)
     except StateFileError as error:

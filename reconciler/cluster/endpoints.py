@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from netplumb.models.attachment import AttachmentKey
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import Peer
+from netplumb.models.clustersettings import is_node_name
 from netplumb.models.policyset import NO_POLICIES, PolicySet
 from netplumb.models.status import Condition
 from netplumb.models.words import several
@@ -187,7 +188,8 @@ class Endpoints:
 
     def _understood(self, key: str, entry: Entry) -> Endpoint | None:
         node = key.removeprefix(self._first).partition("/")[0]
-        record = parsed(EndpointRecord, entry.value) if node != self._itself else None
+        is_others = node != self._itself and is_node_name(node)
+        record = parsed(EndpointRecord, entry.value) if is_others else None
         if record is None:
             return None
         name = str(AttachmentKey(record.workload_id, record.if_name))

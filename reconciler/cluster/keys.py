@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from netplumb.models.base import IPNetwork
+from netplumb.models.clustersettings import is_node_name
 from netplumb.models.routing import parse_prefix
 from netplumb.reconciler.cluster.etcd.entries import Keys
 
@@ -62,8 +63,7 @@ class Layout:
         return Keys(f"{self.prefixes.first}{name}/")
 
     def prefix_of(self, name: str, cidr: IPNetwork) -> str:
-        """With a dash for the slash, as a key has its own."""
-        return f"{self.prefixes.first}{name}/{str(cidr).replace('/', '-')}"
+        return f"{self.prefixes.first}{name}/{_in_key(cidr)}"
 
     def prefix_in(self, key: str) -> tuple[str, IPNetwork] | None:
         """Whose prefix a key stands for, and which; None for any other key."""
@@ -94,10 +94,16 @@ class Layout:
 @lru_cache(maxsize=KEPT)
 def _prefix_in(first: str, key: str) -> tuple[str, IPNetwork] | None:
     node, slash, text = key.removeprefix(first).partition("/")
-    if not key.startswith(first) or not slash or not node:
+    if not key.startswith(first) or not slash or not is_node_name(node):
         return None
     try:
         cidr = parse_prefix(text.replace("-", "/"))
     except ValueError:
         return None
-    return (node, cidr) if isinstance(cidr, IPNetwork) else None
+    # In one way of writing it alone: of two keys that say the same one would be taken for the other.
+    return (node, cidr) if isinstance(cidr, IPNetwork) and text == _in_key(cidr) else None
+
+
+def _in_key(cidr: IPNetwork) -> str:
+    """With a dash for the slash, as a key has its own."""
+    return str(cidr).replace("/", "-")

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from netplumb.reconciler.cluster.etcd.client import Client
-from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys
+from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys, shown
 from netplumb.reconciler.cluster.etcd.errors import Compacted, NotYet
 from netplumb.reconciler.cluster.etcd.watch import changes
 from netplumb.reconciler.cluster.lineage import RESTORED, Lineage, WentBack
@@ -138,8 +138,8 @@ class Mirror:
             mine = self.entries.get(key)
             if mine is None or mine.modified != revision:
                 raise WentBack(
-                    f"etcd says that {key} was written at revision {revision}, which was followed and was not that: "
-                    f"{RESTORED}"
+                    f"etcd says that {shown(key)} was written at revision {revision}, which was followed and was not "
+                    f"that: {RESTORED}"
                 )
 
     def _reread_due(self) -> float:

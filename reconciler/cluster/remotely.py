@@ -14,14 +14,14 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
-from netplumb.models.clustersettings import ClusterSettings
+from netplumb.models.clustersettings import ClusterSettings, is_node_name
 from netplumb.models.errors import NetplumbError
 from netplumb.models.networkpolicy import Manifest, ManifestKey
 from netplumb.models.statefile import Applied, Deleted, StateFile
 from netplumb.reconciler.cluster.administration import client
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put, absent, unchanged
-from netplumb.reconciler.cluster.etcd.entries import Entry, Keys
+from netplumb.reconciler.cluster.etcd.entries import Entry, Keys, shown
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.records import EndpointRecord, read
 from netplumb.reconciler.sources.applied import told, wished_in
@@ -111,8 +111,8 @@ class Documents:
         ChangedMeanwhile or EtcdError."""
         async with client(self._settings) as etcd:
             there = await self._there(etcd)
-            firsts = self._layout.attachments(self._node).first, self._layout.documents.first
-            keys = {name: key for name in names for first in reversed(firsts) if (key := first + name) in there.entries}
+            called = {self._words(key): key for key in reversed(list(there.entries))}
+            keys = {name: called[name] for name in names if name in called}
             if not dry_run:
                 await self._write(etcd, there, {key: {} for key in keys.values()})
         return Withdrawn(tuple(keys), tuple(it for it in dict.fromkeys(names) if it not in keys))
@@ -122,20 +122,25 @@ class Documents:
         every = await etcd.read(self._layout.documents)
         itself = await etcd.read(Keys(self._layout.node(self._node), is_prefix=False))
         self.node_is_known = bool(itself.entries)
-        first, self.unread = self._layout.documents.first, []
+        self.unread = []
         entries = dict(sorted([*own.entries.items(), *every.entries.items()]))
         said: dict[str, _Said] = {}
         for key, entry in entries.items():
             try:
                 found = declared(key, entry.value)
             except StateFileError:
-                self.unread.append(key.removeprefix(self._layout.attachments(self._node).first).removeprefix(first))
+                self.unread.append(self._words(key))
                 continue  # it is told where it is wanted; what is written now takes its place if it has its key
             said[key] = {
                 **{it.spec.key: it.spec for it in found.attachments},
                 **{it.manifest.key: it.manifest for it in found.manifests},
             }
         return _There(entries, said)
+
+    def _words(self, key: str) -> str:
+        """A document as people call it."""
+        own, every = self._layout.attachments(self._node).first, self._layout.documents.first
+        return shown(key.removeprefix(own).removeprefix(every))
 
     async def _write(self, etcd: Client, there: _There, changes: Mapping[str, _Said]) -> None:
         """What keys say from now on; one that says nothing goes."""
@@ -189,7 +194,7 @@ async def attachments_of_all(settings: ClusterSettings) -> AsyncIterator[dict[st
         present = (await etcd.read(layout.presences)).entries
     for key, entry in sorted(snapshot.entries.items()):
         node, _, rest = key.removeprefix(layout.every_node.first).partition("/")
-        if rest.startswith("status/"):
+        if rest.startswith("status/") and is_node_name(node):
             try:
                 said = json.loads(entry.value)
             except ValueError:

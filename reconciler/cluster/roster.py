@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import HeldPrefix, Peer, Underlay
+from netplumb.models.clustersettings import is_node_name
 from netplumb.reconciler.cluster.claims import Claim, Claims, Ledger, is_inside
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
@@ -40,11 +41,9 @@ class Roster:
         nodes, presences, prefixes = self._starts
         touched: set[str] = set()
         for key, entry in changes.items():
-            if key.startswith(presences):
-                name = key.removeprefix(presences)
+            if (name := _node_in(key, presences)) is not None:
                 _keep(self.present, name, None if entry is None else entry.created)
-            elif key.startswith(nodes):
-                name = key.removeprefix(nodes)
+            elif (name := _node_in(key, nodes)) is not None:
                 if entry is None:
                     self._records.pop(name, None)
                 else:
@@ -52,10 +51,8 @@ class Roster:
             elif key.startswith(prefixes):
                 touched |= self._ledger.take(key, entry)
                 _keep(self._strays, key, self._stray(key, entry))
-                continue
-            else:
-                continue
-            touched.add(name)
+            if name is not None:
+                touched.add(name)
         for name in touched:
             _keep(self.peers, name, self._peer(name))
         return touched
@@ -124,6 +121,12 @@ class Roster:
     @property
     def strays(self) -> list[Claim]:
         return sorted(self._strays.values(), key=lambda it: (it.node, str(it.cidr)))
+
+
+def _node_in(key: str, first: str) -> str | None:
+    """Which node a key of these speaks of; None for any other key, and where nobody can be called so."""
+    name = key.removeprefix(first)
+    return name if key.startswith(first) and is_node_name(name) else None
 
 
 def _keep(kept: dict[str, V], name: str, value: V | None) -> None:

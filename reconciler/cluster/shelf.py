@@ -18,13 +18,15 @@ from urllib.parse import quote
 
 import structlog
 
-from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.entries import Entry, Keys, key_bytes, key_text
 from netplumb.reconciler.cluster.etcd.errors import Away
 
 _TABLES = """
-create table if not exists kept (key text primary key, value blob, created integer, modified integer) without rowid;
+create table if not exists kept (key blob primary key, value blob, created integer, modified integer) without rowid;
 create table if not exists at (position integer, keys text);
+update kept set key = cast(key as blob) where typeof(key) <> 'blob';
 """
+"""Keys are bytes, in the order of these; earlier versions wrote text, which could not be said of every key."""
 
 log = structlog.get_logger(__name__)
 
@@ -114,30 +116,32 @@ class Shelf:
         return int(number)
 
     def get(self, key: str) -> Entry | None:
-        row = self._file.execute("select value, created, modified from kept where key = ?", (key,)).fetchone()
+        row = self._file.execute(
+            "select value, created, modified from kept where key = ?", (key_bytes(key),)
+        ).fetchone()
         return Entry(*row) if row is not None else None
 
     def all(self) -> dict[str, Entry]:
-        rows = self._file.execute("select key, value, created, modified from kept")
-        return {key: Entry(*rest) for key, *rest in rows}
+        rows = self._file.execute("select cast(key as blob), value, created, modified from kept")
+        return {key_text(key): Entry(*rest) for key, *rest in rows}
 
     def below(self, first: str, after: str, most: int) -> Iterator[tuple[str, Entry]]:
         """Some of those that begin so, in the order of their keys, behind one."""
-        behind = first[:-1] + chr(ord(first[-1]) + 1)
+        keys = Keys(first)
         rows = self._file.execute(
             "select key, value, created, modified from kept where key > ? and key < ? order by key limit ?",
-            (max(after, first), behind, most),
+            (max(key_bytes(after), keys.begin), keys.end, most),
         ).fetchall()
-        return ((key, Entry(*rest)) for key, *rest in rows)
+        return ((key_text(key), Entry(*rest)) for key, *rest in rows)
 
     def take(self, changes: Mapping[str, Entry | None], position: int) -> None:
         try:
             self._file.execute("begin")
             for key, entry in changes.items():
                 if entry is None:
-                    self._file.execute("delete from kept where key = ?", (key,))
+                    self._file.execute("delete from kept where key = ?", (key_bytes(key),))
                 else:
-                    row = (key, entry.value, entry.created, entry.modified)
+                    row = (key_bytes(key), entry.value, entry.created, entry.modified)
                     self._file.execute("insert or replace into kept values (?, ?, ?, ?)", row)
             self._file.execute("update at set position = ?", (position,))
             self._file.execute("commit")
@@ -148,7 +152,7 @@ class Shelf:
         self.position = position
 
     def replace(self, entries: Mapping[str, Entry], position: int) -> Collection[str]:
-        known = dict(self._file.execute("select key, modified from kept"))
+        known = {key_text(key): it for key, it in self._file.execute("select key, modified from kept")}
         changes: dict[str, Entry | None] = {key: it for key, it in entries.items() if known.get(key) != it.modified}
         changes |= dict.fromkeys(known.keys() - entries.keys())
         self.take(changes, position)

@@ -19,9 +19,10 @@ import pytest
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import Condition
 from netplumb.reconciler.cluster import administration
+from netplumb.reconciler.cluster.etcd import connection as transport
 from netplumb.reconciler.cluster.etcd.client import Client, Delete, Put
 from netplumb.reconciler.cluster.etcd.connection import Connection
-from netplumb.reconciler.cluster.etcd.entries import Keys
+from netplumb.reconciler.cluster.etcd.entries import Keys, key_text
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.lineage import WentBack
@@ -507,6 +508,63 @@ async def test_an_etcd_that_stood_in_its_place_for_a_moment_is_forgotten(etcd: E
         etcd.start()
         await until(lambda: a.is_well, "a is well", within_s=LONG_S)
         assert a.prefixes == held
+
+
+async def test_keys_that_say_nothing_are_in_nobodys_way(etcd: Etcd, tmp_path: Path) -> None:
+    """Whatever one node writes below its own name, all others go on with the rest: also where they resume the watch, or
+    read all."""
+    connection = Connection(etcd.settings())
+    client = Client(connection)
+    below = [
+        b"shared/prefixes/bad/",
+        b"endpoints/bad/",
+        b"shared/nodes/",
+        b"nodes/a/attachments/",
+        b"shared/documents/",
+    ]
+    rest = [b"\xff", b"\xfe", b"a\xff", b"\0", b"a/b", b"\\xff", b"10.200.9.0/24", b"10.200.9.0-24", b"\x1b[31m"]
+    names = [key_text(b"/netplumb/" + first + name) for first in below for name in rest]
+    values = [b'{"pool": "10.200.0.0/16"}', b"\xff\xfe", b"{" * 1000]
+    async with nodes(etcd, tmp_path, "a", "b") as (a, b):
+        for value in values:
+            await client.commit((), [Put(name, value) for name in names])
+        await client.commit((), [Delete(Keys(name, is_prefix=False)) for name in names[1::2]])
+        await a.stop()
+        again = a.again().start()
+        new = Node(a.settings, "c", tmp_path).start()
+        try:
+            for node in (b, again, new):
+                await until(lambda node=node: node.is_well, f"{node.name} is well", within_s=LONG_S)  # type: ignore[misc]
+            await client.commit((), [Delete(Keys(name, is_prefix=False)) for name in names])
+            await client.commit(
+                (), [Put("/netplumb/shared/nodes/z", NodeRecord(identity=Identity(boot="z")).written())]
+            )
+            for node in (b, again, new):
+                await until(lambda node=node: "z" in node.view.peers, f"{node.name} follows", within_s=LONG_S)  # type: ignore[misc]
+                assert node.is_well
+        finally:
+            await again.stop()
+            await new.stop()
+            await connection.close()
+
+
+async def test_what_one_node_writes_much_of_is_read_in_parts(etcd: Etcd, tmp_path: Path) -> None:
+    """More than is taken at once, by who reads all and by who resumes a watch."""
+    connection = Connection(etcd.settings())
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        await a.stop()
+        with mock.patch.object(transport, "MESSAGE_MAX_BYTES", 8 << 20):
+            for number in range(12):
+                name = f"/netplumb/endpoints/bad/w{number}/eth0"
+                await Client(connection).commit((), [Put(name, b"x" * (1 << 20))])
+            again, new = a.again().start(), Node(a.settings, "b", tmp_path).start()
+            try:
+                for node in (again, new):
+                    await until(lambda node=node: node.is_well, f"{node.name} is well", within_s=LONG_S)  # type: ignore[misc]
+            finally:
+                await again.stop()
+                await new.stop()
+                await connection.close()
 
 
 async def test_a_pool_that_is_enlarged_has_the_prefixes_that_are_held(etcd: Etcd, tmp_path: Path) -> None:

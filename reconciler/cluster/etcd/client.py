@@ -1,20 +1,24 @@
 """Questions to etcd that have one answer: ranges of keys, transactions, leases, members.
 
-A range is read in pages that are all of one revision, however long that takes. A transaction is never repeated here:
+A range is read in pages that are all of one revision, however long that takes. What is read with a page may be large,
+and the way to etcd narrow: a page that does not come in time, or is more than is taken at once, is asked for in smaller
+ones; with the next range they grow again, where they come soon. A transaction is never repeated here:
 whether one whose answer got lost came true is for who wrote it to find out, by reading.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd.connection import CALL_S, Connection
-from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys, Snapshot
-from netplumb.reconciler.cluster.etcd.errors import Away, EtcdError
+from netplumb.reconciler.cluster.etcd.entries import Entry, Header, Keys, Snapshot, key_bytes, key_text
+from netplumb.reconciler.cluster.etcd.errors import Away, EtcdError, Late, TooLarge
 
-PAGE = 500
+PAGE, PAGE_SHRINKS = 500, 4
+SOON_S = CALL_S / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Member:
 
 
 def absent(key: str) -> pb.Compare:
-    return pb.Compare(key=key.encode(), target=pb.Compare.CREATE, result=pb.Compare.EQUAL, create_revision=0)
+    return pb.Compare(key=key_bytes(key), target=pb.Compare.CREATE, result=pb.Compare.EQUAL, create_revision=0)
 
 
 def unchanged(key: str, entry: Entry) -> pb.Compare:
@@ -59,11 +63,11 @@ def unchanged(key: str, entry: Entry) -> pb.Compare:
 
 def written_at(key: str, revision: int) -> pb.Compare:
     """The key is there, and was last written at the revision."""
-    return pb.Compare(key=key.encode(), target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=revision)
+    return pb.Compare(key=key_bytes(key), target=pb.Compare.MOD, result=pb.Compare.EQUAL, mod_revision=revision)
 
 
 def says(key: str, value: bytes) -> pb.Compare:
-    return pb.Compare(key=key.encode(), target=pb.Compare.VALUE, result=pb.Compare.EQUAL, value=value)
+    return pb.Compare(key=key_bytes(key), target=pb.Compare.VALUE, result=pb.Compare.EQUAL, value=value)
 
 
 def none_since(keys: Keys, revision: int) -> pb.Compare:
@@ -90,16 +94,27 @@ class Client:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._page = PAGE
 
     async def read(self, keys: Keys) -> Snapshot:
         """All of these keys as of now: whatever was written before this was asked is in it."""
-        begin, revision = keys.begin, 0
+        begin, revision, may_grow = keys.begin, 0, True
         entries: dict[str, Entry] = {}
         while True:
-            request = pb.RangeRequest(key=begin, range_end=keys.end, limit=PAGE, revision=revision)
-            answer = await self.connection.ask(lambda it: it.kv.Range, request)
+            page, asked_at = self._page, time.monotonic()
+            request = pb.RangeRequest(key=begin, range_end=keys.end, limit=page, revision=revision)
+            try:
+                answer = await self.connection.ask(lambda it: it.kv.Range, request)
+            except (Late, TooLarge) as error:
+                self._page, may_grow = max(1, min(self._page, page // PAGE_SHRINKS)), False
+                # Where not even the first one comes in time, nobody may be there, which is for who asked to know.
+                if page == 1 or (isinstance(error, Late) and not entries):
+                    raise
+                continue
+            if may_grow and time.monotonic() - asked_at < SOON_S:
+                self._page = max(self._page, min(PAGE, page * 2))
             revision = revision or answer.header.revision
-            entries |= {_text(kv.key): entry_of(kv) for kv in answer.kvs}
+            entries |= {key_text(kv.key): entry_of(kv) for kv in answer.kvs}
             if not answer.more:
                 return Snapshot(Header(answer.header.cluster_id, revision), entries)
             begin = answer.kvs[-1].key + b"\0"
@@ -117,7 +132,7 @@ class Client:
             keys_only=True,
         )
         answer = await self.connection.ask(lambda it: it.kv.Range, request)
-        written = {_text(kv.key): kv.mod_revision for kv in answer.kvs}
+        written = {key_text(kv.key): kv.mod_revision for kv in answer.kvs}
         return Past(header_of(answer.header), answer.count, written)
 
     async def commit(self, compares: Sequence[pb.Compare], changes: Sequence[Put | Delete]) -> int | None:
@@ -175,12 +190,8 @@ def _operation(change: Put | Delete) -> pb.RequestOp:
     match change:
         case Put():
             return pb.RequestOp(
-                request_put=pb.PutRequest(key=change.key.encode(), value=change.value, lease=change.lease)
+                request_put=pb.PutRequest(key=key_bytes(change.key), value=change.value, lease=change.lease)
             )
         case Delete():
             keys = change.keys
             return pb.RequestOp(request_delete_range=pb.DeleteRangeRequest(key=keys.begin, range_end=keys.end))
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="replace")

@@ -29,11 +29,11 @@ from netplumb.models.clustersettings import ClusterSettings
 from netplumb.reconciler.cluster.etcd import rpc_pb2 as pb
 from netplumb.reconciler.cluster.etcd import rpc_pb2_grpc as rpc
 from netplumb.reconciler.cluster.etcd.credentials import content, credentials
-from netplumb.reconciler.cluster.etcd.errors import Away, TokenInvalid, meaning
+from netplumb.reconciler.cluster.etcd.errors import Away, TokenInvalid, TooLarge, meaning
 
 CALL_S = 3.0
-MESSAGE_MAX_BYTES = 256 << 20
-"""A page is bounded by what we ask for, a watch's answer by what etcd puts into one."""
+MESSAGE_MAX_BYTES = 64 << 20
+"""What a page has more of is asked for in smaller ones; a watch's answer comes in parts of a few MiB."""
 
 PING_LEAST_S = 10.0
 """etcd hangs up on who pings more often than every 5 s (--grpc-keepalive-min-time), by its own clock."""
@@ -181,7 +181,7 @@ class Connection:
             yield
         except grpc.aio.AioRpcError as error:
             meant = meaning(error, stubs.endpoint, timeout_s, has_answered=stubs is self._answered)
-            if isinstance(meant, Away) and not self._is_only_late(error, stubs, began):
+            if isinstance(meant, Away) and not (isinstance(meant, TooLarge) or self._is_only_late(error, stubs, began)):
                 self.leave(stubs)
             if isinstance(meant, TokenInvalid):
                 self._token = None

@@ -1,9 +1,27 @@
-"""PURE: keys of etcd and what they hold, as others see them who know nothing of how etcd is asked."""
+"""PURE: keys of etcd and what they hold, as others see them who know nothing of how etcd is asked.
+
+A key is any bytes, and text here: what is no UTF-8 of it stands in the text as it does in file names (PEP 383), so that
+two keys are never one text. Such text is not for people.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+def key_text(key: bytes) -> str:
+    return key.decode(errors="surrogateescape")
+
+
+def key_bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
+def shown(text: str) -> str:
+    """A key for people: of what cannot be printed its escapes."""
+    words = key_bytes(text).decode(errors="backslashreplace")
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +33,7 @@ class Keys:
 
     @property
     def begin(self) -> bytes:
-        return self.first.encode()
+        return key_bytes(self.first)
 
     @property
     def end(self) -> bytes:

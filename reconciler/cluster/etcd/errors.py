@@ -10,6 +10,7 @@ from netplumb.models.errors import NetplumbError
 
 _COMPACTED = "required revision has been compacted"
 _NOT_YET = "required revision is a future revision"
+_TOO_LARGE = "message larger than max"
 _NO_SPACE = "database space exceeded"
 _NO_SPACE_ADVICE = "it is full and writes nothing before it is compacted, defragmented and its alarm disarmed"
 _TOKEN_OUT = ("invalid auth token", "revision of auth store is old")
@@ -21,6 +22,14 @@ class EtcdError(NetplumbError):
 
 class Away(EtcdError):
     """Nobody answered, or could answer for the cluster. A write may have come true all the same."""
+
+
+class Late(Away):
+    """No answer came within the time that it was given."""
+
+
+class TooLarge(Away):
+    """An answer is larger than what is taken at once."""
 
 
 class Compacted(EtcdError):
@@ -44,7 +53,7 @@ def meaning(error: grpc.RpcError, endpoint: str, timeout_s: float, *, has_answer
     code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None
     details = (error.details() if isinstance(error, grpc.aio.AioRpcError) else None) or "no answer"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Away(f"{endpoint}: did not answer within {timeout_s:g} s")
+        return Late(f"{endpoint}: did not answer within {timeout_s:g} s")
     if _NO_SPACE in details:
         return Refused(f"{endpoint}: {_NO_SPACE_ADVICE} ({details})")
     words = f"{endpoint}: {_ended(details) if has_answered else _advice(endpoint, details)}"
@@ -52,6 +61,8 @@ def meaning(error: grpc.RpcError, endpoint: str, timeout_s: float, *, has_answer
         return Compacted(words)
     if _NOT_YET in details:
         return NotYet(words)
+    if _TOO_LARGE in details:
+        return TooLarge(words)
     if any(it in details for it in _TOKEN_OUT):
         return TokenInvalid(words)
     if code in _REFUSALS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from netplumb.reconciler.cluster.etcd.errors import Away, EtcdError, Refused, meaning
+from netplumb.reconciler.cluster.etcd.errors import EtcdError, Late, Refused, meaning
 
 HTTP, HTTPS = "http://192.0.2.11:2379", "https://[2001:db8::11]:2379"
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -20,7 +20,7 @@ def meant(endpoint: str, code: grpc.StatusCode, details: str, *, has_answered: b
 @pytest.mark.parametrize("details", ["Deadline Exceeded", "context deadline exceeded"])
 def test_who_does_not_answer_is_told_with_the_time_that_it_had(details: str) -> None:
     error = meant(HTTP, grpc.StatusCode.DEADLINE_EXCEEDED, details)
-    assert (type(error), str(error)) == (Away, f"{HTTP}: did not answer within 3 s")
+    assert (type(error), str(error)) == (Late, f"{HTTP}: did not answer within 3 s")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,15 @@ def keys() -> list[tuple[str, bytes]]:
     return [*found, (LAYOUT.node("a"), b"junk"), (LAYOUT.documents.first + "x", b"{}"), (LAYOUT.shared.first, b"")]
 
 
+def test_nobody_is_called_what_no_node_can_be_called() -> None:
+    """What lies below the name of a node, as the keys of another cluster whose `prefix` is among these would."""
+    roster = Roster(LAYOUT)
+    names = ("", "a/b", "a/attachments/web", " a", "\udcff")
+    record = node("a")[1]
+    roster.take({first + it: Entry(record, 1, 1) for first in (LAYOUT.node(""), LAYOUT.presence("")) for it in names})
+    assert (roster.peers, roster.present) == ({}, {})
+
+
 def test_an_address_of_several_nodes_is_found_while_they_are_there() -> None:
     """One that is away may have lost it to a machine that came in its place; who holds nothing is sent nothing."""
     roster = Roster(LAYOUT)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.entries import Entry, key_text
 from netplumb.reconciler.cluster.etcd.errors import Away
 from netplumb.reconciler.cluster.mirror import Kept
 from netplumb.reconciler.cluster.shelf import AtHand, InMemory, Shelf
@@ -24,6 +26,37 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
         return InMemory({}, 0)
     shelf = Shelf(tmp_path / NAME, "/", as_left=True)
     return AtHand(shelf) if request.param == "both" else shelf
+
+
+def test_keys_that_are_no_text_are_kept_apart_and_in_order(kept: Kept, tmp_path: Path) -> None:
+    keys = [key_text(b"/x/" + it) for it in (b"a", b"a\0b", b"\xc3\xa4", b"\xfe", b"\xff")]
+    kept.take({key: entry(str(number), number) for number, key in enumerate(keys, 1)}, 5)
+    assert [kept.get(key) for key in keys] == [entry(str(number), number) for number in range(1, 6)]
+    assert len(kept) == 5
+    if isinstance(kept, Shelf):
+        assert [key for key, _ in kept.below("/x/", "/x/", 10)] == keys
+        assert [key for key, _ in kept.below("/x/", keys[2], 10)] == keys[3:]
+        assert set(kept.all()) == set(keys)
+    assert set(kept.replace({keys[3]: entry("4", 4)}, 6)) == {*keys} - {keys[3]}
+
+
+def test_a_shelf_whose_keys_are_text_is_taken_over(tmp_path: Path) -> None:
+    """As an earlier version left it."""
+    with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as file:
+        file.execute(
+            "create table kept (key text primary key, value blob, created integer, modified integer) without rowid"
+        )
+        file.execute("create table at (position integer, keys text)")
+        file.execute("insert into kept values ('/x/a', x'31', 2, 2)")
+        file.execute("insert into at values (7, '/')")
+    looked = Shelf(tmp_path / NAME, "/", as_left=True, looks_only=True)
+    assert looked.all() == {"/x/a": entry("1", 2)}
+    looked.close()
+    shelf = Shelf(tmp_path / NAME, "/", as_left=True)
+    assert (shelf.position, shelf.all(), shelf.get("/x/a")) == (7, {"/x/a": entry("1", 2)}, entry("1", 2))
+    shelf.take({"/x/a": entry("2", 8)}, 8)
+    assert (len(shelf), shelf.all()) == (1, {"/x/a": entry("2", 8)})
+    shelf.close()
 
 
 def test_changes_are_taken_with_the_position(kept: Kept) -> None:

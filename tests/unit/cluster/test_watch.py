@@ -28,9 +28,11 @@ CREATED = pb.WatchResponse(header=pb.ResponseHeader(cluster_id=1, revision=50), 
 PROGRESS = pb.WatchResponse(header=pb.ResponseHeader(cluster_id=1, revision=40))
 
 
-def told(key: str, revision: int) -> pb.WatchResponse:
+def told(key: str, revision: int, *more: Any) -> pb.WatchResponse:
+    """Of a key, and of more, each with its revision."""
     header = pb.ResponseHeader(cluster_id=1, revision=50)
-    return pb.WatchResponse(header=header, events=[pb.Event(type=pb.Event.PUT, kv=kv(key, revision))])
+    each = [(key, revision), *zip(more[::2], more[1::2], strict=True)]
+    return pb.WatchResponse(header=header, events=[pb.Event(type=pb.Event.PUT, kv=kv(*it)) for it in each])
 
 
 def kv(key: str, revision: int) -> pb.KeyValue:
@@ -105,6 +107,24 @@ async def test_neither_a_time_out_nor_progress_moves_a_position() -> None:
         assert it.position == 12
         assert keys(it) == {"/p/a", "/p/b"}
         assert member.reads == 1, "it was read whole but once"
+
+
+async def test_what_comes_in_parts_is_taken_by_whole_revisions() -> None:
+    """A part that ends in the middle of a revision counts up to the one before, so that a watch that ends there is
+    resumed with that revision, and nothing is known of it that a position does not tell."""
+    first = told("/p/a", 11, "/p/b", 12)
+    first.fragment = True
+    scripts = [[CREATED, first], [CREATED, first, told("/p/c", 12)]]
+    all_three = [kv("/p/a", 11), kv("/p/b", 12), kv("/p/c", 12)]
+    member = Member(scripts, [((), 10), (all_three, 12)])
+    async with mirror(member) as it:
+        with pytest.raises(Away, match="silent"):
+            await it.follow()
+        assert (it.position, keys(it)) == (11, {"/p/a"})
+        with pytest.raises(Away, match="silent"):
+            await it.follow()
+        assert (it.position, keys(it)) == (12, {"/p/a", "/p/b", "/p/c"})
+        assert member.asked == [11, 12]
 
 
 async def test_progress_alone_keeps_a_watch_alive() -> None:
