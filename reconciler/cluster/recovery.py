@@ -99,8 +99,12 @@ class Recovery:
             self.reading.open()
 
     async def _is_over(self) -> bool:
+        asked = self._client.connection.stubs()
         self._is_another = await self._is_accepted()
-        return self._is_another or await self._is_as_it_was()
+        if self._is_another or await self._is_as_it_was():
+            return True
+        self._client.connection.leave(asked)  # one endpoint may lead to another etcd than all others do
+        return False
 
     async def _is_as_it_was(self) -> bool:
         try:

@@ -510,6 +510,29 @@ async def test_an_etcd_that_stood_in_its_place_for_a_moment_is_forgotten(etcd: E
         assert a.prefixes == held
 
 
+async def test_an_endpoint_that_leads_to_another_etcd_is_left_again(etcd: Etcd, tmp_path: Path) -> None:
+    """As a member that was made anew as a cluster of its own: who comes to it takes nothing from it, and is back with
+    the one that was followed as soon as that answers."""
+    with running() as stranger:
+        endpoints = (*etcd.endpoints, *stranger.endpoints)
+        a = Node(etcd.settings(pools=[V4]), "a", tmp_path)
+        a.start()
+        await until(lambda: a.is_well, "a is well", within_s=LONG_S)
+        held = a.prefixes
+        await a.stop()
+        again = Node(etcd.settings(pools=[V4], endpoints=endpoints), "a", tmp_path).start()
+        try:
+            await until(lambda: again.is_well, "it is well", within_s=LONG_S)
+            etcd.kill()
+            await until(lambda: restored(again.conditions), "it is at the other", within_s=LONG_S)
+            etcd.start()
+            await until(lambda: again.is_well, "it is well again", within_s=LONG_S)
+            assert again.prefixes == held
+            assert stranger.key_names("/") == []
+        finally:
+            await again.stop()
+
+
 async def test_keys_that_say_nothing_are_in_nobodys_way(etcd: Etcd, tmp_path: Path) -> None:
     """Whatever one node writes below its own name, all others go on with the rest: also where they resume the watch, or
     read all."""
