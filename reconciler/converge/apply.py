@@ -142,8 +142,9 @@ class _Run:
         if isinstance(thing, Link):
             if not isinstance(observed, Link):
                 return None
-            for switch in ipv6_switches(thing, observed):
-                self._write(step, switch)
+            if observed.ipv6 is not None:  # where there is no IPv6 yet, nor are its switches: the next pass finds them
+                for switch in ipv6_switches(thing, observed):
+                    self._write(step, switch)
             return encodelinks.change_link(thing, observed)
         if isinstance(thing, Rule):
             return _rule_requests(step, thing)

@@ -54,6 +54,12 @@ def _to_vxlan() -> Iterator[Damage]:
         _damage("device down", "ip link set {dev} down", "RTM_NEWLINK", "set up; what went with it is added"),
         _damage("device renamed", "ip link set {dev} name stray0", "RTM_NEWLINK", "named back; what went is added"),
         _damage("device's MTU changed", "ip link set {dev} mtu 1300", "RTM_NEWLINK", BACK),
+        _damage(
+            "device's MTU too small for IPv6",
+            "ip link set {dev} mtu 600",
+            "RTM_NEWLINK",
+            "set back; all of the ways that is IPv6 is added",
+        ),
         _damage("device's MAC changed", f"ip link set {{dev}} address {OTHER_MAC}", "RTM_NEWLINK", BACK),
         _damage("device's alias changed", "ip link set {dev} alias something", "RTM_NEWLINK", BACK),
         _damage("device's group changed", "ip link set {dev} group 7", "RTM_NEWLINK", BACK),

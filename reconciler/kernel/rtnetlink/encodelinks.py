@@ -127,13 +127,16 @@ def change_link(desired: Link, observed: Link) -> list[Request]:
     """Brings a link's attributes back, less the IPv6 switches, which netlink cannot set.
 
     A rename goes by way of down, which kernels before 6.2 insist on and which is in the same send; what that took
-    from the link is found by the read that follows every repair.
+    from the link is found by the read that follows every repair. So does an MTU that lets IPv6 in again, which gives a
+    link that is up an address of its own at once.
     """
     fields = desired.differences(observed)
     index = observed.index
     requests = []
-    if "name" in fields:
+    lets_ipv6_in = "mtu" in fields and "addr_gen_mode" in fields and observed.addr_gen_mode is None
+    if "name" in fields or lets_ipv6_in:
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index, 0, rt.IFF_UP)))
+    if "name" in fields:
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + text(rt.IFLA_IFNAME, desired.name)))
     body = b""
     if "mac" in fields and desired.mac is not None:
@@ -144,13 +147,16 @@ def change_link(desired: Link, observed: Link) -> list[Request]:
         body += u32(rt.IFLA_GROUP, desired.group)
     if "master" in fields and desired.master is not None:
         body += u32(rt.IFLA_MASTER, desired.master)
-    body += _settings(
+    if body:
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))
+    # Apart and after, since the kernel refuses what is about IPv6 on a link that has none before its MTU is set.
+    settings = _settings(
         desired.alias if "alias" in fields else None,
         desired.addr_gen_mode if "addr_gen_mode" in fields else None,
         _ipv4_conf(desired, [name for name in _IPV4_SWITCHES if name in fields]),
     )
-    if body:
-        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + body))
+    if settings:
+        requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index) + settings))
     if "arp" in fields:
         flags = 0 if desired.arp else rt.IFF_NOARP
         requests.append(Request(rt.RTM_NEWLINK, 0, link_header(index, flags, rt.IFF_NOARP)))

@@ -144,8 +144,9 @@ def test_changing_a_link_is_encoded_as_pyroute2_does(desired: Link, other: Link,
     observed = replace(other, index=index)
     fields = desired.differences(observed)
     expected = []
-    if "name" in fields:
+    if "name" in fields or ("mtu" in fields and "addr_gen_mode" in fields and observed.addr_gen_mode is None):
         expected.append(encoded(ifinfmsg(), [], index=index, change=rt.IFF_UP))
+    if "name" in fields:
         expected.append(encoded(ifinfmsg(), [("IFLA_IFNAME", desired.name)], index=index))
     attrs = optional(
         ("IFLA_ADDRESS", mac_words(desired.mac) if "mac" in fields else None),
@@ -153,15 +154,14 @@ def test_changing_a_link_is_encoded_as_pyroute2_does(desired: Link, other: Link,
         ("IFLA_GROUP", desired.group if "group" in fields else None),
         ("IFLA_MASTER", desired.master if "master" in fields else None),
     )
-    attrs += alias_and_mode(
+    settings = alias_and_mode(
         replace(
             desired,
             alias=desired.alias if "alias" in fields else None,
             addr_gen_mode=desired.addr_gen_mode if "addr_gen_mode" in fields else None,
         )
     )
-    if attrs:
-        expected.append(encoded(ifinfmsg(), attrs, index=index))
+    expected += [encoded(ifinfmsg(), each, index=index) for each in (attrs, settings) if each]
     assert [unflagged(request.body) for request in encodelinks.change_link(desired, observed)] == expected
 
 
