@@ -37,6 +37,9 @@ from netplumb.reconciler.watch.ways import WayHints
 
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
+SHAKEN_S = 2.0
+"""So long after a link of others' went, came or lost an address, it is the kernel that took routes with it."""
+
 PAUSES_A_PASS = 4  # how much longer than the work of a pass over all the time is until another may begin
 
 log = structlog.get_logger(__name__)
@@ -77,6 +80,7 @@ class Ways:
         self._retry: asyncio.TimerHandle | None = None
         self._resting = False
         self._fights: Fights[str] = Fights()
+        self._shaken_at: dict[str, float] = {}
         self._lasting: Lasting[None] = Lasting()
         self._thread = WorkThread("ways")
         self.conditions: tuple[Condition, ...] = ()
@@ -108,6 +112,8 @@ class Ways:
             self._lasting.noticed(None, time.monotonic())
             self._due |= marks.peers
             self._all_due |= marks.all
+            if marks.shaken:
+                self._shaken_at[marks.shaken] = time.monotonic()
             self._thread.wake()
 
     def _device_with_ipv6(self) -> str:
@@ -213,10 +219,16 @@ class Ways:
     def _count(self, repairs: Sequence[Step], *, right: bool, took_s: float) -> None:
         now = time.monotonic()
         for step in repairs:
+            if self._is_of_a_shaken_link(step, now):
+                continue  # nobody undid it
             self._fights.repaired(part_of(step), [subject_of(step.thing)], now)
         lasted = self._lasting.looked(None, now, right=right)
         if repairs:
             self._repaired(repairs, lasted, took_s)
+
+    def _is_of_a_shaken_link(self, step: Step, now: float) -> bool:
+        link = getattr(step.thing, "link", "")
+        return step.verb is Verb.ADD and now - self._shaken_at.get(link, -SHAKEN_S) < SHAKEN_S
 
     def _look_again(self) -> None:
         if self._retry is not None:

@@ -17,10 +17,12 @@ from netplumb.reconciler.kernel.rtnetlink.listener import Event, Subject
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The peers that are to be looked at, or all ways."""
+    """The peers that are to be looked at, or all ways. With `shaken`, a link of others', the kernel may have taken
+    routes away itself."""
 
     peers: frozenset[str] = frozenset()
     all: bool = False
+    shaken: str = ""
 
     def __bool__(self) -> bool:
         return self.all or bool(self.peers)
@@ -60,11 +62,15 @@ class WayHints:
             case Subject.NEIGHBOUR if self._links.get(event.index) == self._device:
                 return self._of(event.neighbour()) or ALL
             case Subject.ADDRESS if event.deleted and event.index in self._links:
-                return ALL  # with the last one of IPv4 go all routes by that link
+                return self._shaken(event.index)  # with the last one of IPv4 go all routes by that link
             case Subject.NETCONF if self._links.get(event.index) == self._device:
                 return ALL
             case _:
                 return NONE
+
+    def _shaken(self, index: int) -> Marks:
+        name = self._links[index]
+        return Marks(all=True, shaken="" if name == self._device else name)
 
     def _of(self, what: object) -> Marks:
         peer = self._peers.get(what)
@@ -77,7 +83,7 @@ class WayHints:
         was_down, goes = event.index in self._down, event.deleted or not event.up
         (self._down.add if goes else self._down.discard)(event.index)
         if goes or was_down:
-            return ALL
+            return self._shaken(event.index)
         if self._links[event.index] == self._device and self._device_link is not None:
             return ALL if self._device_link.differences(event.link()) else NONE
         return NONE

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netplumb.models.cluster import KNOWN_FILE
+from netplumb.reconciler.pacing.fights import FREE_REPAIRS
 from tests.e2e.echoes import ask, serving, unanswered
 from tests.e2e.hosts import kernel_state
 from tests.e2e.nodes import DEVICE, GATEWAY_V4, GATEWAY_V6, lan, running
@@ -224,3 +225,20 @@ async def test_a_link_that_was_away_takes_no_way_with_it(directory: Path) -> Non
         one.host.ip("address add 192.0.2.1/24 dev up0")
         await until(lambda: web.ping(v4(db_has)), "with its address again", within_s=15)
         await site.settled(one)
+
+
+async def test_a_link_that_comes_and_goes_is_nobodys_fight(directory: Path) -> None:
+    """It was the kernel that took the routes with it: no other program is blamed, and no repair waits."""
+    async with running(2, "routes", directory) as site:
+        one, other = site.machines
+        web, _ = await one.attach("web")
+        _, db_has = await other.attach("db")
+        told = []
+        for _ in range(4 * FREE_REPAIRS):
+            one.host.ip("link set up0 down")
+            one.host.ip("link set up0 up")
+            await until(lambda: one.host.route(other.prefixes[0]), "the route is there again")
+            async with one.client() as client:
+                told += [it for it in (await client.status()).conditions if it.type == "WaysFailed"]
+        assert [it.message for it in told if it.status and it.reason == "KeepsChanging"] == []
+        await until(lambda: web.ping(v4(db_has)), "up again", within_s=15)

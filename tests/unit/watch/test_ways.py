@@ -65,9 +65,10 @@ def test_what_leads_to_nobody_marks_nobody_but_on_the_device(hints: WayHints) ->
 
 def test_a_link_that_ways_go_by_marks_all_when_it_goes_and_when_it_comes_back(hints: WayHints) -> None:
     """The kernel does not tell of the routes that went with it; a link that stays up marks none."""
+    shaken = Marks(all=True, shaken="eth0")
     assert hints.heard(of_link(UNDERLAY, "eth0", mtu=1500)) == NONE
-    assert hints.heard(of_link(UNDERLAY, "eth0", up=False)) == ALL
-    assert hints.heard(of_link(UNDERLAY, "eth0")) == ALL
+    assert hints.heard(of_link(UNDERLAY, "eth0", up=False)) == shaken
+    assert hints.heard(of_link(UNDERLAY, "eth0")) == shaken
     assert hints.heard(of_link(UNDERLAY, "eth0")) == NONE
     assert hints.heard(of_link(9, "eth9", up=False)) == NONE
 
@@ -84,7 +85,7 @@ def test_the_device_marks_all_when_it_is_not_as_it_should_be(hints: WayHints) ->
 def test_an_address_that_goes_from_a_link_marks_all(hints: WayHints) -> None:
     """With the last IPv4 address of an interface go all IPv4 routes by it, of which nobody tells."""
     body = rt.IFADDRMSG.pack(rt.AF_INET, 24, 0, 0, UNDERLAY) + pack("=HH4s", 8, rt.IFA_LOCAL, bytes((192, 0, 2, 1)))
-    assert hints.heard(told(Subject.ADDRESS, body, UNDERLAY, deleted=True)) == ALL
+    assert hints.heard(told(Subject.ADDRESS, body, UNDERLAY, deleted=True)) == Marks(all=True, shaken="eth0")
     assert hints.heard(told(Subject.ADDRESS, body, UNDERLAY)) == NONE
     assert hints.heard(told(Subject.ADDRESS, body, 12, deleted=True)) == NONE
 
