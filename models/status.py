@@ -101,8 +101,8 @@ NODE_OBSTACLES = frozenset(
 """The same of the node. What only may be in the way of some traffic, such as ForwardFiltered, is told and no obstacle:
 on many nodes it is meant."""
 
-BROKEN_WISHES = frozenset({"StateFileBroken"})
-"""Conditions of the node that say that a wish is not even known."""
+BROKEN_WISHES = frozenset({"SettingsRefused", "StateFileBroken"})
+"""Conditions of the node that say that a wish is not even known, or what was set is not in force."""
 
 _NOT_SEEN = "no pass over it has ended yet"
 

@@ -43,7 +43,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
     Raises NetplumbError when it cannot start.
     """
     check_kernel()
-    reload = reloading = Reloading(settings, reload)
+    reloading = Reloading(settings, reload)
     async with AsyncExitStack() as stack:
         stack.callback(NodeLock().close)
         nftables = Nftables(own=settings.own_table)
@@ -52,14 +52,13 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         kernels = Kernels.opened(nftables, flows.changed, stack)
         node = f"{boot_id()}/{kernels.here.node_cookie}"
         cluster = optional.cluster(settings, node)
-        if cluster is not None:
-            settings, reload = cluster.with_pools(settings), cluster.reloading(reload)
-        known = look(settings.pools, optional.cluster_prefixes(settings))
+        pools = settings.pools if cluster is None else cluster.with_pools(settings).pools
+        known = look(pools, optional.cluster_prefixes(settings))
         mtu = settings.mtu or known.uplink_mtu or Node().mtu
         store = Store(
             settings.data_dir,
             node,
-            lambda: begin_anew(settings.pools, mtu, nftables.observe(), nftables.elements().values()),
+            lambda: begin_anew(pools, mtu, nftables.observe(), nftables.elements().values()),
         )
         stack.callback(store.close)
         check_address_marks()
@@ -72,10 +71,10 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> None:
         stack.callback(events.close)
         parts = Parts(settings, store, events, nftables, flows, known, kernels, cluster, lambda: reloading.conditions)
         stack.callback(parts.close)
-        await _serve(settings, parts, stack, reload)
+        await _serve(settings, parts, stack, reloading)
 
 
-async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload: Callable[[], Settings]) -> None:
+async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload: Reloading) -> None:
     events = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,7 +97,7 @@ async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload
     stopped = events.create_task(stop.wait())
     try:
         await parts.cni.start(socket_path(settings.socket), settings.socket_mode, settings.socket_group)
-        log.info("netplumb serves", socket=str(settings.socket), pools=[pool.prefix for pool in settings.pools])
+        log.info("netplumb serves", socket=str(settings.socket), pools=[pool.prefix for pool in parts.pools])
         notifier.ready()
         # A task that ends by itself has failed, and a daemon without it must not look alive.
         done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -126,14 +125,13 @@ async def _beat(loop: Loop, notifier: Notifier) -> None:
         await asyncio.sleep(_HEARTBEAT_S)
 
 
-def _reload(parts: Parts, reload: Callable[[], Settings]) -> None:
+def _reload(parts: Parts, reload: Reloading) -> None:
     """Takes new settings for what can change while running; a mistake in them changes nothing."""
     try:
-        settings = reload()
-        parts.configure(settings)
+        reload(parts.configure)
     except NetplumbError as error:
         log.error("settings were not reloaded", cause=str(error))
         return
-    log.info("settings reloaded", pools=[pool.prefix for pool in settings.pools])
+    log.info("settings reloaded", pools=[pool.prefix for pool in parts.pools])
     for condition in parts.of_settings():
         log.warning("settings want a restart", cause=condition.message)

@@ -16,7 +16,7 @@ from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.events import Event, EventKind
 from netplumb.models.flows import Crowding
 from netplumb.models.naming import node_if_name
-from netplumb.models.network import Node
+from netplumb.models.network import Node, Pool
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.policyset import PolicySet
@@ -29,6 +29,7 @@ from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.decide.firewalls.traffic import Ours, tunnel
 from netplumb.reconciler.decide.policies.lost import names
 from netplumb.reconciler.decide.rebuild import condition
+from netplumb.reconciler.desired.admission import judge_alike
 from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store
@@ -108,7 +109,9 @@ class Parts:
         of_settings: Callable[[], tuple[Condition, ...]] = lambda: (),
     ) -> None:
         """`of_settings` are what is to be told of those that were read last."""
-        self._settings = settings
+        self._given = settings
+        """Without the pools that the cluster gives this node."""
+        self._settings = settings = settings if cluster is None else cluster.with_pools(settings)
         self.of_settings = of_settings
         self._cluster = cluster
         self._store = store
@@ -253,7 +256,7 @@ class Parts:
             cluster.join(
                 self._desired.allocator,
                 lambda: self.nodewide.known,
-                self.configure,
+                lambda: self.configure(self._given),
                 self.cluster_seen,
                 self._declared,
                 lambda: self._loading.loaded("cluster"),
@@ -343,12 +346,21 @@ class Parts:
         if self._statuses.get(key).phase is Phase.ATTACHED:
             self.loop.mark_damaged(key)
 
-    def configure(self, settings: Settings) -> None:
-        """Takes what can change of the settings while running. Raises NetplumbError, and then nothing has changed."""
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """Those that addresses are given from."""
+        return self._settings.pools
+
+    def configure(self, given: Settings) -> None:
+        """Takes what can change of the settings while running, and what the cluster gives beside. Raises NetplumbError,
+        and then nothing has changed. A pool that is in force already is not refused for what came into it since."""
+        settings = given if self._cluster is None else self._cluster.with_pools(given)
         known = look(settings.pools, optional.cluster_prefixes(settings))
-        used = self._store.used_pools()
+        used = self._store.used_pools().union(it.prefix for it in self.pools)
         refuse_overlap(known, used if self._cluster is None else used | self._cluster.prefixes)
-        self._settings = settings
+        if not judge_alike(self._settings, settings):
+            self._declared.judge_anew()
+        self._given, self._settings = given, settings
         self.nodewide.settings = settings
         self._host_ports.policy, self._host_ports.resync_s = settings.host_ports_in_use, settings.resync_s
         self.loop.resync_s, self._results.retries.netns_gone_grace_s = settings.resync_s, settings.netns_gone_grace_s

@@ -52,7 +52,7 @@ class NoNodeName(NetplumbError):
 class _Joined:
     allocator: Allocator
     network: Callable[[], NodeNetwork]
-    configure: Callable[[Settings], None]
+    pools_changed: Callable[[], None]
     view: Callable[[ClusterView], None]
     loaded: Callable[[], None]
 
@@ -63,7 +63,6 @@ class ClusterPart:
 
     def __init__(self, settings: Settings, boot: str, version: str, *, looks_only: bool = False) -> None:
         assert settings.cluster is not None
-        self._given = settings
         itself = Itself(node_name(settings.cluster), Identity(boot=boot, machine=_machine_id()), version)
         surroundings = Surroundings(self._network, self._fullness, self._users)
         file = KnownFile(settings.data_dir)
@@ -79,7 +78,6 @@ class ClusterPart:
 
     def with_pools(self, settings: Settings) -> Settings:
         """The settings that were given, with the pools that the cluster gives this node now."""
-        self._given = settings
         return settings.model_copy(update={"pools": (*settings.pools, *self._standing.pools)})
 
     @property
@@ -92,9 +90,6 @@ class ClusterPart:
         """Workloads of other nodes."""
         return self._membership.endpoints
 
-    def reloading(self, reload: Callable[[], Settings]) -> Callable[[], Settings]:
-        return lambda: self.with_pools(reload())
-
     @property
     def prefixes(self) -> frozenset[str]:
         """The pools that are the cluster's to give: what they overlap is told, and nothing of that is given."""
@@ -104,16 +99,16 @@ class ClusterPart:
         self,
         allocator: Allocator,
         network: Callable[[], NodeNetwork],
-        configure: Callable[[Settings], None],
+        pools_changed: Callable[[], None],
         view: Callable[[ClusterView], None],
         declared: DeclaredFiles,
         loaded: Callable[[], None],
         watch: Callable[[], AsyncIterator[WatchEvent]],
     ) -> None:
-        """From now on `configure` is given settings with other pools, and `view` what is known of other nodes, at first
-        what was known before. Documents go to `declared`, and `loaded` is called once they have; what `watch` tells is
-        written back."""
-        self._joined = _Joined(allocator, network, configure, view, loaded)
+        """From now on `pools_changed` is called when `with_pools` has others to give, and `view` with what is known of
+        other nodes, at first what was known before. Documents go to `declared`, and `loaded` is called once they have;
+        what `watch` tells is written back."""
+        self._joined = _Joined(allocator, network, pools_changed, view, loaded)
         self._documents = ClusterDocuments(declared)
         self._membership.report(watch)
         if self._membership.is_known_by_name:
@@ -163,7 +158,7 @@ class ClusterPart:
                     await self._gathered()
                 self._pools = self._standing.pools
                 try:
-                    joined.configure(self.with_pools(self._given))
+                    joined.pools_changed()
                 except NetplumbError as error:
                     log.error("the cluster's pools were not taken", cause=str(error))
                 self._grown.set()

@@ -10,6 +10,8 @@ from netplumb.models.errors import InvalidRequest
 from netplumb.models.fields import LABEL_VALUE_MAX_CHARS
 from netplumb.models.settings import Settings
 
+_JUDGING = ("workload_sysctls", "annotation_keys", "label_annotation_prefix")
+
 LABELS_MAX = 64
 ANNOTATIONS_MAX_BYTES = 64 << 10
 """Of one attachment; what goes beyond is not kept, in the order of the keys. Runtimes pass up to 256 KiB."""
@@ -29,6 +31,11 @@ def admitted(spec: AttachmentSpec, settings: Settings) -> AttachmentSpec:
     annotations = _kept(spec.annotations, settings.annotation_keys)
     labels = _labels(spec, settings.label_annotation_prefix or "")
     return spec.model_copy(update={"annotations": annotations, "labels": labels})
+
+
+def judge_alike(one: Settings, other: Settings) -> bool:
+    """Whether all wishes are admitted by these settings as they are by those."""
+    return all(getattr(one, name) == getattr(other, name) for name in _JUDGING)
 
 
 def _labels(spec: AttachmentSpec, prefix: str) -> dict[str, str]:

@@ -66,6 +66,13 @@ class Declarations:
                     yield
         yield from self._letting_go()
 
+    def claiming_anew(self) -> Iterator[None]:
+        """Tries all that is declared, as if it had just been."""
+        for source in self._claims.sources:
+            for key in tuple(self._claims.of(source)):
+                self._claim_again(source, key)
+                yield
+
     def settling(self) -> Iterator[None]:
         """Tries what had to wait."""
         for source, spec, _ in tuple(self._claims.waiting()):

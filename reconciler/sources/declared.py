@@ -42,6 +42,12 @@ class DeclaredFiles:
         self._first_loaded = first_loaded
         self._broken: dict[str, tuple[str, float]] = {}
         self._let_go = asyncio.Event()
+        self._is_judged_anew = False
+
+    def judge_anew(self) -> None:
+        """What may be wished, or what comes of a wish, is another by the settings."""
+        self._is_judged_anew = True
+        self._let_go.set()
 
     def let_go(self) -> None:
         """Something was let go that a claim may wait for."""
@@ -54,7 +60,8 @@ class DeclaredFiles:
             await self._let_go.wait()
             self._let_go.clear()
             started = time.monotonic()
-            await _in_slices(self._declarations.settling())
+            anew, self._is_judged_anew = self._is_judged_anew, False
+            await _in_slices(self._declarations.claiming_anew() if anew else self._declarations.settling())
             # Where thousands wait and clients come and go, to try them all must not take up the time of those.
             await asyncio.sleep(time.monotonic() - started)
 

@@ -377,3 +377,34 @@ async def test_another_cluster_in_the_settings_wants_a_restart_and_says_so(direc
         one.daemon.reload()
         await until(is_not_wanted, "it is over", within_s=LONG_S)
         assert (one.host.route(theirs), await held(one)) == (way, ours)
+
+
+async def test_settings_that_are_refused_keep_nobody_from_the_clusters_prefixes(directory: Path) -> None:
+    """Those from before are in force with all that the cluster gives from then on, and why is told until it is mended;
+    so is a pool that may only be the node's own once it has left the cluster."""
+    small = [{"cidr": "10.128.0.0/14", "node_prefix_len": 29}]
+    async with site(1, directory, pools=small) as it:
+        (node,) = it.machines
+        before = node.daemon.config.read_text()
+
+        async def told(*words: str) -> bool:
+            message = (await conditions(node)).get("SettingsRefused", "")
+            return bool(message) and all(word in message for word in words)
+
+        node.daemon.configure(pools=["192.0.2.0/25"], cluster=it.cluster(node, pools=small))
+        node.daemon.reload()
+        await until(lambda: told("192.0.2.0/24", "up0"), "the overlap is told", within_s=LONG_S)
+        given = [v4((await node.attach(f"w{number}"))[1]) for number in range(7)]
+        assert len(set(given)) == 7
+        prefixes = await held(node)
+        node.daemon.configure(pools=["10.128.0.0/14"])
+        node.daemon.reload()
+        await until(lambda: told("10.128.0.0/14", "start it again"), "the cluster's pool is told", within_s=LONG_S)
+        assert await held(node) == prefixes
+        node.daemon.config.write_text(before)
+        node.daemon.reload()
+
+        async def is_over() -> bool:
+            return not {"SettingsRefused", "RestartWanted"} & (await conditions(node)).keys()
+
+        await until(is_over, "nothing is refused any more", within_s=LONG_S)

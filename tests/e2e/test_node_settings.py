@@ -86,8 +86,65 @@ async def test_a_mistake_in_reloaded_settings_changes_nothing(daemon: Daemon, cl
     daemon.config.write_text("pools: [nonsense]\n")
     daemon.reload()
     await until(lambda: "not reloaded" in daemon.logged(), "the mistake is logged")
+    refused = next(it for it in (await client.status()).conditions if it.type == "SettingsRefused")
+    assert refused.status
+    assert f"{daemon.config}:1: pools[0]" in refused.message
+    assert not (await client.check_all())[0].in_sync
     assert [pool.name for pool in (await client.status()).pools] == ["10.213.0.0/24", "fd13::/64"]
     assert (await client.attach(attach(web))).attachment.phase == "Attached"
+
+
+async def test_a_pool_in_force_is_not_refused_for_what_came_into_it(
+    daemon: Daemon, client: AsyncClient, node: Host
+) -> None:
+    """Nobody has an address of it yet; what else was changed is taken."""
+    node.ip(f"address add 10.213.0.77/25 dev {UPLINK}")
+
+    async def overlaps() -> bool:
+        return any(it.type == "PoolOverlap" and it.status for it in (await client.status()).conditions)
+
+    await until(overlaps, "the overlap is told")
+    daemon.configure(masquerade=False)
+    daemon.reload()
+    await until(partial(_masquerades, node, wanted=False), "the rule is as set")
+
+
+async def test_what_files_wish_is_judged_anew_by_reloaded_settings(
+    daemon: Daemon, client: AsyncClient, web: Host
+) -> None:
+    """As a start judges it: annotations that are labels now, annotations that are kept, parameters that may not be
+    set."""
+    annotations = 'annotations: {labels/app: web, owner: me}\nsysctls: {net.core.somaxconn: "100"}\n'
+    declare(daemon, "web.yaml", document("web", web) + annotations)
+
+    async def attached() -> bool:
+        return [it.phase async for it in client.list()] == ["Attached"]
+
+    await until(attached, "the file's wish comes true")
+    daemon.configure(label_annotation_prefix="labels/", annotation_keys=["owner"])
+    daemon.reload()
+
+    async def known() -> bool:
+        found = await client.get("web")
+        return (dict(found.labels), dict(found.annotations)) == ({"app": "web"}, {"owner": "me"})
+
+    await until(known, "its labels are known")
+    daemon.configure(workload_sysctls=[])
+    daemon.reload()
+
+    async def told() -> bool:
+        return any("workload_sysctls" in it.message for it in (await client.check("web")).unmet)
+
+    await until(told, "what may not be set any more is told")
+    assert web.sysctl("net/core/somaxconn") == "100"
+    daemon.configure()
+    daemon.reload()
+
+    async def as_before() -> bool:
+        found = await client.get("web")
+        return not (found.labels or found.annotations) and (await client.check("web")).in_sync
+
+    await until(as_before, "it is as it was")
 
 
 @pytest.mark.parametrize(
