@@ -53,8 +53,9 @@ class ForeignRule:
 
     @property
     def heal(self) -> str:
-        """The command that takes it away."""
-        return f"ip{' -6' if self.version == 6 else ''} rule del preference {self.preference}"
+        """The command that takes it away, and no other of the same preference."""
+        selector = str(self).partition(": ")[2]
+        return f"ip{' -6' if self.version == 6 else ''} rule del preference {self.preference} {selector}"
 
     @property
     def wants_mark(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netplumb.models.base import IPAddress
 from netplumb.models.ports import Protocol
@@ -23,7 +23,8 @@ class Process:
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A TCP socket that listens, or a UDP socket that is bound and not connected. `versions` are the families it hears,
-    `ip` the one address it is bound to. `process` has it open, where that can be told."""
+    `ip` the one address it is bound to. Of TCP `waiting` connections were not taken yet by who listens, and one more
+    than `room` is the most that are kept. `process` has it open, where that can be told."""
 
     protocol: Protocol
     port: int
@@ -31,3 +32,10 @@ class Listener:
     ip: IPAddress | None
     inode: int
     process: Process | None = None
+    waiting: int = field(default=0, compare=False)
+    room: int = field(default=0, compare=False)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the kernel drops who asks for a connection."""
+        return self.protocol is Protocol.TCP and self.waiting > self.room

@@ -32,7 +32,7 @@ _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY, include/uapi/linux/sock_diag.h
 # include/uapi/linux/inet_diag.h
 _REQ_BYTECODE, _SKV6ONLY = 1, 11
 _REQUEST = Struct("=BBBxI48x")
-_MESSAGE = Struct("=Bxxx2sxx16s44xI")  # family, source port, source address, inode
+_MESSAGE = Struct("=Bxxx2sxx16s32xIIxxxxI")  # family, source port, source address, both queues, inode
 _JUMP, _PORT_AT_LEAST, _PORT_AT_MOST = 1, 2, 3
 _OPERATION = Struct("=BBH")
 _STATES = {Protocol.TCP: 1 << 10, Protocol.UDP: 1 << 7}  # LISTEN; CLOSE, which UDP's are in while not connected
@@ -92,9 +92,11 @@ def port_filter(ranges: Sequence[tuple[int, int]]) -> bytes:
 
 
 def _listener(protocol: Protocol, body: Buffer) -> Listener:
-    family, port, source, inode = _MESSAGE.unpack_from(body)
+    family, port, source, waiting, room, inode = _MESSAGE.unpack_from(body)
     versions, ip = ((4,), ip_address(source[:4])) if family == socket.AF_INET else _of_ipv6(IPv6Address(source), body)
-    return Listener(protocol, int.from_bytes(port, "big"), versions, None if ip.is_unspecified else ip, inode)
+    queue = {"waiting": waiting, "room": room} if protocol is Protocol.TCP else {}
+    at = None if ip.is_unspecified else ip
+    return Listener(protocol, int.from_bytes(port, "big"), versions, at, inode, **queue)
 
 
 def _of_ipv6(ip: IPv6Address, body: Buffer) -> tuple[tuple[int, ...], IPAddress]:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 
-from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6
+from netplumb.models.kernel import FIRST_HOP_V4, FIRST_HOP_V6, RT_TABLE_MAIN
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import Protocol
 from netplumb.models.words import ip_words, link_switch
 from netplumb.reconciler.decide.firewalls.ruleset import Chain, ChainId
+from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.tracing.filters import Filters
 from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, NotFollowedError, PacketEndsError, Trace
@@ -22,6 +24,8 @@ from netplumb.reconciler.tracing.words import OUR_TABLE, by_mark, inside_workloa
 LOCAL = "local"
 _TRANSLATING = frozenset({"prerouting", "output"})
 _STRICT = 1
+_IGNORED = {1: "net/ipv4/icmp_echo_ignore_all", 58: "net/ipv6/icmp/echo_ignore_all"}
+"""By protocol, what has the kernel ignore echoes."""
 
 
 class Course:
@@ -114,8 +118,23 @@ class Course:
         self.tell(view.name, words, answer=flow.answer)
         return found, link
 
+    def goes_somewhere(self, view: View, flow: Flow, found: Lookup, link: LinkState) -> None:
+        """Raises PacketEndsError where a route leads to the loopback: there it comes in again, and nobody takes it."""
+        if link.index != LO_INDEX or found.type == LOCAL:
+            return
+        flag, dst = " -6" if flow.dst.version == 6 else "", ip_network((flow.dst, found.length), strict=False)
+        table = f" table {found.table}" if found.table != RT_TABLE_MAIN else ""
+        heal = f"ip{flag} route del {dst if dst.prefixlen else 'default'} dev {link.name}{table}"
+        words = route_words(found, link.name, view.rules, flow.question())
+        why = f"{view.name}: {_of(flow)}{words} leads to the loopback, and nowhere from there"
+        raise PacketEndsError(why, inside_workload(heal, view.path))
+
     def refused(self, view: View, found: Lookup, flow: Flow, iif: LinkState) -> PacketEndsError:
         """Why what came in there is not routed."""
+        if found.error == errno.EINVAL and view.route(Question(flow.src)).type == LOCAL:
+            look = inside_workload(f"ip address show to {flow.src}", view.path)
+            why = f"{view.name}: {_of(flow)}it has the address {flow.src} itself, and takes nothing from there"
+            return PacketEndsError(why, f"take that address from one of the two: {look}")
         explained = _explained(view, found, flow, iif)
         why, heal = _refusal(view, explained, flow.question(iif.index), iif.name)
         return PacketEndsError(f"{view.name}: {_of(flow)}{why}", inside_workload(heal, view.path))
@@ -124,24 +143,39 @@ class Course:
         """At whoever listens."""
         protocol = next((it for it in Protocol if it.number == flow.protocol), None)
         if protocol in (None, Protocol.SCTP):
+            _heeds_echoes(view, flow)
             self.tell(view.name, "arrives")
             return
-        listeners = view.listeners(protocol, flow.dport)
+        listeners, look = view.listeners(protocol, flow.dport), inside_workload("ss -lntup", view.path)
         for listener in listeners:
             if flow.dst.version in listener.versions and listener.ip in (None, flow.dst):
                 who = view.process_of(listener)
+                if listener.is_full:
+                    raise PacketEndsError(
+                        f"{view.name}: {who} listens on {protocol} port {flow.dport} and takes no connections: "
+                        f"its queue of those who wait is full ({listener.waiting})",
+                        f"see why it takes none: it hangs, or asked listen(2) for less than it needs; {look}",
+                    )
                 self.tell(view.name, f"arrives at {who}, which listens on {protocol} port {flow.dport}")
                 return
         refused = "a reset" if protocol is Protocol.TCP else "an ICMP error"
         why = f"{view.name}: nobody listens on {protocol} port {flow.dport} at {flow.dst}: it is answered by {refused}"
         if not listeners:
-            raise PacketEndsError(why, inside_workload("ss -lntup", view.path) + "; and start the service there")
+            raise PacketEndsError(why, look + "; and start the service there")
         elsewhere = listeners[0]
         at = f"{'the loopback ' if elsewhere.ip and elsewhere.ip.is_loopback else ''}{elsewhere.ip or 'IPv6 addresses'}"
         raise PacketEndsError(
             f"{why}; {view.process_of(elsewhere)} listens at {at} alone",
             f"have it listen at {flow.dst}, or at all addresses",
         )
+
+
+def _heeds_echoes(view: View, flow: Flow) -> None:
+    """Raises PacketEndsError where it is an echo, and a kernel parameter has those ignored."""
+    if flow.protocol in _IGNORED and view.switch(switch := _IGNORED[flow.protocol]) == "1":
+        dotted = switch.replace("/", ".")
+        heal = inside_workload(f"sysctl -w {dotted}=0", view.path)
+        raise PacketEndsError(f"{view.name}: it answers no echoes, by {dotted}", heal)
 
 
 def _refusal(view: View, found: Lookup, asked: Question, iif: str = "") -> tuple[str, str]:

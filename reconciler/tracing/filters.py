@@ -61,7 +61,7 @@ class Filters:
             self.marked.setdefault(flow.answer, words.replace("dropped by ", "", 1))
 
     def doubt(self, words: str, heal: str, flow: Flow) -> None:
-        what = "the answer is " if flow.answer else ""
+        what = ("the answer " if words.startswith("may") else "the answer is ") if flow.answer else ""
         self.doubts[f"{self._view.name}: {what}{words}"] = inside_workload(heal, self._view.path)
 
     def words(

@@ -173,7 +173,8 @@ def _told(flow: Flow, watched: Sequence[Watched], came: str, error: IcmpError | 
     found = Trace()
     for it in watched:
         for hop, dropped in _steps(it, flow, met):
-            found.hops.append(hop)
+            if hop not in found.hops:  # those behind the first packet fare alike
+                found.hops.append(hop)
             if dropped is not None and not found.why:
                 found.outcome, (found.why, found.heal) = Outcome.ENDS, dropped
     if found.why:

@@ -175,6 +175,7 @@ class NodeWay:
             self._workloads.miss(flow.dst, oif.name, found.length)
         if iif is not None:
             self._course.through(self._node, flow, ("forward",), iif, oif)
+        self._course.goes_somewhere(self._node, flow, found, oif)
         if (attachment := self._workloads.by_link.get(oif.name)) is not None:
             self._workloads.node_end(attachment)
         elif not oif.running:

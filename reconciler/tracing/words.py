@@ -107,7 +107,7 @@ def refusal(
         if not meets(rule, asked, iif):
             continue
         if rule.ends:
-            return f"the routing rule `{rule}` ends it", f"ip{flag} rule del preference {rule.preference}"
+            return f"the routing rule `{rule}` ends it", rule.heal
         route = _ending_in(rule.table, found.error, asked, ending) if rule.looks_up else None
         if route is not None:
             by = f", which the routing rule `{rule}` leads to," if rule.table not in _TABLES else ""

@@ -69,6 +69,7 @@ class Workloads:
             if not flow.answer:
                 self._course.arrives(view, flow)
             return None
+        self._course.goes_somewhere(view, flow, found, link)
         by = attachment if link.name == attachment.spec.if_name else self._sibling(attachment, link)
         if by is None:
             raise NotFollowedError(

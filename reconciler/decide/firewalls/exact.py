@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from netplumb.models.base import IPAddress
-from netplumb.reconciler.decide.firewalls.answers import UNKNOWN, Match, any_of, sure
+from netplumb.models.flows import CUT
+from netplumb.reconciler.decide.firewalls.answers import NO, UNKNOWN, Match, any_of, sure
 from netplumb.reconciler.decide.firewalls.fields import address_range, port_range
 from netplumb.reconciler.decide.firewalls.matches import Elements, Judge
 from netplumb.reconciler.decide.firewalls.traffic import Ours, Packet, Party, Side
@@ -77,6 +78,8 @@ class ExactJudge(Judge):
         one = self.one
         if key == "status" and one.state != "invalid" and not {"dnat", "snat"}.isdisjoint(values):
             return sure(not one.statuses.isdisjoint(values))
+        if key == "mark" and list(values) == [CUT]:
+            return NO  # it begins a flow, or answers what did: only one that was there before was cut
         return super()._ct(key, values)
 
     def _fib(self, result: str, flags: Sequence[str], values: Sequence[Any]) -> Match:

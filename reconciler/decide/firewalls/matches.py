@@ -78,7 +78,7 @@ class Judge:
                 return self._meta(key, values)
             case {"payload": {"protocol": header, "field": field}}:
                 return self._payload(header, field, values)
-            case {"ct": {"key": "state" | "status" | "direction" as key}} if "dir" not in left["ct"]:
+            case {"ct": {"key": "state" | "status" | "direction" | "mark" as key}} if "dir" not in left["ct"]:
                 return self._ct(key, values)
             case {"fib": {"result": result, "flags": flags}}:
                 return self._fib(result, flags, values)

@@ -6,6 +6,7 @@ however the process ends. Nothing else is changed, and who else traces is not di
 
 from __future__ import annotations
 
+import errno
 import secrets
 import select
 import socket
@@ -29,6 +30,8 @@ _VERDICTS = {0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -3
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _BEFORE_ALL = -450  # before conntrack's defragmentation, NF_IP_PRI_CONNTRACK_DEFRAG
 _RECEIVE_BYTES = 1 << 16
+_MARKED = "limit rate 1/second burst 4 packets"
+"""Of each direction the first are enough, and a server that answers with all that it has would drown them."""
 _SENT, _ANSWERS = "sent", "answers"
 
 
@@ -68,8 +71,9 @@ class NftTrace:
             undo.pop_all()
 
     def _text(self, conditions: Mapping[str, str]) -> str:
+        rule = f"{_MARKED} meta nftrace set 1"
         chains = "".join(
-            f"chain {name}_{hook} {{ type filter hook {hook} priority {_BEFORE_ALL}; {wanted} meta nftrace set 1; }}; "
+            f"chain {name}_{hook} {{ type filter hook {hook} priority {_BEFORE_ALL}; {wanted} {rule}; }}; "
             for name, wanted in conditions.items()
             for hook in ("prerouting", "output")
         )
@@ -92,6 +96,8 @@ class NftTrace:
                 return
             except OSError as error:
                 code = error.errno or 0
+                if code == errno.ENOBUFS:
+                    continue  # told once; what came before the gap is still to be read
                 raise Retryable(f"nftables' trace is lost: {errno_name(code)}", code=code) from None
             for type_, _, _, _, body in messages(datagram):
                 if type_ != _TRACE:
