@@ -47,8 +47,8 @@ def trace(
 
     The kernel itself is asked for each route; rules of every firewall on the way are weighed. Unless --live says so
     nothing is sent but the question whether the next hop is there. Nothing is changed, and no daemon is needed; root
-    is. What is sent then is a SYN, a datagram or an echo;
-    the table that watches it goes with the command, however that ends.
+    is. What is sent then is a SYN, a datagram or an echo, and if that is answered from elsewhere echoes of several
+    sizes; the table that watches it goes with the command, however that ends.
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
 

@@ -29,6 +29,7 @@ from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import Hop, Outcome, PacketEndsError, Trace
 from netplumb.reconciler.tracing.live import sent
 from netplumb.reconciler.tracing.nodeway import NodeWay
+from netplumb.reconciler.tracing.sizes import Sizes, sizes_passed
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.walk import Walk
 from netplumb.reconciler.tracing.words import Judges, inside_workload
@@ -113,7 +114,31 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
         found.why = f"{found.why}; {expected.why}"
     elif found.outcome is Outcome.UNKNOWN:
         _supposed(found, walk, source, flow, expected)
+    elif found.outcome is Outcome.ARRIVES:
+        _with_more(found, walk, source, flow)
     return found
+
+
+def _with_more(found: Trace, walk: Walk, source: End, flow: Flow) -> None:
+    """Whether packets that are as large as may be pass as well, where it left the node."""
+    here = False
+    sizes = Sizes()
+    for view, link, src in walk.senders(source, flow):
+        asked = Sizes()
+        with suppress(OSError):  # one that may not be sent tells nothing
+            asked = sizes_passed(src, flow.dst, link.mtu, view.inside)
+        if sizes.lost:
+            here = bool(asked.passed) and not asked.lost  # the node itself is told by whoever they are too large for
+        elif not sizes.passed:
+            sizes = asked
+    if not sizes.lost:
+        return
+    found.outcome, found.heal = Outcome.ENDS, walk.smaller(source, flow, sizes.passed)
+    where = "for the workload, since no ICMP error comes to it" if here else "beyond the node without a word"
+    found.why += f"; but packets of {sizes.lost} bytes are lost {where}, and those of {sizes.passed} are not: "
+    found.why += "connections open, and hang with the first data"
+    if here:
+        found.heal = "see what drops ICMP errors to workloads: netplumb doctor"
 
 
 def _supposed(found: Trace, walk: Walk, source: End, flow: Flow, expected: Trace) -> None:

@@ -14,6 +14,7 @@ from netplumb.reconciler.tracing.flow import Flow
 from netplumb.reconciler.tracing.hops import NotFollowedError, Outcome, PacketEndsError, Trace
 from netplumb.reconciler.tracing.nodeway import NODE, NodeWay, Reached
 from netplumb.reconciler.tracing.views import View
+from netplumb.reconciler.tracing.words import inside_workload
 from netplumb.reconciler.tracing.workloads import Workloads
 
 _HOLDING_BACK = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "red", "plug"})
@@ -60,6 +61,27 @@ class Walk:
             view = self._workloads.view(source.attachment)
             passed.insert(0, (view, view.link(view.if_name)))
         yield from ((view, link) for view, link in passed if link is not None and link.qdisc in _HOLDING_BACK)
+
+    def senders(self, source: End, flow: Flow) -> Iterator[tuple[View, LinkState, IPAddress | None]]:
+        """Who can ask what passes beyond the node: who sends, by the link that it sends by, and the node, which may
+        ask what policies keep a workload from."""
+        if source.attachment is not None:
+            view = self._workloads.view(source.attachment)
+            link = view.links.get(view.route(flow.question()).oif)
+            if link is not None:
+                yield view, link, flow.src
+        if self.way.left_by is not None and (uplink := self._node.link(self.way.left_by[0])) is not None:
+            yield self._node, uplink, None
+
+    def smaller(self, source: End, flow: Flow, size: int) -> str:
+        """The command that has what is sent there, and what is sent back, no larger than that."""
+        view = self._workloads.view(source.attachment) if source.attachment is not None else self._node
+        found = view.route(flow.question())
+        link, flag = view.links[found.oif].name, " -6" if flow.dst.version == 6 else ""
+        via = f" via {found.gateway}" if found.gateway is not None else ""
+        src = f" src {flow.src}" if source.attachment is not None else ""
+        line = f"ip{flag} route replace {flow.dst}{via} dev {link} mtu {size}{src}"
+        return f"{inside_workload(line, view.path)} # or for all that is sent: the setting mtu: {size}"
 
     def follow(self, source: End, flow: Flow) -> Trace:
         """There and back, as far as that is on this machine."""
