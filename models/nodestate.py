@@ -11,8 +11,8 @@ from netplumb.models.base import IPAddress, IPNetwork
 class LinkState:
     """An interface of the node. `running` is one that is up and has a carrier, `ethernet` one of that kind, and `asks`
     one of those behind which the kernel asks for neighbours; `master` is the index of what it is a port of, such as a
-    bridge, `rp_filter` what holds for it, the node's and its own taken together, and `qdisc` the kind of queue that it
-    sends through."""
+    bridge, `rp_filter` what holds for it, the node's and its own taken together, `qdisc` the kind of queue that it
+    sends through, and `xdp` how `ip link` calls the XDP program that what comes in meets first."""
 
     name: str
     index: int
@@ -28,6 +28,37 @@ class LinkState:
     alias: str = ""
     rp_filter: int = 0
     qdisc: str = ""
+    xdp: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkProgram:
+    """What somebody put onto a link, and what comes in (`ingress`) or goes out (`egress`) meets beside all tables: a
+    classifier of a `kind` with a preference, or an XDP program. It may drop packets or take them away, and `dropped` is
+    how many all classifiers of the link did."""
+
+    link: str
+    side: str
+    kind: str
+    preference: int = 0
+    dropped: int = 0
+
+    @property
+    def is_xdp(self) -> bool:
+        return self.kind.startswith("xdp")
+
+    def __str__(self) -> str:
+        if self.is_xdp:
+            return f"an XDP program on {self.link}"
+        counted = f"; {self.dropped} packets were dropped so far" if self.dropped else ""
+        return f"a classifier at the {self.side} of {self.link} ({self.kind}{counted})"
+
+    @property
+    def heal(self) -> str:
+        """The command that takes it away."""
+        if self.is_xdp:
+            return f"ip link set dev {self.link} {self.kind} off"
+        return f"tc filter del dev {self.link} {self.side} pref {self.preference}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def read_shaping(
     found += _root(node, link, name)
     (reply,) = node.transact([tc.get_qdisc(link.index, tc.TC_H_INGRESS)])
     if isinstance(_qdisc(reply, name), IngressQdisc):
-        filters = [body for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(link.index))]
+        filters = [body for _, body in node.dump(rt.RTM_GETTFILTER, tc.dump_filters(link.index))]
         # One that is empty beside our ifb is ours on its way: its filter comes after it, and goes before it.
         ours = all(map(tc.is_ours, filters)) if filters else ifb is not None
         found.append(IngressQdisc(name, ours=ours))

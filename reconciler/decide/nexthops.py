@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from netplumb.models.nodestate import LinkState, SilentGateway
+from netplumb.models.nodestate import LinkProgram, LinkState, SilentGateway
 from netplumb.models.words import asking
 from netplumb.reconciler.decide.firewalls.neighbours import hidden
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
@@ -18,8 +18,14 @@ def taker(link: LinkState, links: Mapping[int, LinkState]) -> LinkState | None:
     return master if master is not None and master.kind in _TAKES_PORTS else None
 
 
-def unfound(it: SilentGateway, link: LinkState, links: Mapping[int, LinkState], ruleset: Ruleset) -> tuple[str, str]:
-    """What is said of it, and what heals."""
+def unfound(
+    it: SilentGateway,
+    link: LinkState,
+    links: Mapping[int, LinkState],
+    ruleset: Ruleset,
+    programs: Iterable[LinkProgram] = (),
+) -> tuple[str, str]:
+    """What is said of it, and what heals. Of the `programs` those of the link may be behind it."""
     protocol = "ARP" if it.ip.version == 4 else "neighbour discovery"
     if (above := taker(link, links)) is not None:
         return f"is not found: {link.name} is a port of {above.name}, which takes all that arrives there", _freed(
@@ -44,6 +50,10 @@ def unfound(it: SilentGateway, link: LinkState, links: Mapping[int, LinkState], 
         )
     if words:
         return f"does not answer {protocol}, which {words} here", heal
+    if met := [program for program in programs if program.link == link.name]:
+        told = " and ".join(map(str, met))
+        heal = " && ".join(it.heal for it in met)
+        return f"does not answer {protocol}, which may be dropped by {told}", f"{heal} # unless that is meant"
     return f"does not answer {protocol}", f"see whether it is up and has this address: {asking(link.name, it.ip)}"
 
 

@@ -18,6 +18,7 @@ from netplumb.models.nodestate import (
     NOTHING,
     Fullness,
     IpsecPolicy,
+    LinkProgram,
     LinkState,
     NeighbourTable,
     RefusedAddress,
@@ -143,6 +144,8 @@ class Facts:
     refused: tuple[RefusedAddress, ...] = ()
     shared: tuple[SharedAddress, ...] = ()
     silent: tuple[SilentGateway, ...] = ()
+    programs: tuple[LinkProgram, ...] = ()
+    """On the node's links, by others."""
     neighbours: tuple[NeighbourTable, ...] = ()
     path_mtus: tuple[PathMtu, ...] = ()
     around: Surroundings = field(default_factory=Surroundings)

@@ -24,6 +24,7 @@ CheckName: TypeAlias = Literal[
     "etcd",
     "etcd-certificate",
     "foreign-firewall",
+    "foreign-program",
     "foreign-queue",
     "forwarding-off",
     "fought-over",

@@ -3,6 +3,7 @@ network is asked."""
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -44,15 +45,21 @@ def silent(node: Channel, link: LinkState, ip: IPAddress) -> SilentGateway | Non
             return None
         tries = (_asked(node, link.name, ip, 1) for _ in range(_TRIES))
         (answered, *_) = next(filter(None, tries), [""])
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENOBUFS and not state:  # something on the link drops the question
+            return None if _taken(node, link, ip) else SilentGateway(ip, link.index)
         return SilentGateway(ip, link.index) if state in SILENT else None
     if not answered:
         return SilentGateway(ip, link.index)
-    if state in SILENT or not state:
-        node.transact([encode.ask_neighbour(link.index, ip.packed)])
-        if not _within(_TAKEN_WITHIN_S, lambda: neighbour_state(node, link.index, ip) not in SILENT):
-            return SilentGateway(ip, link.index, answered)
+    if (state in SILENT or not state) and not _taken(node, link, ip):
+        return SilentGateway(ip, link.index, answered)
     return None
+
+
+def _taken(node: Channel, link: LinkState, ip: IPAddress) -> bool:
+    """Whether the kernel finds it, which asks now."""
+    node.transact([encode.ask_neighbour(link.index, ip.packed)])
+    return _within(_TAKEN_WITHIN_S, lambda: neighbour_state(node, link.index, ip) not in SILENT)
 
 
 def _within(seconds: float, holds: Callable[[], bool]) -> bool:

@@ -191,7 +191,7 @@ class NodeWay:
         self.left_by, self.left_as = (oif.name, hop), flow.src
         if (silent := self._node.silent(oif, hop)) is not None:
             who = hop if found.gateway is None else f"the next hop {hop}"
-            why, heal = unfound(silent, oif, self._node.links, self._node.ruleset)
+            why, heal = unfound(silent, oif, self._node.links, self._node.ruleset, self._node.programs(oif))
             raise PacketEndsError(f"node: {who} on {oif.name} {why}", heal)
         told = f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen"
         self._course.tell(NODE, told)

@@ -160,6 +160,10 @@ def _supposed(found: Trace, walk: Walk, source: End, flow: Flow, expected: Trace
         found.why += f"; it goes through a queue of others, {link.qdisc} on {link.name} of {view.name}"
         look = inside_workload(f"tc -s qdisc show dev {link.name}", view.path)
         found.heal = f"see how full that is, and what it drops: {look}"
+    if programs := list(walk.programs()):
+        found.why += "".join(f"; it may be dropped in {view.name} by {program}" for view, program in programs)
+        heal = " && ".join(inside_workload(program.heal, view.path) for view, program in programs)
+        found.heal = f"{heal} # unless that is meant"
 
 
 def _answered_twice(walk: Walk, flow: Flow) -> Iterator[str]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodenetwork import EndingRoute, NodeAddress
-from netplumb.models.nodestate import LinkState, SilentGateway
+from netplumb.models.nodestate import LinkProgram, LinkState, SilentGateway
 from netplumb.models.policy import ForeignRule
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
@@ -23,6 +23,7 @@ from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_ending
+from netplumb.reconciler.kernel.rtnetlink.programs import read_programs
 from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour, neighbour_state
 from netplumb.reconciler.kernel.sockdiag import SockDiag
 from netplumb.reconciler.tracing.words import Judges
@@ -84,6 +85,10 @@ class View:
         """What keeps a next hop from being found, which is asked for now; None where it is."""
         with self.inside():
             return silent(self._channel, link, ip)
+
+    def programs(self, link: LinkState) -> list[LinkProgram]:
+        """What others put onto a link."""
+        return read_programs(self._channel, [link])
 
     @cached_property
     def rules(self) -> Sequence[ForeignRule]:

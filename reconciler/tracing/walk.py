@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Question
-from netplumb.models.nodestate import LinkState
+from netplumb.models.nodestate import LinkProgram, LinkState
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
 from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End
@@ -83,6 +83,13 @@ class Walk:
         line = f"ip{flag} route replace {flow.dst}{via} dev {link} mtu {size}{src}"
         return f"{inside_workload(line, view.path)} # or for all that is sent: the setting mtu: {size}"
 
+    def programs(self) -> Iterator[tuple[View, LinkProgram]]:
+        """What others put onto the links that it passes, and where that is: inside workloads and on the node."""
+        passed = [(self._node, self._node.link(self.way.left_by[0]))] if self.way.left_by is not None else []
+        for name, view in self._workloads.views.items():
+            passed += [(view, view.link(view.if_name)), (self._node, self._node.link(name))]
+        yield from ((view, it) for view, link in passed if link is not None for it in view.programs(link))
+
     def follow(self, source: End, flow: Flow) -> Trace:
         """There and back, as far as that is on this machine."""
         trace = self._course.trace
@@ -100,7 +107,7 @@ class Walk:
     def views(self, source: End) -> list[View]:
         """Those that it came through, the sender's first."""
         first = [self._workloads.view(source.attachment)] if source.attachment is not None else []
-        return [*first, self._node, *(view for view in self._workloads.entered if view not in first)]
+        return [*first, self._node, *(view for view in self._workloads.views.values() if view not in first)]
 
     def _there(self, source: End, flow: Flow) -> Reached:
         if source.attachment is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
@@ -38,9 +38,9 @@ class Workloads:
         self._views: dict[str, View] = {}
 
     @property
-    def entered(self) -> list[View]:
-        """In the order in which it came to them."""
-        return list(self._views.values())
+    def views(self) -> Mapping[str, View]:
+        """By the name of the node's end, in the order in which it came to them."""
+        return self._views
 
     def view(self, attachment: Attachment) -> View:
         name = node_if_name(attachment.key)

@@ -63,7 +63,7 @@ def test_a_redirect_reads_back_and_goes(channel: Channel) -> None:
     at, ifb = index(channel, "v0"), index(channel, "nq0")
 
     def found(names: dict[int, str]) -> list[Redirect]:
-        listed = channel.dump(rt.RTM_GETTFILTER, tc.dump_ingress_filters(at))
+        listed = channel.dump(rt.RTM_GETTFILTER, tc.dump_filters(at))
         return [it for _, body in listed if (it := tc.redirect(body, "v0", names)) is not None]
 
     done(channel, tc.add_ingress(at))

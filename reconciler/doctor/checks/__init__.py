@@ -57,6 +57,7 @@ CHECKS: tuple[Check, ...] = (
     tools.link_files,
     tools.renamed,
     tools.queued,
+    tools.programmed,
     tools.cni_order,
     host.tables_nearly_full,
     host.disk,

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from netplumb.models.bandwidth import NO_LIMITS
 from netplumb.models.kernel import LINK_GROUP
-from netplumb.models.naming import ALIAS_PREFIX, NODE_IF_PREFIX, is_our_name, key_of_alias, node_if_name
+from netplumb.models.naming import ALIAS_PREFIX, NODE_IF_PREFIX, ifb_name, is_our_name, key_of_alias, node_if_name
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, risk
 from netplumb.reconciler.doctor.inifiles import last_value, sections
@@ -112,7 +112,12 @@ def renamed(facts: Facts) -> Iterator[Finding]:
 
 def queued(facts: Facts) -> Iterator[Finding]:
     """A veth has no queue; one for a limit that a workload has is netplumb's."""
-    limited = {node_if_name(it.key) for it in facts.attachments if it.spec.bandwidth != NO_LIMITS}
+    limited = {
+        name
+        for it in facts.attachments
+        if it.spec.bandwidth != NO_LIMITS
+        for name in (node_if_name(it.key), ifb_name(it.key))
+    }
     for link in facts.links:
         if link.group != LINK_GROUP or link.qdisc in _NO_QUEUE or (link.qdisc == "tbf" and link.name in limited):
             continue
@@ -123,6 +128,20 @@ def queued(facts: Facts) -> Iterator[Finding]:
             "it may hold back or drop all of it, and no firewall tells of that",
             f"if that is not meant: tc qdisc del dev {link.name} root",
         )
+
+
+def programmed(facts: Facts) -> Iterator[Finding]:
+    """On workloads' links alone: on an uplink they are a firewall's or a balancer's, and meant."""
+    keys = {link.name: key_of_alias(link.alias) for link in facts.links if link.group == LINK_GROUP}
+    for it in facts.programs:
+        if it.link in keys:
+            yield risk(
+                "foreign-program",
+                f"what {keys[it.link] or it.link} {'sends' if it.side == 'ingress' else 'receives'} meets {it}, which "
+                "is not netplumb's",
+                "it may drop packets or take them away, and no firewall tells of that",
+                f"{it.heal} # unless that is meant",
+            )
 
 
 def cni_order(facts: Facts) -> Iterator[Finding]:

@@ -86,7 +86,7 @@ def gateway_silent(facts: Facts) -> Iterator[Finding]:
         of = f"of the route to {routes[0].dst}"
         if ways:
             of = "of the default route" if is_best else "of a default route that another comes before"
-        why, heal = unfound(it, link, links, facts.ruleset)
+        why, heal = unfound(it, link, links, facts.ruleset, facts.programs)
         make = broken if is_best else risk
         yield make(
             "gateway-silent",

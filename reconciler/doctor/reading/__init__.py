@@ -11,7 +11,7 @@ from netplumb.models.cluster import ClusterView
 from netplumb.models.errors import NetplumbError
 from netplumb.models.network import Node, Pool, Surroundings
 from netplumb.models.nodenetwork import NetworkFacts, NodeNetwork
-from netplumb.models.nodestate import LinkState
+from netplumb.models.nodestate import LinkProgram, LinkState
 from netplumb.models.settings import Settings
 from netplumb.models.status import PlannedChange
 from netplumb.reconciler.converge.surroundings import read_surroundings
@@ -22,6 +22,7 @@ from netplumb.reconciler.kernel import xfrm
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink import linkstates
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_network
+from netplumb.reconciler.kernel.rtnetlink.programs import read_programs
 
 _T = TypeVar("_T")
 _REPAIRED_WITHIN_S = 0.5
@@ -82,6 +83,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         refused=parts.read("refused addresses", lambda: _in_channel(linkstates.read_refused), ()),
         shared=parts.read("who else has the node's addresses", lambda: node.read_shared(network, links), ()),
         silent=parts.read("the node's next hops", lambda: node.read_silent(network, links), ()),
+        programs=parts.read("what is on the links", lambda: _programs(links), ()),
         neighbours=parts.read("neighbour tables", lambda: _in_channel(linkstates.read_neighbour_tables), ()),
         path_mtus=parts.read("path MTUs", node.read_path_mtus, ()),
         around=parts.read("what others set up", lambda: _in_channel(read_surroundings), Surroundings()),
@@ -118,6 +120,11 @@ def _differences(
         again = node.read_differences(settings, desired.read_wanted(settings.data_dir, settings.pools), known, view)[1]
         differences = tuple(it for it in differences if it in again)
     return rendered, differences
+
+
+def _programs(links: Sequence[LinkState]) -> tuple[LinkProgram, ...]:
+    with Channel() as channel:
+        return tuple(read_programs(channel, links))
 
 
 def _in_channel(read: Callable[[Channel], _T]) -> _T:

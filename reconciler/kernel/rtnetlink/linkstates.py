@@ -15,6 +15,8 @@ from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x08, 0x40, 0x80
 _MAC_BYTES = 6
+_IFLA_XDP, _IFLA_XDP_ATTACHED = 43, 2  # include/uapi/linux/if_link.h
+_XDP_MODES = {1: "xdpdrv", 2: "xdpgeneric", 3: "xdpoffload", 4: "xdp"}
 _RTM_GETNEIGHTBL = 66  # include/uapi/linux/rtnetlink.h, neighbour.h
 _NDTMSG = Struct("=Bxxx")
 _NDTA_THRESH3, _NDTA_STATS = 4, 7
@@ -46,8 +48,14 @@ def _link(body: Buffer) -> LinkState:
         mac=bytes(found.get(rt.IFLA_ADDRESS, b"")).hex(":"),
         alias=string(found.get(rt.IFLA_IFALIAS)),
         qdisc=string(found.get(rt.IFLA_QDISC)),
+        xdp=_xdp(found.get(_IFLA_XDP, b"")),
         rp_filter=max(_number(f"net/ipv4/conf/{which}/rp_filter") for which in ("all", name)),
     )
+
+
+def _xdp(told: Buffer) -> str:
+    mode = bytes(attributes(told).get(_IFLA_XDP_ATTACHED, b"\0"))[0]
+    return _XDP_MODES.get(mode, "")
 
 
 def _number(name: str) -> int:

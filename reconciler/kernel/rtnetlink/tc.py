@@ -18,6 +18,7 @@ TC_H_INGRESS = 0xFFFFFFF1
 INGRESS_HANDLE = 0xFFFF0000
 
 _TCMSG = Struct("=BxxxiIII")  # family, index, handle, parent, info
+HEADER_BYTES = _TCMSG.size
 _RATESPEC = Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
@@ -90,8 +91,9 @@ def get_qdisc(index: int, parent: int) -> Request:
     return Request(rt.RTM_GETQDISC, rt.NLM_F_ECHO, _qdisc(index, 0, parent))
 
 
-def dump_ingress_filters(index: int) -> bytes:
-    return _TCMSG.pack(rt.AF_UNSPEC, index, 0, INGRESS_HANDLE, 0)
+def dump_filters(index: int, parent: int = INGRESS_HANDLE) -> bytes:
+    """Without another parent those of the ingress qdisc."""
+    return _TCMSG.pack(rt.AF_UNSPEC, index, 0, parent, 0)
 
 
 def index_of(body: Buffer) -> int:
@@ -119,10 +121,14 @@ def qdisc(body: Buffer, link: str) -> Tbf | IngressQdisc | None:
             return None
 
 
+def preference_of(body: Buffer) -> int:
+    info: int = _TCMSG.unpack_from(body)[4]
+    return info >> 16
+
+
 def is_ours(body: Buffer) -> bool:
     """Whether a filter has our preference."""
-    info: int = _TCMSG.unpack_from(body)[4]
-    return info >> 16 == PREFERENCE
+    return preference_of(body) == PREFERENCE
 
 
 def redirect(body: Buffer, link: str, names: dict[int, str]) -> Redirect | None:
