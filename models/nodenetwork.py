@@ -187,9 +187,9 @@ class NodeNetwork:
     `uplinks` are the interfaces of the ways out, `ways` the same with the IP version of each, `best` those of the
     lowest metric, `gateways` the next hops of these, `uplink_mtu` the smallest MTU of those in use, None where there is
     none; `shown_uplinks` is for people. For the `ways` that are `without_source` the node has no address of its own
-    at all; of the IP versions of `unused_main` the main table has the way out, and no rule leads there. In a
-    cluster, `crossing` are routes of others to its addresses, and `mtus` are those of the links that have an
-    address."""
+    at all; of the IP versions of `unused_main` the main table has the way out, and no rule leads there. `narrow_ways`
+    are the pools for which all ways out are other senders' alone, each with one of these in words. In a cluster,
+    `crossing` are routes of others to its addresses, and `mtus` are those of the links that have an address."""
 
     own: Mapping[IPAddress, str] = field(default_factory=dict)
     since: Mapping[IPAddress, int] = field(default_factory=dict)
@@ -211,6 +211,7 @@ class NodeNetwork:
     best: frozenset[tuple[str, int]] = frozenset()
     without_source: frozenset[tuple[str, int]] = frozenset()
     unused_main: tuple[int, ...] = ()
+    narrow_ways: Mapping[IPNetwork, str] = field(default_factory=dict)
     gateways: tuple[Gateway, ...] = ()
     uplink_mtu: int | None = None
     shown_uplinks: tuple[Uplink, ...] = ()

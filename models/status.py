@@ -81,6 +81,7 @@ _WAYS = {PEER_NOT_ON_LINK, PEER_WITHOUT_ADDRESS, UNDERLAY_MISSING, FOREIGN_WAY, 
 
 NODE_OBSTACLES = frozenset(
     {
+        "DefaultRouteOfOthers",
         "EtcdWentBack",
         "Fighting",
         "FlowsCrowded",

@@ -17,6 +17,7 @@ PORTS_BY_MAIN_TABLE = "PortsByMainTable"
 PORTS_BY_POOLS_TABLE = "PortsByPoolsTable"
 NO_SOURCE = "NoSourceAddress"
 MAIN_TABLE_UNUSED = "MainTableUnused"
+DEFAULT_OF_OTHERS = "DefaultRouteOfOthers"
 
 _NOTHING_KNOWN = NodeNetwork()
 
@@ -67,6 +68,14 @@ def node_conditions(
             f"what workloads send; to put the kernel's own rule back, run: {adds}"
         )
         yield Condition(MAIN_TABLE_UNUSED, status=True, reason="NoRule", message=message)
+    if known.narrow_ways:
+        pools = ", ".join(map(str, known.narrow_ways))
+        routes = "; ".join(dict.fromkeys(known.narrow_ways.values()))
+        message = (
+            f"what workloads of {pools} send finds no way out, answers of published ports included: the default route "
+            f"is for other senders alone ({routes}); give all one, as by: ip -6 route add default via GATEWAY dev LINK"
+        )
+        yield Condition(DEFAULT_OF_OTHERS, status=True, reason="SourceRoute", message=message)
     yield from _in_the_way(node)
 
 

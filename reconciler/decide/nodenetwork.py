@@ -30,7 +30,7 @@ from netplumb.models.words import several
 from netplumb.reconciler.decide.ownership import is_our_link
 from netplumb.reconciler.decide.render.hostroutes import HOST_ROUTE_METRIC_V6
 from netplumb.reconciler.decide.render.policy import place
-from netplumb.reconciler.decide.sending import ended_ways, ending_rules, leading_rules, unused_main
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, leading_rules, narrow_ways, unused_main
 from netplumb.reconciler.decide.uplinks import (
     has_own,
     in_use,
@@ -97,6 +97,7 @@ def surveyed(facts: NetworkFacts, pools: Sequence[Pool], cluster: Sequence[IPNet
         best=frozenset((names[hop.index], it.dst.version) for it in in_use(routes) for hop in it.hops),
         without_source=frozenset(way for way in ways if way[1] not in own),
         unused_main=tuple(unused_main(facts, prefixes)),
+        narrow_ways={prefix: _words(route, names) for prefix, route in narrow_ways(facts.rules, routes, prefixes)},
         gateways=tuple(_gateways(facts, routes, pools, names)),
         uplink_mtu=uplink_mtu(routes, facts.links),
         shown_uplinks=tuple(_shown(index, facts) for index in sorted(ways_out, key=names.__getitem__)),

@@ -94,6 +94,18 @@ def unused_main(facts: NetworkFacts, prefixes: Sequence[IPNetwork]) -> Iterator[
             yield version
 
 
+def narrow_ways(
+    rules: Sequence[ForeignRule], routes: Sequence[NodeRoute], prefixes: Sequence[IPNetwork]
+) -> Iterator[tuple[IPNetwork, NodeRoute]]:
+    """Prefixes whose workloads have no way out, though others have: by routes of their own (`default from PREFIX`), as
+    those have them who were given a prefix by each of two providers. Each prefix with one such route."""
+    for prefix in prefixes:
+        led = {it.table for it in rules if it.version == prefix.version and _may_lead_out(it, [prefix])}
+        ways = [it for it in routes if it.dst.version == prefix.version and it.table in led and is_way_out(it)]
+        if ways and not any(is_from_any(it.src, [prefix]) for it in ways):
+            yield prefix, ways[0]
+
+
 def _may_lead_out(rule: ForeignRule, prefixes: Collection[IPNetwork]) -> bool:
     """Whether something that nobody marked may come to a default route by it."""
     return rule.looks_up and not rule.wants_mark and not rule.suppress and is_from_any(rule.src, prefixes)

@@ -18,6 +18,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach, condition, detach, texts
 
 PORT, HOST_PORT = 9400, 8400
+FAR_V6 = "2001:db8:77::7"
 TABLE = 4242
 TO_POOLS = {"10.213.0.0", "fd13::"}
 
@@ -519,3 +520,32 @@ async def test_a_way_out_by_another_table_needs_no_rule_for_the_main_one(
     assert "leads IPv6 to" in (await told())[0]
     with serving(outside, PORT):
         assert ask(web, OUTSIDE_V4, PORT) is not None
+
+
+async def test_a_default_route_for_other_senders_alone_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host
+) -> None:
+    """As of a node that was given a prefix by each of its providers: it has a way out, and its workloads have none."""
+    await client.attach(attach(web))
+
+    async def told() -> str:
+        return " ".join(it.message for it in (await client.status()).conditions if it.type == "DefaultRouteOfOthers")
+
+    narrow = f"-6 route add default from {NODE_V6}/128 via {OUTSIDE_V6} dev {UPLINK}"
+    outside.ip(f"address add {FAR_V6}/128 dev lo")
+    with serving(outside, PORT):
+        assert ask(web, FAR_V6, PORT) is not None
+        node.ip(narrow)
+        node.ip(f"-6 route delete default via {OUTSIDE_V6} metric 1024")
+        assert ask(node, FAR_V6, PORT) is not None
+        assert unanswered(web, FAR_V6, PORT)
+        await until(told, "it is told")
+        assert f"default from {NODE_V6}/128 via {OUTSIDE_V6} dev {UPLINK}" in await told()
+        assert not (await client.check("web")).in_sync
+        node.ip(f"-6 route add default via {OUTSIDE_V6} dev {UPLINK} metric 2048")
+        assert ask(web, FAR_V6, PORT) is not None
+
+        async def over() -> bool:
+            return not await told()
+
+        await until(over, "it is told no more")

@@ -12,7 +12,7 @@ from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodenetwork import EndedWay, EndingRoute, Hop, NetworkFacts, NodeAddress, NodeNetwork, NodeRoute
 from netplumb.models.policy import ForeignRule
-from netplumb.reconciler.decide.sending import ended_ways, ending_rules, ends_of, leading_rules
+from netplumb.reconciler.decide.sending import ended_ways, ending_rules, ends_of, leading_rules, narrow_ways
 
 POOLS = [ip_network("10.99.0.0/16")]
 SPEC = {"workload_id": "web", "netns": {"name": "web"}, "port_mappings": ["8080:80"]}
@@ -132,3 +132,27 @@ def test_the_ways_to_some_destinations_are_ended_by_somebody_s_wish_in_the_main_
     bogons = EndingRoute("blackhole", ip_network("192.168.0.0/16"), RT_TABLE_MAIN)
     assert not ended(bogons)
     assert ended(replace(bogons, table=100)) == [EndedWay(replace(bogons, table=100), ASIDE)]
+
+
+@pytest.mark.parametrize(
+    ("of", "found"),
+    [
+        (("2001:db8:2::/64",), True),
+        (("2001:db8:2::/64", "2001:db8:3::/64"), True),
+        (("2001:db8:2::/64", None), False),
+        (("fd99::/48",), False),
+        (("fd99:0:0:0:8000::/65",), False),
+        ((), False),
+    ],
+    ids=str,
+)
+def test_a_way_out_for_other_senders_is_none(of: tuple[str | None, ...], found: bool) -> None:
+    """Where there is no other; a node without any has none for itself either."""
+    pool = ip_network("fd99::/64")
+    main = replace(MAIN, version=6)
+    all_v6 = ip_network("::/0")
+    routes = [NodeRoute(all_v6, (Hop(7),), RT_TABLE_MAIN, src=ip_network(it) if it else None) for it in of]
+    assert bool(list(narrow_ways([main], [OUT, *routes], [pool, *POOLS]))) is found
+    beside = NodeRoute(all_v6, (Hop(7),), 100)  # of another table, to which nothing leads
+    assert bool(list(narrow_ways([main], [*routes, beside], [pool]))) is found
+    assert not list(narrow_ways([main, ForeignRule(6, 500, table=100)], [*routes, beside], [pool]))
