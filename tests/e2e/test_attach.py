@@ -49,6 +49,16 @@ async def test_the_node_holds_link_routes_and_neighbours(client: AsyncClient, no
     assert ("fe80::1", name) in node.proxy_neighbours()
 
 
+async def test_a_pair_has_one_queue_whatever_the_machine_has_processors(
+    client: AsyncClient, node: Host, web: Host
+) -> None:
+    """The kernel's own choice is as many as there may be processors, which each Attach and Detach takes time for."""
+    await client.attach(attach(web))
+    for host, name in ((node, node_if_name(WEB)), (web, "eth0")):
+        (link,) = host.ip(f"-d link show dev {name}")
+        assert (link["num_tx_queues"], link["num_rx_queues"]) == (1, 1)
+
+
 async def test_the_node_holds_what_it_needs_once(client: AsyncClient, node: Host) -> None:
     """The first hop and the node's own addresses are on lo, forwarding is on, and the table is there."""
     assert {"169.254.77.1/32", "10.213.0.1/32", "fd13::1/128"} <= node.addresses("lo")
