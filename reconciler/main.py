@@ -5,6 +5,7 @@ import asyncio
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,10 @@ calls to the kernel for an attach, and with Python's 5 ms would wait for it so l
 GARBAGE_LOOKED_AT = 20_000
 """How many more objects there have to be before Python looks which of them hold only each other. An attachment makes
 thousands, and nearly all go by themselves; with Python's 700 it looks at every other one."""
+
+END_S = 2.0
+"""How long a daemon that has stopped lasts at most. What is under way in threads then only looks at something, as at a
+large document or at the rules of others, and no thread can be told to stop."""
 
 app = App(
     no_args_is_help=True,
@@ -102,9 +107,18 @@ def daemon(flags: dict[str, object], config: Config = None) -> None:
         return configuration.load(flags, config, os.environ).settings
 
     try:
-        asyncio.run(composition.run(settings, reload))
+        with asyncio.Runner() as runner:
+            runner.run(composition.run(settings, reload))
+            end_within(END_S)
     except NetplumbError as error:
         fail(str(error))
+
+
+def end_within(seconds: float) -> None:
+    """Ends this process by then as one that went well, whatever its threads do."""
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 @app.command(epilog="Exit codes: 0 nothing is left, 1 something is, or the answer was no, 2 wrong usage or settings.")
