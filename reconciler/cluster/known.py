@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from pydantic import Field
 
@@ -42,6 +43,7 @@ class Known(Record):
 class KnownFile:
     directory: Path
     _last: Known | None = field(default=None, init=False)
+    _saving: Lock = field(default_factory=Lock, init=False)
 
     @property
     def path(self) -> Path:
@@ -54,15 +56,17 @@ class KnownFile:
             return None
 
     def save(self, known: Known) -> None:
-        """All or nothing, and durable when it returns. Raises OSError."""
-        if known == self._last:
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_suffix(".new")
-        with new.open("wb") as file:
-            new.chmod(0o600)
-            file.write(known.model_dump_json().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
-        self._last = known
+        """All or nothing, and durable when it returns. Raises OSError. A thread that is at it when the daemon stops is
+        let finish, or two would write into one file."""
+        with self._saving:
+            if known == self._last:
+                return
+            self.directory.mkdir(parents=True, exist_ok=True)
+            new = self.path.with_suffix(".new")
+            with new.open("wb") as file:
+                new.chmod(0o600)
+                file.write(known.model_dump_json().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path)
+            self._last = known

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,6 +19,26 @@ def known() -> Known:
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     KnownFile(tmp_path).save(known())
+    assert KnownFile(tmp_path).load() == known()
+
+
+def test_of_two_that_save_at_once_neither_harms_the_other(tmp_path: Path) -> None:
+    """As a daemon that stops while a thread of its own is at it."""
+    file = KnownFile(tmp_path)
+    longer = known().model_copy(update={"lost": {f"10.{it}.0.0/24": "given up" for it in range(200)}})
+    with ThreadPoolExecutor(1) as thread:
+        sync = os.fsync
+        under_way: list[Future[None]] = []
+
+        def meanwhile(descriptor: int) -> None:
+            if not under_way:
+                under_way.append(thread.submit(file.save, known()))
+                wait(under_way, timeout=0.2)
+            sync(descriptor)
+
+        with mock.patch("os.fsync", meanwhile):
+            file.save(longer)
+            under_way[0].result()
     assert KnownFile(tmp_path).load() == known()
 
 
