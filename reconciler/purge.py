@@ -12,7 +12,7 @@ from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.cluster import KEPT_FILES
 from netplumb.models.errors import StepError
 from netplumb.models.kernel import Address, FdbEntry, Link, Rule, Scope, Sysctl
-from netplumb.models.naming import alias_of, key_of_alias
+from netplumb.models.naming import key_of_alias
 from netplumb.models.network import Node
 from netplumb.models.nft import NftChain, NftSet
 from netplumb.models.steps import Step, Verb
@@ -105,8 +105,7 @@ class Purge:
         doomed = [self._doomed(step.thing) for step in steps if isinstance(step.thing, Link)]
         errors: list[StepError] = [e for e in self._kernel.remove_links(doomed).values() if e is not None]
         for attachment in self._with_made_namespaces():
-            netns, mark = attachment.spec.netns, alias_of(attachment.key)
-            self._kernel.remove_namespace(netns.name, mark, attachment.netns_cookie)
+            self._kernel.remove_namespace(attachment.spec.netns.name, attachment.netns_cookie)
         self._kernel.delete_table()
         # Routes to other nodes have an address of the node's as their source: they go before it does.
         seen = self._ways.read_all()

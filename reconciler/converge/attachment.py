@@ -92,7 +92,7 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
         if namespace is not None:
             outcome.netns_cookie = namespace.cookie
             if attachment.spec.netns.create and namespace.cookie != attachment.netns_cookie:
-                outcome.netns_created = kernel.mark_of(attachment.spec.netns.name) == alias_of(attachment.key)
+                outcome.netns_created = bool(kernel.mark_of(attachment.spec.netns.name))
         if not outcome.deferred:
             _converge(work, kernel, namespace, outcome)
     except StepError as error:

@@ -82,12 +82,12 @@ class LinuxKernel:
             code = error.errno or 0
             raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
-    def remove_namespace(self, name: str, mark: str, cookie: int) -> None:
-        """Removes a named namespace that bears the mark, if the name still means the one with this cookie; 0 stands for
-        one that nobody came to record."""
+    def remove_namespace(self, name: str, cookie: int) -> None:
+        """Removes a named namespace that netplumb made, for whichever attachment, if the name still means the one with
+        this cookie; 0 stands for one that nobody came to record."""
         try:
             with self.open(f"{NETNS_DIR}/{name}") as namespace:
-                meant = cookie in (0, namespace.cookie) and self.mark_of(name) == mark
+                meant = cookie in (0, namespace.cookie) and bool(self.mark_of(name))
         except (NamespaceMissingError, NotANetworkNamespace):
             meant = self._namespaces.is_bare_name(name)
         if meant:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NetplumbError
 from netplumb.reconciler.desired.store import Change, Records
 
 _Wishes = dict[AttachmentKey, AttachmentSpec]
+_T = TypeVar("_T")
 
 
 class Claims:
@@ -24,6 +26,7 @@ class Claims:
         self._store = store
         self._of = stored
         self._claimants = Counter(key for wishes in stored.values() for key in wishes)
+        self._places = Counter(spec.netns.where for wishes in stored.values() for spec in wishes.values())
         self._changed = changed
         self._causes: dict[tuple[str, AttachmentKey], NetplumbError] = {}
 
@@ -48,8 +51,9 @@ class Claims:
     def replace(self, source: str, claims: _Wishes) -> None:
         """Raises StoreUnwritable; then nothing has changed."""
         self._store.commit(Change(claims={source: claims}))
-        self._claimed_no_more(self.of(source))
+        self._claimed_no_more(self.of(source).values())
         self._claimants.update(claims.keys())
+        self._places.update(spec.netns.where for spec in claims.values())
         if claims:
             self._of[source] = claims
         else:
@@ -58,14 +62,17 @@ class Claims:
     def give_up(self, source: str, key: AttachmentKey) -> None:
         """It is not to be met any more; `replace` makes that durable."""
         self.met(source, key)
-        if self._of.get(source, {}).pop(key, None) is not None:
-            self._claimed_no_more((key,))
+        if (spec := self._of.get(source, {}).pop(key, None)) is not None:
+            self._claimed_no_more((spec,))
 
-    def _claimed_no_more(self, keys: Iterable[AttachmentKey]) -> None:
-        for key in keys:
-            self._claimants[key] -= 1
-            if not self._claimants[key]:
-                del self._claimants[key]
+    def _claimed_no_more(self, specs: Iterable[AttachmentSpec]) -> None:
+        for spec in specs:
+            _less(self._claimants, spec.key)
+            _less(self._places, spec.netns.where)
+
+    def mean(self, where: str) -> bool:
+        """Whether one of them is about the namespace at this path."""
+        return where in self._places
 
     def wait(self, source: str, key: AttachmentKey, cause: NetplumbError) -> None:
         self._causes[source, key] = cause
@@ -86,3 +93,9 @@ class Claims:
         """What a file wishes and cannot have now, and why; None where it does not wait."""
         spec, cause = self.of(source).get(key), self._causes.get((source, key))
         return (spec, cause) if spec is not None and cause is not None else None
+
+
+def _less(counted: Counter[_T], it: _T) -> None:
+    counted[it] -= 1
+    if not counted[it]:
+        del counted[it]

@@ -212,6 +212,11 @@ class Desired:
         """Whose wishes mean a path with this last part."""
         return self._held.at_name(name)
 
+    def is_meant(self, where: str) -> bool:
+        """Whether somebody's wish is about the namespace at this path, be it one that waits."""
+        records = (self._held.records[key] for key in self._held.at_name(where.rpartition("/")[2]))
+        return self.claims.mean(where) or any(not it.removing and it.spec.netns.where == where for it in records)
+
     def detach(self, spec: DetachSpec, path_cookie: int) -> Attachment | None:
         """Withdraws an RPC's wish. None when there is nothing to wait for: no such attachment, or a late echo of a
         Detach for an older sandbox. `path_cookie` is that of the namespace at the given path, 0 if there is none.

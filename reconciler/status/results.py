@@ -13,7 +13,7 @@ import structlog
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from netplumb.models.kernel import Link, Scope
-from netplumb.models.naming import alias_of, node_if_name
+from netplumb.models.naming import node_if_name
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement, is_of_policies
 from netplumb.models.policyset import PolicySet
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 class Results:
-    """`mark` puts a key back into the queue; `remove_namespace` takes a namespace away if netplumb made it;
+    """`mark` puts a key back into the queue; `remove_namespace` takes away the one of a name if netplumb made it;
     `ports_in_use` tells what processes of the node listen on of an attachment's ports; `tell` keeps what happened."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Results:
         desired: Desired,
         statuses: Statuses,
         mark: Callable[[AttachmentKey, Urgency], None],
-        remove_namespace: Callable[[str, str, int], None],
+        remove_namespace: Callable[[str, int], None],
         *,
         netns_gone_grace_s: float,
         ports_in_use: Callable[[AttachmentSpec], Sequence[str]] = lambda _: (),
@@ -315,8 +315,10 @@ class Results:
             self._mark(key, self.urgency(key))
             return
         try:
-            if error is None and (attachment.netns_created or attachment.spec.netns.create):
-                self._remove_namespace(attachment.spec.netns.name, alias_of(key), attachment.netns_cookie)
+            netns = attachment.spec.netns
+            made = attachment.netns_created or netns.create
+            if error is None and made and not self._desired.is_meant(netns.where):
+                self._remove_namespace(netns.name, attachment.netns_cookie)
             if error is None:
                 self._desired.forget(key)
         except (StepError, StoreUnwritable) as failure:

@@ -141,6 +141,39 @@ async def test_a_namespace_that_somebody_made_anew_is_not_removed(daemon: Daemon
     another.remove()
 
 
+async def test_a_namespace_that_was_made_stays_as_long_as_one_is_about_it(
+    daemon: Daemon, client: AsyncClient, node: Host
+) -> None:
+    """Whichever attachment it was made for: another interface of the workload, or who has its place in the file."""
+    first, second = document("made", "made", create=True), document("made", "made", create=True) + "if_name: eth1\n"
+    path = declare(daemon, "made.yaml", first, second)
+    made = Host("made")
+
+    async def attached(*keys: tuple[str, str]) -> None:
+        async def so() -> bool:
+            found = {(it.workload_id, it.if_name): it.phase async for it in client.list()}
+            return found == dict.fromkeys(keys, "Attached") and not (await client.plan()).changes
+
+        await until(so, f"{keys} are attached")
+        if_names = {if_name for _, if_name in keys}
+        assert set(made.links()) == {"lo", "of-a-process", *if_names}, "it is another namespace"
+        for workload_id, if_name in keys:
+            assert node.ping((await client.get(workload_id, if_name)).addresses[0])
+
+    await until(lambda: _attached(client, "made"), "attached")
+    made.ip("link add of-a-process type bridge")
+    await attached(("made", "eth0"), ("made", "eth1"))
+    declare(daemon, "made.yaml", second)
+    await attached(("made", "eth1"))
+    declare(daemon, "made.yaml", document("other", "made", create=True) + "if_name: eth1\n")
+    await attached(("other", "eth1"))
+    declare(daemon, "made.yaml", document("other", "made", create=True))
+    await attached(("other", "eth0"))
+    path.unlink()
+    await until(lambda: _gone(client, "other"), "detached")
+    assert not (namespaces.NETNS_DIR / "made").exists()
+
+
 async def test_a_namespace_that_was_there_is_not_removed(daemon: Daemon, client: AsyncClient, web: Host) -> None:
     """`create: true` for a namespace that exists uses it and never removes it."""
     path = declare(daemon, "web.yaml", document("web", "web", create=True))

@@ -166,11 +166,11 @@ def test_a_namespace_that_was_made_and_not_recorded_is_known_by_its_mark(
     try:
         opener.create("made", "netplumb:eth0:web")
         theirs = node.netns("theirs")
-        kernel.remove_namespace("made", "netplumb:eth0:db", 0)
+        kernel.remove_namespace("made", 1)
         assert (namespaces.NETNS_DIR / "made").exists()
-        kernel.remove_namespace("made", "netplumb:eth0:web", 0)
+        kernel.remove_namespace("made", 0)
         assert not (namespaces.NETNS_DIR / "made").exists()
-        kernel.remove_namespace("theirs", "netplumb:eth0:web", 0)
+        kernel.remove_namespace("theirs", 0)
         assert theirs.exists()
     finally:
         kernel.close()
