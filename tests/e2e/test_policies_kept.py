@@ -92,6 +92,23 @@ async def test_policies_of_a_file_that_went_meanwhile_go_too(
             assert not await again.policies()
 
 
+async def test_policies_that_go_with_those_they_select_leave_nothing(
+    daemon: Daemon, client: AsyncClient, node: Host, make_host: MakeHost
+) -> None:
+    """What such a workload is judged by stays until its link is gone, and goes then."""
+    for number in range(5):
+        host = make_host(f"w{number}")
+        file = declare(daemon, "all.yaml", document(host.name, host), DENY_ALL)
+        await until(lambda: enforced(node), "the policy")
+        await until(lambda: in_force(client), "in sync")
+        if number % 2:
+            daemon.kill9()
+        file.unlink()
+        if not daemon.running:
+            await daemon.start()
+        await until(lambda: not enforced(node), "its chains go")
+
+
 async def test_a_plan_tells_what_policies_in_a_file_would_change(
     daemon: Daemon, client: AsyncClient, node: Host, web: Host, tmp_path: Path
 ) -> None:
