@@ -49,7 +49,7 @@ from netplumb.reconciler.loop.loop import Loop
 from netplumb.reconciler.loop.node import NodeWide
 from netplumb.reconciler.loop.nodenetwork import KnownNetwork, refuse_overlap
 from netplumb.reconciler.sources.cni import CniSource
-from netplumb.reconciler.sources.declared import DeclaredFiles
+from netplumb.reconciler.sources.declared import DeclaredFiles, unread
 from netplumb.reconciler.sources.files import StateFiles
 from netplumb.reconciler.sources.loading import Loading
 from netplumb.reconciler.sources.rpc import NO_POOLS, NO_PREFIXES, RpcSource
@@ -389,6 +389,7 @@ class Parts:
         served = [condition for each in optional if each is not None for condition in each.conditions]
         return (
             *self._declared.conditions(),
+            *(unread(self._declared.declared_sources()) if self._files is None else ()),
             *self.of_settings(),
             *kept,
             *served,

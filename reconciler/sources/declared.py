@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import structlog
@@ -16,6 +16,7 @@ from netplumb.models.attachment import FILE_SOURCE_PREFIX, AttachmentKey, Attach
 from netplumb.models.networkpolicy import Manifest, ManifestKey
 from netplumb.models.ports import PortMapping
 from netplumb.models.status import Condition
+from netplumb.models.words import several
 from netplumb.reconciler.desired.declarations import Declarations
 
 SLICE_S = 0.002
@@ -126,6 +127,16 @@ class DeclaredFiles:
             for source, key, holder in islice(policies.waiting, TOLD_MAX)
         )
         return (*unreadable, *waiting)
+
+
+def unread(sources: Collection[str]) -> Iterator[Condition]:
+    """These are known from before, and no setting says where state files are by now."""
+    if sources:
+        words = (
+            f"{several(sorted(sources), TOLD_MAX)}: what they declared stays as it was, since the setting state_files "
+            "is gone; set it again, to an empty directory where all of that is to go"
+        )
+        yield Condition("StateFilesUnread", True, "NotSet", words)
 
 
 async def _in_slices(steps: Iterable[None]) -> None:

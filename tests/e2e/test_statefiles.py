@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import patch
+
 import grpc
 
 from netplumb.api.client.asynchronous import AsyncClient
@@ -305,3 +308,28 @@ async def test_static_addresses_need_no_pool(daemon: Daemon, node: Host, web: Ho
     async with daemon.client() as client:
         await until(lambda: _attached(client), "attached")
     assert node.ping("198.51.100.7")
+
+
+async def test_files_that_no_setting_names_any_more_are_told(directory: Path, node: Host, web: Host) -> None:
+    """What they declared stays, since a setting that is gone may be a mistake; it goes where the setting says so."""
+    daemon = Daemon(node, directory)
+    named = daemon.arguments()
+    try:
+        await daemon.start()
+        declare(daemon, "web.yaml", document("web", web))
+        await until(lambda: "eth0" in web.links(), "it is attached")
+        daemon.terminate()
+        (directory / "empty").mkdir()
+        for where in ([], [f"--state-files={directory}/empty"]):
+            flags = [it for it in named if not it.startswith("--state-files")] + where
+            with patch.object(daemon, "arguments", return_value=flags):
+                await daemon.start()
+            async with daemon.client() as client:
+                if where:
+                    await until(lambda: "eth0" not in web.links(), "it goes")
+                told = {it.type: it.message for it in (await client.status()).conditions}
+                assert ("file/web.yaml" in told.get("StateFilesUnread", "")) is not bool(where)
+                assert ("eth0" in web.links()) is not bool(where)
+            daemon.terminate()
+    finally:
+        daemon.end()
