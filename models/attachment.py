@@ -156,6 +156,11 @@ class AttachmentSpec(Model):
     def key(self) -> AttachmentKey:
         return AttachmentKey(self.workload_id, self.if_name)
 
+    @property
+    def mapped_ports(self) -> int:
+        """How many ports of the node lead to it, by what is wished."""
+        return sum(mapping.size for mapping in self.port_mappings)
+
 
 class DetachSpec(Model):
     """The wish that an interface goes. An empty netns_path means the recorded namespace."""

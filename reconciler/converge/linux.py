@@ -133,9 +133,9 @@ class LinuxKernel:
         observed: Observed,
         is_wished: Callable[[], bool] = lambda: True,
     ) -> Applied:
-        """Carries out an attachment's steps: those of the nftables table first, in one transaction. Where that fails,
-        nothing else is done, since a link must not come up without its guards. Raises Outdated where what `is_wished`
-        no more would have been written there."""
+        """Carries out an attachment's steps: those of the nftables table first, in one transaction unless they are very
+        many. Where that fails, nothing else is done, since a link must not come up without its guards. Raises Outdated
+        where what `is_wished` no more would have been written there."""
         table, rest = split_table_steps(steps)
         try:
             self._apply_table(table, is_wished)
@@ -180,7 +180,7 @@ class LinuxKernel:
 
     def _apply_table(self, steps: Sequence[Step], is_wished: Callable[[], bool] = lambda: True) -> None:
         if steps:
-            self._nftables.apply(steps, is_wished)
+            self._nftables.apply_in_turns(steps, is_wished)
 
     def host_routes(self, names: Mapping[int, str]) -> Iterable[Route]:
         """Our routes over the node's interfaces with these indexes."""
@@ -264,7 +264,8 @@ class LinuxKernel:
         table, rest = split_table_steps(step for step in steps if not isinstance(step.thing, NftHooks))
         errors: list[StepError] = []
         try:
-            self._apply_table(table)
+            if table:
+                self._nftables.apply(table)
             if any(isinstance(step.thing, NftHooks) for step in steps):
                 self._nftables.hooks.keep()
         except StepError as error:

@@ -36,6 +36,9 @@ from netplumb.reconciler.status.retries import BACKOFF_MOST_S, Retries
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.status.tally import Tally
 
+PORTS_AT_ONCE = 100
+"""An attachment to which more ports lead is passed over where nobody waits: each is four elements of the table."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -281,8 +284,10 @@ class Results:
         self._budgets.charge(outcome.key, outcome.cost_s, time.monotonic())
 
     def is_dear(self, key: AttachmentKey) -> bool:
-        """Whether a pass over it takes too long to be made where others wait."""
-        return self._budgets.is_dear(key)
+        """Whether a pass over it takes too long to be made where others wait: by what is wished, or by the last one."""
+        record = self._desired.attachments.get(key)
+        is_large = record is not None and record.spec.mapped_ports > PORTS_AT_ONCE
+        return is_large or self._budgets.is_dear(key)
 
     def is_held(self, key: AttachmentKey) -> bool:
         """Whether a repair has to wait, since somebody undoes each at once, or since those before took long. It is

@@ -26,6 +26,10 @@ from netplumb.reconciler.desired.state import Desired
 Place: TypeAlias = tuple[AttachmentKey, str]
 Labels: TypeAlias = Mapping[str, str]
 
+AT_ONCE_MOST, OTHERS_PAUSE_S = 8, 0.0005
+"""So many watchers are told of each change by itself; for each one more all of them pause so long in between, some five
+times what telling one takes."""
+
 _UNKNOWN = AttachmentStatus()
 
 
@@ -169,7 +173,9 @@ class Statuses:
 
     async def watch(self) -> AsyncIterator[WatchEvent]:
         """A snapshot, the mark that it is complete, then changes, without end. The snapshot is of what is there when a
-        view's turn comes: a slow watcher takes its time, and of what went until then it is told nothing."""
+        view's turn comes: a slow watcher takes its time, and of what went until then it is told nothing. Beside many
+        others it is told more seldom, and then of the last of what changed meanwhile, so that telling all of them takes
+        no more than a part of everybody's time."""
         places = tuple(self._places())
         watcher = _Watcher()
         self._watchers.add(watcher)
@@ -182,6 +188,8 @@ class Statuses:
             while True:
                 for event in await watcher.told():
                     yield event
+                if (others := len(self._watchers) - AT_ONCE_MOST) > 0:
+                    await asyncio.sleep(others * OTHERS_PAUSE_S)
         finally:
             self._watchers.discard(watcher)
 

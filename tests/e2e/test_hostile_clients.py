@@ -37,6 +37,7 @@ from tests.e2e.wishes import attach, detach
 CLIENTS = 64
 ROUNDS = 30
 SERVED_WITHIN_S = 20.0  # what no client may wait for, on however busy a machine; the measured times are printed
+PORTS_WITHIN_S = 60.0
 CHURN = 200
 WATCHER_MAX_BYTES = 32 << 20
 
@@ -200,6 +201,22 @@ async def _refused_watch(client: AsyncClient) -> bool:
         return error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     await watch.aclose()  # type: ignore[attr-defined]
     return False
+
+
+async def test_who_asks_for_very_many_ports_holds_up_nobody(
+    daemon: Daemon, client: AsyncClient, web: Host, db: Host
+) -> None:
+    """Also not the first time, when nobody knows yet how long that takes."""
+    took = []
+    async with daemon.client(PORTS_WITHIN_S) as other:
+        began = time.monotonic()
+        large = asyncio.create_task(other.attach(attach(db, ports=("10000-29999:10000-29999",))))
+        while not large.done():
+            took += await _rounds(client, web, 1)
+        await large
+        large_s = time.monotonic() - began
+    print(_in_ms(f"beside one of {large_s:.1f} s", took))
+    assert max(took) < large_s / 4
 
 
 async def test_clients_that_hang_up_leave_others_their_own_answers(

@@ -10,7 +10,9 @@ import errno
 import select
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -230,6 +232,30 @@ def test_thousands_of_elements_are_one_transaction(nftables: Nftables) -> None:
     with closing(Nftables()) as another:
         assert held(another) == wanted(elements=many)
     assert len(nftables.remove_owned([OWNER])) == 2 * PORTS_MAX
+    assert held(nftables) == wanted(elements=())
+
+
+def test_beside_thousands_of_elements_of_one_others_have_their_turns(nftables: Nftables) -> None:
+    """What is one's goes in and out a few at a time, each port as a whole, and somebody else's waits for a few."""
+    many = [it for port in range(1, PORTS_MAX + 1) for it in mapped(4, (6, port), "10.9.0.2", port)]
+    bring(nftables, wanted(elements=()))
+    other, between = NftElement("node_open", ("npother",), owner="npother"), list[tuple[int, int]]()
+    with ThreadPoolExecutor(1) as beside:
+        for carry_out in (
+            lambda: nftables.apply_in_turns([Step(Verb.ADD, element) for element in many]),
+            lambda: nftables.remove_owned([OWNER]),
+        ):
+            done, turns = beside.submit(carry_out), 0
+            while not done.done():
+                nftables.apply([Step(Verb.ADD, other)])
+                nftables.apply([Step(Verb.REMOVE, other)])
+                turns += 1
+                found = Counter(it.set for it in nftables.elements().values())
+                between.append((found["port4_address"], found["port4_port"]))
+            done.result()
+            assert turns > 10
+    assert all(addresses == ports for addresses, ports in between)
+    assert any(0 < addresses < PORTS_MAX for addresses, _ in between)
     assert held(nftables) == wanted(elements=())
 
 

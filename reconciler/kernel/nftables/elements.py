@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import groupby
 from struct import pack
 
-from netplumb.models.nft import TABLE_SETS, VERDICT, Match, NftElement, NftSet, peers_set
+from netplumb.models.nft import PORT_SETS, TABLE_SETS, VERDICT, Match, NftElement, NftSet, peers_set
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.kernel.netlink.wire import attribute, text
 from netplumb.reconciler.kernel.nftables.batch import DELETE_ELEMENT, NEW_ELEMENT, Message
@@ -36,6 +37,8 @@ _TYPES: Mapping[str, Callable[[str | int], bytes]] = {
     "inet_proto": lambda number: pack("B", number),
     "inet_service": lambda port: pack(">H", port),
 }
+_PORT_SETS = frozenset(declared.name for _, pair in PORT_SETS for declared in pair)
+_SETS_OF_A_PORT = 4  # where it leads, and to which port there, in both families
 _SETS: Mapping[str, NftSet] = {declared.name: declared for declared in TABLE_SETS}
 
 
@@ -54,6 +57,30 @@ def messages(steps: Sequence[Step]) -> list[Message] | None:
         if step.verb is not Verb.REMOVE:
             added[element.set].append(_key(element) + _rest(element))
     return [*_lists(DELETE_ELEMENT, gone), *_lists(NEW_ELEMENT, added)]
+
+
+def portions(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """Steps of elements, as many at a time as are said directly. Those of one port stay together, so that it leads
+    somewhere or nowhere at any time; and ports come last, behind what guards the workload that they lead to."""
+    portion: list[Step] = []
+    for _, together in groupby(sorted(steps, key=_port_of), key=_port_of):
+        for step in together:
+            portion.append(step)
+            if not _port_of(step) and len(portion) == ELEMENTS_MAX:
+                yield portion
+                portion = []
+        if len(portion) > ELEMENTS_MAX - _SETS_OF_A_PORT:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _port_of(step: Step) -> tuple[str, ...]:
+    """Which port of the node an element is of; empty for others."""
+    element = step.thing
+    is_of_a_port = isinstance(element, NftElement) and element.set in _PORT_SETS
+    return tuple(map(str, element.match)) if is_of_a_port and isinstance(element, NftElement) else ()
 
 
 def _lists(type_: int, by_set: Mapping[str, Sequence[bytes]]) -> Iterator[Message]:

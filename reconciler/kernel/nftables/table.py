@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -28,12 +29,14 @@ from netplumb.models.policyviews import Denied
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.kernel.netlink.wire import text
 from netplumb.reconciler.kernel.nftables import batch, elements, jsonobjects
+from netplumb.reconciler.kernel.nftables.elements import ELEMENTS_MAX
 from netplumb.reconciler.kernel.nftables.events import Commit
 from netplumb.reconciler.kernel.nftables.hooks import NatHooks
 from netplumb.reconciler.kernel.nftables.jsonobjects import TABLE
 from netplumb.reconciler.kernel.nftables.libnftables import Libnftables, failure
 from netplumb.reconciler.kernel.nftables.questions import Questions
 
+AT_ONCE_MOST, TURN_S = 4 * ELEMENTS_MAX, 0.0005
 _READS = 5
 _OURS_ALONE = batch.OWNER | batch.PERSIST
 
@@ -238,6 +241,16 @@ class Nftables:
             else:
                 self._read_at = None
 
+    def apply_in_turns(self, steps: Sequence[Step], is_wished: Callable[[], bool] = lambda: True) -> None:
+        """Carries out what is one attachment's: in one transaction, but for very many elements. Of these a few at a
+        time are one, and others who write to the table have their turns in between."""
+        if len(steps) <= AT_ONCE_MOST or not all(isinstance(step.thing, NftElement) for step in steps):
+            self.apply(steps, is_wished)
+            return
+        for portion in elements.portions(steps):
+            self.apply(portion, is_wished)
+            time.sleep(TURN_S)  # whoever waits for the lock has it then
+
     def _is_as_read(self, step: Step) -> bool:
         """Less what is to go and is another's by now, or has gone."""
         going = step.verb is Verb.REMOVE and isinstance(step.thing, NftElement)
@@ -276,13 +289,13 @@ class Nftables:
             self._written.add(after)
 
     def remove_owned(self, owners: Iterable[str]) -> list[NftElement]:
-        """Removes the elements of these owners in one transaction, and returns them. An owner may be named twice, as
-        one with two links is."""
+        """Removes the elements of these owners, in one transaction unless they are very many, and returns them. An
+        owner may be named twice, as one with two links is."""
         with self._lock:
             gone = [element for owner in dict.fromkeys(owners) for element in self.elements_of(owner, ())]
-            if gone:
-                self.apply([Step(Verb.REMOVE, element) for element in gone])
-            return gone
+        if gone:
+            self.apply_in_turns([Step(Verb.REMOVE, element) for element in gone])
+        return gone
 
     def delete_table(self) -> None:
         """Removes the table and all in it; a missing one is fine."""

@@ -15,7 +15,7 @@ from netplumb.models.status import AttachmentStatus, Change, Condition, Phase, W
 from netplumb.reconciler.desired.declarations import Declarations
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.desired.store import Store
-from netplumb.reconciler.status.statuses import Statuses
+from netplumb.reconciler.status.statuses import AT_ONCE_MOST, Statuses
 from tests.unit.benches import declare
 
 
@@ -196,6 +196,24 @@ async def test_a_watcher_is_told_of_claims_that_wait_and_wait_no_more(
     assert went.view.attachment.source == "file/a"
     assert [view.attachment.source for view in statuses.views()] == ["file/a", "file/b"]
     assert [view.is_claim for view in statuses.views()] == [False, True]
+
+
+@pytest.mark.parametrize(("watchers", "told"), [(AT_ONCE_MOST, Phase.FAILED), (AT_ONCE_MOST + 20, Phase.ATTACHED)])
+async def test_beside_many_others_a_watcher_is_told_of_the_last_of_what_changed(
+    statuses: Statuses, web: Attachment, watchers: int, told: Phase
+) -> None:
+    """To tell each change to each of them would be most of what is done. A few are told of all."""
+    *others, watch = (statuses.watch() for _ in range(watchers))
+    for each in (*others, watch):
+        await snapshot(each)
+    statuses.set(web, status(Phase.RETRYING))
+    assert phase_in(await next_of(watch)) is Phase.RETRYING
+    following = asyncio.create_task(next_of(watch))
+    for phase in (Phase.FAILED, Phase.ATTACHED):
+        for _ in range(5):  # it has its turn
+            await asyncio.sleep(0)
+        statuses.set(web, status(phase))
+    assert phase_in(await following) is told
 
 
 def test_a_claim_keeps_the_time_since_when_it_waits(statuses: Statuses, desired: Desired, web: Attachment) -> None:
