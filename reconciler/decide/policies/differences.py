@@ -31,20 +31,25 @@ def differences(before: World, after: World) -> Iterator[Gain]:
     found = []
     for sources in alike.values():
         for destinations in alike.values():
-            pair = next(((a, b) for a in sources for b in destinations if a is not b), None)
+            pair = next(((a, b) for a in sources for b in destinations if not a.is_of_workload_of(b)), None)
             if pair is None or (sources[0].node and destinations[0].node):  # which is for those nodes to tell
                 continue
             told = list(_told(before, after, *pair, spans))
             found += [
-                Gain(a, b, *what) for a in _names(sources) for b in _names(destinations) if a != b for what in told
+                Gain(a, b, *what)
+                for one, a in _named(sources)
+                for other, b in _named(destinations)
+                if not one.is_of_workload_of(other)  # which reaches itself, whatever the policies
+                for what in told
             ]
     yield from sorted(found, key=lambda it: (it.source, it.destination, it.protocol, it.first))
 
 
-def _names(alike: Sequence[Endpoint]) -> list[str]:
+def _named(alike: Sequence[Endpoint]) -> list[tuple[Endpoint, str]]:
+    """Each that is told, and what it is called."""
     if not alike[0].node:
-        return [it.name for it in alike]
-    return [f"{alike[0]} and {len(alike) - 1} more" if len(alike) > 1 else str(alike[0])]
+        return [(it, it.name) for it in alike]
+    return [(alike[0], f"{alike[0]} and {len(alike) - 1} more" if len(alike) > 1 else str(alike[0]))]
 
 
 def _networks(policies: Sequence[NetworkPolicy]) -> frozenset[IPNetwork]:
