@@ -42,4 +42,5 @@ def _of(path: Path) -> Iterator[pb.StateFile]:
             for file in inside:
                 yield from _of(file)
     except OSError as error:
-        raise typer.BadParameter(f"{error.filename}: {error.strerror}", param_hint="-f") from None
+        # One that cannot be read, as opposed to opened, is not named.
+        raise typer.BadParameter(f"{error.filename or path}: {error.strerror}", param_hint="-f") from None

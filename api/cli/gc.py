@@ -127,7 +127,10 @@ def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: boo
         return []
     if not alive and alive_file is None:
         raise typer.BadParameter("is missing; say --none if nothing lives", param_hint="--alive or --alive-file")
-    listed = [line.strip() for line in alive_file or ()]
+    try:
+        listed = [line.strip() for line in alive_file or ()]
+    except UnicodeDecodeError:
+        raise typer.BadParameter("is not UTF-8", param_hint="--alive-file") from None
     if alive_file is not None and not any(listed):
         raise typer.BadParameter("holds no line; say --none if nothing lives", param_hint="--alive-file")
     return [_interface(text) for text in (*alive, *filter(None, listed))]

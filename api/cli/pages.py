@@ -52,6 +52,9 @@ class Group(TyperGroup):
         except typer.Abort:
             tell("nothing was done")
             sys.exit(1)
+        except UnicodeEncodeError as error:
+            tell(f"{error.object!r} is not UTF-8, as all that is said to netplumb has to be")
+            sys.exit(2)
         except OSError as error:
             if not give_up_stdout():
                 raise

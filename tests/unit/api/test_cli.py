@@ -344,6 +344,7 @@ def test_plan_for_stdin(netplumb: Netplumb, workloads: FakeWorkloads) -> None:
     ("words", "said"),
     [
         (("-f", "/absent.yaml"), "/absent.yaml: No such file or directory"),
+        (("-f", "/proc/self/mem"), "/proc/self/mem: Input/output error"),
         (("-f", "/proc/self/fdinfo"), "holds no files that end in .yaml"),
         (("-f", "/dev/null", "-f", "/dev/null", "--as", "a.yaml"), "names one file, and there are 2"),
         (("--as", "a.yaml"), "names the file of -f, which is missing"),
