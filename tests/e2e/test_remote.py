@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -16,13 +17,14 @@ from netplumb.api.server.remote import CONNECTIONS_MAX
 from netplumb.api.server.server import HANDSHAKE_WITHIN_MS
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
-from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, Daemon
+from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, ROOT, Daemon
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import document
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 ADDRESS = f"{NODE_V4}:9480"
+SECURITY = ROOT / "docs" / "security.md"
 NOT_LET_IN = "remote clients connected and made no call"
 
 
@@ -220,6 +222,32 @@ async def test_who_only_connects_takes_no_place_for_long(served: Daemon, elsewhe
             assert (await own.status()).ready
         await until(lambda: descriptors() - before < CONNECTIONS_MAX // 2, "they are let go", within_s=20)
         assert "ready" in elsewhere.does("agent", "status")
+
+
+async def test_who_connects_again_and_again_keeps_nobody_out_where_a_table_bounds_it(
+    served: Daemon, node: Host, outside: Host, elsewhere: Elsewhere, directory: Path
+) -> None:
+    """One such as the page on security has: another address is let in meanwhile, and this one takes few places."""
+    table = directory / "remote.nft"
+    table.write_text(dedent(SECURITY.read_text().partition("  ```text\n")[2].partition("  ```")[0]))
+    node.run(f"nft -f {table}")
+    outside.ip("address add 192.0.2.66/24 dev eth0")
+    assert "ready" in elsewhere.does("agent", "status")
+
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
+
+    before = descriptors()
+    with ExitStack() as held:
+        with outside.enter():
+            for _ in range(2 * CONNECTIONS_MAX):
+                made = held.enter_context(socket.socket())
+                made.bind(("192.0.2.66", 0))
+                made.setblocking(False)
+                made.connect_ex((NODE_V4, 9480))
+        for _ in range(5):
+            assert "ready" in elsewhere.does("agent", "status")
+        assert descriptors() - before < CONNECTIONS_MAX // 2
 
 
 async def test_what_is_wrong_with_it_keeps_nothing_from_its_work(

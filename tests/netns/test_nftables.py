@@ -21,12 +21,14 @@ import pytest
 
 from netplumb.models.cluster import ClusterMode, ClusterView
 from netplumb.models.errors import Outdated, Retryable, Terminal
+from netplumb.models.flows import Crowding
 from netplumb.models.network import Node
 from netplumb.models.nft import NODE_CLOSED, Match, NftChain, NftElement, NftSet, canonical_rule, hairpin_set, port_sets
 from netplumb.models.ports import PORTS_MAX
 from netplumb.models.steps import Step, Verb
 from netplumb.reconciler.decide.plan import plan
 from netplumb.reconciler.decide.render import render_node
+from netplumb.reconciler.decide.render.crowding import crowding_of, render_crowding
 from netplumb.reconciler.kernel.nftables.events import NftHeard, NftListener
 from netplumb.reconciler.kernel.nftables.libnftables import Libnftables
 from netplumb.reconciler.kernel.nftables.table import Nftables
@@ -133,6 +135,24 @@ def test_what_is_rendered_lists_back_identically(nftables: Nftables, masquerade:
     bring(nftables, things)
     with closing(Nftables()) as another:
         assert held(another) == things
+
+
+@pytest.mark.parametrize(
+    "crowding",
+    [Crowding(frozenset({"npone"})), Crowding(frozenset({"npone", "nptwo"}), frozenset({"npone", "npthree"}))],
+    ids=["one", "several"],
+)
+def test_the_rules_for_who_holds_too_many_flows_list_back_identically(nftables: Nftables, crowding: Crowding) -> None:
+    """They come and go beside the rest."""
+    others = wanted()
+    bring(nftables, others)
+    things = {*others, *render_crowding(Node(crowding=crowding))}
+    bring(nftables, things)
+    with closing(Nftables()) as another:
+        assert held(another) == things
+        assert crowding_of(another.observe()) == crowding
+    bring(nftables, others)
+    assert held(nftables) == others
 
 
 @pytest.mark.parametrize(
