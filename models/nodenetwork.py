@@ -56,7 +56,8 @@ class NodeRoute:
 @dataclass(frozen=True, slots=True)
 class EndingRoute:
     """Somebody's route that ends the way: a `blackhole`, `unreachable` or `prohibit`, or a `throw`, which does so in
-    its table alone. One that stands `behind` a route of ours ends nothing while that is there."""
+    its table alone. One that stands `behind` a route of ours ends nothing while that is there. `nexthop` is the number
+    of the next hop object that makes it one, if any."""
 
     type: str
     dst: IPNetwork
@@ -64,18 +65,26 @@ class EndingRoute:
     metric: int = 0
     behind: bool = field(default=False, compare=False)
     src: IPNetwork | None = None
+    nexthop: int = 0
 
     @property
     def rank(self) -> int:
         """As that of a `NodeRoute`."""
         return self.metric if self.src is None else 0
 
+    @property
+    def heal(self) -> str:
+        """The command that takes it away. Of one by a next hop object the kernel knows no type."""
+        flag = " -6" if self.dst.version == 6 else ""
+        return f"ip{flag} route del {str(self).removeprefix(f'{self.type} ') if self.nexthop else self}"
+
     def __str__(self) -> str:
         """As `ip route` takes it."""
+        nexthop = f" nhid {self.nexthop}" if self.nexthop else ""
         src = f" from {self.src}" if self.src is not None else ""
         table = f" table {self.table}" if self.table != RT_TABLE_MAIN else ""
         metric = f" metric {self.metric}" if self.metric else ""
-        return f"{self.type} {self.dst if self.dst.prefixlen else 'default'}{src}{table}{metric}"
+        return f"{self.type} {self.dst if self.dst.prefixlen else 'default'}{src}{nexthop}{table}{metric}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,7 @@ class EndedWay:
     @property
     def heal(self) -> str:
         """The command that takes it away."""
-        return f"ip{' -6' if self.route.dst.version == 6 else ''} route del {self.route}"
+        return self.route.heal
 
 
 @dataclass(frozen=True, slots=True)

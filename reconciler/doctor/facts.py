@@ -152,6 +152,8 @@ class Facts:
     forwarding: Mapping[str, str] = field(default_factory=dict)
     unrouted_v6: int = 0
     """Packets that came to be forwarded since the boot, and no IPv6 route led on."""
+    filtered_v4: int = 0
+    """Packets that the reverse path filter dropped since the boot."""
     ipv6_off: str = ""
     ruleset: Ruleset = field(default_factory=Ruleset)
     ipsec: tuple[IpsecPolicy, ...] = ()

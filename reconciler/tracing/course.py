@@ -35,6 +35,8 @@ class Course:
         self.trace = Trace()
         self.met: dict[tuple[str, ChainId, bool], Flow] = {}
         """As what it, or its answer, comes to each chain of each namespace first."""
+        self.beside: dict[str, str] = {}
+        """What becomes of others that are sent the same way and are not this one, each with what helps."""
         self._filters: dict[str, Filters] = {}
 
     @property

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.lookups import Lookup, Question
+from netplumb.models.nodenetwork import Hop, NodeRoute
 from netplumb.models.nodestate import LinkState
 from netplumb.models.ports import End as MappedTo
 from netplumb.models.ports import Port
@@ -37,11 +38,13 @@ class NodeWay:
         node: View,
         workloads: Workloads,
         target_at: Callable[[Port, bytes], MappedTo | None],
+        routes: Sequence[NodeRoute] = (),
     ) -> None:
         self._course = course
         self._node = node
         self._workloads = workloads
         self._target_at = target_at
+        self._routes = routes
         self.left_by: tuple[str, IPAddress] | None = None
         self.left_as: IPAddress | None = None
 
@@ -188,6 +191,7 @@ class NodeWay:
             self._workloads.enter(flow, oif)
             return oif.name, flow
         hop = found.gateway or flow.dst
+        self._each_hop(flow, Hop(oif.index, found.gateway), found)
         self.left_by, self.left_as = (oif.name, hop), flow.src
         if (silent := self._node.silent(oif, hop)) is not None:
             who = hop if found.gateway is None else f"the next hop {hop}"
@@ -196,6 +200,24 @@ class NodeWay:
         told = f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen"
         self._course.tell(NODE, told)
         return oif.name, flow
+
+    def _each_hop(self, flow: Flow, chosen: Hop, found: Lookup) -> None:
+        """Of a route with several next hops each takes its share of the connections, and the kernel tells of one."""
+        place = found.table, found.length
+        routes = (it for it in self._routes if (it.table, it.dst.prefixlen) == place and _leads(it, flow))
+        hops = next((it.hops for it in routes if chosen in it.hops), ())
+        for hop in hops if len(hops) > 1 else ():
+            link = self._node.links.get(hop.index)
+            if link is None:
+                continue
+            why, heal = "has no carrier", no_carrier(link.name)
+            if link.running:
+                silent = self._node.silent(link, hop.gateway) if hop.gateway is not None else None
+                if silent is None:
+                    continue
+                why, heal = unfound(silent, link, self._node.links, self._node.ruleset, self._node.programs(link))
+            via = f"{hop.gateway} on {link.name}" if hop.gateway is not None else link.name
+            self._course.beside[f"some connections leave by the next hop {via} of that route, which {why}"] = heal
 
     def _after_routing(self, flow: Flow, iif: LinkState | None, oif: LinkState) -> Flow:
         filters = self._course.filters_of(self._node)
@@ -223,3 +245,7 @@ class NodeWay:
         else:
             self._course.tell(NODE, f"leaves as {source}, by masquerading{by}")
         return replace(flow, src=source, translated=flow.translated | {"snat"})
+
+
+def _leads(route: NodeRoute, flow: Flow) -> bool:
+    return route.dst.version == flow.dst.version and flow.dst in route.dst

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
@@ -52,7 +53,8 @@ def trace(
     settings, _ = with_cluster(settings)
     wanted = read_wanted(settings.data_dir, settings.pools)
     attachments = wanted.attachments
-    addresses = read_network().addresses
+    network = read_network()
+    addresses = network.addresses
     own = [it.ip for it in addresses]
     links = {it.ip: it.index for it in addresses if it.index != LO_INDEX}
     ends = end(source, attachments, own, others), end(target, attachments, own, others)
@@ -63,11 +65,11 @@ def trace(
         stack.callback(namespaces.close)
         nftables = Nftables()
         stack.callback(nftables.close)
-        node = View("node", channel, nullcontext, policed=_policed(wanted), addresses=addresses)
+        node = View("node", channel, nullcontext, policed=_policed(wanted), addresses=addresses, ending=network.ending)
         course = Course()
         pools = [pool.cidr for pool in settings.pools]
         workloads = Workloads(course, node, attachments, partial(_open, stack, namespaces), pools)
-        way = NodeWay(course, node, workloads, partial(_target, nftables))
+        way = NodeWay(course, node, workloads, partial(_target, nftables), network.routes)
         walk = Walk(course, node, workloads, way, links)
         flow = _flow(node, *ends, version, protocol, port)
         expected = walk.follow(ends[0], flow)
@@ -96,10 +98,13 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
         views = walk.views(source)
     except PacketEndsError:  # nobody can send from where it starts, which was told
         return expected
+    lost_before = walk.connections_lost()
     try:
         found = sent(flow, views, views[0].inside, walk.met)
     except OSError as error:
         found = Trace(outcome=Outcome.ENDS, why=f"{views[0].name}: it cannot be sent: {error.strerror or error}")
+        if error.errno == errno.EADDRINUSE:
+            found.why, found.heal = _without_port(views[0], flow)
     found.hops = [*expected.hops, *found.hops]
     twice: list[str] = []
     if found.outcome is not Outcome.ENDS:
@@ -114,9 +119,24 @@ def _live(walk: Walk, source: End, flow: Flow, expected: Trace) -> Trace:
         found.why = f"{found.why}; {expected.why}"
     elif found.outcome is Outcome.UNKNOWN:
         _supposed(found, walk, source, flow, expected)
+        if (lost := walk.connections_lost() - lost_before) > 0:
+            found.why += f"; meanwhile the node's connection tracking could not begin {lost} connections: it is full, "
+            found.why += "or no port is left to translate to"
+            found.heal = f"see who has so many: conntrack -L -d {flow.dst}; and how many there may be: netplumb doctor"
     elif found.outcome is Outcome.ARRIVES:
         _with_more(found, walk, source, flow)
+        if found.outcome is Outcome.ARRIVES:
+            walk.tell_beside(found)
     return found
+
+
+def _without_port(view: View, flow: Flow) -> tuple[str, str]:
+    switch = "net/ipv4/ip_local_port_range"
+    first, _, last = (view.switch(switch) or "").partition("\t")
+    ports = f"every {flow.told_protocol} port of {flow.src} from {first} to {last}"
+    look = f"who has them: ss -nap src {flow.src}"
+    heal = f"sysctl -w {switch.replace('/', '.')}='1024 65535' # {look}"
+    return f"{view.name}: it cannot be sent: {ports} is taken", inside_workload(heal, view.path)
 
 
 def _with_more(found: Trace, walk: Walk, source: End, flow: Flow) -> None:

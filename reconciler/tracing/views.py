@@ -16,6 +16,7 @@ from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 from netplumb.reconciler.kernel import sysctls
+from netplumb.reconciler.kernel.connectionlosses import NOT_BEGUN, read_losses
 from netplumb.reconciler.kernel.firewalls import foreigntables, iptables
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nexthops import SILENT, silent
@@ -32,7 +33,8 @@ from netplumb.reconciler.tracing.words import Judges
 class View:
     """`inside` brings the calling thread into the namespace, for as short as can be; `path` is empty for the node's,
     and `if_name` the interface that a workload has of netplumb. `policed` are chains of the node that judge by network
-    policies, `addresses` the node's. Raises StepError when the kernel does not answer."""
+    policies, `addresses` the node's, `ending` its routes that end the way. Raises StepError when the kernel does
+    not answer."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class View:
         if_name: str = "",
         policed: Mapping[str, Judges] | None = None,
         addresses: Sequence[NodeAddress] = (),
+        ending: Sequence[EndingRoute] | None = None,
     ) -> None:
         self.name = name
         self.path = path
@@ -50,6 +53,7 @@ class View:
         self.policed = policed or {}
         self.addresses = addresses
         self._channel = channel
+        self._ending = ending
         self.inside = inside
 
     @cached_property
@@ -72,6 +76,11 @@ class View:
         """A kernel parameter below /proc/sys; None where there is none."""
         with self.inside():
             return sysctls.read(name)
+
+    def connections_lost(self) -> int:
+        """How many connection tracking could not begin, since the boot."""
+        with self.inside():
+            return read_losses(NOT_BEGUN)
 
     def remembers_silent(self, index: int, ip: IPAddress) -> bool:
         """Whether the kernel remembers that a neighbour does not answer."""
@@ -97,6 +106,8 @@ class View:
     @cached_property
     def ending(self) -> Sequence[EndingRoute]:
         """Routes that end the way."""
+        if self._ending is not None:
+            return self._ending
         with self.inside():
             return read_ending()
 

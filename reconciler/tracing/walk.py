@@ -43,6 +43,13 @@ class Walk:
         """What of its way cannot be judged, each with what helps if it is that."""
         return self._course.doubts
 
+    def tell_beside(self, trace: Trace) -> None:
+        """That this one arrives says nothing of all where others are lost."""
+        if beside := self._course.beside:
+            trace.outcome = Outcome.UNKNOWN
+            trace.why = "; but ".join([trace.why or "this one arrives", *beside])
+            trace.heal = " && ".join(filter(None, beside.values()))
+
     @property
     def met(self) -> Mapping[tuple[str, ChainId, bool], Flow]:
         """As what it came to each chain."""
@@ -83,6 +90,10 @@ class Walk:
         line = f"ip{flag} route replace {flow.dst}{via} dev {link} mtu {size}{src}"
         return f"{inside_workload(line, view.path)} # or for all that is sent: the setting mtu: {size}"
 
+    def connections_lost(self) -> int:
+        """How many connections the node could not begin to track."""
+        return self._node.connections_lost()
+
     def programs(self) -> Iterator[tuple[View, LinkProgram]]:
         """What others put onto the links that it passes, and where that is: inside workloads and on the node."""
         passed = [(self._node, self._node.link(self.way.left_by[0]))] if self.way.left_by is not None else []
@@ -102,6 +113,8 @@ class Walk:
         if trace.outcome is Outcome.ARRIVES and (doubts := self._course.doubts):
             trace.outcome, trace.why = Outcome.UNKNOWN, "; ".join(doubts)
             trace.heal = "--live sends a packet, and sees what becomes of it"
+        elif trace.outcome is Outcome.ARRIVES:
+            self.tell_beside(trace)
         return trace
 
     def views(self, source: End) -> list[View]:

@@ -111,7 +111,7 @@ def refusal(
         route = _ending_in(rule.table, found.error, asked, ending) if rule.looks_up else None
         if route is not None:
             by = f", which the routing rule `{rule}` leads to," if rule.table not in _TABLES else ""
-            return f"the route `{route}`{by} ends it", f"ip{flag} route del {route}"
+            return f"the route `{route}`{by} ends it", route.heal
     told = _REFUSALS.get(found.error, "the kernel refuses to route it")
     words = told.format(dst=asked.dst, src=asked.src)
     heal = ""
@@ -124,8 +124,16 @@ def refusal(
 
 def _ending_in(table: int, error: int, asked: Question, ending: Sequence[EndingRoute]) -> EndingRoute | None:
     """The most specific route of a table that ends the way with this errno."""
-    fitting = [it for it in ending if it.table == table and _ERRORS.get(it.type) == error and _leads(it, asked)]
+    fitting = [it for it in ending if it.table == table and _is_said(it, error) and _leads(it, asked)]
     return max(fitting, key=lambda it: (it.dst.prefixlen, -it.metric), default=None)
+
+
+def _is_said(route: EndingRoute, error: int) -> bool:
+    """Whether the errno is that of such a route. One that only passes on, as a throw does for all that other tables are
+    to lead, is none of the end."""
+    if route.type == "throw":
+        return error == errno.ENETUNREACH and bool(route.dst.prefixlen)
+    return _ERRORS.get(route.type) == error
 
 
 def _leads(route: EndingRoute, asked: Question) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.errors import NotANetworkNamespace, StepError
-from netplumb.models.lookups import Question
+from netplumb.models.lookups import Lookup, Question
 from netplumb.models.naming import node_if_name
 from netplumb.models.nodestate import LinkState
 from netplumb.reconciler.kernel.namespaces import LO_INDEX, NamespaceMissingError
@@ -79,6 +80,8 @@ class Workloads:
             )
         self._course.through(view, flow, ("output", "postrouting", "egress"), None, link)
         self._course.routed_by_mark(view, flow, flow.question(), found)
+        if not flow.answer:
+            self._chosen_source(view, flow, found, link)
         hop = found.gateway or flow.dst
         if view.remembers_silent(link.index, hop):
             raise PacketEndsError(f"{view.name}: nobody answers for the first hop {hop}", _check(by))
@@ -154,6 +157,16 @@ class Workloads:
             heal = inside_workload(f"ip link set {name} up", view.path)
             raise PacketEndsError(f"{view.name}: the interface is down inside", heal)
         return link
+
+    def _chosen_source(self, view: View, flow: Flow, found: Lookup, link: LinkState) -> None:
+        """Most programs leave it to the kernel from which address they send."""
+        chosen = view.route(replace(flow.question(), src=None)).source
+        if chosen in (None, flow.src) or any(chosen in it.addresses for it in self.by_link.values()):
+            return
+        flag, via = " -6" if flow.dst.version == 6 else "", f" via {found.gateway}" if found.gateway is not None else ""
+        line = f"ip{flag} route replace {flow.dst}{via} dev {link.name} src {flow.src}"
+        why = f"unless told otherwise {view.name} sends from {chosen}, which is dropped, since netplumb gave it another"
+        self._course.beside[why] = inside_workload(line, view.path)
 
     def _sibling(self, attachment: Attachment, link: LinkState) -> Attachment | None:
         """The attachment of another interface of the same workload."""

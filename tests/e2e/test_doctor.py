@@ -338,6 +338,25 @@ async def test_strict_reverse_path_filtering_on_a_second_uplink(
     doctor(daemon).one("reverse-path-filter", "strict on up1")
 
 
+async def test_strict_reverse_path_filtering_beside_a_route_that_leads_elsewhere(
+    daemon: Daemon, node: Host, outside: Host, make_host: MakeHost
+) -> None:
+    """Many a node has both, and means it: told is only where something was dropped so."""
+    beyond = make_host("beyond")
+    node.ip("link add up1 type veth peer name eth0 netns beyond")
+    beyond.ip("link set eth0 up")
+    node.ip("link set up1 up")
+    node.ip("address add 198.51.100.1/24 dev up1")
+    node.ip("route add 203.0.113.0/24 via 198.51.100.2 dev up1")
+    node.set_sysctl(f"net/ipv4/conf/{UPLINK}/rp_filter", "1")
+    assert not doctor(daemon).of("reverse-path-filter")
+    outside.ip("address add 203.0.113.7/32 dev lo")
+    assert not outside.ping("192.0.2.1", source="203.0.113.7")
+    found = doctor(daemon).one("reverse-path-filter", f"strict on {UPLINK}, routes lead to 203.0.113.0/24 by up1")
+    node.run(found["heal"])
+    assert not doctor(daemon).of("reverse-path-filter")
+
+
 async def test_strict_filtering_where_a_rule_leads_out(
     daemon: Daemon, attached: Host, node: Host, make_host: MakeHost
 ) -> None:

@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     uplinks.no_default_route,
     uplinks.no_ipv6,
     uplinks.reverse_path,
+    uplinks.reverse_path_of_some,
     uplinks.refused_addresses,
     uplinks.shared_addresses,
     uplinks.pool_overlaps,

@@ -8,7 +8,7 @@ from netplumb.models.fields import MTU_MIN
 from netplumb.models.kernel import RT_TABLE_MAIN
 from netplumb.models.nodenetwork import Hop, NodeRoute
 from netplumb.models.nodestate import LinkState
-from netplumb.models.words import link_switch, no_carrier
+from netplumb.models.words import link_switch, no_carrier, several
 from netplumb.reconciler.decide.nexthops import unfound
 from netplumb.reconciler.decide.nodenetwork import surveyed
 from netplumb.reconciler.decide.uplinks import is_way_out, tables
@@ -149,8 +149,7 @@ def reverse_path(facts: Facts) -> Iterator[Finding]:
     there is no other; with several, all but the best of them are in question."""
     links = _by_index(facts)
     ways = _ways_out(facts, 4)
-    by_main = _ways_out(facts, 4, by=(RT_TABLE_MAIN,)) or ways
-    best = {index for index, metric in by_main.items() if metric == min(by_main.values())}
+    best = _best(facts)
     for index in sorted(_addressed(facts, 4)):
         link = links.get(index)
         if link is None or link.rp_filter != _STRICT or not ways or index in best:
@@ -165,6 +164,39 @@ def reverse_path(facts: Facts) -> Iterator[Finding]:
             "by that uplink, and answers that come back by it are lost",
             f"sysctl -w {link_switch(4, link.name, 'rp_filter')}=2",
         )
+
+
+def _best(facts: Facts) -> set[int]:
+    """The interfaces of the best way out by IPv4, of the main table where that has one."""
+    by_main = _ways_out(facts, 4, by=(RT_TABLE_MAIN,)) or _ways_out(facts, 4)
+    return {index for index, metric in by_main.items() if metric == min(by_main.values())}
+
+
+def reverse_path_of_some(facts: Facts) -> Iterator[Finding]:
+    """On the best uplink strict filtering drops only whom a route of their own leads elsewhere to. That is as it should
+    be where nobody of them comes in by it; somebody did, where the kernel counted drops."""
+    links = _by_index(facts)
+    for index in sorted(_best(facts)) if facts.filtered_v4 else ():
+        link = links.get(index)
+        elsewhere = [
+            f"{route.dst} by {links[route.hops[0].index].name}"
+            for route in facts.network.routes
+            if _is_of_some(route) and not any(hop.index == index or hop.index not in links for hop in route.hops)
+        ]
+        if link is not None and link.rp_filter == _STRICT and elsewhere:
+            yield risk(
+                "reverse-path-filter",
+                f"rp_filter is strict on {link.name}, routes lead to {several(elsewhere, _PATHS_TOLD)}, and such "
+                f"filters dropped {facts.filtered_v4} packets since the boot",
+                f"who is there and comes in by {link.name} is dropped without a word: published ports are not reached, "
+                "and answers are lost",
+                f"sysctl -w {link_switch(4, link.name, 'rp_filter')}=2",
+            )
+
+
+def _is_of_some(route: NodeRoute) -> bool:
+    plain = route.dst.version == 4 and route.table == RT_TABLE_MAIN and bool(route.hops)
+    return plain and not (route.connected or is_way_out(route))
 
 
 def refused_addresses(facts: Facts) -> Iterator[Finding]:

@@ -88,6 +88,7 @@ def read(settings: Settings, mistakes: Sequence[str] = ()) -> Facts:
         path_mtus=parts.read("path MTUs", node.read_path_mtus, ()),
         around=parts.read("what others set up", lambda: _in_channel(read_surroundings), Surroundings()),
         unrouted_v6=parts.read("counters of IPv6", node.read_unrouted_v6, 0),
+        filtered_v4=parts.read("counters of IPv4", node.read_filtered_v4, 0),
         forwarding=parts.read("forwarding", node.read_forwarding, {}),
         ipv6_off=rendered.ipv6_switch if not rendered.ipv6 else "",
         ruleset=ruleset,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from netplumb.models.nodestate import NOTHING, Fullness
 from netplumb.reconciler.doctor.facts import HostFacts
+from netplumb.reconciler.kernel.connectionlosses import NO_ROOM, read_losses
 
 FEATURES = {
     "CONFIG_VETH": "veth",
@@ -35,7 +36,6 @@ FEATURES = {
 
 _PROC = Path("/proc")
 _CONNTRACK = "sys/net/netfilter/nf_conntrack"
-_CONNTRACK_DROPS = ("drop", "early_drop")
 _STA_UNSYNC, _TIME_ERROR = 0x0040, 5
 _TIMEX_BYTES = 208  # struct timex, adjtimex(2)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,7 +49,7 @@ def read_host(data_dir: Path, made_at: float) -> HostFacts:
         lacking=tuple(lacking),
         modules_gone=gone,
         conntrack=Fullness(_number(f"{_CONNTRACK}_count"), _number(f"{_CONNTRACK}_max")),
-        conntrack_drops=_conntrack_drops(),
+        conntrack_drops=read_losses(NO_ROOM),
         inotify=_inotify(),
         files=_files(),
         disk=disk,
@@ -109,15 +109,6 @@ def _text(name: str) -> str:
 def _number(name: str) -> int:
     text = _text(name).strip()
     return int(text) if text.isdecimal() else 0
-
-
-def _conntrack_drops() -> int:
-    """Connections that found no room since the boot, of this namespace."""
-    lines = _text("thread-self/net/stat/nf_conntrack").splitlines()
-    if len(lines) < 2:
-        return 0
-    columns = [number for number, name in enumerate(lines[0].split()) if name in _CONNTRACK_DROPS]
-    return sum(int(line.split()[column], 16) for line in lines[1:] for column in columns)
 
 
 def _inotify() -> Fullness:

@@ -45,6 +45,7 @@ PATHS_MOST = 1000
 GATEWAYS_MOST, ADDRESSES_MOST = 32, 8
 """Each gateway that is silent takes its time, and so does each address that nobody else has."""
 ASKED_S = 0.2
+_COUNTERS, _FILTERED = Path("/proc/thread-self/net/netstat"), "IPReversePathFilter"
 _COUNTERS_V6 = Path("/proc/thread-self/net/snmp6")
 _SWITCHES = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/arp_ignore")
 
@@ -59,6 +60,13 @@ def read_unrouted_v6() -> int:
     with suppress(FileNotFoundError):  # a kernel without IPv6
         lines = (line.split() for line in _COUNTERS_V6.read_text().splitlines())
         return next((int(line[1]) for line in lines if line[0] == "Ip6InNoRoutes"), 0)
+    return 0
+
+
+def read_filtered_v4() -> int:
+    with suppress(FileNotFoundError):
+        names, values, *_ = (line.split() for line in _COUNTERS.read_text().splitlines())
+        return int(values[names.index(_FILTERED)]) if _FILTERED in names else 0
     return 0
 
 

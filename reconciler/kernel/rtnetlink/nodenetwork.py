@@ -211,7 +211,8 @@ def _ending(body: Buffer) -> EndingRoute | None:
     if dst is None:
         return None
     table, metric = _u32(found.get(rt.RTA_TABLE)), _u32(found.get(rt.RTA_PRIORITY))
-    return EndingRoute(_ENDING[type_], dst, table, metric, src=_source(body, found))
+    nexthop = _u32(found.get(rt.RTA_NH_ID))
+    return EndingRoute(_ENDING[type_], dst, table, metric, src=_source(body, found), nexthop=nexthop)
 
 
 def _source(body: Buffer, found: Mapping[int, Buffer]) -> IPNetwork | None:
