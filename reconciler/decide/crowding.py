@@ -41,7 +41,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What a table with room for `most` keeps, and about how many of them these hold."""
+    """What a table with room for `most` keeps, 0 where nothing bounds it, and about how many of them these hold."""
 
     kept: int
     most: int
@@ -49,7 +49,7 @@ class Shares:
 
     @property
     def is_nearly_full(self) -> bool:
-        return self.kept >= NEARLY_FULL * self.most
+        return 0 < NEARLY_FULL * self.most <= self.kept
 
 
 def holder_of(flow: Flow, links: Mapping[bytes, Sequence[str]]) -> Holder | None:

@@ -45,7 +45,7 @@ class Looked:
 
 
 def fullness() -> Shares:
-    """Raises StepError. Where nothing is tracked there is no table, nor room in it."""
+    """Raises StepError. Where the kernel tracks nothing there is no table to be full."""
     kept, most = (sysctls.read(name) for name in (_KEPT, _MOST))
     return Shares(int(kept or 0), int(most or 0))
 

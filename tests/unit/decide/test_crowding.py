@@ -106,6 +106,14 @@ def test_no_flow_is_looked_at_for_it() -> None:
     assert not suspects(Step(Verb.ADD, chain) for chain in render_crowding(node))
 
 
+def test_a_table_without_a_bound_is_never_full() -> None:
+    """Nor is one that is not there."""
+    for kept in (0, 1_000_000):
+        assert not Shares(kept, 0).is_nearly_full
+    assert Shares(56_000, MOST).is_nearly_full
+    assert not Shares(55_999, MOST).is_nearly_full
+
+
 def test_a_table_that_is_full_of_many_is_told_too() -> None:
     (told,) = crowding_condition(held({}, others=60_000), {}, {})
     assert told.reason == "HeldByMany"
