@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from netplumb.models.base import IPAddress
 from netplumb.models.network import Node
 from netplumb.models.nodenetwork import NodeNetwork
+from netplumb.models.policy import ForeignRule
 from netplumb.models.status import IPV6_DISABLED, Condition
-from netplumb.models.words import link_switch
+from netplumb.models.words import link_switch, several
 
 FORWARDING_OFF = "ForwardingOff"
 POLICY_ROUTED = "PolicyRouted"
@@ -18,6 +19,8 @@ PORTS_BY_POOLS_TABLE = "PortsByPoolsTable"
 NO_SOURCE = "NoSourceAddress"
 MAIN_TABLE_UNUSED = "MainTableUnused"
 DEFAULT_OF_OTHERS = "DefaultRouteOfOthers"
+
+TOLD_MAX = 5
 
 _NOTHING_KNOWN = NodeNetwork()
 
@@ -29,14 +32,14 @@ def node_conditions(
     of_pools = (rule for rule in node.around.rules if rule.sends_for(node.workload_prefixes))
     if rules := [*dict.fromkeys((*of_pools, *known.leading_rules))]:
         message = (
-            f"what workloads send goes by a table of its own ({'; '.join(map(str, rules))}), and so do their answers "
+            f"what workloads send goes by a table of its own ({_named(rules)}), and so do their answers "
             "at published ports: who comes in by an uplink that this table does not lead to gets none"
         )
         yield Condition(PORTS_BY_POOLS_TABLE, status=True, reason="SourceRule", message=message)
     if rules := [rule for rule in node.around.rules if any(map(rule.answers_for, own))]:
         message = (
             f"answers of published ports do not go by the table of the address that was asked "
-            f"({'; '.join(map(str, rules))}), but by the main table: who comes in by another uplink gets none"
+            f"({_named(rules)}), but by the main table: who comes in by another uplink gets none"
         )
         yield Condition(PORTS_BY_MAIN_TABLE, status=True, reason="SourceRule", message=message)
     if not node.ipv6 and any(prefix.version == 6 for prefix in node.workload_prefixes):
@@ -90,7 +93,12 @@ def _in_the_way(node: Node) -> Iterator[Condition]:
     ):
         if rules:
             message = (
-                f"a routing rule {verb} traffic to workloads elsewhere ({'; '.join(map(str, rules))}); give it a "
+                f"a routing rule {verb} traffic to workloads elsewhere ({_named(rules)}); give it a "
                 "preference of 1 or more, so that netplumb's can stand before it"
             )
             yield Condition(type_, status=True, reason="RuleInTheWay", message=message)
+
+
+def _named(rules: Sequence[ForeignRule]) -> str:
+    """A router may have thousands of them."""
+    return several([*map(str, rules)], TOLD_MAX)

@@ -89,6 +89,15 @@ def test_a_rule_at_the_very_front_is_told() -> None:
     assert "may take traffic to workloads elsewhere (0: from 192.0.2.1/32 fwmark 0x7 lookup 100)" in told.message
 
 
+def test_of_many_rules_some_are_named() -> None:
+    """A rule that is added without a preference comes before all others; whoever adds thousands ends at 0."""
+    many = (replace(DIVERTING, preference=0, src=ip_network(f"10.77.0.{number}/32")) for number in range(200))
+    (told,) = node_conditions(beside(*many))
+    assert "10.77.0.0/32" in told.message
+    assert "and 195 more" in told.message
+    assert len(told.message) < 600
+
+
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
