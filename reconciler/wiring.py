@@ -153,6 +153,7 @@ class Parts:
             claim_changed=lambda source, key: self._statuses.claim_changed(source, key),
             policies_changed=lambda: self.loop.policies_changed(),
             released=lambda addresses: self.loop.released(addresses),
+            left=lambda before: self._results.left(before),
         )
         self._statuses = Statuses(self._desired, lambda: self.nodewide.node)
         self.nodewide = NodeWide(

@@ -49,7 +49,8 @@ class Desired:
     """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
     that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
     ports that processes of the node hold. `claim_changed` and `policies_changed` are called as `changed` of claims and
-    of policies, and `released` with addresses that may be given out again."""
+    of policies, `released` with addresses that may be given out again, and `left` with the record before where an
+    attachment leaves a namespace that netplumb made for another one."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Desired:
         claim_changed: Callable[[str, AttachmentKey], None] = lambda *_: None,
         policies_changed: Callable[[], None] = lambda: None,
         released: Callable[[Sequence[IPAddress]], None] = lambda _: None,
+        left: Callable[[Attachment], None] = lambda _: None,
     ) -> None:
         contents = store.load()
         self._store = store
@@ -69,6 +71,7 @@ class Desired:
         self._let_go = let_go
         self._check_ports = check_ports
         self._released = released
+        self._left = left
         self._held = Held(contents.attachments)
         self.claims = Claims(store, contents.claims, claim_changed)
         self.policies = Policies(store, contents.policies, policies_changed, contents.lost)
@@ -191,8 +194,12 @@ class Desired:
         self._ports.hold(after.spec.port_mappings, after.key)
         for link in claimed:
             del self._unclaimed[link]
-        if before is not None and not set(before.spec.port_mappings) <= set(after.spec.port_mappings):
+        if before is None:
+            return
+        if not set(before.spec.port_mappings) <= set(after.spec.port_mappings):
             self._let_go()
+        if before.netns_created and before.spec.netns.where != after.spec.netns.where:
+            self._left(before)
 
     def _keep(self, *records: Attachment) -> None:
         """Takes stored records for what is desired from now on."""

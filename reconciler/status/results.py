@@ -320,11 +320,8 @@ class Results:
             self._mark(key, self.urgency(key))
             return
         try:
-            netns = attachment.spec.netns
-            made = attachment.netns_created or netns.create
-            if error is None and made and not self._desired.is_meant(netns.where):
-                self._remove_namespace(netns.name, attachment.netns_cookie)
             if error is None:
+                self._remove_if_made(attachment)
                 self._desired.forget(key)
         except (StepError, StoreUnwritable) as failure:
             error = failure if isinstance(failure, StepError) else Retryable(str(failure), reason="StoreUnwritable")
@@ -346,3 +343,16 @@ class Results:
         self.tell(detached(attachment))
         self._statuses.removed(attachment)
         self._waiters.reached(key, attachment.generation)
+
+    def left(self, attachment: Attachment) -> None:
+        """Its wish is about another namespace now."""
+        try:
+            self._remove_if_made(attachment)
+        except StepError as error:
+            log.warning("a namespace that nobody wants any more stays", cause=str(error))
+
+    def _remove_if_made(self, attachment: Attachment) -> None:
+        """Takes the namespace of an attachment away if netplumb made it and nobody else's wish is about it."""
+        netns = attachment.spec.netns
+        if (attachment.netns_created or netns.create) and not self._desired.is_meant(netns.where):
+            self._remove_namespace(netns.name, attachment.netns_cookie)

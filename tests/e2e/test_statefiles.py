@@ -172,9 +172,13 @@ async def test_a_namespace_that_was_made_stays_as_long_as_one_is_about_it(
     await attached(("other", "eth1"))
     declare(daemon, "made.yaml", document("other", "made", create=True))
     await attached(("other", "eth0"))
+    declare(daemon, "made.yaml", document("other", "elsewhere", create=True))
+    await until(lambda: not (namespaces.NETNS_DIR / "made").exists(), "nobody is there any more")
+    elsewhere = Host("elsewhere")
+    await until(lambda: elsewhere.exists and "eth0" in elsewhere.links(), "it is elsewhere")
     path.unlink()
     await until(lambda: _gone(client, "other"), "detached")
-    assert not (namespaces.NETNS_DIR / "made").exists()
+    assert not elsewhere.exists
 
 
 async def test_a_namespace_that_was_there_is_not_removed(daemon: Daemon, client: AsyncClient, web: Host) -> None:
