@@ -1,6 +1,8 @@
 """Where an attachment's links were last seen, as the pass that read them tells.
 
-Hints may be stale or missing without harm: what they mark is read anew, and a resync reads all.
+Hints may be stale or missing without harm: what they mark is read anew, and a resync reads all. A pass beside the event
+loop leaves its hint only when it has ended, and of what is told of the place until then it may have seen nothing. So it
+is kept which places were told of that are nobody's.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from netplumb.reconciler.kernel.rtnetlink.listener import NODE_NSID, Event
 _BYTES_OF_IPV6 = 16
 Place = tuple[int, int]
 """A namespace id, as the node numbers it, and an interface index in it."""
+_ANYWHERE = 0
+"""In the place of an index: it may have been any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Hints:
         self._in_namespace: dict[int, set[AttachmentKey]] = defaultdict(set)
         self._holders: dict[bytes, AttachmentKey] = {}
         self._addresses: dict[AttachmentKey, tuple[bytes, ...]] = {}
+        self._of_nobody: set[Place] = set()
         self.uppers = Uppers()
         self.proxied: set[int] = set()
         """The interfaces on the node that should have a proxy neighbour."""
@@ -64,9 +69,12 @@ class Hints:
     def get(self, key: AttachmentKey) -> Hint | None:
         return self._hints.get(key)
 
-    def learn(self, key: AttachmentKey, hint: Hint, addresses: tuple[bytes, ...]) -> None:
-        if self._hints.get(key) == hint and self._addresses.get(key) == addresses:
-            return
+    def learn(self, key: AttachmentKey, hint: Hint, addresses: tuple[bytes, ...]) -> bool:
+        """Whether one of its places was told of while it was nobody's."""
+        before = self._hints.get(key)
+        if before == hint and self._addresses.get(key) == addresses:
+            return False
+        new = {*hint.places, (hint.nsid, _ANYWHERE)}.difference(before.places if before is not None else ())
         self.forget(key)
         self._hints[key] = hint
         for place in hint.places:
@@ -76,6 +84,15 @@ class Hints:
             self.proxied.add(hint.index)
         self._addresses[key] = addresses
         self._holders.update(dict.fromkeys(addresses, key))
+        return not self._of_nobody.isdisjoint(new)
+
+    def told_of_nobody(self, nsid: int, index: int = _ANYWHERE) -> None:
+        """Something was told of a place that nobody is known to have."""
+        self._of_nobody.add((nsid, index))
+
+    def passed_over_all(self) -> None:
+        """No pass beside the event loop is under way that could leave a hint of what was told of by now."""
+        self._of_nobody.clear()
 
     def forget(self, key: AttachmentKey) -> None:
         if (hint := self._hints.pop(key, None)) is None:

@@ -143,6 +143,8 @@ class ThreadPasses:
             self._passes.resynced()
             self._resynced()
         self._read.drop()
+        if not self._passes.busy:
+            self._results.hints.passed_over_all()
 
     def _resynced(self) -> None:
         """Unless another one was asked for meanwhile, which takes as long as both."""

@@ -258,7 +258,9 @@ class Results:
                 next((thing for thing in links if thing.kind == "ifb"), None),
                 outcome.ifb.index if outcome.ifb is not None else 0,
             )
-            self.hints.learn(attachment.key, hint, tuple(a.packed for a in attachment.addresses))
+            if self.hints.learn(attachment.key, hint, tuple(a.packed for a in attachment.addresses)):
+                self.noticed(attachment.key)
+                self._mark(attachment.key, Urgency.EVENT)
 
     def _answer(self, outcome: Outcome, status: AttachmentStatus) -> None:
         if outcome.attached:

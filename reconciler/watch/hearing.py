@@ -55,7 +55,7 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         if event.subject is Subject.RULE:
             heard.network |= event.nsid == NODE_NSID
             if event.nsid != NODE_NSID and event.deleted and event.is_our_rule():
-                heard.keys.update(hints.in_namespace(event.nsid))
+                _mark_namespace(event.nsid, hints, heard)
             continue
         if event.subject is Subject.NSID:
             heard.keys.update(hints.in_namespace(event.index))
@@ -63,6 +63,8 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
             continue
         place = (event.nsid, event.index)
         key = hints.at(place)
+        if key is None:
+            hints.told_of_nobody(*place)
         if event.nsid == NODE_NSID and key is None and _marks_node_by_foreign_link(event):
             heard.node = True
         if event.nsid == NODE_NSID and key is None and _concerns_network(event):
@@ -92,6 +94,12 @@ def hear(events: Iterable[Event | None], hints: Hints, just_applied: Collection[
         if key is not None and _are_desired(hints.get(key), off):
             heard.keys.add(key)
     return heard
+
+
+def _mark_namespace(nsid: int, hints: Hints, heard: Heard) -> None:
+    """All that is there, known or not."""
+    heard.keys.update(hints.in_namespace(nsid))
+    hints.told_of_nobody(nsid)
 
 
 def _are_desired(hint: Hint | None, switches: Iterable[str]) -> bool:
@@ -159,7 +167,7 @@ def _hear_foreign_route(event: Event, hints: Hints, heard: Heard) -> None:
         return
     if event.nsid != NODE_NSID:
         if event.replaced or not event.index:
-            heard.keys.update(hints.in_namespace(event.nsid))
+            _mark_namespace(event.nsid, hints, heard)
     elif (dst := event.destination()) is not None and (key := hints.holder(dst)) is not None:
         heard.keys.add(key)
 
@@ -175,7 +183,7 @@ def _hear_link(
 ) -> None:
     if key is None:
         if event.index == LO_INDEX and event.nsid != NODE_NSID and not event.up:
-            heard.keys.update(hints.in_namespace(event.nsid))
+            _mark_namespace(event.nsid, hints, heard)
         return
     before = last_link.get(place)
     went_down = not event.up and (key not in just_applied or (before is not None and before.up))

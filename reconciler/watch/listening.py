@@ -121,8 +121,11 @@ class Listening:
             self._lost()
 
     def _heeds(self, nsid: int, messages: int) -> bool:
-        """A namespace that nothing is attached to concerns nobody."""
-        return bool(self._results.hints.in_namespace(nsid)) and self._floods.heeds(nsid, messages)
+        """A namespace that nothing is attached to concerns nobody, as far as is known."""
+        if not self._results.hints.in_namespace(nsid):
+            self._results.hints.told_of_nobody(nsid)
+            return False
+        return self._floods.heeds(nsid, messages)
 
     def _settle_floods(self, each_s: float = 0.0) -> None:
         """Whom this mutes, or mutes no more, is looked at once, so that it is told."""

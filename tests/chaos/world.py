@@ -63,11 +63,7 @@ class World:
             self.make_namespace(name)
         directory = stack.enter_context(TemporaryDirectory(prefix="np-"))
         self.pools: tuple[str, ...] = USUAL_POOLS
-        flags = f"--resync-s={resync_s}"
-        if mode:
-            self.daemon: Daemon = ToldDaemon(self.node, Path(directory), flags=flags, server=TOLD)
-        else:
-            self.daemon = Daemon(self.node, Path(directory), flags=flags)
+        self.daemon = self._made_daemon(Path(directory), f"--resync-s={resync_s}")
         self.running = False  # as it should be
         self.wishes = Wishes()
         self.meet(frozenset())
@@ -78,6 +74,11 @@ class World:
         self.visitors: dict[tuple[str, str, int], set[str]] = {}
         self.marks_taken: set[Key] = set()
         self.first_held: dict[int, Footprint] = {}
+
+    def _made_daemon(self, directory: Path, flags: str) -> Daemon:
+        if self.mode:
+            return ToldDaemon(self.node, directory, flags=flags, server=TOLD)
+        return Daemon(self.node, directory, flags=flags)
 
     def open_client(self) -> AsyncClient:
         return self.daemon.client(timeout_s=CALL_WITHIN_S)

@@ -362,3 +362,21 @@ def test_an_address_of_the_kernels_marks_who_lost_ipv6(
     hints.learn(WEB, Hint(link, WORKLOAD_LINK, INDEX, PEER_INDEX, NSID), (bytes(addresses),))
     heard = hear([event(Subject.ADDRESS, nsid=NSID, index=PEER_INDEX, by_kernel=True)], hints)
     assert heard.keys == ({WEB} if marks else set())
+
+
+def test_what_is_told_of_before_it_is_known_is_looked_at_when_it_is(hints: Hints) -> None:
+    """A pass in a thread leaves its hint when it has ended, and may have read the place before it was damaged."""
+    unknown = Hint(NODE_LINK, WORKLOAD_LINK, INDEX + 1, PEER_INDEX + 1, NSID + 1)
+    hear([event(Subject.ROUTE, index=INDEX + 1, deleted=True)], hints)
+    assert hints.learn(DB, unknown, ())
+    assert not hints.learn(DB, unknown, ())
+    hints.forget(DB)
+    hints.passed_over_all()
+    assert not hints.learn(DB, unknown, ())
+
+
+def test_a_namespace_that_is_told_of_before_it_is_known_is_looked_at_too(hints: Hints) -> None:
+    """Of one in which nobody is known nothing is read but that it told of something."""
+    hints.told_of_nobody(NSID + 1)
+    assert hints.learn(DB, Hint(NODE_LINK, WORKLOAD_LINK, INDEX + 1, PEER_INDEX, NSID + 1), ())
+    assert not hints.learn(WEB, replace(hint(), index=INDEX + 2), (ADDRESS,))

@@ -1,0 +1,75 @@
+"""What a thread decided from a reading that is old by then takes nothing from who has it now, and spoils nothing that
+nobody looks at again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.chaos.latedaemons import LateDaemon
+from tests.chaos.peers import MODES
+from tests.chaos.races import LateWorld, Races
+from tests.e2e.hosts import temporary
+from tests.e2e.waiting import until
+from tests.e2e.wishes import attach
+
+RESYNC_NEVER_S = 3600
+ROUNDS_OF_A_WORLD = 25
+MINUTES = float(os.environ.get("RACES_MINUTES") or 0.05)
+SEED = int(os.environ.get("RACES_SEED") or 1)
+
+
+@pytest.mark.timeout(300 + MINUTES * 90)
+def test_nothing_stays_spoilt_that_nobody_compares() -> None:
+    """Whatever was done while all was compared, the kernel equals desired state without another comparison."""
+    random, ends = Random(SEED), time.monotonic() + MINUTES * 60
+    number = 0
+    while not number or time.monotonic() < ends:
+        with ExitStack() as stack, asyncio.Runner() as runner:
+            world = LateWorld(stack, RESYNC_NEVER_S, MODES[number % len(MODES)])
+            stack.callback(world.end)
+            runner.run(_rounds(world, random, ends))
+        number += 1
+
+
+async def _rounds(world: LateWorld, random: Random, ends: float) -> None:
+    async with world.open_client() as client:
+        await world.start()
+        races = Races(world, client, random)
+        for _ in range(ROUNDS_OF_A_WORLD):
+            try:
+                await races.round()
+            except BaseException:
+                print("what was done:", *races.story, *world.daemon.logged().splitlines()[-80:], sep="\n")
+                raise
+            if time.monotonic() > ends:
+                return
+
+
+async def test_damage_is_heard_of_before_the_first_pass_has_ended(tmp_path: Path) -> None:
+    """What a daemon that starts has read of the node is old by the time it comes to the last of many workloads."""
+    with temporary("node") as node, temporary("db") as db:
+        node.ip("link set lo up")
+        daemon = LateDaemon(node, tmp_path, after={"LinuxKernel.snapshot": 2.0})
+        await daemon.start()
+        try:
+            async with daemon.client() as client:
+                made = [(await client.attach(attach(db, if_name=f"eth{it}"))).attachment for it in range(20)]
+                daemon.kill9()
+                await daemon.start()
+                await asyncio.sleep(2.5)  # until the second read, which the last of them wait for
+
+                def missing() -> list[str]:
+                    return [it.if_name for it in made if node.route(it.addresses[0]) is None]
+
+                for each in made:
+                    node.ip(f"route delete {each.addresses[0]} dev {each.node_if_name}")
+                await until(lambda: not missing(), "all are put right")
+        finally:
+            daemon.end()
