@@ -306,7 +306,11 @@ class Loop:
     def _let_chains_go(self, outcome: Outcome) -> None:
         """What lost policies left in the table goes with the last workload that they held."""
         if let_go_of(outcome.applied, self._nodewide.node.combinations):
-            self.mark_node()
+            self._let_policies_go()
+
+    def _let_policies_go(self) -> None:
+        self._nodewide.let_policies_go()
+        self._node.mark()
 
     @property
     def busy(self) -> Set[AttachmentKey]:
@@ -406,6 +410,8 @@ class Loop:
         self._turned_at = time.monotonic()
         self._beside.passed(key)
         self._results.removed(key, error)
+        if error is None and self.policies.removed(key):
+            self._let_policies_go()
         self._let_former_pools_go()
         if key in self._went_while_policed and key not in self._desired.attachments:
             self._went_while_policed.remove(key)

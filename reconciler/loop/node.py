@@ -104,7 +104,7 @@ class NodeWish:
                 return False
             stays = self.left_alone | (self.unlabelled if is_of_policies(step.thing.set) else frozenset())
             return self.may_remove and step.thing.owner not in stays
-        if self.may_remove or not isinstance(step.thing, NftSet | NftChain) or not is_of_policies(step.thing.name):
+        if self.may_remove or not _is_policies(step.thing):
             return True
         # Which policies there are is not known before every source has loaded.
         return step.verb is not Verb.REMOVE and not _asks_less(step)
@@ -150,6 +150,7 @@ class NodeWide:
         self._attached = attached
         self._knows_elsewhere = knows_elsewhere
         self._compared_reading = 0
+        self._lets_policies_go = False
         self.policing = Policing()
         self._enforced = NO_POLICIES
         self._record_sysctl = record_sysctl
@@ -192,6 +193,11 @@ class NodeWide:
     def compare_elements(self) -> None:
         """With the next pass, though nobody touched them."""
         self._compared_reading = 0
+
+    def let_policies_go(self) -> None:
+        """What stayed of policies that are no more, for those who were held by them, goes with the next pass."""
+        self.compare_elements()
+        self._lets_policies_go = True
 
     def wish(self) -> NodeWish:
         """What is wanted now; the elements are asked for when they are needed."""
@@ -279,6 +285,8 @@ class NodeWide:
             if self.ready:
                 repaired = self._repairs(_carried_out(steps, errors), before)
                 self._count(repaired)
+            if not errors:
+                self._lets_policies_go = False
         except StepError as error:
             errors = [error]
         except StoreUnwritable as error:
@@ -307,6 +315,8 @@ class NodeWide:
         with_policies = self.node.has_policies_of(before)
 
         def is_repair(step: Step) -> bool:
+            if self._lets_policies_go and step.verb is Verb.REMOVE and _is_policies(step.thing):
+                return False
             if isinstance(step.thing, NftElement):
                 return step.thing.owner not in new and (with_policies or not is_of_policies(step.thing.set))
             wanted = was.get(step.thing.key)
@@ -352,6 +362,12 @@ def _carried_out(steps: Iterable[Step], errors: Sequence[StepError]) -> list[Ste
         return (table and isinstance(thing, NftSet | NftChain | NftElement)) or str(thing).startswith(failed)
 
     return [it for it in steps if not has_failed(it.thing)]
+
+
+def _is_policies(thing: KernelObject) -> bool:
+    if isinstance(thing, NftElement):
+        return is_of_policies(thing.set)
+    return isinstance(thing, NftSet | NftChain) and is_of_policies(thing.name)
 
 
 def _asks_less(step: Step) -> bool:

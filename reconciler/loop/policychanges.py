@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
+from netplumb.models.attachment import AttachmentKey
 from netplumb.models.policyset import PolicySet
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.loop.policing import Policing
@@ -27,13 +28,23 @@ class PolicyChanges:
         self._taken = taken
         self._policed = policed
         self._rest_until = -inf
+        self._going: set[AttachmentKey] = set()
+        """Who was being removed when policies changed."""
         self.due = False
 
     def take(self) -> None:
         self.due = False
-        records = (record for record in self._desired.attachments.values() if not record.removing)
-        self._policing.take(self._desired.policies.in_force, records)
+        records = self._desired.attachments.values()
+        self._going.update(record.key for record in records if record.removing)
+        self._policing.take(self._desired.policies.in_force, (record for record in records if not record.removing))
         self._taken()
+
+    def removed(self, key: AttachmentKey) -> bool:
+        """Whether this was the last for whom chains and sets of policies stayed that are no more: its elements name
+        them until it is gone."""
+        was_going = key in self._going
+        self._going.discard(key)
+        return was_going and not self._going
 
     def converge(self, node: Callable[[], None]) -> None:
         """Takes them, and passes over the `node`, which has to have what they want before any workload."""

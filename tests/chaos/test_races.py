@@ -14,10 +14,12 @@ import pytest
 
 from tests.chaos.latedaemons import LateDaemon
 from tests.chaos.peers import MODES
+from tests.chaos.policies import FILE, POLICIES
 from tests.chaos.races import LateWorld, Races
 from tests.e2e.hosts import temporary
+from tests.e2e.statefiles import declare
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach
+from tests.e2e.wishes import attach, detach
 
 RESYNC_NEVER_S = 3600
 ROUNDS_OF_A_WORLD = 25
@@ -50,6 +52,29 @@ async def _rounds(world: LateWorld, random: Random, ends: float) -> None:
                 raise
             if time.monotonic() > ends:
                 return
+
+
+async def test_what_policies_had_goes_with_who_was_being_removed(tmp_path: Path) -> None:
+    """Sets that policies looked in are not left behind for good where they go while a workload does."""
+    with temporary("node") as node, temporary("one") as one, temporary("two") as two:
+        node.ip("link set lo up")
+        daemon = LateDaemon(node, tmp_path, after={"removal._not_put_into": 1.0})
+        await daemon.start()
+        try:
+            async with daemon.client() as client:
+                declare(daemon, FILE, next(it for it in POLICIES if it.name == "two-to-one").manifest)
+                for host in (one, two):
+                    await client.attach(attach(host, labels={"app": host.name}))
+                await client.attach(attach(two, if_name="eth1", labels={"app": "two"}))
+                await until(lambda: "set peers_" in node.run("nft list table inet netplumb"), "the policy")
+                going = asyncio.create_task(client.detach(detach("two", if_name="eth1")))
+                await asyncio.sleep(0.1)
+                (daemon.state_files / FILE).unlink()
+                await until(lambda: "policy_ingress_by" not in node.run("nft list table inet netplumb"), "it goes")
+                await going
+                await until(lambda: "set peers_" not in node.run("nft list table inet netplumb"), "nothing is left")
+        finally:
+            daemon.end()
 
 
 async def test_damage_is_heard_of_before_the_first_pass_has_ended(tmp_path: Path) -> None:
