@@ -13,12 +13,13 @@ from pathlib import Path
 
 from netplumb.api.cni.wire import socket_path
 from tests.e2e.daemons import Daemon
-from tests.e2e.hosts import Host
+from tests.e2e.hosts import Host, temporary
 from tests.e2e.losses import start_without_store
 from tests.e2e.statefiles import POLICY_FILES, rewriting_policies
 from tests.e2e.strangers import HASTY, KNOCKING, hasty, hoarding, knocking, stalling
 from tests.e2e.tenants import (
     claim,
+    crowding,
     fill_with_addresses,
     fill_with_flows,
     fill_with_neighbours,
@@ -27,6 +28,7 @@ from tests.e2e.tenants import (
     renewing,
     repeating,
 )
+from tests.e2e.wishes import attach, detach, v4
 
 FLUSH_EVERY_S = 0.2
 EVENTS_A_SECOND = 80_000
@@ -64,6 +66,7 @@ def harms(running: Daemon, idle: Path, victim: Sequence[str], node_address: str,
         Harm(f"{addresses} addresses", _filled(lambda host: fill_with_addresses(host, addresses))),
         Harm(f"{neighbours} neighbours", _filled(lambda host: fill_with_neighbours(host, neighbours))),
         Harm(f"{flows} flows", _filled(lambda host: fill_with_flows(host, node_address, flows))),
+        Harm("as many flows as are tracked", lambda host: _crowding(running, host)),
         Harm(f"{EVENTS_A_SECOND} events a second", _beside(lambda host: flooding(host, EVENTS_A_SECOND))),
         Harm(
             f"{LINK_EVENTS_A_SECOND} events a second of a link",
@@ -117,6 +120,17 @@ def _filled(fill: Callable[[Host], None]) -> Doing:
             yield
 
     return _beside(harm)
+
+
+@asynccontextmanager
+async def _crowding(running: Daemon, mallory: Host) -> AsyncIterator[None]:
+    """Answered by another of its tenant's workloads."""
+    with temporary("friend") as friend:
+        async with running.client() as client:
+            answer = await client.attach(attach(friend))
+            with crowding(mallory, friend, v4(answer)):
+                yield
+            await client.detach(detach(friend.name, friend.path), timeout_s=60)
 
 
 @asynccontextmanager

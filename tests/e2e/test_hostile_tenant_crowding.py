@@ -69,3 +69,22 @@ async def test_others_begin_flows_beside_one_that_would_hold_all_there_is_room_f
     await until(lambda: "crowding" not in node.ruleset(), "nobody is bounded any more", within_s=TOLD_WITHIN_S)
     assert not await _told(client)
     assert await _events(client) == [("Crowding", "mallory"), ("CrowdingOver", "mallory")]
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(180)
+async def test_who_is_flooded_from_elsewhere_begins_flows_all_the_same(
+    client: AsyncClient, node: Host, web: Host, db: Host, outside: Host, make_host: MakeHost
+) -> None:
+    """It is bounded in what comes to it from there alone, and others not at all."""
+    victim = make_host("victim")
+    to = {host.name: v4(await client.attach(attach(host))) for host in (web, db, victim)}
+    outside.ip(f"route add {to['victim']}/32 via 192.0.2.1")
+    with serving(web, PORT), serving(victim, PORT), crowding(outside, victim, to["victim"]):
+        await until(lambda: _told(client), "it is told", within_s=TOLD_WITHIN_S)
+        assert "victim/eth0 (to it " in await _told(client)
+        await asyncio.sleep(CROWDS_ON_S)
+        await until(lambda: _fullness(node) < FULL, "there is room again", within_s=TOLD_WITHIN_S)
+        for source, asked in ((victim, "web"), (db, "web"), (db, "victim")):
+            answers = [await asyncio.to_thread(ask, source, to[asked], PORT) for _ in range(ASKED)]
+            assert None not in answers, f"{source.name} to {asked}: {answers.count(None)} of {ASKED} were lost"
