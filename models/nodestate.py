@@ -62,6 +62,16 @@ class LinkProgram:
 
 
 @dataclass(frozen=True, slots=True)
+class Carrier:
+    """As what a VXLAN device sends to one of the nodes behind it: from `src` to `dst`, in UDP to this port. Where it
+    knows no node there, `dst` is None."""
+
+    src: IPAddress
+    dst: IPAddress | None
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class RefusedAddress:
     """An IPv6 address that the kernel does not use, since another host on the network answered for it."""
 

@@ -9,10 +9,11 @@ from ipaddress import ip_address
 from netplumb.models.base import IPAddress
 from netplumb.models.kernel import LINK_GROUP
 from netplumb.models.lookups import Lookup, Question
+from netplumb.models.naming import is_our_name
 from netplumb.models.nodenetwork import Hop, NodeRoute
-from netplumb.models.nodestate import LinkState
+from netplumb.models.nodestate import Carrier, LinkState
 from netplumb.models.ports import End as MappedTo
-from netplumb.models.ports import Port
+from netplumb.models.ports import Port, Protocol
 from netplumb.models.words import ip_words, no_carrier
 from netplumb.reconciler.decide.firewalls.ruleset import Chain
 from netplumb.reconciler.decide.nexthops import unfound
@@ -30,7 +31,7 @@ Reached = tuple[str, Flow]
 
 class NodeWay:
     """`target_at` says where a port of the node leads at an address of it. Once a packet left by an uplink, `left_by`
-    is the link and the next hop, `left_as` its source."""
+    is the link and the next hop, `left_as` its source, and `carried` as what it was where a VXLAN device took it."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class NodeWay:
         self._routes = routes
         self.left_by: tuple[str, IPAddress] | None = None
         self.left_as: IPAddress | None = None
+        self.carried: Carrier | None = None
 
     def comes(self, flow: Flow, iif: LinkState) -> Reached:
         """What came in by a link."""
@@ -199,7 +201,30 @@ class NodeWay:
             raise PacketEndsError(f"node: {who} on {oif.name} {why}", heal)
         told = f"leaves by {oif.name} to {hop}, from {flow.src}; what is beyond the node is not seen"
         self._course.tell(NODE, told)
+        if oif.kind == "vxlan" and is_our_name(oif.name):
+            self._carried(oif, hop)
         return oif.name, flow
+
+    def _carried(self, device: LinkState, hop: IPAddress) -> None:
+        """To another node in UDP, which goes its own way; so does what comes back from there."""
+        carrier = self._node.carrier(device, hop)
+        if carrier is None:
+            return
+        if carrier.dst is None:
+            raise PacketEndsError(
+                f"node: {device.name} knows no node behind {hop}", "netplumb doctor, and: netplumb status"
+            )
+        outer = Flow(carrier.src, carrier.dst, Protocol.UDP.number, 0, carrier.port)
+        self._course.tell(NODE, f"carried to the node at {carrier.dst} in UDP, port {carrier.port}")
+        try:
+            self.sends(outer)
+            if self.left_by is not None and (uplink := self._node.link(self.left_by[0])) is not None:
+                back = replace(outer, src=carrier.dst, dst=carrier.src)
+                self._course.through(self._node, back, ("ingress", "prerouting", "input"), uplink)
+        except PacketEndsError as end:
+            end.why = f"{end.why}; that is VXLAN, in which packets for other nodes go and come"
+            raise
+        self.carried = carrier
 
     def _each_hop(self, flow: Flow, chosen: Hop, found: Lookup) -> None:
         """Of a route with several next hops each takes its share of the connections, and the kernel tells of one."""

@@ -50,7 +50,7 @@ def trace(
 
     Raises InvalidRequest for words that mean nobody, StepError where the kernel does not answer."""
     others = elsewhere(settings)
-    settings, _ = with_cluster(settings)
+    settings, view = with_cluster(settings)
     wanted = read_wanted(settings.data_dir, settings.pools)
     attachments = wanted.attachments
     network = read_network()
@@ -70,7 +70,7 @@ def trace(
         pools = [pool.cidr for pool in settings.pools]
         workloads = Workloads(course, node, attachments, partial(_open, stack, namespaces), pools)
         way = NodeWay(course, node, workloads, partial(_target, nftables), network.routes)
-        walk = Walk(course, node, workloads, way, links)
+        walk = Walk(course, node, workloads, way, links, view.pools if view is not None else ())
         flow = _flow(node, *ends, version, protocol, port)
         expected = walk.follow(ends[0], flow)
         return _live(walk, ends[0], flow, expected) if live else expected
@@ -170,7 +170,15 @@ def _supposed(found: Trace, walk: Walk, source: End, flow: Flow, expected: Trace
         found.why, found.heal = f"{found.why}; {expected.why}", expected.heal
     elif walk.way.left_by is not None:
         uplink, hop = walk.way.left_by
-        if source.attachment is not None and walk.way.left_as in source.addresses:
+        if (carrier := walk.way.carried) is not None:
+            found.why = f"{found.why}; it leaves for the node at {carrier.dst}, in UDP to port {carrier.port}"
+            comes = f"tcpdump -ni {uplink} host {carrier.dst} and udp port {carrier.port}"
+            found.heal = f"netplumb doctor on that node; and see what comes and goes on the wire: {comes}"
+        elif any(flow.dst in pool for pool in walk.cluster):
+            found.why = f"{found.why}; it leaves for the node at {hop}"
+            wire = f"tcpdump -ni {uplink} host {flow.dst}"
+            found.heal = f"netplumb doctor on that node; and see what comes and goes on the wire: {wire}"
+        elif source.attachment is not None and walk.way.left_as in source.addresses:
             found.why = f"{found.why}; it leaves with the workload's own address, to which there may be no way back"
             found.heal = f"have {hop} route {walk.way.left_as} to this node; or set masquerade: true"
         else:

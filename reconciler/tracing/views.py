@@ -10,7 +10,7 @@ from functools import cached_property
 from netplumb.models.base import IPAddress
 from netplumb.models.lookups import Lookup, Question
 from netplumb.models.nodenetwork import EndingRoute, NodeAddress
-from netplumb.models.nodestate import LinkProgram, LinkState, SilentGateway
+from netplumb.models.nodestate import Carrier, LinkProgram, LinkState, SilentGateway
 from netplumb.models.policy import ForeignRule
 from netplumb.models.ports import Protocol
 from netplumb.models.sockets import Listener
@@ -23,6 +23,7 @@ from netplumb.reconciler.kernel.nexthops import SILENT, silent
 from netplumb.reconciler.kernel.nftables.traces import NftTrace
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import dumps, linkstates
+from netplumb.reconciler.kernel.rtnetlink.carriers import read_carrier
 from netplumb.reconciler.kernel.rtnetlink.nodenetwork import read_ending
 from netplumb.reconciler.kernel.rtnetlink.programs import read_programs
 from netplumb.reconciler.kernel.rtnetlink.routelookups import look_up, neighbour, neighbour_state
@@ -94,6 +95,10 @@ class View:
         """What keeps a next hop from being found, which is asked for now; None where it is."""
         with self.inside():
             return silent(self._channel, link, ip)
+
+    def carrier(self, link: LinkState, hop: IPAddress) -> Carrier | None:
+        """As what a VXLAN device hands on what is for this next hop."""
+        return read_carrier(self._channel, link, hop)
 
     def programs(self, link: LinkState) -> list[LinkProgram]:
         """What others put onto a link."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from netplumb.models.base import IPAddress
+from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkProgram, LinkState
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
@@ -22,7 +22,8 @@ _HOLDING_BACK = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "red", "plug"})
 
 
 class Walk:
-    """What is sent to an address of the node from outside comes in by the link that has it, of `address_links`."""
+    """What is sent to an address of the node from outside comes in by the link that has it, of `address_links`. In
+    `cluster` are the addresses of other nodes' workloads."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class Walk:
         workloads: Workloads,
         way: NodeWay,
         address_links: Mapping[IPAddress, int],
+        cluster: Sequence[IPNetwork] = (),
     ) -> None:
         self._course = course
         self._node = node
         self._workloads = workloads
         self.way = way
         self._address_links = address_links
+        self.cluster = cluster
 
     @property
     def doubts(self) -> Mapping[str, str]:
