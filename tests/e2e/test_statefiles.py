@@ -175,7 +175,13 @@ async def test_a_namespace_that_was_made_stays_as_long_as_one_is_about_it(
     declare(daemon, "made.yaml", document("other", "elsewhere", create=True))
     await until(lambda: not (namespaces.NETNS_DIR / "made").exists(), "nobody is there any more")
     elsewhere = Host("elsewhere")
-    await until(lambda: elsewhere.exists and "eth0" in elsewhere.links(), "it is elsewhere")
+
+    async def moved() -> bool:
+        it = await client.get("other")
+        return it.observed_generation == it.generation and not (await client.plan()).changes
+
+    await until(moved, "it is elsewhere")
+    assert "eth0" in elsewhere.links()
     path.unlink()
     await until(lambda: _gone(client, "other"), "detached")
     assert not elsewhere.exists
