@@ -103,22 +103,26 @@ class SilentGateway:
 @dataclass(frozen=True, slots=True)
 class IpsecPolicy:
     """What it takes: packets in a `direction` (in, out, fwd) from `src` to `dst`. One that does not block hands them to
-    IPsec, which drops them unless it has keys for them, and one `for_all` asks for nothing else of them."""
+    IPsec, which drops them unless it has keys for them, and one `for_all` asks for nothing else of them. One that
+    `is_default` holds for what no other is about."""
 
     direction: str
     src: IPNetwork
     dst: IPNetwork
     blocks: bool
     for_all: bool = True
+    is_default: bool = False
 
     def __str__(self) -> str:
         """As `ip xfrm policy delete` takes it."""
+        if self.is_default:
+            return f"setdefault {self.direction} block"
         return f"src {self.src} dst {self.dst} dir {self.direction}"
 
     @property
     def heal(self) -> str:
         """The command that takes it away."""
-        return f"ip xfrm policy delete {self}"
+        return f"ip xfrm policy {f'setdefault {self.direction} accept' if self.is_default else f'delete {self}'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from netplumb.models.errors import StepError
 from netplumb.models.nodestate import IpsecPolicy
 from netplumb.reconciler.kernel.descriptors import opened
 from netplumb.reconciler.kernel.netlink.channel import Bound, Channel
-from netplumb.reconciler.kernel.netlink.wire import Buffer, attributes
+from netplumb.reconciler.kernel.netlink.wire import Buffer, Request, attributes
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 POLICIES_MOST = 5000
 _NETLINK_XFRM = 6
 # include/uapi/linux/xfrm.h
-_GET_POLICY = 0x15
+_GET_POLICY, _GET_DEFAULT = 0x15, 0x28
 _POLICY_ID = bytes(64)  # struct xfrm_userpolicy_id, which a dump does not look at
 _SELECTOR = Struct("=16s16s8xHBBB3xi4x")  # struct xfrm_selector less ports and user
 _DIRECTION_AT, _INFO_BYTES = 160, 168  # of struct xfrm_userpolicy_info, behind the lifetimes
@@ -29,6 +29,8 @@ _BLOCK = 1
 _NO_IPSEC = frozenset({errno.EPROTONOSUPPORT, errno.EINVAL})
 _SOCKETS = Path("/proc/thread-self/net/netlink")
 _DIRECTIONS = {0: "in", 1: "out", 2: "fwd"}
+_DEFAULTS = ("in", "fwd", "out")  # struct xfrm_userpolicy_default
+_EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def read_policies() -> tuple[IpsecPolicy, ...]:
@@ -38,6 +40,7 @@ def read_policies() -> tuple[IpsecPolicy, ...]:
     try:
         with Channel(_NETLINK_XFRM) as channel:
             told, _ = channel.dump_at_most(_GET_POLICY, _POLICY_ID, Bound(POLICIES_MOST))
+            (default,) = channel.transact([Request(_GET_DEFAULT, 0, bytes(4))])
     except OSError as error:
         if error.errno in _NO_IPSEC:
             return ()
@@ -46,7 +49,20 @@ def read_policies() -> tuple[IpsecPolicy, ...]:
         if error.code in _NO_IPSEC:
             return ()
         raise
-    return tuple(policy for _, body in told for policy in _policy(body))
+    blocking = [] if default.errno else [name for _, body in default.parts for name in _blocked(body)]
+    return (
+        *(policy for _, body in told for policy in _policy(body)),
+        *(
+            IpsecPolicy(direction, all_, all_, blocks=True, for_all=not told, is_default=True)
+            for direction in blocking
+            for all_ in _EVERYTHING
+        ),
+    )
+
+
+def _blocked(body: Buffer) -> Iterator[str]:
+    """The directions in which what no policy is about is dropped (Linux 5.15)."""
+    return (direction for direction, action in zip(_DEFAULTS, body, strict=False) if action == _BLOCK)
 
 
 def _is_served() -> bool:

@@ -301,6 +301,26 @@ BLOCKS = {
 }
 
 
+async def test_a_default_of_ipsec_that_blocks_is_told(
+    client: AsyncClient, node: Host, outside: Host, web: Host
+) -> None:
+    """What no policy is about; where there are policies, it may be that one of them lets ours pass."""
+    await client.attach(wishes.attach(web))
+    with serving(outside, PORT):
+        assert ask(web, OUTSIDE_V4, PORT)
+        node.run("ip xfrm policy setdefault fwd block")
+        message = await told(client, "ForwardBlocked", "`setdefault fwd block` blocks", within_s=LATE_S)
+        assert message.count("setdefault fwd block") == 1
+        for target in (OUTSIDE_V4, OUTSIDE_V6):
+            assert unanswered(web, target, PORT)
+        node.run("ip xfrm policy add src 198.51.100.0/24 dst 203.0.113.0/24 dir fwd")
+        await told(client, "ForwardFiltered", "`setdefault fwd block` blocks", within_s=LATE_S)
+        node.run(message.partition("should pass: ")[2])
+        await untold(client, within_s=LATE_S)
+        for target in (OUTSIDE_V4, OUTSIDE_V6):
+            assert ask(web, target, PORT)
+
+
 @pytest.mark.parametrize("what", swept(BLOCKS, lambda what: BLOCKS[what][3]))
 async def test_an_ipsec_policy_that_blocks_is_told(
     client: AsyncClient, node: Host, outside: Host, web: Host, what: str

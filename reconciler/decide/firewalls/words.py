@@ -70,8 +70,9 @@ def conditions(
 
 
 def _told(drops: Sequence[Drop], ruleset: Ruleset, policies: Sequence[IpsecPolicy]) -> str:
-    told = [_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]] + [_policy(it) for it in policies[:_MOST_TOLD]]
-    return _printable(_several(told, len(drops) + len(policies)))
+    of_ipsec = dict.fromkeys(map(_policy, policies))  # a default is of both IP versions
+    told = [_drop(drop, ruleset) for drop in drops[:_MOST_TOLD]] + [*of_ipsec][:_MOST_TOLD]
+    return _printable(_several(told, len(drops) + len(of_ipsec)))
 
 
 def _policy(policy: IpsecPolicy) -> str:
