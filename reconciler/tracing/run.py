@@ -141,6 +141,8 @@ def _without_port(view: View, flow: Flow) -> tuple[str, str]:
 
 def _with_more(found: Trace, walk: Walk, source: End, flow: Flow) -> None:
     """Whether packets that are as large as may be pass as well, where it left the node."""
+    if walk.way.left_by is None:
+        return
     here = False
     sizes = Sizes()
     for view, link, src in walk.senders(source, flow):

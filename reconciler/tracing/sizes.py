@@ -17,6 +17,7 @@ from struct import pack, unpack_from
 from netplumb.models.base import IPAddress
 from netplumb.reconciler.tracing.icmp import error_of, listen_for_errors
 
+_MOST = (1 << 16) - 1
 _LARGE = (9000, 8951, 8000, 4000)
 _USUAL = (1500, 1492, 1480, 1476, 1472, 1460, 1450, 1440, 1430, 1420, 1400, 1380, 1360, 1340, 1320, 1300, 1280)
 _SIZES = (*_LARGE, *_USUAL, 1006, 576)
@@ -59,6 +60,7 @@ def sizes_passed(
         if src is not None:
             asking.bind((str(src), 0))
         echoes = _Echoes(asking, version, str(dst), id(asking) & 0xFFFF)
+        mtu = min(mtu, _MOST)
         sizes = sorted({mtu, *(it for it in _SIZES if _LEAST[version] <= it < mtu)}, reverse=True)
         passed, sent = 0, sizes
         for _ in range(_TRIES):

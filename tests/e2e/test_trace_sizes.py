@@ -14,7 +14,7 @@ from tests.e2e.doctors import doctor
 from tests.e2e.echoes import serving
 from tests.e2e.hosts import Host
 from tests.e2e.streams import TcpStream
-from tests.e2e.traces import PORT, arrives, ends, live
+from tests.e2e.traces import PORT, arrives, ends, live, trace
 from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
@@ -82,6 +82,16 @@ async def test_what_is_too_large_and_the_router_says_so(
     beyond.set_sysctl("net/ipv6/icmp/echo_ignore_all", "1")
     with serving(beyond, PORT):
         assert live(daemon, "web", BEYOND[version]).outcome is Outcome.ARRIVES
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_a_workload_that_sends_to_itself(
+    daemon: Daemon, client: AsyncClient, attached: Host, version: int
+) -> None:
+    """By its loopback, which takes more than any packet has; nothing leaves the node."""
+    await client.attach(attach(attached, if_name="eth1"))
+    with serving(attached, PORT):
+        arrives(trace(daemon, "web/eth0", "web/eth1", ipv6=version == 6, live=True))
 
 
 @pytest.mark.parametrize("version", [4, 6])
