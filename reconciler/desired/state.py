@@ -8,6 +8,7 @@ the loop; nothing here touches the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from ipaddress import ip_address
 
 from netplumb.models.attachment import (
     APPLIED_SOURCE,
@@ -136,6 +137,14 @@ class Desired:
     def taken(self, attachment: Attachment) -> tuple[str, ...]:
         """Which of its addresses are somebody else's too, and whose."""
         return tuple(f"{ip} is {whose}" for ip in attachment.addresses if (whose := lost_to(ip, self._known)))
+
+    def gives(self, address: bytes) -> bool:
+        """Whether some attachment has it at this moment; of one that has another by now it is no more, though it is
+        held yet. May be asked on any thread."""
+        ip = ip_address(address)
+        holder = self._allocator.holder(ip)
+        record = self._held.records.get(holder) if holder is not None else None
+        return record is not None and ip in record.addresses
 
     def node_addresses(self) -> tuple[IPAddress, ...]:
         """The node's own addresses: of the pools, and of removed pools that attachments still use."""

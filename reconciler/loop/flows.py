@@ -23,7 +23,7 @@ import structlog
 from netplumb.models.attachment import Attachment
 from netplumb.models.base import IPAddress
 from netplumb.models.errors import StepError
-from netplumb.models.flows import CUT, Walk
+from netplumb.models.flows import CUT, Flow, Walk
 from netplumb.models.lookups import Question
 from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
@@ -61,12 +61,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """What decides where flows lead, as the event loop knows it."""
+    """What decides where flows lead, as the event loop knows it. Whether some workload `has` an address at this moment
+    may be asked on any thread."""
 
     node: Node
     known: NodeNetwork
     attachments: Sequence[Attachment]
     elsewhere: Sequence[Endpoint] = ()
+    has: Callable[[bytes], bool] = lambda _: False
 
 
 @dataclass(slots=True)
@@ -153,9 +155,11 @@ class Flows:
         self._under_way, began = batch, time.monotonic()
         look = partial(_forget_wrong, batch.suspected, deciding, self._nftables)
         try:
-            forgotten = await asyncio.get_running_loop().run_in_executor(thread, look)
+            forgotten, has_newcomers = await asyncio.get_running_loop().run_in_executor(thread, look)
             if forgotten:
                 log.info("flows were forgotten that would be led otherwise now", flows=forgotten)
+            if has_newcomers:
+                self._suspect(batch.suspected)
         except (StepError, OSError) as error:
             log.warning("flows are not judged", cause=str(error), retry_after_s=RETRY_S)
             self._suspect(batch.suspected)
@@ -168,14 +172,26 @@ class Flows:
             batch.done.set()
 
 
-def _forget_wrong(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> int:
-    """One look. Raises Retryable."""
+def _forget_wrong(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> tuple[int, bool]:
+    """One look: how many flows it forgot, and whether it left some alone that are of a workload that came since, of
+    which nothing is known here: its flows would be a stranger's. Raises Retryable."""
     course = _course(suspected, deciding, nftables)
+    has_newcomers = False
+
+    def is_wrong(flow: Flow) -> bool:
+        nonlocal has_newcomers
+        if not course.is_wrong(flow):
+            return False
+        ends = (flow.source[0], flow.answerer[0])
+        is_newcomers = not suspected.only_ports and any(ip not in course.links and deciding.has(ip) for ip in ends)
+        has_newcomers |= is_newcomers
+        return not is_newcomers
+
     kept = sysctls.read("net/netfilter/nf_conntrack_count")
     with Conntrack() as conntrack:
         walked = walks(suspected, int(kept) if kept is not None else None)
         freed = 0 if suspected.only_ports else conntrack.forget(Walk(mark=CUT), course.is_cut_no_more)
-        return freed + sum(conntrack.forget(walk, course.is_wrong, course.is_cut) for walk in walked)
+        return freed + sum(conntrack.forget(walk, is_wrong, course.is_cut) for walk in walked), has_newcomers
 
 
 def _course(suspected: Suspects, deciding: Deciding, nftables: Nftables) -> Course:

@@ -394,7 +394,7 @@ class Loop:
     def _deciding(self) -> Deciding:
         elsewhere = tuple(self.elsewhere.endpoints) if self.elsewhere is not None else ()
         attachments = tuple(self._desired.attachments.values())
-        return Deciding(self._nodewide.node, self._nodewide.known, attachments, elsewhere)
+        return Deciding(self._nodewide.node, self._nodewide.known, attachments, elsewhere, self._desired.gives)
 
     # Removal.
 

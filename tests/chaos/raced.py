@@ -96,6 +96,7 @@ def be(lateness: Lateness) -> None:
     """From now on the daemon of this process is so late, and compares all when it is asked to."""
     for call in dict.fromkeys((*(ANYWHERE if lateness.share else ()), *lateness.after)):
         _make_late(call, lateness)
+    mock.patch.object(flows, "PAUSE_MOST_S", 0.0).start()  # a look that is late costs nobody anything
     run = Loop.run
 
     async def run_and_hear(loop: Loop) -> None:

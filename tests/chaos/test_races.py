@@ -18,8 +18,10 @@ from tests.chaos.policies import FILE, POLICIES
 from tests.chaos.races import LateWorld, Races
 from tests.e2e.hosts import temporary
 from tests.e2e.statefiles import declare
+from tests.e2e.test_policies import FROM_WEB, enforced
+from tests.e2e.test_policies_departed import AT, FROM, bound, came
 from tests.e2e.waiting import until
-from tests.e2e.wishes import attach, detach
+from tests.e2e.wishes import attach, detach, v4, v6
 
 RESYNC_NEVER_S = 3600
 ROUNDS_OF_A_WORLD = 25
@@ -96,5 +98,32 @@ async def test_damage_is_heard_of_before_the_first_pass_has_ended(tmp_path: Path
                 for each in made:
                     node.ip(f"route delete {each.addresses[0]} dev {each.node_if_name}")
                 await until(lambda: not missing(), "all are put right")
+        finally:
+            daemon.end()
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_flows_of_a_workload_that_comes_during_a_look_are_not_cut(tmp_path: Path, version: int) -> None:
+    """Whom a look at all flows does not know yet is not judged as a stranger, for good."""
+    address = (v4, v6)[version == 6]
+    with temporary("node") as node, temporary("db") as db, temporary("web") as web:
+        node.ip("link set lo up")
+        daemon = LateDaemon(node, tmp_path, after={"flows._course": 1.5})
+        await daemon.start()
+        try:
+            async with daemon.client() as client:
+                there = address(await client.attach(attach(db, labels={"app": "db"})))
+                with bound(db, there, AT) as server:
+                    await asyncio.sleep(3)  # until the looks of the start have ended
+                    declare(daemon, FILE, FROM_WEB)
+                    await until(lambda: enforced(node), "the policy, and a look at what it forbids")
+                    await asyncio.sleep(0.2)
+                    own = address(await client.attach(attach(web, labels={"app": "web"})))
+                    with bound(web, own, FROM) as asking:
+                        assert came(asking, server)
+                        assert came(server, asking)
+                        for _ in range(20):
+                            await asyncio.sleep(0.2)
+                            assert came(asking, server), daemon.logged()
         finally:
             daemon.end()
