@@ -109,7 +109,7 @@ class PoolExhausted(Refusal):
 
 
 class TooMany(Refusal):
-    """The daemon has as many of these open as it serves at a time (RESOURCE_EXHAUSTED)."""
+    """The daemon has as many of these as it holds or serves at a time (RESOURCE_EXHAUSTED)."""
 
 
 class NotReady(Refusal):

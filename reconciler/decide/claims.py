@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
 from netplumb.models.base import IPAddress
-from netplumb.models.errors import AlreadyHeld
+from netplumb.models.errors import AlreadyHeld, TooMany
 from netplumb.models.ports import HostPort, PortMapping, overlapping
+
+NODE_PORTS_MAX = 1 << 18
+"""Of all attachments together: all that TCP and UDP have, in both families. Each may be mapped at any number of
+addresses, and each of these is a part of the table, and of the daemon's memory."""
 
 
 class PortHolders:
@@ -15,10 +20,19 @@ class PortHolders:
 
     def __init__(self) -> None:
         self._holders: dict[HostPort, dict[tuple[AttachmentKey, IPAddress | None], int]] = {}
+        self._held: Counter[AttachmentKey] = Counter()
+        self._total = 0
 
     def check(self, mappings: Iterable[PortMapping], key: AttachmentKey) -> None:
         """Raises AlreadyHeld, naming the holder, when one of the ports leads to another workload, or elsewhere in the
-        same one."""
+        same one; TooMany when all attachments would have more than is held in all."""
+        mappings = tuple(mappings)
+        more = sum(mapping.size * len(mapping.versions) for mapping in mappings) - self._held[key]
+        if more > 0 and self._total + more > NODE_PORTS_MAX:
+            raise TooMany(
+                f"port_mappings: {self._total} ports are mapped on this node, both families counted, and no more than "
+                f"{NODE_PORTS_MAX} may be; these would be {more} more"
+            )
         for mapping in mappings:
             for port, leads_to in mapping.leads():
                 for (holder, ip), held_for in self._by_holder(port):
@@ -39,15 +53,25 @@ class PortHolders:
     def hold(self, mappings: Iterable[PortMapping], key: AttachmentKey) -> None:
         for mapping in mappings:
             for port, leads_to in mapping.leads():
-                self._holders.setdefault(port, {})[key, mapping.bound_ip] = leads_to
+                holders = self._holders.setdefault(port, {})
+                if (key, mapping.bound_ip) not in holders:
+                    self._count(key, 1)
+                holders[key, mapping.bound_ip] = leads_to
 
     def release(self, mappings: Iterable[PortMapping], key: AttachmentKey) -> None:
         for mapping in mappings:
             for port in mapping.host_ports():
                 holders = self._holders.get(port, {})
-                holders.pop((key, mapping.bound_ip), None)
+                if holders.pop((key, mapping.bound_ip), None) is not None:
+                    self._count(key, -1)
                 if not holders:
                     self._holders.pop(port, None)
+
+    def _count(self, key: AttachmentKey, more: int) -> None:
+        self._total += more
+        self._held[key] += more
+        if not self._held[key]:
+            del self._held[key]
 
 
 def default_route_holder(specs: Iterable[AttachmentSpec]) -> AttachmentKey | None:

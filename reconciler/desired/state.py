@@ -156,7 +156,8 @@ class Desired:
     def attach(self, spec: AttachmentSpec, netns_cookie: int, source: str = RPC_SOURCE) -> Attachment:
         """Records a wish and returns the record. The same wish again changes nothing.
 
-        Raises AlreadyHeld, PoolExhausted, NotReady, InvalidRequest or StoreUnwritable; then nothing has changed.
+        Raises AlreadyHeld, PoolExhausted, TooMany, NotReady, InvalidRequest or StoreUnwritable; then nothing has
+        changed.
         """
         after = self.preview(spec, netns_cookie, source)
         if after is not self._held.records.get(spec.key):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from netplumb.models.attachment import AttachmentKey, AttachmentSpec
-from netplumb.models.errors import AlreadyHeld
+from netplumb.models.errors import AlreadyHeld, TooMany
 from netplumb.models.ports import MAPPINGS_MAX, PORTS_MAX, PortMapping, PortMappings, Protocol
+from netplumb.reconciler.decide import claims
 from netplumb.reconciler.decide.claims import PortHolders, default_route_holder
 
 MAPPINGS: TypeAdapter[tuple[PortMapping, ...]] = TypeAdapter(PortMappings)
@@ -113,6 +114,24 @@ def test_two_mappings_collide_when_one_packet_could_mean_both(one: str, other: s
         holders.check(parsed(other), DB)
     holders.release(parsed(one), WEB)
     holders.check(parsed(other), DB)
+
+
+def test_a_node_maps_only_so_many_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whatever addresses. What is mapped may be said again, or be fewer; what goes makes room."""
+    monkeypatch.setattr(claims, "NODE_PORTS_MAX", 30)
+    holders = PortHolders()
+    for _ in range(2):
+        holders.hold(parsed("192.0.2.1:80-89:80"), WEB)
+        holders.hold(parsed("192.0.2.2:80-89:80"), DB)
+    holders.check(parsed("90-94:90"), AttachmentKey("cache", "eth0"))
+    with pytest.raises(TooMany, match=r"20 ports are mapped on this node.* no more than 30 .* would be 12 more"):
+        holders.check(parsed("90-95:90"), AttachmentKey("cache", "eth0"))
+    with pytest.raises(TooMany):
+        holders.check(parsed("192.0.2.1:80-100:80"), WEB)
+    for wish in ("192.0.2.1:80-89:80", "192.0.2.1:85-89:80", "192.0.2.1:80-99:80"):
+        holders.check(parsed(wish), WEB)
+    holders.release(parsed("192.0.2.2:80-89:80"), DB)
+    holders.check(parsed("90-95:90"), AttachmentKey("cache", "eth0"))
 
 
 @pytest.mark.parametrize(
