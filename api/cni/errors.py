@@ -25,6 +25,7 @@ CODES: Mapping[type[BaseException], tuple[Code, str]] = MappingProxyType(
         errors.StoreUnwritable: (Code.TRY_AGAIN_LATER, "nothing could be recorded"),
         errors.Retryable: (Code.TRY_AGAIN_LATER, "the kernel refused, which may pass"),
         errors.DumpInterrupted: (Code.TRY_AGAIN_LATER, "what is to be read changes all the time"),
+        errors.Outdated: (Code.TRY_AGAIN_LATER, "another wish came meanwhile"),
         errors.TooLarge: (Code.TRY_AGAIN_LATER, "what the workload holds is too much to be read"),
         errors.Conflict: (Code.HELD_BY_ANOTHER, "something that is not netplumb's is in the way"),
         errors.Terminal: (Code.FAILED, "the kernel refused"),
