@@ -12,7 +12,8 @@ class LinkState:
     """An interface of the node. `running` is one that is up and has a carrier, `ethernet` one of that kind, and `asks`
     one of those behind which the kernel asks for neighbours; `master` is the index of what it is a port of, such as a
     bridge, `rp_filter` what holds for it, the node's and its own taken together, `qdisc` the kind of queue that it
-    sends through, and `xdp` how `ip link` calls the XDP program that what comes in meets first."""
+    sends through, and `xdp` how `ip link` calls the XDP program that what comes in meets first; it is `mute` where it
+    answers ARP for no address."""
 
     name: str
     index: int
@@ -29,6 +30,7 @@ class LinkState:
     rp_filter: int = 0
     qdisc: str = ""
     xdp: str = ""
+    mute: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,6 +338,17 @@ async def test_strict_reverse_path_filtering_on_a_second_uplink(
     doctor(daemon).one("reverse-path-filter", "strict on up1")
 
 
+async def test_a_node_that_answers_no_arp(daemon: Daemon, attached: Host, node: Host, outside: Host) -> None:
+    """Nobody finds it who does not know its MAC already."""
+    for where in ("all", UPLINK):
+        node.set_sysctl(f"net/ipv4/conf/{where}/arp_ignore", "8")
+        outside.ip("neighbour flush all")
+        assert not outside.ping("192.0.2.1")
+        node.run(doctor(daemon).one("arp-ignored", f"for none of its addresses on {UPLINK}")["heal"])
+        assert outside.ping("192.0.2.1")
+        assert not doctor(daemon).of("arp-ignored")
+
+
 async def test_strict_reverse_path_filtering_beside_a_route_that_leads_elsewhere(
     daemon: Daemon, node: Host, outside: Host, make_host: MakeHost
 ) -> None:

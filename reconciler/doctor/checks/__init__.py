@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     forwarding.switched_off,
     forwarding.interface_forwards_nothing,
     forwarding.first_hop_silent,
+    forwarding.mute,
     forwarding.set_by_files,
     forwarding.rules_in_the_way,
     forwarding.ways_ended,

@@ -12,7 +12,8 @@ from netplumb.reconciler.decide.uplinks import is_as_wide
 from netplumb.reconciler.doctor.facts import Facts
 from netplumb.reconciler.doctor.findings import Finding, broken, risk
 
-_ARP_OF_THE_LINK = frozenset({"1", "2", "3", "8"})
+_ARP_FOR_NONE = "8"
+_ARP_OF_THE_LINK = frozenset({"1", "2", "3", _ARP_FOR_NONE})
 _OFF = {
     "net.ipv4.ip_forward": ("0", "1", 4),
     "net.ipv4.conf.all.forwarding": ("0", "1", 4),
@@ -60,13 +61,30 @@ def interface_forwards_nothing(facts: Facts) -> Iterator[Finding]:
 
 def first_hop_silent(facts: Facts) -> Iterator[Finding]:
     """The first hop is an address of the loopback. A workload whose stack is the kernel's has its MAC from us."""
-    if facts.forwarding.get("net.ipv4.conf.all.arp_ignore", "0") in _ARP_OF_THE_LINK and 4 in _versions(facts):
+    value = facts.forwarding.get("net.ipv4.conf.all.arp_ignore", "0")
+    if value in _ARP_OF_THE_LINK and 4 in _versions(facts):
+        elsewhere = ", and set it on the uplinks alone" if value != _ARP_FOR_NONE else ""
         yield risk(
             "arp-ignored",
             "net.ipv4.conf.all.arp_ignore has the node answer ARP only for addresses of the link that asks",
             "a workload with a network stack of its own, as under gVisor or in a VM, finds no IPv4 first hop",
-            "if there are such workloads: sysctl -w net.ipv4.conf.all.arp_ignore=0, and set it on the uplinks alone",
+            f"if there are such workloads: sysctl -w net.ipv4.conf.all.arp_ignore=0{elsewhere}",
         )
+
+
+def mute(facts: Facts) -> Iterator[Finding]:
+    """Who knows the MAC already reaches the node for a while longer."""
+    having = {it.index for it in facts.network.addresses if it.ip.version == 4 and not it.ours}
+    for link in facts.links:
+        if link.mute and link.asks and link.index in having:
+            switches = [f"net.ipv4.conf.{which}.arp_ignore=0" for which in ("all", link.name.replace(".", "/"))]
+            yield broken(
+                "arp-ignored",
+                f"the node answers ARP for none of its addresses on {link.name} (arp_ignore is 8)",
+                "nobody on that network finds the node, its gateway neither: answers are lost, and published ports are "
+                "not reached",
+                f"sysctl -w {' '.join(switches)}",
+            )
 
 
 def set_by_files(facts: Facts) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x08, 0x40, 0x80
 _MAC_BYTES = 6
 _IFLA_XDP, _IFLA_XDP_ATTACHED = 43, 2  # include/uapi/linux/if_link.h
+_ANSWERS_FOR_NONE = 8  # arp_ignore, Documentation/networking/ip-sysctl.rst
 _XDP_MODES = {1: "xdpdrv", 2: "xdpgeneric", 3: "xdpoffload", 4: "xdp"}
 _RTM_GETNEIGHTBL = 66  # include/uapi/linux/rtnetlink.h, neighbour.h
 _NDTMSG = Struct("=Bxxx")
@@ -50,6 +51,7 @@ def _link(body: Buffer) -> LinkState:
         qdisc=string(found.get(rt.IFLA_QDISC)),
         xdp=_xdp(found.get(_IFLA_XDP, b"")),
         rp_filter=max(_number(f"net/ipv4/conf/{which}/rp_filter") for which in ("all", name)),
+        mute=max(_number(f"net/ipv4/conf/{which}/arp_ignore") for which in ("all", name)) == _ANSWERS_FOR_NONE,
     )
 
 
