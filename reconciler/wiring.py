@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class Parts:
         of_settings: Callable[[], tuple[Condition, ...]] = lambda: (),
     ) -> None:
         """`of_settings` are what is to be told of those that were read last."""
+        self._started_at = time.time()
         self._given = settings
         """Without the pools that the cluster gives this node."""
         self._settings = settings = settings if cluster is None else cluster.with_pools(settings)
@@ -390,7 +392,7 @@ class Parts:
         served = [condition for each in optional if each is not None for condition in each.conditions]
         return (
             *self._declared.conditions(),
-            *(unread(self._declared.declared_sources()) if self._files is None else ()),
+            *(unread(self._declared.declared_sources(), self._started_at) if self._files is None else ()),
             *self.of_settings(),
             *kept,
             *served,

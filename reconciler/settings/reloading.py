@@ -7,6 +7,7 @@ a pool of the node's own that takes the place of the cluster's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from pydantic import ValidationError
@@ -30,15 +31,20 @@ class Reloading:
         self._read = read
         self.waiting: tuple[str, ...] = ()
         self.refused = ""
+        self._since: dict[str, float] = {}
+        """From when on each condition has held."""
 
     def __call__(self, take: Callable[[Settings], None]) -> None:
         """Hands to `take` what is to be in force. Raises NetplumbError, and then what was before is."""
         try:
             take(self._merged())
+            self.refused = ""
         except NetplumbError as error:
             self.refused = str(error)
             raise
-        self.refused = ""
+        finally:
+            now = time.time()
+            self._since = {it.type: it.last_transition or now for it in self.conditions}
 
     def _merged(self) -> Settings:
         found = self._read()
@@ -57,9 +63,8 @@ class Reloading:
     def conditions(self) -> tuple[Condition, ...]:
         told = []
         if self.refused:
-            words = f"{self.refused}; what was in force before is"
-            told.append(Condition("SettingsRefused", True, "Wrong", words))
+            told.append(("SettingsRefused", "Wrong", f"{self.refused}; what was in force before is"))
         if self.waiting:
             words = f"{', '.join(self.waiting)}: set otherwise by now, which the daemon takes when it is started again"
-            told.append(Condition("RestartWanted", True, "SetOtherwise", words))
-        return tuple(told)
+            told.append(("RestartWanted", "SetOtherwise", words))
+        return tuple(Condition(type_, True, why, words, self._since.get(type_, 0)) for type_, why, words in told)

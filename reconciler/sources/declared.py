@@ -129,14 +129,14 @@ class DeclaredFiles:
         return (*unreadable, *waiting)
 
 
-def unread(sources: Collection[str]) -> Iterator[Condition]:
-    """These are known from before, and no setting says where state files are by now."""
+def unread(sources: Collection[str], since: float) -> Iterator[Condition]:
+    """These are known from before, and since the start no setting says where state files are."""
     if sources:
         words = (
             f"{several(sorted(sources), TOLD_MAX)}: what they declared stays as it was, since the setting state_files "
             "is gone; set it again, to an empty directory where all of that is to go"
         )
-        yield Condition("StateFilesUnread", True, "NotSet", words)
+        yield Condition("StateFilesUnread", True, "NotSet", words, since)
 
 
 async def _in_slices(steps: Iterable[None]) -> None:

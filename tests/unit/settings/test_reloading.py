@@ -59,11 +59,14 @@ def test_what_is_refused_is_told_until_something_is_taken() -> None:
         if settings.resync_s == 5:
             raise NetplumbError("a pool overlaps")
 
-    reloading = Reloading(of(), read)
+    reloading, since = Reloading(of(), read), set[float]()
     for words in ("netplumb.yaml:3: nonsense", "a pool overlaps"):
         with pytest.raises(NetplumbError):
             reloading(take)
         assert words in told(reloading)["SettingsRefused"]
+        (condition,) = reloading.conditions
+        since.add(condition.last_transition)
+    assert len(since - {0}) == 1, "it tells since when, which another reason is no reason to change"
     reloading(take)
     assert not reloading.conditions
 
