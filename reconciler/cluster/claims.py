@@ -6,7 +6,8 @@ or deleted meanwhile, and two that hold have no address in common, of whatever l
 all up to a claim's revision knows whether it holds; what comes later is younger.
 
 - A claim is as old as its last write, so that none is changed into an older one.
-- One that is not inside of the pool that it is said to be of is none.
+- One that is not inside of the pool that it is said to be of is none, and neither is one that is longer than any node
+  may be given: a way to a single address could not be told from a workload's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from netplumb.models.base import IPNetwork, is_within
+from netplumb.models.clustersettings import LONGEST_NODE_PREFIX
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.records import PrefixRecord, read
@@ -110,7 +112,7 @@ class Ledger:
             return touched
         self._keys[key] = said
         record = read(PrefixRecord, entry.value)
-        if record is not None and is_within(said[1], record.pool):
+        if record is not None and is_within(said[1], record.pool) and _is_a_nodes(said[1]):
             touched |= self._add(key, Claim(*said, record.pool, entry.modified))
         return touched
 
@@ -161,6 +163,10 @@ class Ledger:
             if place[0] != version or place[1] > last:
                 return
             yield from self._at[place].values()
+
+
+def _is_a_nodes(cidr: IPNetwork) -> bool:
+    return cidr.prefixlen <= LONGEST_NODE_PREFIX[cidr.version]
 
 
 def _place(cidr: IPNetwork) -> _Place:

@@ -47,6 +47,15 @@ def test_one_that_a_void_one_overlaps_does_not_hold_either() -> None:
     assert held(("b", "10.0.0.64/26", 4), ("c", "10.0.0.0/24", 5)) == [("b", "10.0.0.64/26")]
 
 
+def test_one_of_a_single_address_or_two_is_none() -> None:
+    """No settings give a node so little; and nobody else is given it, since a key says that it is somebody's."""
+    said = [("a", "10.0.0.7/32", 3), ("b", "10.0.0.4/31", 4), ("c", "10.0.0.0/28", 5)]
+    assert held(*said) == [("c", "10.0.0.0/28")]
+    found = claims(LAYOUT, entries(*said[:2]))
+    assert not found.held
+    assert found.taken == {ip_network("10.0.0.7/32"), ip_network("10.0.0.4/31")}
+
+
 def test_a_claim_is_as_old_as_its_last_write() -> None:
     """One that was none when it was made cannot be changed into the oldest."""
     found = entries(("a", "10.0.0.0/28", 5), ("b", "10.0.0.0/28", 3))
