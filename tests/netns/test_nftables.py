@@ -245,6 +245,16 @@ def test_what_was_written_between_is_seen(nftables: Nftables) -> None:
     assert held(nftables) == wanted() | {NftElement("node_open", ("npstranger",))}
 
 
+def test_what_was_written_beside_others_is_known_before_it_is_read_again(nftables: Nftables) -> None:
+    """A removal that follows at once finds what there is of a link, though the view does not hold any more."""
+    bring(nftables, wanted(elements=()))
+    nft("add table inet theirs")
+    nftables.apply([Step(Verb.ADD, element) for element in ELEMENTS])
+    assert [nftables.element(it.key) for it in ELEMENTS] == [*ELEMENTS]
+    assert {*nftables.remove_owned([OWNER])} == {*ELEMENTS}
+    assert not nftables.elements()
+
+
 def test_thousands_of_elements_are_one_transaction(nftables: Nftables) -> None:
     """As many as an attachment may map, in both families, and they list back identically."""
     many = [it for port in range(1, PORTS_MAX + 1) for it in mapped(4, (6, port), "10.9.0.2", port)]

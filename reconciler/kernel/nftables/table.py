@@ -236,10 +236,11 @@ class Nftables:
             if before == self._read_at and (after := self.generation()) - before in (0, 1):
                 self._read_at = after
                 self._written.add(after)
-                for step in steps:
-                    (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
             else:
                 self._read_at = None
+            # Also what is to be read anew: until then it tells whose elements there are, and where ports lead.
+            for step in steps:
+                (self._forget if step.verb is Verb.REMOVE else self._note)(step.thing)
 
     def apply_in_turns(self, steps: Sequence[Step], is_wished: Callable[[], bool] = lambda: True) -> None:
         """Carries out what is one attachment's: in one transaction, but for very many elements. Of these a few at a
