@@ -31,6 +31,7 @@ from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.loop import flows
 from netplumb.reconciler.loop.loop import Loop
+from netplumb.reconciler.pacing.budgets import Budgets
 from tests.e2e.forking import run_to_end, words_to_run
 from tests.e2e.preloaded import load
 from tests.e2e.told import told_by
@@ -46,6 +47,7 @@ ANYWHERE = (
     *("linux.apply", "Channel.dump_in_part", "Nftables.remove_owned", "flows._course", "flows._forget_wrong"),
 )
 """Calls before and after which a thread may be late."""
+DEAR = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,10 @@ def _is_beside() -> bool:
     return threading.current_thread() is not threading.main_thread()
 
 
+def _is_dear(*_: object) -> bool:
+    return random.random() < DEAR
+
+
 def _make_late(call: str, lateness: Lateness) -> None:
     place, _, name = call.rpartition(".")
     called = getattr(PLACES[place], name)
@@ -96,6 +102,8 @@ def be(lateness: Lateness) -> None:
     """From now on the daemon of this process is so late, and compares all when it is asked to."""
     for call in dict.fromkeys((*(ANYWHERE if lateness.share else ()), *lateness.after)):
         _make_late(call, lateness)
+    if lateness.share:  # some passes are made as those that are dear
+        mock.patch.object(Budgets, "is_dear", _is_dear).start()
     mock.patch.object(flows, "PAUSE_MOST_S", 0.0).start()  # a look that is late costs nobody anything
     run = Loop.run
 

@@ -4,14 +4,17 @@ After each round nothing is compared any more, and yet the kernel has to equal d
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from netplumb.api.client.asynchronous import AsyncClient
 from tests.chaos import verdicts
 from tests.chaos.damages import ATTACHMENT_DAMAGES, MARKS, NODE_DAMAGES, UNTOLD
 from tests.chaos.latedaemons import LateDaemon
-from tests.chaos.peers import PEERS
+from tests.chaos.peers import MTU, PEERS
 from tests.chaos.policies import POLICIES
 from tests.chaos.wishes import ALTERNATE, DECLARED, FILES, LIMITS, POOLS, PORTS, STATICS, WORKLOADS, Declared, Wish
 from tests.chaos.world import World
@@ -20,7 +23,13 @@ INTERFACES = ("eth0", "eth1", "eth2")
 DEEDS = (
     *("attach",) * 4,
     *("detach", "detach", "declare", "undeclare", "police", "police", "meet", "remake"),
-    *("damage", "damage node", "restart", "pools"),
+    *("damage", "damage node", "restart", "pools", "settings"),
+)
+SETTINGS: tuple[Mapping[str, object], ...] = (
+    {},
+    {"masquerade": False},
+    {"isolate_node": True},
+    {"mtu": 1400},
 )
 ROUND_S = 0.25
 COMPARED_WITHIN_S = 0.08
@@ -31,9 +40,19 @@ class LateWorld(World):
     """One whose daemon is late."""
 
     daemon: LateDaemon
+    settings: Mapping[str, object] = MappingProxyType({})
 
     def _made_daemon(self, directory: Path, flags: str) -> LateDaemon:
         return LateDaemon(self.node, directory, flags=flags, share=0.4, most_s=0.04, is_told=bool(self.mode))
+
+    def set(self, settings: Mapping[str, object]) -> None:
+        self.settings = settings
+        self.mtu = MTU[self.mode] if "mtu" not in settings else int(str(settings["mtu"]))
+        self.configure(self.pools)
+
+    def _write_settings(self, pools: tuple[str, ...]) -> None:
+        super()._write_settings(pools)
+        self.daemon.config.write_text(json.dumps(json.loads(self.daemon.config.read_text()) | dict(self.settings)))
 
     def end(self) -> None:
         if self.daemon.running:
@@ -113,6 +132,10 @@ class Races:
             case "pools" if world.running:
                 self.story.append("other pools")
                 world.configure(random.choice(POOLS))
+                world.daemon.reload()
+            case "settings" if world.running:
+                world.set(random.choice(SETTINGS))
+                self.story.append(f"settings {dict(world.settings)}")
                 world.daemon.reload()
             case _:
                 pass
