@@ -117,8 +117,10 @@ def unflagged(body: bytes, offset: int = 16) -> bytes:
 @given(links(Scope.NODE), links(Scope.WORKLOAD), st.integers(3, 2**31 - 1))
 def test_creating_a_pair_is_encoded_as_pyroute2_does(node: Link, end: Link, netns_fd: int) -> None:
     """The message that makes a veth pair is byte for byte what pyroute2 sends for the same attributes."""
+    one_queue = [("IFLA_NUM_TX_QUEUES", 1), ("IFLA_NUM_RX_QUEUES", 1)]
     peer = optional(
         ("IFLA_IFNAME", end.name),
+        *one_queue,
         ("IFLA_ADDRESS", mac_words(end.mac)),
         ("IFLA_MTU", end.mtu),
         ("IFLA_GROUP", end.group),
@@ -126,6 +128,7 @@ def test_creating_a_pair_is_encoded_as_pyroute2_does(node: Link, end: Link, netn
     peer.append(("IFLA_NET_NS_FD", netns_fd))
     attrs = optional(
         ("IFLA_IFNAME", node.name),
+        *one_queue,
         ("IFLA_ADDRESS", mac_words(node.mac)),
         ("IFLA_MTU", node.mtu),
         ("IFLA_GROUP", node.group),
