@@ -9,6 +9,8 @@ from netplumb.models.words import asking
 from netplumb.reconciler.decide.firewalls.neighbours import hidden
 from netplumb.reconciler.decide.firewalls.ruleset import Ruleset
 
+HOLDING_BACK = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "red", "plug"})
+"""Kinds of queues that nobody has by default, and that may hold back or drop what they should not."""
 _TAKES_PORTS = frozenset({"bridge", "bond", "team", "openvswitch"})
 
 
@@ -54,7 +56,11 @@ def unfound(
         told = " and ".join(map(str, met))
         heal = " && ".join(it.heal for it in met)
         return f"does not answer {protocol}, which may be dropped by {told}", f"{heal} # unless that is meant"
-    return f"does not answer {protocol}", f"see whether it is up and has this address: {asking(link.name, it.ip)}"
+    why, heal = f"does not answer {protocol}", f"see whether it is up and has this address: {asking(link.name, it.ip)}"
+    if link.qdisc in HOLDING_BACK:
+        why += f"; it is asked through a queue of others, {link.qdisc} on {link.name}"
+        heal += f"; and what that queue drops: tc -s qdisc show dev {link.name}"
+    return why, heal
 
 
 def _freed(link: LinkState, above: LinkState) -> str:

@@ -8,6 +8,7 @@ from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.lookups import Question
 from netplumb.models.nodestate import LinkProgram, LinkState
 from netplumb.reconciler.decide.firewalls.ruleset import ChainId
+from netplumb.reconciler.decide.nexthops import HOLDING_BACK
 from netplumb.reconciler.tracing.course import Course
 from netplumb.reconciler.tracing.ends import End
 from netplumb.reconciler.tracing.flow import Flow
@@ -16,9 +17,6 @@ from netplumb.reconciler.tracing.nodeway import NODE, NodeWay, Reached
 from netplumb.reconciler.tracing.views import View
 from netplumb.reconciler.tracing.words import inside_workload
 from netplumb.reconciler.tracing.workloads import Workloads
-
-_HOLDING_BACK = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "red", "plug"})
-"""Kinds of queues that nobody has by default, and that may hold back or drop what they should not."""
 
 
 class Walk:
@@ -70,7 +68,7 @@ class Walk:
         if source.attachment is not None:
             view = self._workloads.view(source.attachment)
             passed.insert(0, (view, view.link(view.if_name)))
-        yield from ((view, link) for view, link in passed if link is not None and link.qdisc in _HOLDING_BACK)
+        yield from ((view, link) for view, link in passed if link is not None and link.qdisc in HOLDING_BACK)
 
     def senders(self, source: End, flow: Flow) -> Iterator[tuple[View, LinkState, IPAddress | None]]:
         """Who can ask what passes beyond the node: who sends, by the link that it sends by, and the node, which may
