@@ -41,6 +41,7 @@ class Endpoints:
         self._shelf = shelf
         self._pools = pools
         self._prefixes: dict[str, tuple[IPNetwork, ...]] = {}
+        self._changes = 0  # of these
         self._policies = NO_POLICIES
         self._sets: frozenset[str] = frozenset()
         self._kept: dict[str, tuple[int, Endpoint]] = {}
@@ -66,6 +67,7 @@ class Endpoints:
             held = tuple(it.cidr for it in peer.prefixes) if peer is not None else ()
             if held != self._prefixes.get(name, ()):
                 others.add(name)
+                self._changes += 1
                 self._prefixes[name] = held
                 if not held:
                     del self._prefixes[name]
@@ -141,7 +143,7 @@ class Endpoints:
             self.changed(())
 
     async def _look_through_one(self, node: str) -> None:
-        policies, sets, prefixes = self._policies, self._sets, self._prefixes
+        policies, sets, changes = self._policies, self._sets, self._changes
         first = f"{self._first}{node}/" if node else self._first
         if not self._sets:
             for key in [it for it in self._kept if it.startswith(first)]:
@@ -153,7 +155,7 @@ class Endpoints:
                 self._tell(self._look_at(key, entry))
                 if number % AT_ONCE == 0:
                     await asyncio.sleep(0)
-        if (policies, sets, prefixes) == (self._policies, self._sets, self._prefixes):
+        if (policies, sets, changes) == (self._policies, self._sets, self._changes):
             self._due = set() if not node else self._due - {node}
 
     def _shelf_below(self, first: str) -> Iterator[tuple[str, Entry]]:

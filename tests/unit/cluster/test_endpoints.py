@@ -173,6 +173,19 @@ async def test_a_prefix_that_is_another_nodes_now_takes_the_endpoints_with_it(kn
     assert known.kept == ["b/web/eth0"]
 
 
+async def test_a_prefix_that_goes_during_a_look_takes_those_along_that_were_looked_at(known: Known) -> None:
+    for number in range(10):
+        known.say(f"b/web-{number}", f"10.1.1.{number + 5}")
+
+    def changed(_: Collection[IPAddress]) -> None:
+        if len(known.kept) == 5:
+            known.endpoints.seen({"b": Peer("b")})
+
+    known.endpoints.changed = changed
+    await known.need(policy("web"))
+    assert known.kept == []
+
+
 async def test_an_address_is_whose_it_was_said_to_be_last(known: Known) -> None:
     await known.need(policy("web"))
     known.say("b/old", "10.1.1.5")
