@@ -33,7 +33,7 @@ from netplumb.reconciler.pacing.fights import Fights, part_of, subject_of
 from netplumb.reconciler.status.outcomes import worst_of
 from netplumb.reconciler.status.statuses import timed
 from netplumb.reconciler.watch.waydevice import watch_ipv6
-from netplumb.reconciler.watch.ways import WayHints
+from netplumb.reconciler.watch.ways import Marks, WayHints
 
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
@@ -108,7 +108,10 @@ class Ways:
 
     def heard(self, event: Event) -> None:
         """Something changed on the node."""
-        if marks := self._hints.heard(event):
+        self._mark(self._hints.heard(event))
+
+    def _mark(self, marks: Marks) -> None:
+        if marks:
             self._lasting.noticed(None, time.monotonic())
             self._due |= marks.peers
             self._all_due |= marks.all
@@ -152,8 +155,10 @@ class Ways:
         else:
             return
         began = time.monotonic()
+        self._hints.passing()
         done = await self._thread.do(partial(converge, work, self._kernel, self._is_held))
         self._finish(done, None if is_whole else due, time.monotonic() - began)
+        self._mark(self._hints.passed())
         if is_whole and not _has_changed_a_link(done):
             self._rest(done.cost_s * PAUSES_A_PASS)
 

@@ -41,6 +41,20 @@ class WayHints:
         self._down: set[int] = set()
         self._device_link: Link | None = None
         self._peers: dict[object, str] = {}
+        self._unknown: set[object] | None = None
+        """What events told of while a pass is under way, and no pass has learnt yet."""
+
+    def passing(self) -> None:
+        """A pass begins, after which is known what it made or found. What events tell of until then it may have read
+        before that changed."""
+        self._unknown = set()
+
+    def passed(self) -> Marks:
+        """What was told of meanwhile and is known by now."""
+        unknown, self._unknown = self._unknown or set(), None
+        if not unknown.isdisjoint(self._links):
+            return ALL
+        return Marks(frozenset(self._peers[it] for it in unknown if it in self._peers))
 
     def learn_links(self, indexes: Mapping[str, int], base: Way) -> None:
         self._links = {index: name for name, index in indexes.items()}
@@ -54,6 +68,8 @@ class WayHints:
         self._peers.update(dict.fromkeys(_places(now), peer))
 
     def heard(self, event: Event) -> Marks:
+        if self._unknown is not None and event.subject is not Subject.ROUTE and event.index not in self._links:
+            self._unknown.add(event.index)
         match event.subject:
             case Subject.LINK:
                 return self._heard_link(event)
@@ -74,6 +90,8 @@ class WayHints:
 
     def _of(self, what: object) -> Marks:
         peer = self._peers.get(what)
+        if peer is None and self._unknown is not None:
+            self._unknown.add(what)
         return Marks(frozenset((peer,))) if peer is not None else NONE
 
     def _heard_link(self, event: Event) -> Marks:

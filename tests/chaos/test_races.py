@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from tests.chaos.latedaemons import LateDaemon
-from tests.chaos.peers import MODES
+from tests.chaos.peers import MODES, PEERS
 from tests.chaos.policies import FILE, POLICIES
 from tests.chaos.races import LateWorld, Races
 from tests.e2e.hosts import temporary
@@ -127,3 +127,18 @@ async def test_flows_of_a_workload_that_comes_during_a_look_are_not_cut(tmp_path
                             assert came(asking, server), daemon.logged()
         finally:
             daemon.end()
+
+
+async def test_damage_to_a_way_is_heard_of_before_the_pass_that_made_it_has_ended() -> None:
+    """A pass tells which ways there are when it has ended; until then they are nobody's."""
+    with ExitStack() as stack:
+        world = LateWorld(stack, RESYNC_NEVER_S, "routes")
+        world.daemon = LateDaemon(world.node, world.daemon.directory, after={"WaysKernel.apply": 2.0}, is_told=True)
+        stack.callback(world.end)
+        await world.start()
+        await asyncio.sleep(1)
+        world.meet(frozenset(PEERS[:1]))
+        there = lambda: world.node.route("10.128.2.0/24") is not None  # noqa: E731
+        await until(there, "there is a way")
+        world.node.ip("route delete 10.128.2.0/24")
+        await until(there, "it is put right")

@@ -96,3 +96,20 @@ def test_a_peer_that_is_gone_is_marked_no_more(hints: WayHints) -> None:
     hints.learn("node-3", Way(), Way((ROUTE,)))
     hints.learn("node-2", Way((ENTRY, NEIGHBOUR, ROUTE)), Way())
     assert hints.heard(told(Subject.ROUTE, route.body, UNDERLAY)) == Marks(frozenset(("node-3",)))
+
+
+def test_what_is_told_of_during_a_pass_is_looked_at_when_it_is_known(hints: WayHints) -> None:
+    """A pass over a new peer, or the first of all, may have read before that changed, and tells what there is later."""
+    other = Route(Scope.NODE, bytes((10, 128, 3, 0)), 24, "eth0", bytes((192, 0, 2, 3)))
+    event = told(Subject.ROUTE, encode.delete_route(other, UNDERLAY)[0].body, UNDERLAY, deleted=True)
+    assert hints.heard(event) == NONE
+    hints.passing()
+    assert hints.heard(event) == NONE
+    hints.learn("node-3", Way(), Way((other,)))
+    assert hints.passed() == Marks(frozenset(("node-3",)))
+    hints.passing()
+    assert hints.passed() == NONE
+    hints.passing()
+    assert hints.heard(of_link(9, "eth9", up=False)) == NONE
+    hints.learn_links({"np-vxlan": DEVICE, "eth9": 9}, Way((LINK,)))
+    assert hints.passed() == ALL
