@@ -102,7 +102,7 @@ async def test_damage_is_heard_of_before_the_first_pass_has_ended(tmp_path: Path
             daemon.end()
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("version", [4, pytest.param(6, marks=pytest.mark.sweep)])
 async def test_flows_of_a_workload_that_comes_during_a_look_are_not_cut(tmp_path: Path, version: int) -> None:
     """Whom a look at all flows does not know yet is not judged as a stranger, for good."""
     address = (v4, v6)[version == 6]
@@ -122,7 +122,7 @@ async def test_flows_of_a_workload_that_comes_during_a_look_are_not_cut(tmp_path
                     with bound(web, own, FROM) as asking:
                         assert came(asking, server)
                         assert came(server, asking)
-                        for _ in range(20):
+                        for _ in range(12):
                             await asyncio.sleep(0.2)
                             assert came(asking, server), daemon.logged()
         finally:
