@@ -36,6 +36,9 @@ from tests.damage.measured import machine
 
 POOLS = [{"cidr": "10.0.0.0/8"}]
 IDLE_S = 30.0
+LEASE_S = 300.0
+"""So long that nobody is taken for away who only waits for a processor: all nodes are on one machine."""
+
 BYTES = ("etcd_network_client_grpc_sent_bytes_total", "etcd_network_client_grpc_received_bytes_total")
 CPU, MEMORY, WATCHES = (
     "process_cpu_seconds_total",
@@ -87,7 +90,7 @@ def _metrics(etcd: Etcd) -> Mapping[str, float]:
 
 def grown(number: int, changes: int, place: Path) -> Grown:
     with running(3) as etcd:
-        settings = etcd.settings(pools=POOLS, lease_s=30.0, silence_s=20.0, reread_s=600.0)
+        settings = etcd.settings(pools=POOLS, lease_s=LEASE_S, silence_s=20.0, reread_s=600.0)
         with crowd(settings, place, [f"n{it}" for it in range(number)]) as nodes:
             nodes.ask("know", 0)
             before, began = Load.of(etcd, nodes), time.monotonic()
