@@ -109,8 +109,6 @@ class Loop:
         self._dear = DearPasses(self, slow_worker)
         self._wake = asyncio.Event()
         self._handed: dict[AttachmentKey, Namespace] = {}
-        self._went_while_policed: set[AttachmentKey] = set()
-        """What was going when policies changed last: the chains that it was judged by go after it."""
         self._node = NodePasses(nodewide, results, kernel, self._wake.set)
         self.elsewhere = Elsewhere(elsewhere, self._wake.set, self._elsewhere_settled) if elsewhere else None
         self.policies = PolicyChanges(desired, nodewide.policing, self._policies_taken, policed)
@@ -288,7 +286,6 @@ class Loop:
             (self._ways.compare if came.routes_may_be_gone else self._ways.looked_around)()
         if came.has_other_policies:
             self._results.policies_changed(policies)
-            self._went_while_policed = {it.key for it in self._desired.attachments.values() if it.removing}
             for key in self.busy:  # a pass that is under way may yet write what the policies before said
                 self.mark(key)
         if came.is_another or came.holds_others:
@@ -411,8 +408,7 @@ class Loop:
         self._beside.passed(key)
         self._results.removed(key, error)
         if error is None and self.policies.removed(key):
-            self._let_policies_go()
-        self._let_former_pools_go()
-        if key in self._went_while_policed and key not in self._desired.attachments:
-            self._went_while_policed.remove(key)
+            if self.policies.hold_nobody:
+                self._nodewide.let_policies_go()
             self._node.mark()
+        self._let_former_pools_go()

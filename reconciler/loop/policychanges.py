@@ -40,11 +40,16 @@ class PolicyChanges:
         self._taken()
 
     def removed(self, key: AttachmentKey) -> bool:
-        """Whether this was the last for whom chains and sets of policies stayed that are no more: its elements name
-        them until it is gone."""
+        """Whether chains and sets of policies that are no more stayed for this one: its elements name them until it is
+        gone."""
         was_going = key in self._going
         self._going.discard(key)
-        return was_going and not self._going
+        return was_going
+
+    @property
+    def hold_nobody(self) -> bool:
+        """Whether nobody is left for whom any of them stay."""
+        return not self._going
 
     def converge(self, node: Callable[[], None]) -> None:
         """Takes them, and passes over the `node`, which has to have what they want before any workload."""
