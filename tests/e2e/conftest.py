@@ -28,6 +28,15 @@ class StartDaemon(Protocol):
     async def __call__(self, *, pools: tuple[str, ...] = ..., flags: str = ..., ready: bool = ...) -> Daemon: ...
 
 
+def second_uplink(node: Host, make_host: MakeHost) -> None:
+    """Another network, by `up1`."""
+    beyond = make_host("beyond")
+    node.ip("link add up1 type veth peer name eth0 netns beyond")
+    beyond.ip("link set eth0 up")
+    node.ip("link set up1 up")
+    node.ip("address add 198.51.100.1/24 dev up1")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_run() -> None:
     """Puts this test process into a mount namespace of its own, with an empty /run."""

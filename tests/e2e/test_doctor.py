@@ -21,7 +21,7 @@ from netplumb.models.naming import node_if_name
 from netplumb.reconciler.kernel.netlink.channel import Channel
 from netplumb.reconciler.kernel.rtnetlink.linkstates import read_neighbour_tables
 from tests import namespaces
-from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
+from tests.e2e.conftest import NODE_V4, NODE_V6, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon, second_uplink
 from tests.e2e.daemons import Daemon
 from tests.e2e.doctors import OF_THE_MACHINE, Said, descriptors, doctor, run, said_by_command, settings_of
 from tests.e2e.hosts import Host, kernel_state
@@ -326,11 +326,7 @@ async def test_strict_reverse_path_filtering_on_a_second_uplink(
     daemon: Daemon, node: Host, make_host: MakeHost
 ) -> None:
     """On the first it is harmless, and so it is not told of."""
-    beyond = make_host("beyond")
-    node.ip("link add up1 type veth peer name eth0 netns beyond")
-    beyond.ip("link set eth0 up")
-    node.ip("link set up1 up")
-    node.ip("address add 198.51.100.1/24 dev up1")
+    second_uplink(node, make_host)
     node.ip("route add default via 198.51.100.2 dev up1 metric 100")
     node.set_sysctl(f"net/ipv4/conf/{UPLINK}/rp_filter", "1")
     assert not doctor(daemon).of("reverse-path-filter")
@@ -353,11 +349,7 @@ async def test_strict_reverse_path_filtering_beside_a_route_that_leads_elsewhere
     daemon: Daemon, node: Host, outside: Host, make_host: MakeHost
 ) -> None:
     """Many a node has both, and means it: told is only where something was dropped so."""
-    beyond = make_host("beyond")
-    node.ip("link add up1 type veth peer name eth0 netns beyond")
-    beyond.ip("link set eth0 up")
-    node.ip("link set up1 up")
-    node.ip("address add 198.51.100.1/24 dev up1")
+    second_uplink(node, make_host)
     node.ip("route add 203.0.113.0/24 via 198.51.100.2 dev up1")
     node.set_sysctl(f"net/ipv4/conf/{UPLINK}/rp_filter", "1")
     assert not doctor(daemon).of("reverse-path-filter")

@@ -18,6 +18,7 @@ from netplumb.api.server.server import HANDSHAKE_WITHIN_MS
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
 from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, ROOT, Daemon
+from tests.e2e.doctors import descriptors
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import document
 from tests.e2e.waiting import until
@@ -207,20 +208,18 @@ async def test_somebody_else_at_the_address_is_told_from_nobody(
 
 async def test_who_only_connects_takes_no_place_for_long(served: Daemon, elsewhere: Elsewhere, outside: Host) -> None:
     """Whoever reaches the port can connect: to no more than are bounded, and until the handshake is overdue."""
-
-    def descriptors() -> int:
-        return len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
-
-    before = descriptors()
+    before = descriptors(served.process.pid)
     with ExitStack() as held:
         with outside.enter():
             for _ in range(2 * CONNECTIONS_MAX):
                 held.enter_context(socket.create_connection((NODE_V4, 9480), 10))
-        await until(lambda: descriptors() - before >= CONNECTIONS_MAX // 2, "connections are taken")
-        assert descriptors() - before <= CONNECTIONS_MAX + 8
+        await until(lambda: descriptors(served.process.pid) - before >= CONNECTIONS_MAX // 2, "connections are taken")
+        assert descriptors(served.process.pid) - before <= CONNECTIONS_MAX + 8
         async with served.client() as own:
             assert (await own.status()).ready
-        await until(lambda: descriptors() - before < CONNECTIONS_MAX // 2, "they are let go", within_s=20)
+        await until(
+            lambda: descriptors(served.process.pid) - before < CONNECTIONS_MAX // 2, "they are let go", within_s=20
+        )
         assert "ready" in elsewhere.does("agent", "status")
 
 
@@ -233,11 +232,7 @@ async def test_who_connects_again_and_again_keeps_nobody_out_where_a_table_bound
     node.run(f"nft -f {table}")
     outside.ip("address add 192.0.2.66/24 dev eth0")
     assert "ready" in elsewhere.does("agent", "status")
-
-    def descriptors() -> int:
-        return len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
-
-    before = descriptors()
+    before = descriptors(served.process.pid)
     with ExitStack() as held:
         with outside.enter():
             for _ in range(2 * CONNECTIONS_MAX):
@@ -247,7 +242,7 @@ async def test_who_connects_again_and_again_keeps_nobody_out_where_a_table_bound
                 made.connect_ex((NODE_V4, 9480))
         for _ in range(5):
             assert "ready" in elsewhere.does("agent", "status")
-        assert descriptors() - before < CONNECTIONS_MAX // 2
+        assert descriptors(served.process.pid) - before < CONNECTIONS_MAX // 2
 
 
 async def test_what_is_wrong_with_it_keeps_nothing_from_its_work(

@@ -13,7 +13,7 @@ from netplumb.models.attachment import AttachmentKey
 from netplumb.models.errors import InvalidRequest
 from netplumb.models.naming import node_if_name
 from netplumb.reconciler.tracing.hops import Outcome, Trace
-from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon
+from tests.e2e.conftest import NODE_V4, OUTSIDE_V4, OUTSIDE_V6, UPLINK, MakeHost, StartDaemon, second_uplink
 from tests.e2e.daemons import COMMAND, Daemon
 from tests.e2e.doctors import run
 from tests.e2e.echoes import ask, serving, unanswered
@@ -301,11 +301,7 @@ async def test_a_drop_by_destination_alone(daemon: Daemon, attached: Host, node:
 
 async def test_the_reverse_path_filter(daemon: Daemon, attached: Host, node: Host, make_host: MakeHost) -> None:
     """What comes in by an uplink that the way back does not lead through."""
-    beyond = make_host("beyond")
-    node.ip("link add up1 type veth peer name eth0 netns beyond")
-    beyond.ip("link set eth0 up")
-    node.ip("link set up1 up")
-    node.ip("address add 198.51.100.1/24 dev up1")
+    second_uplink(node, make_host)
     node.set_sysctl("net/ipv4/conf/up1/rp_filter", "1")
     with serving(attached, PORT):
         heal = ends(trace(daemon, "203.0.113.7", "198.51.100.1"), "the reverse path filter drops it")
