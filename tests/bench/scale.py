@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import sys
 import time
 from collections import deque
@@ -49,6 +50,8 @@ OWN_GROWTH_MOST = 1.5
 CHURN_MOST = 2.0
 GROWTH_FREE_MS = 0.15  # what two measurements of the same thing differ by anyway
 QUEUED_AT_MOST = 16  # beside a resync
+DESCRIPTORS_EACH = 2  # of the floor: a workload's namespace, and a socket in it
+DESCRIPTORS_BESIDES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,9 +284,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     load_before = os.getloadavg()[0]
+    _allow_descriptors((given.attachments + given.probes) * DESCRIPTORS_EACH + DESCRIPTORS_BESIDES)
     with TemporaryDirectory(prefix="np-", dir="/run") as directory:
         scaled = asyncio.run(measure(Path(directory), given))
     return _show(scaled, load_before)
+
+
+def _allow_descriptors(count: int) -> None:
+    """This process may open so many; the daemon, which is its child, then too, and opens far fewer."""
+    there, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if there < count:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(most, count)))
+        except (ValueError, PermissionError) as error:
+            raise SystemExit(f"this takes {count} descriptors (ulimit -n), and {most} is the limit: {error}") from None
 
 
 def _show(scaled: Scaled, load_before: float) -> int:
