@@ -29,7 +29,8 @@ from netplumb.reconciler.converge.observe import NodeSnapshot
 from netplumb.reconciler.converge.preview import Preview, in_words, preview
 from netplumb.reconciler.converge.reader import Reader
 from netplumb.reconciler.desired.state import Desired
-from netplumb.reconciler.loop.node import NodeWide, NodeWish
+from netplumb.reconciler.loop.node import NodeWide
+from netplumb.reconciler.loop.nodewish import NodeWish
 from netplumb.reconciler.status.statuses import Statuses
 
 TOLD_MAX = 20

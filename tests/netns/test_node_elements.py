@@ -12,7 +12,7 @@ from netplumb.models.network import Node
 from netplumb.models.nft import WORKLOADS_CLOSED, NftElement
 from netplumb.reconciler.converge.linux import LinuxKernel
 from netplumb.reconciler.kernel.nftables.table import Nftables
-from netplumb.reconciler.loop.node import NodeWish
+from netplumb.reconciler.loop.nodewish import NodeWish
 from tests.netns.conftest import NodeNamespace
 
 LINK = "np0a1b2c3d4e5f"

@@ -17,6 +17,11 @@ _MAPS = frozenset(it.name for it in POLICY_MAPS.values())
 _NAMED = re.compile(r'"target":"([^"]+)"|"@([^"]+)"')
 
 
+def belongs_to_policies(thing: KernelObject) -> bool:
+    """Whether network policies made it: a set, a chain, or an element of theirs."""
+    return _is_of_policies(thing) or (isinstance(thing, NftElement) and is_of_policies(thing.set))
+
+
 def staying(
     steps: Sequence[Step],
     observed: Callable[[], Iterable[KernelObject]],
@@ -26,7 +31,7 @@ def staying(
     """The steps less removals of what stays of policies: of elements by which lost policies hold links that are
     `attached`, of the chains and sets that these or others that stay name, and of those links in such sets. `observed`
     is all of the table, its elements too, and is asked for where it matters."""
-    if not any(step.verb is Verb.REMOVE and _may_stay(step.thing) for step in steps):
+    if not any(step.verb is Verb.REMOVE and belongs_to_policies(step.thing) for step in steps):
         yield from steps
         return
     links = attached()
@@ -41,10 +46,6 @@ def staying(
         if step.verb is Verb.REMOVE and isinstance(it, NftElement) and it.set in sets and it.owner in links:
             continue
         yield step
-
-
-def _may_stay(thing: KernelObject) -> bool:
-    return _is_of_policies(thing) or (isinstance(thing, NftElement) and is_of_policies(thing.set))
 
 
 def _without_named(steps: Sequence[Step], observed: Iterable[KernelObject]) -> Iterator[Step]:

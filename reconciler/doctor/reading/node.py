@@ -38,7 +38,7 @@ from netplumb.reconciler.kernel.nftables.table import Nftables
 from netplumb.reconciler.kernel.processes import openers
 from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 from netplumb.reconciler.kernel.sockdiag import RANGES_MAX, SockDiag
-from netplumb.reconciler.loop.node import NodeWish
+from netplumb.reconciler.loop.nodewish import NodeWish
 from netplumb.reconciler.loop.policing import Policing
 
 PATHS_MOST = 1000
