@@ -314,12 +314,12 @@ class Parts:
             self._denials.take(policies)
 
     def _elements(self, node: Node) -> Iterator[NftElement]:
-        yield from self._results.elements(node)
+        yield from self._results.last_passes.elements(node)
         if self.loop.elsewhere is not None:
             yield from self.loop.elsewhere.elements(node)
 
     def _without_pass(self) -> Iterator[str]:
-        yield from self._results.links_without_pass()
+        yield from self._results.last_passes.links_without_pass()
         if self.loop.elsewhere is not None:
             yield from self.loop.elsewhere.due
 

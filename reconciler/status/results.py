@@ -1,4 +1,4 @@
-"""What came of a pass: made into status, told to those who wait, and handed to `retries` where it is to be tried again.
+"""What came of a pass: it becomes status, answers those who wait, and goes to `retries` if it is to be tried again.
 
 Runs on the event loop's thread, after the pass, whichever thread that ran on.
 """
@@ -6,22 +6,17 @@ Runs on the event loop's thread, after the pass, whichever thread that ran on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 import structlog
 
 from netplumb.models.attachment import Attachment, AttachmentKey, AttachmentSpec
 from netplumb.models.errors import NotConverged, Retryable, StepError, StoreUnwritable, Terminal
 from netplumb.models.kernel import Link, Scope
-from netplumb.models.naming import node_if_name
-from netplumb.models.network import Node
-from netplumb.models.nft import NftElement, is_of_policies
 from netplumb.models.policyset import PolicySet
 from netplumb.models.status import AttachmentStatus, Condition, Phase
 from netplumb.reconciler.converge.hints import Hint, Hints
 from netplumb.reconciler.converge.work import Outcome, Reach
-from netplumb.reconciler.decide.render import render_own_elements
-from netplumb.reconciler.decide.render.policies import render_policy_elements
 from netplumb.reconciler.desired.state import Desired
 from netplumb.reconciler.history.history import Tell, untold
 from netplumb.reconciler.history.lasting import Lasting
@@ -31,20 +26,21 @@ from netplumb.reconciler.pacing.fights import Fights, subject_of
 from netplumb.reconciler.pacing.floods import Floods
 from netplumb.reconciler.pacing.queue import Urgency
 from netplumb.reconciler.pacing.waiters import Waiters, superseded
+from netplumb.reconciler.status.lastpasses import LastPasses
 from netplumb.reconciler.status.outcomes import status_of, worst_of
 from netplumb.reconciler.status.retries import BACKOFF_MOST_S, Retries
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.status.tally import Tally
 
 PORTS_AT_ONCE = 100
-"""An attachment to which more ports lead is passed over where nobody waits: each is four elements of the table."""
+"""With more ports than these, an attachment gets its passes where nobody waits: each is four elements of the table."""
 
 log = structlog.get_logger(__name__)
 
 
 class Results:
-    """`mark` puts a key back into the queue; `remove_namespace` takes away the one of a name if netplumb made it;
-    `ports_in_use` tells what processes of the node listen on of an attachment's ports; `tell` keeps what happened."""
+    """`mark` puts a key back into the queue; `remove_namespace` removes a named namespace if netplumb made it;
+    `ports_in_use` returns which of an attachment's ports processes of the node listen on; `tell` records events."""
 
     def __init__(
         self,
@@ -74,34 +70,8 @@ class Results:
         self._lasting: Lasting[AttachmentKey] = Lasting()
         self._budgets: Budgets[AttachmentKey] = Budgets()
         self.floods: Floods[int] = Floods()
-        """Of namespaces, by the node's number for them."""
-        self._published: dict[AttachmentKey, tuple[Attachment, tuple[NftElement, ...]]] = {}
-        """What the last pass said that there should be of each in the nftables table, and of which record."""
-        self._absent: set[AttachmentKey] = set()
-        """Those of which the last pass found neither a namespace nor a link, and so made nothing."""
-        self._settled: dict[AttachmentKey, tuple[Attachment, Node]] = {}
-        """What the last pass that came to its end made come true."""
-
-    def elements(self, node: Node) -> Iterator[NftElement]:
-        """What the nftables table should hold of all attachments: as their last passes said, or as their records say
-        where none was made of those yet. What was a port of one may be another's by then. Policies say theirs anew,
-        since they change with no pass."""
-        for key, attachment in self._desired.attachments.items():
-            if not attachment.removing:
-                yield from self._published[key][1] if self._is_passed(attachment) else render_own_elements(attachment)
-                if key not in self._absent:
-                    yield from render_policy_elements(attachment, node)
-
-    def _is_passed(self, attachment: Attachment) -> bool:
-        """Whether a pass over this very record has ended in this daemon's life. One of which there is nothing yet has
-        nothing in the table before a pass finds it."""
-        published = self._published.get(attachment.key)
-        return published is not None and (published[0] is attachment or attachment.key in self._absent)
-
-    def links_without_pass(self) -> Iterator[str]:
-        """Of those over which no pass has ended yet in this daemon's life, or with another wish: what lacks of them is
-        no damage."""
-        return (node_if_name(it.key) for it in self._desired.attachments.values() if not self._is_passed(it))
+        """Of namespaces, by nsid."""
+        self.last_passes = LastPasses(desired)
 
     # Those who wait.
 
@@ -133,7 +103,7 @@ class Results:
         return not self._statuses.knows(key) and key not in self._desired.inherited
 
     def wish_changed(self, key: AttachmentKey) -> None:
-        """Whoever waits for an older wish of this key waits for nothing."""
+        """Ends the wait for older wishes of this key."""
         if (record := self._desired.attachments.get(key)) is not None:
             self._waiters.supersede(key, record.generation)
 
@@ -146,64 +116,45 @@ class Results:
         return Urgency.RPC if self.is_awaited(key) else Urgency.WISH
 
     def unsettled(self) -> Set[AttachmentKey]:
-        """Who is not as desired, or whose namespace was not reached."""
+        """Those that are not as desired, or whose namespace was not reached."""
         return self.retries.keys() | self._unreached
 
     def noticed(self, key: AttachmentKey) -> None:
-        """Something told of damage, which the next pass looks for."""
+        """Damage was reported; the next pass looks for it."""
         self._lasting.noticed(key, time.monotonic())
 
     # What came of a pass.
 
     def finish(self, outcome: Outcome) -> None:
         key = outcome.key
-        attachment = self._desired.attachments.get(key)
-        if attachment is not None:
+        record = self._desired.attachments.get(key)
+        if record is not None:
             self.charge(outcome)
-        if attachment is None or attachment.removing or outcome.is_outdated_by(attachment):
+        if record is None or record.removing or outcome.is_outdated_by(record):
             self._mark(key, self.urgency(key))  # the wish changed under the pass
             return
-        held = attachment
         before, now = self._statuses.get(key), time.monotonic()
         self.tally.passes += 1
         self.tally.passing.observe(outcome.took_s)
         (self._unreached.discard if outcome.reach is Reach.OPEN else self._unreached.add)(key)
-        repaired = 0
-        follows = self._follows(key, outcome)
-        lasted = self._lasting.looked(key, now, right=not outcome.errors)
-        elsewhere = bool(outcome.netns_cookie) and attachment.netns_cookie not in (0, outcome.netns_cookie)
-        if before.observed_generation == attachment.generation and not outcome.errors and not follows:
-            repaired = len(outcome.applied)
-            self.tally.repair((step.thing for step in outcome.applied), lasted.heard_s or outcome.took_s)
-            if outcome.netns_cookie != attachment.netns_cookie:
-                self._fights.forget(key)  # another namespace at a file's path begins anew; nobody undid a repair
-            elif repaired:
-                self._fights.repaired(key, (subject_of(step.thing) for step in outcome.applied), now)
-        try:
-            if outcome.netns_cookie:
-                attachment = self._desired.placed(key, outcome.netns_cookie, created=outcome.netns_created)
-            if outcome.record is not None:
-                attachment = self._desired.followed(outcome.record)
-            if outcome.attached:
-                self._desired.converged(key, outcome.generation)
-        except StoreUnwritable as error:
-            log.warning("what was learnt is not stored", attachment=str(key), cause=str(error))
-        record, node = outcome.given or (held, None)
-        # What was learnt here is no change; what came while the pass ran is.
-        record = self._desired.attachments.get(key, record) if record is held else record
-        if outcome.attached and node is not None:
-            self._settled[key] = (record, node)
-        if not outcome.deferred:
-            own = (it for it in outcome.desired if isinstance(it, NftElement) and not is_of_policies(it.set))
-            self._published[key] = (record, tuple(own))
-            is_absent = outcome.reach is not Reach.OPEN and outcome.node_link is None and not outcome.errors
-            (self._absent.add if is_absent else self._absent.discard)(key)
+        repair = Repair(
+            outcome.applied,
+            self._lasting.looked(key, now, right=not outcome.errors),
+            elsewhere=bool(outcome.netns_cookie) and record.netns_cookie not in (0, outcome.netns_cookie),
+            stopped=key in self._desired.inherited and not before.observed_generation,
+            follows=self.last_passes.follows(outcome),
+        )
+        is_repair = before.observed_generation == record.generation and not outcome.errors and not repair.follows
+        if is_repair:
+            self._count(repair, record, outcome, now)
+        attachment = self._store(record, outcome)
+        self.last_passes.ended(record, outcome)
         self._learn(attachment, outcome)
         status = status_of(
             attachment,
             outcome,
             before,
-            repaired=repaired,
+            repaired=len(outcome.applied) if is_repair else 0,
             pool_removed=self._outside_pools(attachment),
             ports_in_use=self._ports_in_use(attachment.spec) if attachment.spec.port_mappings else (),
             taken=self._desired.taken(attachment),
@@ -213,21 +164,30 @@ class Results:
             held_s=self._budgets.held_s(key, now),
             muted=self._is_muted(key),
         )
-        stopped = key in self._desired.inherited and not before.observed_generation
-        self.tell(*events_of(attachment, before, status, Repair(outcome.applied, lasted, elsewhere, stopped, follows)))
+        self.tell(*events_of(attachment, before, status, repair))
         self._statuses.set(attachment, status)
         self._answer(outcome, status)
         self.retries.passed(key, outcome, status)
 
-    def _follows(self, key: AttachmentKey, outcome: Outcome) -> str:
-        """What is not as it was when the last pass ended, beside the wish; empty where what this one found was damage.
-        A record is the same object until something of it changes."""
-        settled = self._settled.get(key)
-        if settled is None or outcome.given is None:
-            return ""
-        if settled[0] is not outcome.given[0]:
-            return "the workload's other interfaces"
-        return "the node" if settled[1] != outcome.given[1] else ""
+    def _count(self, repair: Repair, record: Attachment, outcome: Outcome, now: float) -> None:
+        self.tally.repair((step.thing for step in repair.steps), repair.lasted.heard_s or outcome.took_s)
+        if outcome.netns_cookie != record.netns_cookie:
+            self._fights.forget(record.key)  # another namespace at a file's path begins anew; nobody undid a repair
+        elif repair.steps:
+            self._fights.repaired(record.key, (subject_of(step.thing) for step in repair.steps), now)
+
+    def _store(self, record: Attachment, outcome: Outcome) -> Attachment:
+        """The record with what the pass learnt; as much of that as can be stored."""
+        try:
+            if outcome.netns_cookie:
+                record = self._desired.placed(record.key, outcome.netns_cookie, created=outcome.netns_created)
+            if outcome.record is not None:
+                record = self._desired.followed(outcome.record)
+            if outcome.attached:
+                self._desired.converged(record.key, outcome.generation)
+        except StoreUnwritable as error:
+            log.warning("what was learnt is not stored", attachment=str(record.key), cause=str(error))
+        return record
 
     def _is_muted(self, key: AttachmentKey) -> bool:
         """Whether changes in its namespace are not listened to."""
@@ -282,18 +242,18 @@ class Results:
             self.retries.after(key, BACKOFF_MOST_S)
 
     def charge(self, outcome: Outcome) -> None:
-        """What a pass took is the attachment's to pay."""
+        """Takes what the pass cost from the attachment's budget."""
         self._budgets.charge(outcome.key, outcome.cost_s, time.monotonic())
 
     def is_dear(self, key: AttachmentKey) -> bool:
-        """Whether a pass over it takes too long to be made where others wait: by what is wished, or by the last one."""
+        """Whether a pass over it takes too long to run where others wait, judging by its spec or by the last pass."""
         record = self._desired.attachments.get(key)
         is_large = record is not None and record.spec.mapped_ports > PORTS_AT_ONCE
         return is_large or self._budgets.is_dear(key)
 
     def is_held(self, key: AttachmentKey) -> bool:
-        """Whether a repair has to wait, since somebody undoes each at once, or since those before took long. It is
-        marked again when it need not. A removal does not wait."""
+        """Whether a repair has to wait, since another program undoes each at once, or since earlier ones took long. The
+        key is marked again when the wait is over. A removal does not wait."""
         record = self._desired.attachments.get(key)
         if record is None or record.removing:
             return False
@@ -336,9 +296,7 @@ class Results:
         self.hints.forget(key)
         self._fights.forget(key)
         self._budgets.forget(key)
-        self._published.pop(key, None)
-        self._absent.discard(key)
-        self._settled.pop(key, None)
+        self.last_passes.forget(key)
         self._unreached.discard(key)
         self._lasting.forget(key)
         self.retries.forget(key)
@@ -347,14 +305,14 @@ class Results:
         self._waiters.reached(key, attachment.generation)
 
     def left(self, attachment: Attachment) -> None:
-        """Its wish is about another namespace now."""
+        """It is to be in another namespace now; `attachment` is the record from before."""
         try:
             self._remove_if_made(attachment)
         except StepError as error:
-            log.warning("a namespace that nobody wants any more stays", cause=str(error))
+            log.warning("a namespace that is no longer wanted stays", cause=str(error))
 
     def _remove_if_made(self, attachment: Attachment) -> None:
-        """Takes the namespace of an attachment away if netplumb made it and nobody else's wish is about it."""
+        """Removes the namespace of an attachment if netplumb made it and no other attachment is meant to be in it."""
         netns = attachment.spec.netns
         if (attachment.netns_created or netns.create) and not self._desired.is_meant(netns.where):
             self._remove_namespace(netns.name, attachment.netns_cookie)

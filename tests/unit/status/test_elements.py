@@ -37,16 +37,16 @@ async def test_a_port_that_was_handed_over_is_the_next_ones_before_any_pass(benc
     passed(results, before := bench.desired.attach(wish(port_mappings=PORTS), 7))
     bench.desired.attach(wish(), 7)
     passed(results, taker := bench.desired.attach(wish("db", port_mappings=PORTS), 8))
-    assert {*results.elements(Node())} == {*render_own_elements(taker)}
+    assert {*results.last_passes.elements(Node())} == {*render_own_elements(taker)}
     passed(results, before)
-    assert {*results.elements(Node())} == {*render_own_elements(taker)}
+    assert {*results.last_passes.elements(Node())} == {*render_own_elements(taker)}
 
 
 async def test_a_port_that_interfaces_share_is_one_of_them(bench: Bench, results: Results) -> None:
     """Another interface's wish changes what this one serves, which is no other wish for it."""
     passed(results, bench.desired.attach(wish(if_name="eth1", port_mappings=PORTS), 7))
     passed(results, bench.desired.attach(wish(port_mappings=PORTS), 7))
-    elements = [it for it in results.elements(Node()) if it.set.startswith("port")]
+    elements = [it for it in results.last_passes.elements(Node()) if it.set.startswith("port")]
     assert len({it.key for it in elements}) == len(elements) == 4
 
 
@@ -54,4 +54,4 @@ async def test_where_there_is_nothing_yet_there_are_no_elements(bench: Bench, re
     """Also with another wish: a port that leads nowhere is not taken from whoever answers it on the node."""
     passed(results, bench.desired.attach(wish(port_mappings=PORTS), 7), Reach.MISSING)
     bench.desired.attach(wish(port_mappings=("8081:80",)), 7)
-    assert not [*results.elements(Node())]
+    assert not [*results.last_passes.elements(Node())]
