@@ -44,7 +44,7 @@ large document or at the rules of others, and no thread can be told to stop."""
 
 app = App(
     no_args_is_help=True,
-    help="Give workloads their network, and keep it true. Declare it over gRPC or in state files; one loop makes the "
+    help="Give workloads their network, and keep it so. Declare it over gRPC or in state files; one loop makes the "
     "kernel agree.",
 )
 commands.register(app)
@@ -79,12 +79,12 @@ def before(
             tell(f"warning: {name}: {reason}")
 
 
-@app.command(epilog="Exit codes: 0 it was told to stop, 1 it cannot start, or failed, 2 wrong usage or settings.")
+@app.command(epilog="Exit codes: 0 stopped by a signal, 1 it cannot start, or failed, 2 wrong usage or settings.")
 @with_settings
 def daemon(flags: dict[str, object], config: Config = None) -> None:
     """Run the daemon in this network namespace, the node. Needs root, or a user namespace of its own.
 
-    SIGTERM stops it and leaves what is attached attached; SIGHUP reads the settings again.
+    SIGTERM stops it, and leaves all attachments in place; SIGHUP reloads the settings.
     """
     settings = load_or_exit(flags, config).settings
 
@@ -98,7 +98,7 @@ def daemon(flags: dict[str, object], config: Config = None) -> None:
     configure(settings.log_format, settings.log_level)
     log = structlog.get_logger(__name__)
     for name, reason in mistyped_variables():
-        log.warning("a variable of the environment says nothing", variable=name, cause=reason)
+        log.warning("an environment variable has no effect", variable=name, cause=reason)
     sys.setswitchinterval(THREAD_TURN_S)
     gc.set_threshold(GARBAGE_LOOKED_AT)
     gc.freeze()  # what was imported stays; a look at all of it takes 40 ms, in which nobody is answered
@@ -121,15 +121,15 @@ def end_within(seconds: float) -> None:
     timer.start()
 
 
-@app.command(epilog="Exit codes: 0 nothing is left, 1 something is, or the answer was no, 2 wrong usage or settings.")
+@app.command(epilog="Exit codes: 0 nothing is left, 1 something is, or not confirmed, 2 wrong usage or settings.")
 def purge(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Remove all that is netplumb's from this node, after showing what. The daemon must not run.
+    """Show all that netplumb has on this node, and remove it. The daemon must not be running.
 
-    Workloads lose their network. Switches that netplumb set get the values that they had before.
+    Workloads lose their network. Sysctls that netplumb set get back the values that they had before.
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
 
@@ -152,7 +152,7 @@ def purge(
 
 
 @app.command(
-    epilog="Exit codes: 0 it was told to stop, or all that the demo claims came true, 1 something did not, or failed, "
+    epilog="Exit codes: 0 stopped by a signal, or all that the demo claims came true, 1 something did not, or failed, "
     "2 wrong usage, 130 the demo was interrupted."
 )
 def sandbox(
@@ -160,7 +160,7 @@ def sandbox(
     cluster: Annotated[
         bool, typer.Option("--cluster", help="Show three nodes on an etcd of three members instead.")
     ] = False,
-    state_files: Annotated[Path | None, typer.Option(help="State files; the examples without it.")] = None,
+    state_files: Annotated[Path | None, typer.Option(help="State files; by default the examples.")] = None,
 ) -> None:
     """Run the daemon in a network namespace that plays the node, so that this machine's network is left alone."""
     from netplumb.reconciler import sandbox as sandboxes

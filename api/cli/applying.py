@@ -126,7 +126,7 @@ def _tell_deleted(answer: pb.DeleteResponse, dry_run: bool, ignore_not_found: bo
 
 @asking
 def diff(daemon: Daemon, file: Documents, prune: Prune = False, output: Output = Format.TABLE) -> None:
-    """Show what an apply would change: of what is wished, and in the kernel. Exits 1 if that is anything.
+    """Show what an apply would change, in desired state and in the kernel. Exits 1 if there is a difference.
 
     Nothing is changed. Takes what `netplumb apply` takes.
     """

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 FAILED = {
     "check": "failed, or something is not as wished",
     "diff": "failed, or something would change",
-    "gc": "failed, or the answer was no",
+    "gc": "failed, or not confirmed",
 }
 """What exit code 1 means where it means more than that."""
 
@@ -84,9 +84,9 @@ def detach(
     if_name: IfName = "",
     container_id: ContainerId = "",
 ) -> None:
-    """Take an interface away. What is not there is as good as detached.
+    """Take an interface away. Detaching what does not exist succeeds.
 
-    Of an id that a runtime made the beginning will do; a name has to be said in full.
+    The beginning of an id that a runtime made is enough; a name has to be given in full.
     """
     from netplumb.api.cli import keys
     from netplumb.api.cli.call import call

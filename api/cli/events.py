@@ -36,9 +36,9 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show what happened, the oldest first: attached, repaired, retried, refused, and what became of the node.
+    """Show what happened, the oldest first: attached, repaired, retried, refused, and changes of the node.
 
-    A bounded number of events is kept, for as long as the boot. With -o json each is one line.
+    A bounded number of events is kept, until the next boot. With -o json each is one line.
     """
     import time
     from contextlib import suppress

@@ -1,7 +1,7 @@
-"""The command `netplumb gc`: what lives is told by the caller, in full; what a source holds beside that is detached.
+"""The command `netplumb gc`: the caller names all that is alive; what else a source holds is detached.
 
-A list that was forgotten, or that a failed command left empty, must not pass for "nothing lives": the empty list has to
-be said in words.
+A list that was forgotten, or that a failed command left empty, must not pass for "nothing is alive": the empty list has
+an option of its own.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from netplumb.api.client.asynchronous import AsyncClient
     from netplumb.api.v1 import netplumb_pb2 as pb
 
-_LIVES = "a container id, with all its interfaces, or with /IF_NAME behind it one of them"
+_LIVES = "a container id, for all its interfaces, or ID/IF_NAME for one of them"
 
 Source: TypeAlias = Annotated[
     str, typer.Option("--source", help="Whose attachments are meant: rpc or cni/NETWORK. Another's are never touched.")
 ]
 Alive: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--alive", metavar="ID", help=f"One that lives: {_LIVES}. Repeatable."),
+    typer.Option("--alive", metavar="ID", help=f"What is alive: {_LIVES}. Repeatable."),
 ]
 AliveFile: TypeAlias = Annotated[
     typer.FileText | None,
-    typer.Option("--alive-file", metavar="FILE", help=f"Those that live, one a line: {_LIVES}. - is stdin."),
+    typer.Option("--alive-file", metavar="FILE", help=f"What is alive, one a line: {_LIVES}. - is stdin."),
 ]
 Interface: TypeAlias = tuple[str, str]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")]
-Nothing: TypeAlias = Annotated[bool, typer.Option("--none", help="Nothing lives: detach all that the source holds.")]
+Nothing: TypeAlias = Annotated[bool, typer.Option("--none", help="Nothing is alive: detach all that the source holds.")]
 
 
 @asking
@@ -51,11 +51,11 @@ def gc(
     dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Detach what a source holds for containers that live no more, and show what that was. At a terminal, show what
-    would go and ask.
+    """Detach what a source holds for containers that no longer exist, and show what that was. In a terminal, show what
+    would go and ask first.
 
-    Who lives must be said in full, by --alive, --alive-file or both; that nobody does, by --none. An attachment without
-    a container id goes by its workload's id.
+    Name all live containers by --alive, --alive-file or both; if there are none, say so by --none. For an attachment
+    without a container id, its workload's id stands for it.
     """
     living = _living(alive or [], alive_file, none=none)
 
@@ -123,16 +123,16 @@ def _interface_of(it: pb.Attachment) -> Interface:
 def _living(alive: Sequence[str], alive_file: Iterable[str] | None, *, none: bool) -> list[Interface]:
     if none:
         if alive or alive_file is not None:
-            raise typer.BadParameter("says that nothing lives, beside a list of what does", param_hint="--none")
+            raise typer.BadParameter("says that nothing is alive; leave out the list", param_hint="--none")
         return []
     if not alive and alive_file is None:
-        raise typer.BadParameter("is missing; say --none if nothing lives", param_hint="--alive or --alive-file")
+        raise typer.BadParameter("is missing; say --none if nothing is alive", param_hint="--alive or --alive-file")
     try:
         listed = [line.strip() for line in alive_file or ()]
     except UnicodeDecodeError:
         raise typer.BadParameter("is not UTF-8", param_hint="--alive-file") from None
     if alive_file is not None and not any(listed):
-        raise typer.BadParameter("holds no line; say --none if nothing lives", param_hint="--alive-file")
+        raise typer.BadParameter("holds no line; say --none if nothing is alive", param_hint="--alive-file")
     return [_interface(text) for text in (*alive, *filter(None, listed))]
 
 

@@ -32,9 +32,9 @@ def get(
     labels: Labels = "",
     output: ListOutput = ListFormat.TABLE,
 ) -> None:
-    """Show one attachment and its status; of several, or of all without one, a line each.
+    """Show one attachment and its status; several, or all if none is named, as a line each.
 
-    What -o yaml and -o json print is taken by `netplumb apply -f` again.
+    `netplumb apply -f` takes what -o yaml and -o json print.
     """
     if not workloads:
         if if_name:
@@ -69,7 +69,7 @@ def list_(
     config: ClusterConfig = None,
     output: ListOutput = ListFormat.TABLE,
 ) -> None:
-    """Show all attachments, or those with such labels."""
+    """Show all attachments, or those that a label selector matches."""
     if all_nodes:
         if labels:
             raise typer.BadParameter("chooses among those of one node", param_hint="-l")
@@ -94,7 +94,7 @@ def _list(daemon: Daemon, labels: str, output: ListFormat) -> None:
 
 @asking
 def watch(daemon: Daemon, labels: Labels = "", output: Output = Format.TABLE) -> None:
-    """Show all attachments, or those with such labels, then each change as it happens, until Ctrl-C."""
+    """Show all attachments, or those that a label selector matches, then each change as it happens, until Ctrl-C."""
     from contextlib import suppress
 
     from netplumb.api.cli import answers

@@ -31,7 +31,7 @@ MapOutput: TypeAlias = Annotated[
 def map_(daemon: Daemon, labels: Labels = "", output: MapOutput = MapFormat.TREE) -> None:
     """Draw the node: uplinks, pools, workloads, their links, ports and limits, and what is not as wished.
 
-    The SVG file and the HTML page need nothing else, and can be sent to whoever asks.
+    The SVG file and the HTML page are self-contained, and can be sent to others.
     """
     from netplumb.api.cli.call import call
 

@@ -58,14 +58,14 @@ RemoteHost: TypeAlias = Annotated[
         "--host",
         envvar=HOST_VARIABLE,
         metavar="HOST:PORT",
-        help="A daemon elsewhere, by mutual TLS, instead of a socket.",
+        help="A remote daemon, over mutual TLS, instead of a socket.",
         rich_help_panel=_DAEMON,
     ),
 ]
 Ca: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--ca", envvar=CA_VARIABLE, metavar="FILE", help="The authority of its certificate.", rich_help_panel=_DAEMON
+        "--ca", envvar=CA_VARIABLE, metavar="FILE", help="The CA that issued its certificate.", rich_help_panel=_DAEMON
     ),
 ]
 Cert: TypeAlias = Annotated[
@@ -90,9 +90,7 @@ Timeout: TypeAlias = Annotated[
 ]
 Wait: TypeAlias = Annotated[
     bool,
-    typer.Option(
-        "--wait", help="Where no daemon runs, wait for one, as long as --timeout says.", rich_help_panel=_DAEMON
-    ),
+    typer.Option("--wait", help="If no daemon is running, wait for one, up to --timeout.", rich_help_panel=_DAEMON),
 ]
 Output: TypeAlias = Annotated[Format, typer.Option("--output", "-o", help="How to print the answer.")]
 
@@ -104,7 +102,7 @@ ListOutput: TypeAlias = Annotated[
 Labels: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--selector", "-l", metavar="LABELS", help="Only those with such labels: app=web,tier!=test,!old,zone in (a,b)."
+        "--selector", "-l", metavar="LABELS", help="Only those that match: app=web,tier!=test,!old,zone in (a,b)."
     ),
 ]
 

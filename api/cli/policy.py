@@ -77,9 +77,9 @@ def explain(
 
 @asking
 def diff(daemon: Daemon, file: Documents, output: Output = Format.TABLE) -> None:
-    """Tell what policies in files would change: which workloads would reach which ports of others, or would no more,
-    and which connections would be cut. Each file is new, or takes the place of the state file of that name. Nothing is
-    changed. Exits 1 if that is anything.
+    """Show what policies in files would change: which workloads would reach which ports of others, or no longer would,
+    and which connections would be cut. Each file is new, or replaces the state file of that name. Nothing is changed.
+    Exits 1 if there is a difference.
     """
     from netplumb.api.cli import policies
     from netplumb.api.cli.call import call

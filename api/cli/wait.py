@@ -36,10 +36,9 @@ def wait(
     labels: Labels = "",
     all_: All = False,
 ) -> None:
-    """Wait until attachments are in the kernel, or gone from it. --timeout says how long; then it exits 6 and tells
-    what is missing.
+    """Wait until attachments are in the kernel, or gone from it. After --timeout it exits 6 and says what is missing.
 
-    What is named does not have to be there yet. With -l or --all at least one has to be there to be waited for.
+    What is named does not have to exist yet. With -l or --all, at least one attachment has to exist.
     """
     if sum((bool(workloads), bool(labels), all_)) != 1:
         raise typer.BadParameter("say either workloads, or -l, or --all", param_hint="WORKLOAD[/IF]")

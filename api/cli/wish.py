@@ -76,7 +76,7 @@ def _request(
         bool,
         _option(
             "--allow-foreign-address",
-            help="A static address in a network that the node is connected to is meant.",
+            help="Accept a static address in a network that the node is connected to.",
             panel=_ADDRESSES,
         ),
     ] = False,
@@ -84,11 +84,11 @@ def _request(
         str, _option("--pool", metavar="NAME", help="The pools to take addresses from.", panel=_ADDRESSES)
     ] = "",
     mac: Annotated[
-        str, _option("--mac", help="MAC address; the assigned one is kept without it.", panel=_ADDRESSES)
+        str, _option("--mac", help="MAC address; without it the assigned one is kept.", panel=_ADDRESSES)
     ] = "",
     route: Annotated[
         list[str] | None,
-        _option("--route", metavar="PREFIX", help="A route beside the default route. Repeatable.", panel=_ADDRESSES),
+        _option("--route", metavar="PREFIX", help="A route besides the default route. Repeatable.", panel=_ADDRESSES),
     ] = None,
     default_route: Annotated[
         bool | None,

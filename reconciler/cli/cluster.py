@@ -19,11 +19,11 @@ _EPILOG = "Exit codes: 0 done, 1 etcd was not reached or refused it{more}, 2 wro
 
 def register(app: typer.Typer) -> None:
     """Add `cluster` to the application."""
-    cluster = App(no_args_is_help=True, help="The cluster that this node's settings are of, as etcd tells of it.")
+    cluster = App(no_args_is_help=True, help="The cluster that this node's settings name, as etcd knows it.")
     told = _EPILOG.format(more="")
     cluster.command("status", epilog=told)(status)
     cluster.command("members", epilog=told)(members)
-    asks = _EPILOG.format(more=", or the answer was no")
+    asks = _EPILOG.format(more=", or not confirmed")
     cluster.command("remove", epilog=asks)(remove)
     cluster.command("accept", epilog=asks)(accept)
     app.add_typer(cluster, name="cluster")
@@ -152,9 +152,9 @@ def _lives(node: str, workloads: int) -> str:
 
 
 def accept(yes: Yes = False, config: Config = None) -> None:
-    """Say that etcd is meant as it is, though it lacks what nodes knew: after a restore from an older backup.
+    """Accept etcd's content as it is, though it lacks what nodes knew: after a restore from an older backup.
 
-    Once for all nodes. Each then says again which prefixes it holds; what is missing ten seconds later is gone.
+    Run it once for all nodes. Each node then announces its prefixes again; what is missing ten seconds later is gone.
     """
     if not yes and not typer.confirm("Is etcd's content, as it is now, what all nodes are to go by?"):
         raise typer.Exit(_FAILED)

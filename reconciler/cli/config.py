@@ -19,14 +19,14 @@ from netplumb.api.cli.pages import App
 if TYPE_CHECKING:
     from netplumb.reconciler.settings.configuration import Configuration
 
-_PANEL = "Settings, which win over NETPLUMB_… variables and the file"
+_PANEL = "Settings, which override NETPLUMB_… variables and the file"
 
 Config: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings file; /etc/netplumb/netplumb.yaml without it, if there."),
+    typer.Option("--config", metavar="FILE", help="Settings file; by default /etc/netplumb/netplumb.yaml, if any."),
 ]
 DataDir: TypeAlias = Annotated[
-    Path | None, typer.Option("--data-dir", metavar="DIR", help="Where the store lies.", rich_help_panel=_PANEL)
+    Path | None, typer.Option("--data-dir", metavar="DIR", help="Directory of the store.", rich_help_panel=_PANEL)
 ]
 Output: TypeAlias = Annotated[
     Literal["table", "json", "yaml"], typer.Option("--output", "-o", help="How to print the answer.")

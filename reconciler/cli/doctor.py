@@ -33,10 +33,10 @@ def doctor(
         list[str] | None, typer.Option("--skip", metavar="CHECK", help="A check to leave out. Repeatable.")
     ] = None,
 ) -> None:
-    """Read this node and tell what hurts workloads' network, or will: what, why it matters, and what heals it.
+    """Find what breaks workloads' network on this node, or will: what it is, why it matters, and how to fix it.
 
-    Needs root and no daemon, and changes nothing. A daemon with flags of its own wants the same flags here, less
-    its pools, which it tells.
+    Needs root, works without the daemon, and changes nothing. If the daemon was started with flags, give the same
+    flags here, except for its pools, which the daemon is asked for.
     """
     _refuse_unknown(skip or ())
     settings, mistakes = _settings(flags, config)

@@ -33,9 +33,9 @@ def register(app: typer.Typer) -> None:
 def trace(
     source: _End,
     target: _Target,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port that is asked.")] = 80,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The destination port.")] = 80,
     proto: Annotated[Literal["tcp", "udp", "sctp", "icmp"], typer.Option(help="The protocol.")] = "tcp",
-    ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="By IPv6 where both have both.")] = False,
+    ipv6: Annotated[bool, typer.Option("--ipv6", "-6", help="Use IPv6 where both ends have both.")] = False,
     live: Annotated[
         bool, typer.Option("--live", help="Send a packet from inside FROM, and watch it by nftables' trace.")
     ] = False,
@@ -43,12 +43,12 @@ def trace(
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Follow a packet the way that the kernel takes it, hop by hop, and say where it ends and why.
+    """Follow a packet through the kernel, hop by hop, and say where it ends and why.
 
-    The kernel itself is asked for each route; rules of every firewall on the way are weighed. Unless --live says so
-    nothing is sent but the question whether the next hop is there. Nothing is changed, and no daemon is needed; root
-    is. What is sent then is a SYN, a datagram or an echo, and if that is answered from elsewhere echoes of several
-    sizes; the table that watches it goes with the command, however that ends.
+    The kernel is asked for each route, and the rules of every firewall on the way are evaluated. Without --live,
+    nothing is sent but ARP or neighbour discovery for the next hop. Needs root, works without the daemon, and changes
+    nothing. --live sends a SYN, a datagram or an echo, and if a host beyond the node answers, echoes of several sizes;
+    the table that traces them is removed with the command, however it ends.
     """
     settings = load_or_exit({"data_dir": data_dir} if data_dir else {}, config).settings
 

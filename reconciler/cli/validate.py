@@ -31,10 +31,10 @@ def validate(
     ],
     output: Output = "table",
 ) -> None:
-    """Judge state files as the daemon would. It does not have to run.
+    """Check state files as the daemon would. The daemon does not have to run.
 
-    A directory is judged as a whole, as the setting state_files names one: what two of its files claim is told. What
-    depends on the node is told by the daemon, with `netplumb plan -f FILE`. Settings files are judged by
+    A directory is checked as a whole, like the one that the setting state_files names: two files that claim the same
+    are found. What depends on the node only the daemon can check: `netplumb plan -f FILE`. For settings files there is
     `netplumb config show --config FILE`.
     """
     from netplumb.reconciler.sources.validation import of_paths

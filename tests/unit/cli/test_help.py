@@ -54,4 +54,4 @@ def test_who_asks_the_daemon_is_told_each_code_that_may_come(name: str) -> None:
 
 @pytest.mark.parametrize("name", ASKING)
 def test_wait_says_what_for_and_how_long(name: str) -> None:
-    assert "--wait Where no daemon runs, wait for one, as long as --timeout says." in page(name)
+    assert "--wait If no daemon is running, wait for one, up to --timeout." in page(name)
