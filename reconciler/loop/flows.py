@@ -29,21 +29,12 @@ from netplumb.models.network import Node
 from netplumb.models.nft import NftElement
 from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.steps import Step
-from netplumb.reconciler.decide.flows import (
-    EVERY_FLOW,
-    Course,
-    Suspects,
-    links_of,
-    suspects,
-    suspects_around,
-    suspects_of,
-    unfit,
-    walks,
-)
+from netplumb.reconciler.decide.flows import Course, links_of, unfit
 from netplumb.reconciler.decide.leaving import Leaving
 from netplumb.reconciler.decide.policies.flows import PolicedFlows
 from netplumb.reconciler.decide.policies.verdict import Endpoint
 from netplumb.reconciler.decide.portmaps import ports_of
+from netplumb.reconciler.decide.suspects import EVERY_FLOW, Suspects, suspects, suspects_around, suspects_of, walks
 from netplumb.reconciler.kernel import sysctls
 from netplumb.reconciler.kernel.conntrack import Conntrack
 from netplumb.reconciler.kernel.netlink.channel import Channel
@@ -190,7 +181,7 @@ def _forget_wrong(suspected: Suspects, deciding: Deciding, nftables: Nftables) -
     kept = sysctls.read("net/netfilter/nf_conntrack_count")
     with Conntrack() as conntrack:
         walked = walks(suspected, int(kept) if kept is not None else None)
-        freed = 0 if suspected.only_ports else conntrack.forget(Walk(mark=CUT), course.is_cut_no_more)
+        freed = 0 if suspected.only_ports else conntrack.forget(Walk(mark=CUT), course.is_allowed_again)
         return freed + sum(conntrack.forget(walk, is_wrong, course.is_cut) for walk in walked), has_newcomers
 
 

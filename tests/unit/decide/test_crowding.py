@@ -19,8 +19,8 @@ from netplumb.reconciler.decide.crowding import (
     shares,
     to_forget,
 )
-from netplumb.reconciler.decide.flows import suspects
 from netplumb.reconciler.decide.render.crowding import crowding_of, render_crowding
+from netplumb.reconciler.decide.suspects import suspects
 from netplumb.reconciler.history.crowding import crowding_condition
 
 MOST = 64_000

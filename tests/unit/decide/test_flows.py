@@ -19,20 +19,12 @@ from netplumb.models.nft import WORKLOADS_CLOSED, WORKLOADS_OPEN, NftChain, NftE
 from netplumb.models.nodenetwork import NodeNetwork, Source
 from netplumb.models.ports import End
 from netplumb.models.steps import Step, Verb
-from netplumb.reconciler.decide.flows import (
-    Course,
-    Suspects,
-    links_of,
-    suspects,
-    suspects_around,
-    suspects_of,
-    unfit,
-    walks,
-)
+from netplumb.reconciler.decide.flows import Course, links_of, unfit
 from netplumb.reconciler.decide.leaving import Leaving
 from netplumb.reconciler.decide.portmaps import ports_of
 from netplumb.reconciler.decide.render import render_elements
 from netplumb.reconciler.decide.render.masquerade import render_masquerade
+from netplumb.reconciler.decide.suspects import Suspects, suspects, suspects_around, suspects_of, walks
 
 TCP, UDP, ICMP = 6, 17, 1
 NODE, WEB, DB, OUTSIDE, GONE = "192.0.2.1", "10.9.0.2", "10.9.0.3", "192.0.2.2", "10.9.0.66"
