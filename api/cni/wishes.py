@@ -94,9 +94,10 @@ def _addresses(request: Request) -> list[IPAddress]:
 
 
 def _parsed(texts: Iterable[str], field: str) -> list[IPAddress]:
-    """An address may come with a prefix length. Ours are host addresses, whatever it says."""
+    """An address may come with a prefix length. Ours are host addresses, whatever it says. Podman's `network reload`
+    names a static one twice, as asked for and as given, which is one wish."""
     try:
-        return [ip_interface(text).ip for text in texts]
+        return list(dict.fromkeys(ip_interface(text).ip for text in texts))
     except ValueError as error:
         raise CniError(Code.INVALID_CONFIG, printable(f"{field}: {error}")) from None
 

@@ -21,6 +21,7 @@ from tests.runtimes.remains import Remains
 from tests.runtimes.traffic import is_served, seen_as
 
 HOST_PORT = 8080
+STATIC_V4, STATIC_V6 = "10.213.0.77", "fd13::77"
 
 
 @pytest.fixture
@@ -126,6 +127,15 @@ async def test_a_publishing_container_changes_its_networks(
     assert not attachment.conditions[1:], "what Podman's monitor holds the port with is nothing to tell of"
     podman.run("rm", "--force", "--time=0", "web")
     await remains.are_none()
+
+
+async def test_a_reload_keeps_static_addresses(podman: Podman, client: AsyncClient, node: Host) -> None:
+    """`network reload` names an address that was asked for twice: as that, and as the one that the container has."""
+    container = podman.start("web", "--network=front", f"--ip={STATIC_V4}", f"--ip6={STATIC_V6}")
+    podman.run("network", "reload", "web")
+    assert [*(await client.get(container)).addresses] == [STATIC_V4, STATIC_V6]
+    for address in (STATIC_V4, STATIC_V6):
+        assert seen_as(node, address)
 
 
 async def test_a_container_restarted_is_reachable_again(podman: Podman, client: AsyncClient, node: Host) -> None:

@@ -100,6 +100,7 @@ def test_dns_of_the_runtime_replaces_that_of_the_network() -> None:
     ("environment", "fields", "addresses"),
     [
         ({}, {"runtimeConfig": {"ips": ["10.0.0.5/24", "fd00::5"]}}, ["10.0.0.5", "fd00::5"]),
+        ({}, {"runtimeConfig": {"ips": ["10.0.0.5", "fd00::5", "10.0.0.5/24"]}}, ["10.0.0.5", "fd00::5"]),
         ({}, {"args": {"cni": {"ips": ["10.0.0.6"]}}}, ["10.0.0.6"]),
         ({"CNI_ARGS": "IP=10.0.0.7/24"}, {}, ["10.0.0.7"]),
         ({"CNI_ARGS": "IP=10.0.0.7"}, {"args": {"cni": {"ips": ["10.0.0.6"]}}}, ["10.0.0.6"]),
@@ -107,7 +108,7 @@ def test_dns_of_the_runtime_replaces_that_of_the_network() -> None:
     ],
 )
 def test_static_addresses(environment: dict[str, str], fields: dict[str, object], addresses: list[str]) -> None:
-    """Capability ips wins over `args`, and that over CNI_ARGS. A prefix length is dropped."""
+    """Capability ips wins over `args`, and that over CNI_ARGS. A prefix length is dropped, and what is said twice."""
     assert [str(it) for it in wish(environment, **fields).addresses] == addresses
 
 
