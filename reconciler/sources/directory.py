@@ -21,6 +21,7 @@ from netplumb.models.attachment import AttachmentSpec
 from netplumb.models.networkpolicy import Manifest
 from netplumb.models.statefile import is_state_file
 from netplumb.reconciler.kernel.descriptors import RESERVE, opened
+from netplumb.reconciler.kernel.writers import is_written
 from netplumb.reconciler.settings.documents import MAX_BYTES, Mistake
 from netplumb.reconciler.sources.statefile import NOTHING_DECLARED, Declared, StateFileError, declared, told
 
@@ -70,6 +71,7 @@ def listing(directory: Path) -> Listing:
 
 
 PUT_OFF = "takes long to read and was changed again; it is read in a moment"
+WRITTEN = "is open for writing; it is read once it is closed"
 
 
 def contents(
@@ -78,7 +80,8 @@ def contents(
     is_due: Callable[[str, Signature], bool] = lambda _name, _signature: True,
 ) -> Mapping[str, FileContent]:
     """What the state files say, less those whose digest is as known. What is not due now, by its name and signature, is
-    put off. Raises OSError if the directory can't be read."""
+    put off, and so is what somebody has open for writing: the rest of it may be yet to come. Raises OSError if the
+    directory can't be read."""
     found = {}
     with _opened(directory) as fd:
         for name in sorted(_names(fd)):
@@ -122,13 +125,13 @@ def _content(
     if not name.isprintable():
         return unreadable(repr(name), "a file's name must hold printable characters only")
     try:
-        data = _read(name, directory_fd)
+        data, is_open = _read(name, directory_fd)
     except OSError as error:
         return unreadable(name, str(error.strerror))
     if _digest(data) == known:
         return None
-    if not is_due(name, _signature(name, directory_fd)):
-        return replace(unreadable(name, PUT_OFF), is_put_off=True)
+    if is_open or not is_due(name, _signature(name, directory_fd)):
+        return replace(unreadable(name, WRITTEN if is_open else PUT_OFF), is_put_off=True)
     began = time.thread_time()
     content = judged(name, data)
     return replace(content, cost_s=time.thread_time() - began)
@@ -155,8 +158,9 @@ def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def _read(name: str, directory_fd: int) -> bytes:
-    """One byte more than is allowed, at most. OSError's text says why it cannot be read."""
+def _read(name: str, directory_fd: int) -> tuple[bytes, bool]:
+    """One byte more than is allowed, at most, and whether somebody still has it open for writing after that. OSError's
+    text says why it cannot be read."""
     fd = opened(lambda: os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=directory_fd))
     try:
         mode = os.fstat(fd).st_mode
@@ -165,7 +169,7 @@ def _read(name: str, directory_fd: int) -> bytes:
         if not _opened_path(fd).startswith(_opened_path(directory_fd).rstrip("/") + "/"):
             raise OSError(0, "leads out of the directory of state files")
         with open(f"/proc/self/fd/{fd}", "rb", opener=_without_waiting) as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1), is_written(file.fileno())
     finally:
         os.close(fd)
 

@@ -5,8 +5,8 @@ whatever happens only causes a new look at the whole directory, and what follows
 
 What is promised:
 - A file that cannot be read or parsed keeps its last good content and says why. So does one that never rests.
-- A look counts only once nothing has moved for a moment: a file that is just being written, or a rename caught in the
-  middle, is never taken for a removal.
+- A look counts only once nothing has moved for a moment, and a file only once nobody has it open for writing: one that
+  is just being written, however slowly, or a rename caught in the middle, is never taken for a removal.
 - A file that takes long to read waits longer for its next turn the longer it took, however often it is written.
 - A directory that is missing or unreadable removes nothing.
 - What is new is declared before what vanished is removed, so that a renamed file keeps its attachments.

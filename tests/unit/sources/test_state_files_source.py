@@ -202,6 +202,49 @@ class TestScan:
         await source.scan()
         assert desired.problems == {}
 
+    async def test_a_file_is_taken_once_nobody_has_it_open_for_writing(
+        self, directory: Path, desired: Recorder
+    ) -> None:
+        """However long the writer pauses, and though what is there so far could be taken: the rest is no removal."""
+        file = directory / "a.yaml"
+        file.write_text(document("a-1") + "---\n" + document("a-2"))
+        source = StateFiles(directory, desired)
+        await source.scan()
+        with file.open("w") as written:
+            written.write(document("a-1"))
+            written.flush()
+            await source.scan()
+            assert desired.partitions == {"file/a.yaml": ["a-1", "a-2"]}
+            assert desired.problems == {"file/a.yaml": f"a.yaml: {directories.WRITTEN}"}
+            written.write("---\n" + document("a-3"))
+        await source.scan()
+        assert (desired.partitions, desired.problems) == ({"file/a.yaml": ["a-1", "a-3"]}, {})
+
+    async def test_a_file_that_stays_open_for_writing_and_says_what_it_said_is_nothing_to_tell_of(
+        self, directory: Path, desired: Recorder
+    ) -> None:
+        file = directory / "a.yaml"
+        file.write_text(document("a"))
+        source = StateFiles(directory, desired)
+        await source.scan()
+        with file.open("a"):
+            await source.scan()
+        assert (desired.calls, desired.problems) == ([("file/a.yaml", "a")], {})
+
+    async def test_a_file_that_was_open_while_all_others_were_loaded_is_read_by_itself(
+        self, directory: Path, desired: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When it is closed nothing needs to be told: it is looked at again until then."""
+        monkeypatch.setattr(files, "POLL_S", 0.01)
+        written = (directory / "a.yaml").open("w")
+        with written:
+            written.write(document("a"))
+            written.flush()
+            async with running(StateFiles(directory, desired)):
+                await until(lambda: desired.problems == {"file/a.yaml": f"a.yaml: {directories.WRITTEN}"})
+                written.close()
+                await until(lambda: desired.partitions == {"file/a.yaml": ["a"]} and not desired.problems)
+
     async def test_a_file_that_takes_long_is_not_read_again_before_that_is_paid_for(
         self, directory: Path, desired: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
