@@ -58,10 +58,12 @@ def _conflicts(files: Iterable[FileContent]) -> list[FileContent]:
 
 
 class _Holders:
-    """What the files so far hold, by the rules by which desired state has it."""
+    """What the files so far hold, by the rules by which desired state has it, and the kernel: of two attachments that
+    want one interface the second would find the first's in its way."""
 
     def __init__(self) -> None:
         self._sources: dict[AttachmentKey, str] = {}
+        self._interfaces: dict[tuple[str, str], AttachmentKey] = {}
         self._manifests: dict[ManifestKey, str] = {}
         self._ports = PortHolders()
         self._addresses = Allocator()
@@ -80,9 +82,13 @@ class _Holders:
     def _hold(self, spec: AttachmentSpec, source: str) -> None:
         if (holder := self._sources.get(spec.key)) is not None:
             raise AlreadyHeld(f"attachment {spec.key} is held by {holder}")
+        place = (spec.netns.where, spec.if_name)
+        if (other := self._interfaces.get(place)) is not None:
+            raise AlreadyHeld(f"interface {spec.if_name} in {spec.netns.where} is that of attachment {other}")
         self._ports.check(spec.port_mappings, spec.key)
         for address in spec.addresses:
             self._addresses.check_static(address, spec.key)
         self._sources[spec.key] = source
+        self._interfaces[place] = spec.key
         self._ports.hold(spec.port_mappings, spec.key)
         self._addresses.hold(spec.key, spec.addresses)

@@ -116,6 +116,17 @@ def test_what_two_files_claim_is_told_as_the_daemon_tells_it(
     assert all(line.removeprefix(f"{tmp_path}/")[0] in "bcde" for line in lines)
 
 
+def test_two_attachments_of_one_interface_are_told(write: Write) -> None:
+    """By whatever the namespace is named; the daemon would take both, and fail the second."""
+    first = write("a.yaml", "kind: Attachment\nworkload_id: web-1\nnetns: {name: web}\n")
+    second = write("b.yaml", "kind: Attachment\nworkload_id: web-2\nnetns: {path: /run/netns/web}\n")
+    result = validate(first, second)
+    assert result.exit_code == 1
+    assert f"{second}:1: interface eth0 in /run/netns/web is that of attachment web-1/eth0" in result.stdout
+    write("b.yaml", second.read_text() + "if_name: eth1\n")
+    assert validate(first, second).exit_code == 0
+
+
 def test_files_of_two_directories_are_of_two_nodes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
