@@ -1,8 +1,8 @@
-"""Runs a plan against the kernel and collects each step's error.
+"""Carries out a plan in the kernel, and collects each step's error.
 
-Steps go out in order, in one send for each stretch that stays on one side, so that a new attachment costs three sends:
-the pair, the rest of the node's side, the workload's side. A step whose link could not be made is not tried; a step
-that finds its work done (EEXIST on an addition, "no such" on a removal) has succeeded.
+Steps go out in order, consecutive ones on the same side in one send, so that a new attachment costs three sends: the
+pair, the rest of the node's side, the workload's side. A step whose link could not be made is not tried. A step that
+finds its work done (EEXIST on an addition, "no such" on a removal) has succeeded.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ class _Run:
         if isinstance(thing, Link) and step.verb is Verb.REMOVE:
             self.flush()
             if thing.kind == "ifb" and (self.applied.errors or self._doubted):
-                return  # beside it what leads there is known as ours, and that may be there yet: the next look tells
+                return  # what redirects to it is known as ours by it, and may still exist: the next pass sees
             self._queue(step, thing.scope, encodelinks.delete_link(thing.index))
             self.flush()
             for scope, name in ((thing.scope, thing.name), (Scope.WORKLOAD, thing.peer)):
                 self._indexes.pop((scope, name or ""), None)
         elif isinstance(thing, Route) and step.verb is Verb.REMOVE and (thing.scope, thing.dst) in self._stuck:
-            return  # a pass asks for neighbours at the addresses that routes lead to: the next would not find it
+            return  # a pass finds neighbours by the addresses of routes: without the route the next would miss it
         elif isinstance(thing, Sysctl):
             self.flush()
             self._write(step, thing)

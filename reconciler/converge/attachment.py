@@ -1,8 +1,7 @@
 """One pass over one attachment: open its namespace, observe, render, plan, apply, and read back what was repaired.
 
-The same function serves an Attach, a repair, a resync and a start, on whichever thread has a kernel to give it. It
-writes to the kernel alone; what came of it is returned, and the loop makes status of that.
-"""
+The same function serves an Attach, a repair, a resync and a start, on any thread that has a kernel to give it. It
+writes to the kernel and nothing else; what came of it is returned, and the loop makes it into status."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ from netplumb.reconciler.decide.policies.lost import kept_of
 from netplumb.reconciler.decide.render import render_attachment, render_elements
 from netplumb.reconciler.kernel.namespaces import Namespace, NamespaceMissingError
 
-_ROUNDS = 4  # a first try, what it changed under itself, and a read back; a tool that undoes each step is left to later
+_ROUNDS = 4  # a first try, its side effects, and a read back; a tool that undoes each step is left to later passes
 _STEPS_AT_ONCE = 100
 
 log = structlog.get_logger(__name__)
@@ -81,7 +80,7 @@ class Kernel(Protocol):
 
 
 def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
-    """Makes the kernel agree with one attachment. A namespace that was `handed` over is closed here."""
+    """Makes the kernel agree with one attachment. Closes the namespace that was `handed` over."""
     attachment = work.attachment
     outcome = Outcome(attachment.key, attachment.generation, netns_created=attachment.netns_created)
     outcome.given = (attachment, work.node)
@@ -107,7 +106,7 @@ def converge(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Out
 
 
 def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None) -> Outcome:
-    """A pass that a mistake of ours ends fails its attachment, not the loop, and is tried again as any other."""
+    """A pass that ends in a bug of ours fails its attachment, not the loop, and is tried again like any other."""
     began, worked_s = time.monotonic(), time.thread_time()
     try:
         outcome = converge(work, kernel, handed)
@@ -121,8 +120,8 @@ def converge_guarded(work: Work, kernel: Kernel, handed: Namespace | None = None
 
 
 def open_namespace(work: Work, kernel: Kernel, outcome: Outcome) -> Namespace | None:
-    """The namespace that the wish means, if it is there. A state file means whatever is at the path; an RPC meant one
-    namespace, and a stranger's at the same path is not touched."""
+    """The namespace that the attachment is meant to be in, if it exists. A state file means whatever is at the path; an
+    RPC meant one namespace, and another one at the same path is not touched."""
     attachment = work.attachment
     netns = attachment.spec.netns
     try:
@@ -163,7 +162,7 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
     for _ in range(_ROUNDS):
         observed, made = observe_and_plan(work, kernel, namespace, elements, snapshot, outcome)
         if snapshot is not None and not snapshot.whole and (made is None or made.conflicts or made.steps):
-            # What is missing there need not be: it is looked at by itself.
+            # What that read did not show may exist all the same: this attachment is read by itself.
             observed, made = observe_and_plan(work, kernel, namespace, elements, None, outcome)
         if made is None:
             return
@@ -178,7 +177,7 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
             outcome.deferred = True
             return
         if not work.is_wished():
-            # What this wish knew nobody to have may be another interface's of the workload, and is there by now.
+            # What was free for this wish may by now belong to another interface of the workload.
             raise Outdated("another wish came meanwhile")
         applied = kernel.apply(made.steps, namespace, observed, work.is_wished)
         work = replace(work, attachment=outcome.record or attachment)
@@ -190,13 +189,13 @@ def _converge(work: Work, kernel: Kernel, namespace: Namespace | None, outcome: 
             return
         snapshot = None
         if outcome.unread is not None:
-            namespace = None  # to be read for nothing once more
+            namespace = None  # reading it again would fail again
 
 
 def _made_new(
     work: Work, kernel: Kernel, namespace: Namespace, elements: Sequence[NftElement], outcome: Outcome
 ) -> bool:
-    """Whether all of it was made without a look; if not, an ordinary pass has to follow."""
+    """Whether all of it was made without reading first; if not, an ordinary pass has to follow."""
     attachment, node = work.attachment, work.node
     families = node.families_of_new_links
     things = sorted(render_attachment(attachment, node, families), key=place_in_plan)
@@ -215,8 +214,8 @@ def observe_and_plan(
     snapshot: NodeSnapshot | None,
     outcome: Outcome,
 ) -> tuple[Observed, Plan | None]:
-    """Reads and compares, changing nothing. No plan where there is no namespace and nothing of the node's side left;
-    where the link is gone with the namespace, what it leaves behind goes too."""
+    """Reads and compares, and changes nothing. There is no plan if the namespace is gone and nothing is left on the
+    node; what a link that went with its namespace left behind is removed."""
     observed = observed_for(work, kernel, namespace, elements, snapshot)
     if not work.node.ipv6:
         observed.families = work.node.families_of_new_links
@@ -235,7 +234,7 @@ def observe_and_plan(
     outcome.held = any(it.value is not None for it in kept)
     outcome.desired = [*elements, *rendered, *kept]
     if not reached:
-        # The other end cannot be seen, which does not mean that it is lost.
+        # The other end cannot be seen, but that does not mean that it is gone.
         outcome.desired = [_unpaired(thing) for thing in outcome.desired]
     return observed, plan(outcome.desired, observed.objects)
 
@@ -247,7 +246,7 @@ def observed_for(
     elements: Sequence[NftElement],
     snapshot: NodeSnapshot | None,
 ) -> Observed:
-    """Reads again where a link went between the read of it and those of what is bound to it."""
+    """Reads again if a link went away before what is bound to it was read."""
     read = partial(
         kernel.observe,
         work.attachment,

@@ -1,8 +1,8 @@
-"""Where an attachment's links were last seen, as the pass that read them tells.
+"""Where an attachment's links were last seen, as the pass that read them reports.
 
-Hints may be stale or missing without harm: what they mark is read anew, and a resync reads all. A pass beside the event
-loop leaves its hint only when it has ended, and of what is told of the place until then it may have seen nothing. So it
-is kept which places were told of that are nobody's.
+Hints may be stale or missing without harm: what they mark is read anew, and a resync reads all. A pass in a thread
+leaves its hint only when it has ended, and may have missed what events said of the place until then. So the places for
+which events came that belong to no attachment are remembered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Puts back the host routes of many attachments at once, by one read of the node and no look into any workload.
+"""Restores the host routes of many attachments at once, with one read of the node and without entering any workload.
 
-With an address of the node go all routes that prefer it as their source, which are those of every attachment; the
-kernel tells of none of them. A pass over each would bring them back too, but enters each workload on the way.
+When an address of the node is removed, the kernel removes all routes that prefer it as their source, which are those of
+every attachment, and sends no event for any of them. A pass over each attachment would restore them too, but would
+enter each workload.
 """
 
 from __future__ import annotations

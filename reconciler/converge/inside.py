@@ -1,9 +1,9 @@
 """What the kernel holds in a workload's namespace, which the workload can make as large as it likes, and change all the
-time. So it is read by what is ours and within a bound, and given up where that is not enough.
+time. So only what is ours is read, within a bound, and the read is given up beyond that.
 
-There are two ways. In a thread of its own the kernel looks for what is ours among all there is: however much that is,
-what comes out is little, but the kernel may walk a million routes for it in one call. At once, where others wait, the
-kernel is asked for all there is, and stops where the bound is: most workloads have hardly more than what is ours.
+There are two ways to read. In a thread of its own, the kernel filters for what is ours: however much else there is,
+little comes out, but the kernel may walk a million routes in one call. Where others wait, the kernel is asked for
+everything, and the read stops at the bound: most workloads have hardly more than what is ours.
 """
 
 from __future__ import annotations

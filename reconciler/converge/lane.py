@@ -1,11 +1,10 @@
-"""The straight way of an attachment that is new: written as it was rendered, without a look before and a plan.
+"""The fast path for a new attachment: what was rendered is written without reading first, and without a plan.
 
-A new attachment is made of nothing but additions, and to read that there is nothing takes as long as to write. So
-nothing is read first: the pair, the rest of the node's side and the workload's side are three sends, of which the
-kernel tells only what failed. Whatever it says beside success (a name that is taken, a route that is there, IPv6 that
-is off) ends the attempt, and the ordinary pass that follows in the same turn finds what was made as it finds all else,
-by reading it. The lane may therefore give up anywhere; what it must not do is make anything that a pass would not,
-which a test holds equal, object by object.
+A new attachment consists of additions only, and reading that nothing exists takes as long as writing. So nothing is
+read: the pair, the rest of the node's side and the workload's side are three sends, for which the kernel reports only
+failures. Any failure (a name that is taken, a route that exists, IPv6 that is off) ends the attempt, and the ordinary
+pass that follows in the same turn finds what was made by reading it, as it finds everything else. So the fast path may
+give up anywhere. It must not make anything that a pass would not make, which a test compares object by object.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from netplumb.reconciler.kernel.rtnetlink import vocabulary as rt
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What rendering must know of the node and only the kernel can tell."""
+    """What rendering must know of the node, and only the kernel knows."""
 
     ipv6: bool
     ipv6_for_new_links: bool
@@ -43,8 +43,8 @@ class NodeFacts:
 
 
 class LinuxKernel:
-    """Raises Retryable from any method when the kernel does not answer. `changed` is told the steps that were carried
-    out together, failed ones among them, on whichever thread."""
+    """Raises Retryable from any method when the kernel does not answer. `changed` is called, on any thread, with the
+    steps that were carried out together, including failed ones."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class LinuxKernel:
         self._nftables = nftables
         self._changed = changed
         self.left_as_set: set[str] = set()
-        """Switches that the last steps of the node's were to set, and that others had set by then."""
+        """Sysctls that the node's last steps should have set, and that another program had set by then."""
 
     @property
     def node_cookie(self) -> int:
@@ -72,7 +72,7 @@ class LinuxKernel:
         return self._namespaces.open(path)
 
     def create(self, name: str, mark: str) -> None:
-        """Raises Conflict when the name is taken, by a link that leads nowhere for one; Retryable when it cannot be."""
+        """Raises Conflict if the name is taken, be it by a dangling symlink, and Retryable if the creation fails."""
         path = f"{NETNS_DIR}/{name}"
         try:
             self._namespaces.create(name, mark)
@@ -83,8 +83,8 @@ class LinuxKernel:
             raise Retryable(f"cannot make {path}: {errno_name(code)}", code=code, reason="NetnsFailed") from None
 
     def remove_namespace(self, name: str, cookie: int) -> None:
-        """Removes a named namespace that netplumb made, for whichever attachment, if the name still means the one with
-        this cookie; 0 stands for one that nobody came to record."""
+        """Removes a named namespace that netplumb made, for any attachment, if the name still means the one with this
+        cookie; 0 stands for a cookie that was never recorded."""
         try:
             with self.open(f"{NETNS_DIR}/{name}") as namespace:
                 meant = cookie in (0, namespace.cookie) and bool(self.mark_of(name))
@@ -134,8 +134,8 @@ class LinuxKernel:
         is_wished: Callable[[], bool] = lambda: True,
     ) -> Applied:
         """Carries out an attachment's steps: those of the nftables table first, in one transaction unless they are very
-        many. Where that fails, nothing else is done, since a link must not come up without its guards. Raises Outdated
-        where what `is_wished` no more would have been written there."""
+        many. If that fails, nothing else is done, since a link must not come up without its guards. Raises Outdated,
+        and writes nothing to the table, once `is_wished` is false."""
         table, rest = split_table_steps(steps)
         try:
             self._apply_table(table, is_wished)
@@ -155,7 +155,7 @@ class LinuxKernel:
         namespace: Namespace,
         is_wished: Callable[[], bool] = lambda: True,
     ) -> Link | None:
-        """Makes what is assumed not to be there, elements first. The node's end; None where a pass has to look."""
+        """Makes what is assumed not to exist, elements first. Returns the node's end; None if a pass has to look."""
         there = {it.key: it for it in self._nftables.elements_of(name, (element.key for element in elements))}
         steps = plan(elements, there).steps
         try:
@@ -169,7 +169,7 @@ class LinuxKernel:
 
     def _write(self, sysctl: Sysctl, namespace: Namespace | None) -> None:
         if sysctl.scope is Scope.NODE:
-            # Read again: what others set since this was planned stays.
+            # Read again: what another program has set since this was planned stays.
             if sysctl.instead_of is None or sysctls.read(sysctl.name) == sysctl.instead_of:
                 sysctls.write(sysctl.name, sysctl.value)
             else:
@@ -191,7 +191,7 @@ class LinuxKernel:
         return take_snapshot(self._node, in_part=in_part)
 
     def there(self, names: Iterable[str]) -> set[str]:
-        """Which of these links are on the node, each asked for by itself."""
+        """Which of these links exist on the node; each is asked for by name."""
         asked = list(names)
         replies = self._node.transact([encodelinks.get_link_by_name(name) for name in asked])
         return {name for name, reply in zip(asked, replies, strict=True) if dumps.link_in(Scope.NODE, reply)}
@@ -199,14 +199,14 @@ class LinuxKernel:
     def remove_links(
         self, doomed: Sequence[Doomed], going: Callable[[Mapping[int, AttachmentKey]], None] = lambda _: None
     ) -> dict[AttachmentKey, StepError | None]:
-        """Removes attachments' links together; see `removal`. `going` is told all their indexes just before. Returns
-        what failed, by key."""
+        """Removes attachments' links together; see `removal`. `going` is called with all their indexes just before.
+        Returns what failed, by key."""
         return remove_links(doomed, self._node, self._namespaces, self._nftables, self._changed, going)
 
     # The node.
 
     def facts(self) -> NodeFacts:
-        """Reads whether the loopback and new links have IPv6, and what others set up."""
+        """Reads whether the loopback and new links have IPv6, and what other programs set up."""
         on = {which: sysctls.read(f"net/ipv6/conf/{which}/disable_ipv6") == "0" for which in ("all", "default", "lo")}
         return NodeFacts(
             ipv6=on["lo"],
@@ -221,7 +221,7 @@ class LinuxKernel:
         return dumps.link_in(Scope.NODE, reply)
 
     def observe_node(self, switches: Iterable[Sysctl]) -> dict[Key, KernelObject]:
-        """What the node holds of the switches asked for, of loopback addresses, of our rules and our nftables table."""
+        """What the node holds of these sysctls, of loopback addresses, of our rules and of our nftables table."""
         observed: dict[Key, KernelObject] = {}
         for switch in switches:
             if (value := sysctls.read(switch.name)) is not None:
@@ -243,16 +243,16 @@ class LinuxKernel:
 
     @property
     def tells_denied(self) -> bool:
-        """Whether it can tell what a rule denies."""
+        """Whether the kernel can report packets that policies deny."""
         return self._nftables.tells_denied()
 
     @property
     def table_readings(self) -> int:
-        """How often the nftables table was read: its elements need no comparison while this stays as it is."""
+        """How often the nftables table was read: while this does not change, its elements need no comparison."""
         return self._nftables.readings
 
     def elements_of(self, owner: str, wanted: Sequence[Key]) -> Sequence[NftElement]:
-        """Those that carry this owner, and what stands under the wanted keys."""
+        """The elements of this owner, and those under the wanted keys."""
         return self._nftables.elements_of(owner, wanted)
 
     def observe_elements(self) -> Mapping[Key, NftElement]:

@@ -1,5 +1,5 @@
-"""Reads the marks of ownership off the node and off workloads' namespaces: what a store begins with that had to be made
-anew."""
+"""Reads the marks of ownership on the node and in workloads' namespaces, from which a new store begins if the old one
+was lost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the kernel holds for one attachment, or for the node: read anew, never remembered.
+"""What the kernel holds for one attachment, or for the node: always read, never remembered.
 
-An attachment's objects are found by the names and marks that it should have. What was renamed is found by its index
-and held under the key of the link that it should be, so that a plan can name it back.
+An attachment's objects are found by the names and marks that they should have. A renamed link is found by its index,
+and kept under the key of the link that it should be, so that a plan can rename it back.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Removes links of attachments together, and what does not go with them.
 
-The kernel takes some twenty milliseconds for a link and hardly more for many, so what goes at the same time goes in
+The kernel takes some twenty milliseconds for one link and hardly more for many, so links that go at the same time go in
 one message. Ownership is read from each link just before.
 
-What a link is guarded by goes before the link: once that is gone its name may be taken, by the same workload for one,
-and what the table has of the name is the new one's. So links are put into a departing group before their elements are
-removed, and no packet comes from there or goes there (`render/departing`).
+A link's guards are removed before the link: once the link is gone its name may be taken, by the same workload for
+example, and the table's elements for the name are then those of the new link. So that nothing passes in between, links
+are put into a departing group before their elements are removed; no packet is let from or to that group
+(`render/departing`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the kernel holds of an attachment's limits: the ifb, the token buckets, and what redirects into it.
+"""What the kernel holds of an attachment's limits: the ifb, the token buckets, and the redirect into the ifb.
 
-An attachment without limits has none of it, which its link and the absence of an ifb tell without further reading.
+An attachment without limits has none of these, which its link and the missing ifb show without further reading.
 """
 
 from __future__ import annotations

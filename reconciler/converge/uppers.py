@@ -1,7 +1,7 @@
-"""Interfaces of others on top of our links, such as a macvlan or a VLAN: what they take of what the link receives comes
-in by them, and not by the link, to every rule.
+"""Interfaces of others on top of our links, such as a macvlan or a VLAN: what they take from the link arrives, for
+every rule, by them and not by the link.
 
-Known are those in the node's own namespace, of what the last read of all links and the events since tell.
+Those in the node's own namespace are known, from the last read of all links and the events since.
 """
 
 from __future__ import annotations

@@ -15,16 +15,16 @@ from netplumb.reconciler.converge.observe import NodeSnapshot
 
 
 class Reach(Enum):
-    """What became of the namespace at the wish's path."""
+    """What is at the path of the namespace that the attachment is meant to be in."""
 
     OPEN = "open"
     MISSING = "missing"  # nothing is at the path
-    OTHER = "other"  # a namespace that is not the one meant
-    WRONG = "wrong"  # something that is no network namespace
+    OTHER = "other"  # another network namespace
+    WRONG = "wrong"  # something that is not a network namespace
 
     @property
     def reason(self) -> str:
-        """As conditions have it; empty where there is nothing to tell."""
+        """As conditions give it; empty if there is nothing to report."""
         return _REASONS.get(self, "")
 
 
@@ -37,26 +37,27 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attachment to converge. `may_block` allows what takes long: removing a link, making a namespace. What
-    `is_new` was never looked at, so that most likely there is nothing of it. Where it is to be `at_once`, what is
-    larger than workloads mostly are is neither read nor changed. `is_wished` tells on any thread whether the record is
-    still the one that holds."""
+    """One attachment to converge."""
 
     attachment: Attachment
     node: Node
     hint_indexes: Sequence[int] = ()
     snapshot: NodeSnapshot | None = None
     may_block: bool = True
+    """Whether it may do what takes long: removing a link, making a namespace."""
     is_new: bool = False
+    """Whether no pass has looked at it yet, so that most likely nothing of it exists."""
     at_once: bool = False
+    """Whether others wait: then it neither reads nor changes more than most workloads have."""
     is_wished: Callable[[], bool] = lambda: True
+    """Whether the record is still the one that is desired; may be called on any thread."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one pass came to. `deferred` means that it needs a thread that may block, and `is_large` that there is more
-    to it than may be done at once; `unread` that of the workload's side nothing is known, and why. `cost_s` is what the
-    thread worked for it, the kernel's share included."""
+    """What one pass came to. `deferred` means that it needs a thread that may block, `is_large` that it is more than
+    may be done at once, and `unread` says why nothing is known of the workload's side. `cost_s` is the thread's
+    processor time, in the kernel too."""
 
     key: AttachmentKey
     generation: int
@@ -76,15 +77,15 @@ class Outcome:
     unread: StepError | None = None
     cost_s: float = 0.0
     held: bool = False
-    """Whether policies isolate it that a lost store knew."""
+    """Whether policies that a lost store knew isolate it."""
     given: tuple[Attachment, Node] | None = None
-    """What was to be made of it: the record, and what was known of the node."""
+    """What the pass worked from: the record, and what was known of the node."""
     record: Attachment | None = None
-    """The record with what the interface was found with, where that is followed."""
+    """The record with the MAC and MTU that the interface was found with, if the pass follows them."""
 
     def is_outdated_by(self, record: Attachment) -> bool:
-        """Whether it tells nothing of this record, since that has another wish, or came while the pass was made, which
-        was given up then."""
+        """Whether it says nothing about this record: the wish has changed, or changed during the pass, which then gave
+        up."""
         return record.generation != self.generation or any(isinstance(error, Outdated) for error in self.errors)
 
     @property

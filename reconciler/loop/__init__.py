@@ -1,4 +1,4 @@
-"""The one loop. Marked keys come in, in slices of a few milliseconds each gets its pass, here or in a thread beside
-it; outcomes go to `status`. The node's own objects come before any attachment's, and links are removed many at a
+"""The one loop. Marked keys come in; each gets its pass, in slices of a few milliseconds on the event loop or in a
+thread; outcomes go to `status`. The node's own objects come before any attachment's, and links are removed many at a
 time.
 """

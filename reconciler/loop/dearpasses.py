@@ -1,8 +1,8 @@
-"""Passes that take long, or may: one at a time, in a thread where nobody else waits behind them.
+"""Passes that take long, or may: one at a time, in a thread where no other pass waits behind them.
 
-Which those are is known from what the last pass over a key took, or when a pass where others wait came upon more than
-it may read or change at once. The thread rests after each pass for as long as that took, so that however many such
-keys there are, they leave half of a processor alone.
+A key comes here if its last pass took long, or if a pass on the event loop's thread met more than it may read or change
+at once. The thread rests after each pass for as long as the pass took, so that such keys, however many they are, leave
+half of a processor free.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class DearPasses:
         self._thread = WorkThread("dear-passes")
         self._queue = Queue(time.monotonic)
         self.busy: set[AttachmentKey] = set()
-        """Whose pass is under way here; nobody else may pass over it."""
+        """The key with a pass under way here; no other thread may start one for it."""
 
     def mark(self, key: AttachmentKey, urgency: Urgency) -> None:
         self._queue.mark(key, urgency)
         self._thread.wake()
 
     def freed(self) -> None:
-        """Another thread is done with what it was busy with."""
+        """Another thread is no longer busy with its keys."""
         self._thread.wake()
 
     async def run(self) -> None:
-        """Runs until cancelled; what runs in the thread then is let finish."""
+        """Runs until cancelled; what then runs in the thread is let finish."""
         await self._thread.run(self._turn)
 
     async def _turn(self) -> None:

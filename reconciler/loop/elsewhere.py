@@ -1,8 +1,8 @@
-"""Workloads of other nodes among the peers of this node's policies: one address that is another's now, or nobody's, is
-elements alone, looked at and put right by itself.
+"""Workloads of other nodes, as peers of this node's policies. When an address there changes hands, only its elements of
+the nftables table change, and they are compared and corrected by themselves.
 
-What the table has of all of them is compared with the rest of it wherever that is (`NodeWide`), and nothing of it goes
-before it is known who is there. Runs on the event loop's thread, behind the node's own pass, which makes the sets.
+A pass over the node (`NodeWide`) compares all of them along with the rest of the table. None is removed before it is
+known which workloads there are. Runs on the event loop's thread, after the node's own pass, which makes the sets.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ log = structlog.get_logger(__name__)
 
 
 class Others(Protocol):
-    """What is known of workloads of other nodes, as far as policies need it."""
+    """What is known of other nodes' workloads, as far as policies need it."""
 
     changed: Callable[[Collection[IPAddress]], None]
 
     @property
     def is_settled(self) -> bool:
-        """Whether all that is needed is at hand."""
+        """Whether all that is needed is known."""
 
     @property
     def addresses(self) -> Collection[IPAddress]: ...
@@ -53,7 +53,7 @@ class Others(Protocol):
 
 
 class Elsewhere:
-    """`wake` is called when something is due, and `settled` when all that is needed has come to hand."""
+    """`wake` is called when something is due, and `settled` when all that is needed has become known."""
 
     def __init__(self, others: Others, wake: Callable[[], None], settled: Callable[[], None]) -> None:
         self._others = others
@@ -71,7 +71,7 @@ class Elsewhere:
         self._wake()
 
     def need(self, policing: Policing) -> None:
-        """Policies, or whom they select, are others."""
+        """Policies, or the workloads that they select, have changed."""
         self._others.need(policing.policies, policing.looked_in)
         self._was_settled = self._others.is_settled
 
@@ -88,7 +88,7 @@ class Elsewhere:
 
     @property
     def due(self) -> Iterator[str]:
-        """The owners of elements that are to change."""
+        """The owners of elements that are about to change."""
         return map(owner, self._due)
 
     def elements(self, node: Node) -> Iterator[NftElement]:
@@ -96,7 +96,7 @@ class Elsewhere:
             yield from render_at(address, self._others.at(address), node)
 
     def converge(self, kernel: LinuxKernel, node: Node, *, may_remove: bool) -> None:
-        """Some of what is due; where the kernel refuses, it stays due until somebody looks again."""
+        """Converges some of what is due; if the kernel refuses, it stays due until the next turn."""
         if not self._due or not node.policies.policies:
             self._due.clear()
             return

@@ -2,10 +2,9 @@
 
 Level-triggered: sources, events and timers only mark keys, and what to do follows from desired and observed state
 alone. Keys are taken in slices of a few milliseconds, RPCs first. A pass for an RPC, an event or a wish runs on the
-event loop's thread, since a hop to another costs a tenth of an attach; a resync, and whatever blocks, runs beside it
-(`threadpasses`), and what takes long of itself beside both (`dearpasses`); removals run in a thread of theirs. A failed
-step fails its attachment, never the slice.
-"""
+event loop's thread, since a hop to another costs a tenth of an attach. A resync, and whatever blocks, runs in a thread
+beside it (`threadpasses`); passes that are expensive in themselves run in another (`dearpasses`), and removals in
+threads of their own. A failed step fails its attachment, never the slice."""
 
 from __future__ import annotations
 
@@ -47,25 +46,25 @@ from netplumb.reconciler.status.results import Results
 from netplumb.reconciler.watch.listening import Listening
 
 SLICE_S = 0.004
-HERE = (Urgency.RPC, Urgency.EVENT, Urgency.WISH)  # what is passed over on the event loop's thread
+HERE = (Urgency.RPC, Urgency.EVENT, Urgency.WISH)  # gets its pass on the event loop's thread
 
 log = structlog.get_logger(__name__)
 
 
 class OtherNodes(Protocol):
-    """The ways to other nodes, which are passed over beside the loop."""
+    """The ways to other nodes, which get their passes beside the loop."""
 
     def compare(self) -> None:
-        """All of them are to be read anew."""
+        """Reads all of them anew."""
 
     def looked_around(self) -> None:
-        """What they follow from may be another."""
+        """The node's network, from which they follow, may have changed."""
 
 
 class Loop:
     """Owns the passes. `kernel` serves the event loop's thread; `worker`, `slow_worker` and each of the `removers` have
-    one of their own. `look_around` is called when the node's network may have changed, `policed` when other network
-    policies count than before."""
+    a thread of their own. `look_around` is called when the node's network may have changed, `policed` when other
+    network policies are in force."""
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class Loop:
 
     @property
     def still_s(self) -> float:
-        """For how long no slice has ended, whatever was done to the clock meanwhile."""
+        """Seconds since the last slice ended, by the monotonic clock."""
         return time.monotonic() - self._turned_at
 
     @property
@@ -126,7 +125,7 @@ class Loop:
         return time.time() - self.still_s
 
     def mark(self, key: AttachmentKey, urgency: Urgency = Urgency.EVENT) -> None:
-        """Marks a key for a pass. What is fought over or takes long waits, but never where a wish for it changed."""
+        """Marks a key for a pass. A repair that is fought over or takes long waits; a change of the wish never does."""
         if urgency in (Urgency.EVENT, Urgency.RESYNC) and self._results.is_held(key):
             return
         self.queue.mark(key, urgency)
@@ -150,7 +149,7 @@ class Loop:
         self._node.mark_damaged()
 
     def wish_changed(self, key: AttachmentKey) -> None:
-        """A source changed its mind about this key. It is more urgent from when a client waits for it."""
+        """A source changed its wish for this key. The key becomes more urgent once a client waits for it."""
         if (record := self._desired.attachments.get(key)) is not None and not record.removing:
             self._nodewide.policing.noticed(record)
             self._need_elsewhere()
@@ -158,7 +157,8 @@ class Loop:
         self.mark(key, Urgency.WISH)
 
     def released(self, addresses: Iterable[IPAddress]) -> None:
-        """These may be given out again, and nothing that policies would take for answers with them."""
+        """These may be given out again. Flows of their former holders go, since policies would take them for
+        answers."""
         policies = self._nodewide.policing.policies
         if policies.policies or policies.held:
             self._flows.released(addresses)
@@ -177,12 +177,12 @@ class Loop:
             self.elsewhere.need(self._nodewide.policing)
 
     def _elsewhere_settled(self) -> None:
-        """What was left alone, since it was not known whose it was, is looked at."""
+        """Looks at what was left alone while it was not known whose it was."""
         self._nodewide.compare_elements()
         self._node.mark()
 
     def sources_loaded(self) -> None:
-        """Every source has loaded once: from now on what nobody wants may be removed."""
+        """Every source has loaded once: from now on, what no source wants may be removed."""
         self._nodewide.may_remove = self._beside.may_remove_orphans = True
         self.resync()
 
@@ -199,8 +199,8 @@ class Loop:
     # Those who wait.
 
     def hand_over(self, key: AttachmentKey, namespace: Namespace) -> None:
-        """Gives the next pass over this key a namespace that is open already; the pass closes it. Where descriptors are
-        scarce they are not kept for a turn to come, and the pass opens it again."""
+        """Gives the next pass over this key a namespace that is already open; the pass closes it. If descriptors are
+        scarce the namespace is closed now, and the pass opens it again."""
         if (before := self._handed.pop(key, None)) is not None:
             before.close()
         if RESERVE.is_whole:
@@ -225,8 +225,8 @@ class Loop:
             await self.elsewhere.settled()
 
     def _nobody_waits(self, key: AttachmentKey) -> None:
-        """A wish stays when its client leaves, but nobody is to wait behind it, and no descriptor for its turn; nor is
-        one that is fulfilled looked at for nobody."""
+        """A wish stays when its client leaves, but loses its urgency, and its open descriptor is closed. One that is
+        fulfilled is not looked at again."""
         self.queue.calm(key)
         if (handed := self._handed.pop(key, None)) is not None:
             handed.close()
@@ -234,7 +234,7 @@ class Loop:
     # The loop itself.
 
     async def run(self) -> None:
-        """Runs until cancelled; what runs in a thread then is let finish, so that no step is cut in half."""
+        """Runs until cancelled. What then runs in a thread is let finish, so that no step is cut in half."""
         self._listening.start()
         self.resync()
         try:
@@ -274,7 +274,7 @@ class Loop:
         self._turned_at = time.monotonic()
         if self._listening.just_applied:
             self._let_former_pools_go()
-            # Behind those whom this slice answered, so that no client waits for it.
+            # After the clients that this slice answered, so that none of them waits for it.
             asyncio.get_running_loop().call_soon(self._listening.hear_now)
 
     def _converge_node(self) -> None:
@@ -286,7 +286,7 @@ class Loop:
             (self._ways.compare if came.routes_may_be_gone else self._ways.looked_around)()
         if came.has_other_policies:
             self._results.policies_changed(policies)
-            for key in self.busy:  # a pass that is under way may yet write what the policies before said
+            for key in self.busy:  # a pass that is under way may still write what the former policies said
                 self.mark(key)
         if came.is_another or came.holds_others:
             self.mark_all()
@@ -301,7 +301,7 @@ class Loop:
             self.mark_node()
 
     def _let_chains_go(self, outcome: Outcome) -> None:
-        """What lost policies left in the table goes with the last workload that they held."""
+        """Chains of lost policies go with the last workload that these policies hold."""
         if let_go_of(outcome.applied, self._nodewide.node.combinations):
             self._let_policies_go()
 
@@ -346,8 +346,8 @@ class Loop:
             self._let_chains_go(outcome)
 
     def prepared(self, key: AttachmentKey, *, dear: bool = False) -> Attachment | None:
-        """The attachment to converge; None when there is nothing to converge, or it is on another way. One whose passes
-        are dear is on another way, unless it is asked for where those are made."""
+        """The attachment to converge; None if there is nothing to converge, or if another thread does it. Attachments
+        whose passes are expensive go to the thread for these, which asks with `dear`."""
         attachment = self._desired.attachments.get(key)
         if attachment is None:
             return None
@@ -355,7 +355,7 @@ class Loop:
             self._remove(attachment)
             return None
         if self._removals.holds(key):
-            # An older life of this key is being removed, and marks it when done.
+            # A former attachment of this key is being removed; the key is marked when that is done.
             if self._results.is_awaited(key):
                 self._removals.hurry(key)
             return None
@@ -370,7 +370,7 @@ class Loop:
         return attachment
 
     def finished(self, outcomes: Iterable[Outcome]) -> None:
-        """Passes beside the event loop have ended."""
+        """Passes in a thread have ended."""
         for outcome in outcomes:
             self._beside.passed(outcome.key)
             self._results.finish(outcome)
@@ -385,7 +385,7 @@ class Loop:
         self._wake.set()  # who was marked while busy
 
     def resynced(self) -> None:
-        """What wrong flows nobody knows of, since a daemon died or somebody else changed what decides, goes now."""
+        """Looks for wrong flows that nothing told of: a daemon died, or another program changed what decides them."""
         self._flows.suspect_all()
 
     def _deciding(self) -> Deciding:

@@ -1,6 +1,6 @@
-"""Passes over the node's own objects: when one is due, how long what it found had been so, and who is told.
+"""Passes over the node's own objects: when one is due, how long the damage it found had lasted, and what is reported.
 
-What they change is `node`'s to decide. They run on the event loop's thread, before those over attachments.
+What a pass changes is decided by `node`. Passes run on the event loop's thread, before those over attachments.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """What a pass came to for the attachments: routes may have gone with what was repaired, or what is known of the
-    node is another, so that all are to be looked at. Where policies are others, so are those with a pass under way;
-    where lost policies hold others, so are all."""
+    """What a pass over the node means for the attachments."""
 
     routes_may_be_gone: bool
+    """The kernel may have removed their routes together with what was repaired."""
     is_another: bool
+    """What is known of the node has changed, so all of them need a pass."""
     has_other_policies: bool
+    """Other policies are in force, so those with a pass under way need another."""
     holds_others: bool
+    """Lost policies hold other workloads than before, so all of them need a pass."""
 
 
 class NodePasses:
@@ -51,7 +53,7 @@ class NodePasses:
         self._lasting: Lasting[None] = Lasting()
 
     def mark_damaged(self) -> None:
-        """Something told of damage, which the next pass looks for."""
+        """Damage was reported; the next pass looks for it."""
         self._lasting.noticed(None, time.monotonic())
         self.mark()
 
@@ -64,7 +66,7 @@ class NodePasses:
         return self._marked or self._nodewide.is_outdated
 
     def add_chains(self) -> bool:
-        """Whether it was enough to add what new combinations of policies want."""
+        """Whether it was enough to add the chains of new combinations of policies."""
         return not self._marked and self._nodewide.add_chains(self._kernel)
 
     def converge(self) -> Came:

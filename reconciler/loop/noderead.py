@@ -1,8 +1,8 @@
-"""One read of the whole node for all passes of a resync: a read for each slice of them would make the cost of a resync
-grow with the square of the attachments.
+"""One read of the whole node for all passes of a resync: a read for each slice would make the cost of a resync grow
+with the square of the number of attachments.
 
-It tells of a key what was there when the key was marked or later, unless a pass over that key came in between. Keys of
-which it does not tell are read one by one, and all anew where that is cheaper.
+For a key, the read is valid if it is not older than the key's mark, and no pass over the key came in between. Keys for
+which it is not valid are read one by one, or all are read again if that is cheaper.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FROM_KEYS = 4  # from so many keys on, one read of the whole node is cheaper tha
 
 
 class NodeRead:
-    """`read` is how the node is read; it returns None where it cannot be."""
+    """`read` reads the node; it returns None if that fails."""
 
     def __init__(self, read: Callable[[], Awaitable[NodeSnapshot | None]]) -> None:
         self._read = read
@@ -25,23 +25,23 @@ class NodeRead:
         self._untold: set[AttachmentKey] = set()
 
     def marked(self, key: AttachmentKey) -> None:
-        """Its pass is to see what is there from now on."""
+        """Its pass has to see the node as it is from now on."""
         self._untold.add(key)
 
     def passed(self, keys: Iterable[AttachmentKey]) -> None:
-        """A pass may change what there is of these."""
+        """Passes may change what exists of these."""
         self._untold.update(keys)
 
     async def prepare(self, keys: Collection[AttachmentKey], *, resync: bool = False) -> None:
-        """Before passes over these, which were marked by now. At first nothing is known of where links are, and the
-        read of all finds those that were renamed meanwhile. A read of one finds no neighbour that nobody wants, so a
-        `resync` reads all, however few there are."""
+        """Called before passes over these keys, which are marked by now. At first it is not known where links are, and
+        only a read of the whole node finds those that were renamed meanwhile. A read of one key does not find leftover
+        neighbours, so a `resync` reads the whole node, however few keys there are."""
         untold = keys if self._snapshot is None else self._untold.intersection(keys)
         if len(untold) >= FROM_KEYS or not self._was_read or (resync and self._snapshot is None):
             await self._anew()
 
     async def whole(self) -> NodeSnapshot | None:
-        """The last read, else one that is made now. None where that cannot be."""
+        """The last read, or a new one if there is none; None if the node cannot be read."""
         if self._snapshot is None:
             await self._anew()
         return self._snapshot
@@ -52,7 +52,7 @@ class NodeRead:
         self._was_read |= self._snapshot is not None
 
     def of(self, key: AttachmentKey) -> NodeSnapshot | None:
-        """What was read, if that still tells of the key."""
+        """What was read, if that is still valid for the key."""
         return self._snapshot if key not in self._untold else None
 
     def drop(self) -> None:

@@ -1,5 +1,5 @@
-"""Which network policies are in force, and which combinations of them select workloads: what the node's part of the
-table has to have before a workload's elements can name it.
+"""Which network policies are in force, and which combinations of them select workloads: for these the node's part of
+the table needs chains before a workload's elements can name them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from netplumb.reconciler.decide.policies.selection import selection
 
 
 class Policing:
-    """`combinations` only grow until the policies change, so that a workload that goes, or has other labels for a
-    while, is elements alone."""
+    """`combinations` only grow until the policies change, so that nothing but elements changes when a workload goes, or
+    has other labels for a while."""
 
     def __init__(self) -> None:
         self.policies = NO_POLICIES
@@ -22,7 +22,7 @@ class Policing:
 
     @property
     def looked_in(self) -> frozenset[str]:
-        """The sets of peers that these look in."""
+        """The sets of peers that these combinations look up."""
         return looked_in(self.policies, self.combinations)
 
     def take(self, policies: PolicySet, attachments: Iterable[Attachment]) -> None:
@@ -31,7 +31,7 @@ class Policing:
         self.combinations = frozenset(it for record in attachments for it in self._of(record))
 
     def noticed(self, attachment: Attachment) -> None:
-        """A record is new, or another than before."""
+        """A record is new, or has changed."""
         if not self.combinations.issuperset(found := self._of(attachment)):
             self.combinations = self.combinations.union(found)
 

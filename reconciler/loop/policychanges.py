@@ -1,5 +1,5 @@
-"""Network policies that become others while the loop runs: what that means for everybody is seen once, in the next
-slice, however often they change until then; and where that took long, others have to wait for a while.
+"""Changes of network policies while the loop runs. What they mean for all workloads is worked out once, in the next
+slice, however often they change until then; if that took long, the next change has to wait for a while.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from netplumb.reconciler.pacing.rests import rest_s
 
 
 class PolicyChanges:
-    """`taken` is called whenever policies have been taken from what is desired, `policed` with them when others count
-    than before."""
+    """`taken` is called whenever policies have been taken over from desired state, `policed` when other policies are in
+    force than before."""
 
     def __init__(
         self, desired: Desired, policing: Policing, taken: Callable[[], None], policed: Callable[[PolicySet], None]
@@ -29,7 +29,7 @@ class PolicyChanges:
         self._policed = policed
         self._rest_until = -inf
         self._going: set[AttachmentKey] = set()
-        """Who was being removed when policies changed."""
+        """Those that were being removed when policies changed."""
         self.due = False
 
     def take(self) -> None:
@@ -40,7 +40,7 @@ class PolicyChanges:
         self._taken()
 
     def removed(self, key: AttachmentKey) -> bool:
-        """Whether chains and sets of policies that are no more stayed for this one: its elements name them until it is
+        """Whether chains and sets of former policies stayed for this one, since its elements name them until it is
         gone."""
         was_going = key in self._going
         self._going.discard(key)
@@ -48,11 +48,11 @@ class PolicyChanges:
 
     @property
     def hold_nobody(self) -> bool:
-        """Whether nobody is left for whom any of them stay."""
+        """Whether none is left for which they stay."""
         return not self._going
 
     def converge(self, node: Callable[[], None]) -> None:
-        """Takes them, and passes over the `node`, which has to have what they want before any workload."""
+        """Takes the policies over, and converges the `node`, which has to have their chains before any workload."""
         began = time.monotonic()
         self.take()
         self._policed(self._policing.policies)
@@ -61,7 +61,7 @@ class PolicyChanges:
         self._rest_until = ended + rest_s(ended - began)
 
     async def rested(self) -> None:
-        """Waits until others may come: who changes them all the time, where there are thousands, leaves the loop to
-        others in between."""
+        """Waits until the next change may come. A client that keeps changing thousands of policies thereby leaves the
+        loop to others in between."""
         if (left_s := self._rest_until - time.monotonic()) > 0:
             await asyncio.sleep(left_s)

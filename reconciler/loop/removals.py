@@ -1,9 +1,9 @@
-"""Removals, off the event loop, answered when the kernel tells that a link is gone.
+"""Removals, off the event loop, which end when the kernel announces that a link is gone.
 
-The kernel tells so after a millisecond, and answers the request after some twenty, in which it holds no lock. So a few
-removals wait for their answers side by side, each in a thread of its own, and what comes in while all of them do goes
-together in the next: one request for many takes the kernel hardly longer than one for one. What a client waits for goes
-first: a state file may give up thousands at once.
+The kernel announces it after a millisecond, but answers the request only after some twenty, in which it holds no lock.
+So a few requests wait for their answers side by side, each in a thread of its own, and what comes in meanwhile goes
+together into the next one: a request for many links takes the kernel hardly longer than one for a single link. Those
+that a client waits for go first, since a state file may give up thousands at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LinkRemover(Protocol):
 
 
 class Departures(Protocol):
-    """Tells which links are gone, by index."""
+    """Announces which links are gone, by index."""
 
     def fileno(self) -> int: ...
     def drain(self) -> Iterator[int]: ...
@@ -38,8 +38,8 @@ class Departures(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """One request that is under way. `left` are the links of each key that are still to go, once that is known; the
-    remover's thread fills it in before it sends the request, and then leaves it alone."""
+    """One request that is under way. `left` holds the links of each key that are still to go; the remover's thread
+    fills it in before it sends the request, and does not touch it afterwards."""
 
     keys: set[AttachmentKey]
     left: dict[AttachmentKey, set[int]] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Removals:
         return batch
 
     async def run(self) -> None:
-        """Runs until cancelled; requests that are under way then are let finish."""
+        """Runs until cancelled; requests that are then under way are let finish."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._departures.fileno(), self._told)
         try:
@@ -132,7 +132,7 @@ class Removals:
                 self._end(key, batch, None)
 
     def _end(self, key: AttachmentKey, batch: _Batch, error: StepError | None) -> None:
-        """What has ended is not ended again by the answer that comes later: the key may live and be removed anew."""
+        """Ends a removal once: when the answer comes later, the key may have been attached and be removed again."""
         if self._under_way.get(key) is batch:
             del self._under_way[key]
             self._removed(key, error)

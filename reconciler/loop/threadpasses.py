@@ -1,7 +1,7 @@
 """Passes in a thread beside the event loop: those that may block, and those of resyncs, a slice of keys at a time.
 
-What follows from a read of the whole node is done here too: orphans are removed, and routes that went with an address
-of the node are put back for all attachments at once. The thread is never cut off in the middle of a step.
+What takes a read of the whole node is done here too: orphans are removed, and routes that the kernel removed together
+with an address of the node are restored for all attachments at once. The thread is never interrupted within a step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from netplumb.reconciler.loop.workthread import WorkThread
 from netplumb.reconciler.pacing.queue import Queue, Urgency
 from netplumb.reconciler.status.results import Results
 
-SLICE_KEYS = 16  # who is damaged meanwhile waits for the whole slice, where it is among it
+SLICE_KEYS = 16  # a key that is damaged while its slice is under way waits for the whole slice
 
 log = structlog.get_logger(__name__)
 
@@ -44,11 +44,11 @@ class Passes(Protocol):
 
     @property
     def busy(self) -> Set[AttachmentKey]:
-        """Whose passes are under way in any thread."""
+        """Keys with a pass under way in any thread."""
 
     def prepared(self, key: AttachmentKey, *, dear: bool = False) -> Attachment | None:
-        """The attachment to converge; None when there is nothing to converge, or it is on another way. One whose passes
-        are dear is on another way, unless it is asked for where those are made."""
+        """The attachment to converge; None if there is nothing to converge, or if another thread does it. Attachments
+        whose passes are expensive go to the thread for these, which asks with `dear`."""
 
     def work(self, attachment: Attachment, *, may_block: bool, snapshot: NodeSnapshot | None = None) -> Work: ...
 
@@ -94,9 +94,9 @@ class ThreadPasses:
         self._resync_began_at: float | None = None
         self._spent_s = 0.0
         self.resync_cost_s = 0.0
-        """What the passes of the last resync that ended worked together, seconds."""
+        """The work of all passes of the last complete resync, in seconds."""
         self.busy: set[AttachmentKey] = set()
-        """Whose passes are under way here; nobody else may pass over them."""
+        """Keys with a pass under way here; no other thread may start one for them."""
         self.may_remove_orphans = False
         """Whether every source has loaded, so that what nobody wants is known."""
 
@@ -122,16 +122,17 @@ class ThreadPasses:
         self._thread.wake()
 
     def freed(self) -> None:
-        """Another thread is done with what it was busy with."""
+        """Another thread is no longer busy with its keys."""
         self._thread.wake()
 
     def restore_routes(self) -> None:
-        """An address of the node was away, and with it every route that preferred it, of which no event told."""
+        """An address of the node was gone, and with it every route that preferred it: the kernel sends no events for
+        those routes."""
         self._routes_due = True
         self._thread.wake()
 
     async def run(self) -> None:
-        """Runs until cancelled; what runs in the thread then is let finish."""
+        """Runs until cancelled; what then runs in the thread is let finish."""
         await self._thread.run(self._turn)
 
     async def _turn(self) -> None:
@@ -147,7 +148,7 @@ class ThreadPasses:
             self._results.hints.passed_over_all()
 
     def _resynced(self) -> None:
-        """Unless another one was asked for meanwhile, which takes as long as both."""
+        """Records how long the resync took, unless another was asked for meanwhile: then both are taken as one."""
         if self._resync_began_at is not None and not self._orphans_due:
             self._results.tally.resyncing.observe(time.monotonic() - self._resync_began_at)
             self.resync_cost_s = self._spent_s
@@ -162,7 +163,7 @@ class ThreadPasses:
 
     async def _pass_over(self, keys: Iterable[AttachmentKey]) -> None:
         attachments = [found for key in keys if (found := self._passes.prepared(key)) is not None]
-        # Busy from before the read on: a pass of another thread between the two would make it untrue.
+        # Busy from before the read: a pass of another thread in between would make the read outdated.
         self.busy = {attachment.key for attachment in attachments}
         await self._read.prepare(self.busy, resync=self._orphans_due)
         works = [self._passes.work(it, may_block=True, snapshot=self._read.of(it.key)) for it in attachments]
@@ -190,7 +191,7 @@ class ThreadPasses:
         return snapshot
 
     async def _restore_routes(self) -> None:
-        """Puts back what went with an address of the node, for all at once."""
+        """Restores the routes that went with an address of the node, for all attachments at once."""
         self._routes_due = False
         began = time.monotonic()
         hints = self._results.hints
@@ -205,7 +206,7 @@ class ThreadPasses:
         self._results.tally.repair((step.thing for step in restored.steps), time.monotonic() - began)
         if restored.steps:
             self._results.tell(repaired(None, Repair(restored.steps)))
-        # These may be all there are, and the damage of others is not to wait behind them.
+        # These may be all there are, and what else is damaged should not wait behind them.
         for key in restored.failed:
             self._passes.mark(key, Urgency.RESYNC)
         for record in (each.attachment for each in placed):
@@ -213,11 +214,11 @@ class ThreadPasses:
                 self._passes.mark_damaged(record.key)
 
     def _is_old(self, record: Attachment) -> bool:
-        """Whether the wish changed since: a route of the old one may have come after the pass for the new one."""
+        """Whether the wish has changed: a route of the old one may have come after the pass for the new one."""
         return self._desired.attachments.get(record.key) is not record
 
     async def _remove_orphans(self) -> None:
-        """Removes links of ours that nobody wants. Of each it is made sure again before it goes."""
+        """Removes links of ours that no source wants. Each is checked once more just before it is removed."""
         if (snapshot := await self._read.whole()) is None:
             return
         wanted = {name(key) for key in self._desired.attachments for name in (node_if_name, ifb_name)}
@@ -225,14 +226,14 @@ class ThreadPasses:
         for link, _ in snapshot.ours:
             key = key_of_alias(link.alias or "")
             if key is not None and self._read.of(key) is None:
-                continue  # it was being taken away since
+                continue  # it has been removed since the read
             if link.name not in wanted and key not in self._desired.attachments:
                 log.info("removing an orphan", link=link.name, alias=link.alias)
                 self._removals.add(Doomed(key or AttachmentKey(link.name, ""), link.index))
         await self._tell_links(snapshot)
 
     async def _tell_links(self, snapshot: NodeSnapshot) -> None:
-        """Which links are there that nobody claims. Those of which the read does not tell are asked for."""
+        """Reports which unclaimed links exist. Those that the read may have missed are asked for one by one."""
         seen = {link.name for link, _ in snapshot.ours}
         missing = [link for link in self._desired.unclaimed if link not in seen]
         with suppress(StepError, StoreUnwritable):  # then their addresses are held until the next resync

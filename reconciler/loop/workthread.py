@@ -1,7 +1,7 @@
-"""A thread beside the event loop for one part of it, which is woken and then does what is due: what reads and writes
-the kernel runs in the thread, what decides on the event loop, one after the other.
+"""A thread for one part of the daemon, which is woken and then does what is due. What reads and writes the kernel runs
+in the thread, what decides runs on the event loop, one after the other.
 
-A thread is never cut off in the middle of a step: when the part is cancelled, what runs there is let finish.
+A thread is never interrupted within a step: when the part is cancelled, what runs there is let finish.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class WorkThread:
         self._wake.set()
 
     async def run(self, turn: Callable[[], Awaitable[None]]) -> None:
-        """Takes a turn whenever it is woken, also once more if it was during a turn. Runs until cancelled."""
+        """Takes a turn whenever it is woken, and another if it was woken during a turn. Runs until cancelled."""
         try:
             while True:
                 await self._wake.wait()

@@ -1,9 +1,9 @@
 """PURE: which keys a kernel event marks, by the hints that passes left.
 
-Our own work causes some 18 events an attachment; those of links and of what the kernel derives carry no sender.
-The listener's socket filter drops what is surely an echo or a mere consequence. Of the rest, a link event that shows
-the link as it is desired marks nothing; and in the drain that follows a pass at once, the last one of a link counts,
-and one that was down is taken for one that the pass brought up, unless it went down after it had come up.
+Our own work causes some 18 events for each attachment; those of links, and of what the kernel derives, do not name
+their sender. The listener's socket filter drops what is certainly an echo or a mere consequence. Of the rest, a link
+event that shows the link as desired marks nothing. In the drain right after a pass only the last event of a link
+counts, and a link that was down is taken for one that the pass brought up, unless it went down after it had come up.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from netplumb.reconciler.kernel.namespaces import LO_INDEX
 from netplumb.reconciler.kernel.rtnetlink.listener import NETCONF_ALL, NODE_NSID, Event, Subject
 
 _TAKES_ALONG = frozenset({"mac", "mtu", "master", "arp"})
-"""What of a link takes neighbours, addresses or routes with it, of which no event tells: for a moment is enough."""
+"""Fields of a link whose change, even for a moment, removes neighbours, addresses or routes without an event."""
 
 
 @dataclass(slots=True)
 class Heard:
-    """What a batch of events marks; `gone` are the numbers of namespaces that are no more, `uppers` what interfaces of
-    others are on top of ours now, or no more."""
+    """What a batch of events marks. `gone` are the nsids of namespaces that no longer exist, `uppers` the interfaces of
+    others that are now on top of ours, or no longer are."""
 
     keys: set[AttachmentKey]
     gone: set[int] = field(default_factory=set)

@@ -1,8 +1,8 @@
-"""Hears what the kernel tells and passes on what that marks. One change comes in several messages, so they are read
-together a moment later; where messages were lost, everything is read anew, the more seldom the longer they are.
+"""Reads the kernel's events and marks what they concern. One change comes as several messages, so they are read
+together a moment later. If messages were lost, everything is read anew, less and less often while losses go on.
 
-A namespace that tells of too much is muted, and what is attached to it is marked now and then instead. A turn takes a
-few milliseconds at most, so that nobody waits behind a flood.
+A namespace that sends too many events is muted, and what is attached to it is marked now and then instead. A turn takes
+a few milliseconds at most, so that nothing waits behind a flood.
 
 Runs on the event loop's thread.
 """
@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 
 
 class Listening:
-    """`damaged` is called with each key that an event touches, `node` where one touches the node's own objects,
-    `network` where one touches what is not ours, and `resync` where events were lost."""
+    """`damaged` is called with each key that an event concerns, `node` if one concerns the node's own objects,
+    `network` if one concerns what is not ours, and `resync` if events were lost."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Listening:
         self._network = network
         self._resync = resync
         self.just_applied: set[AttachmentKey] = set()
-        """Whose passes have ended since the last drain."""
+        """Keys whose passes have ended since the last drain."""
         self._floods = results.floods
         self._loss_timer: asyncio.TimerHandle | None = None
         self._lost_more = False
@@ -76,12 +76,12 @@ class Listening:
 
     def _told(self) -> None:
         if self._just_heard:
-            return  # what is there yet is told of again at once
+            return  # the socket stays readable if more is there
         self._pause()
         self._gathering = asyncio.get_running_loop().call_later(GATHER_EVENTS_S, self._gathered)
 
     def _gathered(self) -> None:
-        """Behind those whom a slice in the same turn of the event loop has answered."""
+        """Runs after the answers to clients of a slice in the same turn of the event loop."""
         self._gathering = asyncio.get_running_loop().call_soon(self._hear_gathered)
 
     def _hear_gathered(self) -> None:
@@ -89,7 +89,7 @@ class Listening:
         self.start()
 
     def hear_now(self) -> None:
-        """As `hear`, for who knows that something was told. The event loop, which was told of that too, need not act
+        """As `hear`, when there certainly are events. The event loop, whose socket became readable too, need not act
         on it."""
         self._just_heard = True
         asyncio.get_running_loop().call_soon(self._heard)
@@ -99,7 +99,7 @@ class Listening:
         self._just_heard = False
 
     def hear(self) -> None:
-        """Reads what the kernel told, and marks what it touches."""
+        """Reads the pending events, and marks what they concern."""
         began = time.thread_time()
         messages = self._listener.drain(_TURN_MESSAGES, _TURN_S, self._heeds)
         heard = hear(messages, self._results.hints, self.just_applied)
@@ -121,14 +121,14 @@ class Listening:
             self._lost()
 
     def _heeds(self, nsid: int, messages: int) -> bool:
-        """A namespace that nothing is attached to concerns nobody, as far as is known."""
+        """Whether to read events of this namespace. One with no known attachment concerns nothing."""
         if not self._results.hints.in_namespace(nsid):
             self._results.hints.told_of_nobody(nsid)
             return False
         return self._floods.heeds(nsid, messages)
 
     def _settle_floods(self, each_s: float = 0.0) -> None:
-        """Whom this mutes, or mutes no more, is looked at once, so that it is told."""
+        """What becomes muted, or no longer is, gets one pass, so that its status says so."""
         for nsid in self._floods.settle(time.monotonic(), each_s):
             for key in self._results.hints.in_namespace(nsid):
                 muted = nsid in self._floods.muted
@@ -157,7 +157,7 @@ class Listening:
         self._loss_timer = asyncio.get_running_loop().call_later(after_s, self._after_loss)
 
     def _after_loss(self) -> None:
-        """Once more in any case: not each loss is told of."""
+        """Resyncs once more in any case: the kernel does not report every loss."""
         self._loss_timer = None
         self._bursts = self._bursts + 1 if self._lost_more else 0
         self._resync()
