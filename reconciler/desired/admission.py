@@ -1,4 +1,4 @@
-"""PURE: what the node's settings say about a wish before it becomes desired state, whoever wished it."""
+"""PURE: what the node's settings say about a wish before it becomes desired state, whichever source it comes from."""
 
 from __future__ import annotations
 

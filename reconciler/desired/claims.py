@@ -1,6 +1,5 @@
-"""What state files declare. Each is a source, and its claims are what it declared last without a mistake: one is met,
-or waits for a key, an address or a port of another.
-"""
+"""What state files declare. Each file is a source, and its claims are what it last declared without a mistake. A claim
+is met, or waits for a key, an address or a port that another holds."""
 
 from __future__ import annotations
 
@@ -17,8 +16,8 @@ _T = TypeVar("_T")
 
 
 class Claims:
-    """Durable, but for what they wait for, which is found out anew. `changed` is called with the source and the key of
-    one that begins to wait, waits for something else, or does not any more."""
+    """Claims are durable; the reasons why they wait are not, and are found out anew. `changed` is called with the
+    source and the key of a claim that begins to wait, waits for another reason, or no longer waits."""
 
     def __init__(
         self, store: Records, stored: dict[str, _Wishes], changed: Callable[[str, AttachmentKey], None]

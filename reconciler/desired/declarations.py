@@ -1,5 +1,5 @@
-"""Makes what state files declare desired, as far as it can be had. What may concern thousands goes key by key, so that
-whoever has others to serve can do so between the steps.
+"""Makes what state files declare desired, as far as it is free. What may concern thousands of keys goes key by key, so
+that the caller can serve others between the steps.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Declarations:
         yield from self._letting_go()
 
     def _letting_go(self) -> Iterator[None]:
-        """Claims can wait for each other, as those of two workloads that are to swap their ports do. So who waits lets
-        go of the ports that it is not to have any more and another one waits for; then that one can have them."""
+        """Claims can wait for each other, as those of two workloads that are to swap their ports. So a waiting claim's
+        record gives up those of its ports that it is to lose and another claim waits for."""
         waiting = [(source, spec) for source, spec, _ in self._claims.waiting()]
         awaited = {port for _, spec in waiting for port in _ports(spec)}
         for source, spec in waiting:

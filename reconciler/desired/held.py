@@ -1,5 +1,4 @@
-"""The records by key, and by what they are asked for by: the workload whose interfaces they are, and the last part of
-the path to its namespace."""
+"""The records by key, with indexes by workload and by the last part of the path to the namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ _Index: TypeAlias = defaultdict[str, set[AttachmentKey]]
 
 
 class Held:
-    """Takes `records` over; they are changed here alone."""
+    """Owns `records`; they are changed only here."""
 
     def __init__(self, records: dict[AttachmentKey, Attachment]) -> None:
         self.records = records
@@ -43,7 +42,7 @@ class Held:
         _discard(self._at_name, record.spec.netns.last, key)
 
     def ordered(self) -> Sequence[AttachmentKey]:
-        """All keys in their order; a list that nobody changes."""
+        """All keys in their order; not to be modified."""
         if self._ordered is None:
             self._ordered = sorted(self.records)
         return self._ordered
@@ -53,7 +52,7 @@ class Held:
         return sorted(self._interfaces.get(workload_id, ()))
 
     def at_name(self, name: str) -> Collection[AttachmentKey]:
-        """Whose wishes mean a path with this last part."""
+        """Keys of attachments in a namespace whose path ends in this name."""
         return self._at_name.get(name, ())
 
     def siblings(self, key: AttachmentKey) -> list[Attachment]:

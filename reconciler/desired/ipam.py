@@ -1,11 +1,12 @@
 """PURE: which address comes next. No I/O; the store makes durable what is decided here.
 
-An address that was let go is not given out again while others are free: a pool is first walked from its start to its
-end (`cursor`), and only then are freed addresses given again, the longest free first. What of a pool is somebody
-else's, such as an address of the node, is passed over for as long as it is. Every operation takes constant
-time on average, whatever the pool's size. The list of freed addresses is bounded, and short for a pool so large that
-its end is never reached, such as an IPv6 /64; a pool that does after its list overflowed is walked once more. What is
-reserved goes to whom it is reserved for, and to others when nothing else is left, the longest reserved first.
+A released address is not given out again while others are free: a pool is first walked from its start to its end
+(`cursor`), and only then are freed addresses given again, the longest free first. Addresses of a pool that belong to
+something else, such as the node, are skipped for as long as they do. Every operation takes constant time on average,
+whatever the pool's size. The list of freed addresses is bounded, and short for a pool so large that its end is never
+reached, such as an IPv6 /64; should its end be reached after the list overflowed, the pool is walked once more. A
+reserved address goes to the attachment that it is reserved for, and to others only when nothing else is left, the
+longest reserved first.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ class _PoolState:
         return self.last - self.first + 1 - sum(self.first <= a <= self.last for a in self.reserved)
 
     def gives(self, address: IPAddress) -> bool:
-        """Whether it is one of those that the pool gives."""
+        """Whether the pool gives out this address."""
         if address.version != self.pool.version or not self.first <= int(address) <= self.last:
             return False
         return int(address) not in self.reserved and self.taken_until(int(address)) is None
 
     def taken_until(self, number: int) -> int | None:
-        """The end of the stretch of somebody else's addresses that this one is in, None if it is in none."""
+        """The end of the range of foreign addresses that this one is in, None if it is in none."""
         at = bisect_right(self.taken, number, key=lambda stretch: stretch[0]) - 1
         return self.taken[at][1] if at >= 0 and number <= self.taken[at][1] else None
 
@@ -119,7 +120,7 @@ class Allocator:
     def configure(
         self, pools: Iterable[Pool], cursors: Mapping[str, int], freed: Mapping[str, Iterable[IPAddress]]
     ) -> None:
-        """Takes other pools; what is held stays held, and a pool that stays goes on where it was."""
+        """Takes new pools; held addresses stay held, and the walk of a pool that stays goes on where it was."""
         known = {state.pool.prefix: state for state in self._pools}
         self._pools = []
         for pool in pools:
@@ -132,8 +133,8 @@ class Allocator:
         self._prefixes = None
 
     def prefixes(self) -> tuple[IPNetwork, ...]:
-        """Where every address that is held lies: the pools, and what is outside of them, put together where it can be.
-        Of the latter not without end, since a rule of the node is made for each."""
+        """Prefixes that cover every held address: the pools, and aggregates of what is held outside of them. The number
+        of the latter is bounded, since a routing rule of the node is made for each."""
         if self._prefixes is None:
             outside_v4 = collapse_addresses(IPv4Network(a) for a in self._outside if isinstance(a, IPv4Address))
             outside_v6 = collapse_addresses(IPv6Network(a) for a in self._outside if isinstance(a, IPv6Address))
@@ -148,8 +149,8 @@ class Allocator:
     def surround(
         self, taken: Mapping[str, Sequence[tuple[int, int]]], covered: Mapping[str, str] = MappingProxyType({})
     ) -> None:
-        """Takes, by pool, the stretches of addresses that are somebody else's, in order, and what covers all of one.
-        What is held stays held."""
+        """Takes, for each pool, the ranges of addresses that belong to others, in order, and what covers a whole pool.
+        Held addresses stay held."""
         for state in self._pools:
             state.covered = covered.get(state.pool.prefix, "")
             state.taken = taken.get(state.pool.prefix, ())
@@ -253,7 +254,7 @@ class Allocator:
         return None
 
     def _walk(self, state: _PoolState) -> int | None:
-        """What was passed over is held, reserved, somebody else's or in the list of freed ones."""
+        """Walks on to the next free address. Skipped ones are held, reserved, foreign or in the list of freed ones."""
         while state.cursor <= state.last:
             if (end := state.taken_until(state.cursor)) is not None:
                 state.cursor = end + 1

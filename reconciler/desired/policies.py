@@ -1,6 +1,6 @@
 """The network policies and namespaces that sources declare, durable; and which of them are in force.
 
-Each source has a partition of its own. What two declare under one name is the first one's until that lets it go.
+Each source has a partition of its own. If two sources declare the same name, the first one's counts until it withdraws.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _Gone = tuple[str, ManifestKey]
 
 
 class Policies:
-    """`changed` is called when others are in force than before. What a change costs follows from what it says, and from
-    nothing else that is declared: what follows from all together is made when it is asked for."""
+    """`changed` is called when other policies are in force than before. The cost of a change depends on the change
+    alone: what follows from all policies together is made when it is asked for."""
 
     def __init__(
         self, store: Records, stored: Declared, changed: Callable[[], None] = lambda: None, lost: Lost | None = None

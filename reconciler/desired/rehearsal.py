@@ -1,7 +1,7 @@
 """What desired state would be if state files said something else. Nothing is recorded.
 
-The rules are those of desired state itself, played on a copy: who holds a key, an address or a port, what is given from
-a pool, and who takes over what another lets go.
+The rules of desired state itself are applied to a copy: who holds a key, an address or a port, what a pool gives, and
+who takes over what another releases.
 """
 
 from __future__ import annotations

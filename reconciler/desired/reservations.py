@@ -1,8 +1,7 @@
-"""PURE: addresses that were let go and are kept for whom they were of, for a while.
+"""PURE: released addresses that are kept for their former holder for a while.
 
-A kubelet that makes a pod's sandbox anew stops the old one first: between the two the pod has no attachment, and is to
-have the same addresses after it. Times are those of a clock that goes on over a restart of the daemon, as the store
-does.
+A kubelet that re-creates a pod's sandbox stops the old one first: in between the pod has no attachment, and should have
+the same addresses afterwards. Times are those of a clock that goes on over a restart of the daemon, as the store does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Desired state in memory, and the rules by which sources change it.
 
-Each source owns its partition. A key belongs to one source at a time: the first holder keeps it, the claim of another
-file waits and takes over when the first lets go. Every change is durable before it is seen here, and marks its key for
-the loop; nothing here touches the kernel.
+Each source owns its partition. A key belongs to one source at a time: the first holder keeps it; the claim of another
+file waits, and takes over when the first releases the key. Every change is durable before it is visible here, and marks
+its key for the loop. Nothing here touches the kernel.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _INSTEAD = {APPLIED_SOURCE: "`netplumb delete` it", CLUSTER_SOURCE: "`netplumb d
 
 
 class Desired:
-    """What everyone wants. `mark` is called with each key whose wish changed, and `let_go` when something was let go
-    that a claim may wait for: `settling` is due then. `check_ports` refuses a wish, beside the record before it, for
-    ports that processes of the node hold. `claim_changed` and `policies_changed` are called as `changed` of claims and
-    of policies, `released` with addresses that may be given out again, and `left` with the record before where an
-    attachment leaves a namespace that netplumb made for another one."""
+    """What all sources want. `mark` is called with each key whose wish changed, and `let_go` when something was
+    released that a claim may wait for: then `settling` is due. `check_ports`, given a wish and the record before it,
+    refuses ports that processes of the node hold. `claim_changed` and `policies_changed` are the `changed` of claims
+    and of policies. `released` is called with addresses that may be given out again, and `left` with the former record
+    when an attachment moves out of a namespace that netplumb made."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Desired:
         self._allocator.reservations.make(contents.reserved)
         self._releases = 0
         self.inherited = set(self._held.records)
-        """The keys that were stored when the daemon started and are held since."""
+        """Keys that were in the store when the daemon started, and have been held since."""
 
     @property
     def attachments(self) -> Mapping[AttachmentKey, Attachment]:
@@ -100,7 +100,7 @@ class Desired:
 
     @property
     def unclaimed(self) -> Mapping[str, Sequence[IPAddress]]:
-        """Links on the node, by name, whose attachment a lost store knew and nobody knows now. They are left alone."""
+        """Links on the node, by name, whose attachments only a lost store knew. They are left alone."""
         return self._unclaimed
 
     @property
@@ -108,7 +108,7 @@ class Desired:
         return self._allocator
 
     def configure(self, settings: Settings) -> None:
-        """Takes other settings for what comes; what is attached keeps its addresses."""
+        """Takes new settings for future wishes; what is attached keeps its addresses."""
         self._settings = settings
         self._allocator.configure(settings.pools, {}, {})
         self._allocator.awaited, self._allocator.parted = settings.awaited_pools, settings.parted_pools
@@ -116,8 +116,9 @@ class Desired:
         self._let_go()
 
     def surround(self, known: NodeNetwork) -> set[AttachmentKey]:
-        """Takes what is known of the node's network from now on. Returns whose addresses became somebody else's too, or
-        nobody's but theirs, and for whom it ends what they send, or does no more."""
+        """Takes what is now known of the node's network. Returns the keys for which that changes something: their
+        addresses came into conflict with others, or are free of one; or routes and rules that end what they send
+        came or went."""
         others = [{*it.own, *it.next_hops, *it.ended, *it.outdone} for it in (self._known, known)]
         was, now = ({*it.local, *it.before} for it in (self._known, known))
         prefixes = {network for network, _ in was ^ now}
@@ -131,16 +132,16 @@ class Desired:
         return {key for ip in turned if (key := self._allocator.holder(ip)) is not None} | ended
 
     def ends_of(self, attachment: Attachment) -> tuple[ForeignRule | EndedWay, ...]:
-        """The node's rules and routes that end something of what it sends."""
+        """The node's rules and routes that drop some of what it sends."""
         return ends_of(attachment, self._known)
 
     def taken(self, attachment: Attachment) -> tuple[str, ...]:
-        """Which of its addresses are somebody else's too, and whose."""
+        """Which of its addresses others have too, and who."""
         return tuple(f"{ip} is {whose}" for ip in attachment.addresses if (whose := lost_to(ip, self._known)))
 
     def gives(self, address: bytes) -> bool:
-        """Whether some attachment has it at this moment; of one that has another by now it is no more, though it is
-        held yet. May be asked on any thread."""
+        """Whether an attachment has this address now. An address that its attachment has given up does not count,
+        though it is still held. May be called on any thread."""
         ip = ip_address(address)
         holder = self._allocator.holder(ip)
         record = self._held.records.get(holder) if holder is not None else None
@@ -212,7 +213,7 @@ class Desired:
             self._left(before)
 
     def _keep(self, *records: Attachment) -> None:
-        """Takes stored records for what is desired from now on."""
+        """Makes stored records the desired ones."""
         for record in records:
             self._held.keep(record)
             self._mark(record.key)
@@ -222,15 +223,15 @@ class Desired:
         return self._held.interfaces(workload_id)
 
     def ordered(self) -> Sequence[AttachmentKey]:
-        """All keys in their order; a list that nobody changes."""
+        """All keys in their order; not to be modified."""
         return self._held.ordered()
 
     def at_name(self, name: str) -> Collection[AttachmentKey]:
-        """Whose wishes mean a path with this last part."""
+        """Keys of attachments in a namespace whose path ends in this name."""
         return self._held.at_name(name)
 
     def is_meant(self, where: str) -> bool:
-        """Whether somebody's wish is about the namespace at this path, be it one that waits."""
+        """Whether any attachment, or any waiting claim, is for the namespace at this path."""
         records = (self._held.records[key] for key in self._held.at_name(where.rpartition("/")[2]))
         return self.claims.mean(where) or any(not it.removing and it.spec.netns.where == where for it in records)
 
@@ -251,7 +252,7 @@ class Desired:
         return self.withdraw(spec.key)
 
     def withdraw(self, key: AttachmentKey) -> Attachment | None:
-        """The holder's wish goes: to the next claim if one waits, else the attachment is removed."""
+        """Withdraws the holder's wish: the key goes to the next waiting claim, or else the attachment is removed."""
         record = self._held.records.get(key)
         if record is None or record.removing:
             return record
@@ -260,7 +261,7 @@ class Desired:
                 self._hand_over(record, source, spec)
             except StoreUnwritable:
                 raise
-            except Refusal as error:  # such as an address of a third one; this claim goes on waiting
+            except Refusal as error:  # such as an address that a third one holds; this claim goes on waiting
                 self.claims.wait(source, key, error)
             else:
                 return None
@@ -280,12 +281,12 @@ class Desired:
         self.claims.met(source, record.key)
 
     def garbage(self, source: str, alive: Set[AttachmentKey]) -> list[Attachment]:
-        """What the source holds and does not name as alive, by container id (the workload's where there is none). What
-        is going already is among it, so that whoever asks again waits for it again."""
+        """What the source holds and does not name as alive, by container id (the workload's id if there is none). What
+        is already being removed is included, so that a client that asks again waits for it again."""
         return [record for record in self._held.records.values() if record.source == source and is_dead(record, alive)]
 
     def forget(self, key: AttachmentKey) -> None:
-        """The kernel has let go of a removing attachment: its addresses may be given out again."""
+        """A removed attachment is gone from the kernel: its addresses may be given out again."""
         record = self._held.records.get(key)
         if record is None or not record.removing:
             return
@@ -301,7 +302,7 @@ class Desired:
         self._release(addresses)
 
     def links_seen(self, present: Set[str]) -> None:
-        """These are all links of ours there are: what one that nobody claimed held until it went is free again."""
+        """Takes the names of all existing links of ours: addresses of unclaimed links that are gone are free again."""
         for link in [link for link in self._unclaimed if link not in present]:
             addresses = self._unclaimed[link]
             self._store.commit(Change(claimed=(link,), freed=addresses))
@@ -309,7 +310,7 @@ class Desired:
             self._release(addresses)
 
     def converged(self, key: AttachmentKey, generation: int) -> None:
-        """The kernel holds this generation: what earlier ones held may be given out again."""
+        """The kernel holds this generation: addresses of earlier ones may be given out again."""
         record = self._held.records.get(key)
         if record is None or not record.releasing or record.generation != generation:
             return
@@ -327,7 +328,7 @@ class Desired:
         self._let_go()
 
     def placed(self, key: AttachmentKey, netns_cookie: int, *, created: bool) -> Attachment:
-        """Records which namespace a state file's path turned out to be."""
+        """Records which namespace was found at a state file's path."""
         record = self._held.records[key]
         if record.netns_cookie == netns_cookie and record.netns_created == created:
             return record
@@ -337,7 +338,7 @@ class Desired:
         return after
 
     def followed(self, found: Attachment) -> Attachment:
-        """Records the MAC and the MTU that others gave the interface, where a pass follows them."""
+        """Records the MAC and the MTU that others gave the interface, if a pass follows them."""
         record = self._held.records[found.key]
         if (found.mac, found.chain_mtu) == (record.mac, record.chain_mtu):
             return record
@@ -347,7 +348,7 @@ class Desired:
         return after
 
     def scene(self) -> Scene:
-        """A copy of all that it follows from."""
+        """A copy of all that desired state depends on."""
         contents = Contents(
             attachments=dict(self._held.records),
             claims=self.claims.copied(),
@@ -359,6 +360,6 @@ class Desired:
         return Scene(contents, tuple(self.claims.waiting()), self._settings, self._known)
 
     def wishes(self) -> Iterator[AttachmentSpec]:
-        """What is attached, and what waits to be."""
+        """The specs of what is attached, and of claims that wait."""
         yield from (record.spec for record in self._held.records.values() if not record.removing)
         yield from (spec for _, spec, _ in self.claims.waiting())

@@ -1,6 +1,7 @@
 """What documents declare, in state files or applied, on its way into desired state; and what is wrong with which file.
 
-A file may declare thousands, and as many may wait for an address: that is done in slices, with others' turns between.
+A file may declare thousands of attachments, and as many may wait for an address, so this is done in slices, between
+which others have their turn.
 """
 
 from __future__ import annotations

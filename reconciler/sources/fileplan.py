@@ -1,6 +1,6 @@
 """What state files would change if they were put into place: read as the file source reads them, and rehearsed.
 
-Both are done in a thread: a file may declare thousands, and others must not wait for it.
+Both happen in a thread: a file may declare thousands of attachments, and nothing else must wait for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether every source has loaded once: until then nothing is removed that one of them may want."""
+"""Whether every source has loaded once. Until then nothing is removed, since one of them may still declare it."""
 
 from __future__ import annotations
 

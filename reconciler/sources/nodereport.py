@@ -1,4 +1,4 @@
-"""What the daemon says of itself and of the node, as of this moment and without a look at the kernel."""
+"""What the daemon reports of itself and of the node, from memory, without reading the kernel."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What is asked of network policies: which there are, whether a packet passes and why, and what others would change.
+"""Questions about network policies: which there are, whether a packet passes and why, and what other policies would
+change.
 
-All of it is judged as the specification has it, on what is desired; the kernel is read for flows alone.
+Answers follow the specification of NetworkPolicy, from desired state; the kernel is read only for flows.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class PolicyQuestions:
         return any(ip in record.addresses for record in self._records() for ip in (packet.source, packet.destination))
 
     def _led(self, packet: Packet) -> tuple[Packet, Sequence[str]]:
-        """As a port of the node leads it on, and that it does."""
+        """The packet as a port of the node redirects it, and words that say so."""
         to = packet.destination
         if not (to in self._node_addresses() or to.is_loopback) or not packet.port:
             return packet, ()
@@ -210,7 +211,7 @@ class PolicyQuestions:
 
 
 def _unmapped(address: IPAddress) -> IPAddress:
-    """IPv4 in IPv6's clothes is IPv4 to whoever says it: no packet has such an address."""
+    """Turns an IPv4-mapped IPv6 address into the IPv4 address that it means: no packet has such an address."""
     return (address.ipv4_mapped if address.version == 6 else None) or address
 
 

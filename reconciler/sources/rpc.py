@@ -64,24 +64,24 @@ from netplumb.reconciler.status.descriptions import described
 from netplumb.reconciler.status.statuses import Statuses
 from netplumb.reconciler.status.tally import Tally
 
-DENIED_AT_ONCE = 64  # a page may be asked for one
+DENIED_AT_ONCE = 64  # attachments; a page may have as few as one
 NO_POOLS = "no pool is configured; start the daemon with --pool CIDR"
 NO_PREFIXES = "the cluster has given this node no prefix yet; `netplumb status` tells why"
 
 
 class Prefixes(Protocol):
-    """What the cluster gives this node to give addresses of."""
+    """The prefixes that the cluster gives this node to assign addresses from."""
 
     async def caught_up(self) -> None:
-        """Until it is known what is this node's."""
+        """Waits until it is known which are this node's."""
 
     async def more(self) -> bool:
-        """Asks for a further one; whether it came soon."""
+        """Asks for another one; returns whether it came soon."""
         ...
 
 
 class RpcSource:
-    """`kernel` is the loop's, to open namespaces; `reader` reads for Check and Plan, beside the loop."""
+    """`kernel` is the loop's, to open namespaces; `reader` reads for Check and Plan in a thread of its own."""
 
     def __init__(
         self,
@@ -133,8 +133,8 @@ class RpcSource:
     async def attach(self, spec: AttachmentSpec, timeout_s: float | None, source: str = RPC_SOURCE) -> AttachmentView:
         """Records the wish and waits until the kernel agrees.
 
-        Raises a Refusal, and then nothing was recorded, or what the pass failed with. A wish that failed for good
-        before it was ever fulfilled is taken back, so that it holds no address.
+        Raises a Refusal, and then nothing was recorded; or the error that the pass failed with. A wish that failed for
+        good before it was ever fulfilled is withdrawn again, so that it holds no address.
         """
         began = time.monotonic()
         try:
@@ -154,7 +154,7 @@ class RpcSource:
         return self._statuses.view(attachment)
 
     async def _record_wish(self, spec: AttachmentSpec, source: str) -> Attachment:
-        """Where pools are full that may grow, after they have."""
+        """Records the wish; if the pools are full but may grow, after they have grown."""
         while True:
             if self._prefixes is not None:
                 await self._prefixes.caught_up()
@@ -185,8 +185,8 @@ class RpcSource:
             raise NotANetworkNamespace(f"{path} is not a network namespace: nothing is there") from None
 
     def _is_new(self, attachment: Attachment) -> bool:
-        """Whether this wish is still the last one, and no wish for its key was ever fulfilled. What became of a wish
-        before the daemon started is not known."""
+        """Whether this wish is still the latest, and no wish for its key was ever fulfilled. False for keys from before
+        the daemon started, since it is not known what became of those."""
         record = self._desired.attachments.get(attachment.key)
         if record is None or record.generation != attachment.generation or record.key in self._desired.inherited:
             return False
@@ -220,14 +220,14 @@ class RpcSource:
             await self._loop.reached(removing, within_s)
 
     def _cookie_of(self, spec: DetachSpec) -> int:
-        """The namespace at the path that a Detach names, where the path alone does not tell what it means."""
+        """The cookie of the namespace that a Detach names, if its path differs from the recorded one; else 0."""
         record = self._desired.attachments.get(spec.key)
         if record is None or not spec.netns_path or spec.netns_path == record.spec.netns.where:
             return 0
         return self.cookie_at(spec.netns_path)
 
     def cookie_at(self, path: str) -> int:
-        """That of the network namespace at a path, 0 if there is none."""
+        """The cookie of the network namespace at a path, 0 if there is none."""
         try:
             with self._kernel.open(path) as namespace:
                 return namespace.cookie
@@ -243,8 +243,8 @@ class RpcSource:
         return claims
 
     async def check(self, key: AttachmentKey) -> CheckReport:
-        """Reads the kernel and compares; changes nothing. Where something foreign is in the way, or there is no
-        namespace, nothing differs that could be changed, and yet it is not as desired."""
+        """Reads the kernel and compares; changes nothing. If something foreign is in the way, or the namespace is gone,
+        there is no difference that could be repaired, and yet the attachment is not as desired."""
         record = self._desired.attachments.get(key)
         return await self._survey.of_one(record) if record is not None else _of_claim(self.get(key)[0])
 
@@ -268,7 +268,7 @@ class RpcSource:
         return await self._survey.of_all()
 
     async def plan(self, what_if: WhatIf) -> Sequence[Comparison]:
-        """What wishes, or the loop as it stands, would change in the kernel, and what it would not come past."""
+        """What these wishes, or the loop as things stand, would change in the kernel, and what they could not."""
         if isinstance(what_if, AttachmentSpec):
             with self._open(what_if.netns.where) as namespace:
                 wished = self._desired.preview(what_if, namespace.cookie)
@@ -309,7 +309,7 @@ class RpcSource:
         return await self._applied.delete(files, keys, within_s, dry_run=dry_run)
 
     def status(self, *, without_pools: bool = False) -> NodeStatus:
-        """Raises NotReady while there are no pools, unless it is asked for even so."""
+        """Raises NotReady while there are no pools, unless asked to answer all the same."""
         if not (without_pools or self._desired.allocator.pools):
             raise NotReady(self._no_pools)
         return self._node.status(*self._survey.known())
@@ -338,7 +338,7 @@ class RpcSource:
         return self._with_denied(views)
 
     def _with_denied(self, views: Iterable[AttachmentView]) -> Iterator[AttachmentView]:
-        """The views, some at a time, with what policies denied. What cannot be read now is left out."""
+        """The views, with what policies denied, read for a batch at a time. What cannot be read is left out."""
         waiting = iter(views)
         while batch := list(islice(waiting, DENIED_AT_ONCE)):
             links = [node_if_name(it.key) for it in batch if _may_deny(it) and not it.is_claim]
@@ -356,5 +356,5 @@ def _may_deny(view: AttachmentView) -> bool:
 
 
 def _of_claim(view: AttachmentView) -> CheckReport:
-    """The kernel holds nothing of what waits."""
+    """For a waiting claim the kernel holds nothing."""
     return CheckReport((), view.unmet, view=view)

@@ -1,7 +1,7 @@
-"""What of the node and its attachments is not as wished: the one answer from which Check, Plan and Status take theirs.
+"""What of the node and its attachments is not as wished: the one place from which Check, Plan and Status answer.
 
-It reads the kernel beside the loop and changes nothing. What is known of an attachment that is not attached is told as
-every view tells it; the read adds what differs now, and what no pass has met yet.
+It reads the kernel in a thread of its own and changes nothing. The status of an attachment that is not attached is
+reported as in every view; the read adds what differs now, and what no pass has met yet.
 """
 
 from __future__ import annotations

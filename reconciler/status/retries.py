@@ -1,7 +1,7 @@
 """When what is not as desired is looked at again: a timer for each attachment puts its key back into the queue.
 
-What failed is tried again without end, after a pause that grows; what waits for its namespace is looked for; what lost
-its namespace is given up in the end.
+What failed is tried again without end, after growing pauses. What waits for its namespace is looked at now and then.
+What lost its namespace is detached after a grace period.
 """
 
 from __future__ import annotations
@@ -96,6 +96,6 @@ class Retries:
 
 
 def pending_s(waiting: int) -> float:
-    """How long what waits for its namespace waits for the next look, beside so many others: a look takes a few tenths
-    of a millisecond, and thousands are not to keep the loop busy."""
+    """How long an attachment that waits for its namespace waits for the next look, if so many do: a look takes a few
+    tenths of a millisecond, and thousands must not keep the loop busy."""
     return max(PENDING_LEAST_S, PENDING_EACH_S * waiting)
