@@ -1,13 +1,13 @@
-"""PURE: which prefixes are whose, and which is free.
+"""PURE: which prefixes are whose, and which are free.
 
-etcd orders all writes by revision, and of claims to the same addresses the oldest holds: a claim holds as long as no
-older one of another node overlaps it. So one that holds goes on doing so until it is deleted, whatever else is claimed
-or deleted meanwhile, and two that hold have no address in common, of whatever lengths and pools they are. Whoever knows
-all up to a claim's revision knows whether it holds; what comes later is younger.
+etcd orders all writes by revision, and of claims to the same addresses the oldest holds: a claim holds if no older one
+of another node overlaps it. So a claim that holds does so until it is deleted, whatever else is claimed or deleted
+meanwhile, and two claims that hold have no address in common, whatever their lengths and pools. Whoever knows
+everything up to a claim's revision knows whether it holds; what comes later is younger.
 
-- A claim is as old as its last write, so that none is changed into an older one.
-- One that is not inside of the pool that it is said to be of is none, and neither is one that is longer than any node
-  may be given: a way to a single address could not be told from a workload's.
+- A claim is as old as its last write, so that no claim can be edited into an older one.
+- A claim outside of the pool that it names does not count, nor does one that is longer than any node may be given: the
+  route to a single address could not be told from that of a workload.
 """
 
 from __future__ import annotations

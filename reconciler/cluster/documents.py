@@ -1,9 +1,9 @@
-"""The source `cluster`: documents in etcd that are wanted on this node, with the rules of state files.
+"""The source `cluster`: documents in etcd that are meant for this node, by the rules of state files.
 
-What is wanted of this node alone lies below its own name, policies and namespaces where all nodes read them. All
-of it is one partition of desired state. A document that cannot be used keeps its last good content and says why;
-while it is not known what that was, as after a start, nothing of the partition is removed, and it says so. One that
-comes later has none. They are read in a thread: one of the size that is allowed takes seconds.
+Documents for this node alone are below its own name; policies and namespaces are where all nodes read them. All of them
+are one partition of desired state. A document that cannot be used keeps its last good content, and its condition says
+why. While it is not known what that content was, as after a start, nothing of the partition is removed, and a condition
+says so. Documents are parsed in a thread: one of the largest allowed size takes seconds.
 """
 
 from __future__ import annotations

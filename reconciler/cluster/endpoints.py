@@ -1,10 +1,10 @@
-"""What is known of workloads of other nodes, for network policies: what some rule of this node's can mean is kept at
-hand, all else lies on the shelf, where it is looked for when policies come to need it.
+"""What is known of other nodes' workloads, for network policies. What a rule of this node can select is kept in memory;
+the rest stays on the shelf (`shelf`), where it is looked up when policies come to need it.
 
-- What a node says counts for addresses in prefixes that it holds, and for no others: a node that says to have another's
-  address is told, and gives that address no labels.
-- A look at the shelf is made bit by bit, so that nothing waits for it but who asked to (`settled`).
-- Nothing goes since etcd is away; what is known is as of when it was heard last.
+- A node is believed only for addresses in prefixes that it holds: one that claims another's address is reported, and
+  that address gets no labels from it.
+- The shelf is read in small steps, so that only those wait for it who ask to (`settled`).
+- Nothing is dropped because etcd is away; what is known is as of the last contact.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is to go on only for as long as something holds."""
+"""A gate: what goes through it runs only while it is open."""
 
 from __future__ import annotations
 

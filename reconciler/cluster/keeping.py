@@ -1,5 +1,5 @@
-"""What this node keeps of its cluster over its daemon's deaths: shelves of what etcd says, written before anybody goes
-by it, and a file that says whose they are, and what no key of etcd tells.
+"""What survives of the cluster on this node when its daemon dies: shelves of what etcd says, written before it is acted
+on, and a file that says whose the shelves are and records what no key of etcd holds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which cluster was known last, and what this node lost in it, in a file. None of it is ever written to etcd unasked.
+"""A file that records which cluster was known last, and what this node lost in it. None of it is ever written to etcd
+unasked.
 
-The file is of one cluster (its prefix), one name and one machine. What is of another, or damaged, is as good as none,
-and so are the shelves beside it then.
+The file belongs to one cluster (its prefix), one node name and one machine. If it belongs to another, or is damaged, it
+and the shelves beside it count as missing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Whether an etcd is the one that was known, and has not gone back in time.
 
-A revision only grows, for as long as an etcd lives. One that was restored from a backup has a lower one than was seen
-before, or, made anew, another id: what it lacks was not deleted, it is not known any more. Whoever may say that this is
-meant says so once for all nodes (`netplumb cluster accept`), by a key in that etcd; a node takes it for an answer only
-if it has not seen that key before, since a backup may hold the answer to an earlier question.
+During an etcd's life its revision only grows. One that was restored from a backup has a lower revision than was seen
+before, or, if it was created anew, another cluster id: what it lacks was not deleted, but forgotten. An administrator
+accepts that once for all nodes (`netplumb cluster accept`), by a key in that etcd. A node believes the key only if it
+has not seen it before, since a backup may hold the answer to an earlier question.
 """
 
 from __future__ import annotations

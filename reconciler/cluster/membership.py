@@ -1,9 +1,8 @@
-"""What runs for as long as this node is a member of its cluster, each part begun again after a while when it fails: its
-presence, the mirror of what all nodes share, the mirror of what is this node's alone, and the taking of prefixes.
+"""What runs for as long as this node is a member of its cluster: its presence, the mirrors of what all nodes share and
+of what is this node's alone, and the claiming of prefixes. A part that fails is started again after a pause.
 
-What they find out goes to `Standing`, and `changed` is called after it. An etcd that went back in time is asked for
-nothing but whether somebody accepted it.
-"""
+What they find out goes to `Standing`, and then `changed` is called. An etcd that went back in time is only asked
+whether an administrator has accepted it."""
 
 from __future__ import annotations
 
@@ -41,8 +40,9 @@ from netplumb.reconciler.cluster.wanted import Wanted
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 APART_S, APART_MOST_S = 0.005, 10.0
-"""Daemons that start at one moment, as after an upgrade of all, first ask etcd so far apart in the mean, each for
-itself, by how many nodes it knows. Until then what it knows holds; who knows nothing does not wait."""
+"""Daemons that start at the same moment, as after an upgrade of all, spread their first requests to etcd: so far apart
+on average, times the number of nodes that a daemon knows. Until then what it knows holds. One that knows none does not
+wait."""
 
 LESSON_PAUSE_S = 0.02
 CATCH_UP_S = 0.05
@@ -62,7 +62,7 @@ class Membership:
         settle_s: float = SETTLE_S,
         looks_only: bool = False,
     ) -> None:
-        """Who `looks_only` at what was last known, as beside a daemon, never runs it."""
+        """With `looks_only` it only shows what was last known, as for a command beside a daemon, and is never run."""
         self._settings = settings
         self._itself = itself
         self._changed = changed
@@ -97,7 +97,7 @@ class Membership:
         self._taking = Taking(settings, self.standing, prefixes, self._presence, self._shared, self._taken)
         self._telling: Telling | None = None
         self._learn = asyncio.Event()
-        self._learnt = asyncio.Event()  # once it is known what all nodes share
+        self._learnt = asyncio.Event()  # set once what all nodes share is known
         if self._shared.is_known:
             self._learnt.set()
         self._unlearnt: set[str] = set()
@@ -132,22 +132,21 @@ class Membership:
 
     @property
     def is_known_by_name(self) -> bool:
-        """Whether anything is known, and of this node, not of what it was called before; what is there then stays."""
+        """Whether anything is known of this node under its present name. Until then, what exists stays."""
         return self._learnt.is_set() and not self.standing.other_name
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it is known, now or from before, what the cluster wants of this node, and who else there is."""
+        """Whether it is known, now or from before, what the cluster wants of this node, and which others there are."""
         return self.is_known_by_name and self._own.is_known and self._others.is_known
 
     @property
     def documents(self) -> tuple[Mapping[str, Entry], Mapping[str, Entry]]:
-        """What is wanted of this node, and what of every node, by the name of the document. The same objects, as long
-        as it is the same."""
+        """The documents for this node, and those for every node, by name. The same objects until something changes."""
         return self._wanted.documents
 
     def report(self, watch: Callable[[], AsyncIterator[WatchEvent]]) -> None:
-        """Before it runs: whose state is written back."""
+        """Called before it runs: `watch` yields the attachments whose state is written to etcd."""
         self._telling = Telling(
             self._client,
             self._layout,
@@ -159,15 +158,15 @@ class Membership:
         )
 
     def wants_more(self) -> bool:
-        """Whether a further prefix is wanted, which is looked for at once then."""
+        """Whether another prefix is wanted; if so, one is claimed at once."""
         wanted = any(self.standing.wants(pool) for pool in self._settings.pools)
         if wanted:
             self._taking.look()
         return wanted
 
     async def caught_up(self) -> bool:
-        """Where it is not known what became of this node since it stood still: until it is, or etcd is away. Whether
-        anything may have."""
+        """After this daemon stood still, waits until it is known what became of its prefixes meanwhile, or etcd is
+        away. Returns whether it stood still."""
         if not self._stillness.look():
             return False
         node = self._itself.node
@@ -176,17 +175,17 @@ class Membership:
                 said = await self._client.read(self._layout.prefixes_of(node))
                 if {self._layout.prefix_of(node, it.cidr) for it in self.standing.held} <= said.entries.keys():
                     break
-                await asyncio.sleep(CATCH_UP_S)  # the watch tells of it in a moment
+                await asyncio.sleep(CATCH_UP_S)  # the watch reports it in a moment
         self._stillness.is_behind = False
         return True
 
     def _record(self) -> NodeRecord:
-        """Asked for with each sign of life."""
+        """What is written with each keep-alive."""
         self._stillness.look()
         return self.standing.record
 
     def network_changed(self) -> None:
-        """The node's own addresses may be others now."""
+        """The node's own addresses may have changed."""
         self._presence.changed.set()
 
     # What is found out
@@ -224,20 +223,20 @@ class Membership:
         self._learn.set()
 
     async def _learn_again_and_again(self) -> None:
-        """What all nodes share, as often as it changes; what changes within a moment is learnt of together."""
+        """Takes over what all nodes share whenever it changes; changes of the same moment are taken together."""
         while True:
             await self._learn.wait()
             self._learn.clear()
             held = self.standing.held
             entries, unlearnt, self._unlearnt = self._kept.shared, self._unlearnt, set()
             if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
-                self._presence.forget()  # somebody removed this node, which is there yet, and says so again
-                self._tell_anew()  # with all that it told of its workloads
+                self._presence.forget()  # this node was removed, but still runs: it announces itself again
+                self._tell_anew()  # with the state of its workloads
             about = self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
             self.endpoints.seen({name: self.standing.peers.get(name) for name in about})
             self._learnt.set()
             if self.standing.held != held:
-                self._changed()  # of what is lost no address is given from now on
+                self._changed()  # from now on no address of a lost prefix is given out
                 cidrs = [it.cidr for it in self.standing.held]
                 await self._kept.save(self._as_known())
                 self.standing.wrote(cidrs)
@@ -265,10 +264,10 @@ class Membership:
     # What runs
 
     async def run(self) -> None:
-        """Until cancelled; the presence ends with its lease then, and what is held stays."""
+        """Runs until cancelled. The presence then ends with its lease, and the prefixes stay held."""
         writing, reading = self._recovery.writing, self._recovery.reading
         self._first_s = random.uniform(0, min(APART_MOST_S, APART_S * len(self.standing.peers)))
-        self._kept.save_now(self._as_known())  # by which what comes onto the shelves is known for this node's
+        self._kept.save_now(self._as_known())  # it says whose the shelves are
         tasks = [
             asyncio.ensure_future(each)
             for each in (
@@ -296,7 +295,8 @@ class Membership:
             self._kept.close()
 
     async def _again_and_again(self, what: str, does: Callable[[], Awaitable[None]], gate: Gate) -> None:
-        """Nodes that lost etcd at one moment do not come back at one moment, nor those that start at one."""
+        """Runs a part again whenever it ends, after random pauses: nodes that lost etcd at the same moment, or start at
+        the same moment, must not all return at once."""
         wait_s = RETRY_FIRST_S
         await asyncio.sleep(self._first_s)
         while True:
@@ -331,7 +331,7 @@ class Membership:
         await self._presence.hold()
 
     async def _follow_others(self) -> None:
-        """Whose an address is follows from what all nodes share."""
+        """Waits for what all nodes share, which says whose an address is."""
         await self._learnt.wait()
         await self._others.follow()
 
@@ -340,7 +340,7 @@ class Membership:
             await self._telling.tell_states()
 
     async def _tell_endpoints(self) -> None:
-        """Also to an etcd that was accepted and is not taken from yet: others would miss them by then."""
+        """Also writes to an etcd that was accepted but is not yet read from: other nodes would miss the endpoints."""
         if self._telling is not None:
             await self._telling.tell_endpoints()
 
@@ -349,8 +349,8 @@ class Membership:
             self._telling.begin_anew()
 
     def _as_known(self) -> Known | None:
-        """What is to be kept; nothing while it may be that the file is of the name that this machine has its prefixes
-        under."""
+        """What is to be saved. None while the file may belong to another name, under which this machine holds its
+        prefixes."""
         is_called_so = self.standing.former_name == self._itself.node
         if not is_called_so and (not self._learnt.is_set() or self.standing.other_name):
             return None

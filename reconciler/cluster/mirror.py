@@ -1,9 +1,9 @@
 """A range of etcd's keys, kept as etcd has it.
 
-It begins with what was known before, resumes the watch behind that, and reads all anew where it cannot: at the very
-first, after a compaction, and now and then all the same, since etcd has lost events before (etcd-io/etcd #18089,
-#19179). What was read whole is compared with what was known, and what is missing from it has been deleted. Nothing is
-taken from an etcd that has gone back in time (`Lineage`).
+It begins with what was known before, and resumes the watch from there. It reads everything if it cannot (at the very
+first, and after a compaction), and now and then in any case, since etcd has lost events before (etcd-io/etcd #18089,
+#19179). A full read is compared with what was known: what is missing from it has been deleted. Nothing is taken from an
+etcd that has gone back in time (`Lineage`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Kept(Protocol):
-    """What is known, complete as of a position, which is 0 as long as nothing was ever read."""
+    """What is known, complete as of a position (a revision), which is 0 until something has been read."""
 
     position: int
 
@@ -78,7 +78,7 @@ class Mirror:
         return self.position > 0
 
     def read_anew(self) -> None:
-        """The next time that it follows, whatever was known before: this is another history."""
+        """Makes the next `follow` read everything, whatever was known before: this is another history."""
         self._must_read = self._forget = True
 
     async def follow(self) -> None:

@@ -1,7 +1,7 @@
-"""What the daemon has of the cluster: the one object that `wiring` gives to others, and others to it.
+"""The cluster as the rest of the daemon sees it: the one object that `wiring` connects.
 
-Nothing that etcd says changes anything where it arrives: it wakes `run`, which hands on the node's pools, the view of
-the others and the documents as they are by then.
+Nothing takes effect where it arrives from etcd: it wakes `run`, which passes on the node's pools, the view of the other
+nodes and the documents as they are by then.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ class ClusterPart:
         self._conditions: tuple[Condition, ...] = ()
 
     def with_pools(self, settings: Settings) -> Settings:
-        """The settings that were given, with the pools that the cluster gives this node now."""
+        """The given settings with the pools that the cluster gives this node now."""
         return settings.model_copy(update={"pools": (*settings.pools, *self._standing.pools)})
 
     @property
     def view(self) -> ClusterView:
-        """What is known of other nodes; where nothing is, what the settings say of the cluster."""
+        """What is known of other nodes; if nothing is, what the settings say of the cluster."""
         return self._standing.view
 
     @property
@@ -92,7 +92,7 @@ class ClusterPart:
 
     @property
     def prefixes(self) -> frozenset[str]:
-        """The pools that are the cluster's to give: what they overlap is told, and nothing of that is given."""
+        """The cluster's pools: what they overlap is reported, and none of it is given out."""
         return frozenset(it.prefix for it in self._standing.pools)
 
     def join(

@@ -1,14 +1,14 @@
-"""The prefixes that this node holds: each claimed in one transaction, never two nodes the same, and never given back by
-a lease that ended or by a file that somebody found.
+"""The prefixes that this node holds: each claimed in one transaction, never the same by two nodes, and never released
+because a lease ended.
 
-A claim is a key below the node's own name, so that a role of etcd can hold the node to that; and no transaction can ask
-whether a prefix is claimed below any name without asking for all of them, which lets only one node at a time come
-through. So the transaction compares no more than this node's own keys, and whose the prefix is follows from the order
-in which etcd wrote (`claims`): it is used once all up to the claim's revision is known, and none that was older is in
-its way. One that is void is given back, and another claimed.
+A claim is a key below the node's own name, so that a role of etcd can confine the node to that. A transaction that
+asked whether a prefix is claimed below any name would have to compare all claims, and then only one node at a time
+could succeed. So it compares only this node's own keys, and who holds a prefix follows from the order in which etcd
+wrote the claims (`claims`): a prefix is used once everything up to the claim's revision is known, and no older claim
+overlaps it. A void claim is withdrawn, and another part claimed.
 
-Whether a claim whose answer got lost came true is seen by reading the node's own keys, which comes before every try;
-one that comes true later still finds that they are others than when it was sent.
+If the answer to a claim got lost, reading the node's own keys, which comes before every attempt, shows whether it
+succeeded. A claim that is still under way then fails, since those keys have changed since it was sent.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""This node's name, and that it is there: a key with a lease, of which the loss removes nothing. A daemon that stops
-lets it end by itself, so that nobody takes the name while it starts again.
+"""This node's name, and that it is alive: a key with a lease. Losing the lease removes nothing else. A daemon that
+stops lets it expire, so that no other machine takes the name during a restart.
 
-The name is the first's that claims it, for as long as its lease lives. A second that comes with the same name is
-refused and says so. A machine that was made anew under the name waits until the lease of the old one has ended, and
-then has what is held under it.
+A name belongs to the first machine that claims it, for as long as its lease lives. A second one with the same name is
+refused and reports that. A machine that was reinstalled under the name waits until the lease of the old one has ended,
+and then has what is held under the name.
 """
 
 from __future__ import annotations

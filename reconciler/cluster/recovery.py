@@ -1,6 +1,5 @@
-"""What is done once etcd went back in time: nothing, until somebody accepted that; then first what this node holds is
-said again, and what it lost since then is given up; and what others hold is waited for.
-"""
+"""What is done once etcd has gone back in time: nothing, until an administrator accepts that. Then this node first
+claims again what it holds, gives up what it lost since then, and waits for the claims of the others."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Documents that people write for another node, or for all of them, into etcd: each under a key of its own, or where
-somebody wrote it beside others, which stay as they are.
+"""Documents that people write into etcd for another node, or for all nodes: each under a key of its own, or within a
+key in which someone put several, the others of which stay as they are.
 
-What is asked for is compared with what is there, and written in transactions that hold only if nobody changed that
-meanwhile.
-"""
+What is asked for is compared with what is there, and written in transactions that succeed only if none of it has
+changed meanwhile."""
 
 from __future__ import annotations
 

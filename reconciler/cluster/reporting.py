@@ -1,9 +1,9 @@
-"""What this node tells of its attachments, written to etcd below its own name: their state, for people who look at all
-nodes, and what policies of other nodes see of them.
+"""Writes this node's attachments to etcd, below the node's own name: their state, for people who look at all nodes, and
+what policies of other nodes need to know of them.
 
-Each kind is written some at a time and not more often than its pause, each attachment's latest; so that a node on which
-thousands come and go costs etcd no more than a few transactions. What etcd has is read at the beginning, and only what
-differs is written.
+Each kind is written in batches, not more often than its pause, and of each attachment only the latest; so a node on
+which thousands come and go costs etcd no more than a few transactions. What etcd has is read at the beginning, and only
+differences are written.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Who there is and who holds what, kept up key by key: a change costs what it is about, not what the cluster is large.
+"""Which nodes there are and which prefixes they hold, kept up to date key by key: the cost of a change does not grow
+with the cluster.
 
-It is told what the keys say that all nodes share, and knows nothing of how that was found out.
+It is given what the keys say that all nodes share, and knows nothing of how that was found out.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""What is kept of a range of etcd's keys, complete as of a position, over any death of the daemon: on a shelf alone,
-where most is never wanted and there may be a hundred thousand, or in memory too, where all of it is looked at again and
-again.
+"""A durable copy of a range of etcd's keys, complete as of a revision (the position): only on disk, where there may be
+a hundred thousand of which most are never needed, or in memory too, where all of them are looked at again and again.
 
-The shelf is a file of SQLite that is changed by what changed, together with the position, before anybody acts on it: a
-daemon that starts while etcd is away knows at least what the one before it went by, and takes nothing back. It is of
-use to the machine and the cluster that wrote it, which the caller knows, and is made anew where it is damaged, or of
-other keys.
-"""
+A shelf is an SQLite file. Each change is written to it, together with the position, before it is acted on: a daemon
+that starts while etcd is away knows at least what its predecessor acted on, and reverts nothing. It is of use only to
+the machine and the cluster that wrote it, which the caller checks. A file that is damaged, or holds other keys, is
+created anew."""
 
 from __future__ import annotations
 

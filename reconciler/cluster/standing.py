@@ -1,12 +1,12 @@
-"""How this node stands in its cluster, as far as is known: what it holds, what it lost, who the others are, and what is
-to be told. It is told what was found out, and answers from memory at any time; it asks etcd nothing.
+"""How this node stands in its cluster, as far as is known: what it holds, what it lost, which other nodes there are,
+and what is to be reported. It is given what was found out, and answers from memory at any time; it does not ask etcd.
 
-- Where etcd is away, all stays as it was last known, also over a restart.
-- The pools are this node's only while the name is, or was when etcd was last heard.
-- What others hold outside of the cluster's pools leads nowhere, and is told: who may write below a node's name could
-  otherwise have all nodes send to it what is anybody's.
-- A prefix gives addresses once it is on this node's disk that it is held, and none from the moment that it is not. It
-  is told as long as workloads have some of it.
+- While etcd is away, everything stays as it was last known, also over a restart.
+- The prefixes are this node's only while its name is, or was when etcd last answered.
+- Prefixes of other nodes outside of the cluster's pools are ignored, and reported: whoever may write below a node's
+  name could otherwise divert anyone's traffic to that node.
+- A prefix gives addresses only once this node's disk has recorded that it is held, and none from the moment that it is
+  lost. It is reported for as long as workloads have addresses of it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Whether this daemon stood still for so long that its lease may have ended, as one that was stopped does, or one on a
-machine that was suspended: it does not know then what became of what it held."""
+"""Whether this daemon stood still for so long that its lease may have expired, as when its process was stopped or the
+machine was suspended: then it does not know what became of its prefixes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 
 
 class Stillness:
-    """Whoever comes by looks at the clock, and the first who does after such a time finds that out."""
+    """Each part looks at the clock as it runs; the first to do so after such a time finds out."""
 
     def __init__(self, bearable_s: float) -> None:
         self._bearable_s = bearable_s
         self._looked_at = _boottime()
         self.is_behind = False
-        """Until somebody says otherwise."""
+        """Stays true until the caller has caught up, and resets it."""
 
     def look(self) -> bool:
         now = _boottime()

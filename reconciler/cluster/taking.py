@@ -1,7 +1,7 @@
-"""Whether this node wants a further prefix, and what is done for it: again and again, for as long as it is a member.
+"""Claims another prefix whenever this node needs one, for as long as it is a member.
 
-What is free is known from the mirror, and etcd is asked for nothing but the node's own keys; so a thousand nodes that
-join at one moment ask as much each as one alone. What was claimed counts as soon as the watch tells of it.
+What is free is known from the mirror, and etcd is asked only for the node's own keys; so a thousand nodes that join at
+the same moment each ask as much as one alone. A claim counts as soon as the watch reports it.
 """
 
 from __future__ import annotations

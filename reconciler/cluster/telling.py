@@ -1,5 +1,5 @@
-"""What is told of this node's attachments, each kind begun anew as often as all is read again, and only while the name
-that it is told under is this node's."""
+"""What this node writes to etcd about its attachments. Each kind begins anew whenever everything is read again, and is
+written only while the name that it is written under is this node's."""
 
 from __future__ import annotations
 

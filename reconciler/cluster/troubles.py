@@ -1,4 +1,4 @@
-"""What is wrong between this node and its cluster, as it is told."""
+"""What is wrong between this node and its cluster, as conditions report it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The documents of the cluster that are wanted of this node, as its mirrors have them by now. They are gathered anew
-when one of them is another, and not whenever anything in the cluster is, which with many nodes is all the time.
+"""The cluster's documents for this node, as its mirrors have them. They are gathered anew when one of them changes, not
+whenever anything in the cluster does, which with many nodes is all the time.
 """
 
 from __future__ import annotations
