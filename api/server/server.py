@@ -79,6 +79,7 @@ class Server:
         self._mode = mode
         self._group = group
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     async def start(self) -> None:
         """Raises SocketUnusable; nothing is left behind then."""
@@ -110,7 +111,7 @@ class Server:
         """gRPC's server closes its socket for good when its own loop fails: up to 1.85 at least, at any call whose path
         is not UTF-8. One such client would end the API for all, so another server takes over."""
         told = ""
-        while True:
+        while not self._stopping:  # `failed.stop` may swallow a cancellation, as `wait_for` does in Python 3.11
             await asyncio.sleep(REACHABLE_POLL_S)
             if self._published.is_there and self._listener is not None and self._listener.is_open:
                 continue  # to connect would be a surer look, and half of what an idle daemon costs
@@ -134,9 +135,11 @@ class Server:
 
         The socket goes first, so that a client that comes now waits for the next daemon.
         """
+        self._stopping = True
         self._published.withdraw()
         for task in self._tasks:
             task.cancel()
+        for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
         self._servicer.end_streams()

@@ -187,6 +187,29 @@ async def test_a_server_that_listens_is_not_connected_to(
     await running.stop(0)
 
 
+async def test_a_stop_while_another_server_takes_over_comes_to_an_end(
+    workloads: FakeWorkloads, socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if gRPC swallows the cancellation, as `wait_for` of Python 3.11 may; and no socket is left."""
+    kind = type(grpc.aio.server())
+    stop, retiring = kind.stop, asyncio.Event()
+
+    async def swallowing(failed: grpc.aio.Server, grace_s: float | None) -> None:
+        if grace_s == server_module.RETIRED_GRACE_S:
+            retiring.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        await stop(failed, grace_s)
+
+    monkeypatch.setattr(server_module, "REACHABLE_POLL_S", 0.001)
+    running = await start(workloads, socket_path)
+    monkeypatch.setattr(kind, "stop", swallowing)
+    socket_path.unlink()
+    await asyncio.wait_for(retiring.wait(), 10)
+    await asyncio.wait_for(running.stop(0), 10)
+    assert not socket_path.exists()
+
+
 async def test_health_follows_the_daemon(
     workloads: FakeWorkloads, socket_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
