@@ -1,4 +1,4 @@
-"""The objects of our nftables table, `inet netplumb`, a second table beside it, and the canonical text of a rule.
+"""The objects of our nftables table, `inet netplumb`, the names of those beside it, and the canonical text of a rule.
 
 The sets and maps that the table has are fixed, and are `TABLE_SETS`, but for those of network policies' peers; what
 varies beside are its rules and its elements. An element that belongs to an attachment carries the name of that
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from netplumb.models.networkpolicy import Direction
 
 HOOKS_TABLE = "netplumb-hooks"
+REMOTE_TABLE = "netplumb-remote"
 VERDICT = "verdict"
 """The value type of a map that leads to chains; such a value is a chain's name, and its rules end in it (goto)."""
 

@@ -181,6 +181,7 @@ AT_START = (
     "remote_cert",
     "remote_key",
     "remote_ca",
+    "remote_connections_per_s",
     "cluster",
     "log_format",
     "log_level",
@@ -275,6 +276,12 @@ class Settings(Model):
     )
     remote_read: _Names = Field(default=(), description="Names of certificates whose holders may read from elsewhere")
     remote_all: _Names = Field(default=(), description="Names of certificates whose holders may do all from elsewhere")
+    remote_connections_per_s: int = Field(
+        default=10,
+        ge=0,
+        le=10_000,
+        description="How many connections a second one address may begin to the remote port; 0: any number",
+    )
     remote: RemoteAddress | None = Field(
         default=None,
         description="Where gRPC is served to clients elsewhere, by mutual TLS, such as 192.0.2.1:9480; nowhere without",

@@ -4,6 +4,7 @@ Without them nothing of it is imported."""
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
@@ -85,9 +86,17 @@ def remote(settings: Settings, workloads: Workloads) -> Remote | None:
         return None
     from netplumb.api.server.certificates import Files
     from netplumb.api.server.remote import Remote
+    from netplumb.reconciler.kernel.nftables.remoteport import bounded
 
     files = Files(settings.remote_cert, settings.remote_key, settings.remote_ca)
-    return Remote(workloads, settings.remote, files, roles(settings))
+    per_s = settings.remote_connections_per_s
+    return Remote(
+        workloads,
+        settings.remote,
+        files,
+        roles(settings),
+        bounded(settings.remote, per_s) if per_s else nullcontext(),
+    )
 
 
 def roles(settings: Settings) -> Roles:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any, cast
 
 import grpc
@@ -52,13 +52,22 @@ log = structlog.get_logger(__name__)
 
 
 class Remote:
-    """`roles` may be replaced while it runs. `conditions` say that nobody can connect, while that is so."""
+    """`roles` may be replaced while it runs. `conditions` say that nobody can connect, while that is so. `bounded` is
+    what keeps strangers from connecting without end, for as long as it runs."""
 
-    def __init__(self, workloads: Workloads, address: TcpAddress, files: Files, roles: Roles) -> None:
+    def __init__(
+        self,
+        workloads: Workloads,
+        address: TcpAddress,
+        files: Files,
+        roles: Roles,
+        bounded: AbstractContextManager[None],
+    ) -> None:
         self._workloads = workloads
         self._address = address
         self._files = files
         self.roles = roles
+        self._bounded = bounded
         self._outage = Outage("RemoteUnavailable", f"remote clients cannot be served at {address}")
         self._arrivals = Arrivals(HANDSHAKE_WITHIN_MS / 1000)
 
@@ -68,6 +77,10 @@ class Remote:
 
     async def run(self) -> None:
         """Serves until it is cancelled."""
+        with self._bounded:
+            await self._serve()
+
+    async def _serve(self) -> None:
         while True:
             servicer = WorkloadNetworking(self._workloads)
             try:

@@ -8,16 +8,16 @@ import subprocess
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from netplumb.api.server.remote import CONNECTIONS_MAX
 from netplumb.api.server.server import HANDSHAKE_WITHIN_MS
+from netplumb.models.nft import REMOTE_TABLE
 from tests.e2e.certificates import Authority
 from tests.e2e.conftest import NODE_V4
-from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, ROOT, Daemon
+from tests.e2e.daemons import COMMAND, FORKED, READY_WITHIN_S, Daemon
 from tests.e2e.doctors import descriptors
 from tests.e2e.hosts import Host
 from tests.e2e.statefiles import document
@@ -25,7 +25,7 @@ from tests.e2e.waiting import until
 from tests.e2e.wishes import attach
 
 ADDRESS = f"{NODE_V4}:9480"
-SECURITY = ROOT / "docs" / "security.md"
+CLIENTS_AT_ONCE = 40
 NOT_LET_IN = "remote clients connected and made no call"
 
 
@@ -206,8 +206,12 @@ async def test_somebody_else_at_the_address_is_told_from_nobody(
         await other.wait()
 
 
-async def test_who_only_connects_takes_no_place_for_long(served: Daemon, elsewhere: Elsewhere, outside: Host) -> None:
+async def test_who_only_connects_takes_no_place_for_long(
+    served: Daemon, authority: Authority, elsewhere: Elsewhere, outside: Host
+) -> None:
     """Whoever reaches the port can connect: to no more than are bounded, and until the handshake is overdue."""
+    configure(served, authority, remote_connections_per_s=0)
+    await served.restart()
     before = descriptors(served.process.pid)
     with ExitStack() as held:
         with outside.enter():
@@ -223,15 +227,13 @@ async def test_who_only_connects_takes_no_place_for_long(served: Daemon, elsewhe
         assert "ready" in elsewhere.does("agent", "status")
 
 
-async def test_who_connects_again_and_again_keeps_nobody_out_where_a_table_bounds_it(
-    served: Daemon, node: Host, outside: Host, elsewhere: Elsewhere, directory: Path
+async def test_who_connects_again_and_again_keeps_nobody_out(
+    served: Daemon, node: Host, outside: Host, elsewhere: Elsewhere
 ) -> None:
-    """One such as the page on security has: another address is let in meanwhile, and this one takes few places."""
-    table = directory / "remote.nft"
-    table.write_text(dedent(SECURITY.read_text().partition("  ```text\n")[2].partition("  ```")[0]))
-    node.run(f"nft -f {table}")
+    """Another address is let in meanwhile, and this one takes few places; nobody else on the node can lift that."""
     outside.ip("address add 192.0.2.66/24 dev eth0")
     assert "ready" in elsewhere.does("agent", "status")
+    node.run("nft flush ruleset")
     before = descriptors(served.process.pid)
     with ExitStack() as held:
         with outside.enter():
@@ -243,6 +245,16 @@ async def test_who_connects_again_and_again_keeps_nobody_out_where_a_table_bound
         for _ in range(5):
             assert "ready" in elsewhere.does("agent", "status")
         assert descriptors(served.process.pid) - before < CONNECTIONS_MAX // 2
+    served.terminate()
+    assert REMOTE_TABLE not in node.run("nft list tables")
+
+
+async def test_clients_that_come_back_at_once_are_let_in(served: Daemon, elsewhere: Elsewhere, outside: Host) -> None:
+    """Many of one address, as behind a router that translates addresses."""
+    with ExitStack() as held, outside.enter():
+        for _ in range(2 * CLIENTS_AT_ONCE):
+            held.enter_context(socket.create_connection((NODE_V4, 9480), 30))
+    assert "ready" in elsewhere.does("agent", "status")
 
 
 async def test_what_is_wrong_with_it_keeps_nothing_from_its_work(

@@ -12,14 +12,14 @@ from itertools import groupby
 from struct import error
 from typing import Any
 
-from netplumb.models.nft import HOOKS_TABLE
+from netplumb.models.nft import HOOKS_TABLE, REMOTE_TABLE
 from netplumb.reconciler.kernel.firewalls.nftrules import Decoder
 from netplumb.reconciler.kernel.firewalls.nftsets import SOMETHING, Element, element
 from netplumb.reconciler.kernel.nftables import dumps
 from netplumb.reconciler.kernel.nftables.dumps import Budget, TooMuchError
 from netplumb.reconciler.kernel.nftables.jsonobjects import FAMILY, TABLE
 
-_OURS = ((FAMILY, TABLE), (FAMILY, HOOKS_TABLE))
+_OURS = ((FAMILY, TABLE), (FAMILY, HOOKS_TABLE), (FAMILY, REMOTE_TABLE))
 _MOST_CHAIN_BYTES = 8 << 20
 _MOST_RULE_BYTES = 1 << 20
 """Of one table; some 2,000 rules."""
