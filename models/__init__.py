@@ -1,1 +1,1 @@
-"""What is said: the models that every layer shares. No I/O, no asyncio, no netlink."""
+"""The vocabulary: models that every layer shares. No I/O, no asyncio, no netlink."""

@@ -1,4 +1,4 @@
-"""The kernel's objects as netplumb speaks of them: what rendering makes, observing reads and planning compares.
+"""The kernel's objects in netplumb's terms: what rendering makes, observing reads and planning compares.
 
 Frozen, slotted dataclasses in canonical form: two objects that the kernel would treat as the same are equal here.
 IP and MAC addresses are packed bytes in network order. `key` is the identity that a desired and an observed object
@@ -25,8 +25,8 @@ LINK_GROUP = 0x6E70
 """Our link group ("np")."""
 
 DEPARTING_GROUPS = range(LINK_GROUP << 16, (LINK_GROUP << 16) + (1 << 16))
-"""Groups that links of ours are put into to be removed, those of one removal into one. No packet comes from there, nor
-goes there."""
+"""Groups into which links of ours are put before they are removed, one group for each removal. The nftables table lets
+no packet from or to them."""
 
 FIRST_HOP_MAC = bytes.fromhex("029c52fe6d0a")
 FIRST_HOP_V4 = bytes((169, 254, 77, 1))
@@ -43,13 +43,13 @@ LOCALHOST_ROUTE_METRIC = 10  # behind the kernel's own route to ::1, which has m
 IPV6_METRIC = 1024  # what the kernel fills in for an IPv6 route without one (IP6_RT_PRIO_USER)
 
 WAYS_GROUP = 0x6E71
-"""The link group of the device to other nodes, which no rule is to take for a workload's."""
+"""The link group of the device to other nodes, so that no rule takes it for a workload's."""
 
 _SETTABLE = (
     *("name", "kind", "mac", "mtu", "group", "master", "alias", "tunnel"),
     *("addr_gen_mode", "proxy_ndp", "route_localnet", "forwarding_v4", "forwarding_v6", "ipv6", "arp", "arp_filter"),
 )
-"""What may be desired of a link."""
+"""The fields of a link that may be desired."""
 
 ADDR_GEN_MODE_EUI64 = 0
 ADDR_GEN_MODE_NONE = 1
@@ -68,8 +68,9 @@ def _protocol_words(protocol: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """What makes a link a VXLAN device, none of which can be changed once it is there: its network, the UDP port, and
-    the node's address that it sends from. One that is `learning` believes any sender where other nodes are."""
+    """What makes a link a VXLAN device, none of which can be changed on an existing one: its VNI (`network`), the UDP
+    port, and the node's address that it sends from. With `learning` it believes any sender about where other nodes
+    are."""
 
     network: int
     port: int
@@ -85,9 +86,10 @@ class Link:
     """A network interface, without its administrative state (that is `LinkUp`, since it comes later in a plan).
 
     None in a desired link means "whatever the kernel has". A veth's two ends are two links, each the other's `peer`.
-    `master` is the index of the bridge, bond or VRF that takes what the link receives, 0 if none; to rules, what comes
-    in by the link then comes in by the master. One without `arp` resolves no neighbours, of IPv6 neither; when that is
-    switched the kernel forgets them all. With `arp_filter` only who is reached by the link is answered there.
+    `master` is the index of the bridge, bond or VRF that takes what the link receives, 0 if none; for rules, such a
+    packet comes in by the master. A link without `arp` resolves no neighbours, for IPv6 neither; when `arp` is
+    switched, the kernel forgets all of them. With `arp_filter` the link answers ARP only from hosts that are routed by
+    it.
     """
 
     rank: ClassVar[int] = 20
@@ -124,13 +126,13 @@ class Link:
 
     @property
     def ipv6_disabled(self) -> bool:
-        """Whether it has no IPv6: by its switch, or since it has no part for it at all (`ipv6` is None), as with an MTU
-        that is too small."""
+        """Whether it has no IPv6: by its sysctl, or since the kernel set up no IPv6 for it at all (`ipv6` is None), as
+        with an MTU that is too small."""
         return not self.ipv6
 
     @property
     def master_words(self) -> str:
-        """An index says nothing to people, but of one that is gone, or was never looked at, nothing else is known."""
+        """The master's name; its index if it is gone or was never read."""
         return (self.master_name or f"with index {self.master}") if self.master else "none"
 
     def differences(self, observed: Link) -> tuple[str, ...]:
@@ -176,7 +178,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """That an interface is administratively up. Its guards and addresses come first, routes after it."""
+    """That an interface is administratively up. Its guards and addresses come before it, its routes after it."""
 
     rank: ClassVar[int] = 50
 
@@ -193,7 +195,7 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`deprecated` is IPv6's word for an address that is no source while there is another; IPv4 has scopes for it."""
+    """A `deprecated` IPv6 address is not chosen as a source while there is another; IPv4 has scopes for that."""
 
     rank: ClassVar[int] = 40
 
@@ -237,7 +239,8 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class FdbEntry:
-    """At which node a VXLAN device finds a MAC address. All that a device of ours has is ours, since it learns none."""
+    """The node at which a VXLAN device finds a MAC address. All entries of our device are ours, since it learns
+    none."""
 
     rank: ClassVar[int] = 55
 
@@ -255,9 +258,9 @@ class FdbEntry:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the main table, one of ours of another, or a local one over a link that is not the loopback. A foreign
-    route to the same place differs in `protocol`, hence in its key. Of an IPv4 route the gateway may be IPv6; one that
-    is `onlink` is taken to be on the link whatever other routes say."""
+    """A route of the main table, one of ours in another table, or a local one over a link other than the loopback. A
+    foreign route to the same destination differs in `protocol`, hence in its key. An IPv4 route may have an IPv6
+    gateway; an `onlink` gateway is taken to be on the link, whatever other routes say."""
 
     scope: Scope
     dst: bytes
@@ -283,7 +286,7 @@ class Route:
 
     @property
     def _sharing(self) -> str:
-        """The way to the node's ::1 goes over each link that needs it; any other destination is one link's alone."""
+        """The local route to ::1 exists once for each link that needs it; any other destination has one link."""
         return self.link if self.table == RT_TABLE_LOCAL else ""
 
     def __str__(self) -> str:
@@ -306,9 +309,9 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A switch below /proc/sys, named with slashes (`net/ipv4/ip_forward`), its value as the file shows it. One that is
-    desired `instead_of` a value is desired of no switch that has another. Of a switch of one `interface` its index is
-    known where it was read: another may come to have the name."""
+    """A sysctl below /proc/sys, named with slashes (`net/ipv4/ip_forward`), with its value as the file shows it. With
+    `instead_of` it is only desired while it has that value. An observed sysctl of an `interface` carries the
+    interface's index, since another interface may get the name."""
 
     rank: ClassVar[int] = 10
 
@@ -328,8 +331,8 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that chooses the routing table, for what comes from `src` or goes to `dst`. Two that differ in preference
-    alone are the same rule in another place."""
+    """A routing rule, for what comes from `src` or goes to `dst`. Two that differ only in `preference` are the same
+    rule in another place."""
 
     rank: ClassVar[int] = 90
 
@@ -351,7 +354,7 @@ class Rule:
 
     @property
     def words(self) -> str:
-        """The rule without its place."""
+        """The rule without its preference."""
         words = ["rule"]
         if self.src is not None:
             words.append(f"from {ip_words(self.src, self.src_len)}")
@@ -389,5 +392,5 @@ Key: TypeAlias = tuple[object, ...]
 
 
 def scope_of(thing: KernelObject) -> Scope:
-    """What has no scope of its own is on the node."""
+    """The object's scope; objects without one are on the node."""
     return getattr(thing, "scope", Scope.NODE)

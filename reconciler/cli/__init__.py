@@ -1,3 +1,2 @@
-"""The commands that need no daemon: its settings, what a file says, what is wrong with a node. In come words of a
-command line, out go lines for people and documents for scripts.
-"""
+"""The commands that need no daemon: settings, checking files, what is wrong with a node. Command lines come in; lines
+for people and documents for scripts go out."""

@@ -1,5 +1,5 @@
 """The only place that knows netlink, pyroute2 and libnftables: models come in, bytes go to the kernel, and what it
 answers comes out as models, or as one of the errors Retryable, Terminal and Conflict.
 
-Where the kernel needs a language of its own there is a room for it; what takes one file lies here.
+Each of the kernel's protocols has a package of its own; what takes only one file is here.
 """

@@ -1,3 +1,3 @@
-"""Metrics for Prometheus, made when they are asked for. Optional: unless the setting `metrics` says where to serve
+"""Metrics for Prometheus, computed when they are scraped. Optional: unless the setting `metrics` says where to serve
 them, nothing of this is imported.
 """

@@ -1,3 +1,3 @@
-"""When something is done: whose turn it is, who waits for what, how long until the next try, and how often somebody
-else may undo a repair before it waits. Knows keys and times, and nothing of networks.
+"""When something is done: whose turn it is, who waits for what, how long until the next try, and how often another
+program may undo a repair before it waits. Knows keys and times, and nothing of networks.
 """
