@@ -227,23 +227,32 @@ class Membership:
         while True:
             await self._learn.wait()
             self._learn.clear()
-            held = self.standing.held
-            entries, unlearnt, self._unlearnt = self._kept.shared, self._unlearnt, set()
-            if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
-                self._presence.forget()  # this node was removed, but still runs: it announces itself again
-                self._tell_anew()  # with the state of its workloads
-            about = self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
-            self.endpoints.seen({name: self.standing.peers.get(name) for name in about})
-            self._learnt.set()
-            if self.standing.held != held:
-                self._changed()  # from now on no address of a lost prefix is given out
-                cidrs = [it.cidr for it in self.standing.held]
-                await self._kept.save(self._as_known())
-                self.standing.wrote(cidrs)
-            self._kept.changed()
-            self._taking.look()
-            self._changed()
+            unlearnt, self._unlearnt = self._unlearnt, set()
+            try:
+                await self._learn_of(unlearnt)
+            except Exception:
+                self._unlearnt |= unlearnt
+                self._learn.set()
+                raise
             await asyncio.sleep(LESSON_PAUSE_S)
+
+    async def _learn_of(self, unlearnt: Collection[str]) -> None:
+        held = self.standing.held
+        entries = self._kept.shared
+        if (own := self._layout.presence(self._itself.node)) in unlearnt and own not in entries:
+            self._presence.forget()  # this node was removed, but still runs: it announces itself again
+            self._tell_anew()  # with the state of its workloads
+        about = self.standing.learnt({key: entries.get(key) for key in unlearnt}, self._shared.position)
+        self.endpoints.seen({name: self.standing.peers.get(name) for name in about})
+        self._learnt.set()
+        if self.standing.held != held:
+            self._changed()  # from now on no address of a lost prefix is given out
+            cidrs = [it.cidr for it in self.standing.held]
+            await self._kept.save(self._as_known())
+            self.standing.wrote(cidrs)
+        self._kept.changed()
+        self._taking.look()
+        self._changed()
 
     def _own_changed(self, _: Collection[str]) -> None:
         self._wanted.own_changed()
@@ -261,6 +270,10 @@ class Membership:
         self.standing.troubles.failed(what, error, is_followed=self._is_followed)
         self._changed()
 
+    def _broke(self, what: str, error: Exception) -> None:
+        self.standing.troubles.broke(what, error)
+        self._changed()
+
     # What runs
 
     async def run(self) -> None:
@@ -275,13 +288,13 @@ class Membership:
                 self._again_and_again("shared", self._shared.follow, reading),
                 self._again_and_again("own", self._own.follow, reading),
                 self._again_and_again("others", self._follow_others, reading),
-                self.endpoints.run(),
+                self.keep_running("policies' endpoints", self.endpoints.run),
                 self._again_and_again("prefixes", self._taking.run, reading),
                 self._again_and_again("status", self._tell_states, reading),
                 self._again_and_again("endpoints", self._tell_endpoints, writing),
-                self._learn_again_and_again(),
-                self._recovery.run(),
-                self._kept.run(self._as_known),
+                self.keep_running("learning", self._learn_again_and_again),
+                self.keep_running("recovery", self._recovery.run),
+                self.keep_running("keeping", partial(self._kept.run, self._as_known)),
             )
         ]
         try:
@@ -316,10 +329,21 @@ class Membership:
                     self._changed()
             except EtcdError as error:
                 self._failed(what, error)
+            except Exception as error:
+                self._broke(what, error)
             if time.monotonic() - began > RETRY_MOST_S:
                 wait_s = RETRY_FIRST_S
             await asyncio.sleep(random.uniform(wait_s / 4, wait_s))
             wait_s = min(RETRY_MOST_S, wait_s * 2)
+
+    async def keep_running(self, what: str, does: Callable[[], Awaitable[None]]) -> None:
+        """Runs a part that ends in nothing but a bug, and again after that."""
+        while True:
+            try:
+                await does()
+            except Exception as error:
+                self._broke(what, error)
+            await asyncio.sleep(RETRY_MOST_S)
 
     async def _hold_presence(self) -> None:
         await self._learnt.wait()

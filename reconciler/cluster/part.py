@@ -143,8 +143,8 @@ class ClusterPart:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._membership.run())
-            tasks.create_task(self._hand_on())
-            tasks.create_task(self._declare())
+            tasks.create_task(self._membership.keep_running("handing on", self._hand_on))
+            tasks.create_task(self._membership.keep_running("documents", self._declare))
 
     async def _hand_on(self) -> None:
         joined = self._joined

@@ -10,16 +10,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
+import structlog
+
 from netplumb.models.base import IPAddress, IPNetwork
 from netplumb.models.cluster import HeldPrefix, Peer, Underlay
 from netplumb.models.clustersettings import is_node_name
 from netplumb.reconciler.cluster.claims import Claim, Claims, Ledger, is_inside
-from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.entries import Entry, shown
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.records import Identity, NodeRecord, PrefixRecord, read
 from netplumb.reconciler.cluster.views import underlay
 
 V = TypeVar("V")
+
+log = structlog.get_logger(__name__)
 
 
 class Roster:
@@ -36,26 +40,39 @@ class Roster:
         self._starts = (layout.nodes.first, layout.presences.first, layout.prefixes.first)
         self.present: dict[str, int] = {}
         self.peers: dict[str, Peer] = {}
+        self.broken: dict[str, str] = {}
+        """Keys that nothing is made of, since a bug ends it, and in which error."""
 
     def take(self, changes: Mapping[str, Entry | None]) -> Collection[str]:
         """What keys say by now; None of those that are gone. The names of the nodes that this is about."""
-        nodes, presences, prefixes = self._starts
         touched: set[str] = set()
         for key, entry in changes.items():
-            if (name := _node_in(key, presences)) is not None:
-                _keep(self.present, name, None if entry is None else entry.created)
-            elif (name := _node_in(key, nodes)) is not None:
-                if entry is None:
-                    self._records.pop(name, None)
-                else:
-                    self._records[name] = read(NodeRecord, entry.value)
-            elif key.startswith(prefixes):
-                touched |= self._ledger.take(key, entry)
-                _keep(self._strays, key, self._stray(key, entry))
-            if name is not None:
-                touched.add(name)
+            self.broken.pop(shown(key), None)
+            try:
+                touched.update(self._take(key, entry))
+            except Exception as error:
+                # Whatever one node wrote, the others are learnt of: else it would stop all nodes, at each start anew.
+                log.exception("a key of the cluster led to an unexpected error; it is passed over", key=shown(key))
+                self.broken[shown(key)] = type(error).__name__
         for name in touched:
             _keep(self.peers, name, self._peer(name))
+        return touched
+
+    def _take(self, key: str, entry: Entry | None) -> Collection[str]:
+        nodes, presences, prefixes = self._starts
+        if (name := _node_in(key, presences)) is not None:
+            _keep(self.present, name, None if entry is None else entry.created)
+            return {name}
+        if (name := _node_in(key, nodes)) is not None:
+            if entry is None:
+                self._records.pop(name, None)
+            else:
+                self._records[name] = read(NodeRecord, entry.value)
+            return {name}
+        if not key.startswith(prefixes):
+            return ()
+        touched = self._ledger.take(key, entry)
+        _keep(self._strays, key, self._stray(key, entry))
         return touched
 
     def _stray(self, key: str, entry: Entry | None) -> Claim | None:

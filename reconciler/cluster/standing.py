@@ -309,6 +309,10 @@ class Standing:
                 "give the copy an id of its own: rm /etc/machine-id, systemd-machine-id-setup, and a boot"
             )
             yield Condition("MachineIdShared", True, "Cloned", words)
+        if broken := told.broken | self._roster.broken:
+            words = several([f"{what} ({error})" for what, error in broken.items()], TOLD_MAX, ", ")
+            told_of = f"internal errors in {words}: all else goes on; see the daemon's log, and report what it says"
+            yield Condition("ClusterInternalError", True, "InternalError", told_of)
         if told.full:
             yield Condition("ClusterPoolFull", True, "NoPrefixLeft", "; ".join(told.full.values()))
 

@@ -21,6 +21,8 @@ class Troubles:
     went_back: str = ""
     name_taken: str = ""
     full: dict[IPNetwork, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Parts of the membership that a bug ended, and in which error; they run again since then."""
 
     def followed(self) -> None:
         """etcd is there, and refuses nothing that was not tried again."""
@@ -43,3 +45,8 @@ class Troubles:
             if self.away is None:
                 log.warning("etcd is away; what was last known holds", cause=str(error))
             self.away = str(error)
+
+    def broke(self, what: str, error: Exception) -> None:
+        """Also what was written by a stranger must not end the daemon, which serves this node in any case."""
+        log.error("a part of the membership ended in an unexpected error; it is run again", part=what, exc_info=error)
+        self.broken[what] = type(error).__name__

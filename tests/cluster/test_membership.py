@@ -7,7 +7,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -71,6 +71,23 @@ async def test_a_pool_without_a_part_left_is_told(etcd: Etcd, tmp_path: Path) ->
         await until(lambda: "ClusterPoolFull" in b.conditions, "b is told that nothing is left")
         assert "no /24 of 10.200.0.0/24 is free" in b.conditions["ClusterPoolFull"].message
         assert b.prefixes == []
+        await b.stop()
+
+
+async def test_a_bug_in_one_part_ends_no_other(etcd: Etcd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is met in what others wrote: it is told, what was being learnt is learnt, and all else goes on."""
+    async with nodes(etcd, tmp_path, "a") as (a,):
+        standing = a.membership.standing
+        learnt = standing.learnt
+
+        def fails_once(*args: Any) -> Collection[str]:
+            monkeypatch.setattr(standing, "learnt", learnt)
+            raise RecursionError
+
+        monkeypatch.setattr(standing, "learnt", fails_once)
+        b = Node(a.settings, "b", tmp_path).start()
+        await until(lambda: "b" in a.view.peers and a.view.peers["b"].prefixes, "b is learnt of", within_s=LONG_S)
+        assert "learning (RecursionError)" in a.conditions["ClusterInternalError"].message
         await b.stop()
 
 

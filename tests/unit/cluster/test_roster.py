@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netplumb.reconciler.cluster import roster
 from netplumb.reconciler.cluster.etcd.entries import Entry
 from netplumb.reconciler.cluster.keys import Layout
-from netplumb.reconciler.cluster.records import Identity, NodeRecord, PrefixRecord
+from netplumb.reconciler.cluster.records import Identity, NodeRecord, PrefixRecord, R, read
 from netplumb.reconciler.cluster.roster import Roster
 
 LAYOUT = Layout("/netplumb")
@@ -95,3 +97,22 @@ def test_what_lies_outside_of_the_pools_is_no_others_prefix() -> None:
     }
     assert [str(it.cidr) for it in roster.strays] == ["192.0.2.0/25", "10.0.9.0/28"]
     assert [str(it.cidr) for it in everything.peers["b"].prefixes] == ["10.0.0.0/28", "192.0.2.0/25"]
+
+
+def test_a_key_that_meets_a_bug_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of such a key nothing is made, and all others count, also at a start."""
+
+    def fails_at(kind: type[R], value: bytes) -> R | None:
+        if value == b"hostile":
+            raise RecursionError
+        return read(kind, value)
+
+    monkeypatch.setattr(roster, "read", fails_at)
+    known = Roster(LAYOUT)
+    changes = {LAYOUT.node("a"): b"hostile", **dict([node("b"), prefix("b", "10.0.0.0/28")])}
+    known.take({key: Entry(value, 1, 1) for key, value in changes.items()})
+    assert known.peers.keys() == {"b"}
+    assert known.broken == {LAYOUT.node("a"): "RecursionError"}
+    known.take({LAYOUT.node("a"): Entry(node("a")[1], 1, 2)})
+    assert known.peers.keys() == {"a", "b"}
+    assert not known.broken
