@@ -22,21 +22,21 @@ class Client:
     serves the process that opened it alone.
 
     Args:
-        socket_path: the daemon's socket; without one that of the variable NETPLUMB_SOCKET, else
+        socket_path: the daemon's socket; by default the value of the variable NETPLUMB_SOCKET, else
             /run/netplumb/workloadnet.sock.
-        timeout_s: how many seconds each call may take, waiting for a daemon that restarts included; 0 does not wait,
-            `math.inf` waits without end. Calls with a `timeout_s` of their own go by that.
-        remote: a daemon elsewhere, which is asked instead of one on a socket.
+        timeout_s: how many seconds each call may take, including the wait for a daemon that restarts; 0 does not wait,
+            `math.inf` waits without end. A call's own `timeout_s` takes precedence.
+        remote: a remote daemon, in place of one on a socket.
 
     Raises:
-        ValueError: where `timeout_s` is negative or no number.
+        ValueError: if `timeout_s` is negative or not a number.
         RuntimeError: from a call outside of the block, where the block is entered again within it, and from a call in
             another process, after a fork.
         Unreachable: from the block, where the path is longer than a socket's may be (107 bytes).
 
-    A daemon need not run yet. What a call raises is told with it; beside that every call raises Unreachable when no
-    daemon answers in time, DeadlineExceeded when the answer takes too long, and ClientError, of which all are kinds,
-    for what no kind is made for. One with another message than it takes raises TypeError.
+    The daemon need not run yet. Each call documents what it raises. Besides, every call raises Unreachable when no
+    daemon answers in time, DeadlineExceeded when the answer takes too long, and ClientError, the base class of all
+    these, for any other error. A request of the wrong message type raises TypeError.
 
     Example:
         with netplumb.Client() as client:
@@ -69,7 +69,7 @@ class Client:
 
         Args:
             request: the whole wish; the contract explains each field.
-            timeout_s: seconds to wait, in place of the client's. What is not attached by then is still tried.
+            timeout_s: seconds to wait, in place of the client's. The daemon goes on trying after that.
 
         Returns:
             The addresses, each as 4 or 16 bytes in `ip`; the attachment as it stands, with the addresses as text, in
@@ -77,8 +77,8 @@ class Client:
 
         Raises:
             InvalidArgument: a field is wrong; the message names it.
-            FailedPrecondition: the path is no network namespace, or is the node's own.
-            AlreadyExists: the key, an address or a port is another's, which the message names.
+            FailedPrecondition: the path is not a network namespace, or is the node's own.
+            AlreadyExists: the key, an address or a port belongs to another, which the message names.
             ResourceExhausted: the pool that the message names is empty.
             Unavailable: the daemon has no pools, or cannot store the wish.
             Aborted: it was detached, or attached otherwise, while this call waited.
@@ -96,12 +96,12 @@ class Client:
         return self._opened.run(self._client.attach(request, timeout_s))
 
     def detach(self, request: pb.DetachRequest, timeout_s: float | None = None) -> None:
-        """Takes an interface away, and returns when it is gone from the kernel and its addresses are free. What is not
-        there, or is another sandbox's than the one that is meant, is left as it is and no error.
+        """Takes an interface away, and returns when it is gone from the kernel and its addresses are free. An
+        attachment that does not exist, or that belongs to another sandbox, is no error, and nothing is changed.
 
         Args:
             request: the workload and its interface; a namespace or a container's id says which sandbox is meant.
-            timeout_s: seconds to wait, in place of the client's. What is not gone by then is still taken away.
+            timeout_s: seconds to wait, in place of the client's. The daemon goes on removing it after that.
 
         Raises:
             InvalidArgument: a field is wrong; the message names it.
@@ -119,27 +119,27 @@ class Client:
 
         Args:
             workload_id: the workload.
-            if_name: its interface; eth0 without one.
+            if_name: its interface; eth0 by default.
 
         Raises:
-            InvalidArgument: that can be no workload's or interface's name.
+            InvalidArgument: not a valid workload id or interface name.
             NotFound: there is no such attachment.
         """
         return self._opened.run(self._client.get(workload_id, if_name))
 
     def get_with_waiting(self, workload_id: str, if_name: str = "") -> pb.GetResponse:
-        """The same as `get`, and what state files wish for the same key and cannot have now.
+        """Like `get`, with the claims of state files to the same key that have to wait.
 
         Args:
             workload_id: the workload.
-            if_name: its interface; eth0 without one.
+            if_name: its interface; eth0 by default.
 
         Returns:
-            The attachment in `attachment`; the wishes that wait in `waiting`, each with why in its conditions.
+            The attachment in `attachment`; in `waiting` the claims that wait, each with the reason in its conditions.
 
         Raises:
-            InvalidArgument: that can be no workload's or interface's name.
-            NotFound: nobody has or wishes such an attachment.
+            InvalidArgument: not a valid workload id or interface name.
+            NotFound: no source has or wants such an attachment.
         """
         return self._opened.run(self._client.get_with_waiting(workload_id, if_name))
 
@@ -147,9 +147,9 @@ class Client:
         """Every attachment with its status, in the order of the keys.
 
         Args:
-            page_size: how many are asked for at a time, at most 5000; 0 is as the daemon likes.
-            selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
-            with_documents: whether each has its wish as a document, which `apply` takes.
+            page_size: how many are asked for at a time, at most 5000; 0 is the daemon's default.
+            selector: only those that match, such as "app=web,tier in (a, b),!canary".
+            with_documents: whether each includes what was asked for as a document, which `apply` takes.
 
         Raises:
             InvalidArgument: the selector cannot be read.
@@ -162,11 +162,11 @@ class Client:
         return self._opened.iterate(self._client.list(page_size, selector, with_documents=with_documents))
 
     def watch(self, selector: str = "") -> Iterator[pb.WatchResponse]:
-        """A snapshot of all attachments, the mark that it is complete, then each change. It has no end of its own:
-        leave it when it has told enough. Who reads slowly is told the latest of each attachment.
+        """A snapshot of all attachments, the mark that it is complete, then each change. The stream does not end by
+        itself. A slow reader gets only the latest state of each attachment.
 
         Args:
-            selector: only those with such labels; one that loses them is told as removed.
+            selector: only those that match; one that no longer does is reported as removed.
 
         Raises:
             InvalidArgument: the selector cannot be read.
@@ -200,17 +200,18 @@ class Client:
         return self._opened.iterate(self._client.events(about, since, most, follow))
 
     def check(self, workload_id: str, if_name: str = "") -> pb.CheckResponse:
-        """Reads the kernel, and compares an attachment, and what of the node its traffic needs, with what is desired.
+        """Reads the kernel, and compares an attachment, and the parts of the node that its traffic needs, with what is
+        desired.
 
         Args:
             workload_id: the workload.
-            if_name: its interface; eth0 without one.
+            if_name: its interface; eth0 by default.
 
         Returns:
-            `in_sync`; else what differs in `differences`, and why it is not as wished beside that in `unmet`.
+            `in_sync`; if it is false, what differs in `differences`, and other reasons in `unmet`.
 
         Raises:
-            InvalidArgument: that can be no workload's or interface's name.
+            InvalidArgument: not a valid workload id or interface name.
             NotFound: there is no such attachment.
 
         Example:
@@ -236,7 +237,7 @@ class Client:
         return self._opened.run(self._client.check_all())
 
     def describe(self, workload_id: str, if_name: str = "", events: int = 10) -> Sequence[pb.Description]:
-        """All about a workload: its attachments, their objects as the kernel holds them now, and what happened last.
+        """A workload in detail: its attachments, their objects as the kernel holds them now, and its last events.
 
         Args:
             workload_id: the workload.
@@ -247,20 +248,20 @@ class Client:
             One description for each interface, in the order of their names.
 
         Raises:
-            InvalidArgument: that can be no workload's or interface's name.
+            InvalidArgument: not a valid workload id or interface name.
             NotFound: there is no such attachment.
         """
         return self._opened.run(self._client.describe(workload_id, if_name, events))
 
     def plan(self, what_if: WhatIf = None) -> pb.PlanResponse:
-        """What the daemon would change in the kernel, and what that would not mend. Nothing is changed.
+        """What the daemon would change in the kernel, and what that would not repair. Nothing is changed.
 
         Args:
-            what_if: an attach, a detach, state files that are put into place, or documents that are applied; without
-                one the whole node as it is desired now.
+            what_if: an attach, a detach, state files to put into place, or documents to apply; by default the whole
+                node as it is desired now.
 
         Returns:
-            The changes in `changes`, in their order; in `unmet` what they would not mend, refused documents among it.
+            The changes in `changes`, in their order; in `unmet` what they would not repair, and refused documents.
 
         Raises:
             InvalidArgument: a wish or a document is wrong; the message says where.
@@ -318,7 +319,7 @@ class Client:
         """The network policies and namespaces that sources declare.
 
         Returns:
-            They, in the order of their names; of one that two sources declare, the one in force first.
+            Policies and namespaces, in the order of their names; if two sources declare one, the one in force first.
 
         Raises:
             Unreachable, DeadlineExceeded: as every call.
@@ -326,7 +327,7 @@ class Client:
         return self._opened.run(self._client.policies())
 
     def explain_policy(self, request: pb.ExplainPolicyRequest) -> pb.ExplainPolicyResponse:
-        """Whether network policies let a packet pass from one end to another, and why. Judged is what is desired.
+        """Whether network policies let a packet pass from one end to another, and why, judging by desired state.
 
         Args:
             request: both ends, each a workload, an interface of it, or an address; protocol and port.
@@ -347,7 +348,7 @@ class Client:
             files: each is new, or takes the place of the state file of that name.
 
         Returns:
-            Which workloads would reach which ports of others, or would no more, and which flows would be cut.
+            Which workloads would reach which ports of others, or no longer would, and which flows would be cut.
 
         Raises:
             InvalidArgument: a document is wrong; the message says where.
@@ -357,11 +358,12 @@ class Client:
     def gc(
         self, alive: Iterable[tuple[str, str]], source: str = "", *, dry_run: bool = False
     ) -> Sequence[pb.Attachment]:
-        """Detaches what a source holds for containers that live no more, and returns when it is gone from the kernel.
+        """Detaches what a source holds for containers that no longer exist, and returns when it is gone from the
+        kernel.
 
         Args:
-            alive: those that live, each as (container_id, if_name); of what was attached without a container's id, the
-                workload stands for it. None at all detaches everything of the source.
+            alive: those that exist, each as (container_id, if_name); the workload's id stands for the container id of
+                what was attached without one. An empty iterable detaches everything of the source.
             source: whose attachments are meant: `rpc` (also without one), or `cni/` and a network's name.
             dry_run: change nothing, and only tell.
 
@@ -382,7 +384,7 @@ class Client:
         """What workloads received and sent since their links were made, as the links count it.
 
         Args:
-            selector: only those with such labels, such as "app=web,tier in (a, b),!canary".
+            selector: only those that match, such as "app=web,tier in (a, b),!canary".
 
         Returns:
             Bytes and packets of each attachment, seen from the workload, and when they were read, in seconds since the
