@@ -151,12 +151,14 @@ class Bench:
         for listener in self.listeners:
             deque(listener.drain(sys.maxsize), maxlen=0)
 
-    async def attach_at(self, client: AsyncClient, pid: int) -> Spent:
+    async def attach_at(self, client: AsyncClient, running: Daemon) -> Spent:
+        """Beside no resync, which has a measurement of its own."""
+        pid = running.process.pid
         samples: list[float] = []
         cpu = 0.0
         for _ in range(self.rounds):
             self.as_new()
-            await asyncio.sleep(QUIET_S)
+            await quiet(running)
             cpu -= cpu_s(pid)
             samples += (await timed([client], map(attach, self.probes))).each
             await asyncio.sleep(SETTLE_S)  # what it hears of its own work belongs to the work
@@ -180,7 +182,7 @@ async def measure(directory: Path, given: argparse.Namespace) -> Scaled:
         held = []
         for start, end, floor in ((0, FEW, floor_few), (FEW, len(fill), floor_many)):
             await timed(clients, map(attach, fill[start:end]))
-            cost = Cost(end, await bench.attach_at(clients[0], running.process.pid), floor, call)
+            cost = Cost(end, await bench.attach_at(clients[0], running), floor, call)
             held.append(await _held(running, clients, bench, end, empty, cost))
         return Scaled(*held)
 
