@@ -1,7 +1,7 @@
 """Network policies and namespaces, in the schema of Kubernetes as it is (networking.k8s.io/v1, v1).
 
-A manifest that somebody has is taken unchanged. What netplumb cannot do is refused where it is written, never passed
-over: a policy that means less than its writer thinks is worse than none.
+An existing manifest is taken unchanged. What netplumb cannot do is refused when it is written, never ignored: a policy
+that means less than its author thinks is worse than none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The daemon's life: what comes first at start and at stop, signals, whether it is well. `wiring` makes its parts."""
+"""The daemon's life: the order of start and stop, signals, and its health. `wiring` makes its parts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def _serve(settings: Settings, parts: Parts, stack: AsyncExitStack, reload
     events.add_reader(parts.nft_listener.fileno(), parts.hear_nftables)
     stack.callback(events.remove_reader, parts.nft_listener.fileno())
     notifier = Notifier.from_environment()
-    # First of all, since a daemon whose socket is taken must not have touched anything.
+    # Before anything else: a daemon whose socket is taken must not have touched anything.
     server = await serve(
         parts.rpc,
         socket_path=settings.socket,
@@ -117,7 +117,7 @@ def _turns(loop: Loop) -> bool:
 
 
 async def _beat(loop: Loop, notifier: Notifier) -> None:
-    """Wakes an idle loop now and then, so that its last slice tells whether it still turns."""
+    """Wakes an idle loop now and then, so that the time of its last slice shows whether it still turns."""
     while True:
         if _turns(loop):
             notifier.alive()
@@ -126,7 +126,7 @@ async def _beat(loop: Loop, notifier: Notifier) -> None:
 
 
 def _reload(parts: Parts, reload: Reloading) -> None:
-    """Takes new settings for what can change while running; a mistake in them changes nothing."""
+    """Takes over those settings that can change while running; if there is a mistake, nothing changes."""
     try:
         reload(parts.configure)
     except NetplumbError as error:

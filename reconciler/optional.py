@@ -1,5 +1,5 @@
-"""What is there where settings say so: metrics, the page, clients elsewhere, a cluster and the ways to its nodes.
-Without them nothing of it is imported."""
+"""What only runs if settings say so: metrics, the page, remote clients, a cluster and the ways to its nodes. What is
+off is not even imported."""
 
 from __future__ import annotations
 

@@ -68,12 +68,12 @@ if TYPE_CHECKING:
     from netplumb.reconciler.cluster.part import ClusterPart
     from netplumb.reconciler.watch.denials import DenialWatch
 
-REMOVERS = 8  # removals that wait for the kernel's answer side by side; each takes with it what has come meanwhile
+REMOVERS = 8  # requests to remove links that may wait for the kernel's answer at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """One for each thread: the event loop's, the loop's two others, the removers', and one that only reads."""
+    """One kernel for each thread: the event loop's, the loop's two others, the removers', and one that only reads."""
 
     here: LinuxKernel
     worker: LinuxKernel
@@ -95,7 +95,7 @@ class Kernels:
 
 
 class Parts:
-    """All that the daemon consists of, each part given those that it needs."""
+    """All parts of the daemon, each given the others that it needs."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Parts:
         cluster: ClusterPart | None = None,
         of_settings: Callable[[], tuple[Condition, ...]] = lambda: (),
     ) -> None:
-        """`of_settings` are what is to be told of those that were read last."""
+        """`of_settings` returns the conditions of the settings that were read last."""
         self._started_at = time.time()
         self._given = settings
         """Without the pools that the cluster gives this node."""
@@ -265,7 +265,7 @@ class Parts:
                 lambda: self._loading.loaded("cluster"),
                 self._statuses.watch,
             )
-            # What the node itself needs follows from the settings, also where nothing is known of other nodes.
+            # What the node itself needs follows from the settings, even if nothing is known of other nodes.
             self.nodewide.cluster = self.nodewide.cluster or cluster.view
         self._history.tell(Event(EventKind.STARTED, None, f"netplumb {version('netplumb')}, {uplink_words(known)}"))
 
@@ -285,11 +285,11 @@ class Parts:
             yield self._leaving(self._declared, lambda: self._loading.loaded("cluster"))
 
     def cluster_seen(self, view: ClusterView) -> None:
-        """What is known of other nodes is this from now on."""
+        """Takes what is now known of other nodes."""
         self.nodewide.cluster = view = view.after(self.nodewide.cluster)
         if self._ways is not None:
             self._ways.take(view)
-        self.loop.beat()  # the node itself is passed over where that changes what it needs
+        self.loop.beat()  # the node gets a pass if that changes what it needs
 
     def _crowded(self, found: Crowding) -> None:
         self.nodewide.crowding = found
@@ -305,7 +305,7 @@ class Parts:
         self._results.tell(repaired(None, Repair(steps, lasted)))
 
     def _hear_denied(self, policies: PolicySet) -> None:
-        """Where there never were policies, nothing of what hears of it is imported."""
+        """Until there are policies, the watch for denied packets is not even imported."""
         if self._denials is None and policies.policies:
             from netplumb.reconciler.watch.denials import DenialWatch
 
@@ -337,7 +337,7 @@ class Parts:
             each.close()
 
     def hear_nftables(self) -> None:
-        """Marks the node unless all that was heard of are commits of ours, or of others to other tables."""
+        """Marks the node, unless all commits were ours, or others' to other tables."""
         heard = self.nft_listener.drain()
         if heard.lost or any(not commit.ours for commit in heard.commits):
             self._firewalls.mark()
@@ -345,18 +345,18 @@ class Parts:
             self.loop.mark_node()
 
     def _proxy_lost(self, key: AttachmentKey) -> None:
-        """One whose repair failed is left to its retries."""
+        """Marks what is attached; one whose repair failed is left to its retries."""
         if self._statuses.get(key).phase is Phase.ATTACHED:
             self.loop.mark_damaged(key)
 
     @property
     def pools(self) -> tuple[Pool, ...]:
-        """Those that addresses are given from."""
+        """The pools that addresses are given from."""
         return self._settings.pools
 
     def configure(self, given: Settings) -> None:
-        """Takes what can change of the settings while running, and what the cluster gives beside. Raises NetplumbError,
-        and then nothing has changed. A pool that is in force already is not refused for what came into it since."""
+        """Takes over the settings that can change while running, and the pools that the cluster gives. Raises
+        NetplumbError, and then nothing has changed. A pool in force is not refused for what has since come into it."""
         settings = given if self._cluster is None else self._cluster.with_pools(given)
         known = look(settings.pools, optional.cluster_prefixes(settings))
         used = self._store.used_pools().union(it.prefix for it in self.pools)

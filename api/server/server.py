@@ -131,9 +131,9 @@ class Server:
             await failed.stop(RETIRED_GRACE_S)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new calls, give those that run up to `grace_s`, then end them.
+        """Take no new calls, give running ones up to `grace_s`, then end them.
 
-        The socket goes first, so that a client that comes now waits for the next daemon.
+        The socket is removed first, so that a client that connects now waits for the next daemon.
         """
         self._stopping = True
         self._published.withdraw()

@@ -1,11 +1,10 @@
 """PURE: how a node reaches the workloads of the other nodes, as kernel objects.
 
-Each peer is by itself: what its prefixes need follows from the peer and from the ground that all share, so that a peer
-that changes touches its own objects and nobody else's. With routes, a prefix is routed by the peer's underlay address,
-which has to be on a link of the node; IPv4 goes by an IPv6 address where there is no other. With VXLAN one device leads
-to all: the route names the prefix's first address as a gateway that is on the device, a permanent neighbour tells its
-MAC, which follows from the peer's name, and an entry of the device tells at which node that MAC is. Nothing is learnt
-and nothing flooded.
+Peers are independent: what a peer's prefixes need follows from the peer and from the ground that all share, so that a
+peer that changes touches only its own objects. With routes, the gateway of a prefix is the peer's underlay address,
+which has to be on a link of the node; for IPv4 it may be an IPv6 address. With VXLAN one device leads to all peers: the
+route names the prefix's first address as an on-link gateway, a permanent neighbour gives its MAC, which is derived from
+the peer's name, and an FDB entry of the device gives the node at which that MAC is. Nothing is learnt or flooded.
 
 What the node itself sends has its address in its own prefix as source, as towards its own workloads. A way that cannot
 be made is told and the rest is made. One that is there already stays: that a link has lost its address for a moment is

@@ -1,9 +1,9 @@
-"""The ways to other nodes: passes over them, in a thread of their own, and what wakes these.
+"""The ways to other nodes (routes, or VXLAN): their passes, in a thread of their own, and what wakes these.
 
-A peer that changes, or whose objects somebody touched, is passed over by itself: what it has is asked for object by
-object. All is read anew where more may differ: at the start, at a resync, after a link that ways go by, and where what
-all ways follow from is another. Before there is a view of the cluster nothing is done, and nothing but a view takes a
-way away.
+A peer that changes, or whose objects another program touched, gets a pass by itself, which asks for its objects one by
+one. Everything is read anew if more may differ: at the start, at a resync, after a change of a link that ways use, and
+when what all ways depend on has changed. Before there is a view of the cluster nothing is done, and only a view removes
+a way.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ from netplumb.reconciler.watch.ways import Marks, WayHints
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 10.0
 SHAKEN_S = 2.0
-"""So long after a link of others' went, came or lost an address, it is the kernel that took routes with it."""
+"""For so long after a foreign link went, came or lost an address, missing routes are taken for removed by the
+kernel."""
 
-PAUSES_A_PASS = 4  # how much longer than the work of a pass over all the time is until another may begin
+PAUSES_A_PASS = 4  # the pause after a pass over all ways, in multiples of the work it took
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +164,7 @@ class Ways:
             self._rest(done.cost_s * PAUSES_A_PASS)
 
     def _rest(self, pause_s: float) -> None:
-        """No pass over all for so long; one peer's ways are put right meanwhile."""
+        """Makes no pass over all ways for so long; single peers still get theirs."""
         self._resting = True
         asyncio.get_running_loop().call_later(pause_s, self._rested)
 
@@ -172,11 +173,11 @@ class Ways:
         self._thread.wake()
 
     def _is_held(self, step: Step) -> bool:
-        """Whether a repair has to wait, since somebody undoes each at once."""
+        """Whether a repair has to wait, since another program undoes each at once."""
         return self._settled and self._fights.held_s(part_of(step), time.monotonic()) > 0
 
     def _finish(self, done: Done, due: set[str] | None, took_s: float) -> None:
-        """`due` are the peers that were passed over, None for all."""
+        """`due` are the peers that the pass was for, None for all."""
         if done.seen is not None:
             repairs = self._repairs(done, self._made if due is None else due)
             self._learn(done, due)
@@ -186,7 +187,7 @@ class Ways:
             if self._all_due:
                 self._thread.wake()
         elif not done.errors:
-            self._base = done.base  # nothing was looked at, and it tells why
+            self._base = done.base  # nothing was read, and this says why
         self._cause = worst_of(done.errors) if done.errors else None
         self._failures = self._failures + 1 if done.errors else 0
         if due is None and not done.errors:
