@@ -94,8 +94,9 @@ class DenialWatch:
             index = told.iif if direction is Direction.EGRESS else told.oif
             key = self._places.at((NODE_NSID, index))
             record = self._record(key) if key is not None else None
+            other = told.destination if direction is Direction.EGRESS else told.source
             ends = (told.source, told.destination, told.protocol, told.port)
-            if record is not None and self._denials.is_told((record.key, direction), ends, now):
+            if record is not None and self._denials.is_told((record.key, direction), other, ends, now):
                 self._tell(Event(EventKind.DENIED, record.key, self._words(told, direction, record)))
 
     def _words(self, told: Told, direction: Direction, record: Attachment) -> str:
