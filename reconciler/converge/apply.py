@@ -319,8 +319,10 @@ def _in_the_place_of(link: Link, words: str) -> str:
     """What a link cannot be made for, by the kernel's words; it does not say which of two names is taken."""
     if link.tunnel is not None:
         if "VNI" in words:
+            # The kernel keeps the id of a device for the namespace that it was made in, wherever it has been moved to.
             return (
-                "another VXLAN device of the node has that id and port; remove it, or give all nodes another vxlan_id"
+                "another VXLAN device of the node has that id and port, be it here or moved to another network "
+                "namespace; remove it, or give all nodes another vxlan_id"
             )
         return f"another interface of the node is named {link.name}; remove or rename it"
     return (

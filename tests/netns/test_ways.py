@@ -18,6 +18,7 @@ from netplumb.reconciler.converge.waypass import Done, Work, compare, converge
 from netplumb.reconciler.converge.ways import WaysKernel
 from netplumb.reconciler.decide.ways import Device, Ground, ground
 from netplumb.reconciler.watch.nodenetwork import look
+from tests.netns.conftest import NodeNamespace
 
 DEVICE = Device("np-vxlan", 78, 4789)
 POOLS = (ip_network("10.128.0.0/14"), ip_network("fd80::/48"))
@@ -150,6 +151,23 @@ def test_another_device_of_the_same_network_is_told_as_what_it_is(kernel: WaysKe
     assert error.reason == "Conflict"
     assert "another VXLAN device of the node has that id and port" in str(error)
     ip("link delete theirs")
+    passed(kernel, of)
+    assert left(kernel, of) == []
+
+
+def test_our_device_in_another_namespace_is_told_and_made_anew_once_it_is_gone(
+    kernel: WaysKernel, node: NodeNamespace
+) -> None:
+    """It keeps its number there for this node, where a list of the node's interfaces does not show it."""
+    of = view(ClusterMode.VXLAN, UNDERLAYS[0], peer(2))
+    passed(kernel, of)
+    node.netns("away")
+    ip("link set np-vxlan netns away")
+    done = converge(Work(on(of), of.peers.values()), kernel, lambda _: False)
+    (error,) = done.errors
+    assert error.reason == "Conflict"
+    assert "moved to another network namespace" in str(error)
+    ip("-n away link delete np-vxlan")
     passed(kernel, of)
     assert left(kernel, of) == []
 
