@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import structlog
 
@@ -49,7 +50,7 @@ def _table(address: TcpAddress, per_s: int) -> str:
         if address.ip.is_unspecified:
             served = begins
         elif address.ip.version == version:
-            served = f"{family} daddr {address.ip} {begins}"
+            served = f"{family} daddr {ip_address(address.ip.packed)} {begins}"  # without its zone, fe80::1%eth0
         else:
             continue
         name = f"begun{version}"
