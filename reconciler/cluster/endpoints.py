@@ -44,6 +44,7 @@ class Endpoints:
         self._changes = 0  # of these
         self._policies = NO_POLICIES
         self._sets: frozenset[str] = frozenset()
+        self._soon: tuple[PolicySet, frozenset[str]] = NO_POLICIES, frozenset()
         self._kept: dict[str, tuple[int, Endpoint]] = {}
         self._at: defaultdict[IPAddress, set[str]] = defaultdict(set)
         self._stolen: dict[str, str] = {}
@@ -73,8 +74,15 @@ class Endpoints:
                     del self._prefixes[name]
         self._look_through(others)
 
+    def foresee(self, policies: PolicySet, sets: frozenset[str]) -> None:
+        """These are about to be in force: what they need is kept besides what is needed now, until they are."""
+        self._soon = policies, sets
+        self._look_through({""})
+
     def need(self, policies: PolicySet, sets: frozenset[str]) -> None:
         """Rules of these policies look in these sets of peers."""
+        if policies is self._soon[0]:
+            self._soon = NO_POLICIES, frozenset()
         if policies is self._policies and sets <= self._sets:
             return
         self._policies, self._sets = policies, sets
@@ -143,9 +151,9 @@ class Endpoints:
             self.changed(())
 
     async def _look_through_one(self, node: str) -> None:
-        policies, sets, changes = self._policies, self._sets, self._changes
+        began = self._asked
         first = f"{self._first}{node}/" if node else self._first
-        if not self._sets:
+        if not self._sets and not self._soon[1]:
             for key in [it for it in self._kept if it.startswith(first)]:
                 self._tell(self._look_at(key, None))
             for key in [it for it in self._stolen if it.startswith(first)]:
@@ -155,8 +163,13 @@ class Endpoints:
                 self._tell(self._look_at(key, entry))
                 if number % AT_ONCE == 0:
                     await asyncio.sleep(0)
-        if (policies, sets, changes) == (self._policies, self._sets, self._changes):
+        if began == self._asked:
             self._due = set() if not node else self._due - {node}
+
+    @property
+    def _asked(self) -> object:
+        """What a look goes by; if it changes meanwhile, the look is made again."""
+        return self._policies, self._sets, self._soon, self._changes
 
     def _shelf_below(self, first: str) -> Iterator[tuple[str, Entry]]:
         after = first
@@ -172,7 +185,7 @@ class Endpoints:
         now = None
         if entry is not None and endpoint is not None:
             mine = self._trusted(endpoint)
-            if mine is not None and needed(mine, self._policies, self._sets):
+            if mine is not None and (needed(mine, self._policies, self._sets) or needed(mine, *self._soon)):
                 now = self._kept[key] = (entry.modified, mine)
         was = set(before[1].addresses) if before is not None else set()
         has = set(now[1].addresses) if now is not None else set()

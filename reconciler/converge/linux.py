@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from netplumb.models.attachment import NETNS_DIR, Attachment, AttachmentKey
 from netplumb.models.errors import Conflict, NotANetworkNamespace, Outdated, Retryable, StepError, errno_name
+from netplumb.models.fields import IF_NAME_MAX_CHARS
 from netplumb.models.kernel import RT_PROTOCOL, KernelObject, Key, Link, LinkUp, Route, Scope, Sysctl
 from netplumb.models.naming import node_if_name
 from netplumb.models.network import Surroundings
@@ -191,8 +192,9 @@ class LinuxKernel:
         return take_snapshot(self._node, in_part=in_part)
 
     def there(self, names: Iterable[str]) -> set[str]:
-        """Which of these links exist on the node; each is asked for by name."""
-        asked = list(names)
+        """Which of these links exist on the node; each is asked for by name. Who wrote to our table may have called an
+        owner what no link can be called, and the kernel refuses to look for that (ERANGE)."""
+        asked = [name for name in names if len(name.encode()) <= IF_NAME_MAX_CHARS]
         replies = self._node.transact([encodelinks.get_link_by_name(name) for name in asked])
         return {name for name, reply in zip(asked, replies, strict=True) if dumps.link_in(Scope.NODE, reply)}
 

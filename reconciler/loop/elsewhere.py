@@ -7,6 +7,7 @@ known which workloads there are. Runs on the event loop's thread, after the node
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
@@ -27,6 +28,9 @@ from netplumb.reconciler.loop.policing import Policing
 AT_ONCE = 200
 """Addresses in one transaction."""
 
+FORESEEN_S = 0.5
+"""For so long new policies wait, at most, until it is known whom they mean on other nodes."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -46,6 +50,8 @@ class Others(Protocol):
     def kept(self) -> Collection[Endpoint]: ...
 
     def at(self, address: IPAddress) -> Endpoint | None: ...
+
+    def foresee(self, policies: PolicySet, sets: frozenset[str]) -> None: ...
 
     def need(self, policies: PolicySet, sets: frozenset[str]) -> None: ...
 
@@ -69,6 +75,11 @@ class Elsewhere:
             self._was_settled = True
             self._has_settled()
         self._wake()
+
+    def foresee(self, policing: Policing) -> None:
+        """Policies are about to be in force, at the latest after `FORESEEN_S`."""
+        self._others.foresee(policing.policies, policing.looked_in)
+        asyncio.get_running_loop().call_later(FORESEEN_S, self._wake)
 
     def need(self, policing: Policing) -> None:
         """Policies, or the workloads that they select, have changed."""

@@ -259,7 +259,8 @@ class Loop:
             self.resync()
 
     def _slice(self) -> None:
-        if self.policies.due:
+        # A workload that comes up meanwhile must not do so by the former ones.
+        if self.policies.due and (self.queue.holds(HERE) or self.policies.may_be_taken(self.elsewhere)):
             self.policies.converge(self._converge_node)
         if self._node.due and not self._node.add_chains():
             self._converge_node()

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 
-from netplumb.models.attachment import AttachmentKey
+from netplumb.models.attachment import Attachment, AttachmentKey
 from netplumb.models.policyset import PolicySet
 from netplumb.reconciler.desired.state import Desired
+from netplumb.reconciler.loop.elsewhere import FORESEEN_S, Elsewhere
 from netplumb.reconciler.loop.policing import Policing
 from netplumb.reconciler.pacing.rests import rest_s
 
@@ -30,14 +31,34 @@ class PolicyChanges:
         self._rest_until = -inf
         self._going: set[AttachmentKey] = set()
         """Those that were being removed when policies changed."""
+        self._foreseen: PolicySet | None = None
+        self._waits_until = inf
         self.due = False
+
+    def may_be_taken(self, elsewhere: Elsewhere | None) -> bool:
+        """Whether it is known whom the new policies mean on other nodes. They are then in force together with the
+        elements for these: in between, what they allow would be dropped."""
+        if elsewhere is None:
+            return True
+        if (policies := self._desired.policies.in_force) is not self._foreseen:
+            self._foreseen = policies
+            self._waits_until = min(self._waits_until, time.monotonic() + FORESEEN_S)
+            policing = Policing()
+            policing.take(policies, self._staying)
+            elsewhere.foresee(policing)
+        return elsewhere.is_settled or time.monotonic() >= self._waits_until
 
     def take(self) -> None:
         self.due = False
+        self._foreseen, self._waits_until = None, inf
         records = self._desired.attachments.values()
         self._going.update(record.key for record in records if record.removing)
-        self._policing.take(self._desired.policies.in_force, (record for record in records if not record.removing))
+        self._policing.take(self._desired.policies.in_force, self._staying)
         self._taken()
+
+    @property
+    def _staying(self) -> Iterator[Attachment]:
+        return (record for record in self._desired.attachments.values() if not record.removing)
 
     def removed(self, key: AttachmentKey) -> bool:
         """Whether chains and sets of former policies stayed for this one, since its elements name them until it is

@@ -68,6 +68,10 @@ class Queue:
                     return key
         return None
 
+    def holds(self, urgencies: Collection[Urgency]) -> bool:
+        """Whether any key of these kinds waits."""
+        return any(self._marked[urgency] for urgency in urgencies)
+
     def discard(self, key: AttachmentKey) -> None:
         self._only_asked.discard(key)
         for marked in self._marked:

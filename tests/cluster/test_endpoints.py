@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tests.e2e.wishes import attach, detach, v4, v6
 
 LONG_S = 30.0
 SHORT_S = 5.0
+ROUNDS = 5
 PORT = 81
 
 
@@ -91,6 +93,48 @@ def both(*answers: pb.AttachResponse) -> list[str]:
     return sorted(address(it) for it in answers for address in (v4, v6))
 
 
+async def test_who_is_allowed_loses_nothing_when_a_policy_comes(directory: Path) -> None:
+    """The policy and its peers on other nodes are in force at the same moment, as each new flow finds."""
+    async with site(2, directory) as it:
+        one, other = it.machines
+        db, db_at = await one.attach("db", labels={"app": "db"})
+        web, _ = await other.attach("web", labels={"app": "web"})
+        with asked(db, db_at) as server:
+            await until(lambda: server.answers(web), "the ways are there", within_s=LONG_S)
+            of_web = f"/netplumb/endpoints/{other.name}/"
+            await until(lambda: it.etcd.key_names(of_web), "web is known elsewhere", within_s=LONG_S)
+            for _ in range(ROUNDS):
+                with asking_again_and_again(web, v4(db_at)) as unanswered:
+                    say(it, from_web())
+                    await isolated(one, "db")
+                    await until(lambda: members(one) != [], "web is among the peers", within_s=SHORT_S)
+                assert unanswered == []
+                it.etcd.ctl("del", "/netplumb/shared/documents/policy")
+                await until(lambda: members(one) == [], "the policy is gone", within_s=LONG_S)
+
+
+@contextmanager
+def asking_again_and_again(client: Host, address: str) -> Iterator[list[int]]:
+    """Asks by a new flow each time, in a thread; gives the numbers of those that got no answer."""
+    unanswered: list[int] = []
+    ends = threading.Event()
+
+    def ask_on() -> None:
+        number = 0
+        while not ends.is_set():
+            number += 1
+            if ask(client, address, PORT, "udp", within_s=SHORT_S / 10) is None:
+                unanswered.append(number)
+
+    thread = threading.Thread(target=ask_on)
+    thread.start()
+    try:
+        yield unanswered
+    finally:
+        ends.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("mode", ["routes", "vxlan"])
 async def test_a_policy_selects_workloads_of_another_node(directory: Path, mode: str) -> None:
     """Whoever has the label may ask and nobody else, as labels and workloads change; what is damaged is put right."""
@@ -152,6 +196,24 @@ async def test_an_address_of_another_workload_is_not_allowed_any_more(directory:
         await until(lambda: members(one) == [], "the address is not web's any more", within_s=SHORT_S)
         with asked(db, db_at) as server:
             assert server.answers_none_of(stranger)
+
+
+async def test_who_went_during_a_restart_is_no_peer_after_it(directory: Path) -> None:
+    async with site(2, directory) as it:
+        one, other = it.machines
+        await one.attach("db", labels={"app": "db"})
+        _, web_at = await other.attach("web", labels={"app": "web"})
+        say(it, from_web())
+        await until(lambda: members(one) == both(web_at), "web is among the peers", within_s=LONG_S)
+        one.daemon.kill9()
+        async with other.client() as client:
+            await client.detach(detach("web"))
+        of_web = f"/netplumb/endpoints/{other.name}/"
+        await until(lambda: not it.etcd.key_names(of_web), "web is gone", within_s=LONG_S)
+        await one.daemon.start()
+        await until(lambda: members(one) == [], "web is no peer any more", within_s=LONG_S)
+        async with one.client() as client:
+            assert not (await client.plan()).changes
 
 
 async def test_nothing_is_cut_and_nothing_opened_since_etcd_is_away(directory: Path) -> None:

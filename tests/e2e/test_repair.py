@@ -177,3 +177,11 @@ async def test_what_is_not_ours_is_left_alone(client: AsyncClient, scene: Scene)
     assert {"198.51.100.2/24", "fd00:f::2/64"} <= web.addresses("eth0")
     assert web.route("203.0.113.0/24") is not None
     assert "198.51.100.3" in web.neighbours("eth0")
+
+
+@pytest.mark.open_table
+@pytest.mark.parametrize("owner", ["x" * 16, "é" * 60, "a link/that is none"])
+async def test_an_element_of_what_no_link_can_be_called_goes(client: AsyncClient, scene: Scene, owner: str) -> None:
+    """The kernel refuses to look for such a link, which must not hold up the pass over the node."""
+    element = f'node_open {{ npstray comment "{owner}" }}'
+    await _is_repaired(client, scene, lambda: scene.node.run(f"nft 'add element inet netplumb {element}'"))

@@ -122,6 +122,22 @@ async def test_only_what_some_rule_can_mean_is_kept(known: Known) -> None:
     assert known.kept == []
 
 
+async def test_whom_coming_policies_mean_is_kept_beside_whom_those_in_force_mean(known: Known) -> None:
+    """So that policies and the elements for these workloads can come into force together."""
+    known.say("b/web", "10.1.1.5")
+    known.say("b/job", "10.1.1.6", app="job")
+    await known.need(policy("web"))
+    coming = policy("job")
+    known.endpoints.foresee(coming, frozenset(selection(coming).peers))
+    assert not known.endpoints.is_settled
+    await known.looked()
+    assert known.kept == ["b/job/eth0", "b/web/eth0"]
+    known.say("b/late", "10.1.1.7", app="job")
+    assert "b/late/eth0" in known.kept
+    await known.need(coming)
+    assert known.kept == ["b/job/eth0", "b/late/eth0"]
+
+
 async def test_one_that_changes_is_looked_at_alone(known: Known) -> None:
     await known.need(policy("web"))
     known.say("b/web", "10.1.1.5")
