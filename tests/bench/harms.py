@@ -25,6 +25,7 @@ from tests.e2e.tenants import (
     fill_with_neighbours,
     fill_with_routes,
     flooding,
+    linking,
     renewing,
     repeating,
 )
@@ -56,7 +57,7 @@ def harms(running: Daemon, idle: Path, victim: Sequence[str], node_address: str,
         return int(count * scale)
 
     routes, marked, addresses, neighbours, flows = map(many, (300_000, 100_000, 5_000, 100_000, 200_000))
-    files = max(10, many(POLICY_FILES))
+    files, pairs = max(10, many(POLICY_FILES)), many(1_000)
     plugins = socket_path(running.socket)
     return [
         Harm("another's addresses, the store lost", lambda host: _stealing(running, host, victim)),
@@ -72,6 +73,7 @@ def harms(running: Daemon, idle: Path, victim: Sequence[str], node_address: str,
             f"{LINK_EVENTS_A_SECOND} events a second of a link",
             _beside(lambda host: flooding(host, LINK_EVENTS_A_SECOND, what="link")),
         ),
+        Harm(f"{pairs} pairs of links, made and deleted", _beside(lambda host: linking(host, pairs))),
         _hasty(running, idle, "have deadlines of", "deadline"),
         _hasty(running, idle, "cancel after", "cancel"),
         Harm(f"{HASTY} clients that plan for all", _beside(lambda host: hasty(running.socket, host, "plan"))),

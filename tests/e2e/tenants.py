@@ -156,6 +156,19 @@ def repeating(work: Callable[[], object], every_s: float = 0.0) -> Iterator[None
 
 
 @contextmanager
+def linking(tenant: Host, pairs: int, group: int = 7) -> Iterator[None]:
+    """So many pairs of the tenant's own, made one after the other and deleted at once, again and again."""
+    made = "".join(f"link add a{it} group {group} type veth peer name b{it} group {group}\n" for it in range(pairs))
+
+    def renew() -> None:
+        subprocess.run(tenant.command("ip", "-batch", "-"), input=made, text=True, check=True)
+        tenant.run(f"ip link delete group {group}")
+
+    with repeating(renew):
+        yield
+
+
+@contextmanager
 def churning(tenant: Host) -> Iterator[None]:
     """The tenant's routes change all the time, so that no long read of them is of one moment."""
     channel, index = channel_in(tenant)
