@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -136,6 +137,20 @@ async def test_whom_coming_policies_mean_is_kept_beside_whom_those_in_force_mean
     assert "b/late/eth0" in known.kept
     await known.need(coming)
     assert known.kept == ["b/job/eth0", "b/late/eth0"]
+
+
+async def test_a_look_that_ended_in_a_bug_is_made_when_it_is_run_again(
+    known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.say("b/web", "10.1.1.5")
+    with monkeypatch.context() as patched:
+        patched.setattr(known.shelf, "below", mock.Mock(side_effect=RecursionError))
+        known.endpoints.need(policy("web"), frozenset(selection(policy("web")).peers))
+        with pytest.raises(RecursionError):
+            await known.endpoints.run()
+    assert not known.endpoints.is_settled
+    await asyncio.wait_for(known.looked(), timeout=5)
+    assert known.kept == ["b/web/eth0"]
 
 
 async def test_one_that_changes_is_looked_at_alone(known: Known) -> None:
