@@ -90,8 +90,9 @@ class Hints:
         """Something was told of a place that nobody is known to have."""
         self._of_nobody.add((nsid, index))
 
-    def passed_over_all(self) -> None:
-        """No pass beside the event loop is under way that could leave a hint of what was told of by now."""
+    def no_pass_is_under_way(self) -> None:
+        """None in a thread that could leave a hint of what was told of by now. One on the event loop, such as that over
+        a workload that is attached again in the same namespace, misses nothing."""
         self._of_nobody.clear()
 
     def forget(self, key: AttachmentKey) -> None:

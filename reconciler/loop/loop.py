@@ -266,6 +266,8 @@ class Loop:
             self._converge_node()
         if self.elsewhere is not None and self._nodewide.ready:
             self.elsewhere.converge(self._kernel, self._nodewide.node, may_remove=self._nodewide.may_remove)
+        if not self.busy:
+            self._results.hints.no_pass_is_under_way()
         ends = time.monotonic() + SLICE_S
         while (key := self.queue.take(HERE, self.busy)) is not None:
             self._pass(key)

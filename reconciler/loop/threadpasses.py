@@ -144,8 +144,6 @@ class ThreadPasses:
             self._passes.resynced()
             self._resynced()
         self._read.drop()
-        if not self._passes.busy:
-            self._results.hints.passed_over_all()
 
     def _resynced(self) -> None:
         """Records how long the resync took, unless another was asked for meanwhile: then both are taken as one."""

@@ -21,6 +21,20 @@ async def test_an_attachment_costs_one_pass(client: AsyncClient, make_host: Make
     assert (await client.status()).counters.passes == before + ATTACHMENTS
 
 
+async def test_an_attachment_that_comes_again_costs_one_pass(client: AsyncClient, make_host: MakeHost) -> None:
+    """What the kernel told of its namespace while nobody was attached there is no reason to look at it."""
+    hosts = [make_host(f"w{number}") for number in range(3)]
+    for host in hosts:
+        await client.attach(attach(host))
+        await client.detach(detach(host.name))
+    await _quiet(client)
+    before = (await client.status()).counters.passes
+    for host in hosts:
+        await client.attach(attach(host))
+    await _quiet(client)
+    assert (await client.status()).counters.passes == before + len(hosts)
+
+
 async def test_a_detach_wakes_no_other_attachment(client: AsyncClient, make_host: MakeHost) -> None:
     """Removing one interface costs the others no pass."""
     for number in range(3):

@@ -371,7 +371,7 @@ def test_what_is_told_of_before_it_is_known_is_looked_at_when_it_is(hints: Hints
     assert hints.learn(DB, unknown, ())
     assert not hints.learn(DB, unknown, ())
     hints.forget(DB)
-    hints.passed_over_all()
+    hints.no_pass_is_under_way()
     assert not hints.learn(DB, unknown, ())
 
 
