@@ -48,7 +48,12 @@ async def test_nodes_see_each_other_with_their_prefixes(etcd: Etcd, tmp_path: Pa
 
 async def test_a_node_that_goes_away_keeps_its_prefixes_and_is_not_present(etcd: Etcd, tmp_path: Path) -> None:
     async with nodes(etcd, tmp_path, "a", "b") as (a, b):
-        await until(lambda: "b" in a.view.peers and a.view.peers["b"].present, "b is there")
+
+        def is_known() -> bool:
+            known = a.view.peers.get("b")
+            return known is not None and known.present and bool(known.prefixes)
+
+        await until(is_known, "b is there, with its prefix")
         before = a.view
         await b.stop()
         await until(lambda: not a.view.peers["b"].present, "b is away", within_s=LONG_S)
