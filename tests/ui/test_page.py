@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.command import Command
@@ -37,7 +38,14 @@ def until(browser: Chrome, true: Callable[[], object]) -> None:
 
 
 def click(browser: Chrome, selector: str) -> None:
-    browser.find_element(By.CSS_SELECTOR, selector).click()
+    """Again, where the page was made anew between finding it and the click."""
+
+    def clicked() -> bool:
+        browser.find_element(By.CSS_SELECTOR, selector).click()
+        return True
+
+    waiting = WebDriverWait(browser, WITHIN_S, ignored_exceptions=[StaleElementReferenceException])
+    waiting.until(lambda _: clicked())
 
 
 def complaints(browser: Chrome) -> list[str]:
