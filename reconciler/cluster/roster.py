@@ -47,13 +47,13 @@ class Roster:
         """What keys say by now; None of those that are gone. The names of the nodes that this is about."""
         touched: set[str] = set()
         for key, entry in changes.items():
-            self.broken.pop(shown(key), None)
+            self.broken.pop(key, None)
             try:
                 touched.update(self._take(key, entry))
             except Exception as error:
                 # Whatever one node wrote, the others are learnt of: else it would stop all nodes, at each start anew.
                 log.exception("a key of the cluster led to an unexpected error; it is passed over", key=shown(key))
-                self.broken[shown(key)] = type(error).__name__
+                self.broken[key] = type(error).__name__
         for name in touched:
             _keep(self.peers, name, self._peer(name))
         return touched

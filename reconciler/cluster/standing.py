@@ -26,7 +26,7 @@ from netplumb.models.nodenetwork import NodeNetwork
 from netplumb.models.status import UNDERLAY_SHARED, Condition
 from netplumb.models.words import several
 from netplumb.reconciler.cluster.claims import Claim, Claims, is_inside
-from netplumb.reconciler.cluster.etcd.entries import Entry
+from netplumb.reconciler.cluster.etcd.entries import Entry, shown
 from netplumb.reconciler.cluster.keys import Layout
 from netplumb.reconciler.cluster.known import Known
 from netplumb.reconciler.cluster.parts import ahead_of, has_of_each
@@ -309,7 +309,7 @@ class Standing:
                 "give the copy an id of its own: rm /etc/machine-id, systemd-machine-id-setup, and a boot"
             )
             yield Condition("MachineIdShared", True, "Cloned", words)
-        if broken := told.broken | self._roster.broken:
+        if broken := told.broken | {shown(key): error for key, error in self._roster.broken.items()}:
             words = several([f"{what} ({error})" for what, error in broken.items()], TOLD_MAX, ", ")
             told_of = f"internal errors in {words}: all else goes on; see the daemon's log, and report what it says"
             yield Condition("ClusterInternalError", True, "InternalError", told_of)
