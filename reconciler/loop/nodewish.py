@@ -70,8 +70,7 @@ class NodeWish:
 
     def _orphans(self, steps: Iterable[Step], kernel: LinuxKernel) -> Set[str]:
         """Of the links whose elements would go: those that exist though nobody wants them."""
-        going = [it.thing for it in steps if it.verb is Verb.REMOVE and isinstance(it.thing, NftElement)]
-        owners = {it.owner for it in going if not is_elsewhere(it)}
+        owners = {it.thing.owner for it in steps if it.verb is Verb.REMOVE and isinstance(it.thing, NftElement)}
         unwanted = owners - {"", *self.attached()} if owners else owners
         return kernel.there(unwanted) if unwanted else unwanted
 
